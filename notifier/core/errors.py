@@ -1,0 +1,64 @@
+"""Every error of the program. A class's docstring is its default message; details are attributes."""
+
+from __future__ import annotations
+
+
+class NotifierError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class DecodeError(NotifierError):
+    """The event stream broke a limit."""
+
+
+class SourceError(NotifierError):
+    """The upstream could not be read."""
+
+    def __init__(self, message: str | None = None, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Refused(SourceError):
+    """The upstream refuses the credentials or the request."""
+
+
+class TaskNotFound(SourceError):
+    """The upstream does not know the task."""
+
+
+class Unavailable(SourceError):
+    """The upstream cannot be reached, or is not able to answer now."""
+
+    def __init__(
+        self, message: str | None = None, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, status=status)
+        self.retry_after = retry_after  # seconds
+
+
+class NoContent(SourceError):
+    """The upstream answered 204: there is nothing to stream."""
+
+
+class Unreadable(SourceError):
+    """The upstream answered something that is no task state."""
+
+
+class StoreError(NotifierError):
+    """The database cannot be used."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached or written for now; nothing was committed."""
+
+
+class StoreTooNew(StoreError):
+    """The database was written by a newer version."""
+
+
+class StaleWrite(StoreError):
+    """The watch or delivery was changed or taken by someone else; nothing was written."""

@@ -1,0 +1,1 @@
+"""Where watches come from: files, queues."""

@@ -1,0 +1,1 @@
+"""Adapters that read task states from upstreams."""

@@ -1,0 +1,1 @@
+"""The durable memory: watches, events and the outbox."""

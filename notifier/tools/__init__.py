@@ -1,0 +1,1 @@
+"""Programs to try the daemon with: an upstream, a receiver, both with the daemon in one."""
