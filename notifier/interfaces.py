@@ -1,6 +1,6 @@
 """The architecture on one page: what the loops ask of the adapters. Only `app` knows who answers.
 
-    inputs -> store.watches -> watcher -> source -> machine.step -> one commit -> dispatcher -> sender -> settle
+inputs -> store.watches -> watcher -> source -> machine.step -> one commit -> dispatcher -> sender -> settle
 """
 
 from __future__ import annotations

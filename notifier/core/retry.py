@@ -51,6 +51,6 @@ class Attempt:
     outcome: Outcome
     status: int | None = None  # of the reply; None when there was none
     seconds: float = 0.0  # in all
-    phases: Mapping[str, float] = field(default_factory=dict)  # seconds: `dns`, `connect`, `first_byte`, `body`, where known
+    phases: Mapping[str, float] = field(default_factory=dict)  # seconds by `dns`, `connect`, `first_byte`, `body`
     address: str | None = None  # the peer's IP address and port
     reply: str = ""  # the first KiB of the reply's text
