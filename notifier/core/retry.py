@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from notifier.core.model import Micros
+
+LONGEST_HINT = 366 * 86_400.0  # seconds; keeps any `Retry-After` finite and representable as Micros
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,3 +58,57 @@ class Attempt:
     phases: Mapping[str, float] = field(default_factory=dict)  # seconds by `dns`, `connect`, `first_byte`, `body`
     address: str | None = None  # the peer's IP address and port
     reply: str = ""  # the first KiB of the reply's text
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
+_TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
+_DATES = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (  # RFC 9110 section 5.6.7; the name of the weekday is not checked
+        rf"[a-z]{{3}}, (?P<day>[0-9]{{1,2}}) (?P<month>[a-z]{{3}}) (?P<year>[0-9]{{4}}) {_TIME} (?:GMT|UTC|\+0000)",
+        rf"[a-z]{{6,9}}, (?P<day>[0-9]{{2}})-(?P<month>[a-z]{{3}})-(?P<year>[0-9]{{2}}) {_TIME} GMT",  # RFC 850
+        rf"[a-z]{{3}} (?P<month>[a-z]{{3}}) (?P<day>[ 0-9][0-9]) {_TIME} (?P<year>[0-9]{{4}})",  # asctime
+    )
+)
+
+
+def parse_retry_after(value: str, now: Micros) -> float | None:
+    """Read a `Retry-After` (RFC 9110 section 10.2.3) as seconds from `now`, 0.0 to LONGEST_HINT.
+
+    Decimals, which several services send, count as seconds. A past date is 0.0; anything else is None. Never raises.
+    """
+    text = value.strip()
+    if _SECONDS.fullmatch(text):
+        return min(float(text), LONGEST_HINT)
+    for pattern in _DATES:
+        if found := pattern.fullmatch(text):
+            at = _instant(found.groupdict(), now)
+            return None if at is None else min(max(0.0, (at - now) / 1_000_000), LONGEST_HINT)
+    return None
+
+
+def _instant(parts: Mapping[str, str], now: Micros) -> Micros | None:
+    """Return the moment that a matched HTTP-date names; None if there is no such date."""
+    if parts["month"].lower() not in _MONTHS:
+        return None
+    year = int(parts["year"])
+    if len(parts["year"]) == 2:
+        # RFC 9110 section 5.6.7: a year that seems more than 50 years ahead is the latest past one with these digits.
+        this = 1970 + now // 31_556_952_000_000
+        year += this - this % 100
+        year -= 100 if year > this + 50 else 0
+    try:
+        at = datetime(
+            year,
+            _MONTHS.index(parts["month"].lower()) + 1,
+            int(parts["day"]),
+            int(parts["hour"]),
+            int(parts["minute"]),
+            min(int(parts["second"]), 59),  # 60 is a leap second
+            tzinfo=UTC,
+        )
+    except ValueError:
+        return None
+    return (at - _EPOCH) // timedelta(microseconds=1)
