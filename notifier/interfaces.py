@@ -5,9 +5,11 @@ inputs -> store.watches -> watcher -> source -> machine.step -> one commit -> di
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from notifier.core.model import Delivery, Observation
+from notifier.core.model import Delivery, EndpointState, Json, Micros, NewWatch, Observation, Record, Watch
 from notifier.core.retry import Attempt
 
 
@@ -57,4 +59,146 @@ class Sender(Protocol):
 
     async def close(self) -> None:
         """Close every connection."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What a change of the wanted watches came to."""
+
+    added: tuple[Watch, ...] = ()
+    changed: tuple[Watch, ...] = ()  # labels, metadata or endpoints
+    removed: tuple[Watch, ...] = ()
+    unchanged: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Deliveries that are due and now this node's, and when the next one of each endpoint will be."""
+
+    deliveries: tuple[Delivery, ...] = ()
+    next_due: Mapping[str, Micros] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The delivery was accepted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """The delivery waits until `due`."""
+
+    due: Micros
+    attempt: int  # attempts that count, made so far
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dead:
+    """The delivery is given up, but kept."""
+
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Superseded:
+    """A newer state of the same watch takes the delivery's place."""
+
+
+Verdict = Done | Later | Dead | Superseded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What became of a delivery that this node had claimed."""
+
+    delivery: Delivery
+    verdict: Verdict
+    at: Micros
+    attempt: Attempt | None = None  # for the log; None where no attempt was made
+    take: bool = True  # claim the next delivery of the lane at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFilter:
+    """Which deliveries to list or to retry; None means any."""
+
+    id: int | None = None
+    endpoint: str | None = None
+    status: str | None = None
+    since: Micros | None = None  # created at or after
+    until: Micros | None = None  # created before
+
+
+class Store(Protocol):
+    """The durable memory of watches, events and deliveries.
+
+    A method that writes returns after its commit; nothing is visible of one that raises. StoreUnavailable means that
+    the database cannot be used for now. `commit` and `settle` do not raise it: they wait until it can be.
+    """
+
+    @property
+    def available(self) -> bool:
+        """Say whether the last write went through."""
+        ...
+
+    async def apply(self, watches: Sequence[NewWatch], *, origin: str, now: Micros, replace: bool = False) -> Applied:
+        """Want these watches; with `replace`, of this origin no others. An ended watch stays ended."""
+        ...
+
+    async def remove(self, source: str, task_id: str, *, now: Micros) -> Watch | None:
+        """Want a watch no longer; its deliveries still go out. None: there is no such watch."""
+        ...
+
+    async def claim_watches(self, limit: int) -> list[Watch]:
+        """Take up to `limit` open watches that no node follows, oldest first."""
+        ...
+
+    async def commit(self, watch: Watch | None, records: Sequence[Record]) -> list[Delivery]:
+        """Save a watch's step and its events, or operators' events, in one transaction.
+
+        Returns the deliveries to send now, in order. Raises StaleWrite when the stored watch is not the one before
+        this step, is no longer wanted, or is another node's.
+        """
+        ...
+
+    async def claim_deliveries(self, room: Mapping[str, int], *, now: Micros) -> Claim:
+        """Take deliveries that are due, at most `room` for each endpoint named, oldest due first."""
+        ...
+
+    async def settle(self, settlement: Settlement) -> Delivery | None:
+        """Save what became of a delivery; return the next of its lane if it is to be sent now.
+
+        Raises StaleWrite when the delivery is no longer this node's.
+        """
+        ...
+
+    async def retry(self, which: DeliveryFilter, *, now: Micros) -> int:
+        """Make dead deliveries ready again, same id; return how many."""
+        ...
+
+    async def endpoint_states(self) -> list[EndpointState]:
+        """Return the kept health of every endpoint."""
+        ...
+
+    async def save_endpoint_state(self, state: EndpointState) -> None:
+        """Keep the health of an endpoint."""
+        ...
+
+    async def summary(self) -> Json:
+        """Count watches by source and phase, deliveries by endpoint and status, with the oldest open ones."""
+        ...
+
+    async def deliveries(self, which: DeliveryFilter, *, limit: int, before: int | None = None) -> list[Json]:
+        """List deliveries, newest first; with `which.id`, one with its attempts and body."""
+        ...
+
+    async def prune(self, before: Micros) -> int:
+        """Forget what ended and was settled before; return the number of rows."""
+        ...
+
+    async def close(self) -> None:
+        """Finish the writes under way and let go of the database."""
         ...

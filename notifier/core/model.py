@@ -131,3 +131,36 @@ class Delivery:
     lane: int | None  # the watch's pk: deliveries of one lane and endpoint go out in order; None: no order
     observed_at: Micros  # when the event happened
     attempt: int = 0  # attempts made so far
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """One endpoint that an event goes to."""
+
+    endpoint: str
+    latest: bool = False  # supersede what is undelivered of the same watch
+    take: bool = True  # the delivery is this node's at once, not first claimed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """An event in the form that is stored."""
+
+    id: str  # the `webhook-id`
+    type: EventType
+    at: Micros
+    sequence: int
+    body: bytes
+    addresses: tuple[Address, ...] = ()
+    lost: LostReason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointState:
+    """What outlives a restart of an endpoint's health."""
+
+    name: str
+    fingerprint: str  # of its URL; a state under another fingerprint is void
+    disabled_at: Micros | None = None
+    reason: str | None = None
+    failing_since: Micros | None = None

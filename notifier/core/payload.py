@@ -1,0 +1,86 @@
+"""The bytes of a callback, and its id. What is made here is stored, signed and sent unchanged.
+
+The shape is that of Standard Webhooks 1.0.0: `type`, `timestamp`, `data`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime, timedelta
+
+from notifier.core.model import Event, Json, Micros, Observation, Watch
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ENTROPY_BITS = 80
+
+_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+
+
+def message_id(now: Micros, entropy: int) -> str:
+    """Make a `webhook-id` that sorts by time: milliseconds, then 80 random bits, in hexadecimal."""
+    return f"msg_{(now // 1000) << _ENTROPY_BITS | entropy & (1 << _ENTROPY_BITS) - 1:032x}"
+
+
+def timestamp(at: Micros) -> str:
+    """Write a time as RFC 3339 in UTC with microseconds."""
+    return (_EPOCH + timedelta(microseconds=at)).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def body(event: Event) -> bytes:
+    """Return the callback's JSON, UTF-8."""
+    data: dict[str, Json] = {} if event.watch is None else _watch_data(event, event.watch)
+    data.update(event.extra)
+    return encode({"type": event.type.value, "timestamp": timestamp(event.at), "data": data})
+
+
+def encode(value: Json) -> bytes:
+    """Write JSON that any parser takes: infinite numbers become null, lone surrogates are escaped."""
+    try:
+        return _compact(value).encode()
+    except UnicodeEncodeError:
+        return _ascii(value).encode()
+    except ValueError:
+        return encode(_finite(value))
+
+
+def _watch_data(event: Event, watch: Watch) -> dict[str, Json]:
+    seen = event.observation
+    return {
+        "watch": {
+            "source": watch.source,
+            "id": watch.id,
+            "labels": dict(watch.labels),
+            "metadata": {} if watch.metadata is None else watch.metadata,
+        },
+        "sequence": watch.sequence,
+        "state": watch.state,
+        "phase": watch.phase,
+        "previous_state": event.previous_state,
+        "previous_phase": event.previous_phase,
+        "progress": seen.progress if seen else None,
+        "eta_seconds": seen.eta_seconds if seen else None,
+        "error": _error(seen),
+        "result": {"urls": list(seen.urls)} if seen and seen.urls else None,
+        "watched_seconds": round(max(0, event.at - watch.created_at) / 1e6, 3),
+        "task": seen.task if seen else None,
+    }
+
+
+def _error(seen: Observation | None) -> Json:
+    if seen is None or seen.error is None:
+        return None
+    return {"code": seen.error.code, "message": seen.error.message}
+
+
+def _finite(value: Json) -> Json:
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value

@@ -1,0 +1,188 @@
+"""Group commit: writers queue, one transaction takes all that wait, each writer resumes after its commit.
+
+Statements run in one thread that owns one connection; the loop never waits for the disk. While the database cannot be
+written, kept operations (`hold`) wait and are tried again; the others fail at once, so that a caller with someone
+waiting can say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from notifier.core.errors import StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+LINGER = 0.01  # seconds that a write in no hurry waits for company
+RETRY_DELAY = 0.5  # seconds between tries while the database cannot be written
+MAX_GROUP = 512  # operations in one transaction: bounds its time, and so everyone's wait
+
+
+class Operation(Protocol):
+    """Something to do inside a transaction."""
+
+    @property
+    def hold(self) -> bool:
+        """Say whether it waits while the database is away, instead of failing."""
+        ...
+
+
+class Transact(Protocol):
+    """Runs a group inside a transaction that the caller begins and commits."""
+
+    def __call__(self, connection: Connection, operations: Sequence[Operation]) -> list[object]:
+        """Return a result, or an exception, for each operation."""
+        ...
+
+    def rolled_back(self) -> None:
+        """Take note that the transaction came to nothing."""
+        ...
+
+
+class GroupCommit:
+    """Runs operations in groups."""
+
+    def __init__(self, engine: Engine, transact: Transact) -> None:
+        self._engine = engine
+        self._transact = transact
+        self._connection: Connection | None = None  # the thread's alone
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._waiting: list[tuple[Operation, asyncio.Future[object]]] = []
+        self._wake = asyncio.Event()
+        self._linger: asyncio.TimerHandle | None = None
+        self._closing = False
+        self.available = True
+        self.seconds: Callable[[float], None] = lambda _: None  # told how long each group took
+
+    async def submit(self, operation: Operation, *, urgent: bool = True) -> object:
+        """Run an operation in the next group; return its result once that is committed.
+
+        `urgent=False`: it may wait some milliseconds for others to share a transaction with.
+        """
+        if self._closing:
+            raise StoreUnavailable("the store is closed")
+        if not self.available and not operation.hold:
+            raise StoreUnavailable
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._waiting.append((operation, future))
+        if urgent:
+            self._wake.set()
+        elif self._linger is None:
+            self._linger = asyncio.get_running_loop().call_later(LINGER, self._end_linger)
+        return await future
+
+    def _end_linger(self) -> None:
+        self._linger = None
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Commit groups until closed."""
+        loop = asyncio.get_running_loop()
+        while not (self._closing and not self._waiting):
+            if not self._waiting or not self._wake.is_set():
+                await self._wake.wait()
+            self._wake.clear()
+            group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
+            if self._waiting:
+                self._wake.set()
+            group = [(operation, future) for operation, future in group if not future.cancelled()]
+            if not group:
+                continue
+            started = loop.time()
+            try:
+                results = await loop.run_in_executor(self._thread, self._commit, [operation for operation, _ in group])
+            except StoreUnavailable as exc:
+                await self._suspend(group, exc)
+                continue
+            self.seconds(loop.time() - started)
+            if not self.available:
+                self.available = True
+                log.info("store.recovered")
+            for (_, future), result in zip(group, results, strict=True):
+                _resolve(future, result)
+
+    async def _suspend(self, group: list[tuple[Operation, asyncio.Future[object]]], exc: StoreUnavailable) -> None:
+        if self.available:
+            self.available = False
+            log.error("store.unavailable", error=str(exc), hint="nothing is sent that is not saved; trying again")
+        held = [(operation, future) for operation, future in group if operation.hold]
+        for operation, future in group:
+            if not operation.hold:
+                _resolve(future, exc)
+        if self._closing:
+            for _, future in held:
+                _resolve(future, exc)
+            return
+        self._waiting[:0] = held
+        await asyncio.sleep(RETRY_DELAY)
+        self._wake.set()
+
+    def _commit(self, operations: Sequence[Operation]) -> list[object]:
+        """Run a group in one transaction; where that fails for one operation's sake, each in its own."""
+        try:
+            return self._once(operations)
+        except DBAPIError as exc:
+            if is_outage(exc):
+                raise StoreUnavailable(str(exc.orig)) from exc
+            if len(operations) == 1:
+                return [exc]
+        except Exception as exc:  # an operation's own fault: it is handed to whoever asked for it
+            if len(operations) == 1:
+                return [exc]
+        return [self._commit([operation])[0] for operation in operations]
+
+    def _once(self, operations: Sequence[Operation]) -> list[object]:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        try:
+            with self._connection.begin():
+                return self._transact(self._connection, operations)
+        except BaseException as exc:
+            self._transact.rolled_back()
+            if isinstance(exc, DBAPIError) and is_outage(
+                exc
+            ):  # nothing is known of the connection's state: the next group takes a new one
+                self._disconnect()
+            raise
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+
+    def close(self) -> None:
+        """Have `run` commit what waits and return."""
+        self._closing = True
+        self._wake.set()
+
+    def shutdown(self) -> None:
+        """Let go of the connection and the thread; after `run` has ended."""
+        if self._linger is not None:
+            self._linger.cancel()
+        self._thread.submit(self._disconnect).result()
+        self._thread.shutdown(wait=True)
+
+
+def is_outage(exc: DBAPIError) -> bool:
+    """Say whether the database is at fault, and not the statement: full, locked, read-only, gone, damaged."""
+    if exc.connection_invalidated:
+        return True
+    name = type(exc.orig).__name__
+    return name in {"OperationalError", "InterfaceError"} or (name == "DatabaseError")
+
+
+def _resolve(future: asyncio.Future[object], result: object) -> None:
+    if future.cancelled():
+        return
+    if isinstance(result, BaseException):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -1,0 +1,123 @@
+"""Finding the database fit for use, or saying in one line why it is not."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import IO
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool
+
+from notifier.core.errors import StoreError, StoreTooNew
+
+BUSY_TIMEOUT = 5000  # milliseconds that SQLite waits for another process's lock
+CACHE_KIB = 16384  # pages that SQLite keeps in memory, for each of two connections
+JOURNAL_LIMIT = 64 << 20  # bytes that the write-ahead log is cut back to
+
+
+def parse(url: str) -> URL:
+    """Read a store's URL. Raises StoreError."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as exc:
+        raise StoreError("store.url is not a database URL") from exc
+    if parsed.get_backend_name() != "sqlite":
+        raise StoreError(f"store.url: {parsed.get_backend_name()} is not supported; use sqlite:///PATH")
+    return parsed
+
+
+def sqlite_path(url: URL) -> Path:
+    """Return the database file. Raises StoreError for a database that would not outlive the process."""
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise StoreError("store.url names no file; an in-memory database would lose everything")
+    return Path(url.database).absolute()
+
+
+def lock(path: Path) -> IO[bytes]:
+    """Make sure that no other daemon uses the database; the lock ends with the process. Raises StoreError."""
+    name = path.with_name(path.name + ".lock")
+    try:
+        held = name.open("ab")
+    except OSError as exc:
+        raise StoreError(f"cannot write in {path.parent}: {exc.strerror}; create it, or change store.url") from exc
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        held.close()
+        raise StoreError(f"{path} is in use by another notifier; stop it first, or change store.url") from exc
+    return held
+
+
+def engine(path: Path, *, writable: bool) -> Engine:
+    """Make an engine whose connections are set up for durability; never creates the file."""
+
+    def connect() -> sqlite3.Connection:
+        mode = "rw" if writable else "ro"
+        raw = sqlite3.connect(
+            f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT / 1000
+        )
+        raw.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        raw.execute("PRAGMA temp_store=MEMORY")
+        if writable:
+            raw.execute("PRAGMA journal_mode=WAL")
+            raw.execute("PRAGMA synchronous=FULL")
+            raw.execute(f"PRAGMA journal_size_limit={JOURNAL_LIMIT}")
+        return raw
+
+    made = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    if writable:
+        # The driver would begin late and for reading; a writer takes its lock at the start or not at all.
+        event.listen(made, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return made
+
+
+def prepare(path: Path) -> None:
+    """Create the file if there is none, and bring its tables up to date. Raises StoreError, StoreTooNew."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # it holds metadata and callback bodies
+    except OSError as exc:
+        raise StoreError(f"cannot open {path}: {exc.strerror}; check store.url and its permissions") from exc
+    made = engine(path, writable=True)
+    try:
+        with made.connect() as connection:
+            _check(connection, path)
+            with connection.begin():
+                migrate(connection)
+    except StoreTooNew as exc:
+        raise StoreTooNew(f"{path} was written by a newer notifier ({exc}); upgrade, or restore an older copy") from exc
+    except (DBAPIError, sqlite3.Error) as exc:
+        reason = exc.orig if isinstance(exc, DBAPIError) else exc
+        raise StoreError(f"cannot use {path}: {reason}; restore a copy, or move it away to start anew") from exc
+    finally:
+        made.dispose()
+
+
+def _check(connection: Connection, path: Path) -> None:
+    result = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    connection.rollback()
+    if result != "ok":
+        first = str(result).splitlines()[0]
+        raise StoreError(f"{path} is damaged ({first}); restore a copy, or move it away to start anew")
+
+
+def migrate(connection: Connection) -> None:
+    """Run the migrations that are missing. Raises StoreTooNew with the unknown revision."""
+    config = Config()
+    config.set_main_option("script_location", "notifier.store:migrations")
+    config.attributes["connection"] = connection
+    scripts = ScriptDirectory.from_config(config)
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current == scripts.get_current_head():
+        return
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        raise StoreTooNew(f"schema {current}")
+    command.upgrade(config, "head")

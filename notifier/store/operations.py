@@ -1,0 +1,306 @@
+"""What happens inside a transaction, for a whole group at once. Runs in the store's threads; no asyncio here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from notifier.core.errors import StaleWrite
+from notifier.core.model import Address, Delivery, Micros, Phase, Record, Watch
+from notifier.core.retry import Attempt, Delivered
+from notifier.interfaces import Dead, Done, Later, Settlement, Superseded
+from notifier.store import statements as sql
+from notifier.store.group import Operation
+
+ID_BLOCK = 1000  # ids taken at once: one statement for a thousand rows, and a gap at most that wide after a stop
+
+
+@dataclass(frozen=True, slots=True)
+class CommitOp:
+    """A watch's step and its events."""
+
+    watch: Watch | None
+    records: Sequence[Record]
+    hold: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SettleOp:
+    """What became of a delivery."""
+
+    settlement: Settlement
+    hold: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CallOp:
+    """Anything else."""
+
+    call: Callable[[Connection], object]
+    hold: bool = False
+
+
+class Ids:
+    """Hands out ids from blocks taken beforehand, in transactions of their own."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, int] = {}
+        self._end: dict[str, int] = {}
+
+    def take(self, connection: Connection, counter: str, count: int) -> int:
+        """Return the first of `count` ids in a row."""
+        first = self._next.get(counter, 0)
+        if self._end.get(counter, 0) - first < count:
+            size = max(count, ID_BLOCK)
+            row = connection.execute(sql.TAKE_IDS, {"counter": counter, "count": size}).scalar_one()
+            first, self._end[counter] = row - size, row
+        self._next[counter] = first + count
+        return first
+
+    def forget(self) -> None:
+        """Drop every block."""
+        self._next.clear()
+        self._end.clear()
+
+
+class Transaction:
+    """Runs a group of operations."""
+
+    def __init__(self, node: int) -> None:
+        self.node = node
+        self._ids = Ids()
+
+    def rolled_back(self) -> None:
+        """Drop the ids at hand: the block they come from may not have been committed."""
+        self._ids.forget()
+
+    def __call__(self, connection: Connection, operations: Sequence[Operation]) -> list[object]:
+        """Run a group; return a result for each. Raises for the whole group: the caller then runs them singly."""
+        commits = [operation for operation in operations if isinstance(operation, CommitOp)]
+        settles = [operation.settlement for operation in operations if isinstance(operation, SettleOp)]
+        committed = iter(self._commit(connection, commits) if commits else ())
+        settled = iter(self._settle(connection, settles) if settles else ())
+        results: list[object] = []
+        for operation in operations:
+            match operation:
+                case CommitOp():
+                    results.append(next(committed))
+                case SettleOp():
+                    results.append(next(settled))
+                case CallOp(call=call):
+                    results.append(call(connection))
+                case _:
+                    raise TypeError(operation)
+        return results
+
+    def ids(self, connection: Connection, counter: str, count: int) -> int:
+        """Return the first of `count` ids in a row."""
+        return self._ids.take(connection, counter, count)
+
+    # -- commit
+
+    def _commit(self, connection: Connection, commits: Sequence[CommitOp]) -> list[list[Delivery]]:
+        steps = [_step_row(op.watch, op.records, self.node) for op in commits if op.watch is not None]
+        if steps and connection.execute(sql.STEP_WATCH, steps).rowcount != len(steps):
+            raise StaleWrite
+        records = [(op, record) for op in commits for record in op.records]
+        if not records:
+            return [[] for _ in commits]
+        first_event = self._ids.take(connection, "event", len(records))
+        connection.execute(
+            sql.INSERT_EVENTS,
+            [_event_row(first_event + n, op.watch, record) for n, (op, record) in enumerate(records)],
+        )
+        addressed = [
+            (first_event + n, op.watch, record, address)
+            for n, (op, record) in enumerate(records)
+            for address in record.addresses
+        ]
+        waiting, first = self._enqueue(connection, addressed) if addressed else (frozenset(), 0)
+        out: dict[int, list[Delivery]] = {id(op): [] for op in commits}
+        number = first
+        for op, record in records:
+            for address in record.addresses:
+                if address.take and number not in waiting:
+                    out[id(op)].append(_delivery(number, op.watch, record, address))
+                number += 1
+        return [out[id(op)] for op in commits]
+
+    def _enqueue(
+        self, connection: Connection, addressed: Sequence[tuple[int, Watch | None, Record, Address]]
+    ) -> tuple[frozenset[int], int]:
+        latest = [
+            {"_endpoint": address.endpoint, "_lane": watch.pk, "_now": record.at}
+            for _, watch, record, address in addressed
+            if address.latest and watch is not None
+        ]
+        if latest:
+            connection.execute(sql.SUPERSEDE, latest)
+        first = self._ids.take(connection, "delivery", len(addressed))
+        rows = [
+            {
+                "id": first + n,
+                "event": event,
+                "lane": None if watch is None else watch.pk,
+                "endpoint": address.endpoint,
+                "sequence": record.sequence,
+                "due": record.at,
+                "_owner": self.node if address.take else None,
+            }
+            for n, (event, watch, record, address) in enumerate(addressed)
+        ]
+        connection.execute(sql.INSERT_DELIVERIES, rows)
+        waiting = connection.execute(sql.WHICH_WAIT, {"first": first, "last": first + len(rows) - 1}).scalars()
+        return frozenset(waiting), first
+
+    # -- settle
+
+    def _settle(self, connection: Connection, settlements: Sequence[Settlement]) -> list[Delivery | None]:
+        rows = [_settle_row(settlement, self.node) for settlement in settlements]
+        if connection.execute(sql.SETTLE, rows).rowcount != len(rows):
+            raise StaleWrite
+        tried = [_attempt_row(s.delivery.id, s.attempt) for s in settlements if s.attempt is not None]
+        if tried:
+            connection.execute(sql.INSERT_ATTEMPTS, tried)
+        promoted: dict[tuple[str, int | None], Delivery] = {}
+        final = [s for s in settlements if s.delivery.lane is not None and not isinstance(s.verdict, Later)]
+        for take in (True, False):
+            lanes = sorted({(s.delivery.endpoint, s.delivery.lane) for s in final if s.take is take})
+            if lanes:
+                owner = self.node if take else None
+                now = max(s.at for s in final)
+                params = {"lanes": lanes, "_due": now, "_owner": owner}
+                ready = connection.execute(sql.PROMOTE, params).scalars().all()
+                if take:
+                    promoted |= {(found.endpoint, found.lane): found for found in load(connection, ready)}
+        return [promoted.get((s.delivery.endpoint, s.delivery.lane)) for s in settlements]
+
+    # -- claims
+
+    def claim_deliveries(
+        self, connection: Connection, room: Iterable[tuple[str, int]], now: Micros
+    ) -> tuple[list[Delivery], dict[str, Micros]]:
+        """Take what is due of each endpoint, and tell when its next is."""
+        taken: list[Delivery] = []
+        next_due: dict[str, Micros] = {}
+        for endpoint, limit in room:
+            params = {"_endpoint": endpoint, "_now": now, "limit": limit, "_me": self.node}
+            ids = connection.execute(sql.CLAIM_DELIVERIES, params).scalars().all()
+            taken.extend(load(connection, ids))
+            due = connection.execute(sql.NEXT_DUE, {"_endpoint": endpoint}).scalar()
+            if due is not None:
+                next_due[endpoint] = due
+        return taken, next_due
+
+
+def load(connection: Connection, ids: Sequence[int]) -> list[Delivery]:
+    """Read deliveries with their bytes."""
+    if not ids:
+        return []
+    return [
+        Delivery(
+            id=row.id,
+            endpoint=row.endpoint,
+            event_id=row.event_id,
+            event_type=row.type,
+            body=row.body,
+            lane=row.lane,
+            observed_at=row.at,
+            attempt=row.attempt,
+        )
+        for row in connection.execute(sql.LOAD_DELIVERIES, {"ids": list(ids)})
+    ]
+
+
+def watch_from(row: Row[Any]) -> Watch:
+    """Read a watch."""
+    return Watch(
+        pk=row.pk,
+        source=row.source,
+        id=row.id,
+        created_at=row.created_at,
+        labels=json.loads(row.labels),
+        metadata=json.loads(row.metadata),
+        endpoints=None if row.endpoints is None else tuple(json.loads(row.endpoints)),
+        state=row.state,
+        phase=None if row.phase is None else Phase(row.phase),
+        sequence=row.sequence,
+        changed_at=row.changed_at,
+        stalled=row.stalled,
+        ended=row.ended,
+    )
+
+
+def _delivery(number: int, watch: Watch | None, record: Record, address: Address) -> Delivery:
+    return Delivery(
+        id=number,
+        endpoint=address.endpoint,
+        event_id=record.id,
+        event_type=record.type.value,
+        body=record.body,
+        lane=None if watch is None else watch.pk,
+        observed_at=record.at,
+    )
+
+
+def _step_row(watch: Watch, records: Sequence[Record], node: int) -> dict[str, object]:
+    return {
+        "_pk": watch.pk,
+        "_before": watch.sequence - len(records),
+        "_me": node,
+        "state": watch.state,
+        "phase": watch.phase,
+        "sequence": watch.sequence,
+        "changed_at": watch.changed_at,
+        "stalled": watch.stalled,
+        "ended": watch.ended,
+        "lost": records[-1].lost,
+        "updated_at": records[-1].at,
+    }
+
+
+def _event_row(pk: int, watch: Watch | None, record: Record) -> dict[str, object]:
+    return {
+        "pk": pk,
+        "id": record.id,
+        "watch": None if watch is None else watch.pk,
+        "sequence": record.sequence,
+        "type": record.type,
+        "at": record.at,
+        "body": record.body,
+    }
+
+
+def _settle_row(settlement: Settlement, node: int) -> dict[str, object]:
+    delivery, at = settlement.delivery, settlement.at
+    row: dict[str, object] = {"_id": delivery.id, "_me": node, "due": at, "settled_at": at, "reason": None}
+    match settlement.verdict:
+        case Done():
+            return row | {"status": "delivered", "attempt": delivery.attempt + 1}
+        case Later(due=due, attempt=attempt, reason=reason):
+            return row | {"status": "ready", "attempt": attempt, "due": due, "settled_at": None, "reason": reason}
+        case Dead(attempt=attempt, reason=reason):
+            return row | {"status": "dead", "attempt": attempt, "reason": reason}
+        case Superseded():
+            return row | {"status": "superseded", "attempt": delivery.attempt, "reason": "superseded"}
+
+
+def _attempt_row(delivery: int, attempt: Attempt) -> dict[str, object]:
+    outcome = attempt.outcome
+    failed = None if isinstance(outcome, Delivered) else outcome
+    return {
+        "delivery": delivery,
+        "at": attempt.at,
+        "outcome": type(outcome).__name__.lower(),
+        "reason": failed and failed.reason,
+        "detail": failed and failed.detail,
+        "status": attempt.status,
+        "seconds": attempt.seconds,
+        "phases": json.dumps(attempt.phases) if attempt.phases else None,
+        "address": attempt.address,
+        "reply": attempt.reply or None,
+    }

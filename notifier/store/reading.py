@@ -1,0 +1,142 @@
+"""What people and programs ask of the store: counts, lists, and the revival of dead deliveries."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, func, select
+
+from notifier.core.model import Json, Micros
+from notifier.core.payload import timestamp
+from notifier.interfaces import DeliveryFilter
+from notifier.store.schema import attempts, deliveries, events, watches
+from notifier.store.statements import REVIVE, is_open
+
+
+def summary(connection: Connection) -> Json:
+    """Count watches by source and phase (`new` before the first observation, `lost`), deliveries by endpoint."""
+    phase = func.coalesce(watches.c.lost, watches.c.phase, "new")
+    counted = connection.execute(
+        select(watches.c.source, watches.c.lost.is_not(None), phase, func.count())
+        .where(watches.c.removed_at.is_(None))
+        .group_by(watches.c.source, watches.c.lost.is_not(None), phase)
+    )
+    per_source: dict[str, dict[str, int]] = {}
+    for source, lost, name, count in counted:
+        of = per_source.setdefault(source, {})
+        key = "lost" if lost else name
+        of[key] = of.get(key, 0) + count
+    pending = connection.execute(
+        select(deliveries.c.endpoint, func.count(), func.min(deliveries.c.created_at))
+        .where(is_open(deliveries))
+        .group_by(deliveries.c.endpoint)
+    )
+    dead = connection.execute(
+        select(deliveries.c.endpoint, func.count()).where(deliveries.c.status == "dead").group_by(deliveries.c.endpoint)
+    )
+    return {
+        "watches": per_source,
+        "pending": {name: {"count": count, "oldest": oldest} for name, count, oldest in pending},
+        "dead": dict(dead.tuples().all()),
+    }
+
+
+def deliveries_page(connection: Connection, which: DeliveryFilter, limit: int, before: int | None) -> list[Json]:
+    """List deliveries, newest first."""
+    query = (
+        select(
+            deliveries,
+            events.c.id.label("event_id"),
+            events.c.type,
+            events.c.body,
+            watches.c.source,
+            watches.c.id.label("task"),
+        )
+        .join(events, events.c.pk == deliveries.c.event)
+        .outerjoin(watches, watches.c.pk == deliveries.c.lane)
+        .where(*_conditions(which))
+        .order_by(deliveries.c.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(deliveries.c.id < before)
+    items = [_item(row) for row in connection.execute(query)]
+    if which.id is not None:
+        for item in items:
+            item["attempts"] = _attempts(connection, which.id)
+    else:
+        for item in items:
+            del item["payload"]
+    return items
+
+
+def revive(connection: Connection, which: DeliveryFilter, now: Micros) -> int:
+    """Make dead deliveries ready again, oldest first; return how many."""
+    ids = (
+        connection.execute(
+            select(deliveries.c.id)
+            .where(*_conditions(which), deliveries.c.status == "dead")
+            .order_by(deliveries.c.sequence, deliveries.c.id)
+        )
+        .scalars()
+        .all()
+    )
+    if ids:
+        connection.execute(REVIVE, [{"_id": number, "_now": now} for number in ids])
+    return len(ids)
+
+
+def _conditions(which: DeliveryFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if which.id is not None:
+        conditions.append(deliveries.c.id == which.id)
+    if which.endpoint is not None:
+        conditions.append(deliveries.c.endpoint == which.endpoint)
+    if which.status == "pending":
+        conditions.append(is_open(deliveries))
+    elif which.status is not None:
+        conditions.append(deliveries.c.status == which.status)
+    if which.since is not None:
+        conditions.append(deliveries.c.created_at >= which.since)
+    if which.until is not None:
+        conditions.append(deliveries.c.created_at < which.until)
+    return conditions
+
+
+def _item(row: Row[Any]) -> dict[str, Json]:
+    return {
+        "id": row.id,
+        "event_id": row.event_id,
+        "type": row.type,
+        "endpoint": row.endpoint,
+        "source": row.source,
+        "task": row.task,
+        "sequence": row.sequence,
+        "status": row.status,
+        "attempt": row.attempt,
+        "reason": row.reason,
+        "manual": row.manual,
+        "created_at": timestamp(row.created_at),
+        "due": timestamp(row.due) if row.settled_at is None else None,
+        "settled_at": None if row.settled_at is None else timestamp(row.settled_at),
+        "payload": json.loads(row.body),
+    }
+
+
+def _attempts(connection: Connection, delivery: int) -> list[Json]:
+    rows = connection.execute(select(attempts).where(attempts.c.delivery == delivery).order_by(attempts.c.at))
+    return [
+        {
+            "at": timestamp(row.at),
+            "outcome": row.outcome,
+            "reason": row.reason,
+            "detail": row.detail,
+            "status": row.status,
+            "seconds": row.seconds,
+            "phases": json.loads(row.phases) if row.phases else {},
+            "address": row.address,
+            "reply": row.reply,
+        }
+        for row in rows
+    ]

@@ -1,0 +1,163 @@
+"""The tables. The same on SQLite and PostgreSQL; times are microseconds since the epoch, JSON is text.
+
+watches     one row a task that is or was followed
+events      what happened, with the bytes that are sent; immutable
+deliveries  the outbox: an event on its way to an endpoint
+attempts    the log of tries
+endpoints   what outlives a restart of an endpoint's health
+counters    where the next block of ids begins, and the number of the next node
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
+
+metadata = MetaData()
+
+BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite's row id has to be called INTEGER
+
+watches = Table(
+    "watches",
+    metadata,
+    Column("pk", BigId, primary_key=True, autoincrement=False),
+    Column("source", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("origin", Text, nullable=False),  # file | api | queue: who may take it away
+    Column("labels", Text, nullable=False),  # JSON object
+    Column("metadata", Text, nullable=False),  # JSON
+    Column("endpoints", Text),  # JSON list; null: all that match
+    Column("state", Text),  # the provider's word; null before the first observation
+    Column("phase", Text),  # ours
+    Column("sequence", BigInteger, nullable=False),  # of the last event
+    Column("stalled", Boolean, nullable=False),
+    Column("ended", Boolean, nullable=False),  # terminal or lost
+    Column("lost", Text),  # the reason, when it was given up
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),  # of the state
+    Column("updated_at", BigInteger, nullable=False),  # of anything in the row
+    Column("removed_at", BigInteger),  # no longer wanted; kept while its deliveries are
+    Column("owner", BigInteger),  # the node that follows it
+    UniqueConstraint("source", "id", name="watches_source_id"),
+)
+Index(
+    "watches_open",
+    watches.c.created_at,
+    watches.c.pk,
+    sqlite_where=(watches.c.ended == false()) & watches.c.removed_at.is_(None),
+    postgresql_where=(watches.c.ended == false()) & watches.c.removed_at.is_(None),
+)
+Index("watches_updated", watches.c.updated_at)
+
+events = Table(
+    "events",
+    metadata,
+    Column("pk", BigId, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False),  # the webhook-id
+    Column("watch", BigInteger),  # null: an operators' event
+    Column("sequence", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+Index("events_watch", events.c.watch, events.c.sequence)
+Index("events_at", events.c.at)
+
+# A delivery's status:
+#   ready       may go out when it is due; of one watch and endpoint there is one such row at most
+#   waiting     an earlier delivery of the same watch and endpoint is not settled yet
+#   delivered   accepted
+#   dead        the schedule is used up, or the endpoint will never accept it; can be retried by hand
+#   superseded  a newer state took its place (`ordering: latest`)
+OPEN = ("ready", "waiting")
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=False),
+    Column("event", BigInteger, ForeignKey("events.pk"), nullable=False),
+    Column("lane", BigInteger),  # the watch; null: no order to keep
+    Column("endpoint", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),  # made so far, those that count
+    Column("due", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("settled_at", BigInteger),
+    Column("reason", Text),  # of the last failure
+    Column("manual", Boolean, nullable=False),  # retried by hand
+    Column("owner", BigInteger),  # the node that is sending it
+)
+_ready = (deliveries.c.status == "ready") & deliveries.c.owner.is_(None)
+_open = text("status IN ('ready', 'waiting')")
+Index(
+    "deliveries_due",
+    deliveries.c.endpoint,
+    deliveries.c.due,
+    deliveries.c.id,
+    sqlite_where=_ready,
+    postgresql_where=_ready,
+)
+Index(
+    "deliveries_lane",
+    deliveries.c.endpoint,
+    deliveries.c.lane,
+    deliveries.c.sequence,
+    sqlite_where=_open,
+    postgresql_where=_open,
+)
+Index("deliveries_event", deliveries.c.event)
+Index(
+    "deliveries_dead",
+    deliveries.c.endpoint,
+    deliveries.c.id,
+    sqlite_where=deliveries.c.status == "dead",
+    postgresql_where=deliveries.c.status == "dead",
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("delivery", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("outcome", Text, nullable=False),  # delivered | failed | rejected | gone
+    Column("reason", Text),
+    Column("detail", Text),
+    Column("status", Integer),  # HTTP
+    Column("seconds", Float, nullable=False),
+    Column("phases", Text),  # JSON object of seconds
+    Column("address", Text),
+    Column("reply", Text),
+    sqlite_with_rowid=False,
+)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),  # of the URL: another URL is another endpoint
+    Column("disabled_at", BigInteger),
+    Column("reason", Text),
+    Column("failing_since", BigInteger),  # without any success
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)

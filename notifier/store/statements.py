@@ -1,0 +1,211 @@
+"""The SQL of the hot path and of claims, written once for both databases.
+
+Conditions on `status` are literals, not parameters: SQLite uses a partial index only where the query repeats the
+index's own condition.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Text,
+    and_,
+    bindparam,
+    case,
+    exists,
+    false,
+    func,
+    insert,
+    literal_column,
+    select,
+    true,
+    tuple_,
+    update,
+)
+from sqlalchemy import null as sql_null
+from sqlalchemy.sql import ColumnElement, FromClause
+
+from notifier.store.schema import OPEN, attempts, counters, deliveries, events, watches
+
+_READY = literal_column("'ready'", Text)
+_WAITING = literal_column("'waiting'", Text)
+_SUPERSEDED = literal_column("'superseded'", Text)
+_DEAD = literal_column("'dead'", Text)
+
+
+def is_open(table: FromClause) -> ColumnElement[bool]:
+    """Return the condition of the index `deliveries_lane`."""
+    return table.c.status.in_([literal_column(f"'{status}'", Text) for status in OPEN])
+
+
+TAKE_IDS = (
+    update(counters)
+    .where(counters.c.name == bindparam("counter"))
+    .values(value=counters.c.value + bindparam("count"))
+    .returning(counters.c.value)
+)
+
+# -- watches
+
+IS_FOLLOWED = and_(watches.c.ended == false(), watches.c.removed_at.is_(None))
+
+STEP_WATCH = (
+    update(watches)
+    .where(
+        watches.c.pk == bindparam("_pk"),
+        watches.c.sequence == bindparam("_before"),
+        watches.c.owner == bindparam("_me"),
+        watches.c.removed_at.is_(None),
+    )
+    .values(
+        {
+            name: bindparam(name)
+            for name in ("state", "phase", "sequence", "changed_at", "stalled", "ended", "lost", "updated_at")
+        }
+    )
+)
+
+CLAIM_WATCHES = (
+    update(watches)
+    .where(
+        watches.c.pk.in_(
+            select(watches.c.pk)
+            .where(IS_FOLLOWED, watches.c.owner.is_(None))
+            .order_by(watches.c.created_at, watches.c.pk)
+            .limit(bindparam("limit"))
+            .with_for_update(skip_locked=True)
+            .scalar_subquery()
+        )
+    )
+    .values(owner=bindparam("_me"))
+    .returning(*watches.c)
+)
+
+FREE_WATCHES = update(watches).where(watches.c.owner.is_not(None)).values(owner=sql_null())
+FREE_DELIVERIES = update(deliveries).where(deliveries.c.owner.is_not(None)).values(owner=sql_null())
+
+# -- the outbox
+
+INSERT_EVENTS = insert(events)
+
+_ahead = deliveries.alias("ahead")
+_occupied = exists().where(
+    _ahead.c.endpoint == bindparam("endpoint"),
+    _ahead.c.lane == bindparam("lane"),
+    is_open(_ahead),
+)
+
+INSERT_DELIVERIES = insert(deliveries).values(
+    id=bindparam("id"),
+    event=bindparam("event"),
+    lane=bindparam("lane"),
+    endpoint=bindparam("endpoint"),
+    sequence=bindparam("sequence"),
+    status=case((_occupied, _WAITING), else_=_READY),
+    attempt=0,
+    due=bindparam("due"),
+    created_at=bindparam("due"),
+    manual=False,
+    owner=case((_occupied, sql_null()), else_=bindparam("_owner")),
+)
+
+SUPERSEDE = (
+    update(deliveries)
+    .where(
+        deliveries.c.endpoint == bindparam("_endpoint"),
+        deliveries.c.lane == bindparam("_lane"),
+        is_open(deliveries),
+        deliveries.c.owner.is_(None),
+    )
+    .values(status=_SUPERSEDED, settled_at=bindparam("_now"), reason=literal_column("'superseded'", Text))
+)
+
+WHICH_WAIT = select(deliveries.c.id).where(
+    deliveries.c.id.between(bindparam("first"), bindparam("last")), deliveries.c.status == _WAITING
+)
+
+SETTLE = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("_id"), deliveries.c.owner == bindparam("_me"))
+    .values(
+        {name: bindparam(name) for name in ("status", "attempt", "due", "settled_at", "reason")} | {"owner": sql_null()}
+    )
+)
+
+INSERT_ATTEMPTS = insert(attempts)
+
+_first = deliveries.alias("first")
+PROMOTE = (
+    update(deliveries)
+    .where(
+        tuple_(deliveries.c.endpoint, deliveries.c.lane).in_(bindparam("lanes", expanding=True)),
+        is_open(deliveries),
+        deliveries.c.status == _WAITING,
+        ~exists().where(
+            _first.c.endpoint == deliveries.c.endpoint,
+            _first.c.lane == deliveries.c.lane,
+            is_open(_first),
+            _first.c.sequence < deliveries.c.sequence,
+        ),
+    )
+    .values(status=_READY, due=bindparam("_due"), owner=bindparam("_owner"))
+    .returning(deliveries.c.id)
+)
+
+_due = and_(
+    deliveries.c.status == _READY, deliveries.c.owner.is_(None), deliveries.c.endpoint == bindparam("_endpoint")
+)
+
+CLAIM_DELIVERIES = (
+    update(deliveries)
+    .where(
+        deliveries.c.id.in_(
+            select(deliveries.c.id)
+            .where(_due, deliveries.c.due <= bindparam("_now"))
+            .order_by(deliveries.c.due, deliveries.c.id)
+            .limit(bindparam("limit"))
+            .with_for_update(skip_locked=True)
+            .scalar_subquery()
+        )
+    )
+    .values(owner=bindparam("_me"))
+    .returning(deliveries.c.id)
+)
+
+NEXT_DUE = select(func.min(deliveries.c.due)).where(_due)
+
+LOAD_DELIVERIES = (
+    select(
+        deliveries.c.id,
+        deliveries.c.endpoint,
+        deliveries.c.lane,
+        deliveries.c.attempt,
+        events.c.id.label("event_id"),
+        events.c.type,
+        events.c.body,
+        events.c.at,
+    )
+    .join(events, events.c.pk == deliveries.c.event)
+    .where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(deliveries.c.due, deliveries.c.id)
+)
+
+REVIVE = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("_id"), deliveries.c.status == _DEAD)
+    .values(
+        status=case(
+            (
+                exists().where(
+                    _first.c.endpoint == deliveries.c.endpoint, _first.c.lane == deliveries.c.lane, is_open(_first)
+                ),
+                _WAITING,
+            ),
+            else_=_READY,
+        ),
+        due=bindparam("_now"),
+        attempt=0,
+        settled_at=sql_null(),
+        manual=true(),
+        owner=sql_null(),
+    )
+)

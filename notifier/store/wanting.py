@@ -1,0 +1,164 @@
+"""Which tasks are to be followed: adding, changing and taking away watches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace as with_
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, insert, select, tuple_, update
+
+from notifier.core.model import Micros, NewWatch, Watch
+from notifier.interfaces import Applied
+from notifier.store.operations import watch_from
+from notifier.store.schema import watches
+
+CHUNK = 400  # keys in one statement: SQLite takes 32,766 parameters, older builds 999
+
+TakeIds = Callable[[Connection, str, int], int]
+Key = tuple[str, str]
+
+_BY_KEY = select(watches).where(tuple_(watches.c.source, watches.c.id).in_(bindparam("keys", expanding=True)))
+_DESCRIBE = (
+    update(watches)
+    .where(watches.c.pk == bindparam("_pk"))
+    .values({name: bindparam(name) for name in ("origin", "labels", "metadata", "endpoints", "updated_at")})
+)
+_WANT_AGAIN = (
+    update(watches)
+    .where(watches.c.pk == bindparam("_pk"))
+    .values(
+        {name: bindparam(name) for name in ("created_at", "changed_at", "ended")}
+        | {"removed_at": None, "lost": None, "owner": None}
+    )
+)
+_REMOVE = (
+    update(watches)
+    .where(watches.c.pk == bindparam("_pk"))
+    .values(removed_at=bindparam("_now"), updated_at=bindparam("_now"), owner=None)
+)
+
+
+def apply(
+    connection: Connection, take_ids: TakeIds, wanted: Sequence[NewWatch], origin: str, now: Micros, replace: bool
+) -> Applied:
+    """Want these watches; with `replace`, of this origin no others.
+
+    Only a file, which states the whole, changes or takes over what is there already. A watch that had been taken away
+    goes on where it was; one that had been lost is followed anew.
+    """
+    asked = {(watch.source, watch.id): watch for watch in wanted}
+    known = _known(connection, list(asked))
+    fresh = [watch for key, watch in asked.items() if key not in known]
+    again = [row for row in known.values() if row.removed_at is not None]
+    told = _describe(connection, asked, known, origin, now) if origin == "file" else {}
+    _want_again(connection, again, now)
+    added = _insert(connection, take_ids, fresh, origin, now)
+    added += [
+        with_(told.get(row.pk) or watch_from(row), created_at=now, changed_at=now, ended=False)
+        for row in again
+        if not _terminal(row)
+    ]
+    removed = _remove_others(connection, asked, origin, now) if replace else []
+    changed = tuple(told[row.pk] for row in known.values() if row.removed_at is None and row.pk in told)
+    return Applied(
+        added=tuple(added),
+        changed=changed,
+        removed=tuple(removed),
+        unchanged=len(known) - len(again) - len(changed),
+    )
+
+
+def remove(connection: Connection, source: str, task_id: str, now: Micros) -> Watch | None:
+    """Want a watch no longer."""
+    row = _known(connection, [(source, task_id)]).get((source, task_id))
+    if row is None or row.removed_at is not None:
+        return None
+    connection.execute(_REMOVE, {"_pk": row.pk, "_now": now})
+    return watch_from(row)
+
+
+def _known(connection: Connection, keys: Sequence[Key]) -> dict[Key, Row[Any]]:
+    found: dict[Key, Row[Any]] = {}
+    for chunk in _chunks(keys):
+        found |= {(row.source, row.id): row for row in connection.execute(_BY_KEY, {"keys": chunk})}
+    return found
+
+
+def _insert(
+    connection: Connection, take_ids: TakeIds, fresh: Sequence[NewWatch], origin: str, now: Micros
+) -> list[Watch]:
+    if not fresh:
+        return []
+    first = take_ids(connection, "watch", len(fresh))
+    blank = {"state": None, "phase": None, "sequence": 0, "stalled": False, "ended": False, "origin": origin}
+    times = {"created_at": now, "changed_at": now, "updated_at": now}
+    rows = [
+        {"pk": first + n, "source": watch.source, "id": watch.id} | _described(watch) | blank | times
+        for n, watch in enumerate(fresh)
+    ]
+    connection.execute(insert(watches), rows)
+    return [
+        Watch(
+            pk=first + n,
+            source=watch.source,
+            id=watch.id,
+            created_at=now,
+            changed_at=now,
+            labels=watch.labels,
+            metadata=watch.metadata,
+            endpoints=watch.endpoints,
+        )
+        for n, watch in enumerate(fresh)
+    ]
+
+
+def _describe(
+    connection: Connection, asked: Mapping[Key, NewWatch], known: Mapping[Key, Row[Any]], origin: str, now: Micros
+) -> dict[int, Watch]:
+    """Bring labels, metadata, endpoints and origin in line; return the watches that differ in more than origin."""
+    told: dict[int, Watch] = {}
+    rows = []
+    for key, row in known.items():
+        text = _described(asked[key])
+        differs = any(getattr(row, name) != value for name, value in text.items())
+        if differs or row.origin != origin:
+            rows.append({"_pk": row.pk, "origin": origin, "updated_at": now} | text)
+        if differs:
+            new = asked[key]
+            told[row.pk] = with_(watch_from(row), labels=new.labels, metadata=new.metadata, endpoints=new.endpoints)
+    if rows:
+        connection.execute(_DESCRIBE, rows)
+    return told
+
+
+def _want_again(connection: Connection, again: Sequence[Row[Any]], now: Micros) -> None:
+    rows = [{"_pk": row.pk, "created_at": now, "changed_at": now, "ended": _terminal(row)} for row in again]
+    if rows:
+        connection.execute(_WANT_AGAIN, rows)
+
+
+def _remove_others(connection: Connection, asked: Mapping[Key, NewWatch], origin: str, now: Micros) -> list[Watch]:
+    current = connection.execute(select(watches).where(watches.c.origin == origin, watches.c.removed_at.is_(None)))
+    gone = [row for row in current if (row.source, row.id) not in asked]
+    if gone:
+        connection.execute(_REMOVE, [{"_pk": row.pk, "_now": now} for row in gone])
+    return [watch_from(row) for row in gone]
+
+
+def _terminal(row: Row[Any]) -> bool:
+    return bool(row.ended and row.lost is None)
+
+
+def _described(watch: NewWatch) -> dict[str, Any]:
+    return {
+        "labels": json.dumps(dict(watch.labels), sort_keys=True),
+        "metadata": json.dumps(watch.metadata, sort_keys=True),
+        "endpoints": None if watch.endpoints is None else json.dumps(watch.endpoints),
+    }
+
+
+def _chunks(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    for start in range(0, len(keys), CHUNK):
+        yield keys[start : start + CHUNK]
