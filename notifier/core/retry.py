@@ -6,10 +6,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, urlsplit
 
 from notifier.core.model import Micros
 
 LONGEST_HINT = 366 * 86_400.0  # seconds; keeps any `Retry-After` finite and representable as Micros
+LONGEST_OBEYED = 86_400.0  # seconds of a hint that are obeyed: a slip of the endpoint must not silence it for a year
+JITTER = 0.1  # of a wait, added to it at most: messages that failed together do not return together
+UNSPENT_WAIT = 1.0  # seconds before a message is tried again whose attempt did not count
+THROTTLING = frozenset({429, 502, 503, 504})  # statuses that hold the whole endpoint back
+_LONGEST_LOCATION = 200  # characters of a Location that are worth logging
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +64,57 @@ class Attempt:
     phases: Mapping[str, float] = field(default_factory=dict)  # seconds by `dns`, `connect`, `first_byte`, `body`
     address: str | None = None  # the peer's IP address and port
     reply: str = ""  # the first KiB of the reply's text
+
+
+def next_attempt(
+    *,
+    attempts_made: int,
+    schedule: tuple[float, ...],
+    jitter: float,
+    retry_after: float | None = None,
+    longest_obeyed: float = LONGEST_OBEYED,
+) -> float | None:
+    """Return the seconds to wait before the next attempt; None when there is none left and the message is dead.
+
+    `schedule` has one entry for each attempt: attempt k begins `schedule[k - 1]` after attempt k - 1 ended, the first
+    one that long after the event. `attempts_made` counts the attempts spent, the one just made included; 0 asks for
+    the first. `jitter`, from [0, 1), lengthens the wait by up to a tenth and never shortens it. A hint of the endpoint
+    lengthens it too, as far as `longest_obeyed`.
+    """
+    if attempts_made >= len(schedule):
+        return None
+    stretch = 1 + JITTER * jitter
+    return max(schedule[attempts_made] * stretch, min((retry_after or 0.0) * stretch, longest_obeyed))
+
+
+def after_unspent(*, jitter: float, retry_after: float | None = None, longest_obeyed: float = LONGEST_OBEYED) -> float:
+    """Return the seconds to wait after an attempt that did not count (`Failed.spend` is False); its number stays.
+
+    Short, since the message did nothing wrong: the breaker holds the endpoint back, ever longer (`core/breaker.py`).
+    """
+    return min(max(UNSPENT_WAIT, retry_after or 0.0) * (1 + JITTER * jitter), longest_obeyed)
+
+
+def classify_http(status: int, headers: Mapping[str, str], *, now: Micros, hide: tuple[str, ...] = ()) -> Outcome:
+    """Judge a reply by its status.
+
+    `headers` ignores the case of names or has them in lower case; `hide` are texts that must not get into a detail.
+    """
+    if 200 <= status < 300:
+        return Delivered()
+    if 300 <= status < 400:
+        # Never followed: a 301, 302 or 303 would turn the POST into a GET without a body (RFC 9110 section 15.4).
+        return Failed(reason="redirect", detail=f"{status} to {_harmless(headers.get('location', ''), hide)}")
+    if status == 410:
+        return Gone(reason="http_410", detail="the endpoint answered 410 Gone")
+    hint = headers.get("retry-after")
+    return Failed(
+        reason=f"http_{status}",
+        detail=f"the endpoint answered {status}",
+        retry_after=None if hint is None else parse_retry_after(hint, now),
+        throttle=status in THROTTLING,
+        spend=status != 429,
+    )
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -112,3 +169,17 @@ def _instant(parts: Mapping[str, str], now: Micros) -> Micros | None:
     except ValueError:
         return None
     return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def _harmless(location: str, hide: tuple[str, ...]) -> str:
+    """Return a `Location` without what may be secret: user, query, fragment and the endpoint's own path."""
+    try:
+        parts = urlsplit(location)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return "an unreadable Location"
+    text = (f"{parts.scheme}:" if parts.scheme else "") + (f"//{host}" if host else "") + parts.path
+    for secret in hide:
+        text = text.replace(secret, "***")
+    text = quote(text, safe="/:%[]@!$&'()*+,;=~")[:_LONGEST_LOCATION]
+    return (text + ("?***" if parts.query else "")) or "nowhere: no Location"

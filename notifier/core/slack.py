@@ -1,0 +1,96 @@
+"""What a reply of a Slack incoming webhook means, and of the services that copied its shape. Pure.
+
+Slack answers in text (`ok`, `no_service`) or JSON (`{"ok": false, "error": ..., "retry_after": ...}`); the word tells
+more than the status does. Words: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#errors
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from notifier.core.model import Micros
+from notifier.core.retry import LONGEST_HINT, Delivered, Failed, Gone, Outcome, Rejected, classify_http
+
+DEAD_URL = {  # Slack's errors that no message will ever get past; the channel or its owner has to act
+    "invalid_token": "the URL's token is not valid",
+    "no_service": "the incoming webhook was removed or disabled",
+    "no_service_id": "the URL lacks the id of the incoming webhook",
+    "no_active_hooks": "the incoming webhook was disabled",
+    "no_team": "the workspace does not exist",
+    "team_disabled": "the workspace was disabled",
+    "channel_is_archived": "the channel was archived",
+    "channel_not_found": "the channel does not exist",
+    "action_prohibited": "an administrator forbids this webhook to post",
+}
+BAD_MESSAGE = {  # Slack's errors that say nothing about the next message
+    "invalid_payload": "the message could not be understood",
+    "invalid_blocks": "the message's blocks are not valid",
+    "invalid_attachments": "the message's attachments are not valid",
+    "msg_too_long": "the message is too long",
+    "msg_blocks_too_long": "the message's blocks are too long",
+    "no_text": "the message has no text",
+    "too_many_attachments": "the message has too many attachments",
+}
+RATE_LIMITED = frozenset({"rate_limited", "ratelimited"})  # with a good status; else it is a 429
+_WORD = re.compile(r"[a-z][a-z_]{0,63}")
+
+
+def classify_slack(
+    status: int, body: str, headers: Mapping[str, str], *, now: Micros, hide: tuple[str, ...] = ()
+) -> Outcome:
+    """Judge a reply by its word first, and by its status where there is none; arguments as for `classify_http`.
+
+    A word that is not in the tables gets into the detail only: reasons are labels of metrics, and so bounded.
+    """
+    outcome = classify_http(status, headers, now=now, hide=hide)
+    said = _json_object(body)
+    word = _word(said, body)
+    if isinstance(outcome, Gone):
+        return Gone(reason=word, detail=DEAD_URL[word]) if word in DEAD_URL else outcome
+    if status == 429 and isinstance(outcome, Failed):
+        return replace(outcome, retry_after=_longer(outcome.retry_after, said.get("retry_after")))
+    if status < 500:  # above that the service is unwell, and what it says of us is not to be trusted
+        if word in DEAD_URL:
+            return Gone(reason=word, detail=DEAD_URL[word])
+        if word in BAD_MESSAGE:
+            return Rejected(reason=word, detail=BAD_MESSAGE[word])
+    if not isinstance(outcome, Delivered):
+        return replace(outcome, detail=f"{outcome.detail}: {word}") if word and isinstance(outcome, Failed) else outcome
+    if word == "ok" or not body.strip() or (said and not _denied(said)):
+        return outcome
+    hint = _longer(None, said.get("retry_after"))
+    detail = f"the endpoint answered {status}" + (f" with {word}" if word else ", but not `ok`")
+    if word in RATE_LIMITED:
+        return Failed(reason="rate_limited", detail=detail, retry_after=hint, throttle=True, spend=False)
+    return Failed(reason="unexpected_reply", detail=detail, retry_after=hint)
+
+
+def _word(said: Mapping[str, Any], body: str) -> str:
+    """Return the reply's one word; empty if it has none."""
+    word = said.get("error") if said else body.strip()
+    return word if isinstance(word, str) and _WORD.fullmatch(word) else ""
+
+
+def _json_object(text: str) -> Mapping[str, Any]:
+    """Return the JSON object that a reply holds; empty if it holds none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _denied(said: Mapping[str, Any]) -> bool:
+    """Say whether a JSON reply with a good status reports a failure all the same: `ok`, `success`, Lark's `code`."""
+    return said.get("ok") is False or said.get("success") is False or said.get("code", 0) not in (0, None)
+
+
+def _longer(hint: float | None, found: object) -> float | None:
+    """Return the longer of a header's hint and a JSON reply's `retry_after`, which may be a fraction."""
+    if isinstance(found, bool) or not isinstance(found, int | float) or not found >= 0:  # `not >=` is true for NaN
+        return hint
+    return max(hint or 0.0, min(float(min(found, LONGEST_HINT)), LONGEST_HINT))
