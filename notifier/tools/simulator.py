@@ -1,0 +1,296 @@
+"""An upstream that speaks the documented API, with faults on request: which reply a request gets, and the counts.
+
+`GET /vidu/v1/tasks/state?id=ID` and `GET /tasks/ID/events` answer with a stream of snapshots, `GET /tasks/ID` with the
+current one. Tasks come into being when they are first asked for. `/_control/` steers it from another process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from random import Random
+from types import MappingProxyType
+from typing import Self
+
+from notifier.core.model import Json
+from notifier.tools import control
+from notifier.tools.faults import Answer, Fault, Hangup, How, Plan, error_body, parse_fault
+from notifier.tools.rules import Known, Rules
+from notifier.tools.running import raise_descriptor_limit, until_stopped
+from notifier.tools.simulated import Move, Pace, Stream, Task
+from notifier.tools.transcript import TERMINAL_STATES, Framing, Transcript, documented, snapshot, state_of
+from notifier.tools.waiting import Waiters
+from notifier.tools.wire import Connection, Request
+
+MAX_TASKS = 200_000  # remembered; beyond it the oldest that has ended and nobody follows is forgotten
+BACKLOG = 4096  # thousands of clients may connect in one instant; the kernel caps it at somaxconn
+
+DOCUMENTED_PATH = "/vidu/v1/tasks/state"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a simulator has done so far."""
+
+    tasks: int
+    requests: int
+    connects: int  # streams opened
+    open_streams: int
+    peak_streams: int
+    outcomes: Mapping[str, int]  # requests by `stream`, `snapshot`, a fault's kind or a status
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        told = ", ".join(f"{name} {count}" for name, count in sorted(self.outcomes.items()))
+        return f"{self.tasks} tasks, {self.connects} streams (at most {self.peak_streams} at once); {told or 'idle'}"
+
+
+class Simulator:
+    """The upstream; usable as `async with Simulator(...) as sim`, or by `await serve(sim, ...)`."""
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,  # 0: any free one
+        token: str | None = None,  # None: any, or none
+        ids: Iterable[str] | None = None,  # known ids, as globs; None: all but `unknown*`
+        transcript: Transcript | None = None,  # None: the documented one
+        transcripts: Mapping[str, Transcript] = MappingProxyType({}),  # by glob of ids, first match; else `transcript`
+        framing: Framing = "line",
+        interval: float = 0.0,  # seconds between snapshots; 0: as fast as they are taken
+        jitter: float = 0.0,  # share of the interval, 0 to 1
+        keep_open: bool = False,  # after the last snapshot
+        restart_on_reconnect: bool = False,  # False: a task goes on while nobody listens
+        faults: Iterable[tuple[str, Fault]] = (),  # (glob of ids, fault)
+        seed: int | None = None,  # of jitter and of faults with a percentage
+    ) -> None:
+        if not 0 <= interval < float("inf") or not 0 <= jitter <= 1:
+            raise ValueError("interval is at least 0 seconds, jitter from 0 to 1")
+        self.host, self.port, self.token, self.framing = host, port, token, framing
+        self.tasks: dict[str, Task] = {}
+        self.outcomes: Counter[str] = Counter()
+        self.connects = 0
+        self.peak_streams = 0
+        self._known = Known(ids)
+        self._transcript = transcript or documented()
+        self._transcripts = dict(transcripts)
+        self._random = Random(seed)
+        self._pace = Pace(
+            interval=interval, jitter=jitter, keep_open=keep_open, restart=restart_on_reconnect, random=self._random
+        )
+        self._rules = Rules(faults, self._random)
+        self._connections: set[Connection] = set()
+        self._streams: dict[Stream, None] = {}
+        self._waiters = Waiters()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        """Listen. Raises OSError if the address cannot be had."""
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(self._respond, self._connections.add, self._disconnected),
+            self.host,
+            self.port,
+            backlog=BACKLOG,
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop listening and drop every connection."""
+        if self._server is None:
+            return
+        self._server.close()
+        for task in self.tasks.values():
+            task.stop()
+        for connection in tuple(self._connections):
+            connection.transport.abort()
+        await self._server.wait_closed()
+        await self.wait_for(lambda _: not self._connections)
+        self._server = None
+
+    @property
+    def base_url(self) -> str:
+        """Return the URL under which it is reached."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    @property
+    def open_connections(self) -> int:
+        """Count the connections that are open now, with a stream or without."""
+        return len(self._connections)
+
+    @property
+    def open_streams(self) -> int:
+        """Count the streams that are open now, silent ones included."""
+        return len(self._streams)
+
+    def summary(self) -> Summary:
+        """Count what happened so far."""
+        return Summary(
+            tasks=len(self.tasks),
+            requests=self.outcomes.total(),
+            connects=self.connects,
+            open_streams=self.open_streams,
+            peak_streams=self.peak_streams,
+            outcomes=dict(self.outcomes),
+        )
+
+    def written(self, id_: str) -> tuple[Move, ...]:
+        """Return the changes of state that were written for a task, the first 256 of them."""
+        task = self.tasks.get(id_)
+        return tuple(task.moves) if task else ()
+
+    async def wait_for(self, holds: Callable[[Simulator], bool], *, timeout: float | None = 10.0) -> None:
+        """Return when `holds(self)`; looked at after each connect, end and change. Raises TimeoutError."""
+        await self._waiters.wait(lambda: holds(self), timeout=timeout)
+
+    async def wait_open(self, n: int, *, timeout: float | None = 10.0) -> None:
+        """Return when exactly `n` streams are open. Raises TimeoutError."""
+        await self.wait_for(lambda sim: sim.open_streams == n, timeout=timeout)
+
+    async def wait_connects(self, n: int, *, timeout: float | None = 10.0) -> None:
+        """Return when at least `n` streams have been opened in all. Raises TimeoutError."""
+        await self.wait_for(lambda sim: sim.connects >= n, timeout=timeout)
+
+    def fault(self, glob: str, fault: Fault | str) -> None:
+        """Let something go wrong on connections still to come, for tasks whose id matches. Raises ValueError."""
+        self._rules.add(glob, parse_fault(fault) if isinstance(fault, str) else fault)
+
+    def clear_faults(self) -> None:
+        """Let nothing more go wrong on connections still to come."""
+        self._rules.clear()
+
+    def cut(self, glob: str = "*", how: How = How.RESET) -> int:
+        """Cut open streams short; return how many."""
+        hit = [stream for stream in self._streams if fnmatchcase(stream.task.id, glob)]
+        for stream in hit:
+            stream.cut(how)
+        return len(hit)
+
+    def drop_all(self) -> int:
+        """Drop every open stream with RST, as a crashing upstream does; return how many."""
+        return self.cut()
+
+    def push(self, id_: str, payload: Json, *, last: bool | None = None) -> None:
+        """Make this the task's current snapshot now; from then on it moves only by hand.
+
+        `payload` is a state, or a snapshot as bytes or as a value for JSON. Streams end after it if it is the `last`;
+        by default a terminal state is.
+        """
+        data = snapshot(payload) if isinstance(payload, str) else control.encode(payload)
+        self._task(id_).push(data, last=state_of(data) in TERMINAL_STATES if last is None else last)
+
+    def _task(self, id_: str) -> Task:
+        task = self.tasks.get(id_)
+        if task is None:
+            if len(self.tasks) >= MAX_TASKS:
+                idle = next((old.id for old in self.tasks.values() if old.ended and not old.streams), None)
+                self.tasks.pop(idle or next(iter(self.tasks))).stop()
+            transcript = next((t for glob, t in self._transcripts.items() if fnmatchcase(id_, glob)), self._transcript)
+            task = self.tasks[id_] = Task(id_, transcript, self._pace, self._waiters.changed)
+        return task
+
+    def _respond(self, request: Request, connection: Connection) -> None:
+        if request.path.startswith("/_control/"):
+            status, reply = control.respond(self, request)
+            connection.reply(status, reply)
+            return
+        streamed, id_ = _route(request)
+        if id_ is None:
+            self._refuse(connection, 404, "no such path")
+        elif request.method != "GET":
+            self._refuse(connection, 405, "only GET")
+        elif self.token is not None and request.headers.get("authorization") != f"Bearer {self.token}":
+            self._refuse(connection, 401, "invalid token")
+        elif not id_:
+            self._refuse(connection, 422, "id is required")
+        elif id_ not in self._known:
+            self._refuse(connection, 404, "server_id not found")
+        else:
+            self._answer(connection, self._task(id_), streamed=streamed)
+
+    def _refuse(self, connection: Connection, status: int, message: str) -> None:
+        self.outcomes[str(status)] += 1
+        connection.reply(status, error_body(message))
+        self._waiters.changed()
+
+    def _answer(self, connection: Connection, task: Task, *, streamed: bool) -> None:
+        task.connections += 1
+        plan = self._rules.plan(task)
+        self.outcomes.update(plan.names)
+        self._waiters.changed()
+        begin = partial(self._begin, connection, task, plan, streamed=streamed)
+        if not plan.delay:
+            begin()
+            return
+        timer = asyncio.get_running_loop().call_later(plan.delay, begin)
+        connection.on_lost = timer.cancel
+
+    def _begin(self, connection: Connection, task: Task, plan: Plan, *, streamed: bool) -> None:
+        connection.on_lost = None
+        match plan.answer:
+            case Hangup():
+                connection.close()
+            case Answer() as answer:
+                body = task.poll() if answer.body is None else answer.body
+                connection.reply(answer.status, body, content_type=answer.content_type, headers=answer.headers)
+            case None if streamed:
+                self._stream(connection, task, plan)
+            case None:
+                self.outcomes["snapshot"] += 1
+                connection.reply(200, task.poll())
+        self._waiters.changed()
+
+    def _stream(self, connection: Connection, task: Task, plan: Plan) -> None:
+        if self._pace.restart:
+            task.rewind()
+        stream = Stream(connection, task, plan, self.framing, self._ended)
+        self._streams[stream] = None
+        self.outcomes["stream"] += 1
+        self.connects += 1
+        self.peak_streams = max(self.peak_streams, len(self._streams))
+        stream.open()
+
+    def _disconnected(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._waiters.changed()
+
+    def _ended(self, stream: Stream) -> None:
+        self._streams.pop(stream, None)
+        self._waiters.changed()
+
+
+def _route(request: Request) -> tuple[bool, str | None]:
+    """Return whether the path is that of a stream, and the task's id: empty if it is missing, None for a wrong path."""
+    if request.path == DOCUMENTED_PATH:
+        return True, request.query.get("id", "")
+    parts = request.path.split("/")
+    if parts[:2] == ["", "tasks"] and (len(parts) == 3 or parts[3:] == ["events"]):
+        return len(parts) == 4, parts[2]
+    return False, None
+
+
+def introduction(simulator: Simulator) -> str:
+    """Say how to reach it: a request and a configuration to copy."""
+    token = simulator.token or "any"
+    return f"""simulating the upstream on {simulator.base_url}
+
+  curl -N -H 'Authorization: Bearer {token}' '{simulator.base_url}{DOCUMENTED_PATH}?id=1'
+
+  sources:
+    vidu: {{preset: vidu, base_url: "{simulator.base_url}", token: "{token}"}}
+  watches: ["1", "2", "3"]
+"""
+
+
+async def serve(simulator: Simulator, *, announce: Callable[[str], None] = print) -> Summary:
+    """Run it as a command until SIGINT or SIGTERM; return what it did. Raises OSError if the address is taken."""
+    raise_descriptor_limit()
+    async with simulator:
+        announce(introduction(simulator))
+        await until_stopped()
+        return simulator.summary()

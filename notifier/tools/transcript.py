@@ -1,0 +1,102 @@
+"""What a simulated task reports, line by line. Pure: texts in, snapshots and bytes out.
+
+A snapshot is the payload of one `data:` line; a transcript is every snapshot of one task from first to last. It
+comes from the documentation (packaged, byte for byte), from a file in the same format, or from a compact text such
+as `queueing*3,processing*28,success` or `queueing,failed:CreditInsufficient`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+Framing = Literal["line", "event"]  # `line`: data lines directly under one another; `event`: a blank line after each
+
+MAX_SNAPSHOTS = 100_000  # of one transcript: a slip such as `processing*9999999999` must not eat the memory
+TERMINAL_STATES = frozenset({"success", "succeeded", "failed", "canceled"})
+
+_STEP = re.compile(r"(?P<state>[\w.-]+)(?::(?P<code>[^*,]*))?(?:\*(?P<count>\d+))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """Every snapshot of one task; may be empty, for a task that is moved by hand."""
+
+    snapshots: tuple[bytes, ...]
+
+
+def snapshot(state: str, *, err_code: str = "") -> bytes:
+    """Return a snapshot as the documented upstream writes it."""
+    return json.dumps(
+        {"state": state, "estimated_time_left": 0, "err_code": err_code}, separators=(",", ":"), ensure_ascii=False
+    ).encode()
+
+
+def parse_spec(text: str) -> Transcript:
+    """Read `STATE[:ERR_CODE][*COUNT],...`. Raises ValueError with the part that is wrong."""
+    snapshots: list[bytes] = []
+    for part in text.split(","):
+        match = _STEP.fullmatch(part.strip())
+        if match is None:
+            raise ValueError(f"transcript: {part.strip()!r} is not STATE[:ERR_CODE][*COUNT]")
+        count = int(match["count"] or 1)
+        if len(snapshots) + count > MAX_SNAPSHOTS:
+            raise ValueError(f"transcript: more than {MAX_SNAPSHOTS} snapshots at {part.strip()!r}")
+        snapshots += [snapshot(match["state"], err_code=match["code"] or "")] * count
+    return Transcript(snapshots=tuple(snapshots))
+
+
+def parse_lines(text: bytes) -> Transcript:
+    """Read `data:` lines; blank lines and comments mean nothing. Raises ValueError with the number of a bad line."""
+    snapshots: list[bytes] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith(b":"):
+            continue
+        if not line.startswith(b"data:"):
+            raise ValueError(f"transcript: line {number} is no `data:` line: {line[:60]!r}")
+        snapshots.append(line.removeprefix(b"data:").removeprefix(b" "))
+    if not snapshots:
+        raise ValueError("transcript: no `data:` line")
+    if len(snapshots) > MAX_SNAPSHOTS:
+        raise ValueError(f"transcript: more than {MAX_SNAPSHOTS} snapshots")
+    return Transcript(snapshots=tuple(snapshots))
+
+
+@cache
+def documented() -> Transcript:
+    """Return the transcript printed in the upstream's documentation: 3 queueing, 28 processing, success."""
+    return parse_lines(files("notifier.tools").joinpath("data", "vidu-state-transcript.sse").read_bytes())
+
+
+def load(text: str) -> Transcript:
+    """Read a transcript as given on a command line: `documented`, `@FILE` or a compact text.
+
+    Raises ValueError for a bad text and OSError for a file that cannot be read.
+    """
+    if text == "documented":
+        return documented()
+    if text.startswith("@"):
+        return parse_lines(Path(text[1:]).read_bytes())
+    return parse_spec(text)
+
+
+@lru_cache(maxsize=4096)
+def frame(payload: bytes, framing: Framing, eol: bytes) -> bytes:
+    """Return a snapshot as it is written to a stream."""
+    return b"data: " + payload + (eol if framing == "line" else eol + eol)
+
+
+@lru_cache(maxsize=4096)
+def state_of(payload: bytes) -> str:
+    """Return the state that a snapshot reports, or `?` if it reports none."""
+    try:
+        fields = json.loads(payload)
+    except ValueError:
+        return "?"
+    state = fields.get("state") if isinstance(fields, dict) else None
+    return state if isinstance(state, str) else "?"
