@@ -156,6 +156,10 @@ class Store(Protocol):
         """Take up to `limit` open watches that no node follows, oldest first."""
         ...
 
+    async def release_watches(self, watches: Sequence[Watch]) -> None:
+        """Let go of watches, for any node to claim."""
+        ...
+
     async def commit(self, watch: Watch | None, records: Sequence[Record]) -> list[Delivery]:
         """Save a watch's step and its events, or operators' events, in one transaction.
 

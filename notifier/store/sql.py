@@ -93,6 +93,11 @@ class SqlStore:
 
         return await self._write(claim)
 
+    async def release_watches(self, watches: Sequence[Watch]) -> None:
+        """Let go of watches."""
+        rows = [{"_pk": watch.pk, "_me": self._transaction.node} for watch in watches]
+        await self._write(lambda connection: connection.execute(sql.RELEASE_WATCH, rows), hold=True)
+
     async def commit(self, watch: Watch | None, records: Sequence[Record]) -> list[Delivery]:
         """Save a step with its events."""
         return cast("list[Delivery]", await self._group.submit(CommitOp(watch, records)))

@@ -80,6 +80,11 @@ CLAIM_WATCHES = (
     .returning(*watches.c)
 )
 
+RELEASE_WATCH = (
+    update(watches)
+    .where(watches.c.pk == bindparam("_pk"), watches.c.owner == bindparam("_me"))
+    .values(owner=sql_null())
+)
 FREE_WATCHES = update(watches).where(watches.c.owner.is_not(None)).values(owner=sql_null())
 FREE_DELIVERIES = update(deliveries).where(deliveries.c.owner.is_not(None)).values(owner=sql_null())
 

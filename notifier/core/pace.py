@@ -1,0 +1,29 @@
+"""How fast things may happen: a token bucket that is told the time."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """Allows `rate` things a second, `burst` of them at once."""
+
+    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: float = 1.0) -> None:
+        if rate <= 0 or burst < 1:
+            raise ValueError("rate has to be positive and burst at least 1")
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._at: float | None = None
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until the next thing may happen; 0.0: now. `now` in seconds of any clock."""
+        if self._at is not None:  # a clock that went backwards earns nothing
+            self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate)
+        self._at = now
+        # A billionth short is not short: it would only be waited for in vain.
+        return 0.0 if self._tokens >= 1 - 1e-9 else (1 - self._tokens) / self._rate
+
+    def take(self) -> None:
+        """Count one thing that happens now; after `wait` returned 0.0."""
+        self._tokens -= 1

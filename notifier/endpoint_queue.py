@@ -1,0 +1,138 @@
+"""What waits in memory to be sent to one endpoint, and whether anything may be sent to it now.
+
+Memory holds a bounded part; the rest waits in the store. Of one watch there is one delivery at most: the store keeps
+the later ones back until it is settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from notifier.core.breaker import Breaker
+from notifier.core.model import Delivery, Micros
+from notifier.core.pace import TokenBucket
+from notifier.interfaces import Sender
+
+AHEAD = 8  # deliveries kept in memory for each one in flight: enough never to starve, little to lose track of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointPolicy:
+    """What an endpoint's owner asked for; times in seconds."""
+
+    fingerprint: str  # of the URL
+    schedule: tuple[float, ...] = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
+    max_in_flight: int = 32
+    rate_limit: float | None = None  # a second
+    latest: bool = False
+    disable_after: float | None = 5 * 86400.0
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """A sender, closed once it is replaced and the last send through it has ended."""
+
+    sender: Sender
+    users: int = 0
+    retired: bool = False
+
+
+class EndpointQueue:
+    """One endpoint's deliveries in memory."""
+
+    def __init__(self, name: str, sender: Sender, policy: EndpointPolicy) -> None:
+        self.name = name
+        self.link = Link(sender)
+        self.policy = policy
+        self.breaker = Breaker()
+        self.disabled_reason: str | None = None
+        self.kept_failing_since: Micros | None = None  # what the store knows of it
+        self.in_flight = 0
+        self.workers = 0
+        self.backlog = True  # the store may hold deliveries that are due; at the start nobody knows
+        self.next_due: Micros | None = None  # of those in the store
+        self.timer: asyncio.TimerHandle | None = None
+        self._queued: OrderedDict[int, Delivery] = OrderedDict()
+        self._bucket = _bucket(policy)
+
+    def __len__(self) -> int:
+        return len(self._queued)
+
+    @property
+    def low(self) -> bool:
+        """Say whether it is time to ask the store for more; not for every single one."""
+        return len(self._queued) <= self.policy.max_in_flight
+
+    @property
+    def room(self) -> int:
+        """Return how many more deliveries memory takes."""
+        return max(0, AHEAD * self.policy.max_in_flight - len(self._queued))
+
+    def update(self, policy: EndpointPolicy) -> None:
+        """Take a new policy; another URL is another endpoint, of whose health nothing is known."""
+        if policy.rate_limit != self.policy.rate_limit:
+            self._bucket = _bucket(policy)
+        if policy.fingerprint != self.policy.fingerprint:
+            self.breaker = Breaker()
+            self.disabled_reason = None
+        self.policy = policy
+
+    def push(self, delivery: Delivery) -> None:
+        """Keep a delivery that is ready and ours."""
+        self._queued[_key(delivery)] = delivery
+
+    def pull(self, lane: int) -> Delivery | None:
+        """Give back the delivery of a watch that was not begun."""
+        return self._queued.pop(lane, None)
+
+    def empty(self) -> list[Delivery]:
+        """Give back everything that was not begun."""
+        rest = list(self._queued.values())
+        self._queued.clear()
+        return rest
+
+    def take(self, now: Micros, tick: float) -> tuple[Delivery, bool] | float | None:
+        """Return the next delivery and whether it is the breaker's probe, the seconds to wait, or None: not for now.
+
+        `now` is the wall clock's time, `tick` the loop's, in seconds.
+        """
+        if not self._queued or self.in_flight >= self.policy.max_in_flight:
+            return None
+        if not self.breaker.ready(now):
+            wake_at = self.breaker.wake_at()
+            return None if wake_at is None else (wake_at - now) / 1e6
+        if self._bucket is not None:
+            pause = self._bucket.wait(tick)
+            if pause > 0:
+                return pause
+            self._bucket.take()
+        self.breaker, probe = self.breaker.admit(now)
+        self.in_flight += 1
+        return self._queued.popitem(last=False)[1], probe
+
+    def wants(self, now: Micros) -> int:
+        """Return how many deliveries to claim from the store now."""
+        due = self.backlog or (self.next_due is not None and self.next_due <= now)
+        return self.room if due and self.low and self.breaker.ready(now) else 0
+
+    def wait(self, now: Micros) -> float | None:
+        """Return the seconds until `wants` may say more; None: not before something happens."""
+        due = now if self.backlog else self.next_due
+        ready = now if self.breaker.ready(now) else self.breaker.wake_at()
+        if due is None or ready is None or not self.low:
+            return None
+        return (max(due, ready, now) - now) / 1e6
+
+    def due(self, at: Micros) -> None:
+        """Remember that the store holds a delivery due at that time."""
+        self.next_due = at if self.next_due is None else min(self.next_due, at)
+
+
+def _key(delivery: Delivery) -> int:
+    return -delivery.id if delivery.lane is None else delivery.lane
+
+
+def _bucket(policy: EndpointPolicy) -> TokenBucket | None:
+    return None if policy.rate_limit is None else TokenBucket(policy.rate_limit)

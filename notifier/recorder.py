@@ -1,0 +1,93 @@
+"""From something that happened to rows that are safe: chooses endpoints, fixes the bytes, commits, then hands over.
+
+Nothing is offered for sending that is not committed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from notifier.core import payload, routing
+from notifier.core.machine import Step
+from notifier.core.model import Address, Delivery, Event, EventType, LostReason, Record, Watch
+from notifier.core.routing import Route
+from notifier.interfaces import Store
+from notifier.metrics import Metrics
+
+ENTROPY_BITS = 80
+
+
+class Outbox(Protocol):
+    """Who sends what was committed."""
+
+    def accepts(self, endpoint: str) -> bool:
+        """Say whether one more delivery may be kept in memory for it; otherwise it waits in the store."""
+        ...
+
+    def stored(self, endpoint: str) -> None:
+        """Hear that the store holds a new delivery that is not ours yet."""
+        ...
+
+    def newer(self, endpoint: str, lane: int) -> None:
+        """Hear that a newer state of a watch was committed for an endpoint that wants only the latest."""
+        ...
+
+    def offer(self, deliveries: Sequence[Delivery]) -> None:
+        """Take deliveries that are ready and this node's."""
+        ...
+
+
+class Recorder:
+    """Records events; the only way from an observation to the outbox."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        outbox: Outbox,
+        metrics: Metrics,
+        routes: Sequence[Route] = (),
+        entropy: Callable[[int], int] = secrets.randbits,
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._metrics = metrics
+        self._entropy = entropy
+        self.routes: Sequence[Route] = routes  # replaced as a whole by a reload
+
+    async def record(self, step: Step) -> None:
+        """Commit a watch's step. Raises StaleWrite."""
+        if step.events:
+            await self._commit(step.watch, step.events)
+
+    async def announce(self, event: Event) -> None:
+        """Commit an operators' event; one that no endpoint asks for is only counted."""
+        await self._commit(None, (event,))
+
+    async def _commit(self, watch: Watch | None, events: Sequence[Event]) -> None:
+        records = [self._record(event) for event in events]
+        deliveries = await self._store.commit(watch, records)
+        for event in events:
+            self._metrics.events.labels(event.type.value).inc()
+        for address in (address for record in records for address in record.addresses):
+            if address.latest and watch is not None:
+                self._outbox.newer(address.endpoint, watch.pk)
+            if not address.take:
+                self._outbox.stored(address.endpoint)
+        self._outbox.offer(deliveries)
+
+    def _record(self, event: Event) -> Record:
+        return Record(
+            id=payload.message_id(event.at, self._entropy(ENTROPY_BITS)),
+            type=event.type,
+            at=event.at,
+            sequence=event.watch.sequence if event.watch else 0,
+            body=payload.body(event),
+            addresses=tuple(
+                Address(endpoint=route.endpoint, latest=route.latest, take=self._outbox.accepts(route.endpoint))
+                for route in routing.select(self.routes, event)
+            ),
+            lost=LostReason(event.extra["reason"]) if event.type is EventType.LOST else None,
+        )
