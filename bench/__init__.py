@@ -1,0 +1,1 @@
+"""Repeatable measurements on loopback; `python -m bench`. Knows the daemon only by its command and configuration."""

@@ -1,0 +1,192 @@
+"""The one command, `python -m bench`: measure, print, and write everything down as JSON if asked to."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+from bench import idle, job, table
+from bench.child import ROOT, BenchError, allow_descriptors
+from bench.disk import measure as measure_disk
+from bench.programs import IDLE, JOB, NAMES, SCRIPT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much is measured unless told otherwise."""
+
+    streams: int
+    rate: float
+    idle_streams: int
+
+
+FULL = Size(streams=5_000, rate=1_000, idle_streams=10_000)
+QUICK = Size(streams=500, rate=200, idle_streams=1_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What is to be measured."""
+
+    streams: int
+    rate: float
+    idle_streams: int
+    only: str | None
+    programs: tuple[str, ...] | None
+    directory: Path
+    json: Path | None
+    cprofile: Path | None
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--streams", type=int, help="of the job (5000)")
+    parser.add_argument("--rate", type=float, help="changes per second of the job, all streams together (1000)")
+    parser.add_argument("--idle-streams", type=int, help="(10000)")
+    parser.add_argument("--only", choices=["job", "idle"], help="measure one of the two")
+    parser.add_argument(
+        "--quick", action="store_true", help="500 streams at 200/s, 1,000 idle: shows that it works, measures little"
+    )
+    parser.add_argument("--programs", help=f"some of {','.join(NAMES)}; the script takes no part in idle")
+    parser.add_argument("--directory", type=Path, default=ROOT / "build" / "bench", help="on a real disk")
+    parser.add_argument("--json", type=Path, help="write every figure to this file")
+    parser.add_argument("--cprofile", type=Path, help="run the job's daemon under cProfile, write its figures here")
+    args = parser.parse_args(arguments)
+    programs = tuple(args.programs.split(",")) if args.programs else None
+    if unknown := set(programs or ()) - set(NAMES):
+        parser.error(f"no such program: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    usual = QUICK if args.quick else FULL
+    options = Options(
+        streams=usual.streams if args.streams is None else args.streams,
+        rate=usual.rate if args.rate is None else args.rate,
+        idle_streams=usual.idle_streams if args.idle_streams is None else args.idle_streams,
+        only=args.only,
+        programs=programs,
+        directory=args.directory,
+        json=args.json,
+        cprofile=args.cprofile.resolve() if args.cprofile else None,
+    )
+    if min(options.streams, options.rate, options.idle_streams) <= 0:
+        parser.error("streams and rate must be above 0")
+    return options
+
+
+def run_job(options: Options, console: Console, directory: Path) -> dict[str, Any]:
+    """Measure the job, print it, and return its figures."""
+    disk = measure_disk(directory)
+    results: list[job.Result] = []
+    failures: dict[str, str] = {}
+    for name in options.programs or JOB:
+        own = directory / f"job-{name}"
+        own.mkdir()
+        with turn(f"job: {name}", console, failures):
+            result = job.measure(
+                name=name, streams=options.streams, rate=options.rate, directory=own, profile=options.cprofile
+            )
+            results.append(result)
+            result.require()
+    if results:
+        table.show_job(console, results, streams=options.streams, rate=options.rate, disk=disk)
+    return {
+        "streams": options.streams,
+        "rate": options.rate,
+        "disk": asdict(disk),
+        "profiled": options.cprofile is not None,
+        "results": [{**asdict(result), "cpu": result.cpu} for result in results],
+        "failures": failures,
+        "aims": [{**asdict(aim), "met": aim.met} for aim in table.job_aims(results)],
+    }
+
+
+def run_idle(options: Options, console: Console, directory: Path) -> dict[str, Any]:
+    """Measure idle streams, print them, and return their figures."""
+    trust = idle.issue(directory)
+    results: list[idle.Result] = []
+    failures: dict[str, str] = {}
+    for tls in (False, True):
+        for name in [name for name in options.programs or IDLE if name != SCRIPT]:
+            transport = "tls" if tls else "plain"
+            own = directory / f"idle-{name}-{transport}"
+            own.mkdir()
+            with turn(f"idle: {name}, {transport}", console, failures):
+                weighed = idle.measure(
+                    name=name, streams=options.idle_streams, directory=own, trust=trust if tls else None
+                )
+                results.append(weighed)
+                weighed.require()
+    if results:
+        table.show_idle(console, results)
+    return {
+        "streams": options.idle_streams,
+        "results": [{**asdict(result), "per_stream": result.per_stream} for result in results],
+        "failures": failures,
+        "aims": [{**asdict(aim), "met": aim.met} for aim in table.idle_aims(results)],
+    }
+
+
+@contextmanager
+def turn(what: str, console: Console, failures: dict[str, str]) -> Iterator[None]:
+    """Give one program its turn; its failure is told and kept, and the next one has its turn."""
+    console.print(f"{what} ...", style="dim")
+    try:
+        yield
+    except BenchError as exc:
+        failures[what] = str(exc)
+        console.print(f"{what}: {exc}", style="red", markup=False)
+
+
+def machine() -> dict[str, Any]:
+    """Say what the figures were measured on."""
+    return {
+        "cores": os.cpu_count(),
+        "load_before": os.getloadavg(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
+
+
+def stop(signum: int, frame: object) -> NoReturn:  # noqa: ARG001  # a signal handler's signature
+    """Leave as an exception, so that every process started is ended on the way out."""
+    raise SystemExit(128 + signum)
+
+
+def main() -> int:
+    """Measure. Returns 0, or 1 when a program could not be measured."""
+    options = parse(sys.argv[1:])
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    signal.signal(signal.SIGTERM, stop)
+    figures: dict[str, Any] = {"machine": machine()}
+    load = figures["machine"]["load_before"][0]
+    if load > 0.5:
+        console.print(f"[yellow]the machine is not at rest (load {load:.1f}): figures will be worse than they are[/]")
+    options.directory.mkdir(parents=True, exist_ok=True)
+    try:
+        allow_descriptors(max(options.streams, options.idle_streams))
+        with tempfile.TemporaryDirectory(dir=options.directory) as name:
+            if options.only != "idle":
+                figures["job"] = run_job(options, console, Path(name))
+            if options.only != "job":
+                figures["idle"] = run_idle(options, console, Path(name))
+    except BenchError as exc:
+        console.print(str(exc), style="red", markup=False)
+        return 1
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return 1 if any(figures.get(part, {}).get("failures") for part in ("job", "idle")) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

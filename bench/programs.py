@@ -1,0 +1,92 @@
+"""The programs that are compared, and how each is told what to do. The daemon is known by its configuration only."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.timeline import task_id
+
+SECRET = "whsec_bm90aWZpZXIgYmVuY2htYXJrIHNlY3JldCEhISEh"  # signs nothing but loopback traffic
+TOKEN = "bench"
+CONNECTS_PER_SECOND = 2_000
+
+DAEMONS = {"daemon": "auto", "daemon-asyncio": "asyncio"}  # name -> `loop`
+FLOORS = {"floor-uvloop": "uvloop", "floor-asyncio": "asyncio"}
+SCRIPT = "script"
+JOB = ("daemon", SCRIPT, *FLOORS)
+IDLE = (*DAEMONS, *FLOORS)
+NAMES = (*DAEMONS, SCRIPT, *FLOORS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bout:
+    """One program's turn."""
+
+    name: str
+    directory: Path  # its own, on a real disk
+    streams: int
+    upstream: str  # base URL
+    callback: str  # URL
+    authority: Path | None = None  # PEM, when the upstream speaks TLS
+    profile: Path | None = None  # where cProfile writes, of the daemon
+
+    @property
+    def database(self) -> Path:
+        """Return where the daemon keeps its state."""
+        return self.directory / "notifier.db"
+
+
+def command(bout: Bout) -> list[str]:
+    """Write what the program needs into its directory and return its command line."""
+    if bout.name in DAEMONS:
+        path = bout.directory / "bench.yaml"
+        path.write_text(configuration(bout, loop=DAEMONS[bout.name], port=_free_port()), encoding="utf-8")
+        profiler = ["-m", "cProfile", "-o", str(bout.profile)] if bout.profile else []
+        return [sys.executable, *profiler, "-m", "notifier", "run", "-c", str(path)]
+    ids = bout.directory / "ids.txt"
+    ids.write_text("\n".join(task_id(stream) for stream in range(bout.streams)), encoding="utf-8")
+    given = ["--upstream", bout.upstream, "--callback", bout.callback, "--token", TOKEN, "--secret", SECRET]
+    given += ["--ids", str(ids)]
+    if bout.name == SCRIPT:
+        return [sys.executable, "-m", "bench.script", *given]
+    given += ["--ca", str(bout.authority)] if bout.authority else []
+    return [sys.executable, "-m", "bench.floor", *given, "--loop", FLOORS[bout.name]]
+
+
+def configuration(bout: Bout, *, loop: str, port: int) -> str:
+    """Return the daemon's configuration. JSON is YAML; one watch a line, as a person would list them."""
+    source: dict[str, object] = {
+        "preset": "vidu",
+        "base_url": bout.upstream,
+        "token": TOKEN,
+        "max_streams": bout.streams + 100,
+        "connect_rate": CONNECTS_PER_SECOND,
+        "idle_timeout": "10m",
+    }
+    if bout.authority:
+        source["ca_file"] = str(bout.authority)
+    settings = {
+        "sources": {"vidu": source},
+        "endpoints": {"app": {"type": "webhook", "url": bout.callback, "secrets": [SECRET]}},
+        "store": {"url": f"sqlite:///{bout.database}"},
+        "http": {"listen": f"127.0.0.1:{port}"},
+        "log": {"format": "json", "level": "warning"},
+        "shutdown_timeout": "5s",
+        "loop": loop,
+    }
+    lines = [f"{key}: {json.dumps(value)}" for key, value in settings.items()]
+    lines.append("watches:" if bout.streams else "watches: []")
+    lines += [f'  - "{task_id(stream)}"' for stream in range(bout.streams)]
+    return "\n".join(lines) + "\n"
+
+
+def _free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

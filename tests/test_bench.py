@@ -1,0 +1,120 @@
+"""The benchmark measures what it says: its timeline, its verdicts, and every program doing the whole job. No figure of
+time is judged here."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.child import ROOT
+from bench.programs import SECRET
+from bench.tally import Callback, judge, percentile
+from bench.timeline import CHANGES, REPEATS, snapshot, stream_of, task_id, timeline
+
+STREAMS = 50
+
+
+def test_every_stream_plays_the_same_states_in_order() -> None:
+    """Queueing, processing four times over, success."""
+    plan = timeline(streams=7, rate=10)
+    for stream in range(7):
+        played = [CHANGES[write.change] for write in plan if write.stream == stream]
+        assert played == ["queueing", *["processing"] * (1 + REPEATS), "success"]
+
+
+def test_changes_come_at_a_steady_rate() -> None:
+    """From the first change to the last there is one each 1/rate seconds, whatever the repeats do."""
+    changes = [write.at for write in timeline(streams=7, rate=10) if not write.repeat]
+    assert changes == pytest.approx([number / 10 for number in range(21)])
+
+
+def test_a_snapshot_is_readable_event_by_event_and_line_by_line() -> None:
+    """One `data:` line that is whole, and the blank line that ends the event."""
+    line, rest = snapshot(1).split(b"\n", 1)
+    assert json.loads(line.removeprefix(b"data: "))["state"] == "processing"
+    assert rest == b"\n"
+
+
+def test_ids_are_names_of_streams() -> None:
+    """`stream_of` reverses `task_id`."""
+    assert [stream_of(task_id(stream)) for stream in (0, 1, 9_999)] == [0, 1, 9_999]
+
+
+@pytest.mark.parametrize(("fraction", "value"), [(0.0, 1.0), (0.5, 2.0), (1.0, 3.0)])
+def test_percentile_is_a_value_that_occurred(fraction: float, value: float) -> None:
+    """The nearest rank, never an average."""
+    assert percentile([1.0, 2.0, 3.0], fraction) == value
+
+
+def test_percentile_of_nothing_is_none() -> None:
+    """No latency is not a latency of zero."""
+    assert percentile([], 0.99) is None
+
+
+def callback(stream: int, change: int, *, at: float = 1.0, secret: str = SECRET) -> Callback:
+    """Return a signed callback."""
+    body = json.dumps({"data": {"watch": {"id": task_id(stream)}, "state": CHANGES[change]}}).encode()
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signature = base64.b64encode(hmac.new(key, b"msg_1.1." + body, hashlib.sha256).digest())
+    head = b"POST / HTTP/1.1\r\nWebhook-Id: msg_1\r\nWebhook-Timestamp: 1\r\nWebhook-Signature: v1,%b" % signature
+    return Callback(at=at, head=head, body=body)
+
+
+def test_a_faultless_run_has_no_fault() -> None:
+    """Every change once, in order, signed: only its latency is told."""
+    written = {(0, change): float(change) for change in range(3)}
+    tally = judge([callback(0, change, at=change + 0.002) for change in range(3)], written, SECRET)
+    assert (tally.duplicates, tally.missing, tally.early, tally.out_of_order, tally.unsigned) == (0, 0, 0, 0, 0)
+    assert tally.max_ms == pytest.approx(2.0)
+
+
+def test_every_fault_is_counted() -> None:
+    """A repeat, a gap, a thing never said, an overtaking and a wrong secret are five different faults."""
+    written = {(0, 0): 0.0, (0, 1): 0.0, (1, 0): 0.0}
+    other = "whsec_" + base64.b64encode(b"x" * 24).decode()
+    told = [callback(0, 1), callback(0, 1), callback(0, 0), callback(0, 2, secret=other)]
+    tally = judge(told, written, SECRET)
+    assert (tally.duplicates, tally.missing, tally.early, tally.out_of_order, tally.unsigned) == (1, 1, 1, 1, 1)
+
+
+async def bench(*arguments: str, directory: Path) -> dict[str, Any]:
+    """Run the command and return its figures."""
+    figures = directory / "figures.json"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench", "--directory", str(directory), "--json", str(figures), *arguments),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    read: dict[str, Any] = json.loads(figures.read_text(encoding="utf-8"))
+    return read
+
+
+@pytest.mark.parametrize("program", ["script", "floor-uvloop", "floor-asyncio", "daemon"])
+async def test_a_program_does_the_whole_job(program: str, tmp_path: Path) -> None:
+    """Three signed callbacks for each stream, in order, none twice, none missing."""
+    figures = await bench(
+        *("--only", "job", "--streams", str(STREAMS), "--rate", "300", "--programs", program), directory=tmp_path
+    )
+    (result,) = figures["job"]["results"]
+    tally = result["tally"]
+    counts = {fault: tally[fault] for fault in ("duplicates", "missing", "early", "out_of_order", "unsigned")}
+    assert counts == dict.fromkeys(counts, 0)
+    assert tally["callbacks"] == 3 * STREAMS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["floor-asyncio", "daemon"])
+async def test_idle_streams_are_weighed_plain_and_over_tls(program: str, tmp_path: Path) -> None:
+    """Every stream opens, over TLS against an authority of our own as well, and its one state is told."""
+    figures = await bench("--only", "idle", "--idle-streams", str(STREAMS), "--programs", program, directory=tmp_path)
+    assert [result["tls"] for result in figures["idle"]["results"]] == [False, True]
+    assert all(result["missing"] == 0 for result in figures["idle"]["results"])
