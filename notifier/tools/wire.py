@@ -22,6 +22,13 @@ MAX_BODY = 1 << 20  # bytes; only control requests have a body
 _RST = struct.pack("ii", 1, 0)  # SO_LINGER on, zero seconds: close() sends RST
 
 
+def reset(transport: asyncio.Transport) -> None:
+    """Close at once with RST; what was not sent yet is lost."""
+    sock: Any = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
+    transport.abort()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One request, whole."""
@@ -193,6 +200,4 @@ class Connection(asyncio.Protocol):
 
     def reset(self) -> None:
         """Close at once with RST."""
-        sock: Any = self.transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
-        self.transport.abort()
+        reset(self.transport)
