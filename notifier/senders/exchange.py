@@ -1,0 +1,231 @@
+"""One POST and its reply, over connections that are kept: bounded in time and size, every fault an outcome.
+
+Knows HTTP and nothing of what is sent or what a reply means; those enter as bytes, headers and a judge. The hot path:
+whatever can be computed once is computed in the constructor, and phases are noted only where that costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import ssl as tls
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import aiohttp
+import structlog
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from multidict import CIMultiDict
+from yarl import URL
+
+from notifier.core.model import Micros
+from notifier.core.retry import Attempt, Failed, Outcome
+from notifier.senders.faults import explain
+from notifier.senders.reply import READ_LIMIT, decode, kept, secrets_of
+from notifier.senders.resolver import ThreadResolver
+
+if TYPE_CHECKING:
+    from aiohttp.client_reqrep import ClientRequest
+    from aiohttp.tracing import Trace
+
+Judge = Callable[[int, str, Mapping[str, str], Micros], Outcome]  # status, text, headers, now
+LARGE_BODY = 1 << 20  # bytes; above, aiohttp wants a file, which it writes in pieces
+KEEPALIVE = 15.0  # seconds that an idle connection is kept; below the usual limits of servers and balancers
+
+log = structlog.stdlib.get_logger()
+
+
+class _Course:
+    """How far one attempt got; filled in as it goes, so that also a timeout can tell."""
+
+    __slots__ = ("address", "began", "body", "connected", "dns", "fresh_only", "headers", "replied", "reused", "status")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.dns = 0.0  # seconds of the lookup that it waited for
+        self.connected = 0.0  # loop time at which the request could be written
+        self.replied = 0.0  # loop time of the reply's head
+        self.reused = False  # the connection had been used before
+        self.fresh_only = False  # it must not have been
+        self.address: str | None = None
+        self.status: int | None = None
+        self.headers: Mapping[str, str] = {}
+        self.body = bytearray()
+
+
+_course: ContextVar[_Course] = ContextVar("course")  # of the attempt that the current task makes
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells the attempt about its connection; cheaper than aiohttp's tracing, which costs on every request."""
+
+    def __init__(self, *, limit: int, ssl: tls.SSLContext | bool) -> None:
+        self._lookup = ThreadResolver()
+        super().__init__(limit=limit, ssl=ssl, keepalive_timeout=KEEPALIVE, resolver=self._lookup)
+        self._peers: WeakKeyDictionary[ResponseHandler, str] = WeakKeyDictionary()
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
+        course = _course.get()
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            assert protocol is not None
+            address = self._peers.get(protocol)
+            course.reused = address is not None
+            if address is None:
+                address = self._peers[protocol] = _peer(connection)
+                began, ended = self._lookup.last
+                course.dns = max(0.0, ended - max(began, course.began))
+            elif course.fresh_only:
+                connection.close()  # idle like the one that turned out stale, and likely as dead
+                continue
+            course.address = address
+            course.connected = asyncio.get_running_loop().time()
+            return connection
+
+
+class Exchange:
+    """The connections to one endpoint."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        timeout: float,
+        max_in_flight: int,
+        ssl: tls.SSLContext | bool,
+        clock: Callable[[], Micros],
+    ) -> None:
+        whole = URL(url)
+        known = whole.user or whole.password
+        self.authorization = aiohttp.encode_basic_auth(whole.user or "", whole.password or "") if known else None
+        self.secrets = secrets_of(
+            *(whole.user, whole.password, whole.raw_query_string, *whole.query.values()),
+            *(*whole.raw_path.split("/"), *whole.path.split("/")),
+        )
+        self._url = whole.with_user(None).with_fragment(None)
+        self._timeout = timeout
+        self._max_in_flight = max_in_flight
+        self._ssl = ssl
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None  # made by the first attempt, on the loop that it runs on
+        self._closed = False
+
+    async def post(self, body: bytes, headers: CIMultiDict[str], judge: Judge, *, at: Micros) -> Attempt:
+        """POST, and judge the reply; `at` is for the record. Raises nothing but CancelledError."""
+        loop = asyncio.get_running_loop()
+        course = _Course(loop.time())
+        fault = await self._guarded(body, headers, course)
+        ended = loop.time()
+        status, raw = course.status, bytes(course.body)
+        text = decode(raw, course.headers.get("content-encoding")) if raw else ""
+        outcome: Outcome
+        if status is not None and (fault is None or not 200 <= status < 300):
+            # A no is a no, also when the rest of the reply never came; a yes must be whole to count.
+            outcome = judge(status, text, course.headers, self._clock())
+        else:
+            outcome = fault or Failed(reason="internal")
+        return Attempt(
+            at=at,
+            outcome=outcome,
+            status=status,
+            seconds=ended - course.began,
+            phases=_phases(course, ended),
+            address=course.address,
+            reply=kept(text, self.secrets),
+        )
+
+    async def close(self) -> None:
+        """Close every connection; attempts after this fail at no cost. The caller has waited for those before."""
+        self._closed = True
+        if self._session is not None:
+            await self._session.close()
+
+    async def _guarded(self, body: bytes, headers: CIMultiDict[str], course: _Course) -> Failed | None:
+        """Make the exchange within the one deadline; return what went wrong, if anything did."""
+        if self._closed:
+            return Failed(reason="closed", detail="the endpoint was closed or its configuration replaced", spend=False)
+        token = _course.set(course)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._exchange(body, headers, course)
+        except TimeoutError:
+            return Failed(reason="timeout", detail=f"{_stage(course)} after {self._timeout:g} s")
+        except Exception as exc:  # the one boundary of an attempt
+            if (fault := explain(exc)) is not None:
+                return fault
+            log.exception("sender.unexpected_error", host=self._url.host)
+            return Failed(reason="internal", detail=f"a fault of this program: {type(exc).__name__}")
+        finally:
+            _course.reset(token)
+        return None
+
+    async def _exchange(self, body: bytes, headers: CIMultiDict[str], course: _Course) -> None:
+        """POST once, and once more if a kept connection had died unnoticed.
+
+        An endpoint may close an idle connection while a request is on its way to it; then no reply begins, and the
+        request may be repeated (RFC 9112 section 9.3.1; a receiver drops what was handled after all by its id).
+        """
+        session = self._session or self._open()
+        while True:
+            data = body if len(body) <= LARGE_BODY else io.BytesIO(body)
+            try:
+                reply = await session.post(self._url, data=data, headers=headers, allow_redirects=False)
+                break
+            except aiohttp.ClientConnectorError:
+                raise
+            except (aiohttp.ServerDisconnectedError, ConnectionError, aiohttp.ClientOSError) as exc:
+                begun = isinstance(exc, aiohttp.ServerDisconnectedError) and not isinstance(exc.message, str)
+                if begun or not course.reused:
+                    raise
+                course.fresh_only = True
+        course.replied = asyncio.get_running_loop().time()
+        course.status, course.headers = reply.status, reply.headers
+        try:
+            content = reply.content
+            while len(course.body) < READ_LIMIT and not content.at_eof():
+                course.body += await content.readany()
+        finally:
+            reply.close()  # of a reply that was read to its end, the connection is back in the pool already
+
+    def _open(self) -> aiohttp.ClientSession:
+        self._session = aiohttp.ClientSession(
+            connector=_Connector(limit=self._max_in_flight, ssl=self._ssl),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # one deadline covers all; see `_guarded`
+            auto_decompress=False,  # see `reply.decode`
+            trust_env=False,
+            read_bufsize=READ_LIMIT,
+        )
+        return self._session
+
+
+def _peer(connection: Connection) -> str:
+    transport = connection.transport
+    peer = transport.get_extra_info("peername") if transport is not None else None
+    if not isinstance(peer, tuple):
+        return "unknown"
+    return f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
+
+
+def _stage(course: _Course) -> str:
+    if not course.connected:
+        return "not connected"
+    return "the reply was not complete" if course.replied else "no reply"
+
+
+def _phases(course: _Course, ended: float) -> dict[str, float]:
+    """Return the seconds of each phase that took place; a kept connection has neither `dns` nor `connect`."""
+    phases: dict[str, float] = {}
+    if course.dns:
+        phases["dns"] = course.dns
+    if not course.reused:
+        phases["connect"] = (course.connected or ended) - course.began - course.dns
+    if course.connected:
+        phases["first_byte"] = (course.replied or ended) - course.connected
+    if course.replied:
+        phases["body"] = ended - course.replied
+    return phases

@@ -1,0 +1,84 @@
+"""Names what kept an attempt from getting a reply, and whose fault it was. Pure.
+
+No detail quotes an exception's own text where that may hold the URL. Faults of our own side cost the endpoint nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+
+import aiohttp
+
+from notifier.core.retry import Failed
+from notifier.senders.reply import visible
+
+_OURS = {  # errno -> reason: what no endpoint can be blamed for
+    errno.EMFILE: "too_many_files",
+    errno.ENFILE: "too_many_files",
+    errno.ENOSPC: "local",
+    errno.ENOMEM: "local",
+    errno.ENOBUFS: "local",
+    errno.EADDRNOTAVAIL: "local",  # no local port is free
+    errno.ENETDOWN: "local",
+    errno.ENETUNREACH: "local",  # this machine has no route at all
+    errno.EPERM: "local",  # refused by a firewall or sandbox of this machine
+    errno.EACCES: "local",
+}
+_THEIR_DNS = frozenset(  # the name servers were asked and know no such host; any other answer is no answer
+    code for name in ("EAI_NONAME", "EAI_NODATA", "EAI_FAIL") if (code := getattr(socket, name, None)) is not None
+)
+_LONGEST_DETAIL = 200  # characters of a library's explanation that are worth keeping
+
+
+def explain(exc: Exception) -> Failed | None:
+    """Return what an exception of an exchange means; None if it is none that an exchange is known to raise."""
+    match exc:
+        case aiohttp.ClientConnectorDNSError():
+            return _dns(exc.os_error)
+        case aiohttp.ClientConnectorCertificateError():
+            return _tls(exc.certificate_error)
+        case aiohttp.ClientConnectorError():
+            return _tls(exc.os_error) if isinstance(exc.os_error, ssl.SSLError) else _by_errno(exc.os_error, "connect")
+        case aiohttp.ServerDisconnectedError():
+            return Failed(reason="reset", detail="the endpoint closed the connection without a reply")
+        case aiohttp.ClientPayloadError():
+            return Failed(reason="reset", detail="the reply's body was cut short")
+        case aiohttp.ClientResponseError():
+            return Failed(reason="protocol", detail=visible(f"not an HTTP reply: {exc.message}")[:_LONGEST_DETAIL])
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return Failed(reason="url", detail="the URL cannot be used")
+        case ssl.SSLError():
+            return _tls(exc)
+        case OSError():  # also aiohttp's ClientOSError and ClientConnectionResetError
+            return _by_errno(exc, "reset")
+        case aiohttp.ClientConnectionError():
+            return Failed(reason="reset", detail="the connection was lost")
+    return None
+
+
+def _dns(exc: OSError) -> Failed:
+    if exc.errno in _THEIR_DNS:
+        return Failed(reason="dns", detail="the host name does not exist")
+    return Failed(reason="dns", detail="no name server answered", spend=False)
+
+
+def _tls(exc: Exception) -> Failed:
+    text = getattr(exc, "verify_message", None) or getattr(exc, "reason", None) or "the handshake failed"
+    return Failed(reason="tls", detail=visible(str(text))[:_LONGEST_DETAIL])
+
+
+def _by_errno(exc: OSError, reason: str) -> Failed:
+    code = exc.errno
+    if code in _OURS:
+        return Failed(reason=_OURS[code], detail=os.strerror(code), spend=False)
+    if code == errno.ETIMEDOUT:
+        return Failed(reason="timeout", detail="the endpoint's machine does not answer")
+    if code is None:
+        broken = (
+            "no address of the endpoint could be connected to" if reason == "connect" else "the connection was lost"
+        )
+        return Failed(reason=reason, detail=broken)
+    return Failed(reason=reason, detail=os.strerror(code))

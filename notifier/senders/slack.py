@@ -1,0 +1,80 @@
+"""Sends deliveries to a Slack incoming webhook, or a service that copied its shape.
+
+One message a second is all that Slack allows for a URL; that is the dispatcher's to keep. Slack has no idempotency key:
+whether a message whose fate is unknown is sent again, and perhaps shown twice, is a setting.
+"""
+
+from __future__ import annotations
+
+import ssl as tls
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+import structlog
+from multidict import CIMultiDict
+
+from notifier.core.model import Delivery, Micros
+from notifier.core.retry import Attempt, Failed, Outcome, Rejected
+from notifier.core.slack import classify_slack
+from notifier.senders.exchange import Exchange
+from notifier.senders.webhook import USER_AGENT
+
+MAX_IN_FLIGHT = 4  # connections; at one message a second a reply has four seconds before the next waits for it
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+log = structlog.stdlib.get_logger()
+
+
+class SlackSender:
+    """Sends to one incoming webhook's URL, whose path is its password."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        timeout: float,
+        clock: Callable[[], Micros],
+        retry_on_timeout: bool,
+        headers: Mapping[str, str] = NO_HEADERS,
+        max_in_flight: int = MAX_IN_FLIGHT,
+        user_agent: str = USER_AGENT,
+        ssl: tls.SSLContext | bool = True,
+    ) -> None:
+        # Here, since Slack's library takes 150 ms to load, which only they shall pay who use it, and before a send.
+        from notifier.senders.slack_message import build
+
+        self._build = build
+        self._exchange = Exchange(url=url, timeout=timeout, max_in_flight=max_in_flight, ssl=ssl, clock=clock)
+        self._clock = clock
+        self._retry_on_timeout = retry_on_timeout
+        self._headers = CIMultiDict({"content-type": "application/json; charset=utf-8", "user-agent": user_agent})
+        if self._exchange.authorization is not None:
+            self._headers["authorization"] = self._exchange.authorization
+        self._headers.update(headers)
+        self._headers["accept-encoding"] = "identity"
+
+    async def send(self, delivery: Delivery) -> Attempt:
+        """Try once. Never raises but for cancellation."""
+        now = self._clock()
+        try:
+            body = self._build(delivery)
+        except Exception as exc:  # the boundary of an attempt, as in `Exchange`; it would fail the same way each time
+            log.exception("sender.unexpected_error", endpoint=delivery.endpoint, delivery=delivery.id)
+            detail = f"a fault of this program: {type(exc).__name__}"
+            return Attempt(at=now, outcome=Rejected(reason="internal", detail=detail))
+        attempt = await self._exchange.post(body, self._headers, self._judge, at=now)
+        outcome = attempt.outcome
+        if self._retry_on_timeout or attempt.address is None:  # without an address, it was never on its way
+            return attempt
+        if isinstance(outcome, Failed) and outcome.reason == "timeout":
+            detail = f"{outcome.detail}; it may have been shown, and is not sent again (retry_on_timeout)"
+            return replace(attempt, outcome=Rejected(reason="timeout", detail=detail))
+        return attempt
+
+    async def close(self) -> None:
+        """Close every connection; the caller has waited for its attempts."""
+        await self._exchange.close()
+
+    def _judge(self, status: int, text: str, headers: Mapping[str, str], now: Micros) -> Outcome:
+        return classify_slack(status, text, headers, now=now, hide=self._exchange.secrets)

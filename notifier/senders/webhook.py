@@ -1,0 +1,58 @@
+"""Sends deliveries as webhooks by Standard Webhooks 1.0.0; the bytes that are signed are the bytes that are sent."""
+
+from __future__ import annotations
+
+import ssl as tls
+from collections.abc import Callable, Mapping, Sequence
+
+from multidict import CIMultiDict
+
+from notifier import __version__
+from notifier.core.model import Delivery, Micros
+from notifier.core.retry import Attempt, Outcome, classify_http
+from notifier.core.signing import Key, sign
+from notifier.senders.exchange import Exchange
+
+USER_AGENT = f"notifier/{__version__}"
+
+
+class WebhookSender:
+    """Sends to one URL. `headers` may replace `content-type`, `user-agent` and `authorization`, and nothing else."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        keys: Sequence[Key],
+        timeout: float,
+        headers: Mapping[str, str],
+        max_in_flight: int,
+        clock: Callable[[], Micros],
+        user_agent: str = USER_AGENT,
+        ssl: tls.SSLContext | bool = True,
+    ) -> None:
+        self._exchange = Exchange(url=url, timeout=timeout, max_in_flight=max_in_flight, ssl=ssl, clock=clock)
+        self._keys = tuple(keys)
+        self._clock = clock
+        self._headers = CIMultiDict({"content-type": "application/json", "user-agent": user_agent, "accept": "*/*"})
+        if self._exchange.authorization is not None:
+            self._headers["authorization"] = self._exchange.authorization
+        self._headers.update(headers)
+        self._headers["accept-encoding"] = "identity"
+
+    async def send(self, delivery: Delivery) -> Attempt:
+        """Try once, with a timestamp and signatures of now. Never raises but for cancellation."""
+        now = self._clock()
+        seconds = now // 1_000_000
+        headers = self._headers.copy()
+        headers["webhook-id"] = delivery.event_id
+        headers["webhook-timestamp"] = str(seconds)
+        headers["webhook-signature"] = sign(self._keys, delivery.event_id, seconds, delivery.body)
+        return await self._exchange.post(delivery.body, headers, self._judge, at=now)
+
+    async def close(self) -> None:
+        """Close every connection; the caller has waited for its attempts."""
+        await self._exchange.close()
+
+    def _judge(self, status: int, _text: str, headers: Mapping[str, str], now: Micros) -> Outcome:
+        return classify_http(status, headers, now=now, hide=self._exchange.secrets)
