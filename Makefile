@@ -1,0 +1,86 @@
+# Everything happens in .venv; nothing of the system is changed. Needs Python 3.11 or newer with venv, git and make.
+
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Tests are spread over so many processes; `auto` is one for each core.
+WORKERS ?= auto
+# Lines and branches of the whole that tests must reach, in percent; of notifier/core it is all of them.
+COVERAGE := 92
+# Handed on: make demo ARGS='--help', make test ARGS='tests/core -k retry'
+ARGS ?=
+
+# uv installs exactly what uv.lock says, with the interpreter of .venv and no other. Where it is not on the PATH it gets
+# an environment of its own inside .venv: among the project's packages, it would remove itself as not locked.
+UV = $$(uv --version >/dev/null 2>&1 && echo uv || echo $(VENV)/uv/bin/uv)
+define ensure_uv
+@$(UV) --version >/dev/null 2>&1 \
+	|| { $(BIN)/python -m venv --clear $(VENV)/uv && $(VENV)/uv/bin/python -m pip install --quiet uv; }
+endef
+export UV_PYTHON_DOWNLOADS := never
+export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
+export UV_PYTHON := $(CURDIR)/$(BIN)/python
+unexport VIRTUAL_ENV
+
+.PHONY: help install demo test check format lock bench clean
+
+help: ## list what can be made
+	@grep -hE '^[a-z]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:.* ## /\t/' | expand -t 12
+
+install: $(STAMP) ## make .venv/bin/notifier, and all that tests and checks need
+
+demo: $(STAMP) ## watch it work: an upstream, the daemon and a receiver in one
+	@$(BIN)/notifier demo $(ARGS)
+
+# The core's own gate prints only when it fails, so that pytest's summary is the last line.
+test: $(STAMP) ## run the tests and measure what they reach (ARGS='...' for some of them: then nothing is demanded)
+ifeq ($(strip $(ARGS)),)
+	@$(BIN)/coverage erase
+	@$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=$(COVERAGE)
+	@report=$$($(BIN)/coverage report --include='notifier/core/*' --fail-under=100 2>&1) \
+		|| { echo "The tests must reach every line and branch of notifier/core:"; echo "$$report"; exit 1; }
+else
+	@$(BIN)/pytest $(ARGS)
+endif
+
+check: $(STAMP) ## lint, formatting, types, and which module may import which
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## format the code, and mend what the linter can
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+lock: $(BIN)/python ## take the newest versions that pyproject.toml allows into uv.lock
+	$(ensure_uv)
+	$(UV) lock --upgrade
+
+bench: $(STAMP) ## measure it beside what it is compared with
+	@$(BIN)/python -m bench $(ARGS)
+
+clean: ## remove .venv and all that was made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov dist build
+	find notifier tests bench -name __pycache__ -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml uv.lock $(BIN)/python
+	$(ensure_uv)
+	@$(UV) sync --frozen --all-extras --all-groups
+	@touch $@
+
+# PYTHON=... chooses another. A name that is found may still not run (version managers), or lack venv (Debian).
+$(BIN)/python:
+	@for python in $${PYTHON:-python3.13 python3.12 python3.11 python3}; do \
+		"$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		echo "Using $$("$$python" --version) ($$(command -v "$$python"))"; \
+		exec "$$python" -m venv --clear --without-pip $(VENV); \
+	done; \
+	echo "notifier needs Python 3.11 or newer with its venv module (Debian: apt install python3-venv)." >&2; \
+	echo "Say which to use with: make install PYTHON=/path/to/python3" >&2; \
+	exit 1
