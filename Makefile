@@ -60,7 +60,7 @@ format: $(STAMP) ## format the code, and mend what the linter can
 
 lock: $(BIN)/python ## take the newest versions that pyproject.toml allows into uv.lock
 	$(ensure_uv)
-	$(UV) lock --upgrade
+	@$(UV) lock --upgrade
 
 bench: $(STAMP) ## measure it beside what it is compared with
 	@$(BIN)/python -m bench $(ARGS)
