@@ -103,8 +103,8 @@ class Dispatcher:
 
     # -- what the application asks of it
 
-    def set_endpoints(self, setups: Mapping[str, EndpointSetup], states: Sequence[EndpointState] = ()) -> None:
-        """Send to these endpoints; sends under way finish. `states` is what is known of their health."""
+    def set_endpoints(self, setups: Mapping[str, EndpointSetup]) -> None:
+        """Send to these endpoints; sends under way finish."""
         for name in self._queues.keys() - setups.keys():
             queue = self._queues.pop(name)
             self._retire(queue.link)
@@ -121,11 +121,28 @@ class Dispatcher:
                 queue.link = Link(setup.sender)
             queue.update(setup.policy)
             self._show(queue)
-        for state in states:
-            self._recall(state)
         self._wake.set()
         for queue in self._queues.values():
             self._pump(queue)
+
+    def recall(self, states: Sequence[EndpointState]) -> None:
+        """Go on from what is known of the endpoints' health; what was known of another URL is void."""
+        for state in states:
+            queue = self._queues.get(state.name)
+            if queue is None or queue.policy.fingerprint != state.fingerprint:
+                continue
+            if state.disabled_at is not None:
+                queue.breaker = queue.breaker.disable()
+                queue.disabled_reason = state.reason
+                log.warning(
+                    "endpoint.still_disabled",
+                    endpoint=queue.name,
+                    reason=state.reason,
+                    hint=f"notifier endpoint enable {queue.name}",
+                )
+            queue.breaker = replace(queue.breaker, failing_since=state.failing_since)
+            queue.kept_failing_since = state.failing_since
+            self._show(queue)
 
     async def disable(self, name: str, reason: str, detail: str) -> None:
         """Send no more to an endpoint; what is for it is kept. Operators are told."""
@@ -369,18 +386,6 @@ class Dispatcher:
             log.warning("delivery.not_ours", delivery=delivery.id, endpoint=delivery.endpoint)
 
     # -- an endpoint's health
-
-    def _recall(self, state: EndpointState) -> None:
-        queue = self._queues.get(state.name)
-        if queue is None or queue.policy.fingerprint != state.fingerprint:
-            return
-        if state.disabled_at is not None:
-            queue.breaker = queue.breaker.disable()
-            queue.disabled_reason = state.reason
-            log.warning("endpoint.still_disabled", endpoint=queue.name, reason=state.reason)
-        queue.breaker = replace(queue.breaker, failing_since=state.failing_since)
-        queue.kept_failing_since = state.failing_since
-        self._show(queue)
 
     async def _note_health(self, queue: EndpointQueue) -> None:
         """Keep since when an endpoint fails, once it fails in earnest, and tell when that is over."""

@@ -1,0 +1,5 @@
+"""Run as `python -m notifier`."""
+
+from notifier.cli import main
+
+main()

@@ -1,0 +1,375 @@
+"""The daemon: builds everything, owns every loop, reloads and stops.
+
+Resources open in order and close in reverse. One TaskGroup owns the loops; one that dies ends the process, and systemd
+starts it again: nothing that was committed is lost by that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from notifier import __version__, assembly, logs
+from notifier import config as configuration
+from notifier.config import Config, ConfigError
+from notifier.core.errors import StoreUnavailable
+from notifier.core.model import Event, EventType, Json
+from notifier.dispatcher import Dispatcher, EndpointSetup
+from notifier.feed import Feed, FeedPolicy, Slots
+from notifier.interfaces import DeliveryFilter
+from notifier.loops import raise_file_limit
+from notifier.metrics import Metrics
+from notifier.recorder import Recorder
+from notifier.report import Report
+from notifier.sdnotify import SystemdNotifier
+from notifier.sources.sse import SseSource
+from notifier.store.sql import SqlStore
+from notifier.watcher import Watcher
+from notifier.web.control import Unknown
+from notifier.web.server import Guard, Listener, application, split, unix_path
+
+log = structlog.get_logger(__name__)
+
+STATUS_EVERY = 5.0  # seconds between status lines to systemd
+PRUNE_EVERY = 3600.0  # seconds
+RESERVED_FILES = 256  # descriptors kept for everything that is no stream
+FIXED = ("store.url", "http.listen", "node", "loop")  # parts that a reload cannot change
+
+
+class Application:
+    """One daemon. Implements `web.Control`."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self._path = path
+        self._config = config
+        self._running = config  # as started: what a reload cannot change is compared with it
+        self._systemd = SystemdNotifier.from_environment()
+        self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._started = False
+        self._stopping = False
+        self.address: str | None = None  # of the HTTP listener, once it is open
+
+    async def run(self) -> None:
+        """Run until told to stop. Raises StoreError or ListenFailed when it cannot start."""
+        self._heed_signals()
+        async with AsyncExitStack() as stack:
+            await self._build(stack)
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                store = tasks.create_task(self._store.run(), name="store")
+                await self._start(stack)
+                loops = [
+                    tasks.create_task(loop, name=name)
+                    for name, loop in (
+                        ("dispatcher", self._dispatcher.run()),
+                        ("watcher", self._watcher.run()),
+                        ("prune", self._prune()),
+                        ("status", self._tell_systemd()),
+                    )
+                ]
+                self._ready()
+                await self._stop.wait()
+                await self._drain(loops)
+                await self._store.close()
+                await store
+        log.info("daemon.stopped")
+
+    def stop(self) -> None:
+        """Begin to stop."""
+        self._stop.set()
+
+    # -- starting
+
+    def _heed_signals(self) -> None:
+        """Take signals from the first moment to the last: the default of each would be a death without a drain."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+
+    async def _build(self, stack: AsyncExitStack) -> None:
+        files = raise_file_limit()
+        self._metrics = Metrics()
+        self._store = await asyncio.to_thread(SqlStore.open, self._config.store.url.reveal())
+        stack.callback(self._store.shutdown)
+        self._store.observe_commits(self._metrics.commit_seconds.observe)
+        self._dispatcher = Dispatcher(
+            store=self._store, metrics=self._metrics, clock=assembly.clock, announce=self._announce
+        )
+        stack.push_async_callback(self._dispatcher.close)
+        self._recorder = Recorder(store=self._store, outbox=self._dispatcher, metrics=self._metrics)
+        self._watcher = Watcher(store=self._store)
+        self._slots = Slots(max(1, files - RESERVED_FILES) if files > 0 else 1 << 30)
+        self._sources: dict[str, SseSource] = {}
+        stack.push_async_callback(self._close_sources)
+        self._report = Report(
+            store=self._store, metrics=self._metrics, dispatcher=self._dispatcher, watcher=self._watcher
+        )
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        states = await self._store.endpoint_states()
+        self._swap(self._config, self._setups(self._config), self._new_sources(self._config))
+        self._dispatcher.recall(states)
+        await self._store.apply(
+            [watch.to_new_watch() for watch in self._config.watches], origin="file", now=assembly.clock(), replace=True
+        )
+        self._metrics.reload_success.set(1)
+        self._metrics.reload_timestamp.set(assembly.clock() / 1e6)
+        if self._config.http.listen is not None:
+            listener = Listener(application(self, self._guard), self._config.http.listen)
+            await listener.start()
+            stack.push_async_callback(listener.stop)
+            self.address = listener.address
+
+    def _ready(self) -> None:
+        self._started = True
+        self._systemd.ready()
+        log.info(
+            "daemon.ready",
+            version=__version__,
+            config=str(self._path),
+            store=str(self._config.store.url),
+            http=self.address,
+            sources=len(self._config.sources),
+            endpoints=len(self._config.endpoints),
+            watches=len(self._config.watches),
+            loop=type(asyncio.get_running_loop()).__module__.partition(".")[0],
+        )
+
+    # -- stopping
+
+    async def _drain(self, loops: Sequence[asyncio.Task[None]]) -> None:
+        self._stopping = True
+        self._systemd.stopping()
+        log.info("daemon.stopping", timeout=self._config.shutdown_timeout)
+        left = await self._dispatcher.drain(self._config.shutdown_timeout)
+        if left:
+            log.warning(
+                "daemon.undelivered", deliveries=left, hint="they stay in the outbox and are sent after a start"
+            )
+        for task in loops:
+            task.cancel()
+        await asyncio.wait(loops)
+
+    async def _close_sources(self) -> None:
+        for source in self._sources.values():
+            await source.close()
+
+    # -- the configuration
+
+    def _guard(self) -> Guard:
+        token = self._config.http.token
+        listen = self._running.http.listen or ""
+        host = None if unix_path(listen) is not None else split(listen)[0]
+        return Guard(token=token.reveal() if token else None, host=host)
+
+    def _hang_up(self) -> None:
+        if not self._started or self._stopping:
+            return  # it was read a moment ago, or is of no use any more
+        self._tasks.create_task(self.reload(), name="reload")
+
+    async def reload(self) -> Sequence[str]:
+        """Load the configuration again; everything that can fail comes before anything changes."""
+        async with self._reloading:
+            self._systemd.reloading()
+            try:
+                problems = await self._reload()
+            finally:
+                self._systemd.ready()
+            self._metrics.reload_success.set(0 if problems else 1)
+            if problems:
+                log.error("reload.refused", problems=problems, hint="the running configuration stays")
+                await self._announce(
+                    Event(type=EventType.RELOAD_FAILED, at=assembly.clock(), extra={"problems": list(problems)})
+                )
+            return problems
+
+    async def _reload(self) -> Sequence[str]:
+        try:
+            config = await asyncio.to_thread(configuration.load, self._path)
+        except ConfigError as exc:
+            return [str(problem) for problem in exc.problems]
+        wanted = [watch.to_new_watch() for watch in config.watches]
+        setups, sources = self._setups(config), self._new_sources(config)
+        try:
+            applied = await self._store.apply(wanted, origin="file", now=assembly.clock(), replace=True)
+        except StoreUnavailable as exc:
+            await self._discard(setups, sources)
+            return [f"the store cannot be used for now: {exc}"]
+        self._swap(config, setups, sources)
+        self._watcher.drop(applied.removed)
+        self._watcher.describe(applied.changed)
+        self._watcher.wake()
+        logs.configure(format=config.log.format, level=config.log.level)
+        self._metrics.reload_timestamp.set(assembly.clock() / 1e6)
+        unmoved = [name for name in FIXED if _part(config, name) != _part(self._running, name)]
+        if unmoved:
+            log.warning("reload.needs_restart", keys=unmoved)
+        log.info(
+            "reload.done",
+            added=len(applied.added),
+            changed=len(applied.changed),
+            removed=len(applied.removed),
+            unchanged=applied.unchanged,
+        )
+        return []
+
+    def _setups(self, config: Config) -> dict[str, EndpointSetup]:
+        """Make a sender for each endpoint; one whose configuration is the same keeps its connections."""
+        setups: dict[str, EndpointSetup] = {}
+        for name, endpoint in config.endpoints.items():
+            queue = self._dispatcher.queues.get(name)
+            same = queue is not None and self._config.endpoints.get(name) == endpoint
+            sender = queue.link.sender if queue is not None and same else assembly.sender(endpoint)
+            setups[name] = EndpointSetup(sender=sender, policy=assembly.endpoint_policy(endpoint))
+        return setups
+
+    def _new_sources(self, config: Config) -> dict[str, SseSource]:
+        """Make the sources that there are not yet; another `ca_file` makes another source."""
+        return {
+            name: assembly.source(name, source, self._metrics)
+            for name, source in config.sources.items()
+            if name not in self._sources or source.ca_file != self._config.sources[name].ca_file
+        }
+
+    async def _discard(self, setups: dict[str, EndpointSetup], new: dict[str, SseSource]) -> None:
+        """Let go of what was made for a configuration that does not come into force."""
+        used = {queue.link.sender for queue in self._dispatcher.queues.values()}
+        for sender in {setup.sender for setup in setups.values()} - used:
+            await sender.close()
+        for source in new.values():
+            await source.close()
+
+    def _swap(self, config: Config, setups: dict[str, EndpointSetup], new: dict[str, SseSource]) -> None:
+        """Put a configuration in force, all at once."""
+        before, self._config = self._config, config
+        self._recorder.routes = assembly.routes(config)
+        self._dispatcher.set_endpoints(setups)
+        feeds: dict[str, Feed] = {}
+        for name, source in config.sources.items():
+            policy = assembly.feed_policy(source)
+            if name in new:
+                feeds[name] = self._feed(new[name], policy)
+            else:
+                feeds[name] = self._watcher.feeds[name]
+                self._update_source(name, before, config)
+        self._watcher.set_feeds(feeds)
+        for name in [name for name in self._sources if name in new or name not in config.sources]:
+            self._tasks.create_task(self._sources.pop(name).close(), name=f"close source {name}")
+        self._sources |= new
+
+    def _update_source(self, name: str, before: Config, after: Config) -> None:
+        old, new = before.sources[name], after.sources[name]
+        if old == new:
+            return
+        token = new.token.reveal() if new.token else None
+        self._sources[name].update(token=token, preset=new.description, connect_timeout=new.connect_timeout)
+        elsewhere = old.description != new.description
+        self._watcher.feeds[name].update(
+            assembly.feed_policy(new), reopen=elsewhere, hurry=elsewhere or old.token != new.token
+        )
+
+    def _feed(self, source: SseSource, policy: FeedPolicy) -> Feed:
+        return Feed(
+            source=source,
+            policy=policy,
+            recorder=self._recorder,
+            metrics=self._metrics,
+            slots=self._slots,
+            clock=assembly.clock,
+            lost_hold=self._watcher.lost_hold,
+        )
+
+    async def _announce(self, event: Event) -> None:
+        await self._recorder.announce(event)
+
+    # -- in the background
+
+    async def _prune(self) -> None:
+        while True:
+            before = assembly.clock() - round(self._config.store.retention * 1e6)
+            try:
+                rows = await self._store.prune(before)
+            except StoreUnavailable:
+                rows = 0  # the store has said so; there is another time
+            if rows:
+                log.info("store.pruned", rows=rows)
+            await asyncio.sleep(PRUNE_EVERY)
+
+    async def _tell_systemd(self) -> None:
+        """Keep the watchdog quiet and the status line true; runs on the loop that everything runs on."""
+        every = min(STATUS_EVERY, self._systemd.watchdog_interval or STATUS_EVERY)
+        while True:
+            self._systemd.watchdog()
+            self._systemd.status(self._report.line())
+            await asyncio.sleep(every)
+
+    # -- web.Control
+
+    def ready(self) -> str | None:
+        """Return None when all is well, or what is missing."""
+        if not self._started:
+            return "starting"
+        if self._stopping:
+            return "stopping"
+        return None if self._store.available else "the store cannot be written"
+
+    async def metrics(self) -> bytes:
+        """Return the Prometheus text."""
+        return await self._report.metrics()
+
+    async def status(self) -> Json:
+        """Describe the daemon at a glance."""
+        return await self._report.status(
+            ready=self.ready(),
+            config=str(self._path),
+            node=self._running.node.name or socket.gethostname(),
+        )
+
+    async def deliveries(self, which: DeliveryFilter, *, limit: int, before: int | None) -> list[Json]:
+        """List deliveries, newest first."""
+        return await self._store.deliveries(which, limit=limit, before=before)
+
+    async def delivery(self, number: int) -> Json:
+        """Show one with its attempts and payload."""
+        found = await self._store.deliveries(DeliveryFilter(id=number), limit=1)
+        if not found:
+            raise Unknown(f"there is no delivery {number}")
+        return found[0]
+
+    async def retry(self, which: DeliveryFilter) -> int:
+        """Make dead deliveries ready again."""
+        if which.endpoint is not None and which.endpoint not in self._dispatcher.queues:
+            raise Unknown(f"there is no endpoint {which.endpoint}")
+        count = await self._store.retry(which, now=assembly.clock())
+        for name in self._dispatcher.queues:
+            self._dispatcher.stored(name)
+        return count
+
+    async def endpoints(self) -> list[Json]:
+        """List endpoints with their health."""
+        return await self._report.endpoints()
+
+    async def enable(self, endpoint: str, *, enabled: bool) -> None:
+        """Enable or disable an endpoint."""
+        if endpoint not in self._dispatcher.queues:
+            raise Unknown(f"there is no endpoint {endpoint}")
+        if enabled:
+            await self._dispatcher.enable(endpoint)
+        else:
+            await self._dispatcher.disable(endpoint, "operator", "disabled by hand")
+
+
+def _part(config: Config, path: str) -> Any:
+    value: Any = config
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value

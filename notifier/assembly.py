@@ -1,0 +1,126 @@
+"""Makes adapters and policies out of the configuration: the one place that knows which class stands for what."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from notifier import __version__
+from notifier.config import Config, SlackEndpoint, SourceConfig, WebhookEndpoint
+from notifier.core.model import Micros
+from notifier.core.reconnect import ReconnectPolicy
+from notifier.core.routing import Route
+from notifier.core.signing import decode_secret
+from notifier.endpoint_queue import EndpointPolicy
+from notifier.feed import FeedPolicy
+from notifier.interfaces import Sender
+from notifier.metrics import Metrics
+from notifier.senders.slack import SlackSender
+from notifier.senders.webhook import WebhookSender
+from notifier.sources.sse import SseSource
+
+Endpoint = WebhookEndpoint | SlackEndpoint
+
+USER_AGENT = f"notifier/{__version__}"
+
+
+def clock() -> Micros:
+    """Return the wall clock's time."""
+    return time.time_ns() // 1000
+
+
+def routes(config: Config) -> tuple[Route, ...]:
+    """Return which endpoint wants what."""
+    return tuple(
+        Route(
+            endpoint=name,
+            events=endpoint.events,
+            source=endpoint.match.source if endpoint.match else None,
+            labels=endpoint.match.labels if endpoint.match else {},
+            latest=endpoint.ordering == "latest",
+        )
+        for name, endpoint in config.endpoints.items()
+    )
+
+
+def sender(endpoint: Endpoint) -> Sender:
+    """Make a sender. Raises OSError when a certificate file cannot be read any more."""
+    headers = {name: value.reveal() for name, value in endpoint.headers.items()}
+    match endpoint:
+        case WebhookEndpoint():
+            return WebhookSender(
+                url=endpoint.url.reveal(),
+                keys=[decode_secret(secret.reveal()) for secret in endpoint.secrets],
+                timeout=endpoint.timeout,
+                headers=headers,
+                max_in_flight=endpoint.max_in_flight,
+                user_agent=USER_AGENT,
+                ssl=_trust(endpoint.ca_file),
+                clock=clock,
+            )
+        case SlackEndpoint():
+            return SlackSender(
+                url=endpoint.url.reveal(),
+                timeout=endpoint.timeout,
+                user_agent=USER_AGENT,
+                ssl=_trust(endpoint.ca_file),
+                retry_on_timeout=endpoint.retry_on_timeout,
+                clock=clock,
+            )
+
+
+def endpoint_policy(endpoint: Endpoint) -> EndpointPolicy:
+    """Return how to treat an endpoint."""
+    return EndpointPolicy(
+        fingerprint=hashlib.sha256(endpoint.url.reveal().encode()).hexdigest()[:16],
+        schedule=endpoint.retry_schedule,
+        max_in_flight=endpoint.max_in_flight,
+        rate_limit=endpoint.rate_limit,
+        latest=endpoint.ordering == "latest",
+        disable_after=endpoint.disable_after,
+    )
+
+
+def source(name: str, config: SourceConfig, metrics: Metrics) -> SseSource:
+    """Make a source. Raises OSError when a certificate file cannot be read any more."""
+    unreadable = metrics.unreadable.labels(name)
+    return SseSource(
+        name=name,
+        preset=config.description,
+        token=config.token.reveal() if config.token else None,
+        connect_timeout=config.connect_timeout,
+        max_streams=config.max_streams,
+        user_agent=USER_AGENT,
+        ssl=_trust(config.ca_file),
+        on_observations=metrics.observations.labels(name).inc,
+        on_unreadable=_uncounted(unreadable.inc),
+    )
+
+
+def feed_policy(config: SourceConfig) -> FeedPolicy:
+    """Return a source's limits."""
+    return FeedPolicy(
+        reconnect=ReconnectPolicy(
+            backoff_initial=config.backoff.initial,
+            backoff_max=config.backoff.max,
+            not_found_grace=config.not_found_grace,
+            give_up_after=config.give_up_after,
+        ),
+        max_streams=config.max_streams,
+        connect_rate=config.connect_rate,
+        idle_timeout=config.idle_timeout,
+        deadline=config.deadline,
+        stall_after=config.stall_after,
+    )
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext | bool:
+    return True if ca_file is None else ssl.create_default_context(cafile=ca_file)
+
+
+def _uncounted(increment: Callable[[], None]) -> Callable[[str], None]:
+    """Drop the detail, which would be a label without bounds."""
+    return lambda _detail: increment()

@@ -1,0 +1,176 @@
+"""Commands for what is sent and where to: delivery list|show|retry, endpoint list|enable|disable."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
+from notifier.cli.output import console, fail, show_json, show_table
+
+delivery = typer.Typer(help="See deliveries; retry dead ones.", no_args_is_help=True)
+endpoint = typer.Typer(help="See endpoints; enable or disable them.", no_args_is_help=True)
+
+Number = Annotated[int, typer.Argument(help="The delivery's id.", min=0)]
+Endpoint = Annotated[str | None, typer.Option("--endpoint", "-e", help="Only for this endpoint.")]
+Since = Annotated[str | None, typer.Option(help="Created at or after, such as 2026-11-22T06:00:00Z.")]
+Until = Annotated[str | None, typer.Option(help="Created before.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(delivery, name="delivery")
+    app.add_typer(endpoint, name="endpoint")
+
+
+@delivery.command("list")
+def list_deliveries(
+    endpoint: Endpoint = None,
+    status: Annotated[
+        str | None, typer.Option("--status", "-s", help="pending, ready, waiting, delivered, dead or superseded.")
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 50,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List deliveries, newest first.
+
+    Example: notifier delivery list --status dead
+    """
+    found = connect(url, token, config).get(
+        "/v1/deliveries", endpoint=endpoint, status=status, since=since, until=until, limit=limit
+    )
+    if as_json:
+        show_json(found)
+        return
+    show_table(
+        ("id", "status", "endpoint", "type", "watch", "#", "tries", "reason", "created"),
+        [
+            (
+                item["id"],
+                item["status"],
+                item["endpoint"],
+                item["type"],
+                _watch(item),
+                item["sequence"],
+                item["attempt"],
+                item["reason"],
+                item["created_at"],
+            )
+            for item in found["items"]
+        ],
+        empty="no deliveries",
+    )
+
+
+@delivery.command("show")
+def show_delivery(
+    number: Number,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one delivery: what is sent, and every attempt.
+
+    Example: notifier delivery show 42
+    """
+    item = connect(url, token, config).get(f"/v1/deliveries/{number}")
+    if as_json:
+        show_json(item)
+        return
+    for name in ("id", "event_id", "type", "endpoint", "status", "attempt", "reason", "created_at", "due"):
+        if item[name] is not None:
+            console.print(f"{name:>10}  {item[name]}", markup=False)
+    console.print(f"{'watch':>10}  {_watch(item)}\n", markup=False)
+    show_table(
+        ("at", "outcome", "status", "reason", "ms", "address", "reply"),
+        [
+            (
+                attempt["at"],
+                attempt["outcome"],
+                attempt["status"],
+                attempt["detail"] or attempt["reason"],
+                f"{attempt['seconds'] * 1000:.1f}",
+                attempt["address"],
+                (attempt["reply"] or "")[:60],
+            )
+            for attempt in item["attempts"]
+        ],
+        empty="no attempts yet",
+    )
+    console.print()
+    console.print_json(data=item["payload"])
+
+
+@delivery.command("retry")
+def retry_delivery(
+    number: Annotated[int | None, typer.Argument(help="One dead delivery's id.", min=0)] = None,
+    endpoint: Endpoint = None,
+    since: Since = None,
+    until: Until = None,
+    every: Annotated[bool, typer.Option("--all", help="Every dead delivery there is.")] = False,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Send dead deliveries again, under the same webhook-id: one, or those of an endpoint and time.
+
+    Example: notifier delivery retry --endpoint app --since 2026-11-22T06:00:00Z
+    """
+    chosen: dict[str, Any] = {"endpoint": endpoint, "since": since, "until": until}
+    wanted = {name: value for name, value in chosen.items() if value is not None}
+    if (number is not None) + bool(wanted) + every != 1:
+        fail("say which: an id, or --endpoint/--since/--until, or --all", 2)
+    client = connect(url, token, config)
+    path = "/v1/deliveries/retry" if number is None else f"/v1/deliveries/{number}/retry"
+    count = client.post(path, wanted)["retried"]
+    console.print(f"{count} {'delivery is' if count == 1 else 'deliveries are'} on the way again")
+
+
+@endpoint.command("list")
+def list_endpoints(
+    config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None, as_json: JsonOption = False
+) -> None:
+    """List endpoints with their health.
+
+    Example: notifier endpoint list
+    """
+    found = connect(url, token, config).get("/v1/endpoints")
+    if as_json:
+        show_json(found)
+        return
+    show_table(
+        ("endpoint", "state", "reason", "under way", "pending", "dead"),
+        [(e["name"], e["state"], e["reason"], e["in_flight"], e["pending"], e["dead"]) for e in found["items"]],
+        empty="no endpoints",
+    )
+
+
+@endpoint.command("enable")
+def enable(name: str, config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
+    """Send to an endpoint again; what was kept for it flows.
+
+    Example: notifier endpoint enable app
+    """
+    connect(url, token, config).post(f"/v1/endpoints/{name}/enable")
+    console.print(f"{name} is enabled", markup=False)
+
+
+@endpoint.command("disable")
+def disable(name: str, config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
+    """Send no more to an endpoint; events for it are kept.
+
+    Example: notifier endpoint disable app
+    """
+    connect(url, token, config).post(f"/v1/endpoints/{name}/disable")
+    console.print(f"{name} is disabled", markup=False)
+
+
+def _watch(item: dict[str, Any]) -> str:
+    return f"{item['source']}/{item['task']}" if item["task"] is not None else "-"

@@ -1,0 +1,165 @@
+"""Commands to try things with: simulate, listen, demo."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from notifier.cli.output import console, fail
+
+T = TypeVar("T")
+SECRET_BYTES = 32
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(demo)
+    app.command()(simulate)
+    app.command()(listen)
+
+
+def demo(
+    tasks: Annotated[int, typer.Option("--tasks", "-n", min=1, max=5000, help="How many tasks to follow.")] = 12,
+    keep: Annotated[bool, typer.Option("--keep", help="Stay up after the summary, until Ctrl-C.")] = False,
+) -> None:
+    """See it work: an upstream, a receiver and the daemon on free ports, a live table, a summary.
+
+    Example: notifier demo
+    """
+    from notifier.tools.demo import run
+
+    if not _until_interrupted(run(tasks=tasks, keep=keep, console=console)):
+        fail("the demo did not go as it should; see above")
+
+
+def simulate(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free one.")] = 8781,
+    token: Annotated[str | None, typer.Option(help="The bearer token to ask for; none: any will do.")] = None,
+    ids: Annotated[list[str], typer.Option("--id", help="Known task ids, globs; none: all but unknown*.")] = [],  # noqa: B006
+    transcript: Annotated[
+        str, typer.Option(help="documented, @FILE, or a list such as queueing*3,processing*28,success.")
+    ] = "documented",
+    task: Annotated[
+        list[str], typer.Option("--task", help="GLOB=TRANSCRIPT for some ids, such as bad*=queueing,failed.")
+    ] = [],  # noqa: B006
+    framing: Annotated[str, typer.Option(help="line, as documented, or event, with blank lines between.")] = "line",
+    every: Annotated[str, typer.Option(help="Time between lines, such as 250ms or 1s; 0s: at full speed.")] = "1s",
+    jitter: Annotated[float, typer.Option(min=0, max=1, help="Share of that time, at random.")] = 0.0,
+    keep_open: Annotated[bool, typer.Option("--keep-open", help="Keep the stream open after the last line.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart-on-reconnect", help="Begin the transcript anew on each connection.")
+    ] = False,
+    fault: Annotated[
+        list[str],
+        typer.Option(
+            "--fault",
+            help="[GLOB=]KIND[:ARG][@LINES][xTIMES][#NTH][%PERCENT]; kinds: drop reset truncate stall garbage huge "
+            "html json 204 redirect hangup slowhead comments crlf cr bom, and 400 to 599.",
+        ),
+    ] = [],  # noqa: B006
+    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+) -> None:
+    """Be an upstream that speaks the documented API, with faults on request.
+
+    Example: notifier simulate --token secret --every 200ms --fault 'drop@5x1'
+    """
+    from notifier.tools.faults import parse_rule
+    from notifier.tools.simulator import Simulator, serve
+    from notifier.tools.transcript import load
+
+    def build() -> Simulator:
+        if framing not in ("line", "event"):
+            raise ValueError(f"--framing is line or event, not {framing!r}")
+        return Simulator(
+            host=host,
+            port=port,
+            token=token,
+            ids=ids or None,
+            transcript=load(transcript),
+            transcripts={glob: load(text) for glob, _, text in (item.partition("=") for item in task)},
+            framing="line" if framing == "line" else "event",
+            interval=_seconds(every),
+            jitter=jitter,
+            keep_open=keep_open,
+            restart_on_reconnect=restart,
+            faults=[parse_rule(text) for text in fault],
+            seed=seed,
+        )
+
+    simulator = _made(build)
+    console.print(str(_until_interrupted(serve(simulator))), markup=False)
+
+
+def listen(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free one.")] = 8782,
+    secret: Annotated[
+        list[str], typer.Option("--secret", "-s", envvar="WEBHOOK_SECRET", help="whsec_...; none: one is made.")
+    ] = [],  # noqa: B006
+    respond: Annotated[
+        list[str],
+        typer.Option(
+            "--respond",
+            help="[/PATH=]ANSWER,...: a status with an optional argument (429:5, 302:/x), drop, reset, blackhole, drip "
+            "or slow:SECONDS, each with xTIMES, such as 500x3,200.",
+        ),
+    ] = ["200"],  # noqa: B006
+    tolerance: Annotated[str, typer.Option(help="How old a callback's timestamp may be.")] = "5m",
+    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each callback.")] = False,
+) -> None:
+    """Be a receiver: verify callbacks, print them, answer as told.
+
+    Example: notifier listen --secret whsec_... --respond 500x3,200
+    """
+    from notifier.core.signing import new_secret
+    from notifier.tools.listener import Listener, serve
+
+    made = None if secret else new_secret(os.urandom(SECRET_BYTES))
+
+    def build() -> Listener:
+        return Listener(
+            host=host,
+            port=port,
+            secrets=secret or [made or ""],
+            respond=respond,
+            tolerance=_seconds(tolerance),
+            seed=seed,
+        )
+
+    listener = _made(build)
+    summary = _until_interrupted(serve(listener, console=console, secret=made, as_json=as_json))
+    if not as_json:
+        console.print(str(summary), markup=False)
+
+
+def _made(build: Callable[[], T]) -> T:
+    """Make a tool; what is wrong with its options is a usage error."""
+    try:
+        return build()
+    except (ValueError, OSError) as exc:
+        fail(str(exc), 2)
+
+
+def _until_interrupted(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except OSError as exc:
+        fail(f"cannot listen: {exc.strerror or exc}")
+
+
+def _seconds(text: str) -> float:
+    """Read a duration as the configuration writes it. Raises ValueError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from notifier.config.types import Duration
+
+    try:
+        return TypeAdapter(Duration).validate_python(text)
+    except ValidationError as exc:
+        raise ValueError(exc.errors()[0]["msg"]) from exc
