@@ -24,7 +24,7 @@ def decode(raw: bytes, encoding: str | None) -> str:
 
     No compression was asked for; what comes all the same is decompressed as far as the limit and no further.
     """
-    if encoding in ("gzip", "x-gzip", "deflate"):
+    if encoding is not None and encoding.lower() in ("gzip", "x-gzip", "deflate"):
         try:
             raw = zlib.decompressobj(wbits=47).decompress(raw, READ_LIMIT)  # 47: gzip or zlib, by its header
         except zlib.error:

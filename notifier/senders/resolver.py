@@ -63,10 +63,11 @@ def _look_up(
     except UnicodeError:  # an IDNA label that is empty or too long
         found = socket.gaierror(socket.EAI_NONAME, "not a host name")
     with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(_settle, answer, found)
+        loop.call_soon_threadsafe(settle, answer, found)
 
 
-def _settle(answer: asyncio.Future[_Infos], found: _Infos | OSError) -> None:
+def settle(answer: asyncio.Future[_Infos], found: _Infos | OSError) -> None:
+    """Hand a lookup's result to who waits for it, if anybody still does."""
     if answer.done():  # cancelled meanwhile
         return
     if isinstance(found, OSError):

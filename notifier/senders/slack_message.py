@@ -26,6 +26,7 @@ FIELD = 160
 TEXT = 1500  # of an error or explanation
 LINKS = 2800  # of all links together
 LABEL = 100
+LONGEST_CHARACTER = 16  # code points: a family of four with skin tones has eleven
 MAX_LINKS = 10
 MAX_LABELS = 10  # elements that a context block holds
 
@@ -74,9 +75,10 @@ def escape(text: str, limit: int) -> str:
         room -= sizes[end]
         end += 1
     whole = end
-    while whole > 0 and end - whole < 16 and _joined(text[whole - 1], text[whole]):
+    while whole > 0 and _joined(text[whole - 1], text[whole]):
         whole -= 1
-    return "".join(escaped[: whole or end]) + "…"
+    # What never ends is no character, but a text made to be cut to nothing.
+    return "".join(escaped[: whole if 0 < end - whole < LONGEST_CHARACTER else end]) + "…"
 
 
 def _joined(left: str, right: str) -> bool:
@@ -94,6 +96,8 @@ def _look(kind: str, data: Mapping[str, Json]) -> tuple[str, str]:
 
 def _headline(kind: str, data: Mapping[str, Json]) -> str:
     watch = _mapping(data.get("watch"))
+    if kind.startswith(("task.", "watch.")) and not watch:
+        return _code(kind, HEADLINE)
     task = f"{_name(watch.get('source'))} {_code(watch.get('id'), HEADLINE)}"
     after = f" after {elapsed}" if (elapsed := _duration(data.get("watched_seconds"))) else ""
     match kind:
@@ -135,7 +139,7 @@ def _fields(data: Mapping[str, Json], watch: Mapping[str, Json]) -> list[str]:
     state = _string(data.get("state"))
     rows = [
         ("Source", _line(watch.get("source"), FIELD)),
-        ("Task", _code(watch.get("id"), FIELD)),
+        ("Task", _code(watch.get("id"), FIELD) if watch.get("id") else ""),
         ("State", _line(f"{state} (was {previous})" if state and previous else state, FIELD)),
         ("Elapsed", _duration(data.get("watched_seconds"))),
         ("Endpoint", _line(data.get("endpoint"), FIELD)),

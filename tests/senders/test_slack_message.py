@@ -1,0 +1,230 @@
+"""What a message looks like, and that Slack would take it whatever the event holds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted_receiver import delivery
+
+from notifier.core.model import EventType
+from notifier.senders.slack_message import LINKS, build, escape
+
+WATCH = {"source": "vidu", "id": "2370487727425660", "labels": {"team": "video"}, "metadata": None}
+
+
+def message(kind: str, **data: Any) -> Any:
+    return json.loads(build(delivery(json.dumps({"type": kind, "timestamp": "t", "data": data}).encode())))
+
+
+def units(text: str) -> int:
+    """Count as Slack does at its strictest: UTF-16 units."""
+    return len(text.encode("utf-16-le")) // 2
+
+
+def texts(found: Any) -> list[str]:
+    """Return every text of the blocks."""
+    if isinstance(found, dict):
+        own = [found["text"]] if isinstance(found.get("text"), str) else []
+        return own + [text for value in found.values() for text in texts(value)]
+    return [text for value in found for text in texts(value)] if isinstance(found, list) else []
+
+
+def test_a_failed_task() -> None:
+    """Colour and emoji of its phase, who and what, how long, the error, the result, the labels."""
+    found = message(
+        "task.failed",
+        watch=WATCH,
+        state="failed",
+        phase="failed",
+        previous_state="processing",
+        error={"code": "E1", "message": "bad <prompt> & more"},
+        result={"urls": ["https://cdn.example/a.mp4?x=1&y=|>"]},
+        watched_seconds=81.2,
+    )
+    assert found["text"] == "❌ *vidu* `2370487727425660`: *failed* after 1 min 21 s"
+    (attachment,) = found["attachments"]
+    assert attachment["color"] == "#CF222E"
+    assert attachment["fallback"] == "❌ vidu 2370487727425660: failed after 1 min 21 s"
+    assert texts(attachment["blocks"]) == [
+        "*Source*\nvidu",
+        "*Task*\n`2370487727425660`",
+        "*State*\nfailed (was processing)",
+        "*Elapsed*\n1 min 21 s",
+        "E1: bad &lt;prompt&gt; &amp; more",
+        "<https://cdn.example/a.mp4?x=1&amp;y=%7C%3E|result>",
+        "team: video",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "text"),
+    [
+        ("task.state_changed", {"state": "queueing", "phase": "queued"}, "⏳ *vidu* `2370487727425660`: `queueing`"),
+        ("task.state_changed", {"state": "odd`", "phase": "running"}, "▶️ *vidu* `2370487727425660`: `odd'`"),
+        (
+            "task.succeeded",
+            {"phase": "succeeded", "watched_seconds": 3725},
+            "✅ *vidu* `2370487727425660`: *succeeded* after 1 h 2 min",
+        ),
+        (
+            "task.canceled",
+            {"phase": "canceled", "watched_seconds": 0.26},
+            "🚫 *vidu* `2370487727425660`: *canceled* after 0.2 s",
+        ),
+        ("watch.lost", {"reason": "not_found", "phase": "running"}, "❓ *vidu* `2370487727425660`: *lost*"),
+        ("watch.stalled", {"state": "processing"}, "⚠️ *vidu* `2370487727425660`: *stalled* in `processing`"),
+    ],
+)
+def test_headlines_of_tasks(kind: str, data: dict[str, Any], text: str) -> None:
+    """One glance tells what happened to whom."""
+    assert message(kind, watch=WATCH, **data)["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("endpoint.disabled", "🔴 Endpoint *app* was disabled; its events are kept until it is enabled"),
+        ("endpoint.recovered", "🟢 Endpoint *app* takes deliveries again"),
+        ("notifier.reload_failed", "⚠️ A new configuration was refused; the old one stays in force"),
+        ("something.new", "🔔 `something.new`"),
+    ],
+)
+def test_messages_to_operators(kind: str, text: str) -> None:
+    """Which endpoint, why, and all there is to say about it."""
+    found = message(kind, endpoint="app", reason="http_410", detail="line 3: <unknown>\nline 4")
+    assert found["text"] == text
+    (attachment,) = found["attachments"]
+    assert texts(attachment["blocks"]) == [
+        "*Endpoint*\napp",
+        "*Reason*\nhttp_410",
+        "line 3: &lt;unknown&gt;\nline 4",
+    ]
+
+
+def test_every_event_type_has_a_look_of_its_own() -> None:
+    """None falls back to the look of unknown types."""
+    for kind in EventType:
+        assert not message(kind, phase="running")["text"].startswith("🔔")
+
+
+def test_several_results() -> None:
+    """Numbered, as many as fit; the rest is counted and none is cut."""
+    long = "https://cdn.example/" + "x" * (LINKS // 2)
+    urls = ["https://a.example/1", long, "https://b.example/3", long, "ftp://no.example/", 7, *["https://c"] * 20]
+    (attachment,) = message("task.succeeded", result={"urls": urls})["attachments"]
+    lines = texts(attachment["blocks"])[0].split("\n")
+    assert lines[:3] == [
+        "<https://a.example/1|result 1>",
+        f"<{long}|result 2>",
+        "<https://b.example/3|result 3>",
+    ]
+    assert lines[-1] == "… and 17 more in the event"
+    (attachment,) = message("task.succeeded", result={"urls": ["https://x/" + "y" * LINKS]})["attachments"]
+    assert texts(attachment["blocks"]) == ["… 1 too long for Slack"]
+
+
+@pytest.mark.parametrize(("count", "last"), [(1, "k0: 0"), (10, "k9: 9"), (11, "… and 2 more"), (100, "… and 91 more")])
+def test_labels_fit_into_ten(count: int, last: str) -> None:
+    """A context block holds ten elements."""
+    labels = {f"k{number}": number for number in range(count)}
+    (attachment,) = message("task.succeeded", watch={**WATCH, "labels": labels})["attachments"]
+    shown = texts(attachment["blocks"][-1])
+    assert len(shown) == min(count, 10)
+    assert shown[-1] == last
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "cut"),
+    [
+        ("short", 5, "short"),
+        ("longer", 5, "long…"),
+        ("a&b", 7, "a&amp;b"),
+        ("aa&b", 7, "aa…"),
+        ("<<<<", 9, "&lt;&lt;…"),
+        ("🎬🎬🎬", 6, "🎬🎬🎬"),
+        ("🎬🎬🎬🎬", 6, "🎬🎬…"),
+        ("ab\u0301\u0301c", 4, "a…"),  # an accent stays with its letter
+        ("x👩\u200d💻y", 5, "x…"),  # and a joined emoji in one piece
+        ("x👍🏽y", 4, "x…"),
+        ("a" + "\u0301" * 50, 20, "a" + "\u0301" * 18 + "…"),  # but a text of nothing else is cut all the same
+        ("a\x00\x1b\r\nb\u202e", 9, "a␀␛\nb�"),
+        ("\ud800", 5, "�"),
+        ("\r\n" * 9, 5, "\n\n\n\n…"),
+        ("", 5, ""),
+    ],
+)
+def test_cutting_is_visible_and_at_a_boundary(text: str, limit: int, cut: str) -> None:
+    """Never within an entity, a surrogate pair or what is seen as one character."""
+    assert escape(text, limit) == cut
+
+
+@given(st.text(max_size=300), st.integers(min_value=1, max_value=200))
+def test_a_cut_text_is_within_its_limit(text: str, limit: int) -> None:
+    """By the strictest count, always printable and free of markup; whole if it fits."""
+    found = escape(text, limit)
+    assert units(found) <= limit
+    assert "<" not in found
+    assert ">" not in found
+    assert found.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "").count("&") == 0
+    if found and not found.endswith("…"):
+        assert len(found) >= len("\n".join(text.splitlines()))
+
+
+NASTY = st.text(max_size=20) | st.sampled_from(
+    ["&" * 20_000, '"\\' * 10_000, "🎬" * 9_000, "\n" * 5_000, "`*_<!channel>"]
+)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | NASTY
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=12) | st.dictionaries(NASTY, inner, max_size=12), max_leaves=15
+)
+DATA = st.fixed_dictionaries(
+    {},
+    optional={
+        "watch": st.fixed_dictionaries(
+            {"source": SCALARS, "id": JSON, "labels": st.dictionaries(NASTY, JSON, max_size=14) | JSON}
+        )
+        | JSON,
+        "state": SCALARS,
+        "previous_state": SCALARS,
+        "phase": st.sampled_from(["queued", "running", "succeeded", "failed", "canceled"]) | JSON,
+        "error": st.fixed_dictionaries({"code": SCALARS, "message": SCALARS}) | JSON,
+        "result": st.fixed_dictionaries(
+            {"urls": st.lists(st.just("https://x/").flatmap(lambda u: NASTY.map(u.__add__)))}
+        )
+        | JSON,
+        "watched_seconds": SCALARS,
+        **dict.fromkeys(("endpoint", "reason", "detail"), SCALARS),
+    },
+)
+
+
+@given(st.sampled_from(list(EventType)) | st.text(max_size=300), DATA)
+def test_slack_would_take_any_event(kind: str, data: object) -> None:
+    """Within every limit of Slack, by the strictest count, and with nothing in it that Slack would act upon."""
+    body = json.dumps({"type": kind, "data": data}).encode()
+    found = json.loads(build(delivery(body)))
+    assert 0 < units(found["text"]) <= 3000
+    for attachment in found["attachments"]:
+        blocks = attachment["blocks"]
+        assert 0 < len(blocks) <= 50
+        assert units(json.dumps(blocks, ensure_ascii=False)) <= 13_200
+        for text in texts(blocks):
+            assert text.strip()
+            assert "<!" not in text
+        for block in blocks:
+            assert units(block.get("text", {}).get("text", "")) <= 3000
+            assert len(block.get("fields", [])) <= 10
+            assert all(units(field["text"]) <= 2000 for field in block.get("fields", []))
+            assert len(block.get("elements", [])) <= 10
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"null", b"[1]", b'{"type": 7, "data": []}', b"[" * 100_000])
+def test_a_body_that_is_no_event_is_told_by_its_type(body: bytes) -> None:
+    """Replayed from elsewhere or damaged: still a message."""
+    found = json.loads(build(delivery(body)))
+    assert found["text"]
+    assert found["attachments"] == []
