@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -23,19 +24,19 @@ class ThreadResolver(AbstractResolver):
     """Resolves with the system's own rules (`getaddrinfo`: hosts file, nsswitch, search domains)."""
 
     def __init__(self) -> None:
-        self.last = (0.0, 0.0)  # loop times at which the last lookup began and ended
+        self.last = (0.0, 0.0)  # `perf_counter` when the last lookup began and ended
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """Return the host's addresses. Raises socket.gaierror."""
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = perf_counter()
         answer: asyncio.Future[_Infos] = loop.create_future()
         # A daemon, since nothing can end a lookup: it must not hold up the end of the program.
         threading.Thread(target=_look_up, args=(loop, answer, host, port, family), name="resolver", daemon=True).start()
         infos = await answer
-        self.last = (began, loop.time())
+        self.last = (began, perf_counter())
         return [
             ResolveResult(
                 hostname=host,
