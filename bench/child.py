@@ -36,6 +36,7 @@ class Weight:
     """What a process has used so far."""
 
     cpu: float  # seconds, user and system, all threads
+    main_cpu: float  # of that, the main thread: the event loop
     rss: int  # bytes now
     peak: int  # bytes at most
 
@@ -83,7 +84,10 @@ class Program:
         with self._stat.oneshot():
             cpu = self._stat.cpu_times()
             rss = self._stat.memory_info().rss
-        return Weight(cpu=cpu.user + cpu.system, rss=rss, peak=_peak(self._process.pid))
+        main = sum(
+            thread.user_time + thread.system_time for thread in self._stat.threads() if thread.id == self._process.pid
+        )
+        return Weight(cpu=cpu.user + cpu.system, main_cpu=main, rss=rss, peak=_peak(self._process.pid))
 
     def settle(self, *, at_most: float, every: float) -> tuple[Weight, float]:
         """Wait until the program is at rest, `at_most` seconds; return its weight and the cores it still uses.

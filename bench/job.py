@@ -28,6 +28,7 @@ class Result:
     start_cpu: float  # to the first open stream: interpreter, imports, configuration
     connect_cpu: float  # from there until all are open and it is at rest
     load_cpu: float  # from the plan's start to half a second after the last callback
+    load_main_cpu: float  # of that, the main thread: the event loop
     open_seconds: float  # of wall clock until all streams were open
     load_seconds: float  # of wall clock from the plan's start to the last callback
     open_rss: int  # bytes, all streams open and nothing said
@@ -83,6 +84,7 @@ def measure(*, name: str, streams: int, rate: float, directory: Path, profile: P
                 start_cpu=first.cpu,
                 connect_cpu=opened.cpu - first.cpu,
                 load_cpu=last.cpu - opened.cpu,
+                load_main_cpu=last.main_cpu - opened.main_cpu,
                 open_seconds=open_seconds,
                 load_seconds=report["seconds"],
                 open_rss=opened.rss,

@@ -49,6 +49,7 @@ def show_job(console: Console, results: Sequence[job.Result], *, streams: int, r
         ("  start", lambda r: f"{r.start_cpu:.2f}"),
         ("  connect", lambda r: f"{r.connect_cpu:.2f}"),
         ("  load", lambda r: f"{r.load_cpu:.2f}"),
+        ("    of it, main thread", lambda r: f"{r.load_main_cpu:.2f}"),
         ("RSS MiB, streams open", lambda r: f"{r.open_rss / MIB:.0f}"),
         ("RSS MiB, peak", lambda r: f"{r.peak_rss / MIB:.0f}"),
         ("latency ms p50", lambda r: _number(r.tally["p50_ms"])),
