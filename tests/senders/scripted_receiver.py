@@ -107,7 +107,7 @@ async def receiving(
                 receiver.came.set()
                 await answer(request, writer)
                 await writer.drain()
-        except (OSError, asyncio.IncompleteReadError, RuntimeError):  # the last is what uvloop says of a closed transport
+        except (OSError, asyncio.IncompleteReadError, RuntimeError):  # the last is uvloop's, of a closed one
             receiver.hung_up.set()
         finally:
             writer.transport.abort()
