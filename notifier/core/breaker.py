@@ -95,7 +95,9 @@ class Breaker:
     def record(self, outcome: Outcome, now: Micros, *, probe: bool = False) -> Breaker:
         """Take in how an attempt ended; attempts that went out before the breaker opened may still come in."""
         match outcome:
-            case Delivered() | Rejected():  # a rejected message says that the endpoint is well
+            case Rejected(well=False):
+                return self._failed(Failed(reason=outcome.reason), now, probe=probe)
+            case Delivered() | Rejected():  # who rejects a message is well
                 return self._well()
             case Gone():
                 return self.disable()

@@ -36,10 +36,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """The endpoint is well but will never accept this message: it is dead at once."""
+    """The message must not be sent again: it is dead at once."""
 
     reason: str
     detail: str = ""
+    well: bool = True  # the endpoint answered and is well; False: its silence counts as a failure of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

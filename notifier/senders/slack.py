@@ -69,7 +69,7 @@ class SlackSender:
             return attempt
         if isinstance(outcome, Failed) and outcome.reason == "timeout":
             detail = f"{outcome.detail}; it may have been shown, and is not sent again (retry_on_timeout)"
-            return replace(attempt, outcome=Rejected(reason="timeout", detail=detail))
+            return replace(attempt, outcome=Rejected(reason="timeout", detail=detail, well=False))
         return attempt
 
     async def close(self) -> None:

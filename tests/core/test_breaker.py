@@ -60,13 +60,14 @@ def test_the_examples_are_in_their_states() -> None:
     [
         (Delivered(), ["closed", "throttled", "closed", "closed", "disabled"]),
         (Rejected(reason="invalid_payload"), ["closed", "throttled", "closed", "closed", "disabled"]),
+        (Rejected(reason="timeout", well=False), ["closed", "throttled", "open", "half_open", "disabled"]),
         (FAILED, ["closed", "throttled", "open", "half_open", "disabled"]),
         (OVERLOADED, ["throttled", "throttled", "open", "half_open", "disabled"]),
         (LIMITED, ["throttled", "throttled", "open", "half_open", "disabled"]),
         (OURS, ["throttled", "throttled", "open", "half_open", "disabled"]),
         (Gone(reason="http_410"), ["disabled"] * 5),
     ],
-    ids=["delivered", "rejected", "failed", "overloaded", "limited", "ours", "gone"],
+    ids=["delivered", "rejected", "unheard", "failed", "overloaded", "limited", "ours", "gone"],
 )
 def test_every_outcome_is_decided_in_every_state(state: State, outcome: Outcome, then: list[str]) -> None:
     """By attempts that are not the probe; those that went out earlier may come in at any time."""
@@ -86,6 +87,14 @@ def test_it_trips_after_failures_in_a_row() -> None:
     assert not breaker.ready(T0 + 1 * SECOND - 1)
     assert breaker.ready(T0 + 1 * SECOND)
     assert breaker.wake_at() == T0 + 1 * SECOND
+
+
+def test_silence_trips_it_also_where_messages_are_not_repeated() -> None:
+    """A dead service does not swallow message after message because each may be sent only once."""
+    breaker = Breaker()
+    for _ in range(TRIP_AFTER):
+        breaker = breaker.record(Rejected(reason="timeout", well=False), T0)
+    assert breaker.state is State.OPEN
 
 
 def test_a_single_probe_goes_out() -> None:
