@@ -105,14 +105,14 @@ class Transaction:
 
     def _commit(self, connection: Connection, commits: Sequence[CommitOp]) -> list[list[Delivery]]:
         steps = [_step_row(op.watch, op.records, self.node) for op in commits if op.watch is not None]
-        if steps and connection.execute(sql.STEP_WATCH, steps).rowcount != len(steps):
+        if steps and sql.STEP_WATCH.many(connection, steps) != len(steps):
             raise StaleWrite
         records = [(op, record) for op in commits for record in op.records]
         if not records:
             return [[] for _ in commits]
         first_event = self._ids.take(connection, "event", len(records))
-        connection.execute(
-            sql.INSERT_EVENTS,
+        sql.INSERT_EVENTS.many(
+            connection,
             [_event_row(first_event + n, op.watch, record) for n, (op, record) in enumerate(records)],
         )
         addressed = [
@@ -139,7 +139,7 @@ class Transaction:
             if address.latest and watch is not None
         ]
         if latest:
-            connection.execute(sql.SUPERSEDE, latest)
+            sql.SUPERSEDE.many(connection, latest)
         first = self._ids.take(connection, "delivery", len(addressed))
         rows = [
             {
@@ -153,31 +153,40 @@ class Transaction:
             }
             for n, (event, watch, record, address) in enumerate(addressed)
         ]
-        connection.execute(sql.INSERT_DELIVERIES, rows)
-        waiting = connection.execute(sql.WHICH_WAIT, {"first": first, "last": first + len(rows) - 1}).scalars()
-        return frozenset(waiting), first
+        sql.INSERT_DELIVERIES.many(connection, rows)
+        waiting = sql.WHICH_WAIT.all(connection, {"first": first, "last": first + len(rows) - 1})
+        return frozenset(number for (number,) in waiting), first
 
     # -- settle
 
     def _settle(self, connection: Connection, settlements: Sequence[Settlement]) -> list[Delivery | None]:
         rows = [_settle_row(settlement, self.node) for settlement in settlements]
-        if connection.execute(sql.SETTLE, rows).rowcount != len(rows):
+        if sql.SETTLE.many(connection, rows) != len(rows):
             raise StaleWrite
         tried = [_attempt_row(s.delivery.id, s.attempt) for s in settlements if s.attempt is not None]
         if tried:
-            connection.execute(sql.INSERT_ATTEMPTS, tried)
-        promoted: dict[tuple[str, int | None], Delivery] = {}
-        final = [s for s in settlements if s.delivery.lane is not None and not isinstance(s.verdict, Later)]
-        for take in (True, False):
-            lanes = sorted({(s.delivery.endpoint, s.delivery.lane) for s in final if s.take is take})
-            if lanes:
-                owner = self.node if take else None
-                now = max(s.at for s in final)
-                params = {"lanes": lanes, "_due": now, "_owner": owner}
-                ready = connection.execute(sql.PROMOTE, params).scalars().all()
-                if take:
-                    promoted |= {(found.endpoint, found.lane): found for found in load(connection, ready)}
+            sql.INSERT_ATTEMPTS.many(connection, tried)
+        promoted = self._promote(connection, settlements)
         return [promoted.get((s.delivery.endpoint, s.delivery.lane)) for s in settlements]
+
+    def _promote(
+        self, connection: Connection, settlements: Sequence[Settlement]
+    ) -> dict[tuple[str, int | None], Delivery]:
+        """Make the next of each lane ready; return those that this node takes at once."""
+        lanes = [
+            {
+                "_endpoint": s.delivery.endpoint,
+                "_lane": s.delivery.lane,
+                "_due": s.at,
+                "_owner": self.node if s.take else None,
+            }
+            for s in settlements
+            if s.delivery.lane is not None and not isinstance(s.verdict, Later)
+        ]
+        if not lanes or not sql.PROMOTE.many(connection, lanes):
+            return {}
+        ids = [row[0] for lane in lanes if lane["_owner"] is not None for row in sql.PROMOTED.all(connection, lane)]
+        return {(found.endpoint, found.lane): found for found in load(connection, ids)}
 
     # -- claims
 

@@ -18,12 +18,12 @@ from sqlalchemy import (
     literal_column,
     select,
     true,
-    tuple_,
     update,
 )
 from sqlalchemy import null as sql_null
 from sqlalchemy.sql import ColumnElement, FromClause
 
+from notifier.store.prepared import Prepared
 from notifier.store.schema import OPEN, attempts, counters, deliveries, events, watches
 
 _READY = literal_column("'ready'", Text)
@@ -48,7 +48,7 @@ TAKE_IDS = (
 
 IS_FOLLOWED = and_(watches.c.ended == false(), watches.c.removed_at.is_(None))
 
-STEP_WATCH = (
+STEP_WATCH = Prepared(
     update(watches)
     .where(
         watches.c.pk == bindparam("_pk"),
@@ -90,7 +90,7 @@ FREE_DELIVERIES = update(deliveries).where(deliveries.c.owner.is_not(None)).valu
 
 # -- the outbox
 
-INSERT_EVENTS = insert(events)
+INSERT_EVENTS = Prepared(insert(events))
 
 _ahead = deliveries.alias("ahead")
 _occupied = exists().where(
@@ -99,21 +99,23 @@ _occupied = exists().where(
     is_open(_ahead),
 )
 
-INSERT_DELIVERIES = insert(deliveries).values(
-    id=bindparam("id"),
-    event=bindparam("event"),
-    lane=bindparam("lane"),
-    endpoint=bindparam("endpoint"),
-    sequence=bindparam("sequence"),
-    status=case((_occupied, _WAITING), else_=_READY),
-    attempt=0,
-    due=bindparam("due"),
-    created_at=bindparam("due"),
-    manual=False,
-    owner=case((_occupied, sql_null()), else_=bindparam("_owner")),
+INSERT_DELIVERIES = Prepared(
+    insert(deliveries).values(
+        id=bindparam("id"),
+        event=bindparam("event"),
+        lane=bindparam("lane"),
+        endpoint=bindparam("endpoint"),
+        sequence=bindparam("sequence"),
+        status=case((_occupied, _WAITING), else_=_READY),
+        attempt=literal_column("0"),
+        due=bindparam("due"),
+        created_at=bindparam("due"),
+        manual=false(),
+        owner=case((_occupied, sql_null()), else_=bindparam("_owner")),
+    )
 )
 
-SUPERSEDE = (
+SUPERSEDE = Prepared(
     update(deliveries)
     .where(
         deliveries.c.endpoint == bindparam("_endpoint"),
@@ -124,11 +126,13 @@ SUPERSEDE = (
     .values(status=_SUPERSEDED, settled_at=bindparam("_now"), reason=literal_column("'superseded'", Text))
 )
 
-WHICH_WAIT = select(deliveries.c.id).where(
-    deliveries.c.id.between(bindparam("first"), bindparam("last")), deliveries.c.status == _WAITING
+WHICH_WAIT = Prepared(
+    select(deliveries.c.id).where(
+        deliveries.c.id.between(bindparam("first"), bindparam("last")), deliveries.c.status == _WAITING
+    )
 )
 
-SETTLE = (
+SETTLE = Prepared(
     update(deliveries)
     .where(deliveries.c.id == bindparam("_id"), deliveries.c.owner == bindparam("_me"))
     .values(
@@ -136,24 +140,34 @@ SETTLE = (
     )
 )
 
-INSERT_ATTEMPTS = insert(attempts)
+INSERT_ATTEMPTS = Prepared(insert(attempts))
 
 _first = deliveries.alias("first")
-PROMOTE = (
+PROMOTE = Prepared(
     update(deliveries)
     .where(
-        tuple_(deliveries.c.endpoint, deliveries.c.lane).in_(bindparam("lanes", expanding=True)),
+        deliveries.c.endpoint == bindparam("_endpoint"),
+        deliveries.c.lane == bindparam("_lane"),
         is_open(deliveries),
         deliveries.c.status == _WAITING,
         ~exists().where(
-            _first.c.endpoint == deliveries.c.endpoint,
-            _first.c.lane == deliveries.c.lane,
+            _first.c.endpoint == bindparam("_endpoint"),
+            _first.c.lane == bindparam("_lane"),
             is_open(_first),
             _first.c.sequence < deliveries.c.sequence,
         ),
     )
     .values(status=_READY, due=bindparam("_due"), owner=bindparam("_owner"))
-    .returning(deliveries.c.id)
+)
+
+PROMOTED = Prepared(
+    select(deliveries.c.id).where(
+        deliveries.c.endpoint == bindparam("_endpoint"),
+        deliveries.c.lane == bindparam("_lane"),
+        is_open(deliveries),
+        deliveries.c.status == _READY,
+        deliveries.c.owner == bindparam("_owner"),
+    )
 )
 
 _due = and_(
