@@ -23,6 +23,7 @@ define ensure_uv
 	|| { $(BIN)/python -m venv --clear $(VENV)/uv && $(VENV)/uv/bin/python -m pip install --quiet uv; }
 endef
 export UV_PYTHON_DOWNLOADS := never
+export UV_COMPILE_BYTECODE := 1
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export UV_PYTHON := $(CURDIR)/$(BIN)/python
 unexport VIRTUAL_ENV
