@@ -1,0 +1,84 @@
+"""What a configuration will do, in lines for people. Holds no secret: of URLs the origin only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from notifier.config.endpoint import SlackEndpoint, WebhookEndpoint
+from notifier.config.model import Config
+from notifier.config.queue import AmqpQueue, NatsQueue, QueueConfig, RedisQueue
+from notifier.config.settings import HttpConfig
+from notifier.config.source import SourceConfig
+from notifier.config.types import write_duration
+
+
+def describe(config: Config) -> list[str]:
+    """Return a summary and a line for each source, endpoint, queue and section."""
+    return list(_lines(config))
+
+
+def _lines(config: Config) -> Iterator[str]:
+    yield ", ".join(
+        [
+            _count(len(config.sources), "source"),
+            _count(len(config.endpoints), "endpoint"),
+            _count(len(config.watches), "watch", "watches"),
+            _count(len(config.queues), "queue"),
+        ]
+    )
+    watched = Counter(watch.source for watch in config.watches)
+    for name, source in config.sources.items():
+        yield f"source {name}: {_source(source)}, {_count(watched[name], 'watch', 'watches')}" + (
+            " (default)" if name == config.default_source else ""
+        )
+    for name, endpoint in config.endpoints.items():
+        yield f"endpoint {name}: {_endpoint(endpoint)}"
+    for queue in config.queues:
+        yield f"queue: {_queue(queue)}"
+    yield f"store: {config.store.url.origin}, finished watches kept for {write_duration(config.store.retention)}"
+    yield f"http: {_http(config.http)}"
+    callbacks = config.callbacks
+    yield "callbacks: " + (f"to {', '.join(callbacks.allow_hosts)}" if callbacks.enabled else "off")
+
+
+def _count(number: int, singular: str, plural: str = "") -> str:
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"
+
+
+def _source(source: SourceConfig) -> str:
+    credential = "with a token" if source.token else "without a token"
+    return f"preset {source.preset}, {source.description.origin}, {source.description.transport}, {credential}"
+
+
+def _endpoint(endpoint: WebhookEndpoint | SlackEndpoint) -> str:
+    match endpoint:
+        case WebhookEndpoint():
+            kind = f"webhook to {endpoint.url.origin}, {_count(len(endpoint.secrets), 'secret')}"
+        case SlackEndpoint():
+            kind = f"slack at {endpoint.url.origin}"
+    return f"{kind}, {', '.join(endpoint.events)}, {_condition(endpoint)}"
+
+
+def _condition(endpoint: WebhookEndpoint | SlackEndpoint) -> str:
+    if endpoint.match is None:
+        return "of all watches"
+    terms = [f"source {endpoint.match.source}"] if endpoint.match.source else []
+    terms += [f"{key}={value}" for key, value in endpoint.match.labels.items()]
+    return f"of watches with {', '.join(terms)}" if terms else "of all watches"
+
+
+def _queue(queue: QueueConfig) -> str:
+    match queue:
+        case RedisQueue():
+            return f"{queue.url.origin}, stream {queue.stream}, group {queue.group}"
+        case NatsQueue():
+            return f"{queue.url.origin}, stream {queue.stream}, subject {queue.subject}, durable {queue.durable}"
+        case AmqpQueue():
+            return f"{queue.url.origin}, queue {queue.queue}"
+
+
+def _http(http: HttpConfig) -> str:
+    if http.listen is None:
+        return "no listener"
+    return f"{http.listen}, {'with' if http.token else 'without'} a token"

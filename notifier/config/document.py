@@ -1,0 +1,158 @@
+"""One YAML file: read, parsed, variables filled in; and the way back from a value's location to its line and column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from notifier.config import tree
+from notifier.config.problems import Location, Problem, key_path
+from notifier.config.scalars import Interpolated, resolve
+from notifier.config.variables import Unresolved, interpolate
+
+MAX_BYTES = (
+    32 * 1024 * 1024
+)  # a hundred thousand watches with labels and metadata; more is a mistake or an endless pipe
+
+
+class Broken:
+    """Stands for a value whose fault has been reported already."""
+
+
+BROKEN = Broken()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A file's contents as plain data, and where each of them stands."""
+
+    file: Path
+    data: Any = None  # dicts, lists, None, bool, int, float, str, Interpolated, Unclear, BROKEN; None: nothing readable
+    root: tree.Node | None = None
+    problems: tuple[Problem, ...] = ()  # of syntax and variables
+    broken: frozenset[int] = field(default_factory=frozenset)  # identities of the nodes behind BROKEN
+
+    def problem(self, location: Location, message: str, suggestion: str | None = None) -> Problem | None:
+        """Report a fault at a location; None if that value's fault was reported already.
+
+        A last part `[key]` means the key before it. Parts that are not in the file (a missing key) are placed where
+        their parent stands.
+        """
+        of_key = location[-1:] == ("[key]",)
+        parts = location[:-1] if of_key else location
+        at_key = of_key
+        node, line, column = self.root, 1, 1
+        path: list[int | str] = []
+        for index, part in enumerate(parts):
+            if isinstance(node, tree.Mapping) and isinstance(part, str) and part in node.entries:
+                entry = node.entries[part]
+                node, line, column = entry.value, entry.line, entry.column
+            elif isinstance(node, tree.Sequence) and isinstance(part, int):
+                node = node.items[part]
+                line, column = node.line, node.column
+            elif index < len(parts) - 1:
+                continue  # a step of the models that the file does not have
+            else:
+                at_key = True
+            path.append(part)
+        if id(node) in self.broken and not of_key:
+            return None
+        if isinstance(node, tree.Scalar) and not at_key:
+            line, column = node.line, node.column
+        return Problem(
+            file=str(self.file),
+            line=line,
+            column=column,
+            key=key_path(tuple(path)),
+            message=message,
+            suggestion=suggestion,
+        )
+
+    def line(self, location: Location) -> int:
+        """Return the line on which the value at the location begins."""
+        node = self.root
+        for part in location:
+            if isinstance(node, tree.Mapping) and isinstance(part, str):
+                node = node.entries[part].value
+            elif isinstance(node, tree.Sequence) and isinstance(part, int):
+                node = node.items[part]
+        return node.line if node else 1
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Read a file or pipe whole, at most `limit` bytes and one. Raises OSError."""
+    with path.open("rb") as stream:
+        return stream.read(limit + 1)
+
+
+def read(path: Path, env: Mapping[str, str]) -> Document:
+    """Read a file; every fault becomes a problem of the document."""
+    try:
+        content = read_bytes(path, MAX_BYTES)
+    except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
+        reason = getattr(exc, "strerror", None) or str(exc)
+        return _unreadable(path, f"cannot be read: {reason}")
+    if len(content) > MAX_BYTES:
+        return _unreadable(path, f"larger than {MAX_BYTES // 1024 // 1024} MiB")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line_start = content.rfind(b"\n", 0, exc.start) + 1
+        column = len(content[line_start : exc.start].decode("utf-8-sig", "replace")) + 1
+        line = content.count(b"\n", 0, exc.start) + 1
+        return _unreadable(path, "not UTF-8; save the file in that encoding", line, column)
+    try:
+        root = tree.parse(text)
+    except tree.TreeError as exc:
+        return _unreadable(path, exc.message, exc.line, exc.column)
+    if root is None:
+        return Document(file=path)
+    filling = _Filling(path, env)
+    data = filling.value(root, ())
+    return Document(file=path, data=data, root=root, problems=tuple(filling.problems), broken=frozenset(filling.broken))
+
+
+def _unreadable(path: Path, message: str, line: int = 1, column: int = 1) -> Document:
+    return Document(file=path, problems=(Problem(file=str(path), line=line, column=column, key="", message=message),))
+
+
+class _Filling:
+    """Turns nodes into plain data and notes what cannot be."""
+
+    def __init__(self, path: Path, env: Mapping[str, str]) -> None:
+        self._file = str(path)
+        self._env = env
+        self.problems: list[Problem] = []
+        self.broken: set[int] = set()
+        self._seen: set[tuple[int, int, str]] = set()
+
+    def value(self, node: tree.Node, location: Location) -> Any:
+        """Return a node's value; recursion is bounded by tree.MAX_DEPTH."""
+        match node:
+            case tree.Scalar():
+                return self._scalar(node, location)
+            case tree.Sequence():
+                return [self.value(item, (*location, index)) for index, item in enumerate(node.items)]
+            case tree.Mapping():
+                for entry in node.repeated:
+                    first = node.entries[entry.key].line
+                    self._report(f"duplicate key; first on line {first}", entry, (*location, entry.key))
+                return {key: self.value(entry.value, (*location, key)) for key, entry in node.entries.items()}
+
+    def _scalar(self, node: tree.Scalar, location: Location) -> Any:
+        try:
+            text = interpolate(node.text, self._env)
+        except Unresolved as exc:
+            for message in exc.messages:
+                self._report(message, node, location)
+            self.broken.add(id(node))
+            return BROKEN
+        return resolve(text) if node.plain and not isinstance(text, Interpolated) else text
+
+    def _report(self, message: str, at: tree.Scalar | tree.Entry, location: Location) -> None:
+        if (at.line, at.column, message) not in self._seen:  # else: the same node, through an alias
+            self._seen.add((at.line, at.column, message))
+            key = key_path(location)
+            self.problems.append(Problem(file=self._file, line=at.line, column=at.column, key=key, message=message))

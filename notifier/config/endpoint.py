@@ -1,0 +1,155 @@
+"""Endpoints: where events are sent, which of them, how fast and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
+
+from notifier.config.files import CaFile
+from notifier.config.headers import delivery_header
+from notifier.config.problems import carry, detail, error, got, refusal, suggest
+from notifier.config.secret import HttpUrl, Secret, SigningSecret
+from notifier.config.section import Context, Section
+from notifier.config.types import Boolean, Duration, PositiveDuration, Rate, Text, Whole, printable
+from notifier.core.model import EventType
+
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+SCHEDULE = (0.0, 5.0, 5 * _MINUTE, 30 * _MINUTE, 2 * _HOUR, 5 * _HOUR, 10 * _HOUR, 14 * _HOUR, 20 * _HOUR, _DAY)
+
+
+def _event_glob(value: object) -> str:
+    glob = printable(value)
+    if not any(fnmatchcase(kind, glob) for kind in EventType):
+        kinds = [str(kind) for kind in EventType]
+        message = f"{got(value)} matches no type of event; there are {', '.join(kinds)}"
+        raise error(message, suggestion=suggest(glob, [*kinds, "task.*", "watch.*", "endpoint.*"]))
+    return glob
+
+
+def known_source(value: object, info: ValidationInfo) -> str:
+    """Return the name of a source, if there is one of that name."""
+    return _known(value, "source", Context.of(info).sources)
+
+
+def known_endpoint(value: object, info: ValidationInfo) -> str:
+    """Return the name of an endpoint, if there is one of that name."""
+    return _known(value, "endpoint", Context.of(info).endpoints)
+
+
+def _known(value: object, kind: str, names: tuple[str, ...] | None) -> str:
+    found = printable(value)
+    if names is not None and found not in names:
+        there = f"there are {', '.join(names)}" if names else "there is none"
+        raise error(f"unknown {kind} {got(value)}; {there}", suggestion=suggest(found, names))
+    return found
+
+
+def _distinct(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Refuse headers that differ in case only."""
+    lowered = [str(name).lower() for name in value] if isinstance(value, Mapping) else []
+    faults = [
+        detail((name, "[key]"), error("given twice; headers that differ in case only are the same"))
+        for index, name in enumerate(value if lowered else ())
+        if lowered.index(lowered[index]) < index
+    ]
+    try:
+        headers = handler(value)
+    except ValidationError as exc:
+        raise refusal(carry(exc) + faults) from exc
+    if faults:
+        raise refusal(faults)
+    return headers
+
+
+SourceName = Annotated[str, BeforeValidator(known_source), WithJsonSchema({"type": "string", "minLength": 1})]
+EndpointName = Annotated[str, BeforeValidator(known_endpoint), WithJsonSchema({"type": "string", "minLength": 1})]
+EventGlob = Annotated[
+    str, BeforeValidator(_event_glob), WithJsonSchema({"type": "string", "examples": ["task.*", *map(str, EventType)]})
+]
+HeaderName = Annotated[str, AfterValidator(delivery_header)]
+
+
+class MatchConfig(Section):
+    """Which watches an endpoint is told of, where the watch does not name its endpoints."""
+
+    source: SourceName | None = Field(default=None, description="watches of this source only")
+    labels: dict[Text, Text] = Field(default={}, description="watches with all of these labels only")
+
+
+class _Endpoint(Section):
+    """What endpoints of every type have in common."""
+
+    url: HttpUrl = Field(description="where to POST; may be {file: PATH} or {credential: NAME}")
+    events: tuple[EventGlob, ...] = Field(
+        default=("task.*", "watch.lost"), min_length=1, description="types of event to send, as globs"
+    )
+    match: MatchConfig | None = Field(default=None, description="which watches; null: all")
+    timeout: PositiveDuration = Field(default=15.0, description="of one attempt, from name lookup to the reply's end")
+    retry_schedule: tuple[Duration, ...] = Field(
+        default=SCHEDULE, min_length=1, description="wait before each attempt; after the last the delivery is dead"
+    )
+    max_in_flight: Whole = Field(default=32, description="attempts at a time")
+    rate_limit: Rate | None = Field(default=None, description="attempts per time, such as 10/s, 100/m or 5/h")
+    ordering: Literal["strict", "latest"] = Field(
+        default="strict", description="strict: every event in order; latest: a newer state replaces one not yet sent"
+    )
+    disable_after: PositiveDuration = Field(default=5 * _DAY, description="of failures only; then it is disabled")
+    headers: Annotated[dict[HeaderName, Secret], WrapValidator(_distinct)] = Field(
+        default={}, description="more headers to send; the values are secret"
+    )
+    ca_file: CaFile | None = Field(default=None, description="PEM file of the authorities to trust, not the system's")
+
+
+class WebhookEndpoint(_Endpoint):
+    """A receiver of signed callbacks (Standard Webhooks 1.0.0)."""
+
+    type: Literal["webhook"] = Field(description="signed callbacks (Standard Webhooks)")
+    secrets: tuple[SigningSecret, ...] = Field(
+        min_length=1, description="whsec_... (or whsk_...), newest first; every one signs"
+    )
+
+
+class SlackEndpoint(_Endpoint):
+    """A Slack incoming webhook."""
+
+    elsewhere: ClassVar[dict[str, str]] = {"secrets": "Slack endpoints are not signed; remove it"}
+
+    type: Literal["slack"] = Field(description="messages for people, by an incoming webhook of Slack")
+    max_in_flight: Whole = Field(default=1, description="attempts at a time")
+    rate_limit: Rate | None = Field(default=1.0, description="messages per time; Slack allows 1/s")
+    ordering: Literal["strict", "latest"] = Field(
+        default="latest", description="latest: a newer state replaces one not yet sent; strict: every event in order"
+    )
+    retry_on_timeout: Boolean = Field(
+        default=True, description="false: rather lose a message than perhaps show it twice, for Slack knows no repeats"
+    )
+
+
+EndpointConfig = Annotated[WebhookEndpoint | SlackEndpoint, Field(discriminator="type")]
+TYPES: dict[str, type[WebhookEndpoint] | type[SlackEndpoint]] = {"webhook": WebhookEndpoint, "slack": SlackEndpoint}
+
+
+def read_endpoint(value: Any, *, context: Context) -> WebhookEndpoint | SlackEndpoint:
+    """Read an endpoint by the model that its key `type` names. Raises pydantic.ValidationError."""
+    if not isinstance(value, Mapping):
+        raise refusal([detail((), error(f"expected a mapping with the keys type and url, got {got(value)}"))])
+    kinds = " or ".join(TYPES)
+    if "type" not in value:
+        raise refusal([detail(("type",), error(f"required, but missing: {kinds}"))])
+    found = value["type"]
+    if isinstance(found, str) and found in TYPES:
+        return TYPES[found].model_validate(value, context=context)
+    hint = suggest(found, TYPES) if isinstance(found, str) else None
+    raise refusal([detail(("type",), error(f"expected {kinds}, got {got(found)}", suggestion=hint))])

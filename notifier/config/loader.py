@@ -1,0 +1,251 @@
+"""Files -> Config, or every problem that they have at once.
+
+Each source, endpoint, queue and watch is read by itself, so that one fault hides no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from notifier.config import document as documents
+from notifier.config.document import Document
+from notifier.config.endpoint import read_endpoint
+from notifier.config.model import Config
+from notifier.config.problems import ConfigError, Location, Problem, WatchRefused, got, key_path, refusal, say
+from notifier.config.queue import read_queue
+from notifier.config.scalars import Unclear, settle
+from notifier.config.secret import Secret
+from notifier.config.section import Context, unknown_keys
+from notifier.config.settings import HttpConfig
+from notifier.config.source import SourceConfig
+from notifier.config.types import name as check_name
+from notifier.config.watch import NO_SOURCE, WatchConfig, read_watch
+from notifier.core.model import Json, NewWatch
+
+T = TypeVar("T")
+
+_APART = ("sources", "endpoints", "queues", "watches")  # sections read entry by entry
+_ANY = "any"  # a stand-in where it cannot be known which sources there are
+
+
+def load(path: Path, *, env: Mapping[str, str] | None = None) -> Config:
+    """Read the configuration and all that it names; `env` stands for the process's environment. Raises ConfigError."""
+    return _Loading(path, os.environ if env is None else env).run()
+
+
+def parse_watch(value: Json, config: Config) -> NewWatch:
+    """Read a watch from plain JSON, as of an HTTP body or a queue's message. Raises WatchRefused."""
+    context = Context(env={}, sources=tuple(config.sources), endpoints=tuple(config.endpoints))
+    try:
+        return read_watch(value, default=config.default_source, context=context).to_new_watch()
+    except ValidationError as exc:
+        raise WatchRefused(map(_placeless, exc.errors(include_url=False))) from exc
+
+
+def http_section(path: Path, *, env: Mapping[str, str] | None = None) -> HttpConfig:
+    """Read the section `http` alone, for clients: whatever cannot be read is left at its default. Never raises."""
+    env = os.environ if env is None else env
+    document = documents.read(path, env)
+    section = document.data.get("http") if isinstance(document.data, dict) else None
+    if not isinstance(section, dict):
+        return HttpConfig()
+    context = Context(directory=path.parent, env=env)
+    fields: dict[str, Any] = {}
+    for key in HttpConfig.model_fields.keys() & section.keys():
+        # by itself, and not held against the other: the token may be readable by the daemon alone
+        alone = {"listen": None, "token": Secret("-"), key: section[key]}
+        with contextlib.suppress(ValidationError):
+            fields[key] = getattr(HttpConfig.model_validate(alone, context=context), key)
+    return HttpConfig.model_construct(**fields)
+
+
+def _placeless(entry: Any) -> Problem:
+    message, suggestion = say(entry)
+    parts = tuple(part for part in entry["loc"] if part != "[key]")
+    return Problem(file="", line=0, column=0, key=key_path(parts), message=message, suggestion=suggestion)
+
+
+class _Loading:
+    """One run over the files."""
+
+    def __init__(self, path: Path, env: Mapping[str, str]) -> None:
+        self._path = path
+        self._env = env
+        self._context = Context(directory=path.parent, env=env)
+        self._files = [path]
+        self._problems: list[Problem] = []
+        self._watches: dict[tuple[str, str], tuple[WatchConfig, Document, Location]] = {}
+        self._default: str | None = None
+
+    def run(self) -> Config:
+        """Return the configuration. Raises ConfigError with all problems."""
+        document = self._read(self._path)
+        if document.root is None or not isinstance(document.data, dict):
+            if not document.problems:
+                self._say(document, (), f"expected keys such as sources, endpoints and watches, got {_shape(document)}")
+            raise ConfigError(self._problems)
+        data: dict[str, Any] = document.data
+        sources, endpoints = self._mapping(document, "sources"), self._mapping(document, "endpoints")
+        self._context = Context(
+            directory=self._path.parent,
+            env=self._env,
+            sources=None if sources is None else tuple(sources),
+            endpoints=None if endpoints is None else tuple(endpoints),
+        )
+        self._default = self._default_source(document, sources)
+        read_source = partial(SourceConfig.model_validate, context=self._context)
+        parts: dict[str, Any] = {
+            "sources": self._named(document, "sources", sources, read_source),
+            "endpoints": self._named(document, "endpoints", endpoints, partial(read_endpoint, context=self._context)),
+            "queues": tuple(self._queues(document)),
+        }
+        rest = {key: value for key, value in data.items() if key not in _APART}
+        config = self._check(document, (), partial(Config.model_validate, context=self._context), rest)
+        self._read_watches(document, ("watches",), data.get("watches"))
+        for path in self._watch_files(document, data.get("watch_files")):
+            self._watch_file(self._read(path))
+        if self._problems or config is None:
+            raise ConfigError(self._sorted())
+        config = config.model_copy(update=parts | {"watches": tuple(watch for watch, _, _ in self._watches.values())})
+        config._files = tuple(dict.fromkeys([*self._files, *self._context.read]))
+        return config
+
+    def _read(self, path: Path) -> Document:
+        document = documents.read(path, self._env)
+        self._problems.extend(document.problems)
+        return document
+
+    def _say(self, document: Document, location: Location, message: str, suggestion: str | None = None) -> None:
+        if problem := document.problem(location, message, suggestion):
+            self._problems.append(problem)
+
+    def _sorted(self) -> list[Problem]:
+        order = {str(path): index for index, path in enumerate(self._files)}
+        found = dict.fromkeys(self._problems)
+        return sorted(found, key=lambda problem: (order[problem.file], problem.line, problem.column))
+
+    def _check(self, document: Document, location: Location, read: Callable[[Any], T], value: Any) -> T | None:
+        """Read a value; None if that fails, which is then reported."""
+        try:
+            return read(value)
+        except ValidationError as exc:
+            for entry in exc.errors(include_url=False):
+                self._say(document, (*location, *entry["loc"]), *say(entry))
+        return None
+
+    def _mapping(self, document: Document, key: str) -> dict[str, Any] | None:
+        """Return a section of named entries; None if there is no telling which names it has."""
+        value = document.data.get(key)
+        if isinstance(value, dict) or value is None:
+            return value or {}
+        self._say(document, (key,), f"expected a mapping of names to {key}, got {got(value)}")
+        return None
+
+    def _named(
+        self, document: Document, key: str, entries: dict[str, Any] | None, read: Callable[[Any], T]
+    ) -> dict[str, T | None]:
+        for name in entries or {}:
+            try:
+                check_name(name)
+            except PydanticCustomError as exc:
+                self._say(document, (key, name, "[key]"), str(exc))
+        return {
+            name: self._check(document, (key, name), read, {} if value is None else value)
+            for name, value in (entries or {}).items()
+        }
+
+    def _default_source(self, document: Document, sources: dict[str, Any] | None) -> str | None:
+        """Return the name of the source for watches that name none."""
+        if sources is None:
+            return _ANY
+        marked = [name for name, value in sources.items() if isinstance(value, dict) and _true(value.get("default"))]
+        for name in marked[1:]:
+            self._say(document, ("sources", name, "default"), f"only one source can be the default; {marked[0]} is")
+        return next(iter(marked or (sources if len(sources) == 1 else ())), None)
+
+    def _queues(self, document: Document) -> Iterator[Any]:
+        value = document.data.get("queues")
+        if not isinstance(value, list | None):
+            self._say(document, ("queues",), f"expected a list of queues, got {got(value)}")
+            return
+        for index, item in enumerate(value or ()):
+            yield self._check(document, ("queues", index), partial(read_queue, context=self._context), item)
+
+    def _watch_files(self, document: Document, patterns: Any) -> Iterator[Path]:
+        """List the files that the patterns stand for, each once, without the configuration itself."""
+        seen = {self._path.resolve()}
+        for index, pattern in enumerate(patterns if isinstance(patterns, list) else ()):
+            if not isinstance(pattern, str) or "\0" in pattern:
+                continue  # reported with the section
+            found = sorted(glob.glob(pattern, root_dir=self._path.parent, recursive=True))
+            files = [path for path in (self._path.parent / name for name in found) if path.is_file()]
+            if not files and not glob.has_magic(pattern):
+                self._say(
+                    document,
+                    ("watch_files", index),
+                    "no such file; only a pattern such as watches.d/*.yaml may match none",
+                )
+            for path in files:
+                if path.resolve() not in seen:
+                    seen.add(path.resolve())
+                    self._files.append(path)
+                    yield path
+
+    def _watch_file(self, document: Document) -> None:
+        match document.data:
+            case None:
+                pass  # empty, or unreadable and reported
+            case list():
+                self._read_watches(document, (), document.data)
+            case dict() as data:
+                self._check(document, (), _watches_alone, data)
+                self._read_watches(document, ("watches",), data.get("watches"))
+            case _:
+                self._say(document, (), f"expected a list of watches, got {_shape(document)}")
+
+    def _read_watches(self, document: Document, location: Location, value: Any) -> None:
+        if not isinstance(value, list | None):
+            self._say(document, location, f"expected a list of watches, got {got(value)}")
+            return
+        context, default = self._context, self._default
+        if value and not context.sources:
+            if context.sources is not None:
+                self._say(document, location, NO_SOURCE)
+            context, default = Context(env=self._env, endpoints=context.endpoints), _ANY
+        read = partial(read_watch, default=default, context=context)
+        for index, item in enumerate(value or ()):
+            if watch := self._check(document, (*location, index), read, item):
+                self._place(document, (*location, index), watch)
+
+    def _place(self, document: Document, location: Location, watch: WatchConfig) -> None:
+        """Add a watch, unless there is one of the same source and id."""
+        first = self._watches.setdefault((watch.source, watch.id), (watch, document, location))
+        if first[0] is not watch:
+            line = first[1].line(first[2])
+            where = f"on line {line}" if first[1] is document else f"in {first[1].file}, line {line}"
+            self._say(document, location, f"the same watch is {where}; remove one of them")
+
+
+def _watches_alone(data: dict[str, Any]) -> None:
+    if faults := unknown_keys(list(data), ("watches",), {}):
+        raise refusal(faults)
+
+
+def _true(value: Any) -> bool:
+    found = settle(value)
+    return found is True or (isinstance(found, Unclear) and found.boolean is True)
+
+
+def _shape(document: Document) -> str:
+    if document.data is None:
+        return "an empty file"
+    return "a mere text" if isinstance(document.data, str) else got(document.data)  # which may be a secret's own file

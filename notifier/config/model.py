@@ -1,0 +1,54 @@
+"""The whole configuration, as the rest of the program sees it. Frozen; made by `loader.load` only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PrivateAttr
+
+from notifier.config.endpoint import EndpointConfig
+from notifier.config.queue import QueueConfig
+from notifier.config.section import Section
+from notifier.config.settings import CallbacksConfig, HttpConfig, LogConfig, NodeConfig, StoreConfig
+from notifier.config.source import SourceConfig
+from notifier.config.types import Boolean, Duration, Name, Printable
+from notifier.config.watch import WatchConfig
+
+
+class Config(Section):
+    """Configuration of notifier."""
+
+    sources: dict[Name, SourceConfig] = Field(default={}, description="upstreams that report task states, by name")
+    endpoints: dict[Name, EndpointConfig] = Field(default={}, description="where events are sent, by name")
+    watches: tuple[WatchConfig, ...] = Field(default=(), description="tasks to follow: ids or mappings")
+    watch_files: tuple[Printable, ...] = Field(
+        default=(), description="globs of further files, each a list of watches; relative to this file"
+    )
+    queues: tuple[QueueConfig, ...] = Field(default=(), description="queues that watches are read from")
+    store: StoreConfig = Field(default=StoreConfig(), description="the database")
+    http: HttpConfig = Field(default=HttpConfig(), description="API, status page and metrics")
+    callbacks: CallbacksConfig = Field(default=CallbacksConfig(), description="callback URLs that arrive with a watch")
+    log: LogConfig = Field(default=LogConfig(), description="the log, on standard error")
+    shutdown_timeout: Duration = Field(default=30.0, description="for deliveries on their way when told to stop")
+    node: NodeConfig = Field(default=NodeConfig(), description="this process among others on the same database")
+    loop: Literal["auto", "uvloop", "asyncio"] = Field(default="auto", description="auto: uvloop where it can be had")
+    reload_on_change: Boolean = Field(default=False, description="reload when this file or a file it names changes")
+
+    _files: tuple[Path, ...] = PrivateAttr(default=())
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """List every file that was read: this one first, then watch files, secrets and certificates."""
+        return self._files
+
+    @property
+    def default_source(self) -> str | None:
+        """Name the source of watches that name none: the one marked `default`, or the only one."""
+        marked = [name for name, source in self.sources.items() if source.default]
+        return next(iter(marked or (self.sources if len(self.sources) == 1 else ())), None)
+
+    @classmethod
+    def arrange(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Take a section of which nothing but comments is left for one that is not there."""
+        return {key: item for key, item in value.items() if item is not None}

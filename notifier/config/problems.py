@@ -1,0 +1,162 @@
+"""What is wrong with a configuration, said in one line each: where, which key, what, and what to do.
+
+Also the one place that puts pydantic's errors into these words. No message holds a secret or a variable's value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from notifier.config.scalars import Interpolated, Unclear
+from notifier.core.errors import NotifierError
+
+Location = tuple[int | str, ...]  # keys and list indices, from the document's top
+_SHOWN = 40  # characters of a value that a message repeats
+_PRIVATE = ("whsec_", "whsk_", "Bearer ")  # beginnings of what may be a secret in the wrong place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One fault, with its place. Line and column count from 1; line 0: a value that came from no file."""
+
+    file: str
+    line: int
+    column: int
+    key: str  # path of the value, such as `watches[3].id`; empty for the file as a whole
+    message: str
+    suggestion: str | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}: " if self.line else ""
+        key = f"{self.key}: " if self.key else ""
+        hint = f'; did you mean "{self.suggestion}"?' if self.suggestion else ""
+        return one_line(f"{place}{key}{self.message}{hint}")
+
+
+class ConfigError(NotifierError):
+    """The configuration cannot be used."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)) or None)
+
+
+class WatchRefused(ConfigError):
+    """The watch cannot be followed as it is written."""
+
+
+def one_line(text: str) -> str:
+    """Replace what would break a line or move a terminal's cursor."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+", " ", text)
+
+
+def key_path(location: Location) -> str:
+    """Write a location as users read it: `endpoints.app.timeout`, `watches[3].id`."""
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            name = part if re.fullmatch(r"[\w*/-]+", part) else json.dumps(part, ensure_ascii=False)
+            path += f".{name}" if path else name
+    return path
+
+
+def suggest(word: str, options: Iterable[str]) -> str | None:
+    """Return the option that the word probably stands for."""
+    by_lower = {option.lower(): option for option in options}
+    return next((by_lower[match] for match in difflib.get_close_matches(word.lower()[:200], by_lower, n=1)), None)
+
+
+def got(value: object) -> str:
+    """Name a refused value, without saying what may be secret."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case Interpolated():
+            return "a variable's value"
+        case str() if value.startswith(_PRIVATE) or "://" in value:
+            return "a text that may be secret"
+        case str() if len(value) > _SHOWN:
+            return json.dumps(value[:_SHOWN] + "...", ensure_ascii=False)
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+        case Unclear():
+            return value.text[:_SHOWN]
+        case int() | float():
+            return "a very large number" if 1e30 < abs(value) < math.inf else repr(value)
+        case list() | tuple():
+            return "a list"
+        case dict():
+            return "a mapping"
+        case _:
+            return "something else"
+
+
+def error(message: str, *, suggestion: str | None = None) -> PydanticCustomError:
+    """Make the error that a validator raises at its own place."""
+    return PydanticCustomError("refused", "{message}", {"message": message, "suggestion": suggestion})
+
+
+def detail(location: Location, fault: PydanticCustomError) -> InitErrorDetails:
+    """Put an error at a place below the validator's own."""
+    return InitErrorDetails(type=fault, loc=location, input=None)
+
+
+def below(key: str, details: Iterable[InitErrorDetails]) -> list[InitErrorDetails]:
+    """Move errors one key down."""
+    return [InitErrorDetails(type=each["type"], loc=(key, *each.get("loc", ())), input=None) for each in details]
+
+
+def refusal(details: Iterable[InitErrorDetails]) -> ValidationError:
+    """Make the exception for several errors, each at its place below the validator's own."""
+    return ValidationError.from_exception_data("configuration", list(details), hide_input=True)
+
+
+def carry(exc: ValidationError) -> list[InitErrorDetails]:
+    """Take the errors out of an exception, in our words, to raise them again with others."""
+    details = []
+    for entry in exc.errors():
+        if entry["type"] == "too_short" and entry["input"]:
+            continue  # it counts what is valid; the others are reported one by one
+        message, suggestion = say(entry)
+        details.append(detail(entry["loc"], error(message, suggestion=suggestion)))
+    return details
+
+
+def say(entry: ErrorDetails) -> tuple[str, str | None]:
+    """Return pydantic's error in our words: message and suggestion."""
+    context: dict[str, Any] = entry.get("ctx", {})
+    if "message" in context:
+        return str(context["message"]), context.get("suggestion")
+    value = entry["input"]
+    match entry["type"]:
+        case "missing":
+            return "required, but missing", None
+        case "literal_error" | "enum":
+            options = re.findall(r"'([^']*)'", str(context["expected"]))
+            hint = suggest(value, options) if isinstance(value, str) else None
+            return f"expected {'one of ' if len(options) > 1 else ''}{', '.join(options)}, got {got(value)}", hint
+        case "tuple_type" | "list_type":
+            return f"expected a list, got {got(value)}", None
+        case "dict_type" | "mapping_type" | "model_type" | "model_attributes_type":
+            return f"expected a mapping, got {got(value)}", None
+        case "string_type":
+            return f"expected text, got {got(value)}", None
+        case "too_short":
+            return "expected at least one entry", None
+        case "value_error" if not isinstance(value, Interpolated):
+            return " ".join(str(context["error"]).split()), None
+        case kind:
+            return f"refused ({kind.replace('_', ' ')}), got {got(value)}", None

@@ -1,0 +1,81 @@
+"""What an unquoted YAML scalar means: something other than text only where YAML 1.1, YAML 1.2 and JSON agree.
+
+An id of digits must survive exactly, and `007`, `1e5`, `12:30` or `no` mean different things to different YAML
+readers. Such a scalar becomes `Unclear`, which a field accepts only where the meaning is beyond doubt; everywhere else
+the user is asked for quotes. Knows nothing of files or fields.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+MAX_DIGITS = 4000  # Python refuses to convert longer decimals (sys.get_int_max_str_digits is 4300)
+
+
+class Interpolated(str):
+    """Text that came out of a variable, in part or whole; it may be secret and is never shown."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unclear:
+    """An unquoted scalar that YAML readers do not agree on."""
+
+    text: str
+    boolean: bool | None = None  # what `yes`, `no`, `on` and `off` mean where only a boolean can be meant
+
+
+_NULL = re.compile(r"|~|null|Null|NULL")
+_TRUE = re.compile(r"true|True|TRUE")
+_FALSE = re.compile(r"false|False|FALSE")
+_BOOLEAN_1_1 = {"yes": True, "no": False, "on": True, "off": False}
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")  # RFC 8259, section 6
+# Everything else that either version of YAML takes for a number, a time or a special value:
+# yaml.org/type/{int,float,timestamp,merge,value}.html for 1.1, section 10.3.2 of the specification for 1.2.
+_UNCLEAR = re.compile(
+    r"""
+      [-+]?[0-9][0-9_]*                                                   # 007, 1_000, +5, -0
+    | [-+]?0b[01_]+ | [-+]?0x[0-9a-fA-F_]+ | [-+]?0o[0-7]+
+    | [-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?                    # base 60: 12:30:45
+    | [-+]?(?:[0-9][0-9_]*)?\.[0-9_]+(?:[eE][-+]?[0-9]+)?                 # .5
+    | [-+]?[0-9][0-9_]*\.?(?:[eE][-+]?[0-9]+)?                            # 1., 1_0e5
+    | [-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+    | [-+]?\.(?:inf|Inf|INF) | \.(?:nan|NaN|NAN)
+    | [0-9]{4}-[0-9]{1,2}-[0-9]{1,2}                                      # a date, perhaps with a time
+      (?:(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]*)?(?:[ \t]*(?:Z|[-+][0-9]{1,2}(?::?[0-9]{2})?))?)?
+    | << | =
+    """,
+    re.VERBOSE,
+)
+
+
+def resolve(text: str) -> Any:
+    """Return what the unquoted scalar means: None, a bool, int, float or str, or Unclear."""
+    if text and text[0].isalpha() and text[0] not in "tTfFnNyYoO":
+        return text  # most scalars
+    if _NULL.fullmatch(text):
+        return None
+    if _TRUE.fullmatch(text):
+        return True
+    if _FALSE.fullmatch(text):
+        return False
+    if text.lower() in _BOOLEAN_1_1:
+        return Unclear(text=text, boolean=_BOOLEAN_1_1[text.lower()])
+    if _INTEGER.fullmatch(text):
+        return int(text) if len(text) <= MAX_DIGITS else Unclear(text=text)
+    if _NUMBER.fullmatch(text):
+        number = float(text)
+        return number if math.isfinite(number) and not re.match(r"-0(?:[eE]|$)", text) else Unclear(text=text)
+    if _UNCLEAR.fullmatch(text):
+        return Unclear(text=text)
+    return text
+
+
+def settle(value: Any) -> Any:
+    """Read a variable's text as an unquoted scalar; return every other value as it is."""
+    return resolve(str(value)) if isinstance(value, Interpolated) else value

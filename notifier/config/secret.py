@@ -1,0 +1,184 @@
+"""Values that must not be seen: secrets, and URLs that may hold credentials. They print as `<secret>` or as an origin.
+
+A secret is written as text (usually a variable), `{file: PATH}` or `{credential: NAME}`; no fault repeats any of it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic_core import CoreSchema, core_schema
+
+from notifier.config.document import read_bytes
+from notifier.config.problems import detail, error, got, refusal, suggest
+from notifier.config.section import Context
+from notifier.config.types import printable
+from notifier.core.signing import SecretError, decode_secret
+
+MAX_SECRET_BYTES = 64 * 1024  # of a file; an endless one must not be read to its end
+_REFERENCES = ("file", "credential")
+
+
+class Secret:
+    """A text that prints as `<secret>`."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the text itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._value))
+
+    @classmethod
+    def _read(cls, value: Any, info: ValidationInfo) -> Any:
+        return value if isinstance(value, cls) else cls(_content(value, Context.of(info)))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Validate from text or a reference; serialise as what is printed."""
+        return core_schema.with_info_plain_validator_function(
+            cls._read, serialization=core_schema.plain_serializer_function_ser_schema(str)
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe the three ways to write it."""
+        text = {"type": "string", "minLength": 1}
+        references = [
+            {"type": "object", "properties": {kind: text}, "required": [kind], "additionalProperties": False}
+            for kind in _REFERENCES
+        ]
+        return {"anyOf": [text, {"type": "integer", "minimum": 0}, *references]}
+
+
+class SecretUrl(Secret):
+    """A URL that prints as its origin, for its path, query or user part may be secret."""
+
+    __slots__ = ()
+
+    @property
+    def scheme(self) -> str:
+        """Return the scheme in lower case."""
+        return self._value.partition(":")[0].lower()
+
+    @property
+    def origin(self) -> str:
+        """Return `scheme://host[:port]`; of SQLite, which has no host and no password, the path too."""
+        if self.scheme == "sqlite":
+            return self._value.partition("?")[0]
+        return f"{self.scheme}://{urlsplit(self._value).netloc.rpartition('@')[2]}"
+
+    def __repr__(self) -> str:
+        return self.origin
+
+    @classmethod
+    def _read(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, cls):
+            return value
+        content = _content(value, Context.of(info))
+        try:
+            parts = urlsplit(content)
+            valid = parts.port != 0 and bool(parts.scheme)
+        except ValueError:  # a port out of range, brackets that do not match
+            valid = False
+        if not valid or "://" not in content or any(character.isspace() for character in content):
+            raise error("expected a URL such as https://example.com/path")
+        return cls(content)
+
+
+def _content(value: Any, context: Context) -> str:
+    if isinstance(value, dict):
+        value = _referred(value, context)
+    try:
+        return printable(value)
+    except ValueError as exc:
+        if isinstance(value, str):  # these messages do not repeat the value
+            raise error(f"{exc}; a secret or URL is one line of text") from exc
+        raise error("expected text in quotes, {file: PATH} or {credential: NAME}") from exc
+
+
+def _referred(value: dict[str, Any], context: Context) -> str:
+    match value:
+        case {"file": str(path), **rest} if not rest:
+            return _file(context.directory / str(path), "secret file", context)
+        case {"credential": str(name), **rest} if not rest:
+            if not name or "/" in name or name in (".", ".."):
+                raise error("the name of a credential has no slash and is not empty")
+            directory = context.env.get("CREDENTIALS_DIRECTORY")
+            if not directory:
+                raise error("no credentials here: CREDENTIALS_DIRECTORY is not set; systemd sets it for LoadCredential")
+            return _file(Path(directory) / str(name), "credential", context)
+        case {"file": other} | {"credential": other} if len(value) == 1:
+            raise refusal([detail(tuple(value), error(f"expected text, got {got(other)}"))])
+        case _:
+            hint = next((suggest(str(key), _REFERENCES) for key in value if key not in _REFERENCES), None)
+            raise error("expected text, {file: PATH} or {credential: NAME}", suggestion=hint)
+
+
+def _file(path: Path, kind: str, context: Context) -> str:
+    context.read.append(path)
+    try:
+        if not path.is_file():  # a pipe or device might never end, or never begin
+            raise error(f"{kind} cannot be read: {'not a regular file' if path.exists() else 'no such file'}")
+        content = read_bytes(path, MAX_SECRET_BYTES)
+        if len(content) > MAX_SECRET_BYTES:
+            raise error(f"{kind} is larger than {MAX_SECRET_BYTES // 1024} KiB")
+        return content.decode("utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise error(f"{kind} cannot be read: {getattr(exc, 'strerror', None) or 'not UTF-8'}") from exc
+
+
+def _signing(secret: Secret) -> Secret:
+    try:
+        decode_secret(secret.reveal())
+    except SecretError as exc:  # its message does not quote the secret
+        raise error(str(exc)) from exc
+    return secret
+
+
+def check_http(url: SecretUrl) -> SecretUrl:
+    """Refuse what no HTTP request can be made to."""
+    parts = urlsplit(url.reveal())
+    if parts.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:%-]+", parts.hostname or ""):
+        raise error("expected a URL that begins with http:// or https:// and names a host")
+    if parts.fragment:
+        raise error("a fragment (#...) is never sent; remove it")
+    return url
+
+
+def server(url: SecretUrl) -> SecretUrl:
+    """Refuse a URL whose password is cut in two by a character of its own, for its origin would show a part."""
+    parts = urlsplit(url.reveal())
+    if parts.fragment or "@" in parts.path + parts.query:
+        raise error("percent-encode `/`, `?`, `#` and `@` in a user name or password (as in %40 for `@`)")
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether the host can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+SigningSecret = Annotated[Secret, AfterValidator(_signing)]
+HttpUrl = Annotated[SecretUrl, AfterValidator(check_http)]

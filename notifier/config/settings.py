@@ -1,0 +1,185 @@
+"""The small sections: store, HTTP listener, callbacks, log, node."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+)
+
+from notifier.config.problems import error, got, suggest
+from notifier.config.scalars import Interpolated
+from notifier.config.secret import Secret, SecretUrl, SigningSecret, is_loopback, server
+from notifier.config.section import Impossible, Section
+from notifier.config.types import Boolean, PositiveDuration, Printable, printable
+
+MAX_UNIX_PATH = 107  # bytes; sun_path of unix(7) holds 108 with its NUL
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpAddress:
+    """Where to listen on a network."""
+
+    host: str  # an IPv6 address stands without brackets
+    port: int  # 0: any free one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnixAddress:
+    """Where to listen on this machine."""
+
+    path: Path
+
+
+Address = TcpAddress | UnixAddress
+
+
+def _address(text: str, shown: str) -> Address:
+    wanted = 'expected an address such as "127.0.0.1:8780", "[::1]:8780" or unix:/run/notifier.sock'
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path or len(path.encode()) > MAX_UNIX_PATH:
+            raise error(f"expected unix: and a path of 1 to {MAX_UNIX_PATH} bytes")
+        return UnixAddress(path=Path(path))
+    found = re.fullmatch(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})", text)
+    if found is None:
+        raise error(f"{wanted}, got {shown}")
+    if found["v6"]:
+        try:
+            ipaddress.IPv6Address(found["v6"])
+        except ValueError as exc:
+            raise error(f"{wanted}; there is no IPv6 address between the brackets") from exc
+    if int(found["port"]) > 65535:
+        raise error(f"{wanted}; a port is at most 65535")
+    return TcpAddress(host=found["v6"] or found["host"], port=int(found["port"]))
+
+
+def _listen(value: object) -> str:
+    text = printable(value)
+    _address(text, got(value))
+    return text
+
+
+def _store_url(url: SecretUrl) -> SecretUrl:
+    text = url.reveal()
+    if url.scheme not in ("sqlite", "postgresql"):
+        hint = suggest(url.scheme.partition("+")[0], ["sqlite", "postgresql"])
+        raise error("expected a URL that begins with sqlite:/// or postgresql://", suggestion=hint and f"{hint}://")
+    if url.scheme == "sqlite" and not re.fullmatch(r"sqlite:///[^?]*[^?/].*", text, re.IGNORECASE):
+        raise error("expected sqlite:/// and a path, such as sqlite:///./notifier.db or sqlite:////var/lib/notifier.db")
+    if ":memory:" in text and url.scheme == "sqlite":
+        raise error("a database in memory loses everything at the end; name a file, such as sqlite:///./notifier.db")
+    return server(url)
+
+
+class StoreConfig(Section):
+    """The database."""
+
+    url: Annotated[SecretUrl, AfterValidator(_store_url)] = Field(
+        default=SecretUrl("sqlite:///./notifier.db"),
+        description="sqlite:///PATH or postgresql://..., that for several nodes",
+    )
+    retention: PositiveDuration = Field(default=7 * 86400.0, description="how long finished watches are kept")
+
+
+class HttpConfig(Section):
+    """The HTTP API, status page and metrics."""
+
+    listen: Annotated[str, BeforeValidator(_listen), WithJsonSchema({"type": "string", "minLength": 1})] | None = Field(
+        default="127.0.0.1:8780", description="HOST:PORT, [IPV6]:PORT or unix:PATH; null: no listener"
+    )
+    token: Secret | None = Field(default=None, description="asked of clients; required on an address others can reach")
+
+    @property
+    def address(self) -> Address | None:
+        """Return where to listen; None: nowhere."""
+        return None if self.listen is None else _address(self.listen, "this")
+
+    def impossible(self) -> Iterator[Impossible]:
+        """Refuse to open the API to others without a token."""
+        match self.address:
+            case TcpAddress(host=host) if self.token is None and not is_loopback(host):
+                message = "others can reach this address: set http.token, or listen on 127.0.0.1"
+                yield Impossible(key="listen", keys=frozenset({"listen", "token"}), message=message)
+
+
+def _network(value: object) -> IPNetwork:
+    if isinstance(value, IPNetwork):
+        return value
+    text = printable(value)
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError as exc:
+        raise error(f"expected a network such as 10.0.0.0/8 or fd00::/8, got {got(value)}") from exc
+    if str(network.network_address) != str(ipaddress.ip_interface(text).ip):
+        hint = None if isinstance(value, Interpolated) else str(network)
+        raise error(f"expected a network, got an address inside of one: {got(value)}", suggestion=hint)
+    return network
+
+
+def _host_glob(value: object) -> str:
+    text = printable(value)
+    if not re.fullmatch(r"[\w.*?:-]+", text) or "//" in text:
+        raise error("expected a host such as hooks.example.com or *.example.com, not a URL")
+    return text.lower()
+
+
+class CallbacksConfig(Section):
+    """Callback URLs that arrive with a watch, by queue or API."""
+
+    enabled: Boolean = Field(default=False, description="accept callback_url; true where a secret is given")
+    secret: SigningSecret | None = Field(default=None, description="whsec_...; signs them; required if enabled")
+    allow_hosts: tuple[
+        Annotated[str, BeforeValidator(_host_glob), WithJsonSchema({"type": "string", "examples": ["*.example.com"]})],
+        ...,
+    ] = Field(default=("*",), description="hosts that callbacks may go to, as globs")
+    allow_networks: tuple[
+        Annotated[
+            IPNetwork,
+            PlainValidator(_network),
+            PlainSerializer(str),
+            WithJsonSchema({"type": "string", "examples": ["10.0.0.0/8", "fd00::/8"]}),
+        ],
+        ...,
+    ] = Field(default=(), description="private networks that callbacks may reach all the same")
+    allow_http: Boolean = Field(default=False, description="accept http:// beside https://")
+
+    @classmethod
+    def arrange(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Take a secret for the wish to use it."""
+        return {"enabled": value.get("secret") is not None} | value
+
+    def impossible(self) -> Iterator[Impossible]:
+        """Refuse callbacks that could not be signed."""
+        if self.enabled and self.secret is None:
+            message = "required when callbacks are enabled, but missing; `notifier secret new` makes one"
+            yield Impossible(key="secret", keys=frozenset({"secret", "enabled"}), message=message)
+
+
+class LogConfig(Section):
+    """The log, on standard error."""
+
+    format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="auto: console on a terminal, json elsewhere"
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="the least that is logged")
+
+
+class NodeConfig(Section):
+    """This process among others on the same database."""
+
+    name: Printable | None = Field(default=None, description="unique among the nodes; null: the host's name")
+    timeout: PositiveDuration = Field(default=10.0, description="silence after which others take over a node's work")

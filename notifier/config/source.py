@@ -1,0 +1,255 @@
+"""A source: a provider's preset, what is overridden of it, and how its streams are held.
+
+The fields of a preset stand beside the source's own keys; which they are is asked of `Preset`, not repeated here.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
+
+from notifier.config.files import CaFile
+from notifier.config.headers import header_name
+from notifier.config.problems import below, carry, detail, error, got, refusal, suggest
+from notifier.config.secret import Secret, SecretUrl, check_http
+from notifier.config.section import Impossible, Section, unknown_keys
+from notifier.config.types import Boolean, Duration, Positive, PositiveDuration, Whole, printable, text
+from notifier.core.model import Phase
+from notifier.sources import preset as presets
+from notifier.sources.preset import Preset
+
+_PLACEHOLDERS = ("base_url", "id", "token")
+
+
+class Description(Preset):
+    """A preset with a source's overrides. Prints without URL and headers, which may hold what came out of variables."""
+
+    def __repr_args__(self) -> Any:
+        """List what may be seen."""
+        return [(key, value) for key, value in super().__repr_args__() if key not in ("url", "base_url", "headers")]
+
+    @property
+    def origin(self) -> str:
+        """Return `scheme://host[:port]` of the URL."""
+        return SecretUrl(_fill(self.url, self.base_url)).origin
+
+
+def _preset_name(value: object) -> str:
+    name = printable(value)
+    if name not in presets.names():
+        known = presets.names()
+        raise error(f"unknown preset {got(value)}; there are {', '.join(known)}", suggestion=suggest(name, known))
+    return name
+
+
+def _describe(value: dict[str, Any]) -> Description:
+    """Lay the overrides over the preset and check what comes out."""
+    try:
+        base = presets.raw(_preset_name(value["preset"]))
+    except PydanticCustomError:  # reported at the key `preset`
+        return Description.model_construct(url="", states={})
+    overrides = {key: item for key, item in value.items() if key != "preset"}
+    merged, faults = _merge(base, overrides)
+    try:
+        description = Description.model_validate(merged)
+    except ValidationError as exc:
+        raise refusal(carry(exc) + faults) from exc
+    faults += _clashes(description, overrides) + _template_faults(description, overrides)
+    if faults:
+        raise refusal(faults)
+    return description
+
+
+def _merge(base: dict[str, Any], overrides: dict[str, Any]) -> tuple[dict[str, Any], list[InitErrorDetails]]:
+    """Lay one over the other; mappings key by key. Faulty parts are left out and reported."""
+    merged, faults = dict(base), []
+    for key, value in overrides.items():
+        annotation = Preset.model_fields[key].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and isinstance(value, dict):
+            known = tuple(annotation.model_fields)
+            faults += below(key, unknown_keys(list(value), known, {}))
+            value = {name: item for name, item in value.items() if name in known}
+        elif key == "headers" and isinstance(value, dict):
+            value, base_headers, found = _headers(value, base.get("headers", {}))
+            merged["headers"], faults = base_headers, faults + found
+        elif key == "states" and isinstance(value, dict):
+            value, found = _states(value)
+            faults += found
+        elif key == "base_url" and isinstance(value, str):
+            value = value.rstrip("/")  # the templates begin with a slash of their own
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if both else value
+    return merged, faults
+
+
+def _headers(
+    value: dict[str, Any], base: dict[str, str]
+) -> tuple[dict[str, str], dict[str, str], list[InitErrorDetails]]:
+    """Return the headers to add, those of the preset that stay, and faults; null removes one."""
+    faults: list[InitErrorDetails] = []
+    added: dict[str, str] = {}
+    for name, item in value.items():
+        try:
+            header_name(name)
+        except PydanticCustomError as exc:
+            faults.append(detail(("headers", name, "[key]"), exc))
+        try:
+            if item is not None:
+                added[name] = printable(item)
+        except PydanticCustomError as exc:
+            faults.append(detail(("headers", name), exc))
+    named = {name.lower() for name in value}
+    return added, {name: item for name, item in base.items() if name.lower() not in named}, faults
+
+
+def _states(value: dict[str, Any]) -> tuple[dict[str, Any], list[InitErrorDetails]]:
+    """Return the states as text; a state may look like a number."""
+    faults: list[InitErrorDetails] = []
+    states: dict[str, Any] = {}
+    for phase, listed in value.items():
+        if not isinstance(listed, list):
+            states[phase] = listed  # refused by the preset
+            continue
+        states[phase] = []
+        for index, state in enumerate(listed):
+            try:
+                states[phase].append(text(state))
+            except PydanticCustomError as exc:
+                faults.append(detail(("states", phase, index), exc))
+    return states, faults
+
+
+def _clashes(description: Preset, overrides: dict[str, Any]) -> list[InitErrorDetails]:
+    """Report each state listed under two phases."""
+    faults: list[InitErrorDetails] = []
+    phases: dict[str, Phase] = {}
+    for phase, states in description.states.items():
+        for state in states:
+            other = phases.setdefault(state, phase)
+            if other != phase:
+                at = phase if phase in overrides.get("states", {}) else other
+                message = f'{got(state)} is listed under "{other}" and "{phase}"; a state has one phase'
+                faults.append(detail(("states", str(at)), error(message)))
+    return faults
+
+
+def _template_faults(description: Preset, overrides: dict[str, Any]) -> list[InitErrorDetails]:
+    """Report templates that cannot be filled in, and a URL that leads nowhere or to no task."""
+    faults: list[InitErrorDetails] = []
+    used: set[str] = set()
+    for location, template in [(("url",), description.url)] + [
+        (("headers", name), template) for name, template in description.headers.items()
+    ]:
+        try:
+            used |= _placeholders(template)
+        except PydanticCustomError as exc:
+            faults.append(detail(location, exc))
+    if faults:
+        return faults
+    if "base_url" in used and not description.base_url:
+        return [detail(("base_url",), error("required by the url, but not set"))]
+    if "id" not in used:
+        faults.append(detail(("url",), error("the task's id is used nowhere; put {id} into the url or a header")))
+    try:
+        check_http(SecretUrl(_fill(description.url, description.base_url)))
+    except ValueError:
+        at = "base_url" if "base_url" in overrides and "url" not in overrides else "url"
+        message = "expected an address that begins with http:// or https://, names a host and has no fragment (#...)"
+        faults.append(detail((at,), error(message)))
+    return faults
+
+
+def _placeholders(template: str) -> set[str]:
+    """List what the template wants filled in."""
+    known = ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS)
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as exc:
+        raise error(f"braces do not match; write {{{{ and }}}} for braces, or one of {known}") from exc
+    for _, name, form, conversion in parts:
+        if name is not None and (name not in _PLACEHOLDERS or form or conversion):
+            raise error(f"a template may use {known} only", suggestion=suggest(name, _PLACEHOLDERS))
+    return {name for _, name, _, _ in parts if name is not None}
+
+
+def _fill(template: str, base_url: str | None) -> str:
+    return template.format(base_url=base_url, id="id", token="token")
+
+
+class Backoff(Section):
+    """Waits between attempts to connect: random, up to a bound that doubles from `initial` to `max`."""
+
+    initial: PositiveDuration = Field(default=1.0, description="bound of the first wait")
+    max: PositiveDuration = Field(default=60.0, description="bound of the longest wait")
+
+    def impossible(self) -> Iterator[Impossible]:
+        """Refuse a bound that falls."""
+        if self.max < self.initial:
+            key = "max" if "max" in self.model_fields_set else "initial"
+            yield Impossible(key=key, keys=frozenset({"initial", "max"}), message="max is shorter than initial")
+
+
+class SourceConfig(Section):
+    """An upstream that reports task states. Any field of the preset may stand here too, and is then overridden."""
+
+    preset: Annotated[
+        str, BeforeValidator(_preset_name), WithJsonSchema({"type": "string", "examples": list(presets.names())})
+    ] = Field(default="generic", description="built-in description of the provider")
+    token: Secret | None = Field(default=None, description="credential; fills {token} in the preset's headers and url")
+    default: Boolean = Field(default=False, description="the source of watches that name none")
+    max_streams: Whole = Field(default=2000, description="open streams at a time; the other watches wait their turn")
+    connect_rate: Positive = Field(default=200.0, description="new connections per second")
+    connect_timeout: PositiveDuration = Field(default=10.0, description="for name lookup, connection and reply's head")
+    idle_timeout: PositiveDuration = Field(default=90.0, description="a stream silent for longer is opened anew")
+    backoff: Backoff = Field(default=Backoff(), description="waits between attempts to connect")
+    not_found_grace: Duration = Field(default=60.0, description="how long a new task may be unknown to the upstream")
+    give_up_after: Duration = Field(default=3600.0, description="how long credentials may be refused")
+    deadline: PositiveDuration = Field(default=86400.0, description="of a whole watch")
+    stall_after: PositiveDuration | None = Field(default=None, description="time without a change that is an event")
+    ca_file: CaFile | None = Field(default=None, description="PEM file of the authorities to trust, not the system's")
+    description: Annotated[Description, BeforeValidator(_describe)] = Field(
+        description="the preset with what is overridden"
+    )
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        """List the keys as users write them: ours and the preset's."""
+        return (*(key for key in cls.model_fields if key != "description"), *Preset.model_fields)
+
+    @classmethod
+    def arrange(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Gather the preset's fields."""
+        overrides = {key: item for key, item in value.items() if key in Preset.model_fields}
+        own = {key: item for key, item in value.items() if key not in overrides}
+        return own | {"description": {"preset": value.get("preset", "generic"), **overrides}}
+
+    def impossible(self) -> Iterator[Impossible]:
+        """Refuse a URL with an empty place. A header whose token is missing may be left out; a URL's part may not."""
+        if self.token is None and "token" in _placeholders(self.description.url):
+            message = "required by {token} in the url, but missing"
+            yield Impossible(key="token", keys=frozenset({"token"}), message=message)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe the keys as users write them."""
+        reference = handler(core)
+        schema = handler.resolve_ref_schema(reference)
+        preset = handler.resolve_ref_schema(handler(Preset.__pydantic_core_schema__))
+        schema["properties"].pop("description", None)
+        for key, item in preset["properties"].items():
+            about = {"description": f"overrides `{key}` of the preset"}
+            written = about | {name: part for name, part in item.items() if name != "default"}
+            schema["properties"].setdefault(key, written)
+        schema["required"] = [key for key in schema.get("required", []) if key != "description"]
+        return reference

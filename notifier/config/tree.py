@@ -1,0 +1,239 @@
+"""YAML text -> a tree in which every key and value keeps its place. Bounded: no text can make it large, deep or slow.
+
+The tree is built from parser events, not by `yaml.compose`: PyYAML's composer recurses in C and dies on deep nesting.
+Anchors, aliases and merge keys work; what aliases multiply is counted; tags of one's own are refused. Knows nothing of
+variables or of what the values mean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+MAX_DEPTH = 64  # deeper than any configuration, shallow enough for recursion over the tree
+MAX_ALIASED = 100_000  # nodes that aliases and merges may add; "billion laughs" needs far more
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_CORE = "tag:yaml.org,2002:"
+_PLAIN_TAGS = {_CORE + name for name in ("null", "bool", "int", "float")}
+_UNPRINTABLE = re.compile(
+    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+)  # YAML 1.1, section 5.1
+_LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # YAML 1.1, section 5.4
+_REFERENCE = re.compile(r"""\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^{}"'\n]*)?\}""")
+
+
+class TreeError(Exception):
+    """The text is no YAML that we read. Parsing stopped here; `line` and `column` count from 1."""
+
+    def __init__(self, message: str, line: int, column: int) -> None:
+        super().__init__(message)
+        self.message, self.line, self.column = message, line, column
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scalar:
+    """A leaf, as written."""
+
+    text: str
+    plain: bool  # unquoted
+    line: int
+    column: int
+    size: int = 1
+    height: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sequence:
+    """A list."""
+
+    items: tuple[Node, ...]
+    line: int
+    column: int
+    size: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One key of a mapping with its value."""
+
+    key: str
+    line: int
+    column: int
+    value: Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapping:
+    """Keys and values; of a repeated key the first counts."""
+
+    entries: dict[str, Entry]
+    repeated: tuple[Entry, ...]
+    line: int
+    column: int
+    size: int
+    height: int
+
+
+Node = Scalar | Sequence | Mapping
+
+
+@dataclass(slots=True)
+class _Open:
+    """A list or mapping whose end has not been read."""
+
+    event: Any
+    children: list[Node] = field(default_factory=list)
+
+
+def parse(text: str) -> Node | None:
+    """Build the tree; None for a text without content. Raises TreeError at the first fault of the syntax."""
+    if fault := _UNPRINTABLE.search(text):
+        before = text[: fault.start()]
+        breaks = list(_LINE_BREAK.finditer(before))
+        column = len(before) - (breaks[-1].end() if breaks else 0) + 1
+        raise TreeError(f"unprintable character U+{ord(fault[0]):04X}", len(breaks) + 1, column)
+    text, (opening, closing) = _protect(text)
+    restore = {ord(opening): "{", ord(closing): "}"}
+    try:
+        return _Composer(restore).compose(yaml.parse(text, Loader=_LOADER))
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise TreeError(f"not valid YAML: {getattr(exc, 'problem', None) or 'unreadable'}", line, column) from exc
+
+
+def _protect(text: str) -> tuple[str, tuple[str, str]]:
+    """Put stand-ins of the same length for the braces of `${NAME}`, which YAML forbids unquoted inside `{...}`.
+
+    A pair of private characters is taken that the text holds neither as such nor as an escape.
+    """
+    lowered = text.lower()
+    free = (chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text and f"{code:x}" not in lowered)
+    opening, closing = next(free, None), next(free, None)
+    if opening is None or closing is None:
+        return text, ("{", "}")
+    return _REFERENCE.sub(lambda found: f"${opening}{found[0][2:-1]}{closing}", text), (opening, closing)
+
+
+def _fault(message: str, event: Any) -> TreeError:
+    return TreeError(message, event.start_mark.line + 1, event.start_mark.column + 1)
+
+
+class _Composer:
+    """Turns parser events into nodes with a stack of its own."""
+
+    def __init__(self, restore: dict[int, str]) -> None:
+        self._restore = restore
+        self._stack: list[_Open] = []
+        self._anchors: dict[str, Node | None] = {}  # None: still open
+        self._aliased = 0
+        self._root: Node | None = None
+
+    def compose(self, events: Iterator[Any]) -> Node | None:
+        """Read every event and return the root."""
+        for event in events:
+            match event:
+                case yaml.ScalarEvent():
+                    self._add(event, self._scalar(event))
+                case yaml.AliasEvent():
+                    self._add(event, self._alias(event))
+                case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
+                    self._open(event)
+                case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
+                    opened = self._stack.pop()
+                    make = _sequence if isinstance(event, yaml.SequenceEndEvent) else self._mapping
+                    self._add(opened.event, make(opened))
+                case yaml.DocumentStartEvent() if self._root is not None:
+                    raise _fault("a second document begins here; keep one", event)
+                case _:
+                    pass
+        return self._root
+
+    def _add(self, event: Any, node: Node) -> None:
+        if getattr(event, "anchor", None) is not None and not isinstance(event, yaml.AliasEvent):
+            self._anchors[event.anchor] = node
+        if self._stack:
+            self._stack[-1].children.append(node)
+        else:
+            self._root = node
+
+    def _open(self, event: Any) -> None:
+        kind = _CORE + ("seq" if isinstance(event, yaml.SequenceStartEvent) else "map")
+        if event.tag not in (None, "!", kind):
+            raise _fault("tags (`!...`) are not supported", event)
+        if len(self._stack) >= MAX_DEPTH:
+            raise _fault(f"nested more than {MAX_DEPTH} levels deep", event)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = None
+        self._stack.append(_Open(event))
+
+    def _scalar(self, event: Any) -> Scalar:
+        plain = not event.style
+        if event.tag in _PLAIN_TAGS:
+            plain = True
+        elif event.tag in ("!", _CORE + "str"):
+            plain = False
+        elif event.tag is not None:
+            raise _fault("tags (`!...`) are not supported; quote a text that begins with `!`", event)
+        text = event.value.translate(self._restore)
+        return Scalar(text=text, plain=plain, line=event.start_mark.line + 1, column=event.start_mark.column + 1)
+
+    def _alias(self, event: Any) -> Node:
+        if event.anchor not in self._anchors:
+            # the name is not repeated: it may be a secret that begins with `*`
+            raise _fault("no anchor of this name before it; quote a text that begins with `*`", event)
+        node = self._anchors[event.anchor]
+        if node is None:
+            raise _fault("this alias stands inside of what it refers to", event)
+        self._spend(node.size, event)
+        if len(self._stack) + node.height > MAX_DEPTH:
+            raise _fault(f"nested more than {MAX_DEPTH} levels deep through aliases", event)
+        return node
+
+    def _spend(self, nodes: int, event: Any) -> None:
+        self._aliased += nodes
+        if self._aliased > MAX_ALIASED:
+            raise _fault(f"aliases add more than {MAX_ALIASED} values", event)
+
+    def _mapping(self, opened: _Open) -> Mapping:
+        entries: dict[str, Entry] = {}
+        repeated: list[Entry] = []
+        merges: list[Node] = []
+        children = iter(opened.children)
+        for key, value in zip(children, children, strict=True):
+            if not isinstance(key, Scalar):
+                raise TreeError("a key must be text; quote a value that begins with `{` or `[`", key.line, key.column)
+            if key.plain and key.text == "<<":
+                merges.extend(value.items if isinstance(value, Sequence) else (value,))
+                continue
+            entry = Entry(key=key.text, line=key.line, column=key.column, value=value)
+            if key.text in entries:
+                repeated.append(entry)
+            else:
+                entries[key.text] = entry
+        for merge in merges:  # of several the first counts, and what stands here counts before all
+            if not isinstance(merge, Mapping):
+                raise TreeError("`<<` takes a mapping or a list of mappings", merge.line, merge.column)
+            self._spend(len(merge.entries), opened.event)
+            entries |= {key: entry for key, entry in merge.entries.items() if key not in entries}
+        return Mapping(entries=entries, repeated=tuple(repeated), **_measures(opened, opened.children))
+
+
+def _sequence(opened: _Open) -> Sequence:
+    return Sequence(items=tuple(opened.children), **_measures(opened, opened.children))
+
+
+def _measures(opened: _Open, children: list[Node]) -> dict[str, int]:
+    mark = opened.event.start_mark
+    return {
+        "line": mark.line + 1,
+        "column": mark.column + 1,
+        "size": 1 + sum(child.size for child in children),
+        "height": 1 + max((child.height for child in children), default=0),
+    }

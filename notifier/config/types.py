@@ -1,0 +1,211 @@
+"""The kinds of value that keys take: text, names, numbers, durations, rates, JSON. Each says what it expected.
+
+Every kind reads plain JSON values as well as those of a YAML document (Interpolated, Unclear); none guesses.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+from notifier.config.problems import detail, error, got, refusal
+from notifier.config.scalars import Unclear, settle
+
+MAX_ID = 512  # characters; both databases index it
+MAX_NAME = 64  # of a source or endpoint; it becomes a metric's label and a part of URLs
+MAX_SECONDS = 3650 * 86400.0  # beyond any use, within what clocks and timers can hold
+MAX_JSON_DEPTH = 64
+
+VARIABLE = {"type": "string", "pattern": r"\$\{"}  # JSON Schema of a value that comes from a variable
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([smh])")
+
+
+def text(value: object) -> str:
+    """Return text exactly as written: quoted, or unquoted where it can only be read as that text."""
+    match value:
+        case str():
+            if _SURROGATE.search(value):
+                raise error("half of a surrogate pair is no text")
+            return str(value)
+        case bool() | None:
+            raise error(f"expected text, got {got(value)}; put it in quotes if it is meant as text")
+        case int() if value >= 0:
+            return str(value)
+        case int() | float() | Unclear():
+            raise error(f"expected text, got {got(value)}, which can be read in several ways; put it in quotes")
+        case _:
+            raise error(f"expected text, got {got(value)}")
+
+
+def _task_id(value: object) -> str:
+    found = text(value)
+    if not 1 <= len(found) <= MAX_ID:
+        raise error(f"expected an id of 1 to {MAX_ID} characters, got {len(found)}")
+    if _CONTROL.search(found):
+        raise error("an id holds no line breaks or other control characters")
+    return found
+
+
+def printable(value: object) -> str:
+    """Return text that is not empty and holds no control characters."""
+    found = text(value)
+    if not found:
+        raise error("must not be empty")
+    if _CONTROL.search(found):
+        raise error("holds a line break or another control character")
+    return found
+
+
+def name(value: object) -> str:
+    """Return the name of a source or endpoint: fit for a URL's path and a metric's label."""
+    found = printable(value)
+    if len(found) > MAX_NAME or re.search(r"[\s/]", found) or found in (".", ".."):
+        raise error(f"a name has 1 to {MAX_NAME} characters, none of them a blank or a slash")
+    return found
+
+
+def _boolean(value: object) -> bool:
+    match settle(value):
+        case bool(found) | Unclear(boolean=bool(found)):
+            return found
+        case _:
+            raise error(f"expected true or false, got {got(value)}")
+
+
+def _whole(value: object) -> int:
+    match settle(value):
+        case int(found) if not isinstance(found, bool):
+            if 1 <= found <= 1_000_000_000:
+                return found
+            raise error("expected a whole number from 1 to 1000000000")
+        case _:
+            raise error(f"expected a whole number such as 100, without quotes, got {got(value)}")
+
+
+def _positive(value: object) -> float:
+    match settle(value):
+        case int() | float() as found if not isinstance(found, bool):
+            if 0 < found <= 1_000_000_000:
+                return float(found)
+            raise error("expected a number above 0, at most 1000000000")
+        case _:
+            raise error(f"expected a number such as 200 or 0.5, without quotes, got {got(value)}")
+
+
+def _duration(value: object) -> float:
+    wanted = "expected a duration such as 250ms, 90s, 5m, 2h or 5d"
+    plain = settle(value)
+    if isinstance(plain, str) and (found := _DURATION.fullmatch(plain)):
+        seconds = float(found[1]) * _UNITS[found[2]]
+        if seconds > MAX_SECONDS:
+            raise error("longer than 3650d")
+        return seconds
+    if isinstance(plain, int | float) and not isinstance(plain, bool):
+        if plain == 0:
+            return 0.0
+        advice = f"add a unit, as in {plain:g}s" if 0 < plain < MAX_SECONDS and plain is value else "add a unit"
+        raise error(f"{wanted}, got {got(value)}; {advice}")
+    raise error(f"{wanted}, got {got(value)}")
+
+
+def write_duration(seconds: float) -> str:
+    """Write seconds as the configuration does, in the largest unit that is exact."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s" if seconds >= 1 or not seconds else f"{seconds * 1000:g}ms"
+
+
+def _positive_duration(value: object) -> float:
+    seconds = _duration(value)
+    if seconds == 0:
+        raise error("must be longer than 0")
+    return seconds
+
+
+def _rate(value: object) -> float:
+    if isinstance(value, str) and (found := _RATE.fullmatch(value)):
+        rate = float(found[1]) / _UNITS[found[2]]
+        if 0 < rate <= 1_000_000:
+            return rate
+        raise error("expected a rate above 0, at most 1000000/s")
+    raise error(f"expected a rate such as 10/s, 100/m or 5/h, got {got(value)}")
+
+
+def _json(value: object, location: tuple[int | str, ...] = ()) -> Any:
+    """Return the value as json.loads would give it; refuse what JSON does not have."""
+    match value:
+        case None | bool() | int():
+            return value
+        case str() if not _SURROGATE.search(value):
+            return str(value)
+        case float() if math.isfinite(value):
+            return value
+        case list() if len(location) < MAX_JSON_DEPTH:
+            return [_json(item, (*location, index)) for index, item in enumerate(value)]
+        case Mapping() if len(location) < MAX_JSON_DEPTH:
+            return {_json_key(key, location): _json(item, (*location, key)) for key, item in value.items()}
+        case list() | Mapping():
+            fault = error(f"nested more than {MAX_JSON_DEPTH} levels deep")
+        case Unclear():
+            fault = error(
+                f"{got(value)} unquoted can be read in several ways; put it in quotes, or write it as in JSON"
+            )
+        case str():
+            fault = error("half of a surrogate pair is no text")
+        case _:
+            fault = error(f"expected a JSON value, got {got(value)}")
+    raise refusal([detail(location, fault)])
+
+
+def _json_key(key: object, location: tuple[int | str, ...]) -> str:
+    if not isinstance(key, str):
+        raise refusal([detail(location, error(f"a key must be text, got {got(key)}"))])
+    if _SURROGATE.search(key):
+        raise refusal([detail(location, error("half of a surrogate pair is no text"))])
+    return key
+
+
+def _json_value(value: object) -> Any:
+    return _json(value)
+
+
+def _kind(read: Callable[[Any], Any], *schemas: dict[str, Any]) -> tuple[BeforeValidator, WithJsonSchema]:
+    return BeforeValidator(read), WithJsonSchema(schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)})
+
+
+def _duration_schema(pattern: str) -> dict[str, Any]:
+    return {
+        "type": "string",
+        "pattern": rf"^({pattern})(ms|s|m|h|d)$|\$\{{",
+        "examples": ["250ms", "90s", "5m", "2h"],
+    }
+
+
+_STRING: dict[str, Any] = {"type": "string"}
+_DIGITS: dict[str, Any] = {"type": "integer", "minimum": 0}
+_ZERO: dict[str, Any] = {"const": 0}
+_NONZERO = r"0*[1-9][0-9]*(\.[0-9]+)?|0+\.0*[1-9][0-9]*"
+
+Text = Annotated[str, *_kind(text, _STRING, _DIGITS)]
+TaskId = Annotated[str, *_kind(_task_id, _STRING | {"minLength": 1, "maxLength": MAX_ID}, _DIGITS)]
+Printable = Annotated[str, *_kind(printable, _STRING | {"minLength": 1}, _DIGITS)]
+Name = Annotated[str, *_kind(name, _STRING | {"minLength": 1, "maxLength": MAX_NAME, "pattern": r"^[^\s/]+$"}, _DIGITS)]
+Boolean = Annotated[bool, *_kind(_boolean, {"type": "boolean"}, VARIABLE)]
+Whole = Annotated[int, *_kind(_whole, {"type": "integer", "minimum": 1}, VARIABLE)]
+Positive = Annotated[float, *_kind(_positive, {"type": "number", "exclusiveMinimum": 0}, VARIABLE)]
+Duration = Annotated[float, *_kind(_duration, _duration_schema(r"[0-9]+(\.[0-9]+)?"), _ZERO)]
+PositiveDuration = Annotated[float, *_kind(_positive_duration, _duration_schema(_NONZERO))]
+Rate = Annotated[
+    float, *_kind(_rate, _STRING | {"pattern": r"^[0-9]+(\.[0-9]+)?/[smh]$|\$\{", "examples": ["10/s", "100/m", "5/h"]})
+]
+JsonValue = Annotated[Any, *_kind(_json_value, {})]

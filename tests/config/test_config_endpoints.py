@@ -1,0 +1,180 @@
+"""Endpoints hold what delivery needs, and refuse what could not be delivered."""
+
+from __future__ import annotations
+
+import pytest
+import trustme
+from config_site import WHSEC, Site
+
+from notifier.config import SlackEndpoint, WebhookEndpoint
+
+HOOK = f"type: webhook, url: 'https://example.com/h', secrets: [{WHSEC}]"
+SLACK = "type: slack, url: 'https://hooks.slack.com/services/T/B/x'"
+
+
+def _endpoint(site: Site, keys: str) -> WebhookEndpoint | SlackEndpoint:
+    return site.load(f"sources: {{v: {{preset: vidu}}}}\nendpoints: {{e: {{{keys}}}}}").endpoints["e"]
+
+
+def test_a_webhooks_defaults_are_the_designs(site: Site) -> None:
+    endpoint = _endpoint(site, HOOK)
+    assert isinstance(endpoint, WebhookEndpoint)
+    assert endpoint.type == "webhook"
+    assert [secret.reveal() for secret in endpoint.secrets] == [WHSEC]
+    assert endpoint.events == ("task.*", "watch.lost")
+    assert endpoint.match is None
+    assert endpoint.timeout == 15
+    assert endpoint.retry_schedule == (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+    assert (endpoint.max_in_flight, endpoint.rate_limit, endpoint.ordering) == (32, None, "strict")
+    assert endpoint.disable_after == 5 * 86400
+    assert endpoint.headers == {}
+    assert endpoint.ca_file is None
+
+
+def test_slacks_defaults_are_the_designs(site: Site) -> None:
+    endpoint = _endpoint(site, SLACK)
+    assert isinstance(endpoint, SlackEndpoint)
+    assert (endpoint.max_in_flight, endpoint.rate_limit, endpoint.ordering) == (1, 1.0, "latest")
+    assert endpoint.retry_on_timeout is True
+    assert endpoint.url.reveal() == "https://hooks.slack.com/services/T/B/x"
+    assert endpoint.timeout == 15
+
+
+def test_what_is_given_is_taken(site: Site) -> None:
+    endpoint = _endpoint(
+        site,
+        f"{HOOK}, events: ['*'], match: {{source: v, labels: {{team: video, n: 5}}}}, timeout: 500ms, "
+        "retry_schedule: [0s, 1s], max_in_flight: 1, ordering: latest, disable_after: 1h, "
+        "headers: {X-A: b, user-agent: c}",
+    )
+    assert endpoint.events == ("*",)
+    assert endpoint.match is not None
+    assert (endpoint.match.source, endpoint.match.labels) == ("v", {"team": "video", "n": "5"})
+    assert (endpoint.timeout, endpoint.retry_schedule, endpoint.max_in_flight) == (0.5, (0, 1), 1)
+    assert (endpoint.ordering, endpoint.disable_after) == ("latest", 3600)
+    assert {name: value.reveal() for name, value in endpoint.headers.items()} == {"X-A": "b", "user-agent": "c"}
+
+
+@pytest.mark.parametrize(
+    ("written", "rate"), [("10/s", 10), ("90/m", 1.5), ("3600/h", 1), ("0.5/s", 0.5), ("null", None)]
+)
+def test_a_rate_is_per_second(site: Site, written: str, rate: float | None) -> None:
+    assert _endpoint(site, f"{SLACK}, rate_limit: {written}").rate_limit == rate
+
+
+@pytest.mark.parametrize(
+    "glob", ["*", "task.*", "task.succeeded", "endpoint.*", "notifier.*", "watch.[ls]*", "*.failed"]
+)
+def test_events_are_globs_of_known_types(site: Site, glob: str) -> None:
+    assert _endpoint(site, f"{SLACK}, events: ['{glob}']").events == (glob,)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x?y=z", "https://u:p@example.com", "https://[::1]:8443/", "HTTP://x",
+                                 "https://bücher.example/ü"])  # fmt: skip
+def test_an_endpoints_url_may_point_anywhere(site: Site, url: str) -> None:
+    assert _endpoint(site, f"type: slack, url: '{url}'").url.reveal() == url
+
+
+def test_an_endpoints_url_may_come_from_a_file(site: Site) -> None:
+    site.write("https://hooks.slack.com/services/x\n", "url")
+    assert _endpoint(site, "type: slack, url: {file: url}").url.reveal() == "https://hooks.slack.com/services/x"
+
+
+def test_authorities_are_read(site: Site) -> None:
+    trustme.CA().cert_pem.write_to_path(site.directory / "ca.pem")
+    assert _endpoint(site, f"{HOOK}, ca_file: ca.pem").ca_file == site.directory / "ca.pem"
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("url: 'https://x'", "endpoints.e.type: required, but missing: webhook or slack"),
+        (
+            "type: slak, url: 'https://x'",
+            'endpoints.e.type: expected webhook or slack, got "slak"; did you mean "slack"?',
+        ),
+        ("type: 5", "endpoints.e.type: expected webhook or slack, got 5"),
+        ("type: webhook, url: 'https://x'", "endpoints.e.secrets: required, but missing"),
+        ("type: webhook, url: 'https://x', secrets: []", "endpoints.e.secrets: expected at least one entry"),
+        (f"type: webhook, url: 'https://x', secrets: {WHSEC}", "endpoints.e.secrets: expected a list"),
+        (f"type: webhook, secrets: [{WHSEC}]", "endpoints.e.url: required, but missing"),
+        (f"{SLACK}, secrets: [a]", "endpoints.e.secrets: Slack endpoints are not signed; remove it"),
+        (f"{HOOK}, retry_on_timeout: true", "endpoints.e.retry_on_timeout: unknown key"),
+        ("type: slack, url: hooks.slack.com", "endpoints.e.url: expected a URL such as https://example.com/path"),
+        (
+            "type: slack, url: 'ftp://x'",
+            "endpoints.e.url: expected a URL that begins with http:// or https:// and names",
+        ),
+        (
+            "type: slack, url: 'http://'",
+            "endpoints.e.url: expected a URL that begins with http:// or https:// and names",
+        ),
+        ("type: slack, url: 'http://x:99999'", "endpoints.e.url: expected a URL such as"),
+        ("type: slack, url: 'http://x:0'", "endpoints.e.url: expected a URL such as"),
+        ("type: slack, url: 'http://[x'", "endpoints.e.url: expected a URL such as"),
+        ("type: slack, url: 'http://a b/'", "endpoints.e.url: expected a URL such as"),
+        (
+            "type: slack, url: 'http://{host}/'",
+            "endpoints.e.url: expected a URL that begins with http:// or https:// and",
+        ),
+        ("type: slack, url: 'http://x/#y'", "endpoints.e.url: a fragment (#...) is never sent; remove it"),
+        (f"{SLACK}, events: []", "endpoints.e.events: expected at least one entry"),
+        (f"{SLACK}, events: task.*", "endpoints.e.events: expected a list"),
+        (f"{SLACK}, events: [task.sucess]", 'did you mean "task.succeeded"?'),
+        (f"{SLACK}, events: ['tasks.*']", 'did you mean "task.*"?'),
+        (f"{SLACK}, match: {{source: w}}", 'endpoints.e.match.source: unknown source "w"; there are v'),
+        (f"{SLACK}, match: {{label: {{}}}}", 'endpoints.e.match.label: unknown key; did you mean "labels"?'),
+        (f"{SLACK}, match: v", "endpoints.e.match: expected a mapping with keys such as source, labels"),
+        (f"{SLACK}, match: {{labels: {{a: 007}}}}", "endpoints.e.match.labels.a: expected text, got 007"),
+        (f"{SLACK}, timeout: 0s", "endpoints.e.timeout: must be longer than 0"),
+        (f"{SLACK}, retry_schedule: []", "endpoints.e.retry_schedule: expected at least one entry"),
+        (f"{SLACK}, retry_schedule: [0s, 5]", "endpoints.e.retry_schedule[1]: expected a duration"),
+        (f"{SLACK}, max_in_flight: 0", "endpoints.e.max_in_flight: expected a whole number from 1"),
+        (f"{SLACK}, rate_limit: 10", "endpoints.e.rate_limit: expected a rate such as 10/s, 100/m or 5/h, got 10"),
+        (f"{SLACK}, rate_limit: 0/s", "endpoints.e.rate_limit: expected a rate above 0"),
+        (f"{SLACK}, ordering: strickt", 'did you mean "strict"?'),
+        (f"{SLACK}, retry_on_timeout: 1", "endpoints.e.retry_on_timeout: expected true or false, got 1"),
+        (f"{SLACK}, disable_after: never", "endpoints.e.disable_after: expected a duration"),
+        (f"{SLACK}, proxy: x", "endpoints.e.proxy: unknown key"),
+        (f"{SLACK}, headers: [a]", "endpoints.e.headers: expected a mapping, got a list"),
+        (f"{SLACK}, headers: {{a: ''}}", "endpoints.e.headers.a: must not be empty"),
+        (f'{SLACK}, headers: {{a: "b\\r\\nc: d"}}', "endpoints.e.headers.a: holds a line break"),
+        (f"{SLACK}, headers: {{a: [b]}}", "endpoints.e.headers.a: expected text in quotes"),
+        (f"{SLACK}, headers: {{X-A: b, x-a: c}}", "endpoints.e.headers.x-a: given twice"),
+    ],
+)
+def test_a_faulty_endpoint_is_a_problem(site: Site, keys: str, said: str) -> None:
+    (line,) = site.said(f"sources: {{v: {{preset: vidu}}}}\nendpoints: {{e: {{{keys}}}}}")
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["webhook-id", "Webhook-Signature", "WEBHOOK-X", "Host", "Content-Length", "content-type", "Connection",
+     "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "TE", "Trailer",
+     "Transfer-Encoding", "Upgrade", "Content-Encoding", "Expect", "", "a b", "a:b", "ü", 'a\\r\\nb'],
+)  # fmt: skip
+def test_headers_that_are_not_the_users_to_set_are_refused_at_their_place(site: Site, name: str) -> None:
+    (problem,) = site.problems(
+        f'endpoints:\n  e:\n    {SLACK.replace(", ", chr(10) + "    ")}\n    headers: {{"{name}": x}}\n'
+    )
+    assert (problem.line, problem.column) == (5, 15)
+    assert problem.key.startswith("endpoints.e.headers.")
+
+
+def test_doubled_headers_are_told_beside_other_faults(site: Site) -> None:
+    said = site.said(f"endpoints: {{e: {{{SLACK}, headers: {{A: b, a: c, Host: x}}}}}}")
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize("entry", ["x", "[a]", "null", "5"])
+def test_an_endpoint_is_a_mapping(site: Site, entry: str) -> None:
+    (said,) = site.said(f"endpoints: {{e: {entry}}}")
+    assert said.startswith("config.yaml:1:")
+    assert "expected a mapping with the keys type and url" in said or "endpoints.e.type: required" in said
+
+
+def test_a_match_is_not_held_against_sources_that_cannot_be_known(site: Site) -> None:
+    said = site.said(f"sources: 5\nendpoints: {{e: {{{SLACK}, match: {{source: v}}}}}}")
+    assert len(said) == 1
+    assert "sources: expected a mapping" in said[0]

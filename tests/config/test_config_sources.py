@@ -1,0 +1,238 @@
+"""A source is its preset with what is overridden, checked as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trustme
+from config_site import Site
+
+from notifier.config import SourceConfig
+from notifier.core.model import Phase
+from notifier.sources import preset as presets
+from notifier.sources.preset import Preset
+
+
+def _source(site: Site, keys: str) -> SourceConfig:
+    return site.load(f"sources: {{s: {{{keys}}}}}").sources["s"]
+
+
+def test_a_presets_fields_are_taken_as_they_are(site: Site) -> None:
+    source = _source(site, "preset: vidu")
+    assert source.description.model_dump() == Preset.model_validate(presets.raw("vidu")).model_dump()
+    assert isinstance(source.description, Preset)
+
+
+def test_the_defaults_are_the_designs(site: Site) -> None:
+    source = _source(site, "base_url: 'https://x'")
+    assert source.preset == "generic"
+    assert source.token is None
+    assert source.default is False
+    assert (source.max_streams, source.connect_rate) == (2000, 200)
+    assert (source.connect_timeout, source.idle_timeout) == (10, 90)
+    assert (source.backoff.initial, source.backoff.max) == (1, 60)
+    assert (source.not_found_grace, source.give_up_after, source.deadline, source.stall_after) == (
+        60,
+        3600,
+        86400,
+        None,
+    )
+    assert source.ca_file is None
+
+
+def test_single_fields_are_replaced(site: Site) -> None:
+    description = _source(
+        site, "preset: vidu, base_url: 'http://127.0.0.1:9/x/', framing: event, method: POST, failure_if_present: [err]"
+    ).description
+    assert (description.base_url, description.framing, description.method) == ("http://127.0.0.1:9/x", "event", "POST")
+    assert description.failure_if_present == ("err",)
+
+
+def test_headers_are_merged_without_regard_to_case_and_null_removes_one(site: Site) -> None:
+    headers = "headers: {authorization: 'Key {token}', X-Team: 5}"
+    assert _source(site, f"preset: vidu, {headers}").description.headers == {
+        "Accept": "text/event-stream",
+        "authorization": "Key {token}",
+        "X-Team": "5",
+    }
+    removed = _source(site, "preset: vidu, headers: {AUTHORIZATION: null}").description
+    assert removed.headers == {"Accept": "text/event-stream"}
+
+
+def test_paths_are_merged_key_by_key(site: Site) -> None:
+    paths = _source(site, "preset: vidu, paths: {state: data.state, eta: null}").description.paths
+    assert (paths.state, paths.eta, paths.error_code) == ("data.state", None, "err_code")
+
+
+def test_states_are_replaced_phase_by_phase(site: Site) -> None:
+    states = _source(site, "preset: vidu, states: {running: [processing, 'true', 42], failed: []}").description.states
+    assert states[Phase.RUNNING] == ("processing", "true", "42")
+    assert states[Phase.FAILED] == ()
+    assert states[Phase.SUCCEEDED] == ("success",)
+
+
+def test_every_field_of_a_preset_can_be_overridden(site: Site) -> None:
+    assert set(Preset.model_fields) <= set(SourceConfig.keys())
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("preset: vido", "sources.s.preset: unknown preset \"vido\"; there are "),
+        ("preset: [x]", "sources.s.preset: expected text, got a list"),
+        ("preset: generic", "sources.s.base_url: required by the url, but not set"),
+        ("preset: vidu, base_url: null", "sources.s.base_url: required by the url, but not set"),
+        ("preset: vidu, base_url: 5", "sources.s.base_url: expected text, got 5"),
+        ("preset: vidu, base_url: example.com", "sources.s.base_url: expected an address that begins with http:// or"),
+        ("preset: vidu, base_url: 'ftp://example.com'", "sources.s.base_url: expected an address that begins with"),
+        ("preset: vidu, base_url: 'http://'", "sources.s.base_url: expected an address"),
+        ("preset: vidu, base_url: 'http://[::1'", "sources.s.base_url: expected an address"),
+        ("preset: vidu, base_url: 'http://a#b'", "sources.s.base_url: expected an address"),
+        ("url: 'https://x/{id}#f'", "sources.s.url: expected an address that begins with http:// or"),
+        ("url: 'https://x/'", "sources.s.url: the task's id is used nowhere; put {id} into the url or a header"),
+        ("url: 'https://x/{ids}'", "s.url: a template may use {base_url}, {id}, {token} only; did you mean \"id\""),
+        ("url: 'https://x/{id!r}'", "sources.s.url: a template may use"),
+        ("url: 'https://x/{id:>9}'", "sources.s.url: a template may use"),
+        ("url: 'https://x/{}{id}'", "sources.s.url: a template may use"),
+        ("url: 'https://x/{id}/{'", "sources.s.url: braces do not match"),
+        ("url: 'https://x/{id}', headers: {A: '{x}'}", "sources.s.headers.A: a template may use"),
+        ("url: 'https://x/{token}/{id}'", "sources.s.token: required by {token} in the url, but missing"),
+        ("preset: vidu, headers: {'a b': x}", "sources.s.headers.\"a b\": not the name of a header"),
+        ("preset: vidu, headers: {a: \"x\\ny\"}", "sources.s.headers.a: holds a line break"),
+        ("preset: vidu, headers: {a: ''}", "sources.s.headers.a: must not be empty"),
+        ("preset: vidu, headers: [a]", "sources.s.headers: expected a mapping, got a list"),
+        ("preset: vidu, states: {runing: [a]}", "expected one of queued, running,"),
+        ("preset: vidu, states: {running: processing}", "s.states.running: expected a list, got \"processing\""),
+        ("preset: vidu, states: {running: [a, 007]}", "sources.s.states.running[1]: expected text, got 007"),
+        ("preset: vidu, states: {running: [success]}", "s.states.running: \"success\" is listed under \"running\" "),
+        ("preset: vidu, states: {failed: [x], canceled: [x]}", "states.canceled: \"x\" is listed under \"failed\" and"),
+        ("preset: vidu, states: 5", "sources.s.states: expected a mapping, got 5"),
+        ("preset: vidu, paths: {stat: x}", "sources.s.paths.stat: unknown key; did you mean \"state\"?"),
+        ("preset: vidu, paths: {state: 'a['}", "sources.s.paths.state: not a JMESPath expression"),
+        ("preset: vidu, paths: {state: null}", "sources.s.paths.state: expected text, got null"),
+        ("preset: vidu, paths: x", "sources.s.paths: expected a mapping"),
+        ("preset: vidu, failure_if_present: ['(']", "sources.s.failure_if_present[0]: not a JMESPath expression"),
+        ("preset: vidu, failure_if_present: x", "sources.s.failure_if_present: expected a list"),
+        ("preset: vidu, framing: lines", "expected one of event, line, got \"lines\"; did you mean \"line\"?"),
+        ("preset: vidu, transport: ws", "sources.s.transport: expected "),
+        ("preset: vidu, method: get", "method: expected one of GET, POST, got \"get\"; did you mean \"GET\"?"),
+        ("preset: vidu, description: {}", "sources.s.description: unknown key"),
+        ("preset: vidu, proxy: x", "sources.s.proxy: unknown key"),
+        ("preset: vidu, backoff: {initial: 2m}", "sources.s.backoff.initial: max is shorter than initial"),
+        ("preset: vidu, backoff: {max: 500ms}", "sources.s.backoff.max: max is shorter than initial"),
+        ("preset: vidu, backoff: {initial: 0s}", "sources.s.backoff.initial: must be longer than 0"),
+        ("preset: vidu, backoff: 5s", "s.backoff: expected a mapping with keys such as initial, max, got \"5s\""),
+        ("preset: vidu, max_streams: 0", "sources.s.max_streams: expected a whole number from 1"),
+        ("preset: vidu, max_streams: 1.5", "s.max_streams: expected a whole number such as 100, without quotes"),
+        ("preset: vidu, max_streams: '5'", "without quotes, got \"5\""),
+        ("preset: vidu, max_streams: 1_000", "sources.s.max_streams: expected a whole number such as 100"),
+        ("preset: vidu, max_streams: true", "sources.s.max_streams: expected a whole number such as 100"),
+        ("preset: vidu, connect_rate: 0", "sources.s.connect_rate: expected a number above 0"),
+        ("preset: vidu, connect_rate: -1", "sources.s.connect_rate: expected a number above 0"),
+        ("preset: vidu, connect_rate: 10/s", "sources.s.connect_rate: expected a number such as 200 or 0.5"),
+        ("preset: vidu, ca_file: none.pem", "sources.s.ca_file: no such file"),
+        ("preset: vidu, ca_file: bad.pem", "sources.s.ca_file: holds no certificates in PEM form"),
+        (f"preset: vidu, ca_file: {'x' * 300}", "sources.s.ca_file: cannot be read: "),
+        ("preset: vidu, ca_file: ''", "sources.s.ca_file: must not be empty"),
+    ],
+)  # fmt: skip
+def test_a_faulty_source_is_a_problem(site: Site, keys: str, said: str) -> None:
+    site.write("hello", "bad.pem")
+    (line,) = site.said(f"sources: {{s: {{{keys}}}}}")
+    assert said in line
+
+
+def test_several_faults_of_one_source_are_told_together(site: Site) -> None:
+    said = site.said("""\
+sources:
+  s:
+    preset: vidu
+    states: {running: [007], bad: [x]}
+    paths: {stat: x, eta: 5}
+    headers: {"a b": x, c: ""}
+    deadlin: 5s
+    deadline: 5
+""")
+    assert len(said) == 8
+
+
+def test_durations_are_seconds(site: Site) -> None:
+    source = _source(
+        site,
+        "preset: vidu, connect_timeout: 250ms, idle_timeout: 1.5s, deadline: 5d, give_up_after: 2h, "
+        "not_found_grace: 0, stall_after: 10m, backoff: {initial: 0.5s, max: 5m}",
+    )
+    assert (source.connect_timeout, source.idle_timeout, source.deadline) == (0.25, 1.5, 432000)
+    assert (source.give_up_after, source.not_found_grace, source.stall_after) == (7200, 0, 600)
+    assert (source.backoff.initial, source.backoff.max) == (0.5, 300)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("10", "got 10; add a unit, as in 10s"),
+        ("1.5", "got 1.5; add a unit, as in 1.5s"),
+        ("-5", "got -5; add a unit"),
+        ("'10'", 'got "10"'),
+        ("-5s", 'got "-5s"'),
+        ("5 s", 'got "5 s"'),
+        ("1h30m", 'got "1h30m"'),
+        ("5w", 'got "5w"'),
+        ("12:30", "got 12:30"),
+        ("true", "got true"),
+        ("null", "got null"),
+        ("[5s]", "got a list"),
+        ("٣s", 'got "٣s"'),
+    ],
+)
+def test_a_duration_needs_its_unit(site: Site, written: str, said: str) -> None:
+    (line,) = site.said(f"sources: {{s: {{preset: vidu, deadline: {written}}}}}")
+    assert line.endswith(f"expected a duration such as 250ms, 90s, 5m, 2h or 5d, {said}")
+
+
+@pytest.mark.parametrize("written", ["0", "0s", "0ms", "0.0d"])
+def test_zero_is_a_duration_only_where_it_makes_sense(site: Site, written: str) -> None:
+    assert _source(site, f"preset: vidu, not_found_grace: {written}").not_found_grace == 0
+    (said,) = site.said(f"sources: {{s: {{preset: vidu, deadline: {written}}}}}")
+    assert said.endswith("sources.s.deadline: must be longer than 0")
+
+
+def test_a_duration_has_an_end(site: Site) -> None:
+    assert site.said("sources: {s: {preset: vidu, deadline: 3651d}}")[0].endswith("longer than 3650d")
+
+
+def test_the_authorities_to_trust_are_read_beside_the_configuration(site: Site) -> None:
+    trustme.CA().cert_pem.write_to_path(site.directory / "ca.pem")
+    config = site.load("sources: {s: {preset: vidu, ca_file: ca.pem}}")
+    assert config.sources["s"].ca_file == site.directory / "ca.pem"
+    assert site.directory / "ca.pem" in config.files
+
+
+def test_a_source_read_twice_is_equal_and_one_with_another_token_is_not(site: Site) -> None:
+    first, second = (_source(site, "preset: vidu, token: a") for _ in range(2))
+    assert first == second
+    assert first != _source(site, "preset: vidu, token: b")
+    assert first != _source(site, "preset: vidu, token: a, framing: event")
+
+
+def test_a_source_can_be_made_in_code() -> None:
+    source = SourceConfig.model_validate({"preset": "vidu", "deadline": "5s", "ca_file": Path("x.pem")})
+    assert source.description.framing == "line"
+    assert SourceConfig.model_validate(source) is source
+
+
+def test_the_source_of_watches_that_name_none(site: Site) -> None:
+    assert site.load("{}").default_source is None
+    assert site.load("sources: {a: {preset: vidu}}").default_source == "a"
+    assert site.load("sources: {a: {preset: vidu}, b: {preset: vidu}}").default_source is None
+    assert site.load("sources: {a: {preset: vidu}, b: {preset: vidu, default: yes}}").default_source == "b"
+
+
+def test_two_default_sources_are_an_impossible_pair(site: Site) -> None:
+    said = site.said("sources:\n  a: {preset: vidu, default: true}\n  b: {preset: vidu, default: on}\n")
+    assert said == ["config.yaml:3:30: sources.b.default: only one source can be the default; a is"]
+
+
+def test_a_source_without_keys_is_told_what_it_lacks(site: Site) -> None:
+    assert site.said("sources:\n  a:\n") == ["config.yaml:2:3: sources.a.base_url: required by the url, but not set"]
