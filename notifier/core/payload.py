@@ -15,7 +15,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ENTROPY_BITS = 80
 
 _compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 
 
 def message_id(now: Micros, entropy: int) -> str:
@@ -36,13 +35,15 @@ def body(event: Event) -> bytes:
 
 
 def encode(value: Json) -> bytes:
-    """Write JSON that any parser takes: infinite numbers become null, lone surrogates are escaped."""
+    """Write JSON that any parser takes: a number that JSON cannot carry becomes null, half a surrogate pair U+FFFD."""
     try:
-        return _compact(value).encode()
-    except UnicodeEncodeError:
-        return _ascii(value).encode()
+        text = _compact(value)
     except ValueError:
-        return encode(_finite(value))
+        text = _compact(_plain(value))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # escaped halves are JSON, but several parsers refuse them (RFC 8259 section 8.2)
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
 def _watch_data(event: Event, watch: Watch) -> dict[str, Json]:
@@ -74,13 +75,24 @@ def _error(seen: Observation | None) -> Json:
     return {"code": seen.error.code, "message": seen.error.message}
 
 
-def _finite(value: Json) -> Json:
+def _plain(value: Json) -> Json:
     match value:
         case float() if not math.isfinite(value):
             return None
+        case int():
+            return value if _writable(value) else None
         case dict():
-            return {key: _finite(item) for key, item in value.items()}
+            return {key: _plain(item) for key, item in value.items()}
         case list() | tuple():
-            return [_finite(item) for item in value]
+            return [_plain(item) for item in value]
         case _:
             return value
+
+
+def _writable(number: int) -> bool:
+    """Say whether Python writes the number in decimal; it refuses beyond some thousand digits."""
+    try:
+        str(number)
+    except ValueError:
+        return False
+    return True

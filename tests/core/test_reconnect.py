@@ -1,0 +1,205 @@
+"""When to connect again, and when to give up (DESIGN.md section 5, connection policy)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.core.errors import NoContent, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
+from notifier.core.model import LostReason
+from notifier.core.reconnect import MAX_HINT, WELL, GiveUp, Health, ReconnectPolicy, Wait, after
+
+SECOND = 1_000_000
+T0 = 1_700_000_000 * SECOND
+POLICY = ReconnectPolicy()
+BROKEN = SourceError("connection reset")
+ALMOST_ONE = math.nextafter(1.0, 0.0)
+TROUBLES = [  # an ending that may not pass by itself, what it is called, how long it is borne with
+    (TaskNotFound("404"), LostReason.NOT_FOUND, POLICY.not_found_grace),
+    (Refused("401"), LostReason.REFUSED, POLICY.give_up_after),
+    (Unreadable("no state"), LostReason.UNREADABLE, POLICY.give_up_after),
+]
+ENDINGS = st.sampled_from(
+    [None, NoContent(), TaskNotFound(), Refused(), Unreadable(), BROKEN, Unavailable(), Unavailable(retry_after=7.0)]
+)
+HINTS = st.none() | st.floats()
+
+
+def decide(
+    ending: SourceError | None,
+    health: Health = WELL,
+    *,
+    observed: bool = False,
+    hint: float | None = None,
+    now: int = T0,
+    jitter: float = ALMOST_ONE,
+    policy: ReconnectPolicy = POLICY,
+) -> Wait | GiveUp:
+    return after(ending, health, policy, observed=observed, hint=hint, now=now, jitter=jitter)
+
+
+def wait(ending: SourceError | None, health: Health = WELL, **how: object) -> Wait:
+    decision = decide(ending, health, **how)  # type: ignore[arg-type]  # named as in `decide`
+    assert isinstance(decision, Wait)
+    return decision
+
+
+def ceilings(ending: SourceError | None, count: int, *, observed: bool = False) -> list[float]:
+    """Return the longest possible waits after 1, 2, 3 ... failures in a row."""
+    health, found = WELL, []
+    for _ in range(count):
+        decision = wait(ending, health, observed=observed)
+        health = decision.health
+        found.append(round(decision.delay, 6))
+    return found
+
+
+@pytest.mark.parametrize("ending", [BROKEN, Unavailable("503", status=503), None])
+def test_waits_double_up_to_the_maximum(ending: SourceError | None) -> None:
+    """Without an observation each failure doubles the bound; an orderly end that brought nothing is one too."""
+    assert ceilings(ending, 9) == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+@pytest.mark.parametrize("ending", [BROKEN, Unavailable("503", status=503)])
+def test_jitter_is_full(ending: SourceError) -> None:
+    """A wait is anywhere between nothing and its bound: what was dropped together does not return together."""
+    tired = Health(failures=5)
+    assert wait(ending, tired, jitter=0.0).delay == 0.0
+    assert wait(ending, tired, jitter=0.5).delay == 16.0
+
+
+@pytest.mark.parametrize("ending", [BROKEN, Unavailable("503", status=503)])
+def test_backoff_starts_afresh_once_something_was_observed(ending: SourceError) -> None:
+    """An observation is proof of health; a handshake is not, or a peer that drops at once would be called forever."""
+    tired = Health(failures=8, trouble=LostReason.NOT_FOUND, since=T0)
+    fresh = wait(ending, tired, observed=True)
+    assert fresh.health == Health(failures=1)
+    assert fresh.delay <= POLICY.backoff_initial
+    assert wait(ending, tired, observed=False).health.failures == 9
+
+
+def test_an_orderly_end_after_an_observation_is_followed_soon_but_never_at_once() -> None:
+    """A stream that was cut after a while says nothing bad of the upstream; between half and all of the first wait."""
+    assert ceilings(None, 3, observed=True) == [1, 1, 1]
+    assert wait(None, Health(failures=9), observed=True, jitter=0.0).delay == POLICY.backoff_initial / 2
+
+
+def test_no_content_is_asked_again_slowly() -> None:
+    """204 ends an event stream by specification: at once it would be the same."""
+    assert wait(NoContent(), jitter=0.0).delay == POLICY.backoff_max / 2
+    assert wait(NoContent(), Health(failures=50)).delay <= POLICY.backoff_max
+
+
+@pytest.mark.parametrize("ending", [None, NoContent(), BROKEN, Unavailable()])
+@pytest.mark.parametrize("observed", [True, False])
+def test_the_streams_retry_is_honoured_within_reason(ending: SourceError | None, observed: bool) -> None:
+    """`retry:` lengthens a wait, never shortens it, and beyond an hour is an hour."""
+    plain = wait(ending, observed=observed).delay
+    assert wait(ending, observed=observed, hint=90.0).delay == 90.0
+    assert wait(ending, observed=observed, hint=1e9).delay == MAX_HINT
+    for no_help in (0.0, -5.0, 0.001, float("nan"), float("-inf")):
+        assert wait(ending, observed=observed, hint=no_help).delay == plain
+
+
+def test_retry_after_is_honoured_within_reason() -> None:
+    """As `retry:` is; the longer of both counts."""
+    assert wait(Unavailable(retry_after=120.0)).delay == 120.0
+    assert wait(Unavailable(retry_after=120.0), hint=240.0).delay == 240.0
+    assert wait(Unavailable(retry_after=1e12)).delay == MAX_HINT
+    assert wait(Unavailable(retry_after=-3.0), jitter=0.5).delay == 0.5
+
+
+def test_a_peer_that_answers_and_drops_is_not_called_in_a_busy_loop() -> None:
+    """`retry: 0` after each observation: the waits add up all the same, whatever chance says."""
+    assert sum(wait(None, observed=True, hint=0.0, jitter=n / 100).delay for n in range(100)) > 50
+    assert sum(wait(BROKEN, observed=True, hint=0.0, jitter=n / 100).delay for n in range(100)) > 49
+
+
+@pytest.mark.parametrize(("ending", "reason", "patience"), TROUBLES)
+def test_a_trouble_is_borne_with_for_a_while(ending: SourceError, reason: LostReason, patience: float) -> None:
+    """It may pass: a task that was just made is not found yet. The last try comes when patience ends, not before."""
+    health = wait(ending, now=T0).health
+    assert (health.trouble, health.since) == (reason, T0)
+    just_before = T0 + round(patience * SECOND) - 1000
+    last = wait(ending, health, now=just_before)
+    assert last.delay == pytest.approx(0.001)
+    over = decide(ending, last.health, now=T0 + round(patience * SECOND))
+    assert over == GiveUp(reason=reason, detail=str(ending))
+
+
+@pytest.mark.parametrize(("ending", "reason", "patience"), TROUBLES)
+def test_an_observation_ends_a_trouble(ending: SourceError, reason: LostReason, patience: float) -> None:
+    """Patience starts anew after proof of health."""
+    health = wait(ending, now=T0).health
+    much_later = T0 + round(10 * patience * SECOND)
+    fresh = wait(ending, health, observed=True, now=much_later).health
+    assert (fresh.trouble, fresh.since, fresh.failures) == (reason, much_later, 1)
+
+
+def test_another_trouble_starts_its_own_patience() -> None:
+    """Being refused is not being unknown."""
+    unknown = wait(TaskNotFound(), now=T0).health
+    refused = wait(Refused(), unknown, now=T0 + 3_000 * SECOND).health
+    assert (refused.trouble, refused.since) == (LostReason.REFUSED, T0 + 3_000 * SECOND)
+
+
+def test_an_outage_in_between_does_not_end_a_trouble() -> None:
+    """Only an observation does: a connection that failed proves nothing."""
+    unknown = wait(TaskNotFound(), now=T0).health
+    away = wait(Unavailable(), unknown, now=T0 + 30 * SECOND).health
+    assert (away.trouble, away.since) == (LostReason.NOT_FOUND, T0)
+    assert isinstance(decide(TaskNotFound(), away, now=T0 + 60 * SECOND), GiveUp)
+
+
+def test_refusals_are_tried_again_slowly() -> None:
+    """Wrong credentials are not right a second later, and hammering them may get the account locked."""
+    assert wait(Refused(), jitter=0.0).delay == POLICY.backoff_max / 2
+
+
+def test_no_patience_gives_up_at_once() -> None:
+    """A grace of 0 means none."""
+    policy = replace(POLICY, not_found_grace=0.0)
+    assert isinstance(decide(TaskNotFound("gone"), policy=policy), GiveUp)
+
+
+def test_a_clock_that_went_back_prolongs_patience_and_breaks_nothing() -> None:
+    """The wait stays within its bound."""
+    health = wait(TaskNotFound(), now=T0).health
+    assert wait(TaskNotFound(), health, now=T0 - 7200 * SECOND).delay <= POLICY.backoff_max
+
+
+@given(ENDINGS, st.booleans(), HINTS, st.floats(0, 1, exclude_max=True), st.integers(0, 10_000))
+def test_a_wait_is_finite_and_bounded_at_any_number_of_failures(
+    ending: SourceError | None, observed: bool, hint: float | None, jitter: float, failures: int
+) -> None:
+    """0 <= delay <= the larger of backoff_max and an hour's hint; without a hint, backoff_max."""
+    health = Health(failures=failures)
+    told = max(0.0, min(hint, MAX_HINT)) if hint is not None and not math.isnan(hint) else 0.0
+    if isinstance(ending, Unavailable):
+        told = max(told, ending.retry_after or 0.0)
+    decision = wait(ending, health, observed=observed, hint=hint, jitter=jitter)
+    assert math.isfinite(decision.delay)
+    assert 0 <= decision.delay <= max(POLICY.backoff_max, told)
+    assert decision.health.failures == (1 if observed else failures + 1)
+
+
+@given(
+    st.lists(st.tuples(ENDINGS, st.booleans()), min_size=50, max_size=100),
+    st.floats(0.01, 1, exclude_max=True),
+)
+def test_no_sequence_of_endings_makes_a_busy_loop(
+    endings: list[tuple[SourceError | None, bool]], jitter: float
+) -> None:
+    """Whatever a peer does, and though it asks for `retry: 0`: each call waits its share of the first wait."""
+    health, now = WELL, T0
+    for ending, observed in endings:
+        decision = decide(ending, health, observed=observed, hint=0.0, now=now, jitter=jitter)
+        if isinstance(decision, GiveUp):
+            return
+        left = POLICY.not_found_grace - (now - decision.health.since) / 1e6
+        assert decision.delay >= min(POLICY.backoff_initial * jitter, max(left, 0.0))
+        health, now = decision.health, now + round(decision.delay * 1e6)
