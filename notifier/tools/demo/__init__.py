@@ -1,0 +1,64 @@
+"""The whole thing at work: a simulated upstream, a receiver and the daemon as a process of its own, on free ports.
+
+Ends by itself, or at a signal, and leaves nothing behind: no process, no file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from notifier.core.errors import NotifierError
+from notifier.tools.demo.script import cast
+from notifier.tools.demo.stage import play
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(NotifierError):
+    """Interrupted; everything that was started is stopped again."""
+
+
+async def run(*, tasks: int, keep: bool, console: Console, interval: float | None = None) -> bool:
+    """Play the demo; return whether everything went as it should. With `keep`, stay up afterwards until a signal.
+
+    `interval` is the time between snapshots of a task, in seconds. Raises Interrupted on a signal before the end, and
+    DaemonFailed if the daemon does not start or dies.
+    """
+    up, enough = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        up.set()
+        await enough.wait()
+
+    def interrupt() -> None:
+        # Once: whoever presses Ctrl-C again while everything is being stopped would stop the stopping.
+        if not enough.is_set():
+            enough.set()
+            if not up.is_set():
+                until.reschedule(asyncio.get_running_loop().time())
+
+    with _signals(interrupt):
+        try:
+            async with asyncio.timeout(None) as until:
+                return await play(cast(tasks), interval=interval, console=console, hold=hold if keep else None)
+        except TimeoutError:
+            if until.expired():
+                raise Interrupted from None
+            raise
+
+
+@contextmanager
+def _signals(handler: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in SIGNALS:
+        loop.add_signal_handler(number, handler)
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,110 @@
+"""What the demo has seen of each task, and whether that is all there should be. No I/O, no clock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from notifier.tools.callback import Callback
+from notifier.tools.demo.script import Role
+from notifier.tools.simulated import Move
+
+MOST_NAMED = 5  # tasks that a complaint lists; thousands may miss the same
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """One task, as the receiver knows it."""
+
+    role: Role
+    states: list[str] = field(default_factory=list)  # of accepted callbacks, as they came
+    verified: int = 0
+    first: dict[str, float] = field(default_factory=dict)  # Unix seconds of a state's first arrival, accepted or not
+
+    @property
+    def complete(self) -> bool:
+        """Say whether it got as many callbacks as are due."""
+        return len(self.states) >= len(self.role.states)
+
+
+class Score:
+    """Every callback that the receiver got, counted."""
+
+    def __init__(self, roles: Sequence[Role]) -> None:
+        self.tasks = {role.id: Progress(role=role) for role in roles}
+        self.counts: Counter[str] = Counter()
+        self.latencies: list[float] = []  # seconds from the observation to the first attempt's arrival
+        self.refused: Callback | None = None  # the one that was answered 500
+        self.retried: Callback | None = None  # the same, accepted
+        self._incomplete = set(self.tasks)
+        self._others: Counter[str] = Counter()  # callbacks of no task's
+
+    @property
+    def complete(self) -> bool:
+        """Say whether every task got as many callbacks as are due."""
+        return not self._incomplete
+
+    def take(self, callback: Callback) -> None:
+        """Count a callback."""
+        accepted = callback.answer == "200"
+        self.counts["callbacks"] += 1
+        self.counts["verified"] += callback.verified is True
+        self.counts["repeats"] += callback.accepted_before
+        self.counts["out of order"] += callback.out_of_order
+        if callback.latency is not None and callback.attempt == 1:
+            self.latencies.append(callback.latency)
+        if not accepted:
+            self.refused = callback
+        elif callback.duplicate and not callback.accepted_before:
+            self.retried = callback
+        task = self.tasks.get(callback.watch or "")
+        if task is None:
+            self._others[callback.type or "unknown"] += 1
+            return
+        state = callback.state if (callback.type or "").startswith("task.") else callback.type
+        task.verified += callback.verified is True
+        task.first.setdefault(state or "?", callback.at)
+        if accepted and not callback.accepted_before:
+            task.states.append(state or "?")
+            if task.complete:
+                self._incomplete.discard(task.role.id)
+
+    def percentile(self, share: float) -> float:
+        """Return the latency, in seconds, that this share of first attempts stays within; 0 if there were none."""
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+    def missing(self, written: Callable[[Role], Sequence[Move]]) -> list[str]:
+        """Say what is not as it should be; `written` tells when the upstream wrote a task's states."""
+        wrong = self._named(
+            {
+                name: f"{', '.join(task.states) or 'nothing'} in place of {', '.join(task.role.states)}"
+                for name, task in self.tasks.items()
+                if tuple(task.states) != task.role.states
+            },
+            "reported",
+        )
+        wrong += self._named(
+            {name: "" for name, task in self.tasks.items() if _late(task, written(task.role))},
+            "`processing` was reported only when the upstream had gone on",
+        )
+        bad = self.counts["callbacks"] - self.counts["verified"]
+        told = {"not verified": bad, "repeated": self.counts["repeats"], "out of order": self.counts["out of order"]}
+        wrong += [f"{count} callbacks {what}" for what, count in told.items() if count]
+        wrong += [f"{count} callbacks {kind}, which belong to no task" for kind, count in self._others.items()]
+        if self.refused is None:
+            wrong.append("the receiver never came to answer 500")
+        elif self.retried is None or self.retried.id != self.refused.id:
+            wrong.append("the callback that was answered 500 was not sent again")
+        return wrong
+
+    def _named(self, tasks: Mapping[str, str], what: str) -> list[str]:
+        lines = [f"{name} ({self.tasks[name].role.framing}): {what} {detail}".strip() for name, detail in tasks.items()]
+        return lines[:MOST_NAMED] + ([f"... and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else [])
+
+
+def _late(task: Progress, moves: Sequence[Move]) -> bool:
+    """Say whether the long `processing` was reported only once it was over, as one who waits for the end would."""
+    at = next((index for index, move in enumerate(moves) if move.state == "processing"), len(moves))
+    return at + 1 < len(moves) and task.first.get("processing", 0.0) > moves[at + 1].at

@@ -1,0 +1,168 @@
+"""One performance: sets the stage, follows the tasks to their end, says what was seen and whether that is all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from rich.text import Text
+
+from notifier.core.signing import new_secret
+from notifier.tools.callback import format_callback
+from notifier.tools.demo import script, view
+from notifier.tools.demo.daemon import Daemon
+from notifier.tools.demo.score import Progress, Score
+from notifier.tools.demo.script import FRAMING, TOKEN, Role, SourceName, configuration, receiver_script, stream_fault
+from notifier.tools.demo.view import View
+from notifier.tools.listener import Listener
+from notifier.tools.running import raise_descriptor_limit
+from notifier.tools.simulated import Move
+from notifier.tools.simulator import DOCUMENTED_PATH, Simulator
+from notifier.tools.transcript import documented, state_of
+
+JITTER = 0.5  # share of the interval, so that the tasks do not move in step
+PATIENCE = 6.0  # seconds beyond what the upstream needs, for the last callbacks to arrive
+TICK = 0.1  # seconds between looks
+STRAGGLERS = 0.3  # seconds to wait for callbacks that should not come
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Everything that takes part."""
+
+    upstreams: dict[SourceName, Simulator]
+    receiver: Listener
+    daemon: Daemon
+    score: Score
+    struck: str  # the documented task whose stream is reset
+
+    def state(self, task: Progress) -> str | None:
+        """Return a task's state at the upstream."""
+        found = self.upstreams[task.role.source].tasks.get(task.role.id)
+        return state_of(found.current) if found is not None and found.current is not None else None
+
+    def written(self, role: Role) -> Sequence[Move]:
+        """Return the changes of state that the upstream has written for a task."""
+        return self.upstreams[role.source].written(role.id)
+
+    def changes(self) -> int:
+        """Count them all."""
+        return sum(len(self.written(task.role)) for task in self.score.tasks.values())
+
+    @property
+    def reopened(self) -> bool:
+        """Say whether the stream that was reset was opened again."""
+        upstream = self.upstreams["documented"]
+        return upstream.outcomes["reset"] > 0 and upstream.tasks[self.struck].connections > 1
+
+    def missing(self) -> list[str]:
+        """Say what is not as it should be."""
+        wrong = self.score.missing(self.written)
+        return wrong if self.reopened else [*wrong, f"the stream of {self.struck} was not reset, or not opened again"]
+
+
+async def play(
+    roles: tuple[Role, ...], *, interval: float | None, console: Console, hold: Callable[[], Awaitable[None]] | None
+) -> bool:
+    """Play to the end, show the summary, then wait for `hold`; return whether all was as it should be.
+
+    `interval`, between the snapshots of a task, is in seconds; None: as suits so many. Raises DaemonFailed.
+    """
+    interval = script.interval(len(roles)) if interval is None else interval
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with AsyncExitStack() as stack:
+        stage = await _open(stack, roles, interval=interval, console=console)
+        longest = max(len(role.transcript.snapshots) for role in roles) * interval * (1 + JITTER)
+        patience = script.ramp(len(roles)) + longest + PATIENCE
+        with View(console, stage.score, stage.state) as shown:
+            await _follow(stage, shown, patience=patience)
+        missing = stage.missing()
+        view.summary(console, stage.score, changes=stage.changes(), seconds=loop.time() - began)
+        if hold is not None:
+            stage.receiver.on_callback = lambda callback: console.print(format_callback(callback), soft_wrap=True)
+            view.to_try(
+                console,
+                daemon=stage.daemon.url,
+                config=stage.daemon.config,
+                upstream=f"{stage.upstreams['documented'].base_url}{DOCUMENTED_PATH}?id={stage.struck}",
+            )
+            await hold()
+        code = await stage.daemon.stop()
+        if code:
+            missing.append(f"told to stop, the daemon ended with exit code {code}; its log:\n{stage.daemon.tail()}")
+    for reason in missing:
+        console.print(Text(f"wrong: {reason}", style="red"), soft_wrap=True)
+    if not missing and hold is None:
+        view.next_steps(console)
+    return not missing
+
+
+async def _open(stack: AsyncExitStack, roles: tuple[Role, ...], *, interval: float, console: Console) -> Stage:
+    raise_descriptor_limit()
+    directory = Path(stack.enter_context(TemporaryDirectory(prefix="notifier-demo-")))
+    secret, score, struck = new_secret(os.urandom(SECRET_BYTES)), Score(roles), stream_fault(roles)
+    upstreams = {
+        source: await stack.enter_async_context(
+            Simulator(
+                token=TOKEN,
+                transcripts={role.id: role.transcript for role in roles if role.transcript is not documented()},
+                framing=framing,
+                interval=interval,
+                jitter=JITTER,
+                faults=[struck],
+            )
+        )
+        for source, framing in FRAMING.items()
+    }
+    receiver = await stack.enter_async_context(
+        Listener(secrets=[secret], respond=receiver_script(roles), on_callback=score.take, keep=1)
+    )
+    config = directory / "config.yaml"
+    urls = {source: simulator.base_url for source, simulator in upstreams.items()}
+    config.write_text(configuration(roles, upstreams=urls, receiver=receiver.url, secret=secret, directory=directory))
+    view.opening(console, len(roles), upstreams=urls, receiver=receiver.url, struck=struck[0])
+    began = asyncio.get_running_loop().time()
+    daemon = await stack.enter_async_context(Daemon(config, directory / "daemon.log"))
+    view.started(console, pid=daemon.pid, seconds=asyncio.get_running_loop().time() - began)
+    return Stage(upstreams=upstreams, receiver=receiver, daemon=daemon, score=score, struck=struck[0])
+
+
+async def _follow(stage: Stage, shown: View, *, patience: float) -> None:
+    """Show the tasks until each got its callbacks, or `patience` seconds are over. Raises DaemonFailed."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    told: set[str] = set()
+    complete: float | None = None
+    while complete is None or loop.time() < complete + STRAGGLERS:
+        stage.daemon.check()
+        for note in _notes(stage):
+            if note not in told:
+                told.add(note)
+                shown.note(note)
+        shown.refresh(loop.time() - began)
+        if complete is None and stage.score.complete:
+            complete = loop.time()
+        if loop.time() > began + patience:
+            return
+        await asyncio.sleep(TICK)
+
+
+def _notes(stage: Stage) -> list[str]:
+    """List what has happened so far beyond the plain course."""
+    notes = []
+    if stage.reopened:
+        notes.append(f"         {stage.struck}: its stream was reset, and is open again")
+    refused, retried = stage.score.refused, stage.score.retried
+    if refused is not None:
+        notes.append(f"         {refused.watch}: the receiver answered {refused.answer} to {refused.state!r}")
+    if retried is not None:
+        notes.append(f"         {retried.watch}: {retried.state!r} was sent again, and accepted")
+    return notes

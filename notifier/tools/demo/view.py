@@ -1,0 +1,170 @@
+"""How the demo shows itself: a live table on a terminal, a line each second elsewhere, the table once at the end.
+
+Fits 60 columns; on a terminal also its height.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from notifier.tools.demo.score import Progress, Score
+from notifier.tools.demo.script import FRAMING, TOKEN, SourceName
+from notifier.tools.transcript import TERMINAL_STATES
+
+PLAIN_EVERY = 1.0  # seconds between lines where there is no terminal
+PLAIN_ROWS = 24  # of the table where there is no terminal
+REST_OF_SCREEN = 16  # lines of a terminal that are kept for what stands around the table
+STYLES = {"success": "green", "failed": "red", "canceled": "yellow", "processing": "blue"}
+
+
+class View:
+    """The table, live or not, and lines of text above it."""
+
+    def __init__(self, console: Console, score: Score, upstream: Callable[[Progress], str | None]) -> None:
+        self._console = console
+        self._score = score
+        self._upstream = upstream  # a task's state there
+        self._next_line = 0.0
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the last state on the screen."""
+        if self._live is not None:
+            self._live.update(self.table(), refresh=True)
+            self._live.stop()
+        elif kind is None:
+            self._console.print(self.table())
+
+    def note(self, text: str) -> None:
+        """Say something that happened."""
+        self._console.print(Text(text), soft_wrap=True)
+
+    def refresh(self, elapsed: float) -> None:
+        """Show how things are, `elapsed` seconds after the beginning."""
+        if self._live is not None:
+            self._live.update(self.table(), refresh=True)
+        elif elapsed >= self._next_line:
+            self._next_line = elapsed + PLAIN_EVERY
+            counts = self._score.counts
+            self.note(f"{elapsed:5.1f} s  {counts['callbacks']} callbacks; {self._states()}")
+
+    def table(self) -> Table:
+        """Return the table; what does not fit is counted in its last row."""
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        for name in ("task", "framing", "upstream", "last callback"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("verified", justify="right", no_wrap=True)
+        tasks = list(self._score.tasks.values())
+        room = max(3, self._console.height - REST_OF_SCREEN) if self._live is not None else PLAIN_ROWS
+        for task in tasks[:room]:
+            state = task.states[-1] if task.states else None
+            table.add_row(
+                task.role.id, task.role.framing, _state(self._upstream(task)), _state(state), str(task.verified)
+            )
+        if len(tasks) > room:
+            table.add_row(f"{len(tasks) - room} more", "", "", "", str(sum(task.verified for task in tasks[room:])))
+        return table
+
+    def _states(self) -> str:
+        states = (self._upstream(task) or "waiting" for task in self._score.tasks.values())
+        counted = Counter("ended" if state in TERMINAL_STATES else state for state in states)
+        return ", ".join(f"{count} {state}" for state, count in counted.items())
+
+
+def _state(name: str | None) -> Text:
+    return Text(name or "-", style=STYLES.get(name or "", ""))
+
+
+def opening(console: Console, tasks: int, *, upstreams: Mapping[SourceName, str], receiver: str, struck: str) -> None:
+    """Print what takes part, and what will go wrong."""
+    why = {"line": "as documented", "event": "as specified"}
+    _lines(
+        console,
+        ("tasks", f"{tasks}, half of them at each upstream"),
+        *(
+            ("" if number else "upstreams", f"{url}  {FRAMING[source]}, {why[FRAMING[source]]}")
+            for number, (source, url) in enumerate(upstreams.items())
+        ),
+        ("receiver", f"{receiver}, verifying"),
+        ("on purpose", f"the stream of {struck} is reset once,"),
+        ("", "and one callback is answered 500 once"),
+    )
+
+
+def started(console: Console, *, pid: int, seconds: float) -> None:
+    """Print that the daemon is there."""
+    _lines(console, ("daemon", f"pid {pid}, ready after {seconds:.1f} s"))
+    console.print()
+
+
+def summary(console: Console, score: Score, *, changes: int, seconds: float) -> None:
+    """Print the counts of the whole demo."""
+    ended = Counter(task.states[-1] for task in score.tasks.values() if task.complete)
+    counts = score.counts
+    median, slow = score.percentile(0.5) * 1000, score.percentile(0.99) * 1000
+    rows = [
+        ("watches", f"{len(score.tasks)}: {', '.join(f'{count} {state}' for state, count in ended.items()) or '-'}"),
+        ("changes", f"{changes} of state, at the upstream"),
+        ("callbacks", f"{counts['callbacks']} received, {counts['verified']} verified"),
+        ("", f"{counts['repeats']} duplicates, {counts['out of order']} out of order"),
+        ("latency", f"p50 {median:.1f} ms, p99 {slow:.1f} ms after the observation"),
+        ("took", f"{seconds:.1f} s"),
+    ]
+    if score.refused is not None and score.retried is not None:
+        wait = score.retried.at - score.refused.at
+        rows.insert(4, ("retried", f"1, accepted {wait:.1f} s after the {score.refused.answer}"))
+    console.print()
+    _lines(console, *rows)
+    console.print()
+
+
+def next_steps(console: Console) -> None:
+    """Print how to go on."""
+    _lines(
+        console,
+        ("next", "notifier run -c FILE; see config.example.yaml"),
+        ("", "docs/receiving.md: receivers in three languages"),
+        ("", "notifier demo --keep stays up, to be played with"),
+    )
+
+
+def to_try(console: Console, *, daemon: str, config: Path, upstream: str) -> None:
+    """Print what can be done while everything is up."""
+    file, notifier = shlex.quote(str(config)), f"{shlex.quote(sys.executable)} -m notifier"
+    text = f"""Up until Ctrl-C; callbacks are shown as they come. To try:
+
+  curl {daemon}/v1/status
+  curl '{daemon}/v1/deliveries?limit=3'
+  curl {daemon}/metrics
+  curl -N -H 'Authorization: Bearer {TOKEN}' '{upstream}'
+
+One more task:
+
+  echo '  - {{id: one-more, source: documented}}' >> {file}
+  {notifier} reload --url {daemon}
+"""
+    console.print(Text(text), soft_wrap=True)
+
+
+def _lines(console: Console, *rows: tuple[str, str]) -> None:
+    for name, text in rows:
+        console.print(Text.assemble((f"{name:>10}", "bold"), f"  {text}"), soft_wrap=True)
