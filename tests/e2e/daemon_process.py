@@ -1,0 +1,278 @@
+"""The real daemon as a process: its configuration, its log as it is written, its commands, its end.
+
+Every process is ended by the fixture `daemons`, by its own id, whatever became of the test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import sqlite3
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+PATIENCE = 30.0  # seconds for whatever has to happen at all; a loaded machine takes its time
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the example of the Standard Webhooks specification
+SECRET_2 = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"  # from the test suites of Svix
+PYTHON = (sys.executable, "-m", "notifier")
+
+Fields = dict[str, Any]
+
+
+def free_port() -> int:
+    """Return a port that nobody uses, out of the range that the kernel gives to clients (ip(7))."""
+    while True:
+        port = random.SystemRandom().randint(12_000, 31_999)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def config(*, upstream: str, endpoints: Mapping[str, Any], watches: Sequence[Any] = (), **more: Any) -> Fields:
+    """Make a configuration of one source; `more` replaces or adds sections, `vidu` keys of the source."""
+    source: Fields = {
+        "preset": "vidu",
+        "base_url": upstream,
+        "token": "t0p",
+        "connect_rate": 5000,
+        "backoff": {"initial": "50ms", "max": "500ms"},
+    }
+    source |= more.pop("vidu", {})
+    return {
+        "sources": {"vidu": source},
+        "endpoints": dict(endpoints),
+        "watches": list(watches),
+        "store": {"url": "sqlite:///./notifier.db"},
+        "http": {"listen": f"127.0.0.1:{free_port()}"},
+        "log": {"format": "json"},
+        "shutdown_timeout": "10s",
+    } | more
+
+
+def webhook(url: str, *secrets: str, **more: Any) -> Fields:
+    """Make an endpoint that retries soon and often."""
+    schedule = ["0s", *["100ms"] * 200]
+    return {"type": "webhook", "url": url, "secrets": list(secrets or [SECRET]), "retry_schedule": schedule} | more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Return what it said on stderr."""
+        return self.err.splitlines()
+
+
+class Log:
+    """Lines that a daemon wrote, and those who wait for one."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self.ended = False
+
+    def add(self, line: str) -> None:
+        """Take a line."""
+        self.lines.append(line)
+        self.changed()
+
+    def changed(self) -> None:
+        """Have everybody look again."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def events(self, name: str) -> list[Fields]:
+        """Return the events of a name so far."""
+        found = [json.loads(line) for line in self.lines if f'"event":"{name}"' in line]
+        return [event for event in found if event["event"] == name]
+
+    async def wait(self, name: str, count: int = 1) -> Fields:
+        """Return the `count`th event of a name, once it is there. Raises AssertionError when the log ends before."""
+        async with asyncio.timeout(PATIENCE):
+            while len(found := self.events(name)) < count:
+                assert not self.ended, f"the daemon ended without {name}:\n" + "\n".join(self.lines)
+                waiter = asyncio.get_running_loop().create_future()
+                self._waiters.append(waiter)
+                await waiter
+        return found[count - 1]
+
+
+class Daemon:
+    """One daemon; may be started again after its end, on the same directory."""
+
+    def __init__(self, directory: Path, settings: Fields, *, env: Mapping[str, str], python: Sequence[str]) -> None:
+        self.directory = directory
+        self.file = directory / "config.yaml"
+        self.settings = settings
+        self.env = {**os.environ, **env}
+        self.python = python
+        self.log = Log()
+        self.process: Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self.write(settings)
+
+    # -- files
+
+    def write(self, settings: Fields | str) -> None:
+        """Replace the configuration file, as a careful editor does."""
+        text = settings if isinstance(settings, str) else yaml.safe_dump(settings, sort_keys=False)
+        new = self.file.with_suffix(".new")
+        new.write_text(text)
+        new.replace(self.file)
+        if not isinstance(settings, str):
+            self.settings = settings
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Read its database."""
+        path = self.directory / "notifier.db"
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10)) as connection:
+            return connection.execute(query).fetchall()
+
+    # -- life
+
+    @property
+    def pid(self) -> int:
+        """Return its process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def url(self) -> str:
+        """Return where its API is."""
+        return f"http://{self.settings['http']['listen']}"
+
+    async def launch(self) -> None:
+        """Start the process; what it logs from now on is in a new `log`."""
+        assert self._reading is None or self._reading.done()
+        self.log = Log()
+        self.process = await asyncio.create_subprocess_exec(
+            *self.python, "run", "-c", str(self.file),
+            cwd=self.directory, env=self.env, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, limit=1 << 20,
+        )  # fmt: skip
+        self._reading = asyncio.create_task(self._read(self.process, self.log), name="daemon's log")
+
+    async def _read(self, process: Process, log: Log) -> None:
+        assert process.stderr is not None
+        async for line in process.stderr:
+            log.add(line.decode().rstrip("\n"))
+        log.ended = True
+        log.changed()
+
+    async def start(self) -> None:
+        """Start it; return once it is ready."""
+        await self.launch()
+        await self.log.wait("daemon.ready")
+
+    async def loading(self) -> None:
+        """Return once it loads its configuration: from then on it holds SIGHUP back (proc_pid_status(5))."""
+        hup = 1 << signal.SIGHUP - 1
+
+        def holds() -> bool:
+            fields = dict(line.split(":", 1) for line in Path(f"/proc/{self.pid}/status").read_text().splitlines())
+            return int(fields["SigBlk"], 16) == hup or bool(int(fields["SigCgt"], 16) & hup)
+
+        await until(holds, what="SIGHUP is held back")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Return its exit code, once it has ended and its log is read."""
+        assert self.process is not None
+        assert self._reading is not None
+        async with asyncio.timeout(PATIENCE):
+            await self._reading
+            return await self.process.wait()
+
+    async def stop(self) -> int:
+        """Ask it to end; return its exit code."""
+        self.signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def kill(self) -> None:
+        """End it this instant."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+        if self.process is not None:
+            await self.ended()
+
+    # -- talking to it
+
+    async def get(self, path: str, **headers: str) -> tuple[int, str]:
+        """GET; return status and body."""
+        async with aiohttp.ClientSession(headers=headers) as session, session.get(self.url + path) as reply:
+            return reply.status, await reply.text()
+
+    async def post(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """POST JSON; return status and the JSON that is answered."""
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.post(self.url + path, json=body) as reply,
+        ):
+            return reply.status, await reply.json(content_type=None)
+
+    async def metric(self, series: str) -> float:
+        """Return a metric's value by its name and labels, as it is written."""
+        _, text = await self.get("/metrics")
+        return next(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(series + " "))
+
+    async def run(self, *args: str, env: Mapping[str, str] | None = None) -> Finished:
+        """Run a command beside it, in its directory."""
+        return await command(*args, cwd=self.directory, env={**self.env, **(env or {})})
+
+
+Start = Callable[..., Daemon]  # the fixture `daemons`
+
+
+async def command(
+    *args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: bytes = b"", python: Sequence[str] = PYTHON
+) -> Finished:
+    """Run `notifier ARGS` to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *python, *args, cwd=cwd, env=None if env is None else dict(env), stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate(stdin)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return Finished(code=process.returncode, out=out.decode(), err=err.decode())
+
+
+async def until(holds: Callable[[], bool], *, what: str) -> None:
+    """Wait for something that nobody announces, such as a row or a socket of another process."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not holds():  # noqa: ASYNC110  # another process cannot set our event
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"never came to be: {what}") from None

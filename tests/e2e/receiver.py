@@ -1,0 +1,75 @@
+"""A receiver that keeps what arrives as it came, for verifiers that are not ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+from aiohttp import web
+
+from notifier.tools.waiting import Waiters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A request as it came."""
+
+    path: str
+    headers: dict[str, str]  # names in lower case
+    body: bytes
+
+    @property
+    def id(self) -> str:
+        """Return the `webhook-id`."""
+        return self.headers["webhook-id"]
+
+
+class Receiver:
+    """Answers 200 to every POST; those that arrive while `gate` is clear wait for it."""
+
+    def __init__(self) -> None:
+        self.arrivals: list[Arrival] = []
+        self.answered: list[str] = []  # webhook-ids
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.status = 200
+        self._waiters = Waiters()
+        self._runner: web.AppRunner | None = None
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        app = web.Application()
+        app.router.add_post("/{path:.*}", self._receive)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop listening."""
+        self.gate.set()
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    async def wait(self, n: int, *, timeout: float = 20.0) -> list[Arrival]:
+        """Return what arrived, once it is `n` at least."""
+        await self._waiters.wait(lambda: len(self.arrivals) >= n, timeout=timeout)
+        return self.arrivals
+
+    async def wait_for(self, holds: Callable[[Receiver], bool], *, timeout: float = 20.0) -> None:
+        """Return when it is so; looked at after each arrival and answer."""
+        await self._waiters.wait(lambda: holds(self), timeout=timeout)
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        headers: dict[str, Any] = {name.lower(): value for name, value in request.headers.items()}
+        arrival = Arrival(path=request.path, headers=headers, body=await request.read())
+        self.arrivals.append(arrival)
+        self._waiters.changed()
+        await self.gate.wait()
+        self.answered.append(headers.get("webhook-id", ""))
+        self._waiters.changed()
+        return web.Response(status=self.status, text="ok")
