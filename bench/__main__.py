@@ -32,6 +32,7 @@ class Size:
     idle_streams: int
 
 
+LOG_TAIL = 4_000  # characters of a failed program's output to show
 FULL = Size(streams=5_000, rate=1_000, idle_streams=10_000)
 QUICK = Size(streams=500, rate=200, idle_streams=1_000)
 
@@ -92,7 +93,7 @@ def run_job(options: Options, console: Console, directory: Path) -> dict[str, An
     for name in options.programs or JOB:
         own = directory / f"job-{name}"
         own.mkdir()
-        with turn(f"job: {name}", console, failures):
+        with turn(f"job: {name}", own, console, failures):
             result = job.measure(
                 name=name, streams=options.streams, rate=options.rate, directory=own, profile=options.cprofile
             )
@@ -121,7 +122,7 @@ def run_idle(options: Options, console: Console, directory: Path) -> dict[str, A
             transport = "tls" if tls else "plain"
             own = directory / f"idle-{name}-{transport}"
             own.mkdir()
-            with turn(f"idle: {name}, {transport}", console, failures):
+            with turn(f"idle: {name}, {transport}", own, console, failures):
                 weighed = idle.measure(
                     name=name, streams=options.idle_streams, directory=own, trust=trust if tls else None
                 )
@@ -138,14 +139,15 @@ def run_idle(options: Options, console: Console, directory: Path) -> dict[str, A
 
 
 @contextmanager
-def turn(what: str, console: Console, failures: dict[str, str]) -> Iterator[None]:
-    """Give one program its turn; its failure is told and kept, and the next one has its turn."""
+def turn(what: str, directory: Path, console: Console, failures: dict[str, str]) -> Iterator[None]:
+    """Give one program its turn; its failure is told and kept with what it printed, and the next one has its turn."""
     console.print(f"{what} ...", style="dim")
     try:
         yield
     except BenchError as exc:
-        failures[what] = str(exc)
-        console.print(f"{what}: {exc}", style="red", markup=False)
+        logs = [log.read_text(encoding="utf-8", errors="replace") for log in sorted(directory.rglob("output.log"))]
+        failures[what] = "\n".join([str(exc), *(log[-LOG_TAIL:] for log in logs if log)])
+        console.print(f"{what}: {failures[what]}", style="red", markup=False)
 
 
 def machine() -> dict[str, Any]:

@@ -24,7 +24,6 @@ POLL_SECONDS = 0.2
 CALM = 2  # periods on end
 REST_CORES = 0.1  # CPU seconds per second that are still calm
 SPARE_DESCRIPTORS = 1_000  # beside one for each stream
-LOG_TAIL = 4_000  # characters of a failed program's output to show
 
 
 class BenchError(Exception):
@@ -57,7 +56,6 @@ class Program:
     """A program under measurement; its output goes to a log file."""
 
     def __init__(self, command: Sequence[str], *, log: Path) -> None:
-        self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT
@@ -73,10 +71,9 @@ class Program:
         self.end()
 
     def require(self) -> None:
-        """Raise BenchError, with the end of its output, if the program has ended."""
+        """Raise BenchError if the program has ended."""
         if self._process.poll() is not None:
-            tail = self._log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL:]
-            raise BenchError(f"the program ended with status {self._process.returncode}:\n{tail}")
+            raise BenchError(f"the program ended with status {self._process.returncode}")
 
     def weigh(self) -> Weight:
         """Read its CPU time and memory. Raises BenchError if it has ended."""
