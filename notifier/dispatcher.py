@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
-from notifier.core import retry
 from notifier.core.breaker import State
 from notifier.core.errors import StaleWrite, StoreUnavailable
-from notifier.core.model import Delivery, EndpointState, Event, EventType, Micros
-from notifier.core.retry import Attempt, Delivered, Failed, Gone, Rejected
+from notifier.core.model import Delivery, EndpointState, Event, Micros
+from notifier.core.retry import Attempt, Delivered, Failed
+from notifier.endpoint_health import EndpointHealth
 from notifier.endpoint_queue import EndpointPolicy, EndpointQueue, Link
 from notifier.interfaces import Dead, Done, Later, Sender, Settlement, Store, Superseded, Verdict
 from notifier.metrics import Metrics
+from notifier.verdict import verdict
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +52,10 @@ class Dispatcher:
         self._store = store
         self._metrics = metrics
         self._clock = clock
-        self._announce = announce
         self._jitter = jitter
+        self._health = EndpointHealth(store=store, metrics=metrics, clock=clock, announce=announce)
         self._queues: dict[str, EndpointQueue] = {}
+        self._parted: dict[str, EndpointQueue] = {}  # of endpoints that the configuration names no more
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._draining = False
@@ -66,120 +68,116 @@ class Dispatcher:
 
     # -- what the recorder asks of it
 
-    def accepts(self, endpoint: str) -> bool:
-        """Say whether a new delivery may skip the store's queue: there is room, and nothing older waits there."""
+    def promise(self, endpoint: str) -> bool:
+        """Keep a place for a new delivery that may skip the store's queue, if nothing older waits there."""
         queue = self._queues.get(endpoint)
-        return (
-            queue is not None
-            and not self._draining
-            and not queue.backlog
-            and queue.room > 0
-            and queue.breaker.ready(self._clock())
-        )
+        if (
+            queue is None
+            or self._draining
+            or queue.backlog
+            or queue.room <= 0
+            or not queue.breaker.ready(self._clock())
+        ):
+            return False
+        queue.promised += 1
+        return True
+
+    def redeem(self, endpoint: str) -> None:
+        """Take a promised place back."""
+        queue = self._queues[endpoint] if endpoint in self._queues else self._parted[endpoint]
+        queue.promised -= 1
+        self._look(queue)
 
     def offer(self, deliveries: Sequence[Delivery]) -> None:
         """Take deliveries that are ready and ours."""
         for delivery in deliveries:
             queue = self._queues.get(delivery.endpoint)
-            if queue is None:
-                self._spawn(self._put_back(delivery), f"put back {delivery.id}")
-                continue
-            queue.push(delivery)
-            self._pump(queue)
+            if queue is None or queue.breaker.state is State.DISABLED:
+                self._put_back(delivery)
+            else:
+                queue.push(delivery)
+                self._pump(queue)
 
     def stored(self, endpoint: str) -> None:
         """Hear that the store holds a new delivery that is not ours yet."""
         queue = self._queues.get(endpoint)
-        if queue is not None:
+        if queue is not None and not queue.backlog:
             queue.backlog = True
             self._wake.set()
 
     def newer(self, endpoint: str, lane: int) -> None:
-        """Let a newer state take the place of one that is not on its way yet."""
+        """Let a newer state take the place of one that did not arrive yet."""
         queue = self._queues.get(endpoint)
-        stale = queue.pull(lane) if queue is not None else None
+        stale = queue.overtake(lane) if queue is not None else None
         if stale is not None:
-            self._spawn(self._settle(stale, Superseded()), f"supersede {stale.id}")
+            self._aside(stale, Superseded())
 
     # -- what the application asks of it
 
     def set_endpoints(self, setups: Mapping[str, EndpointSetup]) -> None:
         """Send to these endpoints; sends under way finish."""
         for name in self._queues.keys() - setups.keys():
-            queue = self._queues.pop(name)
+            queue = self._parted[name] = self._queues.pop(name)
+            self._health.hide(queue)
             self._retire(queue.link)
             if queue.timer is not None:
                 queue.timer.cancel()
             for delivery in queue.empty():
-                self._spawn(self._put_back(delivery), f"put back {delivery.id}")
+                self._put_back(delivery)
         for name, setup in setups.items():
-            if name not in self._queues:
-                self._queues[name] = EndpointQueue(name, setup.sender, setup.policy)
+            queue = self._queues[name] = self._set(name, setup)
+            queue.update(setup.policy)
+            self._health.show(queue)
+            self._pump(queue)
+        self._wake.set()
+
+    def _set(self, name: str, setup: EndpointSetup) -> EndpointQueue:
+        if name in self._parted:  # it is back, and what was known of it holds
+            queue = self._parted.pop(name)
+            queue.relink(setup.sender, self._clock())
+            queue.backlog = True
+        elif name in self._queues:
             queue = self._queues[name]
             if setup.sender is not queue.link.sender:
-                self._retire(queue.link)
-                queue.link = Link(setup.sender)
-            queue.update(setup.policy)
-            self._show(queue)
-        self._wake.set()
-        for queue in self._queues.values():
-            self._pump(queue)
+                self._retire(queue.relink(setup.sender, self._clock()))
+        else:
+            queue = EndpointQueue(name, setup.sender, setup.policy)
+        return queue
 
     def recall(self, states: Sequence[EndpointState]) -> None:
-        """Go on from what is known of the endpoints' health; what was known of another URL is void."""
+        """Go on from what is known of the endpoints' health."""
         for state in states:
-            queue = self._queues.get(state.name)
-            if queue is None or queue.policy.fingerprint != state.fingerprint:
-                continue
-            if state.disabled_at is not None:
-                queue.breaker = queue.breaker.disable()
-                queue.disabled_reason = state.reason
-                log.warning(
-                    "endpoint.still_disabled",
-                    endpoint=queue.name,
-                    reason=state.reason,
-                    hint=f"notifier endpoint enable {queue.name}",
-                )
-            queue.breaker = replace(queue.breaker, failing_since=state.failing_since)
-            queue.kept_failing_since = state.failing_since
-            self._show(queue)
+            if state.name in self._queues:
+                self._health.recall(self._queues[state.name], state)
 
     async def disable(self, name: str, reason: str, detail: str) -> None:
         """Send no more to an endpoint; what is for it is kept. Operators are told."""
         queue = self._queues[name]
-        if queue.breaker.state is State.DISABLED:
-            return
-        queue.breaker = queue.breaker.disable()
-        queue.disabled_reason = reason
-        self._show(queue)
-        log.error("endpoint.disabled", endpoint=name, reason=reason, detail=detail, hint="its deliveries are kept")
-        await self._tell(EventType.ENDPOINT_DISABLED, queue, {"reason": reason, "detail": detail})
-        await self._keep(queue)
-        for delivery in queue.empty():
-            await self._put_back(delivery)
+        try:
+            await self._health.disable(queue, reason, detail)
+        finally:
+            self._clear(queue)
 
     async def enable(self, name: str) -> None:
         """Send to an endpoint again, whatever was thought of it."""
         queue = self._queues[name]
-        was = queue.breaker.state
-        queue.breaker = queue.breaker.enable()
-        queue.disabled_reason = None
-        queue.backlog = True
-        self._show(queue)
-        await self._keep(queue)
-        if was is State.DISABLED:
-            log.info("endpoint.enabled", endpoint=name)
-            await self._tell(EventType.ENDPOINT_RECOVERED, queue, {"reason": "enabled"})
-        self._wake.set()
-        self._pump(queue)
+        try:
+            await self._health.enable(queue)
+        finally:
+            queue.backlog = True
+            self._wake.set()
+            self._pump(queue)
 
     async def run(self) -> None:
         """Claim and send until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            for queue in self._queues.values():
-                self._pump(queue)
-            await self._claim()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                for queue in self._queues.values():
+                    self._pump(queue)
+                await self._claim()
+        finally:
+            self._tasks = None
 
     async def drain(self, timeout: float) -> int:
         """Begin nothing more and wait for what is under way; return how many did not end within `timeout` seconds."""
@@ -203,42 +201,55 @@ class Dispatcher:
     # -- claiming
 
     async def _claim(self) -> None:
+        loop = asyncio.get_running_loop()
+        look_again = loop.time() + LOOK_AGAIN
         while True:
             self._wake.clear()
-            now = self._clock()
-            room = {} if self._draining else {q.name: count for q in self._queues.values() if (count := q.wants(now))}
-            if room:
-                await self._claim_into(room, now)
+            if not self._draining:
+                await self._claim_due()
             waits = [queue.wait(self._clock()) for queue in self._queues.values()]
             pause = min((seconds for seconds in waits if seconds is not None), default=LOOK_AGAIN)
+            pause = LOOK_AGAIN if self._draining else min(pause, look_again - loop.time())
             try:
-                async with asyncio.timeout(min(max(pause, 0.0), LOOK_AGAIN)):
+                async with asyncio.timeout(max(pause, 0.0)):
                     await self._wake.wait()
             except TimeoutError:
-                if pause >= LOOK_AGAIN:
-                    for queue in self._queues.values():
-                        queue.backlog = True
+                pass  # it is time for whatever was waited for
+            if loop.time() >= look_again:
+                look_again = loop.time() + LOOK_AGAIN
+                for queue in self._queues.values():
+                    queue.backlog = True
 
-    async def _claim_into(self, room: Mapping[str, int], now: Micros) -> None:
-        for name in room:  # what is stored from here on is announced again
-            self._queues[name].backlog = False
+    async def _claim_due(self) -> None:
+        now = self._clock()
+        asked = {queue: count for queue in self._queues.values() if (count := queue.wants(now))}
+        if not asked:
+            return
+        for queue, count in asked.items():
+            queue.backlog = False  # what is stored from here on is announced again
+            queue.promised += count
         try:
-            claim = await self._store.claim_deliveries(room, now=now)
+            claim = await self._store.claim_deliveries({queue.name: count for queue, count in asked.items()}, now=now)
         except StoreUnavailable:
-            for name in room:
-                if name in self._queues:
-                    self._queues[name].backlog = True
+            for queue in asked:
+                queue.backlog = True
             await asyncio.sleep(AFTER_OUTAGE)
             return
-        got = dict.fromkeys(room, 0)
+        finally:
+            for queue, count in asked.items():
+                queue.promised -= count
+        got = dict.fromkeys((queue.name for queue in asked), 0)
         for delivery in claim.deliveries:
             got[delivery.endpoint] += 1
-        for name, asked in room.items():
-            queue = self._queues.get(name)
-            if queue is not None:
-                queue.next_due = claim.next_due.get(name)
-                queue.backlog = queue.backlog or got[name] >= asked
+        for queue, count in asked.items():
+            queue.next_due = claim.next_due.get(queue.name)
+            queue.backlog = queue.backlog or got[queue.name] >= count
         self.offer(claim.deliveries)
+
+    def _look(self, queue: EndpointQueue) -> None:
+        """Have the store asked, if there is reason to."""
+        if queue.wants(self._clock()):
+            self._wake.set()
 
     # -- sending
 
@@ -275,162 +286,121 @@ class Dispatcher:
         link = queue.link
         link.users += 1
         try:
-            attempt = await link.sender.send(delivery)
-            if queue.link is link:  # what a replaced sender met says nothing of the new one
-                self._judge(queue, attempt, probe)
+            attempt = await self._attempt(link, delivery)
+            judged = queue.link is link and self._queues.get(queue.name) is queue
+            # What a replaced sender met says nothing of the new one.
+            if judged and self._health.judge(queue, attempt.outcome, probe=probe):
+                self._wake.set()
             await self._conclude(queue, delivery, attempt)
+            if judged and self._queues.get(queue.name) is queue:
+                await self._health.follow(queue, attempt.outcome)
+                if queue.breaker.state is State.DISABLED:
+                    self._clear(queue)
         except StaleWrite:
             log.warning("delivery.not_ours", delivery=delivery.id, endpoint=queue.name)
         except Exception:
             log.exception("delivery.failed", delivery=delivery.id, endpoint=queue.name)
-            await self._put_back(delivery, after=AFTER_OUTAGE)
+            self._put_back(delivery, after=AFTER_OUTAGE)
         finally:
-            queue.in_flight -= 1
+            queue.ended(delivery)
+            self._look(queue)
+            self._idle.set()
             link.users -= 1
             if link.retired and not link.users:
                 await link.sender.close()
-            if queue.backlog and queue.low:
-                self._wake.set()
-            self._idle.set()
 
-    def _judge(self, queue: EndpointQueue, attempt: Attempt, probe: bool) -> None:
-        before = queue.breaker
-        after = queue.breaker = before.record(attempt.outcome, self._clock(), probe=probe)
-        if after.state is before.state:
-            return
-        self._show(queue)
-        if after.state is not State.DISABLED:
-            log.info("endpoint.state", endpoint=queue.name, state=after.state.value, was=before.state.value)
+    async def _attempt(self, link: Link, delivery: Delivery) -> Attempt:
+        began = self._clock()
+        try:
+            return await link.sender.send(delivery)
+        except Exception as exc:  # a sender has no business to raise: judged like any failure, so that it cannot go on
+            log.exception("sender.raised", delivery=delivery.id, endpoint=delivery.endpoint)
+            detail = f"a fault of this program: {type(exc).__name__}"
+            return Attempt(at=began, outcome=Failed(reason="internal", detail=detail))
 
     async def _conclude(self, queue: EndpointQueue, delivery: Delivery, attempt: Attempt) -> None:
-        """Save what an attempt came to, then whatever follows from it."""
+        """Save what an attempt came to."""
         now = self._clock()
         outcome = attempt.outcome
         self._metrics.attempts.labels(queue.name, type(outcome).__name__.lower()).inc()
-        verdict = self._verdict(queue, delivery, attempt, now)
-        if isinstance(verdict, Done):
+        said = verdict(outcome, delivery, schedule=queue.policy.schedule, now=now, jitter=self._jitter())
+        if isinstance(said, Later) and queue.overtaken(delivery):
+            said = Superseded()
+        if isinstance(said, Done):
             self._metrics.latency.labels(queue.name).observe(max(0, now - delivery.observed_at) / 1e6)
         else:
-            self._complain(queue, delivery, attempt, verdict, now)
-        await self._settle(delivery, verdict, attempt)
-        if isinstance(outcome, Gone):
-            await self.disable(queue.name, outcome.reason, outcome.detail)
-        elif queue.breaker.should_disable(now, queue.policy.disable_after):
-            detail = f"no success for {queue.policy.disable_after:g} s"
-            await self.disable(queue.name, "failing", detail)
-        else:
-            await self._note_health(queue)
+            _complain(delivery, attempt, said, now)
+        await self._settle(delivery, said, attempt)
 
-    def _verdict(self, queue: EndpointQueue, delivery: Delivery, attempt: Attempt, now: Micros) -> Verdict:
-        match attempt.outcome:
-            case Delivered():
-                return Done()
-            case Rejected(reason=reason):
-                return Dead(attempt=delivery.attempt + 1, reason=reason)
-            case Gone(reason=reason):
-                return Later(due=now, attempt=delivery.attempt, reason=reason)
-            case Failed(reason=reason, retry_after=hint, spend=False):
-                wait = retry.after_unspent(jitter=self._jitter(), retry_after=hint)
-                return Later(due=now + round(wait * 1e6), attempt=delivery.attempt, reason=reason)
-            case Failed(reason=reason, retry_after=hint):
-                made = delivery.attempt + 1
-                pause = retry.next_attempt(
-                    attempts_made=made, schedule=queue.policy.schedule, jitter=self._jitter(), retry_after=hint
-                )
-                if pause is None:
-                    return Dead(attempt=made, reason=reason)
-                return Later(due=now + round(pause * 1e6), attempt=made, reason=reason)
+    # -- settling
 
-    def _complain(
-        self, queue: EndpointQueue, delivery: Delivery, attempt: Attempt, verdict: Verdict, now: Micros
-    ) -> None:
-        outcome = attempt.outcome
-        if isinstance(outcome, Delivered):
-            return
-        fields: dict[str, object] = {
-            "endpoint": queue.name,
-            "delivery": delivery.id,
-            "event": delivery.event_id,
-            "attempt": delivery.attempt + 1,
-            "reason": outcome.reason,
-            "detail": outcome.detail,
-        }
-        if isinstance(verdict, Later):
-            log.info("delivery.retrying", **fields, delay=round((verdict.due - now) / 1e6, 3))
-        else:
-            log.error("delivery.dead", **fields, hint=f"notifier delivery retry {delivery.id}")
-
-    async def _settle(self, delivery: Delivery, verdict: Verdict, attempt: Attempt | None = None) -> None:
+    async def _settle(self, delivery: Delivery, said: Verdict, attempt: Attempt | None = None) -> None:
         """Save a verdict; send on what it released."""
         queue = self._queues.get(delivery.endpoint)
         take = queue is not None and not self._draining and queue.breaker.state is not State.DISABLED
         released = await self._store.settle(
-            Settlement(delivery=delivery, verdict=verdict, at=self._clock(), attempt=attempt, take=take)
+            Settlement(delivery=delivery, verdict=said, at=self._clock(), attempt=attempt, take=take)
         )
         queue = self._queues.get(delivery.endpoint)
         if queue is not None:
-            if isinstance(verdict, Later):
-                queue.due(verdict.due)
+            if isinstance(said, Later):
+                queue.due(said.due)
                 self._wake.set()
             elif not take:
-                queue.backlog = True
+                self.stored(queue.name)
         if released is not None:
             self.offer([released])
 
-    async def _put_back(self, delivery: Delivery, *, after: float = 0.0) -> None:
-        """Leave a delivery that was not tried to the store."""
-        due = self._clock() + round(after * 1e6)
-        try:
-            await self._settle(delivery, Later(due=due, attempt=delivery.attempt))
-        except StaleWrite:
-            log.warning("delivery.not_ours", delivery=delivery.id, endpoint=delivery.endpoint)
+    def _put_back(self, delivery: Delivery, *, after: float = 0.0) -> None:
+        """Leave a delivery that came to nothing to the store."""
+        self._aside(delivery, Later(due=self._clock() + round(after * 1e6), attempt=delivery.attempt))
 
-    # -- an endpoint's health
-
-    async def _note_health(self, queue: EndpointQueue) -> None:
-        """Keep since when an endpoint fails, once it fails in earnest, and tell when that is over."""
-        earnest = queue.breaker.state in (State.OPEN, State.HALF_OPEN)
-        if earnest and queue.kept_failing_since is None:
-            await self._keep(queue)
-        elif queue.kept_failing_since is not None and queue.breaker.failing_since is None:
-            seconds = (self._clock() - queue.kept_failing_since) / 1e6
-            await self._keep(queue)
-            await self._tell(
-                EventType.ENDPOINT_RECOVERED, queue, {"reason": "answers again", "failed_seconds": round(seconds, 3)}
-            )
-
-    async def _keep(self, queue: EndpointQueue) -> None:
-        disabled = queue.breaker.state is State.DISABLED
-        queue.kept_failing_since = queue.breaker.failing_since
-        await self._store.save_endpoint_state(
-            EndpointState(
-                name=queue.name,
-                fingerprint=queue.policy.fingerprint,
-                disabled_at=self._clock() if disabled else None,
-                reason=queue.disabled_reason,
-                failing_since=queue.breaker.failing_since,
-            )
-        )
-
-    async def _tell(self, kind: EventType, queue: EndpointQueue, extra: Mapping[str, object]) -> None:
-        await self._announce(Event(type=kind, at=self._clock(), extra={"endpoint": queue.name, **extra}))
-
-    def _show(self, queue: EndpointQueue) -> None:
-        for state in State:
-            gauge = self._metrics.endpoint_state.labels(queue.name, state.value)
-            gauge.set(1 if state is queue.breaker.state else 0)
+    def _clear(self, queue: EndpointQueue) -> None:
+        """Leave everything that was not begun to the store."""
+        for delivery in queue.empty():
+            self._put_back(delivery)
 
     # -- tasks
 
-    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
-        if self._tasks is None:
-            raise RuntimeError("the dispatcher is not running")
-        self._tasks.create_task(work, name=name)
+    def _aside(self, delivery: Delivery, said: Verdict) -> None:
+        """Settle a delivery that nobody is sending, beside all else; the boundary for its faults."""
+
+        async def settle() -> None:
+            try:
+                await self._settle(delivery, said)
+            except StaleWrite:
+                log.warning("delivery.not_ours", delivery=delivery.id, endpoint=delivery.endpoint)
+            except Exception:
+                log.exception("delivery.failed", delivery=delivery.id, endpoint=delivery.endpoint)
+
+        if self._tasks is not None:  # else the end has come: the next start frees what this one held
+            self._tasks.create_task(settle(), name=f"settle {delivery.id}")
 
     def _retire(self, link: Link) -> None:
         link.retired = True
-        if not link.users:
-            self._spawn(link.sender.close(), "close sender")
+        if not link.users and self._tasks is not None:
+            self._tasks.create_task(link.sender.close(), name="close sender")
 
     def _in_flight(self) -> int:
-        return sum(queue.in_flight for queue in self._queues.values())
+        return sum(queue.in_flight for queues in (self._queues, self._parted) for queue in queues.values())
+
+
+def _complain(delivery: Delivery, attempt: Attempt, said: Verdict, now: Micros) -> None:
+    outcome = attempt.outcome
+    if isinstance(outcome, Delivered):
+        return
+    fields: dict[str, object] = {
+        "endpoint": delivery.endpoint,
+        "delivery": delivery.id,
+        "event_id": delivery.event_id,
+        "attempt": delivery.attempt + 1,
+        "reason": outcome.reason,
+        "detail": outcome.detail,
+    }
+    match said:
+        case Later(due=due):
+            log.info("delivery.retrying", **fields, delay=round((due - now) / 1e6, 3))
+        case Superseded():
+            log.info("delivery.superseded", **fields)
+        case Dead() | Done():
+            log.error("delivery.dead", **fields, hint=f"notifier delivery retry {delivery.id}")

@@ -1,16 +1,17 @@
 """What waits in memory to be sent to one endpoint, and whether anything may be sent to it now.
 
-Memory holds a bounded part; the rest waits in the store. Of one watch there is one delivery at most: the store keeps
-the later ones back until it is settled.
+Memory holds a bounded part; the rest waits in the store. A place is kept for whatever may come without being asked
+again: what is being committed, claimed or sent (whose end may release the next). Of one watch there is one delivery at
+most: the store keeps the later ones back until it is settled.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from notifier.core.breaker import Breaker
+from notifier.core.breaker import Breaker, State
 from notifier.core.model import Delivery, Micros
 from notifier.core.pace import TokenBucket
 from notifier.interfaces import Sender
@@ -50,11 +51,13 @@ class EndpointQueue:
         self.disabled_reason: str | None = None
         self.kept_failing_since: Micros | None = None  # what the store knows of it
         self.in_flight = 0
+        self.promised = 0  # places kept for deliveries that are being committed or claimed
         self.workers = 0
         self.backlog = True  # the store may hold deliveries that are due; at the start nobody knows
         self.next_due: Micros | None = None  # of those in the store
         self.timer: asyncio.TimerHandle | None = None
         self._queued: OrderedDict[int, Delivery] = OrderedDict()
+        self._sending: dict[int, bool] = {}  # lanes, and whether a newer state has come meanwhile (`latest` only)
         self._bucket = _bucket(policy)
 
     def __len__(self) -> int:
@@ -68,7 +71,7 @@ class EndpointQueue:
     @property
     def room(self) -> int:
         """Return how many more deliveries memory takes."""
-        return max(0, AHEAD * self.policy.max_in_flight - len(self._queued))
+        return max(0, AHEAD * self.policy.max_in_flight - len(self._queued) - self.in_flight - self.promised)
 
     def update(self, policy: EndpointPolicy) -> None:
         """Take a new policy; another URL is another endpoint, of whose health nothing is known."""
@@ -77,15 +80,29 @@ class EndpointQueue:
         if policy.fingerprint != self.policy.fingerprint:
             self.breaker = Breaker()
             self.disabled_reason = None
+            self.kept_failing_since = None
         self.policy = policy
+
+    def relink(self, sender: Sender, now: Micros) -> Link:
+        """Send through another sender from now on; return the link that it replaces."""
+        before, self.link = self.link, Link(sender)
+        if self.breaker.state is State.HALF_OPEN:  # the probe is out through the old one, and will not be judged
+            self.breaker = replace(self.breaker, state=State.OPEN, not_before=now)
+        return before
 
     def push(self, delivery: Delivery) -> None:
         """Keep a delivery that is ready and ours."""
         self._queued[_key(delivery)] = delivery
 
-    def pull(self, lane: int) -> Delivery | None:
-        """Give back the delivery of a watch that was not begun."""
+    def overtake(self, lane: int) -> Delivery | None:
+        """Give back the delivery of a watch that a newer one replaces, if it was not begun; else remember it."""
+        if lane in self._sending:
+            self._sending[lane] = True
         return self._queued.pop(lane, None)
+
+    def overtaken(self, delivery: Delivery) -> bool:
+        """Say whether a newer state than the one being sent has come."""
+        return self._sending.get(_key(delivery), False)
 
     def empty(self) -> list[Delivery]:
         """Give back everything that was not begun."""
@@ -110,7 +127,14 @@ class EndpointQueue:
             self._bucket.take()
         self.breaker, probe = self.breaker.admit(now)
         self.in_flight += 1
-        return self._queued.popitem(last=False)[1], probe
+        key, delivery = self._queued.popitem(last=False)
+        self._sending[key] = False
+        return delivery, probe
+
+    def ended(self, delivery: Delivery) -> None:
+        """Hear that an attempt is over, and its outcome saved."""
+        self.in_flight -= 1
+        self._sending.pop(_key(delivery), None)
 
     def wants(self, now: Micros) -> int:
         """Return how many deliveries to claim from the store now."""
@@ -121,7 +145,7 @@ class EndpointQueue:
         """Return the seconds until `wants` may say more; None: not before something happens."""
         due = now if self.backlog else self.next_due
         ready = now if self.breaker.ready(now) else self.breaker.wake_at()
-        if due is None or ready is None or not self.low:
+        if due is None or ready is None or not self.low or not self.room:
             return None
         return (max(due, ready, now) - now) / 1e6
 

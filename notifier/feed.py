@@ -1,7 +1,7 @@
-"""The subscriptions of one source: who may connect when, and what follows a connection that ended.
+"""The subscriptions of one source: reads what is open, records what is new, and decides what follows an end.
 
-A watch that waits (for its turn, or for its backoff to pass) is a small object in a heap; only an open connection has a
-task. Of those that are due the oldest goes first.
+A step that is being saved is never cancelled: what is committed has to be handed on (see Recorder.record). A watch that
+is dropped meanwhile lets go of its connection right after.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from heapq import heappop, heappush
+from functools import partial
 
 import structlog
 
+from notifier.admission import Admission, Slots
 from notifier.core import machine, reconnect
 from notifier.core.errors import NoContent, Refused, SourceError, StaleWrite, TaskNotFound, Unavailable, Unreadable
 from notifier.core.machine import Step
 from notifier.core.model import LostReason, Micros, Observation, Watch
-from notifier.core.pace import TokenBucket
-from notifier.core.reconnect import WELL, GiveUp, Health, ReconnectPolicy, Wait
+from notifier.core.reconnect import WELL, GiveUp, ReconnectPolicy, Wait
 from notifier.interfaces import Source, Stream
 from notifier.metrics import Metrics
 from notifier.recorder import Recorder
+from notifier.subscription import Ended, Subscription
 
 log = structlog.get_logger(__name__)
 
-RAMP = 0.1  # seconds' worth of connections that may start at once
 SWEEP = (0.05, 1.0)  # seconds between looks at the clocks, least and most
 
 _OUTCOMES: tuple[tuple[type[SourceError], str], ...] = (
@@ -50,34 +50,6 @@ class FeedPolicy:
     stall_after: float | None = None  # without a change
 
 
-@dataclass(slots=True, eq=False)
-class Subscription:
-    """A watch with what is remembered of its connections."""
-
-    watch: Watch
-    health: Health = WELL
-    task: asyncio.Task[None] | None = None
-    stream: Stream | None = None
-    reading: asyncio.Timeout | None = None  # around the wait for the next observation, and only that
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while a step is taken
-    closing: bool = False  # a final step is on its way
-    dropped: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ended:
-    error: SourceError | None = None
-    observed: bool = False
-    hint: float | None = None
-
-
-class Slots:
-    """The open streams that the whole process may have, over all sources."""
-
-    def __init__(self, limit: int) -> None:
-        self.free = limit
-
-
 class Feed:
     """Follows the watches of one source."""
 
@@ -97,17 +69,15 @@ class Feed:
         self._policy = policy
         self._recorder = recorder
         self._metrics = metrics
-        self._slots = slots
         self._clock = clock
         self._jitter = jitter
         self._lost_hold = lost_hold
         self._all: dict[int, Subscription] = {}
-        self._sleeping: list[tuple[float, int, Subscription]] = []  # by the time that they are due
-        self._due: list[tuple[Micros, int, Subscription]] = []  # oldest watch first
-        self._open = 0
-        self._wake = asyncio.Event()
+        self._admission: Admission[Subscription] = Admission(
+            slots=slots, limit=policy.max_streams, rate=policy.connect_rate
+        )
+        self._stopped = False
         self._troubles: set[str] = set()  # said so already
-        self._bucket = _bucket(policy)
         self._gauge = metrics.streams_open.labels(source.name)
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -119,24 +89,24 @@ class Feed:
     @property
     def open(self) -> int:
         """Return how many connections are open or being opened."""
-        return self._open
+        return self._admission.open
 
     def watches(self) -> list[Watch]:
         """Return what is followed."""
-        return [subscription.watch for subscription in self._all.values()]
+        return [subscription.watch for subscription in self._all.values() if not subscription.watch.ended]
 
     def add(self, watch: Watch) -> None:
         """Follow a watch; one of the same number is replaced."""
         self.drop(watch.pk)
         subscription = self._all[watch.pk] = Subscription(watch)
-        self._make_due(subscription)
+        self._admission.now(subscription)
 
     def drop(self, pk: int) -> None:
         """Stop following a watch."""
         subscription = self._all.pop(pk, None)
         if subscription is not None:
             subscription.dropped = True
-            if subscription.task is not None:
+            if subscription.task is not None and not subscription.saving:
                 subscription.task.cancel()
 
     def describe(self, watch: Watch) -> None:
@@ -149,65 +119,50 @@ class Feed:
 
     def update(self, policy: FeedPolicy, *, reopen: bool, hurry: bool) -> None:
         """Take a new policy. `reopen`: connect every stream anew. `hurry`: let nothing wait for its backoff."""
-        if policy.connect_rate != self._policy.connect_rate:
-            self._bucket = _bucket(policy)
         self._policy = policy
-        if reopen:
-            for subscription in self._all.values():
-                if subscription.reading is not None:
-                    subscription.reading.reschedule(asyncio.get_running_loop().time())
-        if hurry or reopen:
-            for _, _, subscription in self._sleeping:
-                subscription.health = WELL
-                self._make_due(subscription)
-            self._sleeping.clear()
-        self._wake.set()
+        self._admission.update(limit=policy.max_streams, rate=policy.connect_rate)
+        if not (reopen or hurry):
+            return
+        for subscription in self._all.values():
+            subscription.health = WELL
+            subscription.hurry = True
+            if reopen:
+                subscription.reopen = True
+                subscription.interrupt()
+        self._admission.hurry()
+
+    def stop(self) -> None:
+        """Follow nothing more; `run` returns once the steps that are being saved are safe."""
+        self._stopped = True
+        for pk in list(self._all):
+            self.drop(pk)
+        self._admission.wake.set()
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Follow until stopped or cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                tasks.create_task(self._sweep(), name=f"sweep {self.source.name}")
+                sweep = tasks.create_task(self._sweep(), name=f"sweep {self.source.name}")
                 await self._admit(tasks)
+                sweep.cancel()
         finally:
+            self._admission.close()
             self._tasks = None
 
-    # -- who may connect
-
-    def _make_due(self, subscription: Subscription) -> None:
-        heappush(self._due, (subscription.watch.created_at, subscription.watch.pk, subscription))
-        self._wake.set()
-
     async def _admit(self, tasks: asyncio.TaskGroup) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            self._wake.clear()
-            wait = self._start_due(tasks, loop.time())
+        loop, wake = asyncio.get_running_loop(), self._admission.wake
+        while not self._stopped:
+            wake.clear()
+            while isinstance(turn := self._admission.next(loop.time()), Subscription):
+                turn.reopen = turn.hurry = False
+                turn.task = tasks.create_task(self._session(turn), name=f"watch {self.source.name}/{turn.watch.id}")
+                turn.task.add_done_callback(partial(self._release, turn))  # it may be cancelled before it begins
             try:
-                async with asyncio.timeout(wait):
-                    await self._wake.wait()
+                async with asyncio.timeout(turn):
+                    await wake.wait()
             except TimeoutError:
                 continue
-
-    def _start_due(self, tasks: asyncio.TaskGroup, now: float) -> float | None:
-        """Start what may start; return the seconds until more may, None: not before something happens."""
-        while self._sleeping and self._sleeping[0][0] <= now:
-            self._make_due(heappop(self._sleeping)[2])
-        while self._due and self._open < self._policy.max_streams and self._slots.free > 0:
-            pause = self._bucket.wait(now)
-            if pause > 0:
-                return pause
-            subscription = heappop(self._due)[2]
-            if subscription.dropped or subscription.closing:
-                continue
-            self._bucket.take()
-            self._open += 1
-            self._slots.free -= 1
-            subscription.task = tasks.create_task(
-                self._session(subscription), name=f"watch {self.source.name}/{subscription.watch.id}"
-            )
-        return self._sleeping[0][0] - now if self._sleeping else None
 
     # -- one connection
 
@@ -215,26 +170,28 @@ class Feed:
         try:
             ended = await self._connection(subscription)
         except StaleWrite:
-            self._forget(subscription)
-            self._lost_hold(subscription.watch)
+            self._let_go(subscription)
             return
         finally:
-            subscription.task = None
-            subscription.stream = None
-            self._open -= 1
-            self._slots.free += 1
-            self._wake.set()
-        if subscription.dropped or subscription.closing:
+            self._release(subscription, asyncio.current_task())
+        if subscription.gone:
             return
         if subscription.watch.ended:
             self._forget(subscription)
             return
         await self._after(subscription, ended)
 
-    async def _connection(self, subscription: Subscription) -> _Ended:
+    def _release(self, subscription: Subscription, task: asyncio.Task[None] | None) -> None:
+        if subscription.task is task:
+            subscription.task = None
+            subscription.stream = None
+            self._admission.ended()
+
+    async def _connection(self, subscription: Subscription) -> Ended:
         """Connect, read to the end, and tell how it ended; the boundary that keeps one watch's fault from the rest."""
         stream: Stream | None = None
         error: SourceError | None = None
+        fault = False  # our own
         try:
             stream = await self._open_stream(subscription)
             await self._read(subscription, stream)
@@ -246,15 +203,16 @@ class Feed:
             raise
         except Exception:
             log.exception("watch.failed", source=self.source.name, id=subscription.watch.id)
-            error = Unavailable("an internal error; see the log")
+            error, fault = Unavailable("an internal error; see the log"), True
         finally:
             if stream is not None:
                 stream.close()
                 self._gauge.dec()
         if stream is None:
             self._trouble(error)
-            return _Ended(error=error)
-        return _Ended(error=error, observed=stream.observations > 0, hint=stream.retry)
+            return Ended(error=error)
+        # A fault of ours that comes back with each observation must not come back without ever longer pauses.
+        return Ended(error=error, observed=stream.observations > 0 and not fault, hint=stream.retry)
 
     async def _open_stream(self, subscription: Subscription) -> Stream:
         outcome = "failed"
@@ -271,7 +229,7 @@ class Feed:
         return stream
 
     async def _read(self, subscription: Subscription, stream: Stream) -> None:
-        while not subscription.watch.ended:
+        while not (subscription.watch.ended or subscription.gone or subscription.reopen):
             try:
                 async with asyncio.timeout(None) as subscription.reading:
                     observation = await anext(stream)
@@ -286,7 +244,13 @@ class Feed:
 
     async def _observe(self, subscription: Subscription, observation: Observation) -> None:
         async with subscription.lock:
-            await self._take(subscription, machine.step(subscription.watch, observation, self._clock()))
+            step = machine.step(subscription.watch, observation, self._clock())
+            if step.events:
+                subscription.saving = True
+                try:
+                    await self._take(subscription, step)
+                finally:
+                    subscription.saving = False
 
     async def _take(self, subscription: Subscription, step: Step) -> None:
         await self._recorder.record(step)
@@ -296,7 +260,10 @@ class Feed:
 
     # -- what follows
 
-    async def _after(self, subscription: Subscription, ended: _Ended) -> None:
+    async def _after(self, subscription: Subscription, ended: Ended) -> None:
+        if subscription.reopen or (subscription.hurry and ended.error is not None and not ended.observed):
+            self._admission.now(subscription)  # what it met was the old configuration's
+            return
         decision = reconnect.after(
             ended.error,
             subscription.health,
@@ -320,9 +287,7 @@ class Feed:
             failures=decision.health.failures,
             error=str(ended.error) if ended.error else None,
         )
-        due = asyncio.get_running_loop().time() + decision.delay
-        heappush(self._sleeping, (due, subscription.watch.pk, subscription))
-        self._wake.set()
+        self._admission.later(subscription, asyncio.get_running_loop().time() + decision.delay)
 
     async def _conclude(self, subscription: Subscription, reason: LostReason, detail: str) -> None:
         """Give a watch up."""
@@ -331,9 +296,9 @@ class Feed:
             log.warning(
                 "watch.lost", source=self.source.name, id=subscription.watch.id, reason=reason.value, detail=detail
             )
+        if subscription.watch.ended:
             self._forget(subscription)
-        else:
-            subscription.closing = False
+        subscription.closing = False  # where it failed, whoever asked asks again
 
     async def _stall(self, subscription: Subscription) -> None:
         def step(watch: Watch, now: Micros) -> Step:
@@ -342,18 +307,29 @@ class Feed:
         await self._remark(subscription, step)
 
     async def _remark(self, subscription: Subscription, step: Callable[[Watch, Micros], Step]) -> bool:
-        """Take a step that no observation asked for; like a connection, a boundary for one watch's faults."""
+        """Take a step that no observation asked for, and say whether it was one.
+
+        Like a connection, a boundary for one watch's faults.
+        """
         async with subscription.lock:
+            if subscription.dropped:
+                return False
+            taken = step(subscription.watch, self._clock())
             try:
-                await self._take(subscription, step(subscription.watch, self._clock()))
+                await self._take(subscription, taken)
             except StaleWrite:
-                self._forget(subscription)
-                self._lost_hold(subscription.watch)
+                self._let_go(subscription)
             except Exception:
                 log.exception("watch.failed", source=self.source.name, id=subscription.watch.id)
             else:
-                return True
+                return bool(taken.events)
         return False
+
+    def _let_go(self, subscription: Subscription) -> None:
+        """Hear that the watch is no longer as we know it; one that was dropped is somebody else's business."""
+        if not subscription.dropped:
+            self._forget(subscription)
+            self._lost_hold(subscription.watch)
 
     def _forget(self, subscription: Subscription) -> None:
         subscription.dropped = True
@@ -395,10 +371,5 @@ class Feed:
             return
         if policy.stall_after is not None and not watch.stalled and now - watch.changed_at >= policy.stall_after * 1e6:
             tasks.create_task(self._stall(subscription), name=f"stall {watch.source}/{watch.id}")
-        stream, reading = subscription.stream, subscription.reading
-        if stream is not None and reading is not None and tick - stream.last_activity >= policy.idle_timeout:
-            reading.reschedule(tick)
-
-
-def _bucket(policy: FeedPolicy) -> TokenBucket:
-    return TokenBucket(policy.connect_rate, max(1.0, policy.connect_rate * RAMP))
+        if subscription.stream is not None and tick - subscription.stream.last_activity >= policy.idle_timeout:
+            subscription.interrupt()

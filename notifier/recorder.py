@@ -22,8 +22,12 @@ ENTROPY_BITS = 80
 class Outbox(Protocol):
     """Who sends what was committed."""
 
-    def accepts(self, endpoint: str) -> bool:
-        """Say whether one more delivery may be kept in memory for it; otherwise it waits in the store."""
+    def promise(self, endpoint: str) -> bool:
+        """Keep a place in memory for one more delivery to it, if there is one; otherwise it waits in the store."""
+        ...
+
+    def redeem(self, endpoint: str) -> None:
+        """Take a promised place back: the delivery was offered, or there is none."""
         ...
 
     def stored(self, endpoint: str) -> None:
@@ -58,7 +62,10 @@ class Recorder:
         self.routes: Sequence[Route] = routes  # replaced as a whole by a reload
 
     async def record(self, step: Step) -> None:
-        """Commit a watch's step. Raises StaleWrite."""
+        """Commit a watch's step. Raises StaleWrite.
+
+        To be cancelled only when the process ends: what the store has committed by then is handed on by nobody.
+        """
         if step.events:
             await self._commit(step.watch, step.events)
 
@@ -68,15 +75,21 @@ class Recorder:
 
     async def _commit(self, watch: Watch | None, events: Sequence[Event]) -> None:
         records = [self._record(event) for event in events]
-        deliveries = await self._store.commit(watch, records)
-        for event in events:
-            self._metrics.events.labels(event.type.value).inc()
-        for address in (address for record in records for address in record.addresses):
-            if address.latest and watch is not None:
-                self._outbox.newer(address.endpoint, watch.pk)
-            if not address.take:
-                self._outbox.stored(address.endpoint)
-        self._outbox.offer(deliveries)
+        addresses = [address for record in records for address in record.addresses]
+        try:
+            deliveries = await self._store.commit(watch, records)
+            for event in events:
+                self._metrics.events.labels(event.type.value).inc()
+            for address in addresses:
+                if address.latest and watch is not None:
+                    self._outbox.newer(address.endpoint, watch.pk)
+                if not address.take:
+                    self._outbox.stored(address.endpoint)
+            self._outbox.offer(deliveries)
+        finally:
+            for address in addresses:
+                if address.take:
+                    self._outbox.redeem(address.endpoint)
 
     def _record(self, event: Event) -> Record:
         return Record(
@@ -86,7 +99,7 @@ class Recorder:
             sequence=event.watch.sequence if event.watch else 0,
             body=payload.body(event),
             addresses=tuple(
-                Address(endpoint=route.endpoint, latest=route.latest, take=self._outbox.accepts(route.endpoint))
+                Address(endpoint=route.endpoint, latest=route.latest, take=self._outbox.promise(route.endpoint))
                 for route in routing.select(self.routes, event)
             ),
             lost=LostReason(event.extra["reason"]) if event.type is EventType.LOST else None,

@@ -24,7 +24,6 @@ class Watcher:
     def __init__(self, *, store: Store) -> None:
         self._store = store
         self._feeds: dict[str, Feed] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}
         self._orphans: dict[int, Watch] = {}  # of sources that the configuration does not name
         self._unsure: list[Watch] = []
         self._wake = asyncio.Event()
@@ -51,10 +50,8 @@ class Watcher:
         """Follow through these feeds. One that stays the same object goes on untouched."""
         for name in [name for name, feed in self._feeds.items() if feeds.get(name) is not feed]:
             gone = self._feeds.pop(name)
-            task = self._running.pop(name, None)
-            if task is not None:
-                task.cancel()
             self._orphans.update((watch.pk, watch) for watch in gone.watches())
+            gone.stop()
         for name, feed in feeds.items():
             if name not in self._feeds:
                 self._feeds[name] = feed
@@ -75,6 +72,8 @@ class Watcher:
         for watch in watches:
             if watch.source in self._feeds:
                 self._feeds[watch.source].describe(watch)
+            elif watch.pk in self._orphans:
+                self._orphans[watch.pk] = watch
 
     def lost_hold(self, watch: Watch) -> None:
         """Hear that a watch turned out not to be as we knew it: let go of it, and take it up again as it is."""
@@ -83,7 +82,7 @@ class Watcher:
 
     def _start(self, name: str) -> None:
         if self._tasks is not None:
-            self._running[name] = self._tasks.create_task(self._feeds[name].run(), name=f"feed {name}")
+            self._tasks.create_task(self._feeds[name].run(), name=f"feed {name}")
 
     async def _claim(self) -> None:
         while True:

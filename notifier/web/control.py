@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from aiohttp import web
+
 from notifier.core.errors import NotifierError
 from notifier.core.model import Json
 from notifier.interfaces import DeliveryFilter
@@ -52,3 +54,6 @@ class Control(Protocol):
     async def enable(self, endpoint: str, *, enabled: bool) -> None:
         """Enable or disable an endpoint. Raises Unknown."""
         ...
+
+
+CONTROL = web.AppKey("control", Control)

@@ -9,8 +9,9 @@ from aiohttp import web
 
 from notifier.interfaces import DeliveryFilter
 from notifier.web import query
+from notifier.web.control import CONTROL
+from notifier.web.problem import problem
 from notifier.web.query import BadRequest
-from notifier.web.server import CONTROL, problem
 
 
 async def healthz(_request: web.Request) -> web.Response:

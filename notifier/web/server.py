@@ -1,33 +1,27 @@
-"""The HTTP listener: routes, and who may use them. It knows nothing of how the daemon works, only `Control`.
-
-Without a token it answers those alone who address it by a loopback name or by its own: a page from elsewhere cannot
-reach it through a name that it makes point here (DNS rebinding), nor post to it (CSRF).
-"""
+"""The HTTP listener: its socket, and what every request has in common. It knows the daemon only as `Control`."""
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
+import errno
+import os
+import socket
+import stat
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
 
 from notifier.core.errors import NotifierError, StoreUnavailable
-from notifier.core.model import Json
-from notifier.web.control import Control, Unknown
+from notifier.web import routes
+from notifier.web.control import CONTROL, Control, Unknown
+from notifier.web.guard import Guard
+from notifier.web.problem import problem
 from notifier.web.query import BadRequest
 
 log = structlog.get_logger(__name__)
 
 MAX_BODY = 1 << 20  # bytes of a request; none that we take is near it
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})  # for probes and scrapers; they tell no secret
-
-CONTROL = web.AppKey("control", Control)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -35,50 +29,8 @@ class ListenFailed(NotifierError):
     """The HTTP listener could not be opened."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guard:
-    """Whom the listener answers."""
-
-    token: str | None
-    host: str | None  # that it listens on; None: a unix socket
-
-    def refusal(self, request: web.Request) -> web.Response | None:
-        """Return the answer to a request that is not to be served."""
-        origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
-            return problem(403, "requests from pages of other origins are not answered")
-        if request.path in OPEN_PATHS:
-            return None
-        if self.token is None:
-            if self.host is not None and not self._known(request.host):
-                return problem(403, "this Host is not answered without a token; use localhost")
-            return None
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self.token.encode()):
-            return None
-        refused = problem(401, "a bearer token is needed: http.token of the configuration")
-        refused.headers["WWW-Authenticate"] = "Bearer"
-        return refused
-
-    def _known(self, host: str) -> bool:
-        name = urlsplit(f"//{host}").hostname or ""
-        if name in {"localhost", self.host}:
-            return True
-        try:
-            return ipaddress.ip_address(name).is_loopback
-        except ValueError:
-            return False
-
-
-def problem(status: int, detail: str, **more: Json) -> web.Response:
-    """Make an RFC 9457 problem."""
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
-    return web.json_response(body, status=status, content_type="application/problem+json")
-
-
 def application(control: Control, guard: Callable[[], Guard]) -> web.Application:
     """Make the web application; `guard` is asked anew for each request, as a reload may change the token."""
-    from notifier.web import routes  # the handlers import this module's `problem`
 
     @web.middleware
     async def protect(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -127,7 +79,7 @@ class Listener:
         path = unix_path(self._listen)
         try:
             if path is not None:
-                path.unlink(missing_ok=True)
+                _make_way(path)
                 await web.UnixSite(self._runner, str(path)).start()
                 path.chmod(0o660)
                 return
@@ -148,6 +100,26 @@ class Listener:
         path = unix_path(self._listen)
         if path is not None:
             path.unlink(missing_ok=True)
+
+
+def _make_way(path: Path) -> None:
+    """Remove the socket that a killed daemon left behind. Raises OSError if it is in use, or is no socket."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, "a file that is no socket is in the way")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+            return
+        except BlockingIOError:  # somebody listens, and is busy
+            pass
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def unix_path(listen: str) -> Path | None:
