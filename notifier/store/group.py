@@ -35,6 +35,9 @@ class Operation(Protocol):
         ...
 
 
+Waiting = tuple[Operation, asyncio.Future[object]]
+
+
 class Transact(Protocol):
     """Runs a group inside a transaction that the caller begins and commits."""
 
@@ -50,12 +53,14 @@ class Transact(Protocol):
 class GroupCommit:
     """Runs operations in groups."""
 
-    def __init__(self, engine: Engine, transact: Transact) -> None:
+    def __init__(self, engine: Engine, transact: Transact, probe: Operation) -> None:
+        """Make ready; `probe` is a held operation that writes without changing anything."""
         self._engine = engine
         self._transact = transact
+        self._probe = probe
         self._connection: Connection | None = None  # the thread's alone
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
-        self._waiting: list[tuple[Operation, asyncio.Future[object]]] = []
+        self._waiting: list[Waiting] = []
         self._wake = asyncio.Event()
         self._linger: asyncio.TimerHandle | None = None
         self._closing = False
@@ -97,47 +102,69 @@ class GroupCommit:
             if not group:
                 continue
             started = loop.time()
-            try:
-                results = await loop.run_in_executor(self._thread, self._commit, [operation for operation, _ in group])
-            except StoreUnavailable as exc:
-                await self._suspend(group, exc)
+            results = await loop.run_in_executor(self._thread, self._commit, [operation for operation, _ in group])
+            outage = self._hand_out(group, results)
+            if outage is not None:
+                await self._suspend(outage)
                 continue
             self.seconds(loop.time() - started)
             if not self.available:
                 self.available = True
                 log.info("store.recovered")
-            for (_, future), result in zip(group, results, strict=True):
-                _resolve(future, result)
             # A transaction costs the same for one writer as for ten, and its statements contend with the loop for the
             # interpreter: a rhythm of a few milliseconds halves the cost of a change at a thousand of them a second.
             await asyncio.sleep(max(0.0, started + RHYTHM - loop.time()))
 
-    async def _suspend(self, group: list[tuple[Operation, asyncio.Future[object]]], exc: StoreUnavailable) -> None:
+    def _hand_out(self, group: Sequence[Waiting], results: Sequence[object]) -> StoreUnavailable | None:
+        """Give each writer its result, put those that wait for the database back in front, and return what ails it."""
+        outage: StoreUnavailable | None = None
+        held: list[Waiting] = []
+        for (operation, future), result in zip(group, results, strict=True):
+            if isinstance(result, StoreUnavailable):
+                outage = result
+                if operation.hold:
+                    held.append((operation, future))
+                    continue
+            _resolve(future, result)
+        self._waiting[:0] = held
+        return outage
+
+    async def _suspend(self, outage: StoreUnavailable) -> None:
+        """Wait a little before the next try; at the end, wait no more."""
         if self.available:
             self.available = False
-            log.error("store.unavailable", error=str(exc), hint="nothing is sent that is not saved; trying again")
-        held = [(operation, future) for operation, future in group if operation.hold]
-        for operation, future in group:
-            if not operation.hold:
-                _resolve(future, exc)
+            log.error("store.unavailable", error=str(outage), hint="nothing is sent that is not saved; trying again")
         if self._closing:
-            for _, future in held:
-                _resolve(future, exc)
+            for _, future in self._waiting:
+                _resolve(future, outage)
+            self._waiting.clear()
             return
-        self._waiting[:0] = held
         await asyncio.sleep(RETRY_DELAY)
+        if not self._waiting:  # nobody else will find out that it can be written again
+            unasked: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+            unasked.add_done_callback(asyncio.Future.exception)  # nobody waits for it
+            self._waiting.append((self._probe, unasked))
         self._wake.set()
 
     def _commit(self, operations: Sequence[Operation]) -> list[object]:
-        """Run a group in one transaction; where that fails for one operation's sake, each in its own."""
+        """Run a group in one transaction; where that fails for one operation's sake, each in its own.
+
+        What was committed before the database went away keeps its result: it must not be done twice.
+        """
         try:
             return self._once(operations)
         except Exception as exc:
             if is_outage(exc):
-                raise StoreUnavailable(str(getattr(exc, "orig", exc))) from exc
+                away = StoreUnavailable(str(getattr(exc, "orig", exc)))
+                away.__cause__ = exc
+                return [away] * len(operations)
             if len(operations) == 1:  # its own fault: it is handed to whoever asked for it
                 return [exc]
-        return [self._commit([operation])[0] for operation in operations]
+        results: list[object] = []
+        for operation in operations:
+            away_already = bool(results) and isinstance(results[-1], StoreUnavailable)
+            results += results[-1:] if away_already else self._commit([operation])
+        return results
 
     def _once(self, operations: Sequence[Operation]) -> list[object]:
         if self._connection is None:

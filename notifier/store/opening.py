@@ -20,6 +20,16 @@ BUSY_TIMEOUT = 5000  # milliseconds that SQLite waits for another process's lock
 CACHE_KIB = 16384  # pages that SQLite keeps in memory, for each of two connections
 JOURNAL_LIMIT = 64 << 20  # bytes that the write-ahead log is cut back to
 
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "another program holds it: close that",
+    sqlite3.SQLITE_LOCKED: "another program holds it: close that",
+    sqlite3.SQLITE_READONLY: "check the permissions of the file and its directory",
+    sqlite3.SQLITE_PERM: "check the permissions of the file and its directory",
+    sqlite3.SQLITE_CANTOPEN: "check the permissions of the file and its directory",
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_IOERR: "see that its disk is well and has room",
+}
+
 
 def parse(url: str) -> URL:
     """Read a store's URL. Raises StoreError."""
@@ -36,7 +46,7 @@ def sqlite_path(url: URL) -> Path:
     """Return the database file. Raises StoreError for a database that would not outlive the process."""
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise StoreError("store.url names no file; an in-memory database would lose everything")
-    return Path(url.database).absolute()
+    return Path(os.path.realpath(url.database))  # two names of one file must not be taken for two
 
 
 def lock(path: Path) -> IO[bytes]:
@@ -57,7 +67,20 @@ def lock(path: Path) -> IO[bytes]:
 def engine(path: Path, *, writable: bool) -> Engine:
     """Make an engine whose connections are set up for durability; never creates the file."""
 
+    made_for = _identity(path)
+
+    def check_file() -> None:
+        """See that the file is still in its place: SQLite would go on writing to one that was moved or deleted."""
+        if _identity(path) != made_for:
+            raise sqlite3.OperationalError(f"{path} was moved away or replaced; put it back, or restart notifier")
+
+    def begin(connection: Connection) -> None:
+        check_file()
+        # The driver would begin late and for reading; a writer takes its lock at the start or not at all.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
     def connect() -> sqlite3.Connection:
+        check_file()
         mode = "rw" if writable else "ro"
         raw = sqlite3.connect(
             f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT / 1000
@@ -72,8 +95,7 @@ def engine(path: Path, *, writable: bool) -> Engine:
 
     made = create_engine("sqlite://", creator=connect, poolclass=NullPool)
     if writable:
-        # The driver would begin late and for reading; a writer takes its lock at the start or not at all.
-        event.listen(made, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        event.listen(made, "begin", begin)
     return made
 
 
@@ -92,10 +114,25 @@ def prepare(path: Path) -> None:
     except StoreTooNew as exc:
         raise StoreTooNew(f"{path} was written by a newer notifier ({exc}); upgrade, or restore an older copy") from exc
     except (DBAPIError, sqlite3.Error) as exc:
-        reason = exc.orig if isinstance(exc, DBAPIError) else exc
-        raise StoreError(f"cannot use {path}: {reason}; restore a copy, or move it away to start anew") from exc
+        raise refusal(path, exc) from exc
     finally:
         made.dispose()
+
+
+def refusal(path: Path, exc: DBAPIError | sqlite3.Error) -> StoreError:
+    """Say why the database cannot be opened, and what to do about it."""
+    reason = exc.orig if isinstance(exc, DBAPIError) else exc
+    code = getattr(reason, "sqlite_errorcode", 0) & 0xFF  # the rest of it tells subtleties apart
+    advice = _ADVICE.get(code, "restore a copy, or move it away to start anew")
+    return StoreError(f"cannot use {path}: {reason}; {advice}")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _check(connection: Connection, path: Path) -> None:

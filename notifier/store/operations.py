@@ -17,6 +17,7 @@ from notifier.store import statements as sql
 from notifier.store.group import Operation
 
 ID_BLOCK = 1000  # ids taken at once: one statement for a thousand rows, and a gap at most that wide after a stop
+MAX_CLAIM = 1000  # deliveries of one endpoint taken at once: bounds memory and a statement's parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ class Transaction:
         taken: list[Delivery] = []
         next_due: dict[str, Micros] = {}
         for endpoint, limit in room:
-            params = {"_endpoint": endpoint, "_now": now, "limit": limit, "_me": self.node}
+            params = {"_endpoint": endpoint, "_now": now, "limit": min(limit, MAX_CLAIM), "_me": self.node}
             ids = connection.execute(sql.CLAIM_DELIVERIES, params).scalars().all()
             taken.extend(load(connection, ids))
             due = connection.execute(sql.NEXT_DUE, {"_endpoint": endpoint}).scalar()

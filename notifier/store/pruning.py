@@ -1,8 +1,12 @@
-"""Forgetting what ended long ago, a bounded number of rows at a time."""
+"""Forgetting what ended long ago, a bounded number of rows at a time.
+
+Each call looks at the next CHUNK rows that are old enough, in the order of their age, and goes on where the one before
+ended: what has to be kept, and may be most of them, is looked at once and not again for every chunk.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, and_, delete, exists, or_, select
+from sqlalchemy import Connection, and_, delete, exists, or_, select, tuple_
 
 from notifier.core.model import Micros
 from notifier.store.schema import attempts, deliveries, events, watches
@@ -10,40 +14,47 @@ from notifier.store.statements import is_open
 
 CHUNK = 500  # events or watches in one transaction: others wait for it
 
+Place = tuple[Micros, int]  # the time and key of the row looked at last
+START: Place = (-(2**63), 0)
 
-def prune(connection: Connection, before: Micros) -> int:
-    """Forget up to CHUNK events that were settled before, with their deliveries, and as many watches.
 
-    A watch that a file still lists is kept: it would be followed anew.
+def forget_events(connection: Connection, *, before: Micros, after: Place) -> tuple[int, Place | None]:
+    """Forget events all of whose deliveries were settled before, with those and their attempts.
+
+    Returns how many, and where to go on; None at the end.
     """
-    return _events(connection, before) + _watches(connection, before)
-
-
-def _events(connection: Connection, before: Micros) -> int:
     lively = exists().where(
         deliveries.c.event == events.c.pk, or_(is_open(deliveries), deliveries.c.settled_at >= before)
     )
-    pks = connection.execute(select(events.c.pk).where(events.c.at < before, ~lively).limit(CHUNK)).scalars().all()
-    if not pks:
-        return 0
-    ids = connection.execute(select(deliveries.c.id).where(deliveries.c.event.in_(pks))).scalars().all()
-    connection.execute(delete(attempts).where(attempts.c.delivery.in_(ids)))
-    connection.execute(delete(deliveries).where(deliveries.c.id.in_(ids)))
-    connection.execute(delete(events).where(events.c.pk.in_(pks)))
-    return len(pks)
+    rows = connection.execute(
+        select(events.c.at, events.c.pk, lively.label("lively"))
+        .where(events.c.at < before, tuple_(events.c.at, events.c.pk) > after)
+        .order_by(events.c.at, events.c.pk)
+        .limit(CHUNK)
+    ).all()
+    pks = [row.pk for row in rows if not row.lively]
+    if pks:
+        of_these = deliveries.c.event.in_(pks)
+        connection.execute(delete(attempts).where(attempts.c.delivery.in_(select(deliveries.c.id).where(of_these))))
+        connection.execute(delete(deliveries).where(of_these))
+        connection.execute(delete(events).where(events.c.pk.in_(pks)))
+    return len(pks), (rows[-1].at, rows[-1].pk) if len(rows) == CHUNK else None
 
 
-def _watches(connection: Connection, before: Micros) -> int:
-    over = or_(
-        watches.c.removed_at < before,
-        and_(watches.c.ended, watches.c.origin != "file", watches.c.updated_at < before),
-    )
+def forget_watches(connection: Connection, *, before: Micros, after: Place) -> tuple[int, Place | None]:
+    """Forget watches that ended or were taken away before, once none of their events is kept.
+
+    One that a file still lists is kept: it would be followed anew. Returns as `forget_events` does.
+    """
+    over = or_(watches.c.removed_at < before, and_(watches.c.ended, watches.c.origin != "file"))
     told = exists().where(events.c.watch == watches.c.pk)
-    pks = (
-        connection.execute(select(watches.c.pk).where(watches.c.updated_at < before, over, ~told).limit(CHUNK))
-        .scalars()
-        .all()
-    )
+    rows = connection.execute(
+        select(watches.c.updated_at, watches.c.pk, and_(over, ~told).label("over"))
+        .where(watches.c.updated_at < before, tuple_(watches.c.updated_at, watches.c.pk) > after)
+        .order_by(watches.c.updated_at, watches.c.pk)
+        .limit(CHUNK)
+    ).all()
+    pks = [row.pk for row in rows if row.over]
     if pks:
         connection.execute(delete(watches).where(watches.c.pk.in_(pks)))
-    return len(pks)
+    return len(pks), (rows[-1].updated_at, rows[-1].pk) if len(rows) == CHUNK else None

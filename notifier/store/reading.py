@@ -11,7 +11,7 @@ from notifier.core.model import Json, Micros
 from notifier.core.payload import timestamp
 from notifier.interfaces import DeliveryFilter
 from notifier.store.schema import attempts, deliveries, events, watches
-from notifier.store.statements import REVIVE, is_open
+from notifier.store.statements import IS_DEAD, REVIVE, is_open
 
 
 def summary(connection: Connection) -> Json:
@@ -33,12 +33,12 @@ def summary(connection: Connection) -> Json:
         .group_by(deliveries.c.endpoint)
     )
     dead = connection.execute(
-        select(deliveries.c.endpoint, func.count()).where(deliveries.c.status == "dead").group_by(deliveries.c.endpoint)
+        select(deliveries.c.endpoint, func.count()).where(IS_DEAD).group_by(deliveries.c.endpoint)
     )
     return {
         "watches": per_source,
         "pending": {name: {"count": count, "oldest": oldest} for name, count, oldest in pending},
-        "dead": dict(dead.tuples().all()),
+        "dead": dict(dead.all()),
     }
 
 
@@ -75,9 +75,7 @@ def revive(connection: Connection, which: DeliveryFilter, now: Micros) -> int:
     """Make dead deliveries ready again, oldest first; return how many."""
     ids = (
         connection.execute(
-            select(deliveries.c.id)
-            .where(*_conditions(which), deliveries.c.status == "dead")
-            .order_by(deliveries.c.sequence, deliveries.c.id)
+            select(deliveries.c.id).where(*_conditions(which), IS_DEAD).order_by(deliveries.c.sequence, deliveries.c.id)
         )
         .scalars()
         .all()
@@ -95,6 +93,8 @@ def _conditions(which: DeliveryFilter) -> list[ColumnElement[bool]]:
         conditions.append(deliveries.c.endpoint == which.endpoint)
     if which.status == "pending":
         conditions.append(is_open(deliveries))
+    elif which.status == "dead":
+        conditions.append(IS_DEAD)
     elif which.status is not None:
         conditions.append(deliveries.c.status == which.status)
     if which.since is not None:

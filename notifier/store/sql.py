@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar, cast
 
@@ -32,7 +34,7 @@ class SqlStore:
         self._reading = opening.engine(path, writable=False)
         with self._writing.begin() as connection:
             self._transaction = Transaction(_new_node(connection))
-        self._group = GroupCommit(self._writing, self._transaction)
+        self._group = GroupCommit(self._writing, self._transaction, CallOp(_probe, hold=True))
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
 
     @classmethod
@@ -43,6 +45,9 @@ class SqlStore:
         try:
             opening.prepare(path)
             return cls(path, lock)
+        except (DBAPIError, sqlite3.Error) as exc:
+            lock.close()
+            raise opening.refusal(path, exc) from exc
         except BaseException:
             lock.close()
             raise
@@ -96,6 +101,8 @@ class SqlStore:
     async def release_watches(self, watches: Sequence[Watch]) -> None:
         """Let go of watches."""
         rows = [{"_pk": watch.pk, "_me": self._transaction.node} for watch in watches]
+        if not rows:
+            return
         await self._write(lambda connection: connection.execute(sql.RELEASE_WATCH, rows), hold=True)
 
     async def commit(self, watch: Watch | None, records: Sequence[Record]) -> list[Delivery]:
@@ -155,8 +162,11 @@ class SqlStore:
     async def prune(self, before: Micros) -> int:
         """Forget what ended and was settled before, in transactions of bounded size."""
         total = 0
-        while count := await self._write(lambda connection: pruning.prune(connection, before)):
-            total += count
+        for forget in (pruning.forget_events, pruning.forget_watches):
+            after: pruning.Place | None = pruning.START
+            while after is not None:
+                count, after = await self._write(partial(forget, before=before, after=after))
+                total += count
         return total
 
     async def _write(self, call: Callable[[Connection], T], *, hold: bool = False) -> T:
@@ -179,3 +189,8 @@ def _new_node(connection: Connection) -> int:
     connection.execute(sql.FREE_WATCHES)
     connection.execute(sql.FREE_DELIVERIES)
     return int(number)
+
+
+def _probe(connection: Connection) -> None:
+    """Write, to see whether that is possible; change nothing."""
+    connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 0})

@@ -37,6 +37,9 @@ def is_open(table: FromClause) -> ColumnElement[bool]:
     return table.c.status.in_([literal_column(f"'{status}'", Text) for status in OPEN])
 
 
+IS_DEAD = deliveries.c.status == _DEAD  # the condition of the index `deliveries_dead`
+
+
 TAKE_IDS = (
     update(counters)
     .where(counters.c.name == bindparam("counter"))
@@ -210,7 +213,7 @@ LOAD_DELIVERIES = (
 
 REVIVE = (
     update(deliveries)
-    .where(deliveries.c.id == bindparam("_id"), deliveries.c.status == _DEAD)
+    .where(deliveries.c.id == bindparam("_id"), IS_DEAD)
     .values(
         status=case(
             (

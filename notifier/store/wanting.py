@@ -45,28 +45,34 @@ def apply(
 ) -> Applied:
     """Want these watches; with `replace`, of this origin no others.
 
-    Only a file, which states the whole, changes or takes over what is there already. A watch that had been taken away
-    goes on where it was; one that had been lost is followed anew.
+    Only a file, which states the whole, changes or takes over what is wanted already. A watch that had been taken away
+    goes on where it was, as described now; one that had been lost is followed anew.
     """
     asked = {(watch.source, watch.id): watch for watch in wanted}
     known = _known(connection, list(asked))
     fresh = [watch for key, watch in asked.items() if key not in known]
     again = [row for row in known.values() if row.removed_at is not None]
-    told = _describe(connection, asked, known, origin, now) if origin == "file" else {}
+    told = _describe(
+        connection,
+        asked,
+        {key: row for key, row in known.items() if origin == "file" or row.removed_at is not None},
+        origin,
+        now,
+    )
     _want_again(connection, again, now)
     added = _insert(connection, take_ids, fresh, origin, now)
+    resumed = [row for row in again if not _terminal(row)]
     added += [
-        with_(told.get(row.pk) or watch_from(row), created_at=now, changed_at=now, ended=False)
-        for row in again
-        if not _terminal(row)
+        with_(told.get(row.pk) or watch_from(row), created_at=now, changed_at=now, ended=False) for row in resumed
     ]
     removed = _remove_others(connection, asked, origin, now) if replace else []
-    changed = tuple(told[row.pk] for row in known.values() if row.removed_at is None and row.pk in told)
+    for row in resumed:
+        told.pop(row.pk, None)
     return Applied(
         added=tuple(added),
-        changed=changed,
+        changed=tuple(told.values()),
         removed=tuple(removed),
-        unchanged=len(known) - len(again) - len(changed),
+        unchanged=len(known) - len(resumed) - len(told),
     )
 
 
