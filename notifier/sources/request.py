@@ -1,0 +1,85 @@
+"""Makes the request for one task out of a preset's templates. Pure: no connection, no clock.
+
+Every value is put in once, by name: what a value contains is never a template. In the URL values are percent-encoded
+whole (RFC 3986 section 2.3: all but unreserved characters), in headers they stand as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from multidict import CIMultiDict
+from yarl import URL
+
+from notifier.core.errors import TaskNotFound, Unreadable
+from notifier.sources.preset import Preset
+
+# Sent unless the preset says otherwise. A stream is read as it comes: compression would hold it back for its buffer.
+_DEFAULTS = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-cache"}
+_PLACE = re.compile(r"\{(base_url|id|token)\}")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # not allowed in a header's value (RFC 9110 section 5.5)
+_ORIGIN_ONLY = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request without a body. `private` headers are for the URL's own origin only."""
+
+    method: str
+    url: URL
+    headers: CIMultiDict[str] = field(repr=False)
+    private: frozenset[str] = frozenset()  # names in lower case
+
+
+class RequestTemplate:
+    """A preset's way to ask, with the credentials filled in."""
+
+    def __init__(self, *, preset: Preset, token: str | None, user_agent: str) -> None:
+        if preset.base_url is None and "{base_url}" in preset.url:
+            raise ValueError("the preset's url needs a base_url")
+        self._method = preset.method
+        self._url = preset.url
+        self._base_url = str(URL(preset.base_url or "")).rstrip("/")
+        self._token = token
+        self._headers = {"User-Agent": user_agent, **_DEFAULTS}
+        written = CIMultiDict(self._headers)
+        for name, value in preset.headers.items():
+            written.popall(name, None)
+            if token is not None or "{token}" not in value:
+                written[name] = value
+        self._headers = dict(written)
+        secret = {name.lower() for name, value in preset.headers.items() if "{token}" in value}
+        self._private = _ORIGIN_ONLY | secret
+
+    def fill(self, task_id: str, last_event_id: str = "") -> Request:
+        """Return the request for a task. Raises TaskNotFound for an id that no URL can hold."""
+        if not task_id or task_id in {".", ".."}:  # as a segment of the path these name another place
+            raise TaskNotFound("the id cannot be that of a task")
+        values = {"id": task_id, "token": self._token or ""}
+        try:
+            quoted = {name: quote(value, safe="") for name, value in values.items()} | {"base_url": self._base_url}
+            url = URL(_filled(self._url, quoted), encoded=True)
+            if url.scheme not in {"http", "https"} or not url.host or not url.port:  # a bad port raises when it is read
+                raise ValueError(url.scheme)
+        except UnicodeEncodeError as exc:
+            raise TaskNotFound("the id cannot be that of a task: it is not Unicode text") from exc
+        except ValueError as exc:
+            raise Unreadable("the source's URL is not valid") from exc
+        headers = CIMultiDict((name, _filled(value, values)) for name, value in self._headers.items())
+        if last_event_id and not _CONTROL.search(last_event_id):
+            headers["Last-Event-ID"] = last_event_id  # WHATWG HTML section 9.2.3
+        for name, value in headers.items():
+            if _CONTROL.search(value):
+                raise Unreadable(f"the header {name} cannot be sent: it would hold a control character")
+        return Request(method=self._method, url=url, headers=headers, private=self._private)
+
+    def redact(self, text: str) -> str:
+        """Take the token out of a text, in case the upstream repeats it to us."""
+        return text.replace(self._token, "<secret>") if self._token else text
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    return _PLACE.sub(lambda place: values.get(place[1], ""), template)

@@ -1,0 +1,204 @@
+"""Reads one snapshot, the JSON that a provider sends, into an Observation; knows one preset and does no I/O.
+
+What it returns is safe to store and to send on: finite numbers, strings that are Unicode text without NUL (which
+PostgreSQL refuses), bounded nesting. Whatever the upstream sends, nothing but Unreadable is raised.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import NoReturn
+
+import jmespath
+import structlog
+
+from notifier.core.errors import Unreadable
+from notifier.core.model import Json, Observation, Phase, TaskError
+from notifier.sources.preset import Preset
+
+MAX_STATE = 200  # characters; a state is a word, and is compared, indexed and shown everywhere
+MAX_DEPTH = 64  # of nested values; far more would exhaust the stack of whoever writes it out again
+MAX_UNKNOWN = 100  # unknown states told of; an upstream that makes up states must not fill the log
+MAX_DIGITS = 100  # characters of a number in a string
+
+Find = Callable[[Json], Json]
+
+log = structlog.get_logger(__name__)
+
+_NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
+_NUMBER = re.compile(r"\s*([+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?)\s*%?\s*", re.ASCII)
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+_NO_TEXT_ESCAPED = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")  # these come only as escapes: raw ones are no JSON
+
+
+class SnapshotReader:
+    """Reads snapshots by one preset. Keeps nothing of them but which unknown states were told."""
+
+    def __init__(self, *, source: str, preset: Preset) -> None:
+        self._source = source
+        self._phases = {state: phase for phase, states in preset.states.items() for state in states}
+        paths = preset.paths
+        self._state = find(paths.state)
+        self._progress = find(paths.progress)
+        self._eta = find(paths.eta)
+        self._code = find(paths.error_code)
+        self._message = find(paths.error_message)
+        self._result = find(paths.result)
+        self._failures = tuple(find(path) for path in preset.failure_if_present)
+        self._unknown: set[str] = set()
+
+    def read(self, data: bytes) -> Observation:
+        """Return what the snapshot says. Raises Unreadable when it is not JSON or has no state."""
+        task = parse(data)
+        state = _state(self._state(task))
+        phase = self._phases.get(state) or self._unknown_state(state)
+        if not phase.terminal and any(_present(failure(task)) for failure in self._failures):
+            phase = Phase.FAILED
+        eta = _number(self._eta(task))
+        return Observation(
+            state=state,
+            phase=phase,
+            progress=_number(self._progress(task)),
+            eta_seconds=eta if eta is not None and eta > 0 else None,  # 0 means unknown
+            error=_error(self._code(task), self._message(task)),
+            urls=_urls(self._result(task)),
+            task=task,
+        )
+
+    def _unknown_state(self, state: str) -> Phase:
+        if state not in self._unknown and len(self._unknown) < MAX_UNKNOWN:
+            self._unknown.add(state)
+            log.warning("source.unknown_state", source=self._source, state=state, taken_for=Phase.RUNNING.value)
+        return Phase.RUNNING
+
+
+def parse(data: bytes) -> Json:
+    """Parse JSON strictly (RFC 8259) into values that can be stored and written again. Raises Unreadable."""
+    try:
+        value = _decoder.decode(data.decode("utf-8", "replace").removeprefix("\ufeff"))
+        if _NO_TEXT_ESCAPED.search(data) or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+            value = _cleaned(value, MAX_DEPTH)
+    except ValueError as exc:
+        raise Unreadable(f"the snapshot is not JSON: {_brief(exc)}") from exc
+    except RecursionError as exc:
+        raise Unreadable("the snapshot is nested too deeply") from exc
+    return value
+
+
+def find(path: str | None) -> Find:
+    """Compile a path. Where it cannot be followed, as with no path, the result is None."""
+    if path is None:
+        return lambda _: None
+    if not _NAMES.fullmatch(path):
+        return _expression(path)
+    names = tuple(path.split("."))
+    if len(names) == 1:
+        name = path
+        return lambda task: task.get(name) if isinstance(task, dict) else None
+
+    def follow(task: Json) -> Json:
+        for name in names:
+            if not isinstance(task, dict):
+                return None
+            task = task.get(name)
+        return task
+
+    return follow
+
+
+def _expression(path: str) -> Find:
+    compiled = jmespath.compile(path)
+
+    def search(task: Json) -> Json:
+        try:
+            return compiled.search(task)
+        # JMESPath's own errors are ValueErrors; the library also compares and adds whatever it is given.
+        except (ValueError, TypeError, ArithmeticError, RecursionError):
+            return None
+
+    return search
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+
+
+def _brief(exc: ValueError) -> str:
+    """Say what is wrong without quoting the document."""
+    return f"{exc.msg} at character {exc.pos}" if isinstance(exc, json.JSONDecodeError) else str(exc)[:100]
+
+
+def _cleaned(value: Json, depth: int) -> Json:
+    if isinstance(value, str):
+        return _NO_TEXT.sub("\ufffd", value)
+    if isinstance(value, dict | list) and not depth:
+        raise RecursionError
+    if isinstance(value, dict):
+        return {_NO_TEXT.sub("\ufffd", key): _cleaned(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(item, depth - 1) for item in value]
+    return value
+
+
+def _state(value: Json) -> str:
+    if isinstance(value, bool | int | float):
+        value = json.dumps(value)
+    if not isinstance(value, str) or not value:
+        raise Unreadable("the snapshot has no state where the preset says")
+    if len(value) > MAX_STATE:
+        raise Unreadable(f"the snapshot's state is longer than {MAX_STATE} characters")
+    return value
+
+
+def _present(value: Json) -> bool:
+    """Say whether JMESPath takes the value for true: all but null, false and what is empty."""
+    return value is not None and value is not False and value not in ("", [], {})
+
+
+def _number(value: Json) -> float | None:
+    if isinstance(value, str):
+        matched = _NUMBER.fullmatch(value) if len(value) <= MAX_DIGITS else None
+        value = float(matched[1]) if matched else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond any float
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _error(code: Json, message: Json) -> TaskError | None:
+    code, message = _word(code), _word(message)
+    return TaskError(code=code, message=message) if code or message else None
+
+
+def _word(value: Json) -> str | None:
+    """Return a code or message as text; None where it says that there is no error: empty, zero."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, int | float) and not isinstance(value, bool) and value:
+        return json.dumps(value)
+    return None
+
+
+def _urls(value: Json) -> tuple[str, ...]:
+    """Flatten to the strings in a string or in lists of them."""
+    if isinstance(value, str):
+        return (value,) if value else ()
+    if isinstance(value, list):
+        return tuple(url for item in value for url in _urls(item))
+    return ()

@@ -1,0 +1,190 @@
+"""The source that follows tasks over Server-Sent Events; one connection for each task.
+
+It connects, reads and says what went wrong. Which tasks to follow, when to connect again and what an observation means
+is decided elsewhere. Neither log nor error ever holds the token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import structlog
+
+from notifier.core.errors import Unavailable, Unreadable
+from notifier.core.eventstream import StreamEvent
+from notifier.core.model import Observation
+from notifier.sources.eventsource import EventConnection
+from notifier.sources.http import new_session
+from notifier.sources.preset import Preset
+from notifier.sources.request import RequestTemplate
+from notifier.sources.snapshot import SnapshotReader
+
+EXCERPT = 200  # characters of an unreadable snapshot in the log
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """How to open a stream and read it; replaced as a whole, so that open streams keep theirs."""
+
+    preset: Preset
+    template: RequestTemplate
+    reader: SnapshotReader
+    connect_timeout: float
+
+
+class SseSource:
+    """Follows tasks of one upstream. Make it inside the running loop; `close` when done."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        preset: Preset,
+        token: str | None,
+        connect_timeout: float,
+        max_streams: int,
+        user_agent: str,
+        on_observations: Callable[[int], None],
+        on_unreadable: Callable[[str], None],
+        ssl: tls.SSLContext | bool = True,
+    ) -> None:
+        """Take `connect_timeout` in seconds, from the first DNS question to the reply's head.
+
+        `on_observations` hears of reports read, repeats included, by their number; `on_unreadable` of each that could
+        not be read, with the reason. Raises ValueError for a preset that lacks its `base_url`.
+        """
+        self.name = name
+        self.max_streams = max_streams  # for whoever lets streams in; nothing is limited here
+        self.on_observations = on_observations
+        self.on_unreadable = on_unreadable
+        self._user_agent = user_agent
+        self._plan = self._planned(preset, token, connect_timeout, SnapshotReader(source=name, preset=preset))
+        self._session = new_session(tls=ssl)
+
+    def update(self, *, token: str | None, preset: Preset, connect_timeout: float) -> None:
+        """Use these from the next `open` on; open streams go on as they are."""
+        same = preset == self._plan.preset
+        reader = self._plan.reader if same else SnapshotReader(source=self.name, preset=preset)
+        self._plan = self._planned(preset, token, connect_timeout, reader)
+
+    def _planned(self, preset: Preset, token: str | None, connect_timeout: float, reader: SnapshotReader) -> _Plan:
+        template = RequestTemplate(preset=preset, token=token, user_agent=self._user_agent)
+        return _Plan(preset=preset, template=template, reader=reader, connect_timeout=connect_timeout)
+
+    async def open(self, task_id: str, *, last_event_id: str = "") -> SseStream:
+        """Connect; return once the reply's head is in, and a body that is one JSON snapshot. Raises SourceError."""
+        plan = self._plan
+        request = plan.template.fill(task_id, last_event_id)
+        connection = EventConnection(request, session=self._session, framing=plan.preset.framing)
+        try:
+            async with asyncio.timeout(plan.connect_timeout):
+                await connection.connect()
+        except TimeoutError as exc:
+            connection.release()  # the time may have run out just after it was made
+            raise Unavailable(f"the upstream did not answer within {plan.connect_timeout:g} s") from exc
+        return SseStream(self, plan, connection, asyncio.get_running_loop())
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+
+class SseStream:
+    """One open subscription to one task."""
+
+    __slots__ = (
+        "_batch",
+        "_connection",
+        "_last",
+        "_last_read",
+        "_loop",
+        "_plan",
+        "_source",
+        "_warned",
+        "last_activity",
+        "observations",
+        "retry",
+    )
+
+    def __init__(
+        self, source: SseSource, plan: _Plan, connection: EventConnection, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._source = source
+        self._plan = plan
+        self._connection = connection
+        self._loop = loop
+        self._batch: Iterator[StreamEvent] = iter(())  # received and not yet looked at
+        self._last = b""  # the snapshot before, as received
+        self._last_read = False  # it could be read
+        self._warned = False
+        self.last_activity = loop.time()
+        self.observations = 0
+        self.retry: float | None = None
+
+    @property
+    def last_event_id(self) -> str:
+        """Return the ID of the last event that had one."""
+        return self._connection.last_event_id
+
+    def __aiter__(self) -> SseStream:
+        return self
+
+    async def __anext__(self) -> Observation:
+        """Return the next snapshot whose bytes differ from the one before; see interfaces.Stream."""
+        while (observation := self._next_of_batch()) is None:
+            events = await self._connection.receive()
+            if events is None:
+                raise StopAsyncIteration
+            self.last_activity = self._loop.time()
+            self.retry = self._connection.retry
+            self._batch = iter(events)
+        return observation
+
+    def close(self) -> None:
+        """Let go of the connection at once; may be called twice."""
+        self._batch = iter(())
+        self._connection.release()
+
+    def _next_of_batch(self) -> Observation | None:
+        """Return the next observation that is new; repeats are only counted, by their bytes."""
+        count = 0
+        observation = None
+        for event in self._batch:
+            data = event.data
+            if data != self._last:
+                if not data:  # an event for its own sake, as some send to keep the connection alive
+                    continue
+                self._last = data
+                observation = self._read(data)
+                self._last_read = observation is not None
+            count += self._last_read
+            if observation is not None:
+                break
+        if count:
+            self.observations += count
+            self._source.on_observations(count)
+        return observation
+
+    def _read(self, data: bytes) -> Observation | None:
+        try:
+            return self._plan.reader.read(data)
+        except Unreadable as exc:
+            if self._connection.partial:  # the connection broke within it
+                return None
+            self._source.on_unreadable(str(exc))
+            self._warn(str(exc), data)
+            if self._connection.single:
+                raise
+            return None
+
+    def _warn(self, reason: str, data: bytes) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        excerpt = self._plan.template.redact(data.decode("utf-8", "replace"))[:EXCERPT]
+        log.warning("source.unreadable", source=self._source.name, reason=reason, excerpt=excerpt)

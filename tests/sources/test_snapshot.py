@@ -1,0 +1,291 @@
+"""Reading snapshots: what each preset field means, and that no upstream can make it raise or return anything unsafe."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from notifier.core.errors import Unreadable
+from notifier.core.model import Json, Observation, Phase, TaskError
+from notifier.sources.preset import Preset
+from notifier.sources.snapshot import MAX_DEPTH, MAX_STATE, MAX_UNKNOWN, SnapshotReader, find, parse
+
+STATES = {"queued": ["created", "0"], "running": ["busy"], "succeeded": ["done", "true"], "failed": ["bad"]}
+
+
+def reader(**fields: Any) -> SnapshotReader:
+    preset = Preset.model_validate({"url": "http://upstream.example/{id}", "states": STATES, **fields})
+    return SnapshotReader(source="upstream", preset=preset)
+
+
+def read(snapshot: Json, *, failure_if_present: tuple[str, ...] = (), **paths: str) -> Observation:
+    return reader(paths=paths, failure_if_present=failure_if_present).read(json.dumps(snapshot).encode())
+
+
+# -- state and phase
+
+
+@pytest.mark.parametrize(
+    ("state", "phase"),
+    [("created", Phase.QUEUED), ("busy", Phase.RUNNING), ("done", Phase.SUCCEEDED), ("bad", Phase.FAILED)],
+)
+def test_phase_is_looked_up(state: str, phase: Phase) -> None:
+    """The preset's table says what a state means."""
+    observation = read({"state": state})
+    assert (observation.state, observation.phase) == (state, phase)
+
+
+@pytest.mark.parametrize("state", ["new to us", "DONE", "done ", "失敗"])
+def test_an_unknown_state_is_running(state: str) -> None:
+    """A state that the table does not have, exactly so, counts as running."""
+    observation = read({"state": state})
+    assert (observation.state, observation.phase) == (state, Phase.RUNNING)
+
+
+def test_unknown_states_are_told_once_and_not_for_ever() -> None:
+    """Each unknown state is logged once, up to a bound."""
+    here = reader()
+    with capture_logs() as logs:
+        for number in range(MAX_UNKNOWN + 5):
+            for _ in range(2):
+                here.read(json.dumps({"state": f"odd {number}"}).encode())
+    assert [entry["state"] for entry in logs] == [f"odd {number}" for number in range(MAX_UNKNOWN)]
+    assert {(entry["event"], entry["source"]) for entry in logs} == {("source.unknown_state", "upstream")}
+
+
+@pytest.mark.parametrize(
+    ("value", "state", "phase"),
+    [
+        (0, "0", Phase.QUEUED),
+        (True, "true", Phase.SUCCEEDED),
+        (False, "false", Phase.RUNNING),
+        (1.5, "1.5", Phase.RUNNING),
+    ],
+)
+def test_a_state_that_is_no_string(value: Json, state: str, phase: Phase) -> None:
+    """Numbers and booleans are states as JSON writes them."""
+    observation = read({"state": value})
+    assert (observation.state, observation.phase) == (state, phase)
+
+
+@pytest.mark.parametrize("value", [None, "", [], {}, ["done"], {"state": "done"}, "x" * (MAX_STATE + 1), 10**MAX_STATE])
+def test_what_is_no_state(value: Json) -> None:
+    """Null, nothing, containers and whole texts are no state."""
+    with pytest.raises(Unreadable):
+        read({"state": value})
+
+
+@pytest.mark.parametrize("snapshot", [{}, [], None, 1, "done", {"State": "done"}, [{"state": "done"}]])
+def test_no_state(snapshot: Json) -> None:
+    """A snapshot without a state where the preset says is unreadable."""
+    with pytest.raises(Unreadable, match="no state"):
+        read(snapshot)
+
+
+def test_state_by_path() -> None:
+    """The state's path may be nested, or any JMESPath."""
+    task = {"data": {"task": {"status": "busy"}, "log": [{"s": "created"}, {"s": "done"}]}}
+    assert read(task, state="data.task.status").state == "busy"
+    assert read(task, state="data.log[-1].s").state == "done"
+    assert read(task, state="data.missing.status || data.task.status").state == "busy"
+
+
+# -- failure_if_present
+
+
+@pytest.mark.parametrize("value", ["boom", 0, 1, {"code": 1}, ["x"], True])
+def test_failure_if_present(value: Json) -> None:
+    """Anything that is there makes a task failed that is not over."""
+    observation = read({"state": "busy", "error": value}, failure_if_present=("other", "error"))
+    assert (observation.state, observation.phase) == ("busy", Phase.FAILED)
+
+
+@pytest.mark.parametrize("value", [None, "", [], {}, False])
+def test_no_failure_if_empty(value: Json) -> None:
+    """Null, false and what is empty is not there."""
+    assert read({"state": "busy", "error": value}, failure_if_present=("error",)).phase is Phase.RUNNING
+    assert read({"state": "busy"}, failure_if_present=("error",)).phase is Phase.RUNNING
+
+
+def test_a_terminal_state_outweighs_failure_if_present() -> None:
+    """A task that its state says is over stays as the state says."""
+    assert read({"state": "done", "error": "boom"}, failure_if_present=("error",)).phase is Phase.SUCCEEDED
+
+
+# -- progress, eta, error, result
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (0, 0.0), (37, 37.0), (0.5, 0.5), (-1, -1.0), ("37", 37.0), (" 37.5 ", 37.5), ("50%", 50.0), ("1e2", 100.0),
+        (True, None), (False, None), (None, None), ("", None), ("half", None), ("nan", None), ("inf", None),
+        ("1_0", None), ("\u0663", None), ([1], None), ({}, None), (10**400, None), ("9" * 101, None), ("1e999", None),
+    ],
+)  # fmt: skip
+def test_progress(value: Json, number: float | None) -> None:
+    """Progress is a finite number, or a text that is one."""
+    assert read({"state": "busy", "p": value}, progress="p").progress == number
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(12, 12.0), (0.5, 0.5), ("12", 12.0), (0, None), (-3, None), ("", None), (None, None), (True, None)],
+)
+def test_eta(value: Json, seconds: float | None) -> None:
+    """An estimate is a positive number of seconds; 0 means unknown."""
+    assert read({"state": "busy", "eta": value}, eta="eta").eta_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "error"),
+    [
+        ("E1", "boom", TaskError(code="E1", message="boom")),
+        ("E1", "", TaskError(code="E1")),
+        (None, "boom", TaskError(message="boom")),
+        (1001, None, TaskError(code="1001")),
+        ("", "", None),
+        (None, None, None),
+        (0, "", None),
+        (False, True, None),
+        ({"a": 1}, ["x"], None),
+    ],
+)
+def test_error(code: Json, message: Json, error: TaskError | None) -> None:
+    """Code and message are told where they say anything, whatever the phase."""
+    for state in ("busy", "bad"):
+        observation = read({"state": state, "e": {"c": code, "m": message}}, error_code="e.c", error_message="e.m")
+        assert observation.error == error
+
+
+@pytest.mark.parametrize(
+    ("value", "urls"),
+    [
+        ("http://x/1", ("http://x/1",)),
+        (["http://x/1", "http://x/2"], ("http://x/1", "http://x/2")),
+        ([["a"], [["b"], "c"], []], ("a", "b", "c")),
+        (["a", None, 1, {"url": "b"}, ""], ("a",)),
+        ("", ()),
+        (None, ()),
+        ({"url": "a"}, ()),
+    ],
+)
+def test_result(value: Json, urls: tuple[str, ...]) -> None:
+    """The result is the strings found, flattened."""
+    assert read({"state": "done", "r": value}, result="r").urls == urls
+
+
+def test_result_by_projection() -> None:
+    """A projection collects the addresses."""
+    task = {"state": "done", "videos": [{"url": "a"}, {"url": None}, {"url": "b"}]}
+    assert read(task, result="videos[*].url").urls == ("a", "b")
+
+
+def test_the_snapshot_is_kept_whole() -> None:
+    """`task` is what the provider sent."""
+    task = {"state": "busy", "extra": [1, 1.5, None, True, {"ü": "東"}]}
+    assert read(task).task == task
+
+
+@pytest.mark.parametrize("path", ["length(@.n)", "sum(n)", "a[::0]", "n > `1` && x[?@ > `1`]", "sort_by(x, &n)"])
+def test_a_path_that_fails_finds_nothing(path: str) -> None:
+    """A path that cannot be followed in this snapshot is like one that leads nowhere."""
+    assert find(path)({"n": 3, "a": [1], "x": ["s", {"n": 1}, {"n": "s"}]}) is None
+
+
+# -- safety
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b" ", b"{", b'{"state":', b"[DONE]", b"state", b"{'state':'done'}", b'{"state":"done"} x',
+        b'{"state":NaN}',
+        b'{"state":"done","n":Infinity}', b'{"state":"done","n":-Infinity}', b'{"state":"done","n":1e999}',
+        b'{"state":"done","n":' + b"9" * 5000 + b"}", b'{"state":"a\0b"}', b"\xff\xfe", b"[" * 100_000,
+        b'{"state":"done","n":' + b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1) + b"}",
+        b'{"a":' * 100_000, b"\xef\xbb\xbf\xef\xbb\xbf{}",
+    ],
+    ids=lambda data: data[:20],
+)  # fmt: skip
+def test_what_is_not_json(data: bytes) -> None:
+    """Text that is not JSON (RFC 8259), and values that nobody could write out again, are unreadable."""
+    with pytest.raises(Unreadable) as caught:
+        reader().read(data)
+    assert len(str(caught.value)) < 200
+
+
+def test_unusual_json() -> None:
+    """A BOM, white space, invalid UTF-8 and deep but bounded nesting are read."""
+    assert parse(b'\xef\xbb\xbf {"a":\n"\xff"} ') == {"a": "\ufffd"}
+    deep = parse(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
+    assert json.dumps(deep) == "[" * MAX_DEPTH + "]" * MAX_DEPTH
+    assert parse(b"[[],[],[]," + b"[]," * 200 + b"{}]")[-1] == {}
+
+
+def test_strings_are_text() -> None:
+    """Lone surrogates and NUL, which no database takes, become U+FFFD everywhere; true pairs stay."""
+    data = rb'{"state":"a\u0000b\ud800","x":{"k\uDFFF":["\u0000"]},"ok":"\ud83c\udfac\\u0000","n":[1,null]}'
+    observation = reader().read(data)
+    assert observation.state == "a\ufffdb\ufffd"
+    assert observation.task == {
+        "state": "a\ufffdb\ufffd",
+        "x": {"k\ufffd": ["\ufffd"]},
+        "ok": "🎬\\u0000",
+        "n": [1, None],
+    }
+
+
+PATHS = {
+    "state": "state",
+    "progress": "a",
+    "eta": "to_number(b)",
+    "error_code": "error.code",
+    "error_message": "error || a[0]",
+    "result": "a[*].b[]",
+}
+keys = st.sampled_from(["state", "a", "b", "error", "code", "é"])
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["done", "\ud800\0"])
+)
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=5))
+texts = values.map(lambda value: json.dumps(value).encode())
+states = st.fixed_dictionaries({"state": scalars}, optional={"a": values, "b": values, "error": values})
+
+
+@settings(max_examples=500, deadline=None)
+@given(data=texts | states.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60))
+def test_nothing_unsafe_is_returned_and_nothing_else_raised(data: bytes) -> None:
+    """Whatever arrives is Unreadable or becomes values that can be stored as UTF-8 JSON without NUL."""
+    try:
+        observation = reader(paths=PATHS, failure_if_present=["error", "a > b"]).read(data)
+    except Unreadable:
+        return
+    for value in (observation.task, observation.state, observation.urls, observation.progress, observation.eta_seconds):
+        written = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        written.encode("utf-8")
+        assert (
+            "\0" not in json.loads(written) if isinstance(value, str) else "\\u0000" not in written.replace("\\\\", "")
+        )
+    assert observation.eta_seconds is None or observation.eta_seconds > 0
+
+
+names = st.lists(st.sampled_from(["state", "a", "b"]), min_size=1, max_size=3).map(".".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(path=names, value=values)
+def test_plain_paths_mean_what_jmespath_says(path: str, value: Json) -> None:
+    """The short way for plain paths finds what JMESPath would."""
+    found, expected = find(path)(value), find(f"{path} | @")(value)
+    assert json.dumps(found) == json.dumps(expected)

@@ -1,0 +1,232 @@
+"""Opening a stream: what each answer means, where redirects lead, what the request says, and that nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from raw_upstream import (
+    PATIENCE,
+    UNTIL_CLOSED_HEAD,
+    Peer,
+    answer,
+    descriptors,
+    following,
+    opening_fails,
+    read_all,
+    read_next,
+    reply,
+    serve,
+    settled,
+    snapshot,
+    stay,
+)
+
+from notifier.core.errors import NoContent, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
+
+STREAM = "Content-Type: text/event-stream"
+LINE = b"data: " + snapshot("processing") + b"\n"
+
+
+STATUSES: dict[str, type[SourceError]] = {
+    "204 No Content": NoContent,
+    "300 Multiple Choices": Unreadable,
+    "304 Not Modified": Unreadable,
+    "302 Found": Unreadable,  # without a Location
+    "400 Bad Request": Refused,
+    "401 Unauthorized": Refused,
+    "402 Payment Required": Refused,
+    "403 Forbidden": Refused,
+    "404 Not Found": TaskNotFound,
+    "405 Method Not Allowed": Refused,
+    "407 Proxy Authentication Required": Refused,
+    "408 Request Timeout": Unavailable,
+    "410 Gone": TaskNotFound,
+    "422 Unprocessable Content": Refused,
+    "425 Too Early": Unavailable,
+    "429 Too Many Requests": Unavailable,
+    "500 Internal Server Error": Unavailable,
+    "502 Bad Gateway": Unavailable,
+    "503 Service Unavailable": Unavailable,
+    "504 Gateway Timeout": Unavailable,
+    "529 Overloaded": Unavailable,
+    "599 Whatever": Unavailable,
+}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+async def test_status(status: str) -> None:
+    """Each status has its kind of error, which carries it; a stream's content type changes nothing about that."""
+    error = await opening_fails(answer(status, STREAM))
+    assert type(error) is STATUSES[status]
+    assert error.status == int(status[:3])
+
+
+@pytest.mark.parametrize("status", ["200 OK", "201 Created", "202 Accepted", "206 Partial Content", "299 Well"])
+async def test_any_other_success_is_a_stream(status: str) -> None:
+    """2xx is success."""
+    async with (
+        serve(reply(answer(status, STREAM, body=LINE))) as upstream,
+        following(upstream.url) as here,
+    ):
+        assert await read_all(await here.source.open("1")) == (["processing"], None)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("soon", None),
+        ("-3", None),
+        ("", None),
+    ],
+)
+async def test_retry_after(value: str, seconds: float | None) -> None:
+    """Every form of Retry-After is told in seconds; garbage is ignored."""
+    error = await opening_fails(answer("503 Service Unavailable", f"Retry-After: {value}"))
+    assert isinstance(error, Unavailable)
+    assert error.retry_after == seconds
+
+
+async def test_no_retry_after() -> None:
+    """Without the header there is no hint."""
+    error = await opening_fails(answer("429 Too Many Requests"))
+    assert isinstance(error, Unavailable)
+    assert error.retry_after is None
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/event-stream", "text/event-stream;charset=utf-8", "TEXT/Event-Stream ; foo=bar"]
+)
+async def test_content_type_of_a_stream(content_type: str) -> None:
+    """Parameters and case do not matter."""
+    async with (
+        serve(reply(answer("200 OK", f"Content-Type: {content_type}", body=LINE))) as upstream,
+        following(upstream.url) as here,
+    ):
+        assert await read_all(await here.source.open("1")) == (["processing"], None)
+
+
+@pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "text/plain", "application/octet-stream", "x"])
+async def test_other_content(content_type: str) -> None:
+    """What is neither stream nor JSON is unreadable, and the error names its type."""
+    error = await opening_fails(answer("200 OK", f"Content-Type: {content_type}", body=b"<html>"))
+    assert type(error) is Unreadable
+    assert content_type in str(error)
+
+
+async def test_no_content_type() -> None:
+    """A reply that does not say what it is, is unreadable."""
+    assert type(await opening_fails(answer("200 OK", body=LINE))) is Unreadable
+
+
+# -- faults of the network
+
+
+async def test_nobody_listens() -> None:
+    """A refused connection is unavailable."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        async with following(f"http://127.0.0.1:{unused.getsockname()[1]}") as here:
+            with pytest.raises(Unavailable, match="cannot connect: connect"):
+                await here.source.open("1")
+
+
+async def test_unknown_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that cannot be resolved is unavailable. (The resolver is replaced: no test asks the network.)"""
+
+    async def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    async with following("http://upstream.invalid") as here:
+        with pytest.raises(Unavailable, match="cannot be resolved"):
+            await here.source.open("1")
+
+
+FAULTS: dict[str, tuple[list[bytes], str]] = {
+    "closed without an answer": ([], "closed the connection"),
+    "half a head": ([b"HTTP/1.1 200 OK\r\nContent-"], "closed the connection"),
+    "not HTTP": ([b"SSH-2.0-OpenSSH_9.9\r\n"], "not HTTP"),
+    "a head without end": ([b"HTTP/1.1 200 OK\r\nX-Endless: " + b"x" * 99999], "not HTTP"),
+    "an encoding nobody knows": ([answer("200 OK", "Content-Encoding: br", STREAM, body=b"x")], ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FAULTS)
+async def test_broken_answers(case: str) -> None:
+    """What is no whole HTTP answer is unavailable, asked for once only."""
+    parts, message = FAULTS[case]
+    error = await opening_fails(*parts)
+    assert type(error) is Unavailable
+    assert message in str(error)
+
+
+async def test_reset_in_place_of_an_answer() -> None:
+    """A reset is unavailable."""
+    async with serve(reply(then=Peer.reset)) as upstream, following(upstream.url) as here:
+        with pytest.raises(Unavailable):
+            await here.source.open("1")
+        assert len(upstream.peers) == 1
+
+
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"])
+async def test_an_answer_that_takes_too_long(sent: bytes) -> None:
+    """The time to connect runs to the end of the head, and then the connection is gone."""
+    before = descriptors()
+    async with serve(stay(sent)) as upstream, following(upstream.url, connect_timeout=0.1) as here:
+        with pytest.raises(Unavailable, match=r"did not answer within 0\.1 s"):
+            await here.source.open("1")
+        async with asyncio.timeout(PATIENCE):
+            await upstream.peers[0].gone()
+    await settled(before)
+
+
+async def test_a_slow_stream_is_not_a_slow_answer() -> None:
+    """The time to connect ends with the head: a stream may then be silent for longer."""
+    proceed = asyncio.Event()
+
+    async def behave(peer: Peer) -> None:
+        await peer.send(UNTIL_CLOSED_HEAD)
+        await proceed.wait()
+        await peer.send(LINE)
+        await peer.gone()
+
+    async with serve(behave) as upstream, following(upstream.url, connect_timeout=0.1) as here:
+        stream = await here.source.open("1")
+        await asyncio.sleep(0.2)
+        proceed.set()
+        assert (await read_next(stream)).state == "processing"
+        stream.close()
+
+
+async def test_cancelled_while_opening() -> None:
+    """Cancelling `open` closes the connection, and is told to nobody."""
+    asked = asyncio.Event()
+
+    async def behave(peer: Peer) -> None:
+        asked.set()
+        await peer.gone()
+
+    before = descriptors()
+    async with serve(behave) as upstream, following(upstream.url) as here:
+        opening = asyncio.create_task(here.source.open("1"))
+        await asked.wait()
+        opening.cancel()
+        await asyncio.wait({opening})
+        assert opening.cancelled()
+        async with asyncio.timeout(PATIENCE):
+            await upstream.peers[0].gone()
+    await settled(before)
+
+
+async def test_opening_a_closed_source() -> None:
+    """A source that was closed opens nothing more."""
+    async with following("http://127.0.0.1:1") as here:
+        await here.source.close()
+        with pytest.raises(Unavailable):
+            await here.source.open("1")
