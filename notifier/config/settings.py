@@ -23,6 +23,7 @@ from notifier.config.scalars import Interpolated
 from notifier.config.secret import Secret, SecretUrl, SigningSecret, is_loopback, server
 from notifier.config.section import Impossible, Section
 from notifier.config.types import Boolean, PositiveDuration, Printable, printable
+from notifier.core.callback_policy import CallbackPolicy
 
 MAX_UNIX_PATH = 107  # bytes; sun_path of unix(7) holds 108 with its NUL
 
@@ -134,6 +135,8 @@ def _host_glob(value: object) -> str:
     text = printable(value)
     if not re.fullmatch(r"[\w.*?:-]+", text) or "//" in text:
         raise error("expected a host such as hooks.example.com or *.example.com, not a URL")
+    if not text.isascii():
+        raise error("write an international host name in ASCII (xn--...)")
     return text.lower()
 
 
@@ -167,6 +170,13 @@ class CallbacksConfig(Section):
         if self.enabled and self.secret is None:
             message = "required when callbacks are enabled, but missing; `notifier secret new` makes one"
             yield Impossible(key="secret", keys=frozenset({"secret", "enabled"}), message=message)
+
+    @property
+    def policy(self) -> CallbackPolicy:
+        """Return what callback URLs, and the addresses behind them, are held to."""
+        return CallbackPolicy(
+            allow_hosts=self.allow_hosts, allow_networks=self.allow_networks, allow_http=self.allow_http
+        )
 
 
 class LogConfig(Section):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl as tls
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from time import perf_counter  # the time of uvloop's loop stands still within a round, and counts milliseconds
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from notifier.core.retry import Attempt, Failed, Outcome
 from notifier.senders.faults import explain
 from notifier.senders.reply import READ_LIMIT, decode, kept, secrets_of
 from notifier.senders.resolver import ThreadResolver
+from notifier.senders.vetting import Vet, VettingResolver, vetted_sockets
 
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ClientRequest
@@ -63,9 +64,15 @@ _course: ContextVar[_Course] = ContextVar("course")  # of the attempt that the c
 class _Connector(aiohttp.TCPConnector):
     """Tells the attempt about its connection; cheaper than aiohttp's tracing, which costs on every request."""
 
-    def __init__(self, *, limit: int, ssl: tls.SSLContext | bool) -> None:
+    def __init__(self, *, limit: int, ssl: tls.SSLContext | bool, vet: Vet | None) -> None:
         self._lookup = ThreadResolver()
-        super().__init__(limit=limit, ssl=ssl, keepalive_timeout=KEEPALIVE, resolver=self._lookup)
+        super().__init__(
+            limit=limit,
+            ssl=ssl,
+            keepalive_timeout=KEEPALIVE,
+            resolver=self._lookup if vet is None else VettingResolver(self._lookup, vet),
+            socket_factory=None if vet is None else vetted_sockets(vet),
+        )
         self._peers: WeakKeyDictionary[ResponseHandler, str] = WeakKeyDictionary()
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
@@ -89,7 +96,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class Exchange:
-    """The connections to one endpoint."""
+    """The connections to one endpoint. No reply that repeats a part of the URL, or of `hide`, is kept with it."""
 
     def __init__(
         self,
@@ -99,6 +106,8 @@ class Exchange:
         max_in_flight: int,
         ssl: tls.SSLContext | bool,
         clock: Callable[[], Micros],
+        vet: Vet | None = None,
+        hide: Iterable[str] = (),
     ) -> None:
         whole = URL(url)
         known = whole.user or whole.password
@@ -106,11 +115,13 @@ class Exchange:
         self.secrets = secrets_of(
             *(whole.user, whole.password, whole.raw_query_string, *whole.query.values()),
             *(*whole.raw_path.split("/"), *whole.path.split("/")),
+            *(part for text in (self.authorization or "", *hide) for part in (text, *text.split())),
         )
         self._url = whole.with_user(None).with_fragment(None)
         self._timeout = timeout
         self._max_in_flight = max_in_flight
         self._ssl = ssl
+        self._vet = vet
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None  # made by the first attempt, on the loop that it runs on
         self._closed = False
@@ -193,7 +204,7 @@ class Exchange:
 
     def _open(self) -> aiohttp.ClientSession:
         self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=self._max_in_flight, ssl=self._ssl),
+            connector=_Connector(limit=self._max_in_flight, ssl=self._ssl, vet=self._vet),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # one deadline covers all; see `_guarded`
             auto_decompress=False,  # see `reply.decode`

@@ -14,6 +14,7 @@ import aiohttp
 
 from notifier.core.retry import Failed
 from notifier.senders.reply import visible
+from notifier.senders.vetting import ForbiddenAddress
 
 _OURS = {  # errno -> reason: what no endpoint can be blamed for
     errno.EMFILE: "too_many_files",
@@ -36,6 +37,8 @@ _LONGEST_DETAIL = 200  # characters of a library's explanation that are worth ke
 def explain(exc: Exception) -> Failed | None:
     """Return what an exception of an exchange means; None if it is none that an exchange is known to raise."""
     match exc:
+        case aiohttp.ClientConnectorError(os_error=ForbiddenAddress() as forbidden):
+            return Failed(reason="forbidden_address", detail=str(forbidden))
         case aiohttp.ClientConnectorDNSError():
             return _dns(exc.os_error)
         case aiohttp.ClientConnectorCertificateError():

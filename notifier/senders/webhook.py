@@ -12,12 +12,16 @@ from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Outcome, classify_http
 from notifier.core.signing import Key, sign
 from notifier.senders.exchange import Exchange
+from notifier.senders.vetting import Vet
 
 USER_AGENT = f"notifier/{__version__}"
 
 
 class WebhookSender:
-    """Sends to one URL. `headers` may replace `content-type`, `user-agent` and `authorization`, and nothing else."""
+    """Sends to one URL. `headers` may replace `content-type`, `user-agent` and `authorization`, and nothing else.
+
+    `vet` keeps a URL that a stranger named from leading into networks that are none of their business.
+    """
 
     def __init__(
         self,
@@ -30,8 +34,17 @@ class WebhookSender:
         clock: Callable[[], Micros],
         user_agent: str = USER_AGENT,
         ssl: tls.SSLContext | bool = True,
+        vet: Vet | None = None,
     ) -> None:
-        self._exchange = Exchange(url=url, timeout=timeout, max_in_flight=max_in_flight, ssl=ssl, clock=clock)
+        self._exchange = Exchange(
+            url=url,
+            timeout=timeout,
+            max_in_flight=max_in_flight,
+            ssl=ssl,
+            clock=clock,
+            vet=vet,
+            hide=headers.values(),
+        )
         self._keys = tuple(keys)
         self._clock = clock
         self._headers = CIMultiDict({"content-type": "application/json", "user-agent": user_agent, "accept": "*/*"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -154,6 +154,15 @@ callbacks:
     )
 
 
+def test_callback_urls_are_held_to_what_is_configured(site: Site) -> None:
+    keys = "allow_hosts: ['*.Example.com'], allow_networks: [10.0.0.0/8], allow_http: true"
+    policy = site.load(f"callbacks: {{{keys}}}").callbacks.policy
+    assert policy.refusal("http://hooks.example.com/") is None
+    assert policy.refusal("https://example.org/") == "callbacks.allow_hosts does not list its host"
+    assert policy.forbids(ip_address("10.1.2.3")) is None
+    assert policy.forbids(ip_address("127.0.0.1")) == "loopback"
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
@@ -166,6 +175,7 @@ callbacks:
         ("allow_hosts: ['https://example.com']", "callbacks.allow_hosts[0]: expected a host such as hooks.example.com"),
         ("allow_hosts: ['a/b']", "callbacks.allow_hosts[0]: expected a host such as"),
         ("allow_hosts: ['']", "callbacks.allow_hosts[0]: must not be empty"),
+        ("allow_hosts: ['*.bücher.example']", "callbacks.allow_hosts[0]: write an international host name in ASCII"),
         ("allow_http: 1", "callbacks.allow_http: expected true or false, got 1"),
         ("enabled: y", 'callbacks.enabled: expected true or false, got "y"'),
     ],

@@ -83,7 +83,12 @@ async def reset(_request: Request, writer: asyncio.StreamWriter) -> None:
 
 @asynccontextmanager
 async def receiving(
-    answer: Answer, tls: ssl.SSLContext | None = None, *, greeting: bytes = b""
+    answer: Answer,
+    tls: ssl.SSLContext | None = None,
+    *,
+    greeting: bytes = b"",
+    host: str = "127.0.0.1",
+    port: int = 0,
 ) -> AsyncIterator[Receiver]:
     """Run a receiver; it may speak first."""
     receiver = Receiver(scheme="https" if tls else "http")
@@ -116,7 +121,7 @@ async def receiving(
         task = asyncio.create_task(serve(reader, writer), name="receiver")
         tasks.add(task)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(connected, host, port, ssl=tls)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver
