@@ -92,7 +92,7 @@ def simulate(
         )
 
     simulator = _made(build)
-    console.print(str(_until_interrupted(serve(simulator))), markup=False)
+    console.print(str(_until_interrupted(serve(simulator))), markup=False, soft_wrap=True)
 
 
 def listen(
@@ -135,7 +135,7 @@ def listen(
     listener = _made(build)
     summary = _until_interrupted(serve(listener, console=console, secret=made, as_json=as_json))
     if not as_json:
-        console.print(str(summary), markup=False)
+        console.print(str(summary), markup=False, soft_wrap=True)
 
 
 def _made(build: Callable[[], T]) -> T:
