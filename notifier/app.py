@@ -18,11 +18,12 @@ import structlog
 
 from notifier import __version__, assembly, logs
 from notifier import config as configuration
+from notifier.admission import Slots
 from notifier.config import Config, ConfigError
-from notifier.core.errors import StoreUnavailable
+from notifier.core.errors import NotifierError, StoreUnavailable
 from notifier.core.model import Event, EventType, Json
 from notifier.dispatcher import Dispatcher, EndpointSetup
-from notifier.feed import Feed, FeedPolicy, Slots
+from notifier.feed import Feed, FeedPolicy
 from notifier.interfaces import DeliveryFilter
 from notifier.loops import raise_file_limit
 from notifier.metrics import Metrics
@@ -33,7 +34,8 @@ from notifier.sources.sse import SseSource
 from notifier.store.sql import SqlStore
 from notifier.watcher import Watcher
 from notifier.web.control import Unknown
-from notifier.web.server import Guard, Listener, application, split, unix_path
+from notifier.web.guard import Guard
+from notifier.web.server import Listener, application, split, unix_path
 
 log = structlog.get_logger(__name__)
 
@@ -55,11 +57,24 @@ class Application:
         self._reloading = asyncio.Lock()
         self._started = False
         self._stopping = False
+        self._hung_up = False  # while it started
         self.address: str | None = None  # of the HTTP listener, once it is open
 
     async def run(self) -> None:
         """Run until told to stop. Raises StoreError or ListenFailed when it cannot start."""
         self._heed_signals()
+        try:
+            await self._live()
+        except ExceptionGroup as group:
+            fault: Exception = group
+            while isinstance(fault, ExceptionGroup) and len(fault.exceptions) == 1:
+                fault = fault.exceptions[0]
+            if isinstance(fault, NotifierError):  # what is wrong is plain: no need for the way that it came
+                raise fault from group
+            raise
+        log.info("daemon.stopped")
+
+    async def _live(self) -> None:
         async with AsyncExitStack() as stack:
             await self._build(stack)
             async with asyncio.TaskGroup() as tasks:
@@ -80,7 +95,6 @@ class Application:
                 await self._drain(loops)
                 await self._store.close()
                 await store
-        log.info("daemon.stopped")
 
     def stop(self) -> None:
         """Begin to stop."""
@@ -94,6 +108,7 @@ class Application:
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # `run` of cli/daemon.py held it back until now
 
     async def _build(self, stack: AsyncExitStack) -> None:
         files = raise_file_limit()
@@ -143,6 +158,8 @@ class Application:
             watches=len(self._config.watches),
             loop=type(asyncio.get_running_loop()).__module__.partition(".")[0],
         )
+        if self._hung_up:
+            self._hang_up()
 
     # -- stopping
 
@@ -172,9 +189,11 @@ class Application:
         return Guard(token=token.reveal() if token else None, host=host)
 
     def _hang_up(self) -> None:
-        if not self._started or self._stopping:
-            return  # it was read a moment ago, or is of no use any more
-        self._tasks.create_task(self.reload(), name="reload")
+        if self._stopping:
+            return
+        self._hung_up = not self._started  # what was read a moment ago may be old already: again, once all is up
+        if self._started:
+            self._tasks.create_task(self.reload(), name="reload")
 
     async def reload(self) -> Sequence[str]:
         """Load the configuration again; everything that can fail comes before anything changes."""

@@ -65,6 +65,8 @@ def sender(endpoint: Endpoint) -> Sender:
             return SlackSender(
                 url=endpoint.url.reveal(),
                 timeout=endpoint.timeout,
+                headers=headers,
+                max_in_flight=endpoint.max_in_flight,
                 user_agent=USER_AGENT,
                 ssl=_trust(endpoint.ca_file),
                 retry_on_timeout=endpoint.retry_on_timeout,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import structlog
 import typer
 
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
-from notifier.cli.output import EXIT_CONFIG, console, fail, refuse, show_json, show_table
+from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, console, fail, refuse, show_json, show_table
+from notifier.core.errors import NotifierError
 
 if TYPE_CHECKING:
     from notifier.config import Config
@@ -18,6 +21,8 @@ FileOption = Annotated[
     Path, typer.Option("--config", "-c", envvar="NOTIFIER_CONFIG", help="The configuration, a YAML file.")
 ]
 DEFAULT_FILE = Path("config.yaml")
+
+log = structlog.get_logger(__name__)
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +39,8 @@ def run(config: FileOption = DEFAULT_FILE) -> None:
 
     Example: notifier run -c config.yaml
     """
+    # A SIGHUP's default is death, and a manager takes that for an orderly end; held back, it is a reload later.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     settings = _load(config)
     from notifier import logs
     from notifier.app import Application
@@ -47,6 +54,11 @@ def run(config: FileOption = DEFAULT_FILE) -> None:
     with loop:
         try:
             loop.run(Application(config, settings).run())
+        except NotifierError:
+            raise
+        except Exception:  # a loop died; the log is where its reader looks, and hides secrets
+            log.critical("daemon.failed", exc_info=True, hint="nothing that was committed is lost; start it again")
+            sys.exit(EXIT_FAILED)
         finally:  # the exit code is decided: a second signal must not change it
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
