@@ -1,0 +1,55 @@
+"""What tests of the store's own ways share: a path, short waits, and rights that count also for root."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from notifier.store import group, opening
+
+_CAPABILITY_VERSION_3 = 0x20080522
+_OVERRIDES = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, capabilities(7)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Name a database that is not there yet."""
+    return tmp_path / "notifier.db"
+
+
+@pytest.fixture
+def url(path: Path) -> str:
+    """Name it as the configuration does."""
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for locks and between tries as long as a test can, not as long as a daemon should."""
+    monkeypatch.setattr(group, "RETRY_DELAY", 0.02)
+    monkeypatch.setattr(opening, "BUSY_TIMEOUT", 50)
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[None]:
+    """Let permissions hold also where tests run as root: this thread, and those that it begins, override none."""
+    if os.geteuid() != 0:
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, and the same of the higher half
+    if libc.capget(header, sets):
+        raise OSError(ctypes.get_errno(), "capget")
+    before = sets[0]
+    sets[0] = before & ~_OVERRIDES
+    if libc.capset(header, sets):
+        raise OSError(ctypes.get_errno(), "capset")
+    yield
+    sets[0] = before
+    if libc.capset(header, sets):
+        raise OSError(ctypes.get_errno(), "capset")

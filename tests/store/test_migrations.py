@@ -1,0 +1,128 @@
+"""The tables that the program speaks of are those that migrations make."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.schema import CreateIndex
+from storing import follow, move, running
+
+from notifier.core.errors import StoreError
+from notifier.interfaces import DeliveryFilter
+from notifier.store import opening
+from notifier.store.schema import metadata
+
+
+@pytest.fixture
+def connection(path: Path) -> Iterator[Connection]:
+    """Connect to a database that was just made."""
+    opening.prepare(path)
+    made = opening.engine(path, writable=True)
+    with made.connect() as connected:
+        yield connected
+    made.dispose()
+
+
+def scripts() -> ScriptDirectory:
+    config = Config()
+    config.set_main_option("script_location", "notifier.store:migrations")
+    return ScriptDirectory.from_config(config)
+
+
+def test_migrations_make_the_tables_that_are_described(connection: Connection) -> None:
+    """Nothing is left to generate: same tables, columns, types, keys and indexes."""
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    assert compare_metadata(context, metadata) == []
+
+
+def test_partial_indexes_have_the_conditions_that_are_described(connection: Connection) -> None:
+    """Alembic does not compare these, and SQLite does not use an index whose condition a query does not repeat."""
+
+    def condition(sql: str) -> str:
+        return sql.partition(" WHERE ")[2].replace("deliveries.", "").replace("watches.", "").replace("events.", "")
+
+    rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'index'")
+    found = {row.name: str(row.sql) for row in rows}
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            described = str(CreateIndex(index).compile(dialect=connection.dialect))
+            assert condition(found[str(index.name)]) == condition(described), index.name
+
+
+def test_the_newest_migration_is_the_one_that_is_looked_for() -> None:
+    """There is one line of migrations, and its end is what a start takes for up to date."""
+    assert scripts().get_heads() == [opening.HEAD]
+
+
+def test_every_migration_says_what_it_does() -> None:
+    """Whoever has to find out what a version changed reads these."""
+    assert all(revision.doc for revision in scripts().walk_revisions())
+
+
+async def test_a_database_that_is_up_to_date_is_not_migrated(path: Path, url: str) -> None:
+    """Nothing is created the second time."""
+    async with running(url):
+        pass
+    made: list[str] = []
+
+    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        made.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        async with running(url):
+            pass
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert made
+    assert [statement for statement in made if "CREATE" in statement.upper() or "ALTER" in statement.upper()] == []
+
+
+@pytest.mark.parametrize("start", ["base", *sorted(revision.revision for revision in scripts().walk_revisions())])
+async def test_a_database_of_every_version_is_brought_up_to_date(path: Path, url: str, start: str) -> None:
+    """A start migrates whatever an older version left, and works."""
+    sqlite3.connect(path).close()
+    made = opening.engine(path, writable=True)
+    with made.connect() as connected:
+        config = Config()
+        config.set_main_option("script_location", "notifier.store:migrations")
+        config.attributes["connection"] = connected
+        if start == "base":
+            command.ensure_version(config)
+        else:
+            command.upgrade(config, start)
+    made.dispose()
+    async with running(url) as store:
+        (watch,) = await follow(store, "1")
+        await move(store, watch, "queueing")
+        assert len(await store.deliveries(DeliveryFilter(), limit=1)) == 1
+    raw = sqlite3.connect(path)
+    assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [(opening.HEAD,)]
+    raw.close()
+
+
+def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
+    """It is one transaction: what was there before is there after, and the next start tries again."""
+
+    def limit(raw: sqlite3.Connection, _: object) -> None:
+        raw.execute("PRAGMA max_page_count=10")  # of about twenty that the tables take
+
+    event.listen(Engine, "connect", limit)
+    try:
+        with pytest.raises(StoreError, match="full"):
+            opening.prepare(path)
+    finally:
+        event.remove(Engine, "connect", limit)
+    raw = sqlite3.connect(path)
+    assert raw.execute("SELECT name FROM sqlite_master").fetchall() == []
+    raw.close()
+    opening.prepare(path)
