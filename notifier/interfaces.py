@@ -13,6 +13,19 @@ from notifier.core.model import Delivery, EndpointState, Json, Micros, NewWatch,
 from notifier.core.retry import Attempt
 
 
+class Input(Protocol):
+    """Takes watches from outside and has them stored."""
+
+    name: str  # for logs and metrics; holds nothing secret
+
+    async def run(self) -> None:
+        """Take until cancelled.
+
+        What was taken is given up outside only after its commit. A fault of the outside is waited out, never raised.
+        """
+        ...
+
+
 class Stream(Protocol):
     """One open subscription to one task."""
 

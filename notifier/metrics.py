@@ -73,6 +73,9 @@ class Metrics:
             ["endpoint", "state"],
             registry=registry,
         )
+        self.queue_messages = Counter(
+            "notifier_queue_messages", "Messages read from queues.", ["queue", "outcome"], registry=registry
+        )
         self.reload_success = Gauge(
             "notifier_reload_success", "Whether the last load of the configuration succeeded.", registry=registry
         )
