@@ -28,6 +28,7 @@ from notifier.store.sql import SqlStore
 
 SECOND = 1_000_000
 T0 = 1_795_328_461_000_000  # microseconds; in November 2026
+LATER = T0 + 60 * SECOND
 PHASES = {
     "queueing": Phase.QUEUED,
     "processing": Phase.RUNNING,
