@@ -6,16 +6,18 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from notifier.admission import Slots
+from notifier.core import machine
 from notifier.core.model import Delivery, Event, Micros, NewWatch, Observation, Phase, Watch
 from notifier.core.reconnect import ReconnectPolicy
 from notifier.core.retry import Attempt, Delivered
 from notifier.core.routing import Route
+from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
 from notifier.dispatcher import Dispatcher, EndpointSetup
 from notifier.endpoint_queue import EndpointPolicy
@@ -65,7 +67,7 @@ def endpoint(**more: Any) -> EndpointPolicy:
 
 def webhook(url: str, **more: Any) -> WebhookSender:
     given: dict[str, Any] = {"timeout": 10.0, "headers": {}, "max_in_flight": 32, "clock": clock} | more
-    return WebhookSender(url=url, keys=[decode_secret(SECRET)], **given)
+    return WebhookSender(url=url, signer=StandardSigner([decode_secret(SECRET)]), **given)
 
 
 class ScriptedSender:
@@ -164,6 +166,18 @@ class Rig:
         await self.want(*ids, **more)
         return await self.store.claim_watches(10_000)
 
+    async def tell(self, watch: Watch, *states: str) -> Watch:
+        """Record these states of a watch, as if they had been observed; return it as it is then."""
+        for state in states:
+            step = machine.step(watch, observed(state), clock())
+            await self.recorder.record(step)
+            watch = step.watch
+        return watch
+
+    async def settled(self, name: str, count: int, status: str = "delivered") -> None:
+        """Return when an endpoint has that many deliveries of a status."""
+        await until(lambda: self.statuses(name).get(status, 0) == count)
+
     def rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
         """Ask the database, past the store."""
         with sqlite3.connect(self.path) as connection:
@@ -241,6 +255,19 @@ async def following(
         feed = made.feed(made.source(sim), policy)
         made.watcher.set_feeds({"vidu": feed})
         yield made, feed
+
+
+@contextmanager
+def locked(made: Rig) -> Iterator[sqlite3.Connection]:
+    """Keep the store from writing, as another process can; it goes on by itself afterwards."""
+    connection = sqlite3.connect(made.path, isolation_level=None, timeout=10)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        connection.close()
 
 
 async def until(holds: Callable[[], bool], timeout: float = PATIENCE) -> None:
