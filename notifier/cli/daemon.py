@@ -44,13 +44,14 @@ def run(config: FileOption = DEFAULT_FILE) -> None:
     settings = _load(config)
     from notifier import logs
     from notifier.app import Application
-    from notifier.loops import LoopUnavailable, runner
+    from notifier.loops import LoopUnavailable, runner, settle_memory
 
     logs.configure(format=settings.log.format, level=settings.log.level)
     try:
         loop = runner(settings.loop)
     except LoopUnavailable as exc:
         fail(str(exc), EXIT_CONFIG)
+    settle_memory()
     with loop:
         try:
             loop.run(Application(config, settings).run())
