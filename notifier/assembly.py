@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import ssl
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from notifier import __version__
 from notifier.config import Config, SlackEndpoint, SourceConfig, WebhookEndpoint
 from notifier.core.model import Micros
 from notifier.core.reconnect import ReconnectPolicy
 from notifier.core.routing import Route
+from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
 from notifier.core.signing import decode_secret
 from notifier.endpoint_queue import EndpointPolicy
 from notifier.feed import FeedPolicy
 from notifier.interfaces import Sender
 from notifier.metrics import Metrics
 from notifier.senders.slack import SlackSender
+from notifier.senders.tls import tls_context
 from notifier.senders.webhook import WebhookSender
 from notifier.sources.sse import SseSource
 
@@ -49,16 +49,19 @@ def routes(config: Config) -> tuple[Route, ...]:
 def sender(endpoint: Endpoint) -> Sender:
     """Make a sender. Raises OSError when a certificate file cannot be read any more."""
     headers = {name: value.reveal() for name, value in endpoint.headers.items()}
+    proxy = endpoint.proxy.reveal() if endpoint.proxy else None
+    tls = tls_context(ca_file=endpoint.ca_file, cert_file=endpoint.cert_file, key_file=endpoint.key_file)
     match endpoint:
         case WebhookEndpoint():
             return WebhookSender(
                 url=endpoint.url.reveal(),
-                keys=[decode_secret(secret.reveal()) for secret in endpoint.secrets],
+                signer=_signer(endpoint),
                 timeout=endpoint.timeout,
                 headers=headers,
                 max_in_flight=endpoint.max_in_flight,
                 user_agent=USER_AGENT,
-                ssl=_trust(endpoint.ca_file),
+                ssl=tls,
+                proxy=proxy,
                 clock=clock,
             )
         case SlackEndpoint():
@@ -68,10 +71,24 @@ def sender(endpoint: Endpoint) -> Sender:
                 headers=headers,
                 max_in_flight=endpoint.max_in_flight,
                 user_agent=USER_AGENT,
-                ssl=_trust(endpoint.ca_file),
+                ssl=tls,
+                proxy=proxy,
                 retry_on_timeout=endpoint.retry_on_timeout,
                 clock=clock,
             )
+
+
+def _signer(endpoint: WebhookEndpoint) -> Signer:
+    secrets = [secret.reveal() for secret in endpoint.secrets]
+    match endpoint.signature:
+        case "standard":
+            return StandardSigner([decode_secret(secret) for secret in secrets])
+        case "github":
+            return GithubSigner(secrets[0])
+        case "stripe":
+            return StripeSigner(secrets)
+        case "none":
+            return Unsigned()
 
 
 def endpoint_policy(endpoint: Endpoint) -> EndpointPolicy:
@@ -96,7 +113,7 @@ def source(name: str, config: SourceConfig, metrics: Metrics) -> SseSource:
         connect_timeout=config.connect_timeout,
         max_streams=config.max_streams,
         user_agent=USER_AGENT,
-        ssl=_trust(config.ca_file),
+        ssl=tls_context(ca_file=config.ca_file),
         on_observations=metrics.observations.labels(name).inc,
         on_unreadable=_uncounted(unreadable.inc),
     )
@@ -117,10 +134,6 @@ def feed_policy(config: SourceConfig) -> FeedPolicy:
         deadline=config.deadline,
         stall_after=config.stall_after,
     )
-
-
-def _trust(ca_file: Path | None) -> ssl.SSLContext | bool:
-    return True if ca_file is None else ssl.create_default_context(cafile=ca_file)
 
 
 def _uncounted(increment: Callable[[], None]) -> Callable[[str], None]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
@@ -19,9 +22,16 @@ from pydantic import (
 
 from notifier.config.files import CaFile
 from notifier.config.headers import delivery_header
+from notifier.config.identity import (
+    FormSecrets,
+    PemFile,
+    Signature,
+    digest,
+    impossible_certificate,
+)
 from notifier.config.problems import carry, detail, error, got, refusal, suggest
-from notifier.config.secret import HttpUrl, Secret, SigningSecret
-from notifier.config.section import Context, Section
+from notifier.config.secret import HttpUrl, Secret, SecretUrl, check_http, server
+from notifier.config.section import Context, Impossible, Section
 from notifier.config.types import Boolean, Duration, PositiveDuration, Rate, Text, Whole, printable
 from notifier.core.model import EventType
 
@@ -73,11 +83,22 @@ def _distinct(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     return headers
 
 
+def _proxy(url: SecretUrl) -> SecretUrl:
+    """Refuse what is no HTTP proxy's URL."""
+    if url.scheme != "http":
+        raise error("expected the URL of an HTTP proxy, such as http://proxy.example.com:3128")
+    parts = urlsplit(server(check_http(url)).reveal())
+    if parts.path not in ("", "/") or parts.query:
+        raise error("a proxy has no path and no query; expected a URL such as http://proxy.example.com:3128")
+    return url
+
+
 SourceName = Annotated[str, BeforeValidator(known_source), WithJsonSchema({"type": "string", "minLength": 1})]
 EndpointName = Annotated[str, BeforeValidator(known_endpoint), WithJsonSchema({"type": "string", "minLength": 1})]
 EventGlob = Annotated[
     str, BeforeValidator(_event_glob), WithJsonSchema({"type": "string", "examples": ["task.*", *map(str, EventType)]})
 ]
+ProxyUrl = Annotated[SecretUrl, AfterValidator(_proxy)]
 HeaderName = Annotated[str, AfterValidator(delivery_header)]
 
 
@@ -109,22 +130,51 @@ class _Endpoint(Section):
     headers: Annotated[dict[HeaderName, Secret], WrapValidator(_distinct)] = Field(
         default={}, description="more headers to send; the values are secret"
     )
+    proxy: ProxyUrl | None = Field(default=None, description="http://[USER:PASSWORD@]HOST:PORT; null: none")
     ca_file: CaFile | None = Field(default=None, description="PEM file of the authorities to trust, not the system's")
+    cert_file: PemFile | None = Field(default=None, description="PEM file of the certificate to show (mutual TLS)")
+    key_file: PemFile | None = Field(default=None, description="PEM file of its private key; null: in cert_file too")
+    _files: str = PrivateAttr(default="")  # so that an endpoint whose files changed is not equal to itself before
+
+    def model_post_init(self, _context: Any) -> None:
+        """Note what is in the files."""
+        self._files = digest([self.ca_file, self.cert_file, self.key_file])
+
+    def impossible(self) -> Iterator[Impossible]:
+        """Refuse a certificate that cannot be shown."""
+        secure = self.url.scheme == "https"
+        yield from impossible_certificate(self.cert_file, self.key_file, secure=secure)
+
+
+def _secrets_or_none(schema: dict[str, Any]) -> None:
+    """Say in the JSON Schema that only what is not signed needs no secrets."""
+    some = {"required": ["secrets"], "properties": {"secrets": {"minItems": 1}}}
+    schema["anyOf"] = [some, {"required": ["signature"], "properties": {"signature": {"const": "none"}}}]
 
 
 class WebhookEndpoint(_Endpoint):
     """A receiver of signed callbacks (Standard Webhooks 1.0.0)."""
 
+    model_config = ConfigDict(json_schema_extra=_secrets_or_none)
+
     type: Literal["webhook"] = Field(description="signed callbacks (Standard Webhooks)")
-    secrets: tuple[SigningSecret, ...] = Field(
-        min_length=1, description="whsec_... (or whsk_...), newest first; every one signs"
+    signature: Signature = Field(
+        default="standard",
+        description="standard: Standard Webhooks; github: X-Hub-Signature-256; stripe: Stripe-Signature; none",
+    )
+    secrets: FormSecrets = Field(
+        default=(),
+        validate_default=True,
+        description="whsec_... (or whsk_...), newest first; every one signs. Of other signatures: 16 bytes or more",
     )
 
 
 class SlackEndpoint(_Endpoint):
     """A Slack incoming webhook."""
 
-    elsewhere: ClassVar[dict[str, str]] = {"secrets": "Slack endpoints are not signed; remove it"}
+    elsewhere: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("secrets", "signature"), "Slack endpoints are not signed; remove it"
+    )
 
     type: Literal["slack"] = Field(description="messages for people, by an incoming webhook of Slack")
     max_in_flight: Whole = Field(default=1, description="attempts at a time")

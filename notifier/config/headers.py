@@ -14,6 +14,7 @@ _HOP_BY_HOP = frozenset(
         "trailers", "transfer-encoding", "upgrade",
     }
 )  # fmt: skip
+_SIGNATURES = frozenset({"x-hub-signature-256", "stripe-signature"})  # `webhook-signature` goes by its beginning
 _OURS = frozenset({"host", "content-length", "content-type", "content-encoding", "expect"})
 
 
@@ -27,7 +28,7 @@ def header_name(name: str) -> str:
 def delivery_header(name: str) -> str:
     """Refuse a header that a delivery's sender sets itself, or that is about the connection only."""
     lowered = header_name(name).lower()
-    if lowered.startswith("webhook-") or lowered in _OURS:
+    if lowered.startswith("webhook-") or lowered in _OURS or lowered in _SIGNATURES:
         raise error("this header is set by notifier itself; remove it")
     if lowered in _HOP_BY_HOP:
         raise error("this header is about the connection, not the message; remove it")

@@ -12,7 +12,7 @@ import ssl as tls
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from time import perf_counter  # the time of uvloop's loop stands still within a round, and counts milliseconds
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -25,6 +25,7 @@ from yarl import URL
 from notifier.core.model import Micros
 from notifier.core.retry import Attempt, Failed, Outcome
 from notifier.senders.faults import explain
+from notifier.senders.proxy import DENIED, Proxy, denied, proxy_fault
 from notifier.senders.reply import READ_LIMIT, decode, kept, secrets_of
 from notifier.senders.resolver import ThreadResolver
 from notifier.senders.vetting import Vet, VettingResolver, vetted_sockets
@@ -107,12 +108,17 @@ class Exchange:
         ssl: tls.SSLContext | bool,
         clock: Callable[[], Micros],
         vet: Vet | None = None,
+        proxy: str | None = None,
         hide: Iterable[str] = (),
     ) -> None:
+        if vet is not None and proxy is not None:
+            raise ValueError("a proxy looks up names by itself: what was vetted would not be what is connected to")
         whole = URL(url)
         known = whole.user or whole.password
         self.authorization = aiohttp.encode_basic_auth(whole.user or "", whole.password or "") if known else None
+        self._proxy = Proxy(proxy, secure=whole.scheme == "https") if proxy is not None else None
         self.secrets = secrets_of(
+            *(self._proxy.secrets if self._proxy is not None else ()),
             *(whole.user, whole.password, whole.raw_query_string, *whole.query.values()),
             *(*whole.raw_path.split("/"), *whole.path.split("/")),
             *(part for text in (self.authorization or "", *hide) for part in (text, *text.split())),
@@ -134,7 +140,9 @@ class Exchange:
         status, raw = course.status, bytes(course.body)
         text = decode(raw, course.headers.get("content-encoding")) if raw else ""
         outcome: Outcome
-        if status is not None and (fault is None or not 200 <= status < 300):
+        if status == DENIED and self._proxy is not None:
+            outcome = denied()
+        elif status is not None and (fault is None or not 200 <= status < 300):
             # A no is a no, also when the rest of the reply never came; a yes must be whole to count.
             outcome = judge(status, text, course.headers, self._clock())
         else:
@@ -166,7 +174,8 @@ class Exchange:
         except TimeoutError:
             return Failed(reason="timeout", detail=f"{_stage(course)} after {self._timeout:g} s")
         except Exception as exc:  # the one boundary of an attempt
-            if (fault := explain(exc)) is not None:
+            fault = proxy_fault(exc) if self._proxy is not None else None
+            if fault is not None or (fault := explain(exc)) is not None:
                 return fault
             log.exception("sender.unexpected_error", host=self._url.host)
             return Failed(reason="internal", detail=f"a fault of this program: {type(exc).__name__}")
@@ -181,10 +190,14 @@ class Exchange:
         request may be repeated (RFC 9112 section 9.3.1; a receiver drops what was handled after all by its id).
         """
         session = self._session or self._open()
+        options: dict[str, Any] = {}
+        if self._proxy is not None:
+            options = self._proxy.options
+            headers.update(self._proxy.headers)
         while True:
             data = body if len(body) <= LARGE_BODY else io.BytesIO(body)
             try:
-                reply = await session.post(self._url, data=data, headers=headers, allow_redirects=False)
+                reply = await session.post(self._url, data=data, headers=headers, allow_redirects=False, **options)
                 break
             except aiohttp.ClientConnectorError:
                 raise

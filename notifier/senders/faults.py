@@ -79,6 +79,8 @@ def _by_errno(exc: OSError, reason: str) -> Failed:
         return Failed(reason=_OURS[code], detail=os.strerror(code), spend=False)
     if code == errno.ETIMEDOUT:
         return Failed(reason="timeout", detail="the endpoint's machine does not answer")
+    if code is None and reason == "connect" and isinstance(exc, ConnectionError):
+        return Failed(reason=reason, detail="the endpoint closed the connection in the middle of the handshake")
     if code is None:
         broken = (
             "no address of the endpoint could be connected to" if reason == "connect" else "the connection was lost"

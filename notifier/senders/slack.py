@@ -40,12 +40,21 @@ class SlackSender:
         max_in_flight: int = MAX_IN_FLIGHT,
         user_agent: str = USER_AGENT,
         ssl: tls.SSLContext | bool = True,
+        proxy: str | None = None,
     ) -> None:
         # Here, since Slack's library takes 150 ms to load, which only they shall pay who use it, and before a send.
         from notifier.senders.slack_message import build
 
         self._build = build
-        self._exchange = Exchange(url=url, timeout=timeout, max_in_flight=max_in_flight, ssl=ssl, clock=clock)
+        self._exchange = Exchange(
+            url=url,
+            timeout=timeout,
+            max_in_flight=max_in_flight,
+            ssl=ssl,
+            clock=clock,
+            proxy=proxy,
+            hide=headers.values(),
+        )
         self._clock = clock
         self._retry_on_timeout = retry_on_timeout
         self._headers = CIMultiDict({"content-type": "application/json; charset=utf-8", "user-agent": user_agent})
@@ -63,7 +72,7 @@ class SlackSender:
             log.exception("sender.unexpected_error", endpoint=delivery.endpoint, delivery=delivery.id)
             detail = f"a fault of this program: {type(exc).__name__}"
             return Attempt(at=now, outcome=Rejected(reason="internal", detail=detail))
-        attempt = await self._exchange.post(body, self._headers, self._judge, at=now)
+        attempt = await self._exchange.post(body, self._headers.copy(), self._judge, at=now)
         outcome = attempt.outcome
         if self._retry_on_timeout or attempt.address is None:  # without an address, it was never on its way
             return attempt

@@ -1,16 +1,19 @@
-"""Sends deliveries as webhooks by Standard Webhooks 1.0.0; the bytes that are signed are the bytes that are sent."""
+"""Sends deliveries as webhooks: the headers of Standard Webhooks 1.0.0, signed in the form that the receiver knows.
+
+The bytes that are signed are the bytes that are sent.
+"""
 
 from __future__ import annotations
 
 import ssl as tls
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from multidict import CIMultiDict
 
 from notifier import __version__
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Outcome, classify_http
-from notifier.core.signing import Key, sign
+from notifier.core.signers import Signer
 from notifier.senders.exchange import Exchange
 from notifier.senders.vetting import Vet
 
@@ -27,13 +30,14 @@ class WebhookSender:
         self,
         *,
         url: str,
-        keys: Sequence[Key],
+        signer: Signer,
         timeout: float,
         headers: Mapping[str, str],
         max_in_flight: int,
         clock: Callable[[], Micros],
         user_agent: str = USER_AGENT,
         ssl: tls.SSLContext | bool = True,
+        proxy: str | None = None,
         vet: Vet | None = None,
     ) -> None:
         self._exchange = Exchange(
@@ -42,10 +46,11 @@ class WebhookSender:
             max_in_flight=max_in_flight,
             ssl=ssl,
             clock=clock,
+            proxy=proxy,
             vet=vet,
             hide=headers.values(),
         )
-        self._keys = tuple(keys)
+        self._signer = signer
         self._clock = clock
         self._headers = CIMultiDict({"content-type": "application/json", "user-agent": user_agent, "accept": "*/*"})
         if self._exchange.authorization is not None:
@@ -60,7 +65,7 @@ class WebhookSender:
         headers = self._headers.copy()
         headers["webhook-id"] = delivery.event_id
         headers["webhook-timestamp"] = str(seconds)
-        headers["webhook-signature"] = sign(self._keys, delivery.event_id, seconds, delivery.body)
+        headers.extend(self._signer.headers(delivery.event_id, seconds, delivery.body))
         return await self._exchange.post(delivery.body, headers, self._judge, at=now)
 
     async def close(self) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import trustme
 from config_site import WHSEC, Site
+from cryptography.hazmat.primitives import serialization
 
 from notifier.config import SlackEndpoint, WebhookEndpoint
 
 HOOK = f"type: webhook, url: 'https://example.com/h', secrets: [{WHSEC}]"
+UNSIGNED = "type: webhook, url: 'https://example.com/h'"
 SLACK = "type: slack, url: 'https://hooks.slack.com/services/T/B/x'"
 
 
@@ -86,6 +88,76 @@ def test_authorities_are_read(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
+    ("keys", "secrets"),
+    [
+        ("signature: none", []),
+        ("signature: github, secrets: [sixteen-bytes-xx]", ["sixteen-bytes-xx"]),
+        (f"signature: stripe, secrets: [{WHSEC}, any text of 20 bytes]", [WHSEC, "any text of 20 bytes"]),
+        (f"secrets: [{WHSEC}], signature: standard", [WHSEC]),
+    ],
+)
+def test_secrets_are_as_the_signature_needs_them(site: Site, keys: str, secrets: list[str]) -> None:
+    endpoint = _endpoint(site, f"{UNSIGNED}, {keys}")
+    assert isinstance(endpoint, WebhookEndpoint)
+    assert [secret.reveal() for secret in endpoint.secrets] == secrets
+
+
+def test_a_proxys_password_is_not_printed(site: Site) -> None:
+    proxy = _endpoint(site, f"{SLACK}, proxy: 'http://user:hunter2@proxy.example.com:3128'").proxy
+    assert proxy is not None
+    assert (proxy.reveal(), str(proxy)) == (
+        "http://user:hunter2@proxy.example.com:3128",
+        "http://proxy.example.com:3128",
+    )
+
+
+def _certificate(site: Site) -> None:
+    issued = trustme.CA().issue_cert("client.example.com")
+    issued.private_key_pem.write_to_path(site.directory / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(site.directory / "cert.pem")
+    issued.private_key_and_cert_chain_pem.write_to_path(site.directory / "both.pem")
+
+
+def test_a_certificate_is_read_with_its_key(site: Site) -> None:
+    _certificate(site)
+    apart = _endpoint(site, f"{HOOK}, cert_file: cert.pem, key_file: key.pem")
+    assert (apart.cert_file, apart.key_file) == (site.directory / "cert.pem", site.directory / "key.pem")
+    assert _endpoint(site, f"{HOOK}, cert_file: both.pem").key_file is None
+
+
+def test_a_certificate_that_cannot_be_shown_is_a_problem(site: Site) -> None:
+    _certificate(site)
+    said = site.said(f"endpoints: {{e: {{{HOOK}, cert_file: cert.pem}}}}")
+    assert "e.cert_file: holds no certificate with its private key in PEM form" in said[0]
+    plain = HOOK.replace("https:", "http:")
+    said = site.said(f"endpoints: {{e: {{{plain}, cert_file: both.pem}}}}")
+    assert "e.cert_file: a certificate is shown in TLS only; the url begins with http://" in said[0]
+    trustme.CA().issue_cert("x.example.com").private_key_pem.write_to_path(site.directory / "key.pem")
+    said = site.said(f"endpoints: {{e: {{{HOOK}, cert_file: cert.pem, key_file: key.pem}}}}")
+    assert "e.key_file: the private key is not that of the certificate" in said[0]
+
+
+def test_nobody_is_asked_for_the_password_of_a_key(site: Site) -> None:
+    _certificate(site)
+    key = serialization.load_pem_private_key((site.directory / "key.pem").read_bytes(), None)
+    encryption = serialization.BestAvailableEncryption(b"hunter2")
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    site.write(pem, "key.pem")
+    said = site.said(f"endpoints: {{e: {{{HOOK}, cert_file: cert.pem, key_file: key.pem}}}}")
+    assert "e.key_file: the private key is encrypted" in said[0]
+
+
+def test_an_endpoint_whose_certificate_was_renewed_is_another(site: Site) -> None:
+    """So that a reload takes up the new one."""
+    _certificate(site)
+    keys = f"{HOOK}, cert_file: both.pem"
+    before = _endpoint(site, keys)
+    assert _endpoint(site, keys) == before
+    _certificate(site)
+    assert _endpoint(site, keys) != before
+
+
+@pytest.mark.parametrize(
     ("keys", "said"),
     [
         ("url: 'https://x'", "endpoints.e.type: required, but missing: webhook or slack"),
@@ -95,7 +167,7 @@ def test_authorities_are_read(site: Site) -> None:
         ),
         ("type: 5", "endpoints.e.type: expected webhook or slack, got 5"),
         ("type: webhook, url: 'https://x'", "endpoints.e.secrets: required, but missing"),
-        ("type: webhook, url: 'https://x', secrets: []", "endpoints.e.secrets: expected at least one entry"),
+        ("type: webhook, url: 'https://x', secrets: []", "endpoints.e.secrets: required, but missing"),
         (f"type: webhook, url: 'https://x', secrets: {WHSEC}", "endpoints.e.secrets: expected a list"),
         (f"type: webhook, secrets: [{WHSEC}]", "endpoints.e.url: required, but missing"),
         (f"{SLACK}, secrets: [a]", "endpoints.e.secrets: Slack endpoints are not signed; remove it"),
@@ -135,7 +207,35 @@ def test_authorities_are_read(site: Site) -> None:
         (f"{SLACK}, ordering: strickt", 'did you mean "strict"?'),
         (f"{SLACK}, retry_on_timeout: 1", "endpoints.e.retry_on_timeout: expected true or false, got 1"),
         (f"{SLACK}, disable_after: never", "endpoints.e.disable_after: expected a duration"),
-        (f"{SLACK}, proxy: x", "endpoints.e.proxy: unknown key"),
+        (f"{SLACK}, proxies: x", 'endpoints.e.proxies: unknown key; did you mean "proxy"?'),
+        (f"{SLACK}, proxy: x", "endpoints.e.proxy: expected a URL such as"),
+        (f"{SLACK}, proxy: 'https://p:1'", "endpoints.e.proxy: expected the URL of an HTTP proxy"),
+        (f"{SLACK}, proxy: 'socks5://p:1'", "endpoints.e.proxy: expected the URL of an HTTP proxy"),
+        (f"{SLACK}, proxy: 'http://p:1/x'", "endpoints.e.proxy: a proxy has no path and no query"),
+        (f"{SLACK}, proxy: 'http://p:1/?x'", "endpoints.e.proxy: a proxy has no path and no query"),
+        (f"{SLACK}, proxy: 'http://u:1/p@p:1'", "endpoints.e.proxy: percent-encode"),
+        (f"{SLACK}, signature: none", "endpoints.e.signature: Slack endpoints are not signed; remove it"),
+        (f"{HOOK}, signature: none", "endpoints.e.secrets: `signature: none` signs nothing; remove one of the two"),
+        (f"{HOOK}, signature: gitlab", "endpoints.e.signature: expected one of standard, github, stripe, none"),
+        (f"{UNSIGNED}, signature: github", "endpoints.e.secrets: required, but missing"),
+        (f"{UNSIGNED}, signature: stripe, secrets: []", "endpoints.e.secrets: required, but missing"),
+        (
+            f"{UNSIGNED}, signature: github, secrets: [{WHSEC}, {WHSEC}]",
+            "endpoints.e.secrets: GitHub's header holds one signature, so there can be one secret only",
+        ),
+        (
+            f"{UNSIGNED}, signature: stripe, secrets: [{WHSEC}, fifteen-bytes-x]",
+            "endpoints.e.secrets[1]: a secret has at least 16 bytes",
+        ),
+        (f"{UNSIGNED}, secrets: [any text of 20 bytes]", "endpoints.e.secrets[0]: a secret begins with whsec_"),
+        (f"{SLACK}, key_file: config.yaml", "endpoints.e.key_file: the key of no certificate; set cert_file too"),
+        (f"{SLACK}, cert_file: none.pem", "endpoints.e.cert_file: no such file"),
+        (f"{SLACK}, cert_file: .", "endpoints.e.cert_file: no such file"),
+        (f"{SLACK}, cert_file: config.yaml", "endpoints.e.cert_file: holds no certificate with its private key"),
+        (
+            f"{SLACK}, cert_file: config.yaml, key_file: config.yaml",
+            "endpoints.e.key_file: certificate or private key is not in PEM form",
+        ),
         (f"{SLACK}, headers: [a]", "endpoints.e.headers: expected a mapping, got a list"),
         (f"{SLACK}, headers: {{a: ''}}", "endpoints.e.headers.a: must not be empty"),
         (f'{SLACK}, headers: {{a: "b\\r\\nc: d"}}', "endpoints.e.headers.a: holds a line break"),
@@ -150,7 +250,8 @@ def test_a_faulty_endpoint_is_a_problem(site: Site, keys: str, said: str) -> Non
 
 @pytest.mark.parametrize(
     "name",
-    ["webhook-id", "Webhook-Signature", "WEBHOOK-X", "Host", "Content-Length", "content-type", "Connection",
+    ["webhook-id", "Webhook-Signature", "WEBHOOK-X", "X-Hub-Signature-256",
+     "stripe-signature", "Host", "Content-Length", "content-type", "Connection",
      "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "TE", "Trailer",
      "Transfer-Encoding", "Upgrade", "Content-Encoding", "Expect", "", "a b", "a:b", "ü", 'a\\r\\nb'],
 )  # fmt: skip

@@ -115,7 +115,19 @@ def test_every_path_and_phase_is_in_the_example(key: str) -> None:
 def test_every_key_of_the_example_has_a_comment() -> None:
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
     plain = {"url", "match", "events", "timeout", "retry_schedule", "max_in_flight", "ordering", "disable_after"}
-    plain |= {"headers", "ca_file", "Accept", "Authorization", "base_url", "store", "log", *Phase}
+    plain |= {
+        "headers",
+        "ca_file",
+        "proxy",
+        "cert_file",
+        "key_file",
+        "Accept",
+        "Authorization",
+        "base_url",
+        "store",
+        "log",
+        *Phase,
+    }
     bare = [line for line in lines if re.match(r"\s*[\w-]+:", line) and "#" not in line]
     names = {"vidu", "app", "ops"}
     assert [line for line in bare if line.split(":")[0].strip() not in plain | names] == []
@@ -193,6 +205,8 @@ def test_the_schema_accepts_what_is_documented(path: Path) -> None:
         "endpoints: {a: {type: slack, url: {credential: x}, rate_limit: 5/m}}",
         "queues: [{url: 'nats://x', subject: y}]",
         "http: {listen: null}", "reload_on_change: true",
+        "endpoints: {a: {type: webhook, url: x, signature: none}}",
+        "endpoints: {a: {type: webhook, url: x, signature: github, secrets: [x]}}",
     ],
 )  # fmt: skip
 def test_the_schema_accepts_what_users_write(site: Site, text: str) -> None:
@@ -205,7 +219,8 @@ def test_the_schema_accepts_what_users_write(site: Site, text: str) -> None:
     [
         "stroe: {}", "sources: {v: {zzz: 1}}", "sources: {v: {deadline: 5}}", "sources: {v: {deadline: 0s}}",
         "sources: {v: {framing: lines}}", "endpoints: {a: {type: slak, url: x}}",
-        "endpoints: {a: {type: webhook, url: x}}",
+        "endpoints: {a: {type: webhook, url: x}}", "endpoints: {a: {type: webhook, url: x, signature: github}}",
+        "endpoints: {a: {type: webhook, url: x, signature: standard, secrets: []}}",
         "endpoints: {a: {type: slack, url: x, secrets: [a]}}", "watches: [{source: v}]",
         "watches: [{id: a, labels: 5}]",
         "queues: [{url: x, zzz: 1}]", "log: {level: loud}", "callbacks: {allow_hosts: x}", "store: {url: {fil: x}}",

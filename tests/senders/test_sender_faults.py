@@ -21,6 +21,7 @@ import trustme
 from scripted_receiver import Request, delivery, hang_up, receiving, reply, reset, says, silence
 
 from notifier.core.retry import Attempt, Delivered, Failed
+from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
 from notifier.senders.faults import explain
 from notifier.senders.resolver import ThreadResolver, settle
@@ -36,7 +37,9 @@ def wall() -> int:
 
 def webhook(url: str, *, timeout: float = 20.0, trust: ssl.SSLContext | bool = True, **headers: str) -> WebhookSender:
     key = decode_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-    return WebhookSender(url=url, keys=[key], timeout=timeout, headers=headers, max_in_flight=8, ssl=trust, clock=wall)
+    return WebhookSender(
+        url=url, signer=StandardSigner([key]), timeout=timeout, headers=headers, max_in_flight=8, ssl=trust, clock=wall
+    )
 
 
 def slack(url: str, *, timeout: float = 20.0, trust: ssl.SSLContext | bool = True, **headers: str) -> SlackSender:

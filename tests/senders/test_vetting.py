@@ -16,6 +16,7 @@ from scripted_receiver import Receiver, delivery, receiving, reply, says
 
 from notifier.core.callback_policy import CallbackPolicy
 from notifier.core.retry import Attempt, Delivered, Failed
+from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
 from notifier.senders.webhook import WebhookSender
 
@@ -26,7 +27,7 @@ POLICY = CallbackPolicy(allow_networks=[ip_network(f"{PUBLIC}/32")], allow_http=
 def sender(url: str, policy: CallbackPolicy = POLICY, trust: ssl.SSLContext | bool = True) -> WebhookSender:
     return WebhookSender(
         url=url,
-        keys=[decode_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")],
+        signer=StandardSigner([decode_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]),
         timeout=20,
         headers={},
         max_in_flight=4,

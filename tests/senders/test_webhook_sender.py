@@ -17,6 +17,7 @@ from scripted_receiver import Answer, Receiver, Request, delivery, receiving, re
 from notifier import __version__
 from notifier.core.model import Micros
 from notifier.core.retry import Attempt, Delivered, Failed, Gone
+from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
 from notifier.senders.reply import KEEP_LIMIT
 from notifier.senders.webhook import WebhookSender
@@ -38,7 +39,7 @@ def sender(
 ) -> WebhookSender:
     return WebhookSender(
         url=url,
-        keys=[decode_secret(text) for text in SECRETS],
+        signer=StandardSigner([decode_secret(text) for text in SECRETS]),
         timeout=timeout,
         headers=headers or {},
         max_in_flight=max_in_flight,

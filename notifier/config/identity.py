@@ -1,0 +1,110 @@
+"""What proves to an endpoint who calls: the secrets that sign, and the certificate shown when TLS asks for one."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSchema
+
+from notifier.config.problems import error
+from notifier.config.secret import Secret
+from notifier.config.section import Context, Impossible
+from notifier.config.types import printable
+from notifier.core.signers import PLAIN_SECRET_BYTES
+from notifier.core.signing import SecretError, decode_secret
+from notifier.senders.tls import EncryptedKey, tls_context
+
+Signature = Literal["standard", "github", "stripe", "none"]
+
+
+def _fitting(secret: Secret, info: ValidationInfo) -> Secret:
+    """Refuse a secret that cannot sign in the form that was chosen before it."""
+    match info.data.get("signature"):
+        case "standard":
+            try:
+                decode_secret(secret.reveal())
+            except SecretError as exc:  # its message does not quote the secret
+                raise error(str(exc)) from exc
+        case "github" | "stripe" if len(secret.reveal().encode()) < PLAIN_SECRET_BYTES:
+            raise error(f"a secret has at least {PLAIN_SECRET_BYTES} bytes; `notifier secret new` makes one")
+    return secret
+
+
+def _fitting_number(secrets: tuple[Secret, ...], info: ValidationInfo) -> tuple[Secret, ...]:
+    """Hold the number of secrets against the form of the signature."""
+    match info.data.get("signature"):
+        case "none" if secrets:
+            raise error("`signature: none` signs nothing; remove one of the two")
+        case "github" if len(secrets) > 1:
+            raise error("GitHub's header holds one signature, so there can be one secret only")
+        case "standard" | "github" | "stripe" if not secrets:
+            raise error("required, but missing")
+    return secrets
+
+
+# after a field `signature`
+FormSecrets = Annotated[tuple[Annotated[Secret, AfterValidator(_fitting)], ...], AfterValidator(_fitting_number)]
+
+
+def _file(value: Any, info: ValidationInfo) -> Path:
+    if isinstance(value, Path):
+        return value
+    context = Context.of(info)
+    path = context.directory / printable(value)
+    context.read.append(path)
+    try:
+        if not path.is_file():  # a pipe might never begin
+            raise error("no such file")
+        with path.open("rb"):
+            return path
+    except OSError as exc:
+        raise error(f"cannot be read: {exc.strerror}") from exc
+
+
+PemFile = Annotated[Path, PlainValidator(_file), WithJsonSchema({"type": "string", "minLength": 1})]
+
+
+def impossible_certificate(cert_file: Path | None, key_file: Path | None, *, secure: bool) -> Iterator[Impossible]:
+    """Try the certificate with its key, as a sender will."""
+    both = frozenset({"cert_file", "key_file"})
+    if cert_file is None:
+        if key_file is not None:
+            yield Impossible(key="key_file", keys=both, message="the key of no certificate; set cert_file too")
+        return
+    if not secure:
+        message = "a certificate is shown in TLS only; the url begins with http://"
+        yield Impossible(key="cert_file", keys=frozenset({"cert_file", "url"}), message=message)
+    key = "cert_file" if key_file is None else "key_file"
+    try:
+        tls_context(cert_file=cert_file, key_file=key_file)
+    except EncryptedKey:
+        yield Impossible(key=key, keys=both, message="the private key is encrypted; there is nobody to ask: decrypt it")
+    except ssl.SSLError as exc:
+        if exc.reason == "KEY_VALUES_MISMATCH":
+            message = "the private key is not that of the certificate"
+        elif key_file is None:
+            message = "holds no certificate with its private key in PEM form; the key may stand apart, in key_file"
+        else:
+            message = "certificate or private key is not in PEM form, or is not fit for TLS"
+        yield Impossible(key=key, keys=both, message=message)
+    except OSError as exc:
+        yield Impossible(key=key, keys=both, message=f"cannot be read: {exc.strerror}")
+
+
+def digest(files: Iterable[Path | None]) -> str:
+    """Return what changes when one of the files does: a certificate is renewed under its old name.
+
+    One that cannot be read is reported where it is used.
+    """
+    found = hashlib.sha256()
+    for path in files:
+        try:
+            found.update(b"" if path is None else path.read_bytes())
+        except OSError:
+            found.update(b"unreadable")
+        found.update(b"\0")
+    return found.hexdigest()
