@@ -54,13 +54,8 @@ watches = Table(
     Column("owner", BigInteger),  # the node that follows it
     UniqueConstraint("source", "id", name="watches_source_id"),
 )
-Index(
-    "watches_open",
-    watches.c.created_at,
-    watches.c.pk,
-    sqlite_where=(watches.c.ended == false()) & watches.c.removed_at.is_(None),
-    postgresql_where=(watches.c.ended == false()) & watches.c.removed_at.is_(None),
-)
+_claimable = (watches.c.ended == false()) & watches.c.removed_at.is_(None) & watches.c.owner.is_(None)
+Index("watches_open", watches.c.created_at, watches.c.pk, sqlite_where=_claimable, postgresql_where=_claimable)
 Index("watches_updated", watches.c.updated_at)
 
 events = Table(

@@ -89,7 +89,9 @@ RELEASE_WATCH = (
     .values(owner=sql_null())
 )
 FREE_WATCHES = update(watches).where(watches.c.owner.is_not(None)).values(owner=sql_null())
-FREE_DELIVERIES = update(deliveries).where(deliveries.c.owner.is_not(None)).values(owner=sql_null())
+FREE_DELIVERIES = (
+    update(deliveries).where(is_open(deliveries), deliveries.c.owner.is_not(None)).values(owner=sql_null())
+)
 
 # -- the outbox
 

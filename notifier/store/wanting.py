@@ -7,19 +7,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace as with_
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from notifier.core.model import Micros, NewWatch, Watch
 from notifier.interfaces import Applied
 from notifier.store.operations import watch_from
 from notifier.store.schema import watches
 
-CHUNK = 400  # keys in one statement: SQLite takes 32,766 parameters, older builds 999
+CHUNK = 400  # ids in one statement: SQLite takes 32,766 parameters, older builds 999
 
 TakeIds = Callable[[Connection, str, int], int]
 Key = tuple[str, str]
 
-_BY_KEY = select(watches).where(tuple_(watches.c.source, watches.c.id).in_(bindparam("keys", expanding=True)))
+# By source, since SQLite looks pairs up one by one in the whole table.
+_BY_IDS = select(watches).where(
+    watches.c.source == bindparam("source"), watches.c.id.in_(bindparam("ids", expanding=True))
+)
 _DESCRIBE = (
     update(watches)
     .where(watches.c.pk == bindparam("_pk"))
@@ -86,9 +89,14 @@ def remove(connection: Connection, source: str, task_id: str, now: Micros) -> Wa
 
 
 def _known(connection: Connection, keys: Sequence[Key]) -> dict[Key, Row[Any]]:
+    by_source: dict[str, list[str]] = {}
+    for source, task_id in keys:
+        by_source.setdefault(source, []).append(task_id)
     found: dict[Key, Row[Any]] = {}
-    for chunk in _chunks(keys):
-        found |= {(row.source, row.id): row for row in connection.execute(_BY_KEY, {"keys": chunk})}
+    for source, ids in by_source.items():
+        for chunk in _chunks(ids):
+            rows = connection.execute(_BY_IDS, {"source": source, "ids": chunk})
+            found |= {(row.source, row.id): row for row in rows}
     return found
 
 
@@ -165,6 +173,6 @@ def _described(watch: NewWatch) -> dict[str, Any]:
     }
 
 
-def _chunks(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
-    for start in range(0, len(keys), CHUNK):
-        yield keys[start : start + CHUNK]
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), CHUNK):
+        yield ids[start : start + CHUNK]

@@ -33,7 +33,8 @@ def upgrade() -> None:
         sa.Column("owner", sa.BigInteger),
         sa.UniqueConstraint("source", "id", name="watches_source_id"),
     )
-    _partial_index("watches_open", "watches", ["created_at", "pk"], "ended = {false} AND removed_at IS NULL")
+    claimable = "ended = {false} AND removed_at IS NULL AND owner IS NULL"
+    _partial_index("watches_open", "watches", ["created_at", "pk"], claimable)
     op.create_index("watches_updated", "watches", ["updated_at"])
     op.create_table(
         "events",

@@ -1,0 +1,208 @@
+"""Writers share transactions; each gets its own result, and only its own fault."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, Engine, event
+
+from notifier.core.errors import StoreUnavailable
+from notifier.store import opening
+from notifier.store.group import LINGER, MAX_GROUP, GroupCommit
+from notifier.store.operations import CallOp, Transaction
+
+
+class Writer:
+    """A group commit over a database with one table of texts."""
+
+    def __init__(self, path: Path) -> None:
+        self.groups: list[float] = []  # seconds of each
+        self.began = 0  # transactions
+        self._engine = opening.engine(path, writable=True)
+        event.listen(self._engine, "begin", self._note)
+        with self._engine.begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE said (word TEXT UNIQUE)")
+        self.began = 0
+        self.commit = GroupCommit(self._engine, Transaction(1), CallOp(lambda _: None, hold=True))
+        self.commit.seconds = self.groups.append
+
+    def _note(self, _: Connection) -> None:
+        self.began += 1
+
+    async def say(self, word: str, *, urgent: bool = True, hold: bool = False) -> object:
+        """Write a word; return how many there are then."""
+        return await self.commit.submit(CallOp(saying(word), hold), urgent=urgent)
+
+    def said(self) -> list[str]:
+        """Return what was committed, in order."""
+        with self._engine.connect() as connection:
+            rows = connection.exec_driver_sql("SELECT word FROM said ORDER BY rowid")
+            return [str(row.word) for row in rows]
+
+    def dispose(self) -> None:
+        self._engine.dispose()
+
+
+def saying(word: str) -> Callable[[Connection], object]:
+    def call(connection: Connection) -> object:
+        connection.exec_driver_sql("INSERT INTO said VALUES (?)", (word,))
+        return connection.exec_driver_sql("SELECT count(*) FROM said").scalar()
+
+    return call
+
+
+@pytest.fixture
+async def writer(path: Path) -> AsyncIterator[Writer]:
+    sqlite3.connect(path).close()
+    made = Writer(path)
+    running = asyncio.create_task(made.commit.run(), name="store")
+    yield made
+    made.commit.close()
+    await running
+    made.commit.shutdown()
+    made.dispose()
+
+
+async def test_writers_that_come_together_share_a_transaction(writer: Writer) -> None:
+    """Durability costs one wait for the disk, not one each; results go to those who asked, in their order."""
+    counts = await asyncio.gather(*(writer.say(f"w{n}") for n in range(100)))
+    assert counts == list(range(1, 101))
+    assert writer.began == len(writer.groups) == 1
+    assert writer.said() == [f"w{n}" for n in range(100)]
+
+
+async def test_a_group_is_bounded(writer: Writer) -> None:
+    """More than fit one transaction take several, in the order in which they came."""
+    await asyncio.gather(*(writer.say(f"w{n}") for n in range(2 * MAX_GROUP + 1)))
+    assert len(writer.groups) == 3
+    assert writer.said() == [f"w{n}" for n in range(2 * MAX_GROUP + 1)]
+
+
+async def test_a_writer_in_no_hurry_waits_for_company(writer: Writer) -> None:
+    """It shares the transaction of the next that is urgent, and without one goes after a moment by itself."""
+    patient = asyncio.create_task(writer.say("patient", urgent=False))
+    await asyncio.sleep(LINGER / 10)
+    assert not patient.done()
+    await writer.say("urgent")
+    assert await patient == 1
+    assert len(writer.groups) == 1
+    assert await asyncio.wait_for(writer.say("alone", urgent=False), 10) == 3
+
+
+async def test_one_fault_of_its_own_is_handed_to_whoever_made_it(writer: Writer) -> None:
+    """The others are committed all the same, and nothing of the one that failed is."""
+
+    def break_off(connection: Connection) -> None:
+        saying("half")(connection)
+        raise LookupError("my own")
+
+    results = await asyncio.gather(
+        writer.say("a"),
+        writer.commit.submit(CallOp(break_off)),
+        writer.say("a"),
+        writer.say("b"),
+        return_exceptions=True,
+    )
+    assert [type(result).__name__ for result in results] == ["int", "LookupError", "IntegrityError", "int"]
+    assert writer.said() == ["a", "b"]
+    assert writer.commit.available
+
+
+async def test_a_writer_that_was_cancelled_before_its_turn_does_nothing(writer: Writer) -> None:
+    """Whoever is gone cannot use a result; others are not disturbed."""
+    gone = asyncio.create_task(writer.say("gone"))
+    other = asyncio.create_task(writer.say("other"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    assert await other == 1
+    assert writer.said() == ["other"]
+
+
+async def test_a_writer_that_is_cancelled_in_its_turn_leaves_a_whole_transaction(writer: Writer) -> None:
+    """What is being committed is committed; the group's others hear of it."""
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def slowly(connection: Connection) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        saying("slow")(connection)
+
+    gone = asyncio.create_task(writer.commit.submit(CallOp(slowly)))
+    other = asyncio.create_task(writer.say("other"))
+    await begun.wait()
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    assert await other == 2
+    assert writer.said() == ["slow", "other"]
+
+
+async def test_what_was_committed_before_an_outage_is_not_done_again(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group that is split for one's fault, and then meets an outage half-way: the first half has its results."""
+    monkeypatch.setattr("notifier.store.group.RETRY_DELAY", 0.01)
+    tries: list[str] = []
+
+    def fail(connection: Connection) -> None:
+        raise LookupError("my own")
+
+    def fill_the_disk_once(connection: Connection) -> object:
+        tries.append("big")
+        if len(tries) == 1:  # on this connection; the next starts afresh
+            connection.exec_driver_sql("PRAGMA max_page_count=1")
+        connection.exec_driver_sql("INSERT INTO said VALUES (?)", ("big" * 10_000,))
+        return "big"
+
+    results = await asyncio.wait_for(
+        asyncio.gather(
+            writer.say("first", hold=True),
+            writer.commit.submit(CallOp(fail, hold=True)),
+            writer.commit.submit(CallOp(fill_the_disk_once, hold=True)),
+            writer.say("unheld"),
+            writer.say("last", hold=True),
+            return_exceptions=True,
+        ),
+        20,
+    )
+    assert [type(result).__name__ for result in results] == ["int", "LookupError", "str", "StoreUnavailable", "int"]
+    assert [word[:5] for word in writer.said()] == ["first", "bigbi", "last"]
+    assert len(tries) == 2
+
+
+async def test_an_outage_is_told_to_all_who_do_not_wait(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it lasts, others are refused without asking the database; one probe finds out that it is over."""
+    monkeypatch.setattr("notifier.store.group.RETRY_DELAY", 0.01)
+    full = [True]
+
+    def bound(raw: sqlite3.Connection, _: object) -> None:
+        raw.execute(f"PRAGMA max_page_count={1 if full[0] else 4294967294}")
+
+    event.listen(Engine, "connect", bound)
+    try:
+        results = await asyncio.gather(*(writer.say("big" * 10_000 + str(n)) for n in range(3)), return_exceptions=True)
+        assert [type(result) for result in results] == [StoreUnavailable] * 3
+    finally:
+        event.remove(Engine, "connect", bound)
+    assert not writer.commit.available
+    began = writer.began
+    with pytest.raises(StoreUnavailable):
+        await writer.say("refused")
+    full[0] = False
+    async with asyncio.timeout(20):
+        while not writer.commit.available:  # noqa: ASYNC110 - the store has no signal for it: callers only ask
+            await asyncio.sleep(0.005)
+    assert writer.began > began
+    assert await writer.say("now") == 1
+
+
+async def test_nothing_is_taken_after_the_end(writer: Writer) -> None:
+    """A late writer is told so, held or not."""
+    writer.commit.close()
+    for hold in (True, False):
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await writer.say("late", hold=hold)

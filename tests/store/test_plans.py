@@ -1,0 +1,204 @@
+"""What runs often finds its rows by an index, however many deliveries wait.
+
+Plans are compared, not times: what SQLite does is the same with two hundred thousand pending deliveries as with none.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sqlite3
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from storing import LATER, T0, follow, lose, move, running, settled, wanted
+
+from notifier.core.model import Address
+from notifier.interfaces import Dead, DeliveryFilter, Later, Store
+from notifier.store import opening
+
+PENDING = 200_000
+LANES = 2_000  # with a hundred deliveries each, of which one is ready
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a database in which very much waits, is dead and is done."""
+    path = tmp_path_factory.mktemp("crowded") / "notifier.db"
+    opening.prepare(path)
+    raw = sqlite3.connect(path, isolation_level=None)
+    raw.execute("PRAGMA synchronous=OFF")
+    raw.execute("BEGIN")
+    raw.execute(
+        f"""WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {LANES})
+        INSERT INTO watches (pk, source, id, origin, labels, metadata, state, phase, sequence, stalled, ended,
+            created_at, changed_at, updated_at)
+        SELECT i + 1000000, 'vidu', 'old' || i, 'api', '{{}}', 'null', 'processing', 'running', 100, 0, 0,
+            {T0}, {T0}, {T0} FROM n"""
+    )
+    raw.execute(
+        f"""WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {PENDING - 1})
+        INSERT INTO events (pk, id, watch, sequence, type, at, body)
+        SELECT i + 1000000, 'msg_' || i, i % {LANES} + 1000001, i / {LANES} + 1, 'task.state_changed', {T0} + i, '{{}}'
+        FROM n"""
+    )
+    raw.execute(
+        """INSERT INTO deliveries (id, event, lane, endpoint, sequence, status, attempt, due, created_at, manual)
+        SELECT pk, pk, watch, 'app', sequence, CASE sequence WHEN 1 THEN 'ready' ELSE 'waiting' END, 0, at, at, 0
+        FROM events"""
+    )
+    raw.execute(
+        """INSERT INTO deliveries (id, event, lane, endpoint, sequence, status, attempt, due, created_at, settled_at,
+            manual)
+        SELECT id + 1000000, event, lane, 'other', sequence, CASE id % 10 WHEN 0 THEN 'dead' ELSE 'delivered' END, 1,
+            due, due, due, 0
+        FROM deliveries"""
+    )
+    raw.execute("UPDATE counters SET value = 5000000")
+    raw.execute("COMMIT")
+    raw.close()
+    return path
+
+
+Statement = tuple[str, str]  # the SQL as the driver got it, its plan
+
+
+class _Cursor(sqlite3.Cursor):
+    """Has SQLite explain each statement before it runs, with the very parameters: a plan may depend on them."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Any:
+        self._explain(sql, parameters)
+        return super().execute(sql, parameters)
+
+    def executemany(self, sql: str, rows: Any, /) -> Any:
+        self._explain(sql, rows[0])
+        return super().executemany(sql, rows)
+
+    def _explain(self, sql: str, parameters: Any) -> None:
+        if sql.split(None, 1)[0] in {"SELECT", "UPDATE", "INSERT", "DELETE"}:
+            rows = super().execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()
+            _explained.append((sql, "\n".join(row[3] for row in rows)))
+
+
+class _Connection(sqlite3.Connection):
+    def cursor(self, factory: Any = _Cursor) -> Any:
+        return super().cursor(_Cursor)
+
+
+_explained: list[Statement] = []
+_fresh = itertools.count()
+
+
+@pytest.fixture
+def explained(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
+    """Collect what runs from here on."""
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=_Connection))
+    _explained.clear()
+    return _explained
+
+
+async def hot_path(store: Store) -> None:
+    """Do what a daemon does all day."""
+    latest = (Address(endpoint="app", latest=True), Address(endpoint="other"))
+    claimed = await store.claim_watches(10)
+    names = [f"new {next(_fresh)}" for _ in range(3)]
+    mine = [watch for watch in await follow(store, *names) if watch.id in names]
+    await store.release_watches(claimed)
+    one, two, three = mine
+    one, taken = await move(store, one, "queueing", to=latest)
+    one, _ = await move(store, one, "processing", to=latest)
+    await lose(store, three)
+    first, second = [await store.settle(settled(delivery)) for delivery in taken]
+    assert first is not None
+    assert second is not None
+    await store.settle(settled(first, Later(due=LATER, attempt=1)))
+    await store.settle(settled(second, Dead(attempt=1, reason="x"), take=False))
+    await store.claim_deliveries({"app": 50, "other": 50}, now=LATER)
+    await store.retry(DeliveryFilter(id=second.id), now=LATER)
+    await store.deliveries(DeliveryFilter(id=taken[0].id), limit=1)
+    await store.apply([wanted(names[0], labels={"a": "b"}), wanted(f"new {next(_fresh)}")], origin="file", now=LATER)
+    await store.remove(two.source, two.id, now=LATER)
+    await store.prune(T0 + 1500)
+
+
+def plans(found: list[Statement]) -> dict[str, str]:
+    """Return the plan of each kind of statement; lists of several parameters count as the same at any length."""
+    return {re.sub(r"\(\?(, \?)+\)", "(?, ...)", sql): plan for sql, plan in found}
+
+
+def of(found: list[Statement], beginning: str, *, having: str = "") -> set[str]:
+    """Return the plans of the statements that begin so."""
+    flat = ((" ".join(sql.split()), plan) for sql, plan in found)
+    chosen = {plan for sql, plan in flat if sql.startswith(beginning) and having in sql}
+    assert chosen, f"nothing ran that begins with {beginning}"
+    return chosen
+
+
+async def test_no_statement_of_the_hot_path_reads_a_whole_table(crowded: Path, explained: list[Statement]) -> None:
+    """Every table is searched by an index; only what is free to claim is read along one, as far as the limit."""
+    async with running(f"sqlite:///{crowded}") as store:
+        explained.clear()
+        await hot_path(store)
+    for sql, plan in plans(explained).items():
+        scanned = [line for line in plan.splitlines() if line.startswith("SCAN ") and "CONSTANT" not in line]
+        assert set(scanned) <= {"SCAN watches USING INDEX watches_open"}, sql
+
+
+async def test_plans_do_not_change_with_what_waits(crowded: Path, url: str, explained: list[Statement]) -> None:
+    """A claim costs the same behind two hundred thousand deliveries as behind none."""
+    async with running(f"sqlite:///{crowded}") as store:
+        assert (await store.summary())["pending"]["app"]["count"] >= PENDING - LANES
+        explained.clear()
+        await hot_path(store)
+        full = plans(explained)
+    async with running(url) as store:
+        explained.clear()
+        await hot_path(store)
+        empty = plans(explained)
+    assert len(full.keys() & empty.keys()) > 15
+    assert {sql: plan for sql, plan in full.items() if sql in empty and empty[sql] != plan} == {}
+
+
+async def test_each_statement_uses_the_index_that_was_made_for_it(crowded: Path, explained: list[Statement]) -> None:
+    """And none sorts what it claims: the index has the order."""
+    async with running(f"sqlite:///{crowded}") as store:
+        explained.clear()
+        await hot_path(store)
+        found = list(explained)
+    by_key = "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"
+    lane = "USING INDEX deliveries_lane (endpoint=? AND lane=?"
+    due = "SEARCH deliveries USING INDEX deliveries_due (endpoint=?"
+    assert of(found, "UPDATE deliveries SET owner=?") == {f"{by_key}\nLIST SUBQUERY 1\n{due} AND due<?)"}
+    assert of(found, "SELECT min(deliveries.due)") == {f"{due})"}
+    assert of(found, "UPDATE deliveries SET status='superseded'") == {f"SEARCH deliveries {lane})"}
+    assert of(found, "INSERT INTO deliveries") == {
+        f"SCALAR SUBQUERY 1\nSEARCH ahead {lane})\nSCALAR SUBQUERY 2\nSEARCH ahead {lane})"
+    }
+    assert of(found, "UPDATE deliveries SET status='ready'") == {
+        f"SEARCH deliveries {lane})\nCORRELATED SCALAR SUBQUERY 1\nSEARCH first {lane} AND sequence<?)"
+    }
+    assert of(found, "UPDATE deliveries SET status=?") == {by_key}
+    assert of(found, "UPDATE watches SET owner=?") == {
+        "SEARCH watches USING INTEGER PRIMARY KEY (rowid=?)\nLIST SUBQUERY 1\nSCAN watches USING INDEX watches_open"
+    }
+    assert of(found, "UPDATE watches SET state=?") == {"SEARCH watches USING INTEGER PRIMARY KEY (rowid=?)"}
+    assert all("(source=? AND id=?)" in plan for plan in of(found, "SELECT watches.pk", having="watches.source = ?"))
+    assert all("USING COVERING INDEX events_at" in plan for plan in of(found, "SELECT events.at"))
+
+
+async def test_counting_and_retrying_read_what_is_open_or_dead_and_not_what_is_done(
+    crowded: Path, explained: list[Statement]
+) -> None:
+    """What was delivered over weeks is most of the table: looking at the daemon does not read it, nor does a start."""
+    async with running(f"sqlite:///{crowded}") as store:
+        await store.summary()
+        await store.retry(DeliveryFilter(endpoint="nobody", until=0), now=T0)
+        await store.retry(DeliveryFilter(until=0), now=T0)
+    flat = [(" ".join(sql.split()), plan) for sql, plan in explained]
+    scans = {line for sql, plan in flat for line in plan.splitlines() if re.match("SCAN deliveries", line)}
+    assert {line.replace("COVERING ", "") for line in scans} == {
+        "SCAN deliveries USING INDEX deliveries_lane",
+        "SCAN deliveries USING INDEX deliveries_dead",
+    }
