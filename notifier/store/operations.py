@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from notifier.core.errors import StaleWrite
-from notifier.core.model import Address, Delivery, Micros, Phase, Record, Watch
-from notifier.core.retry import Attempt, Delivered
-from notifier.interfaces import Dead, Done, Later, Settlement, Superseded
+from notifier.core.model import Address, Delivery, Micros, Record, Watch
+from notifier.interfaces import Later, Settlement
 from notifier.store import statements as sql
 from notifier.store.group import Operation
+from notifier.store.rows import attempt_row, event_row, fresh_delivery, settle_row, step_row
 
 ID_BLOCK = 1000  # ids taken at once: one statement for a thousand rows, and a gap at most that wide after a stop
 MAX_CLAIM = 1000  # deliveries of one endpoint taken at once: bounds memory and a statement's parameters
@@ -105,7 +103,7 @@ class Transaction:
     # -- commit
 
     def _commit(self, connection: Connection, commits: Sequence[CommitOp]) -> list[list[Delivery]]:
-        steps = [_step_row(op.watch, op.records, self.node) for op in commits if op.watch is not None]
+        steps = [step_row(op.watch, op.records, self.node) for op in commits if op.watch is not None]
         if steps and sql.STEP_WATCH.many(connection, steps) != len(steps):
             raise StaleWrite
         records = [(op, record) for op in commits for record in op.records]
@@ -114,7 +112,7 @@ class Transaction:
         first_event = self._ids.take(connection, "event", len(records))
         sql.INSERT_EVENTS.many(
             connection,
-            [_event_row(first_event + n, op.watch, record) for n, (op, record) in enumerate(records)],
+            [event_row(first_event + n, op.watch, record) for n, (op, record) in enumerate(records)],
         )
         addressed = [
             (first_event + n, op.watch, record, address)
@@ -127,7 +125,7 @@ class Transaction:
         for op, record in records:
             for address in record.addresses:
                 if address.take and number not in waiting:
-                    out[id(op)].append(_delivery(number, op.watch, record, address))
+                    out[id(op)].append(fresh_delivery(number, op.watch, record, address))
                 number += 1
         return [out[id(op)] for op in commits]
 
@@ -161,10 +159,10 @@ class Transaction:
     # -- settle
 
     def _settle(self, connection: Connection, settlements: Sequence[Settlement]) -> list[Delivery | None]:
-        rows = [_settle_row(settlement, self.node) for settlement in settlements]
+        rows = [settle_row(settlement, self.node) for settlement in settlements]
         if sql.SETTLE.many(connection, rows) != len(rows):
             raise StaleWrite
-        tried = [_attempt_row(s.delivery.id, s.attempt) for s in settlements if s.attempt is not None]
+        tried = [attempt_row(s.delivery.id, s.attempt) for s in settlements if s.attempt is not None]
         if tried:
             sql.INSERT_ATTEMPTS.many(connection, tried)
         promoted = self._promote(connection, settlements)
@@ -224,93 +222,3 @@ def load(connection: Connection, ids: Sequence[int]) -> list[Delivery]:
         )
         for row in connection.execute(sql.LOAD_DELIVERIES, {"ids": list(ids)})
     ]
-
-
-def watch_from(row: Row[Any]) -> Watch:
-    """Read a watch."""
-    return Watch(
-        pk=row.pk,
-        source=row.source,
-        id=row.id,
-        created_at=row.created_at,
-        labels=json.loads(row.labels),
-        metadata=json.loads(row.metadata),
-        endpoints=None if row.endpoints is None else tuple(json.loads(row.endpoints)),
-        state=row.state,
-        phase=None if row.phase is None else Phase(row.phase),
-        sequence=row.sequence,
-        changed_at=row.changed_at,
-        stalled=row.stalled,
-        ended=row.ended,
-    )
-
-
-def _delivery(number: int, watch: Watch | None, record: Record, address: Address) -> Delivery:
-    return Delivery(
-        id=number,
-        endpoint=address.endpoint,
-        event_id=record.id,
-        event_type=record.type.value,
-        body=record.body,
-        lane=None if watch is None else watch.pk,
-        observed_at=record.at,
-    )
-
-
-def _step_row(watch: Watch, records: Sequence[Record], node: int) -> dict[str, object]:
-    return {
-        "_pk": watch.pk,
-        "_before": watch.sequence - len(records),
-        "_me": node,
-        "state": watch.state,
-        "phase": watch.phase,
-        "sequence": watch.sequence,
-        "changed_at": watch.changed_at,
-        "stalled": watch.stalled,
-        "ended": watch.ended,
-        "lost": records[-1].lost,
-        "updated_at": records[-1].at,
-    }
-
-
-def _event_row(pk: int, watch: Watch | None, record: Record) -> dict[str, object]:
-    return {
-        "pk": pk,
-        "id": record.id,
-        "watch": None if watch is None else watch.pk,
-        "sequence": record.sequence,
-        "type": record.type,
-        "at": record.at,
-        "body": record.body,
-    }
-
-
-def _settle_row(settlement: Settlement, node: int) -> dict[str, object]:
-    delivery, at = settlement.delivery, settlement.at
-    row: dict[str, object] = {"_id": delivery.id, "_me": node, "due": at, "settled_at": at, "reason": None}
-    match settlement.verdict:
-        case Done():
-            return row | {"status": "delivered", "attempt": delivery.attempt + 1}
-        case Later(due=due, attempt=attempt, reason=reason):
-            return row | {"status": "ready", "attempt": attempt, "due": due, "settled_at": None, "reason": reason}
-        case Dead(attempt=attempt, reason=reason):
-            return row | {"status": "dead", "attempt": attempt, "reason": reason}
-        case Superseded():
-            return row | {"status": "superseded", "attempt": delivery.attempt, "reason": "superseded"}
-
-
-def _attempt_row(delivery: int, attempt: Attempt) -> dict[str, object]:
-    outcome = attempt.outcome
-    failed = None if isinstance(outcome, Delivered) else outcome
-    return {
-        "delivery": delivery,
-        "at": attempt.at,
-        "outcome": type(outcome).__name__.lower(),
-        "reason": failed and failed.reason,
-        "detail": failed and failed.detail,
-        "status": attempt.status,
-        "seconds": attempt.seconds,
-        "phases": json.dumps(attempt.phases) if attempt.phases else None,
-        "address": attempt.address,
-        "reply": attempt.reply or None,
-    }

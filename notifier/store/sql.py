@@ -19,7 +19,8 @@ from notifier.interfaces import Applied, Claim, DeliveryFilter, Settlement
 from notifier.store import opening, pruning, reading, wanting
 from notifier.store import statements as sql
 from notifier.store.group import GroupCommit
-from notifier.store.operations import CallOp, CommitOp, SettleOp, Transaction, watch_from
+from notifier.store.operations import CallOp, CommitOp, SettleOp, Transaction
+from notifier.store.rows import watch_from
 from notifier.store.schema import endpoints
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from notifier.core.model import Micros, NewWatch, Watch
 from notifier.interfaces import Applied
-from notifier.store.operations import watch_from
+from notifier.store.rows import watch_from
 from notifier.store.schema import watches
 
 CHUNK = 400  # ids in one statement: SQLite takes 32,766 parameters, older builds 999

@@ -286,6 +286,12 @@ async def test_an_event_that_nobody_asked_for_moves_the_watch_all_the_same(store
     assert await store.claim_watches(1) == [watch]
 
 
+async def test_nothing_to_save_is_nothing_to_send(store: Store) -> None:
+    """A commit of no record changes nothing."""
+    assert await store.commit(None, []) == []
+    assert await store.deliveries(DeliveryFilter(), limit=10) == []
+
+
 async def test_a_step_from_a_state_that_is_not_the_stored_one_is_refused(store: Store) -> None:
     """A second step from the same state would repeat a sequence; a skipped one would leave a gap."""
     (watch,) = await follow(store, "1")

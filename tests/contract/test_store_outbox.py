@@ -319,6 +319,16 @@ async def test_one_refused_settlement_spoils_no_other(store: Store) -> None:
     assert len(item["attempts"]) == 1
 
 
+async def test_a_delivery_may_be_put_back_untried(store: Store) -> None:
+    """At the end of a daemon, or for an endpoint that is gone: no attempt is noted or counted."""
+    watch = await one(store)
+    _, (delivery,) = await move(store, watch, "queueing")
+    await store.settle(settled(delivery, Later(due=T0, attempt=0), tried=False))
+    assert await claim(store) == [delivery]
+    (item,) = await store.deliveries(DeliveryFilter(id=delivery.id), limit=1)
+    assert (item["attempt"], item["attempts"]) == (0, [])
+
+
 async def test_attempts_are_counted_as_the_verdict_says(store: Store) -> None:
     """An attempt that does not count leaves the number as it is."""
     watch = await one(store)

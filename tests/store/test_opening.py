@@ -208,6 +208,18 @@ async def test_a_damaged_file_is_refused_before_anything_is_written(
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("table", ["counters", "deliveries"])
+async def test_a_database_that_was_meddled_with_is_refused(path: Path, url: str, table: str) -> None:
+    """One that claims to be up to date, but lacks a table."""
+    await fill(url, 1)
+    raw = sqlite3.connect(path)
+    raw.execute(f"DROP TABLE {table}")
+    raw.close()
+    message = refusal(path)
+    assert f"no such table: {table}" in message
+    assert advice(message) == "restore a copy, or move it away to start anew"
+
+
 async def test_a_database_of_something_else_is_left_alone(path: Path, url: str) -> None:
     """A mistyped path to another program's database adds tables to it at worst; its own are not touched."""
     other = sqlite3.connect(path)

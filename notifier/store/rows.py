@@ -1,0 +1,108 @@
+"""How the values of the program are written as rows, and rows read as values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row
+
+from notifier.core.model import Address, Delivery, Phase, Record, Watch
+from notifier.core.retry import Attempt, Delivered
+from notifier.interfaces import Dead, Done, Later, Settlement, Superseded
+
+
+def watch_from(row: Row[Any]) -> Watch:
+    """Read a watch."""
+    return Watch(
+        pk=row.pk,
+        source=row.source,
+        id=row.id,
+        created_at=row.created_at,
+        labels=json.loads(row.labels),
+        metadata=json.loads(row.metadata),
+        endpoints=None if row.endpoints is None else tuple(json.loads(row.endpoints)),
+        state=row.state,
+        phase=None if row.phase is None else Phase(row.phase),
+        sequence=row.sequence,
+        changed_at=row.changed_at,
+        stalled=row.stalled,
+        ended=row.ended,
+    )
+
+
+def fresh_delivery(number: int, watch: Watch | None, record: Record, address: Address) -> Delivery:
+    """Make a delivery that was just inserted."""
+    return Delivery(
+        id=number,
+        endpoint=address.endpoint,
+        event_id=record.id,
+        event_type=record.type.value,
+        body=record.body,
+        lane=None if watch is None else watch.pk,
+        observed_at=record.at,
+    )
+
+
+def step_row(watch: Watch, records: Sequence[Record], node: int) -> dict[str, object]:
+    """Write a watch after a step, with the conditions of its update."""
+    return {
+        "_pk": watch.pk,
+        "_before": watch.sequence - len(records),
+        "_me": node,
+        "state": watch.state,
+        "phase": watch.phase,
+        "sequence": watch.sequence,
+        "changed_at": watch.changed_at,
+        "stalled": watch.stalled,
+        "ended": watch.ended,
+        "lost": records[-1].lost,
+        "updated_at": records[-1].at,
+    }
+
+
+def event_row(pk: int, watch: Watch | None, record: Record) -> dict[str, object]:
+    """Write an event."""
+    return {
+        "pk": pk,
+        "id": record.id,
+        "watch": None if watch is None else watch.pk,
+        "sequence": record.sequence,
+        "type": record.type,
+        "at": record.at,
+        "body": record.body,
+    }
+
+
+def settle_row(settlement: Settlement, node: int) -> dict[str, object]:
+    """Write a verdict, with the conditions of its update."""
+    delivery, at = settlement.delivery, settlement.at
+    row: dict[str, object] = {"_id": delivery.id, "_me": node, "due": at, "settled_at": at, "reason": None}
+    match settlement.verdict:
+        case Done():
+            return row | {"status": "delivered", "attempt": delivery.attempt + 1}
+        case Later(due=due, attempt=attempt, reason=reason):
+            return row | {"status": "ready", "attempt": attempt, "due": due, "settled_at": None, "reason": reason}
+        case Dead(attempt=attempt, reason=reason):
+            return row | {"status": "dead", "attempt": attempt, "reason": reason}
+        case Superseded():
+            return row | {"status": "superseded", "attempt": delivery.attempt, "reason": "superseded"}
+
+
+def attempt_row(delivery: int, attempt: Attempt) -> dict[str, object]:
+    """Write an attempt for the log."""
+    outcome = attempt.outcome
+    failed = None if isinstance(outcome, Delivered) else outcome
+    return {
+        "delivery": delivery,
+        "at": attempt.at,
+        "outcome": type(outcome).__name__.lower(),
+        "reason": failed and failed.reason,
+        "detail": failed and failed.detail,
+        "status": attempt.status,
+        "seconds": attempt.seconds,
+        "phases": json.dumps(attempt.phases) if attempt.phases else None,
+        "address": attempt.address,
+        "reply": attempt.reply or None,
+    }
