@@ -155,7 +155,7 @@ class Feed:
         while not self._stopped:
             wake.clear()
             while isinstance(turn := self._admission.next(loop.time()), Subscription):
-                turn.reopen = turn.hurry = False
+                turn.reopen = turn.hurry = turn.interrupted = False
                 turn.task = tasks.create_task(self._session(turn), name=f"watch {self.source.name}/{turn.watch.id}")
                 turn.task.add_done_callback(partial(self._release, turn))  # it may be cancelled before it begins
             try:
@@ -230,13 +230,9 @@ class Feed:
 
     async def _read(self, subscription: Subscription, stream: Stream) -> None:
         while not (subscription.watch.ended or subscription.gone or subscription.reopen):
-            try:
-                async with asyncio.timeout(None) as subscription.reading:
-                    observation = await anext(stream)
-            except StopAsyncIteration:
+            observation = await subscription.next(stream)
+            if observation is None:
                 return
-            finally:
-                subscription.reading = None
             if self._troubles:
                 log.info("source.recovered", source=self.source.name, after=sorted(self._troubles))
                 self._troubles.clear()
@@ -255,8 +251,10 @@ class Feed:
     async def _take(self, subscription: Subscription, step: Step) -> None:
         await self._recorder.record(step)
         # Labels may have been described anew meanwhile; the step's other values are the committed ones.
-        now = subscription.watch
-        subscription.watch = replace(step.watch, labels=now.labels, metadata=now.metadata, endpoints=now.endpoints)
+        now, then = subscription.watch, step.watch
+        if (now.labels, now.metadata, now.endpoints) != (then.labels, then.metadata, then.endpoints):
+            then = replace(then, labels=now.labels, metadata=now.metadata, endpoints=now.endpoints)
+        subscription.watch = then
 
     # -- what follows
 
