@@ -19,6 +19,7 @@ HEAD = "0001"  # the newest revision in migrations/
 BUSY_TIMEOUT = 5000  # milliseconds that SQLite waits for another process's lock
 CACHE_KIB = 16384  # pages that SQLite keeps in memory, for each of two connections
 CHECKPOINT_PAGES = 2000  # of the log, 8 MB, before it is written back: fewer write-backs of the same hot pages
+CHECK_LIMIT = 256 << 20  # bytes; a larger file takes too long to read at each start, and damage shows when it is met
 JOURNAL_LIMIT = 64 << 20  # bytes that the write-ahead log is cut back to
 
 _ADVICE = {
@@ -140,6 +141,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _check(connection: Connection, path: Path) -> None:
+    if path.stat().st_size > CHECK_LIMIT:
+        return
     result = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
     connection.rollback()
     if result != "ok":
