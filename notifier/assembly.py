@@ -67,6 +67,7 @@ def sender(endpoint: Endpoint) -> Sender:
         case SlackEndpoint():
             return SlackSender(
                 url=endpoint.url.reveal(),
+                service=endpoint.service,
                 timeout=endpoint.timeout,
                 headers=headers,
                 max_in_flight=endpoint.max_in_flight,

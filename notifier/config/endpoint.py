@@ -34,6 +34,7 @@ from notifier.config.secret import HttpUrl, Secret, SecretUrl, check_http, serve
 from notifier.config.section import Context, Impossible, Section
 from notifier.config.types import Boolean, Duration, PositiveDuration, Rate, Text, Whole, printable
 from notifier.core.model import EventType
+from notifier.senders.services import ServiceName
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 SCHEDULE = (0.0, 5.0, 5 * _MINUTE, 30 * _MINUTE, 2 * _HOUR, 5 * _HOUR, 10 * _HOUR, 14 * _HOUR, 20 * _HOUR, _DAY)
@@ -170,13 +171,14 @@ class WebhookEndpoint(_Endpoint):
 
 
 class SlackEndpoint(_Endpoint):
-    """A Slack incoming webhook."""
+    """An incoming webhook of Slack, or of a service of that kind."""
 
     elsewhere: ClassVar[dict[str, str]] = dict.fromkeys(
         ("secrets", "signature"), "Slack endpoints are not signed; remove it"
     )
 
     type: Literal["slack"] = Field(description="messages for people, by an incoming webhook of Slack")
+    service: ServiceName = Field(default="slack", description="whose webhook it is: slack, mattermost, discord, feishu")
     max_in_flight: Whole = Field(default=1, description="attempts at a time")
     rate_limit: Rate | None = Field(default=1.0, description="messages per time; Slack allows 1/s")
     ordering: Literal["strict", "latest"] = Field(

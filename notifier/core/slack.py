@@ -47,12 +47,12 @@ def classify_slack(
     A word that is not in the tables gets into the detail only: reasons are labels of metrics, and so bounded.
     """
     outcome = classify_http(status, headers, now=now, hide=hide)
-    said = _json_object(body)
+    said = json_object(body)
     word = _word(said, body)
     if isinstance(outcome, Gone):
         return Gone(reason=word, detail=DEAD_URL[word]) if word in DEAD_URL else outcome
     if status == 429 and isinstance(outcome, Failed):
-        return replace(outcome, retry_after=_longer(outcome.retry_after, said.get("retry_after")))
+        return replace(outcome, retry_after=longer(outcome.retry_after, said.get("retry_after")))
     if status < 500:  # above that the service is unwell, and what it says of us is not to be trusted
         if word in DEAD_URL:
             return Gone(reason=word, detail=DEAD_URL[word])
@@ -62,7 +62,7 @@ def classify_slack(
         return replace(outcome, detail=f"{outcome.detail}: {word}") if word and isinstance(outcome, Failed) else outcome
     if word == "ok" or not body.strip() or (said and not _denied(said)):
         return outcome
-    hint = _longer(None, said.get("retry_after"))
+    hint = longer(None, said.get("retry_after"))
     detail = f"the endpoint answered {status}" + (f" with {word}" if word else ", but not `ok`")
     if word in RATE_LIMITED:
         return Failed(reason="rate_limited", detail=detail, retry_after=hint, throttle=True, spend=False)
@@ -75,7 +75,7 @@ def _word(said: Mapping[str, Any], body: str) -> str:
     return word if isinstance(word, str) and _WORD.fullmatch(word) else ""
 
 
-def _json_object(text: str) -> Mapping[str, Any]:
+def json_object(text: str) -> Mapping[str, Any]:
     """Return the JSON object that a reply holds; empty if it holds none."""
     try:
         found = json.loads(text)
@@ -89,7 +89,7 @@ def _denied(said: Mapping[str, Any]) -> bool:
     return said.get("ok") is False or said.get("success") is False or said.get("code", 0) not in (0, None)
 
 
-def _longer(hint: float | None, found: object) -> float | None:
+def longer(hint: float | None, found: object) -> float | None:
     """Return the longer of a header's hint and a JSON reply's `retry_after`, which may be a fraction."""
     if isinstance(found, bool) or not isinstance(found, int | float) or not found >= 0:  # `not >=` is true for NaN
         return hint

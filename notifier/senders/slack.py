@@ -15,9 +15,11 @@ import structlog
 from multidict import CIMultiDict
 
 from notifier.core.model import Delivery, Micros
+from notifier.core.payload import encode
 from notifier.core.retry import Attempt, Failed, Outcome, Rejected
-from notifier.core.slack import classify_slack
 from notifier.senders.exchange import Exchange
+from notifier.senders.notice import read
+from notifier.senders.services import ServiceName, load
 from notifier.senders.webhook import USER_AGENT
 
 MAX_IN_FLIGHT = 4  # connections; at one message a second a reply has four seconds before the next waits for it
@@ -36,16 +38,14 @@ class SlackSender:
         timeout: float,
         clock: Callable[[], Micros],
         retry_on_timeout: bool,
+        service: ServiceName = "slack",
         headers: Mapping[str, str] = NO_HEADERS,
         max_in_flight: int = MAX_IN_FLIGHT,
         user_agent: str = USER_AGENT,
         ssl: tls.SSLContext | bool = True,
         proxy: str | None = None,
     ) -> None:
-        # Here, since Slack's library takes 150 ms to load, which only they shall pay who use it, and before a send.
-        from notifier.senders.slack_message import build
-
-        self._build = build
+        self._service = load(service)  # loaded here, not by the first send
         self._exchange = Exchange(
             url=url,
             timeout=timeout,
@@ -67,7 +67,7 @@ class SlackSender:
         """Try once. Never raises but for cancellation."""
         now = self._clock()
         try:
-            body = self._build(delivery)
+            body = encode(self._service.message(read(delivery)))
         except Exception as exc:  # the boundary of an attempt, as in `Exchange`; it would fail the same way each time
             log.exception("sender.unexpected_error", endpoint=delivery.endpoint, delivery=delivery.id)
             detail = f"a fault of this program: {type(exc).__name__}"
@@ -86,4 +86,4 @@ class SlackSender:
         await self._exchange.close()
 
     def _judge(self, status: int, text: str, headers: Mapping[str, str], now: Micros) -> Outcome:
-        return classify_slack(status, text, headers, now=now, hide=self._exchange.secrets)
+        return self._service.judge(status, text, headers, now=now, hide=self._exchange.secrets)

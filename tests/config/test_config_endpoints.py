@@ -38,6 +38,7 @@ def test_slacks_defaults_are_the_designs(site: Site) -> None:
     assert isinstance(endpoint, SlackEndpoint)
     assert (endpoint.max_in_flight, endpoint.rate_limit, endpoint.ordering) == (1, 1.0, "latest")
     assert endpoint.retry_on_timeout is True
+    assert endpoint.service == "slack"
     assert endpoint.url.reveal() == "https://hooks.slack.com/services/T/B/x"
     assert endpoint.timeout == 15
 
@@ -236,6 +237,8 @@ def test_an_endpoint_whose_certificate_was_renewed_is_another(site: Site) -> Non
             f"{SLACK}, cert_file: config.yaml, key_file: config.yaml",
             "endpoints.e.key_file: certificate or private key is not in PEM form",
         ),
+        (f"{SLACK}, service: discrod", "endpoints.e.service: expected one of slack, mattermost, discord, feishu"),
+        (f"{HOOK}, service: slack", "endpoints.e.service: unknown key"),
         (f"{SLACK}, headers: [a]", "endpoints.e.headers: expected a mapping, got a list"),
         (f"{SLACK}, headers: {{a: ''}}", "endpoints.e.headers.a: must not be empty"),
         (f'{SLACK}, headers: {{a: "b\\r\\nc: d"}}', "endpoints.e.headers.a: holds a line break"),

@@ -25,6 +25,7 @@ WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
         ("type: webhook, secrets: [any text of 20 bytes, another such text x], signature: stripe", "stripe-signature"),
         ("type: webhook, signature: none", None),
         ("type: slack", None),
+        ("type: slack, service: mattermost", None),
     ],
 )
 async def test_an_endpoint_is_reached_as_it_is_configured(tmp_path: Path, keys: str, header: str | None) -> None:

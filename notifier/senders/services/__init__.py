@@ -1,0 +1,37 @@
+"""Services that show messages to people by an incoming webhook: what each takes, and what its replies mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Literal, Protocol
+
+from notifier.core.model import Json, Micros
+from notifier.core.retry import Outcome
+from notifier.senders.notice import Notice
+
+ServiceName = Literal["slack", "mattermost", "discord", "feishu"]
+
+
+class Service(Protocol):
+    """One service. Pure: whatever is in an event, what comes out is within the service's limits."""
+
+    def message(self, notice: Notice) -> Json:
+        """Return the JSON to POST for an event."""
+        ...
+
+    def text(self, text: str) -> Json:
+        """Return the JSON to POST for a text in the service's own markup, cut visibly where it is too long."""
+        ...
+
+    def judge(
+        self, status: int, body: str, headers: Mapping[str, str], *, now: Micros, hide: tuple[str, ...] = ()
+    ) -> Outcome:
+        """Judge a reply; arguments as for `classify_http`."""
+        ...
+
+
+def load(name: ServiceName) -> Service:
+    """Return a service by its name; each is loaded by who uses it alone, for Slack's library takes 150 ms."""
+    made: Service = import_module(f"{__name__}.{name}").SERVICE
+    return made

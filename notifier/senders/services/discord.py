@@ -1,0 +1,91 @@
+"""Discord's webhooks: embeds, replies with numbered errors, and waits that are fractions of a second.
+
+https://discord.com/developers/docs/resources/webhook#execute-webhook : success is 204 without a body (200 with `wait`).
+https://discord.com/developers/docs/resources/message#embed-object-embed-limits : title 256, description 4,096, fields
+of 256 and 1,024, footer 2,048, together 6,000; content 2,000. No text mentions anybody (`allowed_mentions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from notifier.core.model import Json, Micros
+from notifier.core.retry import Delivered, Failed, Gone, Outcome, Rejected, classify_http
+from notifier.core.slack import json_object, longer
+from notifier.senders.notice import Notice, links, missing_words, plain
+from notifier.senders.text import MARKDOWN, fit, line
+
+TEXT = 2000
+TITLE = 256
+FIELD = 160
+TROUBLE = 1500
+LINKS = 1500
+LABEL = 100
+
+# https://discord.com/developers/docs/topics/opcodes-and-status-codes#json
+_DEAD = {
+    10003: ("discord_unknown_channel", "the channel does not exist"),
+    10015: ("discord_unknown_webhook", "the webhook was deleted"),
+    50027: ("discord_invalid_token", "the URL's token is not valid"),
+}
+_BAD = {
+    50006: ("discord_empty_message", "the message is empty"),
+    50035: ("discord_invalid_form", "the message could not be understood"),
+    50109: ("discord_invalid_json", "the message could not be understood"),
+}
+_UNKNOWN_WEBHOOK = frozenset({401, 404})
+
+
+class Discord:
+    """Writes for Discord, and reads what it says."""
+
+    def message(self, notice: Notice) -> Json:
+        """Return one embed; its title is without markup of its own."""
+        found = links(notice, room=LINKS, size=lambda name, url: len(_link(name, url)) + 1)
+        written = [*(_link(name, url) for name, url in found.shown), missing_words(found)]
+        trouble = fit(notice.trouble, TROUBLE, MARKDOWN).strip()
+        embed: dict[str, Json] = {
+            "title": line(f"{notice.emoji} {plain(notice.headline)}", TITLE, MARKDOWN),
+            "color": int(notice.colour.removeprefix("#"), 16),
+        }
+        if description := "\n".join(part for part in (trouble, *written) if part):
+            embed["description"] = description
+        fields = [(field.title, line(field.text, FIELD, MARKDOWN).strip()) for field in notice.fields]
+        if fields := [(title, text) for title, text in fields if text]:
+            embed["fields"] = [{"name": title, "value": text, "inline": True} for title, text in fields]
+        if footer := " · ".join(line(label, LABEL) for label in notice.labels).strip():
+            embed["footer"] = {"text": footer}
+        return {"embeds": [embed], "allowed_mentions": {"parse": []}}
+
+    def text(self, text: str) -> Json:
+        """Return a text alone, in Markdown."""
+        return {"content": fit(text, TEXT), "allowed_mentions": {"parse": []}}
+
+    def judge(
+        self, status: int, body: str, headers: Mapping[str, str], *, now: Micros, hide: tuple[str, ...] = ()
+    ) -> Outcome:
+        """Judge a reply by its status, and by its `code` what the status leaves open."""
+        outcome = classify_http(status, headers, now=now, hide=hide)
+        if isinstance(outcome, Delivered | Gone) or status >= 500 or status < 400:
+            return outcome
+        said = json_object(body)
+        if status == 429 and isinstance(outcome, Failed):
+            return replace(outcome, retry_after=longer(outcome.retry_after, said.get("retry_after")))
+        code = said.get("code")
+        if not isinstance(code, int):
+            return outcome
+        if code in _DEAD:
+            reason, detail = _DEAD[code]
+            return Gone(reason=reason, detail=detail)
+        if code in _BAD:
+            reason, detail = _BAD[code]
+            return Rejected(reason=reason, detail=detail)
+        return replace(outcome, detail=f"{outcome.detail}: code {code}") if isinstance(outcome, Failed) else outcome
+
+
+SERVICE = Discord()
+
+
+def _link(name: str, url: str) -> str:
+    return f"[{name}]({url})"

@@ -1,0 +1,110 @@
+"""Feishu's (Lark's) custom bots: cards of plain text, and replies that say in a `code` what the status 200 does not.
+
+https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot : 20 KB a request, 5 requests a second, 100 a minute;
+`{"code": 0}` (or `StatusCode`, of older bots) is success. Card: .../feishu-cards/card-json-structure
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from notifier.core.model import Json, Micros
+from notifier.core.retry import Delivered, Failed, Gone, Outcome, Rejected, classify_http
+from notifier.core.slack import json_object
+from notifier.senders.notice import Notice, links, missing_words, plain
+from notifier.senders.text import fit, line
+
+TEXT = 6000  # UTF-16 units, of at most three bytes each
+HEADLINE = 450
+FIELD = 160
+TROUBLE = 1500
+LINKS = 2800
+LABEL = 100
+
+_RATE_LIMITED = frozenset({11232, 11233, 11247, 230020, 99991400})  # of the gateway, the tenant, the bot and the chat
+_BAD_REQUEST = 9499  # the message's shape or size; some gateways say "too many request" under the same number
+_DEAD = {
+    19001: ("feishu_invalid_token", "the bot was removed, or the URL's token is not valid"),
+}
+_BAD = {
+    19002: ("feishu_unsupported", "the kind of message is not supported"),
+    19024: ("feishu_keyword", "the message holds none of the bot's keywords; remove them from its security settings"),
+}
+_SETTINGS = {  # of the bot: once they are corrected, what waits is sent
+    19021: ("feishu_signature", "the bot asks for a signature; remove it from its security settings"),
+    19022: ("feishu_ip", "the bot's security settings do not list this machine's IP address"),
+}
+_HEADERS = {  # colour -> the card's theme nearest to it
+    "#9AA0A6": "grey", "#1F6FEB": "blue", "#2DA44E": "green", "#CF222E": "red", "#6E7781": "grey", "#BF8700": "yellow",
+}  # fmt: skip
+
+
+class Feishu:
+    """Writes for Feishu, and reads what it says."""
+
+    def message(self, notice: Notice) -> Json:
+        """Return a card. All text in it is plain: nothing is markup, and nobody is mentioned."""
+        elements: list[Json] = []
+        if fields := [(field.title, line(field.text, FIELD)) for field in notice.fields]:
+            rows = [{"is_short": True, "text": _plain(f"{title}\n{text}")} for title, text in fields]
+            elements.append({"tag": "div", "fields": rows})
+        if trouble := fit(notice.trouble, TROUBLE).strip():
+            elements.append({"tag": "div", "text": _plain(trouble)})
+        found = links(notice, room=LINKS, size=lambda name, url: len(name) + len(url) + 80)
+        if found.shown:
+            buttons = [
+                {"tag": "button", "text": _plain(name), "type": "default", "url": url} for name, url in found.shown
+            ]
+            elements.append({"tag": "action", "actions": buttons})
+        if missing := missing_words(found):
+            elements.append({"tag": "div", "text": _plain(missing)})
+        if labels := " · ".join(line(label, LABEL) for label in notice.labels).strip():
+            elements.append({"tag": "note", "elements": [_plain(labels)]})
+        title = _plain(line(f"{notice.emoji} {plain(notice.headline)}", HEADLINE))
+        header = {"title": title, "template": _HEADERS.get(notice.colour, "blue")}
+        return {"msg_type": "interactive", "card": {"header": header, "elements": elements}}
+
+    def text(self, text: str) -> Json:
+        """Return a text alone, which may hold Feishu's `<at>` tags."""
+        return {"msg_type": "text", "content": {"text": fit(text, TEXT)}}
+
+    def judge(
+        self, status: int, body: str, headers: Mapping[str, str], *, now: Micros, hide: tuple[str, ...] = ()
+    ) -> Outcome:
+        """Judge a reply by its `code`, and by its status where there is none or the service is unwell."""
+        outcome = classify_http(status, headers, now=now, hide=hide)
+        said = json_object(body)
+        code = said.get("code", said.get("StatusCode"))
+        if not 200 <= status < 500 or 300 <= status < 400 or status in (410, 429):
+            return outcome
+        if isinstance(code, bool) or not isinstance(code, int):
+            detail = f"the endpoint answered {status}, but without a `code`"
+            return Failed(reason="unexpected_reply", detail=detail) if isinstance(outcome, Delivered) else outcome
+        if code == 0:
+            return outcome
+        return _by_code(code, str(said.get("msg", "")))
+
+
+SERVICE = Feishu()
+
+
+def _by_code(code: int, said: str) -> Outcome:
+    if code in _RATE_LIMITED or "too many" in said.lower():
+        detail = f"the endpoint answered with code {code}: too many messages"
+        return Failed(reason="rate_limited", detail=detail, throttle=True, spend=False)
+    if code == _BAD_REQUEST:
+        return Rejected(reason="feishu_bad_request", detail="the message could not be understood, or is too long")
+    if code in _DEAD:
+        reason, detail = _DEAD[code]
+        return Gone(reason=reason, detail=detail)
+    if code in _BAD:
+        reason, detail = _BAD[code]
+        return Rejected(reason=reason, detail=detail)
+    if code in _SETTINGS:
+        reason, detail = _SETTINGS[code]
+        return Failed(reason=reason, detail=detail)
+    return Failed(reason="unexpected_reply", detail=f"the endpoint answered with code {code}")
+
+
+def _plain(text: str) -> Json:
+    return {"tag": "plain_text", "content": text}

@@ -1,0 +1,107 @@
+"""Mattermost's incoming webhooks: Slack's older attachments, in Markdown, without Block Kit.
+
+https://developers.mattermost.com/integrate/webhooks/incoming/ and .../reference/message-attachments/ : text of 16,383
+characters. Attachments are kept among a post's properties, which older servers bound to 8,000 characters. Errors are
+JSON with an `id`, of which the server's `app/webhook.go` (`HandleIncomingWebhook`) has the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from notifier.core.model import Json, Micros
+from notifier.core.retry import Gone, Outcome, Rejected
+from notifier.core.slack import classify_slack, json_object
+from notifier.senders.notice import UNKNOWN, Notice, Span, Style, links, missing_words, plain
+from notifier.senders.text import MARKDOWN, fit, line
+
+TEXT = 16_383
+HEADLINE = 150
+FIELD = 160
+TROUBLE = 1200
+LINKS = 1500
+LABEL = 100
+
+_NO_MENTIONS = {"@": MARKDOWN["@"]}  # where there is no markup
+_DEAD = {  # with 4xx, or 501 where webhooks are turned off
+    "web.incoming_webhook.invalid.app_error": "the incoming webhook was removed",
+    "web.incoming_webhook.disabled.app_error": "incoming webhooks are turned off on the server",
+    "web.incoming_webhook.channel.app_error": "the channel does not exist",
+    "web.incoming_webhook.channel_locked.app_error": "the webhook is locked to another channel",
+    "web.incoming_webhook.permissions.app_error": "the webhook's owner may not post to the channel",
+    "web.incoming_webhook.user.app_error": "the webhook's owner does not exist",
+    "app.channel.get.existing.app_error": "the channel does not exist",
+}
+_BAD = {
+    "web.incoming_webhook.text.app_error": "the message has no text",
+    "web.incoming_webhook.parse.app_error": "the message could not be understood",
+    "web.incoming_webhook.decode.app_error": "the message could not be understood",
+    "web.incoming_webhook.split_props_length.app_error": "the message's attachments are too long",
+}
+
+
+class Mattermost:
+    """Writes for Mattermost, and reads what it says."""
+
+    def message(self, notice: Notice) -> Json:
+        """Return text and attachment."""
+        found = links(notice, room=LINKS, size=lambda name, url: len(_link(name, url)) + 1)
+        written = [*(_link(name, url) for name, url in found.shown), missing_words(found)]
+        trouble = fit(notice.trouble, TROUBLE, MARKDOWN).strip()
+        fields = [
+            {"short": True, "title": field.title, "value": _in_code(text) if field.code else text}
+            for field in notice.fields
+            if (text := line(field.text, FIELD, {} if field.code else MARKDOWN))
+        ]
+        attachment = {
+            "fallback": line(f"{notice.emoji} {plain(notice.headline)}", HEADLINE * 4, _NO_MENTIONS),
+            "color": notice.colour,
+            "text": "\n".join(part for part in (trouble, *written) if part),
+            "fields": fields,
+            "footer": " · ".join(line(label, LABEL, _NO_MENTIONS) for label in notice.labels),
+        }
+        rich = attachment["text"] or fields or attachment["footer"]
+        headline = f"{notice.emoji} {''.join(map(_span, notice.headline))}"
+        return {"text": headline} | ({"attachments": [attachment]} if rich else {})
+
+    def text(self, text: str) -> Json:
+        """Return a text alone, in Markdown."""
+        return {"text": fit(text, TEXT)}
+
+    def judge(
+        self, status: int, body: str, headers: Mapping[str, str], *, now: Micros, hide: tuple[str, ...] = ()
+    ) -> Outcome:
+        """Judge a reply by its `id`, and as one of Slack where there is none: success is `ok`."""
+        word = str(json_object(body).get("id"))
+        if word in _DEAD and (400 <= status < 500 or status == 501):
+            return Gone(reason=_reason(word), detail=_DEAD[word])
+        if word in _BAD and 400 <= status < 500:
+            return Rejected(reason=_reason(word), detail=_BAD[word])
+        return classify_slack(status, body, headers, now=now, hide=hide)
+
+
+SERVICE = Mattermost()
+
+
+def _reason(word: str) -> str:
+    """Return a short stable word: `web.incoming_webhook.invalid.app_error` -> `mattermost_invalid`."""
+    return f"mattermost_{word.split('.')[-2]}"
+
+
+def _link(name: str, url: str) -> str:
+    return f"[{name}]({url})"
+
+
+def _span(span: Span) -> str:
+    match span.style:
+        case Style.PLAIN:
+            return span.text
+        case Style.STRONG:
+            text = line(span.text, HEADLINE, MARKDOWN).strip()
+            return f"**{text}**" if text else UNKNOWN
+        case Style.CODE:
+            return _in_code(line(span.text, HEADLINE))
+
+
+def _in_code(text: str) -> str:
+    return f"`{text.replace('`', chr(39))}`" if text.strip() else UNKNOWN
