@@ -17,7 +17,7 @@ from notifier.core.errors import StoreError, StoreTooNew
 
 HEAD = "0001"  # the newest revision in migrations/
 BUSY_TIMEOUT = 5000  # milliseconds that SQLite waits for another process's lock
-CACHE_KIB = 16384  # pages that SQLite keeps in memory, for each of two connections
+CACHE_KIB = 4096  # pages that SQLite keeps in memory, for each of two connections; the system caches the file too
 CHECKPOINT_PAGES = 2000  # of the log, 8 MB, before it is written back: fewer write-backs of the same hot pages
 CHECK_LIMIT = 256 << 20  # bytes; a larger file takes too long to read at each start, and damage shows when it is met
 JOURNAL_LIMIT = 64 << 20  # bytes that the write-ahead log is cut back to

@@ -6,14 +6,15 @@ second, for a handful of rows. The SQL is still SQLAlchemy Core's, and so are th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.sql import ClauseElement
 
 Row = Mapping[str, object]
+Bind = Callable[[Row], Any]
 
 
 class Prepared:
@@ -21,40 +22,42 @@ class Prepared:
 
     def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement
-        self._sql: dict[str, tuple[str, Sequence[str] | None]] = {}  # by dialect: text, order of positional parameters
+        self._compiled: dict[str, tuple[str, Bind]] = {}  # by dialect: text, how a row becomes its parameters
 
     def many(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Run once for each row; return how many rows of the table were affected in all."""
-        sql, order = self._compiled(connection)
-        cursor = _cursor(connection)
+        sql, bind = self._on(connection)
+        cursor = connection.connection.cursor()
         try:
-            cursor.executemany(sql, [_bind(row, order) for row in rows])
+            cursor.executemany(sql, [bind(row) for row in rows])
             return cursor.rowcount
         finally:
             cursor.close()
 
     def all(self, connection: Connection, row: Row) -> list[Any]:
         """Run once; return the rows of the result."""
-        sql, order = self._compiled(connection)
-        cursor = _cursor(connection)
+        sql, bind = self._on(connection)
+        cursor = connection.connection.cursor()
         try:
-            cursor.execute(sql, _bind(row, order))
+            cursor.execute(sql, bind(row))
             return list(cursor.fetchall())
         finally:
             cursor.close()
 
-    def _compiled(self, connection: Connection) -> tuple[str, Sequence[str] | None]:
+    def _on(self, connection: Connection) -> tuple[str, Bind]:
         dialect = connection.dialect
-        found = self._sql.get(dialect.name)
-        if found is None:
+        if dialect.name not in self._compiled:
             compiled: Any = self._statement.compile(dialect=dialect)
-            found = self._sql[dialect.name] = (str(compiled), compiled.positiontup)
-        return found
+            self._compiled[dialect.name] = (str(compiled), _binder(compiled.positiontup))
+        return self._compiled[dialect.name]
 
 
-def _bind(row: Row, order: Sequence[str] | None) -> Any:
-    return row if order is None else [row[name] for name in order]
-
-
-def _cursor(connection: Connection) -> DBAPICursor:
-    return connection.connection.cursor()
+def _binder(order: Sequence[str] | None) -> Bind:
+    """Return what makes a driver's parameters of a row: by position, in `order`, or by name."""
+    match order:
+        case None:
+            return dict
+        case [only]:
+            return lambda row: (row[only],)
+        case _:
+            return itemgetter(*order)
