@@ -105,10 +105,10 @@ class Dispatcher:
             queue.backlog = True
             self._wake.set()
 
-    def newer(self, endpoint: str, lane: int) -> None:
+    def newer(self, endpoint: str, lane: int, event_id: str) -> None:
         """Let a newer state take the place of one that did not arrive yet."""
         queue = self._queues.get(endpoint)
-        stale = queue.overtake(lane) if queue is not None else None
+        stale = queue.overtake(lane, event_id) if queue is not None else None
         if stale is not None:
             self._aside(stale, Superseded())
 

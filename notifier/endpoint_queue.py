@@ -57,7 +57,8 @@ class EndpointQueue:
         self.next_due: Micros | None = None  # of those in the store
         self.timer: asyncio.TimerHandle | None = None
         self._queued: OrderedDict[int, Delivery] = OrderedDict()
-        self._sending: dict[int, bool] = {}  # lanes, and whether a newer state has come meanwhile (`latest` only)
+        self._sending: dict[int, Delivery] = {}  # by lane
+        self._overtaken: set[int] = set()  # lanes of which a newer state has come meanwhile (`latest` only)
         self._bucket = _bucket(policy)
 
     def __len__(self) -> int:
@@ -94,15 +95,20 @@ class EndpointQueue:
         """Keep a delivery that is ready and ours."""
         self._queued[_key(delivery)] = delivery
 
-    def overtake(self, lane: int) -> Delivery | None:
-        """Give back the delivery of a watch that a newer one replaces, if it was not begun; else remember it."""
-        if lane in self._sending:
-            self._sending[lane] = True
-        return self._queued.pop(lane, None)
+    def overtake(self, lane: int, event_id: str) -> Delivery | None:
+        """Give back the delivery of a watch that a newer event replaces, if it was not begun; else remember it.
+
+        The newer one may have come here first: it is released together with its commit if the one before is settled.
+        """
+        if lane in self._sending and self._sending[lane].event_id != event_id:
+            self._overtaken.add(lane)
+        if lane in self._queued and self._queued[lane].event_id != event_id:
+            return self._queued.pop(lane)
+        return None
 
     def overtaken(self, delivery: Delivery) -> bool:
         """Say whether a newer state than the one being sent has come."""
-        return self._sending.get(_key(delivery), False)
+        return _key(delivery) in self._overtaken
 
     def empty(self) -> list[Delivery]:
         """Give back everything that was not begun."""
@@ -128,13 +134,14 @@ class EndpointQueue:
         self.breaker, probe = self.breaker.admit(now)
         self.in_flight += 1
         key, delivery = self._queued.popitem(last=False)
-        self._sending[key] = False
+        self._sending[key] = delivery
         return delivery, probe
 
     def ended(self, delivery: Delivery) -> None:
         """Hear that an attempt is over, and its outcome saved."""
         self.in_flight -= 1
         self._sending.pop(_key(delivery), None)
+        self._overtaken.discard(_key(delivery))
 
     def wants(self, now: Micros) -> int:
         """Return how many deliveries to claim from the store now."""

@@ -34,8 +34,8 @@ class Outbox(Protocol):
         """Hear that the store holds a new delivery that is not ours yet."""
         ...
 
-    def newer(self, endpoint: str, lane: int) -> None:
-        """Hear that a newer state of a watch was committed for an endpoint that wants only the latest."""
+    def newer(self, endpoint: str, lane: int, event_id: str) -> None:
+        """Hear that a newer event of a watch was committed for an endpoint that wants only the latest."""
         ...
 
     def offer(self, deliveries: Sequence[Delivery]) -> None:
@@ -75,19 +75,19 @@ class Recorder:
 
     async def _commit(self, watch: Watch | None, events: Sequence[Event]) -> None:
         records = [self._record(event) for event in events]
-        addresses = [address for record in records for address in record.addresses]
+        addresses = [(record.id, address) for record in records for address in record.addresses]
         try:
             deliveries = await self._store.commit(watch, records)
             for event in events:
                 self._metrics.events.labels(event.type.value).inc()
-            for address in addresses:
+            for event_id, address in addresses:
                 if address.latest and watch is not None:
-                    self._outbox.newer(address.endpoint, watch.pk)
+                    self._outbox.newer(address.endpoint, watch.pk, event_id)
                 if not address.take:
                     self._outbox.stored(address.endpoint)
             self._outbox.offer(deliveries)
         finally:
-            for address in addresses:
+            for _, address in addresses:
                 if address.take:
                     self._outbox.redeem(address.endpoint)
 

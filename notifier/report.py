@@ -46,6 +46,8 @@ class Report:
         for source, phases in counts["watches"].items():
             for phase, count in phases.items():
                 self._metrics.watches.labels(source, phase).set(count)
+        for gauge in (self._metrics.pending, self._metrics.oldest, self._metrics.dead):
+            gauge.clear()  # of endpoints that are gone
         for name in self._dispatcher.queues:
             pending = counts["pending"].get(name)
             self._metrics.pending.labels(name).set(pending["count"] if pending else 0)

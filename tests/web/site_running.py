@@ -1,0 +1,132 @@
+"""A whole daemon in this process, and a client that says exactly what it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from notifier import config as configuration
+from notifier.app import Application
+
+PATIENCE = 20.0  # seconds
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """Return the body's value."""
+        return json.loads(self.body)
+
+    def problem(self, status: int) -> str:
+        """Check that this is a proper RFC 9457 problem of that status, and return its detail."""
+        assert self.status == status, (self.status, self.body)
+        assert self.headers["content-type"].startswith("application/problem+json"), self.headers
+        told = self.json
+        assert told["status"] == status
+        assert told["type"] == "about:blank"
+        assert told["title"]
+        assert "Traceback" not in self.body.decode()
+        assert ".py" not in self.body.decode()
+        detail: str = told["detail"]
+        return detail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A running daemon."""
+
+    app: Application
+    path: Path  # of its configuration
+    unix: Path | None = None
+
+    async def ask(self, method: str, target: str, *, body: bytes = b"", **headers: str) -> Reply:
+        """Send one request, its target as written, and read the reply to its end."""
+        if self.unix is not None:
+            reader, writer = await asyncio.open_unix_connection(self.unix)
+        else:
+            host, _, port = (self.app.address or "").rpartition(":")
+            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        lines = {"host": self.app.address or "", "content-length": str(len(body)), "connection": "close"}
+        lines |= {name.replace("_", "-").lower(): value for name, value in headers.items()}
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        try:
+            async with asyncio.timeout(PATIENCE):
+                request = f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode("utf-8", "surrogateescape")
+                writer.write(request + body)
+                return _read(await reader.read())
+        finally:
+            writer.close()
+
+    async def get(self, target: str, **headers: str) -> Reply:
+        """GET."""
+        return await self.ask("GET", target, body=b"", **headers)
+
+    async def post(self, target: str, body: bytes = b"", **headers: str) -> Reply:
+        """POST."""
+        return await self.ask("POST", target, body=body, **headers)
+
+
+def _read(raw: bytes) -> Reply:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    first, *rest = head.decode().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
+    return Reply(status=int(first.split(" ")[1]), headers=headers, body=body)
+
+
+def text(
+    tmp_path: Path, *, http: str, endpoints: str = "{}", watches: str = "[]", source: str = "http://127.0.0.1:9"
+) -> str:
+    """Write a configuration."""
+    return f"""
+sources:
+  vidu: {{preset: vidu, base_url: "{source}", token: tok}}
+endpoints: {endpoints}
+watches: {watches}
+store: {{url: "sqlite:///{tmp_path}/n.db"}}
+http: {http}
+shutdown_timeout: 1s
+"""
+
+
+@asynccontextmanager
+async def running(
+    tmp_path: Path, *, http: str = '{listen: "127.0.0.1:0"}', unix: Path | None = None, **more: str
+) -> AsyncIterator[Site]:
+    """Run a daemon until the end of the block."""
+    path = tmp_path / "config.yaml"
+    path.write_text(text(tmp_path, http=http, **more))
+    app = Application(path, configuration.load(path))
+    task = asyncio.create_task(app.run(), name="daemon")
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while app.address is None or app.ready() is not None:  # it gives no signal in-process
+                if task.done():
+                    break
+                await asyncio.sleep(0.005)
+        if task.done():
+            task.result()
+        yield Site(app=app, path=path, unix=unix)
+    finally:
+        app.stop()
+        await asyncio.wait({task})
+    task.result()
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Return once `await holds()`; for what is seen from outside only."""
+    async with asyncio.timeout(PATIENCE):
+        while not await holds():  # noqa: ASYNC110  # there is no event to wait for
+            await asyncio.sleep(0.02)
