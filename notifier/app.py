@@ -39,6 +39,7 @@ from notifier.web.server import Listener, application, split, unix_path
 
 log = structlog.get_logger(__name__)
 
+HEEDED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 STATUS_EVERY = 5.0  # seconds between status lines to systemd
 PRUNE_EVERY = 3600.0  # seconds
 RESERVED_FILES = 256  # descriptors kept for everything that is no stream
@@ -108,7 +109,7 @@ class Application:
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # `run` of cli/daemon.py held it back until now
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED)  # `run` of cli/daemon.py held them back until now
 
     async def _build(self, stack: AsyncExitStack) -> None:
         files = raise_file_limit()
@@ -165,7 +166,8 @@ class Application:
 
     async def _drain(self, loops: Sequence[asyncio.Task[None]]) -> None:
         self._stopping = True
-        self._systemd.stopping()
+        async with self._reloading:  # one that is under way needs the store and the loops to end
+            self._systemd.stopping()
         log.info("daemon.stopping", timeout=self._config.shutdown_timeout)
         left = await self._dispatcher.drain(self._config.shutdown_timeout)
         if left:
@@ -198,6 +200,8 @@ class Application:
     async def reload(self) -> Sequence[str]:
         """Load the configuration again; everything that can fail comes before anything changes."""
         async with self._reloading:
+            if self._stopping:
+                return ["the daemon is stopping"]
             self._systemd.reloading()
             try:
                 problems = await self._reload()

@@ -43,10 +43,12 @@ def run(config: FileOption = DEFAULT_FILE) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     settings = _load(config)
     from notifier import logs
-    from notifier.app import Application
+    from notifier.app import HEEDED, Application
     from notifier.loops import LoopUnavailable, runner, settle_memory
 
     logs.configure(format=settings.log.format, level=settings.log.level)
+    # While handlers change hands, from Python's to the loop's, a signal may be lost: it waits until they have.
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
     try:
         loop = runner(settings.loop)
     except LoopUnavailable as exc:
@@ -61,7 +63,7 @@ def run(config: FileOption = DEFAULT_FILE) -> None:
             log.critical("daemon.failed", exc_info=True, hint="nothing that was committed is lost; start it again")
             sys.exit(EXIT_FAILED)
         finally:  # the exit code is decided: a second signal must not change it
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for number in HEEDED:
                 signal.signal(number, signal.SIG_IGN)
 
 

@@ -112,12 +112,15 @@ class Log:
 
     async def wait(self, name: str, count: int = 1) -> Fields:
         """Return the `count`th event of a name, once it is there. Raises AssertionError when the log ends before."""
-        async with asyncio.timeout(PATIENCE):
-            while len(found := self.events(name)) < count:
-                assert not self.ended, f"the daemon ended without {name}:\n" + "\n".join(self.lines)
-                waiter = asyncio.get_running_loop().create_future()
-                self._waiters.append(waiter)
-                await waiter
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while len(found := self.events(name)) < count:
+                    assert not self.ended, f"the daemon ended without {name}:\n" + "\n".join(self.lines)
+                    waiter = asyncio.get_running_loop().create_future()
+                    self._waiters.append(waiter)
+                    await waiter
+        except TimeoutError:
+            raise AssertionError(f"no {name} in the log:\n" + "\n".join(self.lines[-50:])) from None
         return found[count - 1]
 
 
@@ -133,6 +136,7 @@ class Daemon:
         self.log = Log()
         self.process: Process | None = None
         self._reading: asyncio.Task[None] | None = None
+        self.url = ""  # of its API, once started
         self.write(settings)
 
     # -- files
@@ -160,15 +164,11 @@ class Daemon:
         assert self.process is not None
         return self.process.pid
 
-    @property
-    def url(self) -> str:
-        """Return where its API is."""
-        return f"http://{self.settings['http']['listen']}"
-
     async def launch(self) -> None:
         """Start the process; what it logs from now on is in a new `log`."""
         assert self._reading is None or self._reading.done()
         self.log = Log()
+        self.url = f"http://{self.settings['http']['listen']}"
         self.process = await asyncio.create_subprocess_exec(
             *self.python, "run", "-c", str(self.file),
             cwd=self.directory, env=self.env, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, limit=1 << 20,

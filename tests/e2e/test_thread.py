@@ -89,3 +89,19 @@ async def test_interval_keeps_the_order_of_many(daemons: Start) -> None:
         for callback in ears.callbacks:
             told.setdefault(callback.watch, []).append(callback.state)
         assert told == {task: [state for state, _ in STATES] for task in ids}
+
+
+async def test_slack_message_tells_the_end(daemons: Start) -> None:
+    """A Slack endpoint gets messages for people, with the headers that its owner asked for, and no signature."""
+    by_hand = Transcript(snapshots=())
+    async with Simulator(transcript=by_hand) as sim, Receiver() as ears:
+        slack = {"type": "slack", "url": ears.url + "/services/T0/B0/X", "headers": {"X-Key": "k"}, "rate_limit": None}
+        daemon = daemons(config(upstream=sim.base_url, endpoints={"chat": slack}, watches=["job-1"]))
+        await daemon.start()
+        await sim.wait_open(1)
+        sim.push("job-1", "success")
+        [message] = await ears.wait(1)
+        assert message.headers["x-key"] == "k"
+        assert "webhook-signature" not in message.headers
+        assert "job-1" in json.loads(message.body)["text"]
+        assert await daemon.stop() == 0
