@@ -132,7 +132,7 @@ class Application:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         states = await self._store.endpoint_states()
-        self._swap(self._config, self._setups(self._config), self._new_sources(self._config))
+        self._swap(self._config, self._setups(self._config), await self._new_sources(self._config))
         self._dispatcher.recall(states)
         await self._store.apply(
             [watch.to_new_watch() for watch in self._config.watches], origin="file", now=assembly.clock(), replace=True
@@ -207,13 +207,13 @@ class Application:
                 problems = await self._reload()
             finally:
                 self._systemd.ready()
-            self._metrics.reload_success.set(0 if problems else 1)
-            if problems:
-                log.error("reload.refused", problems=problems, hint="the running configuration stays")
-                await self._announce(
-                    Event(type=EventType.RELOAD_FAILED, at=assembly.clock(), extra={"problems": list(problems)})
-                )
-            return problems
+        self._metrics.reload_success.set(0 if problems else 1)
+        if problems:
+            log.error("reload.refused", problems=problems, hint="the running configuration stays")
+            event = Event(type=EventType.RELOAD_FAILED, at=assembly.clock(), extra={"problems": list(problems)})
+            # By itself, as it waits for a store that is away, and neither the caller nor a shutdown should.
+            self._tasks.create_task(self._announce(event), name="announce a refused reload")
+        return problems
 
     async def _reload(self) -> Sequence[str]:
         try:
@@ -221,7 +221,11 @@ class Application:
         except ConfigError as exc:
             return [str(problem) for problem in exc.problems]
         wanted = [watch.to_new_watch() for watch in config.watches]
-        setups, sources = self._setups(config), self._new_sources(config)
+        try:
+            setups = self._setups(config)
+            sources = await self._new_sources(config)
+        except OSError as exc:  # a certificate file that was there when the configuration was read
+            return [f"{self._path}: cannot read {exc.filename or 'a certificate'}: {exc.strerror or exc}"]
         try:
             applied = await self._store.apply(wanted, origin="file", now=assembly.clock(), replace=True)
         except StoreUnavailable as exc:
@@ -255,13 +259,17 @@ class Application:
             setups[name] = EndpointSetup(sender=sender, policy=assembly.endpoint_policy(endpoint))
         return setups
 
-    def _new_sources(self, config: Config) -> dict[str, SseSource]:
-        """Make the sources that there are not yet; another `ca_file` makes another source."""
-        return {
-            name: assembly.source(name, source, self._metrics)
-            for name, source in config.sources.items()
-            if name not in self._sources or source.ca_file != self._config.sources[name].ca_file
-        }
+    async def _new_sources(self, config: Config) -> dict[str, SseSource]:
+        """Make the sources that there are not yet; another `ca_file` makes another source. Raises OSError."""
+        made: dict[str, SseSource] = {}
+        try:
+            for name, source in config.sources.items():
+                if name not in self._sources or source.ca_file != self._config.sources[name].ca_file:
+                    made[name] = assembly.source(name, source, self._metrics)
+        except OSError:
+            await self._discard({}, made)
+            raise
+        return made
 
     async def _discard(self, setups: dict[str, EndpointSetup], new: dict[str, SseSource]) -> None:
         """Let go of what was made for a configuration that does not come into force."""
@@ -312,7 +320,10 @@ class Application:
         )
 
     async def _announce(self, event: Event) -> None:
-        await self._recorder.announce(event)
+        try:
+            await self._recorder.announce(event)
+        except StoreUnavailable:  # the daemon stops while the store is away; the log has told of the event itself
+            log.warning("event.not_kept", type=event.type.value)
 
     # -- in the background
 
