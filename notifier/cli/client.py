@@ -20,7 +20,8 @@ ConfigOption = Annotated[
     typer.Option("--config", "-c", envvar="NOTIFIER_CONFIG", help="Read address and token from this configuration."),
 ]
 UrlOption = Annotated[
-    str | None, typer.Option("--url", envvar="NOTIFIER_URL", help=f"The daemon: a URL or unix:PATH.  [{DEFAULT_URL}]")
+    str | None,
+    typer.Option("--url", envvar="NOTIFIER_URL", help=f"The daemon: a URL or unix:PATH; default: {DEFAULT_URL}."),
 ]
 TokenOption = Annotated[
     str | None, typer.Option("--token", envvar="NOTIFIER_TOKEN", help="Its bearer token.", show_default=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
+from rich.markup import escape
 
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, console, fail, refuse, show_json, show_table
@@ -109,7 +110,9 @@ def status(
         show_json(found)
         return
     state = "[green]ready[/]" if found["ready"] else f"[red]not ready[/]: {found['reason']}"
-    console.print(f"notifier {found['version']} on {found['node']}, up {_span(found['uptime_seconds'])}: {state}")
+    console.print(
+        f"notifier {found['version']} on {escape(found['node'])}, up {_span(found['uptime_seconds'])}: {state}"
+    )
     console.print(f"configuration {found['config']}\n", markup=False)
     show_table(
         ("source", "open", "following", "watches by phase"),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
 import typer
+from rich.markup import escape
 
 from notifier.cli.output import console, fail
 
@@ -58,7 +59,8 @@ def simulate(
         list[str],
         typer.Option(
             "--fault",
-            help="[GLOB=]KIND[:ARG][@LINES][xTIMES][#NTH][%PERCENT]; kinds: drop reset truncate stall garbage huge "
+            help=escape("[GLOB=]KIND[:ARG][@LINES][xTIMES][#NTH][%PERCENT]")
+            + "; kinds: drop reset truncate stall garbage huge "
             "html json 204 redirect hangup slowhead comments crlf cr bom, and 400 to 599.",
         ),
     ] = [],  # noqa: B006
@@ -105,8 +107,8 @@ def listen(
         list[str],
         typer.Option(
             "--respond",
-            help="[/PATH=]ANSWER,...: a status with an optional argument (429:5, 302:/x), drop, reset, blackhole, drip "
-            "or slow:SECONDS, each with xTIMES, such as 500x3,200.",
+            help=r"\[/PATH=]ANSWER,...: a status with an optional argument (429:5, 302:/x), drop, reset, blackhole, "
+            "drip or slow:SECONDS, each with xTIMES, such as 500x3,200.",
         ),
     ] = ["200"],  # noqa: B006
     tolerance: Annotated[str, typer.Option(help="How old a callback's timestamp may be.")] = "5m",

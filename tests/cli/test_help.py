@@ -1,0 +1,90 @@
+"""Every command explains itself; mistakes in using one are told as such."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from notifier import __version__
+from notifier.cli import app
+
+WIDE = {"COLUMNS": "160", "TERM": "dumb", "NO_COLOR": "1"}
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    """List every command, by its words."""
+
+    def walk(command: object, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        children = getattr(command, "commands", None)
+        if children is None:
+            yield words
+        for name, child in (children or {}).items():
+            yield from walk(child, (*words, name))
+
+    yield from walk(typer.main.get_command(app), ())
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_help_shows_an_example(words: tuple[str, ...]) -> None:
+    """--help exits 0 and shows how the command is called."""
+    result = CliRunner().invoke(app, [*words, "--help"], env=WIDE)
+    assert result.exit_code == 0
+    text = " ".join(result.output.split())
+    assert "Example: " in text
+    assert f"notifier {' '.join(words)}" in text.partition("Example: ")[2]
+
+
+def test_help_shows_brackets() -> None:
+    """What stands in brackets is no markup: it is shown."""
+    shown = {
+        ("simulate",): "[GLOB=]KIND[:ARG][@LINES][xTIMES][#NTH][%PERCENT]",
+        ("listen",): "[/PATH=]ANSWER",
+        ("status",): "default: http://127.0.0.1:8780",
+    }
+    for words, text in shown.items():
+        assert text in CliRunner().invoke(app, [*words, "--help"], env=WIDE).output
+
+
+def test_no_arguments_shows_the_commands() -> None:
+    """`notifier` alone lists what there is."""
+    result = CliRunner().invoke(app, [], env=WIDE)
+    assert result.exit_code == 2
+    assert all(word in result.output for words in commands() for word in words[:1])
+
+
+def test_version() -> None:
+    """--version tells the version, and nothing else."""
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"notifier {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nonsense"],
+        ["run", "--nonsense"],
+        ["delivery", "show"],
+        ["delivery", "show", "x"],
+        ["delivery", "show", "-1"],
+        ["delivery", "list", "--limit", "0"],
+        ["delivery", "retry"],
+        ["delivery", "retry", "1", "--all"],
+        ["sign"],
+        ["simulate", "--every", "soon"],
+        ["simulate", "--framing", "lines"],
+        ["simulate", "--fault", "nonsense"],
+        ["simulate", "--transcript", "@/nonexistent"],
+        ["listen", "--secret", "whsec_c2hvcnQ="],
+        ["listen", "--respond", "nonsense"],
+    ],
+    ids=" ".join,
+)
+def test_misuse(args: list[str]) -> None:
+    """A mistake on the command line is exit code 2, with a word on it."""
+    result = CliRunner().invoke(app, args, env=WIDE)
+    assert result.exit_code == 2, result.output
+    assert result.output.strip()
+    assert "Traceback" not in result.output
