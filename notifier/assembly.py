@@ -56,6 +56,7 @@ def sender(endpoint: Endpoint) -> Sender:
             return WebhookSender(
                 url=endpoint.url.reveal(),
                 signer=_signer(endpoint),
+                template=endpoint.template,
                 timeout=endpoint.timeout,
                 headers=headers,
                 max_in_flight=endpoint.max_in_flight,
@@ -68,6 +69,7 @@ def sender(endpoint: Endpoint) -> Sender:
             return SlackSender(
                 url=endpoint.url.reveal(),
                 service=endpoint.service,
+                template=endpoint.template,
                 timeout=endpoint.timeout,
                 headers=headers,
                 max_in_flight=endpoint.max_in_flight,

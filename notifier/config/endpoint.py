@@ -32,6 +32,7 @@ from notifier.config.identity import (
 from notifier.config.problems import carry, detail, error, got, refusal, suggest
 from notifier.config.secret import HttpUrl, Secret, SecretUrl, check_http, server
 from notifier.config.section import Context, Impossible, Section
+from notifier.config.template import JsonTemplate, TextTemplate
 from notifier.config.types import Boolean, Duration, PositiveDuration, Rate, Text, Whole, printable
 from notifier.core.model import EventType
 from notifier.senders.services import ServiceName
@@ -163,6 +164,9 @@ class WebhookEndpoint(_Endpoint):
         default="standard",
         description="standard: Standard Webhooks; github: X-Hub-Signature-256; stripe: Stripe-Signature; none",
     )
+    template: JsonTemplate | None = Field(
+        default=None, description="Jinja2 template of the body, which must be JSON; null: the event as it is"
+    )
     secrets: FormSecrets = Field(
         default=(),
         validate_default=True,
@@ -179,6 +183,9 @@ class SlackEndpoint(_Endpoint):
 
     type: Literal["slack"] = Field(description="messages for people, by an incoming webhook of Slack")
     service: ServiceName = Field(default="slack", description="whose webhook it is: slack, mattermost, discord, feishu")
+    template: TextTemplate | None = Field(
+        default=None, description="Jinja2 template of the message, in the service's own markup; null: one of ours"
+    )
     max_in_flight: Whole = Field(default=1, description="attempts at a time")
     rate_limit: Rate | None = Field(default=1.0, description="messages per time; Slack allows 1/s")
     ordering: Literal["strict", "latest"] = Field(
