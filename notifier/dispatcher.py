@@ -94,6 +94,8 @@ class Dispatcher:
             queue = self._queues.get(delivery.endpoint)
             if queue is None or queue.breaker.state is State.DISABLED:
                 self._put_back(delivery)
+            elif (pause := queue.pause(delivery, self._clock())) > 0:
+                self._put_back(delivery, after=pause)
             else:
                 queue.push(delivery)
                 self._pump(queue)

@@ -91,6 +91,13 @@ class EndpointQueue:
             self.breaker = replace(self.breaker, state=State.OPEN, not_before=now)
         return before
 
+    def pause(self, delivery: Delivery, now: Micros) -> float:
+        """Return the seconds that a delivery's first attempt is to wait: a schedule need not begin with 0 s."""
+        first = self.policy.schedule[0]
+        if not first or delivery.attempt:
+            return 0.0
+        return max(0.0, first - (now - delivery.observed_at) / 1e6)
+
     def push(self, delivery: Delivery) -> None:
         """Keep a delivery that is ready and ours."""
         self._queued[_key(delivery)] = delivery

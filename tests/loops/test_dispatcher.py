@@ -277,6 +277,18 @@ async def test_a_message_is_dead_after_the_schedule_and_can_be_retried(tmp_path:
     assert [entry["event"] for entry in logs].count("delivery.dead") == 1
 
 
+async def test_a_schedule_may_begin_with_a_wait(tmp_path: Path) -> None:
+    """The first entry of the schedule is the wait before the first attempt; order holds all the same."""
+    async with Listener() as listener, sending(tmp_path) as made:
+        made.set_endpoints({"app": webhook(listener.url)}, app=endpoint(schedule=(0.4, 0.1)))
+        [watch] = await made.claim("1")
+        began = clock()
+        await made.tell(watch, "queueing", "success")
+        callbacks = await listener.wait(2)
+        assert [callback.sequence for callback in callbacks] == [1, 2]
+        assert (clock() - began) / 1e6 >= 0.4
+
+
 async def test_a_message_that_is_rejected_is_dead_at_once(tmp_path: Path) -> None:
     """And the endpoint is none the worse for it."""
     async with sending(tmp_path) as made:
