@@ -19,6 +19,8 @@ from notifier.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
+OPERATOR = "operator"  # the reason of whoever disables an endpoint by hand
+
 
 class EndpointHealth:
     """Judges endpoints by what is met there."""
@@ -65,9 +67,8 @@ class EndpointHealth:
         queue.breaker = queue.breaker.disable()
         queue.disabled_reason = reason
         self.show(queue)
-        log.error(
-            "endpoint.disabled", endpoint=queue.name, reason=reason, detail=detail, hint="its deliveries are kept"
-        )
+        say = log.warning if reason == OPERATOR else log.error  # whoever did it knows
+        say("endpoint.disabled", endpoint=queue.name, reason=reason, detail=detail, hint="its deliveries are kept")
         # Told first: were it the other way round, a crash in between would keep it from operators for good.
         await self._tell(EventType.ENDPOINT_DISABLED, queue, {"reason": reason, "detail": detail})
         await self._keep(queue)
