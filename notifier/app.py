@@ -20,11 +20,11 @@ from notifier import __version__, assembly, logs
 from notifier import config as configuration
 from notifier.admission import Slots
 from notifier.config import Config, ConfigError
+from notifier.control import Daemon, DaemonControl
 from notifier.core.errors import NotifierError, StoreUnavailable
-from notifier.core.model import Event, EventType, Json
+from notifier.core.model import Event, EventType
 from notifier.dispatcher import Dispatcher, EndpointSetup
 from notifier.feed import Feed, FeedPolicy
-from notifier.interfaces import DeliveryFilter
 from notifier.loops import raise_file_limit
 from notifier.metrics import Metrics
 from notifier.recorder import Recorder
@@ -33,7 +33,6 @@ from notifier.sdnotify import SystemdNotifier
 from notifier.sources.sse import SseSource
 from notifier.store.sql import SqlStore
 from notifier.watcher import Watcher
-from notifier.web.control import Unknown
 from notifier.web.guard import Guard
 from notifier.web.server import Listener, application, split, unix_path
 
@@ -47,7 +46,7 @@ FIXED = ("store.url", "http.listen", "node", "loop")  # parts that a reload cann
 
 
 class Application:
-    """One daemon. Implements `web.Control`."""
+    """One daemon."""
 
     def __init__(self, path: Path, config: Config) -> None:
         self._path = path
@@ -101,6 +100,14 @@ class Application:
         """Begin to stop."""
         self._stop.set()
 
+    def ready(self) -> str | None:
+        """Return None when all is well, or what is missing."""
+        if not self._started:
+            return "starting"
+        if self._stopping:
+            return "stopping"
+        return None if self._store.available else "the store cannot be written"
+
     # -- starting
 
     def _heed_signals(self) -> None:
@@ -140,10 +147,19 @@ class Application:
         self._metrics.reload_success.set(1)
         self._metrics.reload_timestamp.set(assembly.clock() / 1e6)
         if self._config.http.listen is not None:
-            listener = Listener(application(self, self._guard), self._config.http.listen)
+            listener = Listener(application(self._control(), self._guard), self._config.http.listen)
             await listener.start()
             stack.push_async_callback(listener.stop)
             self.address = listener.address
+
+    def _control(self) -> DaemonControl:
+        daemon = Daemon(
+            config=str(self._path),
+            node=self._running.node.name or socket.gethostname(),
+            ready=self.ready,
+            reload=self.reload,
+        )
+        return DaemonControl(daemon=daemon, store=self._store, dispatcher=self._dispatcher, report=self._report)
 
     def _ready(self) -> None:
         self._started = True
@@ -345,61 +361,6 @@ class Application:
             self._systemd.watchdog()
             self._systemd.status(self._report.line())
             await asyncio.sleep(every)
-
-    # -- web.Control
-
-    def ready(self) -> str | None:
-        """Return None when all is well, or what is missing."""
-        if not self._started:
-            return "starting"
-        if self._stopping:
-            return "stopping"
-        return None if self._store.available else "the store cannot be written"
-
-    async def metrics(self) -> bytes:
-        """Return the Prometheus text."""
-        return await self._report.metrics()
-
-    async def status(self) -> Json:
-        """Describe the daemon at a glance."""
-        return await self._report.status(
-            ready=self.ready(),
-            config=str(self._path),
-            node=self._running.node.name or socket.gethostname(),
-        )
-
-    async def deliveries(self, which: DeliveryFilter, *, limit: int, before: int | None) -> list[Json]:
-        """List deliveries, newest first."""
-        return await self._store.deliveries(which, limit=limit, before=before)
-
-    async def delivery(self, number: int) -> Json:
-        """Show one with its attempts and payload."""
-        found = await self._store.deliveries(DeliveryFilter(id=number), limit=1)
-        if not found:
-            raise Unknown(f"there is no delivery {number}")
-        return found[0]
-
-    async def retry(self, which: DeliveryFilter) -> int:
-        """Make dead deliveries ready again."""
-        if which.endpoint is not None and which.endpoint not in self._dispatcher.queues:
-            raise Unknown(f"there is no endpoint {which.endpoint}")
-        count = await self._store.retry(which, now=assembly.clock())
-        for name in self._dispatcher.queues:
-            self._dispatcher.stored(name)
-        return count
-
-    async def endpoints(self) -> list[Json]:
-        """List endpoints with their health."""
-        return await self._report.endpoints()
-
-    async def enable(self, endpoint: str, *, enabled: bool) -> None:
-        """Enable or disable an endpoint."""
-        if endpoint not in self._dispatcher.queues:
-            raise Unknown(f"there is no endpoint {endpoint}")
-        if enabled:
-            await self._dispatcher.enable(endpoint)
-        else:
-            await self._dispatcher.disable(endpoint, "operator", "disabled by hand")
 
 
 def _part(config: Config, path: str) -> Any:
