@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import structlog
 import typer
 from rich.markup import escape
 
@@ -22,8 +21,6 @@ FileOption = Annotated[
     Path, typer.Option("--config", "-c", envvar="NOTIFIER_CONFIG", help="The configuration, a YAML file.")
 ]
 DEFAULT_FILE = Path("config.yaml")
-
-log = structlog.get_logger(__name__)
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +40,8 @@ def run(config: FileOption = DEFAULT_FILE) -> None:
     # A SIGHUP's default is death, and a manager takes that for an orderly end; held back, it is a reload later.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     settings = _load(config)
+    import structlog
+
     from notifier import logs
     from notifier.app import HEEDED, Application
     from notifier.loops import LoopUnavailable, runner, settle_memory
@@ -61,7 +60,9 @@ def run(config: FileOption = DEFAULT_FILE) -> None:
         except NotifierError:
             raise
         except Exception:  # a loop died; the log is where its reader looks, and hides secrets
-            log.critical("daemon.failed", exc_info=True, hint="nothing that was committed is lost; start it again")
+            structlog.get_logger(__name__).critical(
+                "daemon.failed", exc_info=True, hint="nothing that was committed is lost; start it again"
+            )
             sys.exit(EXIT_FAILED)
         finally:  # the exit code is decided: a second signal must not change it
             for number in HEEDED:

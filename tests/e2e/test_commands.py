@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 
@@ -116,17 +117,17 @@ async def test_token(daemons: Start) -> None:
     settings["http"]["token"] = TOKEN
     daemon = daemons(settings)
     await daemon.start()
-    for args, env in (
-        (("-c", str(daemon.file)), {}),
-        (("--url", daemon.url, "--token", TOKEN), {}),
-        ((), {"NOTIFIER_URL": daemon.url, "NOTIFIER_TOKEN": TOKEN}),
-        ((), {"NOTIFIER_CONFIG": str(daemon.file)}),
-    ):
-        assert (await daemon.run("status", *args, env=env)).code == 0
+    done = await asyncio.gather(
+        daemon.run("status", "-c", str(daemon.file)),
+        daemon.run("status", "--url", daemon.url, "--token", TOKEN),
+        daemon.run("status", env={"NOTIFIER_URL": daemon.url, "NOTIFIER_TOKEN": TOKEN}),
+        daemon.run("status", env={"NOTIFIER_CONFIG": str(daemon.file)}),
+    )
+    assert [run.code for run in done] == [0, 0, 0, 0]
     for wrong in (("--token", "wrong"), ()):
-        done = await daemon.run("status", "--url", daemon.url, *wrong)
-        assert (done.code, len(done.lines)) == (1, 1), done.err
-        assert "bearer token" in done.err
+        refused = await daemon.run("status", "--url", daemon.url, *wrong)
+        assert (refused.code, len(refused.lines)) == (1, 1), refused.err
+        assert "bearer token" in refused.err
     assert await daemon.stop() == 0
 
 
