@@ -23,14 +23,13 @@ from notifier.config import Config, ConfigError
 from notifier.control import Daemon, DaemonControl
 from notifier.core.errors import NotifierError, StoreUnavailable
 from notifier.core.model import Event, EventType
-from notifier.dispatcher import Dispatcher, EndpointSetup
-from notifier.feed import Feed, FeedPolicy
+from notifier.dispatcher import Dispatcher
+from notifier.installation import Installation
 from notifier.loops import raise_file_limit
 from notifier.metrics import Metrics
 from notifier.recorder import Recorder
 from notifier.report import Report
 from notifier.sdnotify import SystemdNotifier
-from notifier.sources.sse import SseSource
 from notifier.store.sql import SqlStore
 from notifier.watcher import Watcher
 from notifier.web.guard import Guard
@@ -130,16 +129,22 @@ class Application:
         stack.push_async_callback(self._dispatcher.close)
         self._recorder = Recorder(store=self._store, outbox=self._dispatcher, metrics=self._metrics)
         self._watcher = Watcher(store=self._store)
-        self._slots = Slots(max(1, files - RESERVED_FILES) if files > 0 else 1 << 30)
-        self._sources: dict[str, SseSource] = {}
-        stack.push_async_callback(self._close_sources)
+        self._installation = Installation(
+            self._config,
+            dispatcher=self._dispatcher,
+            recorder=self._recorder,
+            watcher=self._watcher,
+            metrics=self._metrics,
+            slots=Slots(max(1, files - RESERVED_FILES) if files > 0 else 1 << 30),
+        )
+        stack.push_async_callback(self._installation.close)
         self._report = Report(
             store=self._store, metrics=self._metrics, dispatcher=self._dispatcher, watcher=self._watcher
         )
 
     async def _start(self, stack: AsyncExitStack) -> None:
         states = await self._store.endpoint_states()
-        self._swap(self._config, self._setups(self._config), await self._new_sources(self._config))
+        self._installation.install(self._config, await self._installation.make(self._config), self._tasks)
         self._dispatcher.recall(states)
         await self._store.apply(
             [watch.to_new_watch() for watch in self._config.watches], origin="file", now=assembly.clock(), replace=True
@@ -194,10 +199,6 @@ class Application:
             task.cancel()
         await asyncio.wait(loops)
 
-    async def _close_sources(self) -> None:
-        for source in self._sources.values():
-            await source.close()
-
     # -- the configuration
 
     def _guard(self) -> Guard:
@@ -238,16 +239,16 @@ class Application:
             return [str(problem) for problem in exc.problems]
         wanted = [watch.to_new_watch() for watch in config.watches]
         try:
-            setups = self._setups(config)
-            sources = await self._new_sources(config)
+            made = await self._installation.make(config)
         except OSError as exc:  # a certificate file that was there when the configuration was read
             return [f"{self._path}: cannot read {exc.filename or 'a certificate'}: {exc.strerror or exc}"]
         try:
             applied = await self._store.apply(wanted, origin="file", now=assembly.clock(), replace=True)
         except StoreUnavailable as exc:
-            await self._discard(setups, sources)
+            await self._installation.discard(made)
             return [f"the store cannot be used for now: {exc}"]
-        self._swap(config, setups, sources)
+        self._config = config
+        self._installation.install(config, made, self._tasks)
         self._watcher.drop(applied.removed)
         self._watcher.describe(applied.changed)
         self._watcher.wake()
@@ -264,76 +265,6 @@ class Application:
             unchanged=applied.unchanged,
         )
         return []
-
-    def _setups(self, config: Config) -> dict[str, EndpointSetup]:
-        """Make a sender for each endpoint; one whose configuration is the same keeps its connections."""
-        setups: dict[str, EndpointSetup] = {}
-        for name, endpoint in config.endpoints.items():
-            queue = self._dispatcher.queues.get(name)
-            same = queue is not None and self._config.endpoints.get(name) == endpoint
-            sender = queue.link.sender if queue is not None and same else assembly.sender(endpoint)
-            setups[name] = EndpointSetup(sender=sender, policy=assembly.endpoint_policy(endpoint))
-        return setups
-
-    async def _new_sources(self, config: Config) -> dict[str, SseSource]:
-        """Make the sources that there are not yet; another `ca_file` makes another source. Raises OSError."""
-        made: dict[str, SseSource] = {}
-        try:
-            for name, source in config.sources.items():
-                if name not in self._sources or source.ca_file != self._config.sources[name].ca_file:
-                    made[name] = assembly.source(name, source, self._metrics)
-        except OSError:
-            await self._discard({}, made)
-            raise
-        return made
-
-    async def _discard(self, setups: dict[str, EndpointSetup], new: dict[str, SseSource]) -> None:
-        """Let go of what was made for a configuration that does not come into force."""
-        used = {queue.link.sender for queue in self._dispatcher.queues.values()}
-        for sender in {setup.sender for setup in setups.values()} - used:
-            await sender.close()
-        for source in new.values():
-            await source.close()
-
-    def _swap(self, config: Config, setups: dict[str, EndpointSetup], new: dict[str, SseSource]) -> None:
-        """Put a configuration in force, all at once."""
-        before, self._config = self._config, config
-        self._recorder.routes = assembly.routes(config)
-        self._dispatcher.set_endpoints(setups)
-        feeds: dict[str, Feed] = {}
-        for name, source in config.sources.items():
-            policy = assembly.feed_policy(source)
-            if name in new:
-                feeds[name] = self._feed(new[name], policy)
-            else:
-                feeds[name] = self._watcher.feeds[name]
-                self._update_source(name, before, config)
-        self._watcher.set_feeds(feeds)
-        for name in [name for name in self._sources if name in new or name not in config.sources]:
-            self._tasks.create_task(self._sources.pop(name).close(), name=f"close source {name}")
-        self._sources |= new
-
-    def _update_source(self, name: str, before: Config, after: Config) -> None:
-        old, new = before.sources[name], after.sources[name]
-        if old == new:
-            return
-        token = new.token.reveal() if new.token else None
-        self._sources[name].update(token=token, preset=new.description, connect_timeout=new.connect_timeout)
-        elsewhere = old.description != new.description
-        self._watcher.feeds[name].update(
-            assembly.feed_policy(new), reopen=elsewhere, hurry=elsewhere or old.token != new.token
-        )
-
-    def _feed(self, source: SseSource, policy: FeedPolicy) -> Feed:
-        return Feed(
-            source=source,
-            policy=policy,
-            recorder=self._recorder,
-            metrics=self._metrics,
-            slots=self._slots,
-            clock=assembly.clock,
-            lost_hold=self._watcher.lost_hold,
-        )
 
     async def _announce(self, event: Event) -> None:
         try:

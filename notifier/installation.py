@@ -1,0 +1,123 @@
+"""What a configuration is made into, and the exchange of one for the next without touching what stays the same."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from notifier import assembly
+from notifier.admission import Slots
+from notifier.config import Config
+from notifier.dispatcher import Dispatcher, EndpointSetup
+from notifier.feed import Feed, FeedPolicy
+from notifier.metrics import Metrics
+from notifier.recorder import Recorder
+from notifier.sources.sse import SseSource
+from notifier.watcher import Watcher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a configuration needs and the one before did not have; not yet in force."""
+
+    setups: dict[str, EndpointSetup]
+    sources: dict[str, SseSource]
+
+
+class Installation:
+    """The configuration in force, with the senders, sources and feeds that it was made into."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        dispatcher: Dispatcher,
+        recorder: Recorder,
+        watcher: Watcher,
+        metrics: Metrics,
+        slots: Slots,
+    ) -> None:
+        self.config = config
+        self._dispatcher = dispatcher
+        self._recorder = recorder
+        self._watcher = watcher
+        self._metrics = metrics
+        self._slots = slots
+        self._sources: dict[str, SseSource] = {}
+
+    async def make(self, config: Config) -> Made:
+        """Make what is needed; nothing changes yet. Raises OSError when a certificate file cannot be read."""
+        setups = self._setups(config)
+        sources: dict[str, SseSource] = {}
+        try:
+            for name, source in config.sources.items():
+                # Another `ca_file` makes another source: open connections cannot take it up.
+                if name not in self._sources or source.ca_file != self.config.sources[name].ca_file:
+                    sources[name] = assembly.source(name, source, self._metrics)
+        except OSError:
+            await self.discard(Made(setups=setups, sources=sources))
+            raise
+        return Made(setups=setups, sources=sources)
+
+    async def discard(self, made: Made) -> None:
+        """Let go of what was made for a configuration that does not come into force."""
+        used = {queue.link.sender for queue in self._dispatcher.queues.values()}
+        for sender in {setup.sender for setup in made.setups.values()} - used:
+            await sender.close()
+        for source in made.sources.values():
+            await source.close()
+
+    def install(self, config: Config, made: Made, tasks: asyncio.TaskGroup) -> None:
+        """Put a configuration in force, all at once."""
+        before, self.config = self.config, config
+        self._recorder.routes = assembly.routes(config)
+        self._dispatcher.set_endpoints(made.setups)
+        feeds: dict[str, Feed] = {}
+        for name, source in config.sources.items():
+            if name in made.sources:
+                feeds[name] = self._feed(made.sources[name], assembly.feed_policy(source))
+            else:
+                feeds[name] = self._watcher.feeds[name]
+                self._update(name, before, config)
+        self._watcher.set_feeds(feeds)
+        for name in [name for name in self._sources if name in made.sources or name not in config.sources]:
+            tasks.create_task(self._sources.pop(name).close(), name=f"close source {name}")
+        self._sources |= made.sources
+
+    async def close(self) -> None:
+        """Let the sources go; the senders are the dispatcher's."""
+        for source in self._sources.values():
+            await source.close()
+
+    def _setups(self, config: Config) -> dict[str, EndpointSetup]:
+        """Make a sender for each endpoint; one whose configuration is the same keeps its connections."""
+        setups: dict[str, EndpointSetup] = {}
+        for name, endpoint in config.endpoints.items():
+            queue = self._dispatcher.queues.get(name)
+            same = queue is not None and self.config.endpoints.get(name) == endpoint
+            sender = queue.link.sender if queue is not None and same else assembly.sender(endpoint)
+            setups[name] = EndpointSetup(sender=sender, policy=assembly.endpoint_policy(endpoint))
+        return setups
+
+    def _update(self, name: str, before: Config, after: Config) -> None:
+        """Tell a source that stays what is new; its streams stay open unless they lead elsewhere now."""
+        old, new = before.sources[name], after.sources[name]
+        if old == new:
+            return
+        token = new.token.reveal() if new.token else None
+        self._sources[name].update(token=token, preset=new.description, connect_timeout=new.connect_timeout)
+        elsewhere = old.description != new.description
+        self._watcher.feeds[name].update(
+            assembly.feed_policy(new), reopen=elsewhere, hurry=elsewhere or old.token != new.token
+        )
+
+    def _feed(self, source: SseSource, policy: FeedPolicy) -> Feed:
+        return Feed(
+            source=source,
+            policy=policy,
+            recorder=self._recorder,
+            metrics=self._metrics,
+            slots=self._slots,
+            clock=assembly.clock,
+            lost_hold=self._watcher.lost_hold,
+        )
