@@ -1,0 +1,180 @@
+"""An AMQP 0-9-1 queue, as of RabbitMQ; the broker hands the messages of a dead consumer to another.
+
+Refused messages go to the queue `<queue>.dead`, confirmed by the broker before they are acknowledged. Dead-lettering by
+the broker is not relied on: whether a queue has it, and whether anything is bound to where it leads, cannot be asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aio_pika.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ChannelInvalidStateError,
+    ChannelNotFoundEntity,
+    ProbableAuthenticationError,
+)
+from yarl import URL
+
+from notifier.core.errors import NotifierError
+from notifier.inputs.broker import (
+    ANSWER,
+    BATCH,
+    CONNECT,
+    CREDENTIALS,
+    MAX_REASON,
+    POLL,
+    BrokerUnavailable,
+    Message,
+    NotSetAside,
+    part,
+    told,
+)
+
+HEARTBEAT = 10  # seconds; three missing ones end the connection
+LOST = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
+
+# The libraries log each lost connection as they see it, with a traceback; we say it in one line.
+for _name in ("aio_pika", "aiormq"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+Inbox = asyncio.Queue[AbstractIncomingMessage | BrokerUnavailable]
+
+
+class AmqpBroker:
+    """One queue."""
+
+    def __init__(self, *, url: str, queue: str) -> None:
+        """Raise NotifierError for a URL that cannot be used."""
+        self.name = f"amqp:{queue}"
+        self.queue = queue
+        self.dead = f"{queue}.dead"
+        self._url = url
+        try:
+            parsed = URL(url)
+        except ValueError as exc:
+            raise NotifierError(f"the url of the queue {self.name} cannot be used: {told(exc, url)}") from exc
+        self._address = parsed if "heartbeat" in parsed.query else parsed.update_query(heartbeat=HEARTBEAT)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AmqpSession]:
+        """Connect; declare the queue if there is none."""
+        connection: AbstractConnection | None = None
+        try:
+            connection = await aio_pika.connect(
+                self._address, timeout=CONNECT, client_properties={"connection_name": "notifier"}
+            )
+            yield await self._open(connection)
+        except LOST as exc:
+            raise BrokerUnavailable(told(exc, self._url), hint=_hint(exc)) from exc
+        finally:
+            if connection is not None:
+                await part(connection.close(), *LOST)
+
+    async def _open(self, connection: AbstractConnection) -> AmqpSession:
+        await declare(connection, self.queue)
+        channel = await connection.channel()
+        await channel.set_qos(prefetch_count=BATCH)
+        inbox: Inbox = asyncio.Queue()  # the broker sends no more than the prefetch count unacknowledged
+        ended = BrokerUnavailable("the broker ended our reading; was the queue deleted?")
+
+        def closed(_channel: object, exc: BaseException | None) -> None:
+            inbox.put_nowait(BrokerUnavailable(told(exc, self._url)) if exc else ended)
+
+        channel.close_callbacks.add(closed)
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(lambda _frame: inbox.put_nowait(ended))
+        queue = await channel.get_queue(self.queue, ensure=False)
+        await queue.consume(inbox.put, timeout=ANSWER)
+        return AmqpSession(self, connection, inbox)
+
+
+class AmqpSession:
+    """One connection. Errors of the library leave it through the context that made it."""
+
+    def __init__(self, broker: AmqpBroker, connection: AbstractConnection, inbox: Inbox) -> None:
+        self._broker = broker
+        self._connection = connection
+        self._inbox = inbox
+        self._publishing: AbstractChannel | None = None
+
+    async def receive(self) -> Sequence[Message[AbstractIncomingMessage]]:
+        """Return what has arrived."""
+        try:
+            async with asyncio.timeout(POLL):
+                found = [_sound(await self._inbox.get())]
+        except TimeoutError:
+            return []
+        while len(found) < BATCH and not self._inbox.empty():
+            found.append(_sound(self._inbox.get_nowait()))
+        return [Message(content=message.body, receipt=message) for message in found]
+
+    async def acknowledge(self, messages: Sequence[Message[AbstractIncomingMessage]]) -> None:
+        """Acknowledge."""
+        for message in messages:
+            await message.receipt.ack()
+
+    async def set_aside(self, message: Message[AbstractIncomingMessage], reason: str) -> None:
+        """Publish the message to `<queue>.dead` with its properties and the reason, then acknowledge it."""
+        old = message.receipt
+        kept = aio_pika.Message(
+            old.body,
+            headers=dict(old.headers) | {"x-notifier-reason": reason[:MAX_REASON]},
+            content_type=old.content_type,
+            content_encoding=old.content_encoding,
+            correlation_id=old.correlation_id,
+            message_id=old.message_id,
+            timestamp=old.timestamp,
+            type=old.type,
+            app_id=old.app_id,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        )
+        try:
+            channel = await self._dead_channel()
+            await channel.default_exchange.publish(kept, self._broker.dead, mandatory=True, timeout=ANSWER)
+        except LOST as exc:
+            self._publishing = None
+            if self._connection.is_closed:
+                raise
+            raise NotSetAside(told(exc, "")) from exc
+        await old.ack()
+
+    async def _dead_channel(self) -> AbstractChannel:
+        """Return a channel of its own, for a refusal of the broker closes it."""
+        if self._publishing is None or self._publishing.is_closed:
+            await declare(self._connection, self._broker.dead)
+            self._publishing = await self._connection.channel(on_return_raises=True)
+        return self._publishing
+
+
+async def declare(connection: AbstractConnection, name: str) -> AbstractQueue:
+    """Make a durable queue, unless there is one, of whatever kind."""
+    try:
+        async with connection.channel() as channel:
+            return await channel.declare_queue(name, passive=True, timeout=ANSWER)
+    except ChannelNotFoundEntity:
+        async with connection.channel() as channel:
+            return await channel.declare_queue(name, durable=True, timeout=ANSWER)
+
+
+def _sound(arrived: AbstractIncomingMessage | BrokerUnavailable) -> AbstractIncomingMessage:
+    if isinstance(arrived, BrokerUnavailable):
+        raise arrived
+    return arrived
+
+
+def _hint(exc: BaseException) -> str | None:
+    if isinstance(exc, AuthenticationError | ProbableAuthenticationError) or "ACCESS_REFUSED - Login" in str(exc):
+        return CREDENTIALS
+    text = str(exc)
+    if "ACCESS_REFUSED" in text:
+        return "allow the user to configure and read the queue, and to configure and write <queue>.dead"
+    if "vhost" in text:
+        return "check the virtual host, the path of the queue's url"
+    return None

@@ -1,0 +1,237 @@
+"""A NATS JetStream stream, read by a durable pull consumer, which several daemons may share.
+
+Messages are pulled in batches and come again if they are not acknowledged in time (`ack_wait`). Refused ones are kept
+in a stream of their own, `<STREAM>_DEAD`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import AuthorizationError, Error, InvalidUserCredentialsError
+from nats.errors import TimeoutError as NatsTimeout
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy
+from nats.js.errors import NoStreamResponseError, NotFoundError
+
+from notifier.inputs.broker import (
+    ANSWER,
+    BATCH,
+    CONNECT,
+    CREDENTIALS,
+    MAX_REASON,
+    POLL,
+    BrokerUnavailable,
+    Message,
+    NotSetAside,
+    part,
+    told,
+)
+
+ACK_WAIT = 30.0  # seconds after which a message that is not acknowledged comes again, to any daemon
+EXPIRES = 20.0  # seconds that the server keeps a request for messages
+COME_AGAIN = 300.0  # seconds before a message comes again that can neither be taken nor kept elsewhere
+PING = 10  # seconds between signs of life; two missing ones end the connection
+
+
+class NatsBroker:
+    """One stream, subject and durable consumer."""
+
+    def __init__(self, *, url: str, stream: str, subject: str, durable: str, ack_wait: float = ACK_WAIT) -> None:
+        """`ack_wait`: seconds, of a consumer that is made anew."""
+        self.name = f"nats:{stream}"
+        self.stream = stream
+        self.subject = subject
+        self.durable = durable
+        self.ack_wait = ack_wait
+        self.dead = f"{stream}_DEAD"
+        self.dead_subject = f"{stream}.dead"
+        self._url = url
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[NatsSession]:
+        """Connect; make the stream and the consumer if there are none."""
+        client = Client()
+        causes: list[Exception] = []
+        session: NatsSession | None = None
+        try:
+            await self._connect(client, causes)
+            session = await self._open(client)
+            yield session
+        except (Error, OSError, TimeoutError) as exc:
+            cause = causes[-1] if causes else exc
+            raise BrokerUnavailable(told(cause, self._url), hint=_hint(cause)) from exc
+        finally:
+            await part(self._leave(client, session), Error, OSError)
+
+    async def _leave(self, client: Client, session: NatsSession | None) -> None:
+        try:
+            if session is not None:
+                await session.give_back()
+        finally:
+            await client.close()
+
+    async def _connect(self, client: Client, causes: list[Exception]) -> None:
+        async def note(exc: Exception) -> None:
+            del causes[:-1]  # the library tells why here, and what came of it by raising
+            causes.append(exc)
+
+        parts = urlsplit(self._url)
+        user, password = unquote(parts.username or "") or None, parts.password
+        async with asyncio.timeout(CONNECT):
+            await client.connect(
+                urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])),
+                name="notifier",
+                user=user if password is not None else None,
+                password=unquote(password) if password is not None else None,
+                token=user if password is None else None,
+                allow_reconnect=False,  # the loop above does that, and makes anew what a server may have lost
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                ping_interval=PING,
+                error_cb=note,
+            )
+        causes.clear()
+
+    async def _open(self, client: Client) -> NatsSession:
+        stream = client.jetstream(timeout=ANSWER)
+        try:
+            await stream.stream_info(self.stream)
+        except NotFoundError:  # what is acknowledged need not be kept in a stream of our own making
+            await stream.add_stream(name=self.stream, subjects=[self.subject], retention=RetentionPolicy.WORK_QUEUE)
+        try:
+            policy = (await stream.consumer_info(self.stream, self.durable)).config.ack_policy
+        except NotFoundError:
+            config = ConsumerConfig(
+                durable_name=self.durable,
+                filter_subject=self.subject,
+                ack_policy=AckPolicy.EXPLICIT,
+                ack_wait=self.ack_wait,
+                max_ack_pending=4 * BATCH,
+            )
+            await stream.add_consumer(self.stream, config)
+            policy = AckPolicy.EXPLICIT
+        if policy != AckPolicy.EXPLICIT:
+            raise BrokerUnavailable(
+                f"the consumer {self.durable} acknowledges by policy `{policy}`, which loses messages",
+                hint="name another durable, or make that one with the ack policy `explicit`",
+            )
+        inbox = client.new_inbox()
+        return NatsSession(self, client, stream, await client.subscribe(inbox), inbox)
+
+
+class NatsSession:
+    """One connection. Errors of the library leave it through the context that made it."""
+
+    def __init__(
+        self, broker: NatsBroker, client: Client, stream: JetStreamContext, replies: Subscription, inbox: str
+    ) -> None:
+        self._broker = broker
+        self._client = client
+        self._stream = stream
+        self._replies = replies
+        self._inbox = inbox
+        self._asked = 0  # messages that the server may still send for our request
+        self._until = 0.0  # loop time when that request is over
+        self._held: dict[str, Msg] = {}  # not settled yet, by their reply subject
+
+    async def receive(self) -> Sequence[Message[Msg]]:
+        """Ask for a batch, and return what there is of it."""
+        now = asyncio.get_running_loop().time()
+        if self._asked <= 0 or now > self._until:
+            await self._ask()
+        found: list[Message[Msg]] = []
+        try:
+            while len(found) < BATCH and (not found or self._replies.pending_msgs):
+                reply = await self._replies.next_msg(timeout=POLL)
+                if reply.reply:
+                    self._asked -= 1
+                    self._held[reply.reply] = reply
+                    found.append(Message(content=reply.data, receipt=reply))
+                else:
+                    self._heed(reply.headers or {})
+                    break
+        except NatsTimeout:
+            pass  # nothing new
+        return found
+
+    async def acknowledge(self, messages: Sequence[Message[Msg]]) -> None:
+        """Acknowledge, and make sure that the server has heard it."""
+        for message in messages:
+            await message.receipt.ack()
+        await self._client.flush(timeout=round(ANSWER))
+        for message in messages:
+            self._held.pop(message.receipt.reply, None)
+
+    async def set_aside(self, message: Message[Msg], reason: str) -> None:
+        """Publish the message to the stream `<STREAM>_DEAD`, with its headers and the reason, then acknowledge it."""
+        msg = message.receipt
+        headers = dict(msg.headers or {}) | {
+            "Notifier-Reason": reason.encode("ascii", "backslashreplace").decode()[:MAX_REASON],
+            "Notifier-Subject": msg.subject,
+        }
+        headers.pop("Nats-Msg-Id", None)  # it would be dropped as known when it is refused a second time
+        try:
+            await self._keep(msg.data, headers)
+        except Error as exc:
+            if self._client.is_closed:
+                raise
+            await msg.nak(delay=COME_AGAIN)
+            self._held.pop(msg.reply, None)
+            raise NotSetAside(told(exc, "")) from exc
+        await self.acknowledge([message])
+
+    async def give_back(self) -> None:
+        """Let others have at once what is not settled."""
+        if not self._client.is_closed:
+            await self._replies.unsubscribe()  # or our own request for messages would be given them again
+        while self._replies.pending_msgs and not self._client.is_closed:
+            reply = await self._replies.next_msg(timeout=POLL)
+            if reply.reply:
+                self._held[reply.reply] = reply
+        for msg in self._held.values():
+            await msg.nak()
+
+    async def _ask(self) -> None:
+        broker = self._broker
+        request = {"batch": BATCH, "expires": round(EXPIRES * 1e9)}
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{broker.stream}.{broker.durable}"
+        await self._client.publish(subject, json.dumps(request).encode(), reply=self._inbox)
+        self._asked, self._until = BATCH, asyncio.get_running_loop().time() + EXPIRES + ANSWER
+
+    def _heed(self, status: dict[str, str]) -> None:
+        """Take note of what the server says about our request."""
+        match status.get("Status"):
+            case "100":
+                return  # a sign of life
+            case "404" | "408":
+                self._asked = 0  # the request is over
+            case code:
+                reason = status.get("Description", "the consumer is gone" if code == "503" else "no reason given")
+                raise BrokerUnavailable(f"the server ended the request for messages: {reason}")
+
+    async def _keep(self, data: bytes, headers: dict[str, str]) -> None:
+        broker = self._broker
+        try:
+            await self._stream.publish(broker.dead_subject, data, headers=headers)
+        except NoStreamResponseError:
+            await self._stream.add_stream(name=broker.dead, subjects=[broker.dead_subject])
+            await self._stream.publish(broker.dead_subject, data, headers=headers)
+
+
+def _hint(exc: BaseException) -> str | None:
+    text = str(exc).lower()
+    if isinstance(exc, AuthorizationError | InvalidUserCredentialsError) or "authorization" in text:
+        return CREDENTIALS
+    if "permissions violation" in text:
+        return "allow the user the JetStream API ($JS.API.>), $JS.ACK.> and its inbox"
+    if "no responders" in text or "jetstream not enabled" in text or "serviceunavailable" in text:
+        return "is JetStream enabled on the server (nats-server -js)?"
+    return None

@@ -1,0 +1,217 @@
+"""A Redis stream, read as a consumer group.
+
+Entries of consumers that died are claimed once they have been idle for a while; those of our own that a lost connection
+left behind are read again first. Acknowledged entries stay in the stream: trimming it is the owner's business, since
+other groups may read it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+
+from notifier.core.errors import NotifierError
+from notifier.inputs.broker import (
+    ANSWER,
+    BATCH,
+    CONNECT,
+    CREDENTIALS,
+    MAX_REASON,
+    POLL,
+    BrokerUnavailable,
+    Message,
+    NotSetAside,
+    part,
+    told,
+)
+
+log = structlog.get_logger(__name__)
+
+TAKE_OVER_AFTER = 60.0  # seconds that an entry waits with its consumer before another takes it; far above a commit
+FORGET_AFTER = 3600.0  # seconds without a sign after which a consumer that holds nothing is removed from the group
+START = "0"
+
+# Deleting a consumer drops what is pending with it (XGROUP DELCONSUMER), so looking and deleting must be one step.
+_FORGET = """
+if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) == 0 then
+    return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+end
+return 0
+"""
+
+Fields = Mapping[bytes, bytes]
+
+
+class RedisBroker:
+    """One stream and group."""
+
+    def __init__(self, *, url: str, stream: str, group: str, take_over_after: float = TAKE_OVER_AFTER) -> None:
+        """Raise NotifierError for a URL that cannot be used. `take_over_after`: seconds."""
+        self.name = f"redis:{stream}"
+        self.stream = stream
+        self.dead = f"{stream}:dead"
+        self.group = group
+        self.take_over_after = take_over_after
+        self.consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._url = url
+        try:
+            self._client()
+        except ValueError as exc:
+            raise NotifierError(f"the url of the queue {self.name} cannot be used: {told(exc, url)}") from exc
+
+    def _client(self) -> Redis:
+        # No retries of the library's own: a reading that is repeated would leave what the first one was given pending.
+        return Redis.from_url(
+            self._url,
+            protocol=2,  # whose replies have the same shape in every version of the library
+            socket_connect_timeout=CONNECT,
+            socket_timeout=POLL + ANSWER,
+            retry=Retry(NoBackoff(), 0),
+            client_name="notifier",
+        )
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[RedisSession]:
+        """Connect; make the stream and the group if there are none."""
+        client = self._client()
+        try:
+            with self._translated():
+                session = RedisSession(self, client)
+                await session.prepare()
+                yield session
+        except asyncio.CancelledError:
+            await part(self._leave(client), RedisError, OSError)
+            raise
+        finally:
+            await part(client.aclose(), RedisError, OSError)
+
+    async def _leave(self, client: Redis) -> None:
+        """Take our name off the group, unless something is pending with it: that will be taken over."""
+        await client.connection_pool.disconnect()  # its reader may be in the middle of a reply
+        await client.eval(_FORGET, 1, self.stream, self.group, self.consumer)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError) as exc:
+            raise BrokerUnavailable(told(exc, self._url), hint=_hint(exc)) from exc
+
+
+class RedisSession:
+    """One connection. Errors of the library leave it through the context that made it."""
+
+    def __init__(self, broker: RedisBroker, client: Redis) -> None:
+        self._broker = broker
+        self._client = client
+        self._own: str | bytes | None = START  # where reading again what is pending with us goes on; None: all read
+        self._idle: str | bytes = START  # where looking for what is pending with others goes on
+        self._look_at = 0.0  # loop time of the next such look
+
+    async def prepare(self) -> None:
+        """Make what is missing; forget consumers that are long gone."""
+        await self._make_group()
+        broker = self._broker
+        with contextlib.suppress(ResponseError):  # tidying, which a user may lack the permission for
+            for found in await self._client.xinfo_consumers(broker.stream, broker.group):
+                if found["pending"] == 0 and found["idle"] > FORGET_AFTER * 1000:
+                    await self._client.eval(_FORGET, 1, broker.stream, broker.group, found["name"])
+
+    async def receive(self) -> Sequence[Message[bytes]]:
+        """Return what is pending with us, then what others left, then what is new."""
+        try:
+            found = await self._pending_with_us()
+            found = found or await self._left_by_others()
+            found = found or await self._read(">", block=round(POLL * 1000))
+        except ResponseError as exc:
+            if not str(exc).startswith(("NOGROUP", "UNBLOCKED")):
+                raise
+            log.warning("queue.group_gone", queue=self._broker.name, hint="the stream or group was deleted; made anew")
+            await self._make_group()
+            return []
+        gone = [entry for entry, fields in found if not fields]
+        if gone:  # pending, but deleted from the stream: there is nothing to read any more
+            log.warning("queue.messages_gone", queue=self._broker.name, messages=len(gone), hint="trimmed while unread")
+            await self._acknowledge(gone)
+        return [Message(content=_content(fields), receipt=entry) for entry, fields in found if fields]
+
+    async def acknowledge(self, messages: Sequence[Message[bytes]]) -> None:
+        """Acknowledge."""
+        await self._acknowledge([message.receipt for message in messages])
+
+    async def set_aside(self, message: Message[bytes], reason: str) -> None:
+        """Move the entry to the stream `<stream>:dead`, with all its fields, the reason and its former id."""
+        broker, content = self._broker, message.content
+        fields: dict[Any, Any] = {"data": content} if isinstance(content, bytes) else dict(content)
+        fields |= {"notifier-reason": reason[:MAX_REASON], "notifier-entry": message.receipt}
+        try:
+            async with self._client.pipeline(transaction=True) as pipeline:
+                pipeline.xadd(broker.dead, fields)
+                pipeline.xack(broker.stream, broker.group, message.receipt)
+                await pipeline.execute()
+        except ResponseError as exc:
+            raise NotSetAside(told(exc, "")) from exc
+
+    async def _make_group(self) -> None:
+        try:
+            await self._client.xgroup_create(self._broker.stream, self._broker.group, id=START, mkstream=True)
+        except ResponseError as exc:
+            if not str(exc).startswith("BUSYGROUP"):  # it is there already
+                raise
+        self._own, self._idle, self._look_at = START, START, 0.0
+
+    async def _pending_with_us(self) -> list[tuple[bytes, Fields]]:
+        if self._own is None:
+            return []
+        found = await self._read(self._own)
+        self._own = found[-1][0] if found else None
+        return found
+
+    async def _left_by_others(self) -> list[tuple[bytes, Fields]]:
+        broker, now = self._broker, asyncio.get_running_loop().time()
+        if now < self._look_at:
+            return []
+        reply: Any = await self._client.xautoclaim(
+            broker.stream, broker.group, broker.consumer,
+            min_idle_time=round(broker.take_over_after * 1000), start_id=self._idle, count=BATCH,
+        )  # fmt: skip
+        self._idle, found = reply[0], reply[1]
+        if self._idle == b"0-0":
+            self._look_at = now + broker.take_over_after / 2
+        return [(entry, fields) for entry, fields in found if entry is not None]  # Redis 6.2: None for deleted ones
+
+    async def _read(self, start: str | bytes, block: int | None = None) -> list[tuple[bytes, Fields]]:
+        broker = self._broker
+        streams: dict[Any, Any] = {broker.stream: start}
+        found: Any = await self._client.xreadgroup(broker.group, broker.consumer, streams, count=BATCH, block=block)
+        return [entry for _, entries in found for entry in entries] if found else []
+
+    async def _acknowledge(self, entries: Sequence[bytes]) -> None:
+        await self._client.xack(self._broker.stream, self._broker.group, *entries)
+
+
+def _content(fields: Fields) -> Mapping[str, bytes]:
+    return {name.decode("utf-8", "replace"): value for name, value in fields.items()}
+
+
+def _hint(exc: BaseException) -> str | None:
+    text = str(exc)
+    if isinstance(exc, AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS")):
+        return CREDENTIALS
+    if isinstance(exc, NoPermissionError):
+        return "allow the user XGROUP, XREADGROUP, XAUTOCLAIM, XACK and XADD on the stream and on <stream>:dead"
+    if text.startswith("WRONGTYPE"):
+        return "the key of the stream holds something else; name another stream"
+    return None

@@ -1,0 +1,329 @@
+"""A queue of each kind on a real server, seen from the producer's side and the operator's.
+
+Names are random and deleted at the end; the servers themselves are shared and stay as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractRobustConnection
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+from redis.asyncio import Redis
+
+from notifier.inputs.amqp import AmqpBroker
+from notifier.inputs.broker import Broker
+from notifier.inputs.nats import NatsBroker
+from notifier.inputs.redis import RedisBroker
+
+PATIENCE = 30.0  # seconds for whatever has to happen at all
+REDIS = os.environ.get("NOTIFIER_TEST_REDIS", "redis://127.0.0.1:6379")
+NATS = os.environ.get("NOTIFIER_TEST_NATS", "nats://127.0.0.1:4222")
+AMQP = os.environ.get("NOTIFIER_TEST_AMQP", "amqp://guest:guest@127.0.0.1:5672/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dead:
+    """A message that was set aside."""
+
+    body: bytes
+    reason: str
+
+
+class Place(Protocol):
+    """One queue."""
+
+    url: str
+
+    async def open(self) -> None:
+        """Connect the producer and make the queue."""
+        ...
+
+    def broker(self, url: str | None = None) -> Broker[Any]:
+        """Return what is tested; `url`: of a way round to the same server."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Return the queue's entry in a configuration."""
+        ...
+
+    async def publish(self, *bodies: bytes) -> None:
+        """Send messages, in order, confirmed."""
+        ...
+
+    async def take_and_die(self, count: int) -> None:
+        """Be given messages as a consumer that ends without acknowledging any."""
+        ...
+
+    async def left(self) -> int:
+        """Count messages that are not acknowledged, whether or not they were read."""
+        ...
+
+    async def dead(self) -> list[Dead]:
+        """Return what was set aside, oldest first."""
+        ...
+
+    async def delete(self) -> None:
+        """Take the queue away under whoever reads it."""
+        ...
+
+    async def close(self) -> None:
+        """Delete everything, disconnect."""
+        ...
+
+
+class RedisPlace:
+    """A stream with a group."""
+
+    def __init__(self, url: str = REDIS) -> None:
+        self.url = url
+        self.stream = f"test:{secrets.token_hex(6)}"
+        self.client = Redis.from_url(url, protocol=2)
+
+    async def open(self) -> None:
+        await self.client.xgroup_create(self.stream, "notifier", id="0", mkstream=True)
+
+    def broker(self, url: str | None = None) -> RedisBroker:
+        return RedisBroker(url=url or self.url, stream=self.stream, group="notifier", take_over_after=0.3)
+
+    def settings(self) -> dict[str, Any]:
+        return {"url": self.url, "stream": self.stream, "group": "notifier"}
+
+    async def publish(self, *bodies: bytes) -> None:
+        async with self.client.pipeline(transaction=False) as pipeline:
+            for body in bodies:
+                pipeline.xadd(self.stream, {"data": body})
+            await pipeline.execute()
+
+    async def take_and_die(self, count: int) -> None:
+        found: Any = await self.client.xreadgroup("notifier", "mortal", {self.stream: ">"}, count=count)
+        assert len(found[0][1]) == count
+
+    async def left(self) -> int:
+        group = (await self.client.xinfo_groups(self.stream))[0]
+        unread: Any = await self.client.xrange(self.stream, min=b"(" + group["last-delivered-id"])
+        return int(group["pending"]) + len(unread)
+
+    async def dead(self) -> list[Dead]:
+        entries: Any = await self.client.xrange(f"{self.stream}:dead")
+        return [Dead(body=fields[b"data"], reason=fields[b"notifier-reason"].decode()) for _, fields in entries]
+
+    async def delete(self) -> None:
+        await self.client.delete(self.stream)
+
+    async def close(self) -> None:
+        await self.client.delete(self.stream, f"{self.stream}:dead")
+        await self.client.aclose()
+
+
+class NatsPlace:
+    """A stream with a durable consumer."""
+
+    def __init__(self, url: str = NATS) -> None:
+        self.url = url
+        self.stream = f"TEST_{secrets.token_hex(6)}"
+        self.subject = f"test.{self.stream}.watches"
+        self.client = Client()
+
+    async def open(self) -> None:
+        async def unheard(_exc: Exception) -> None:
+            """Let the client connect again by itself."""
+
+        await self.client.connect(self.url, error_cb=unheard, reconnect_time_wait=0, max_reconnect_attempts=-1)
+        self.js = self.client.jetstream()
+        async with self.broker().session():
+            pass
+
+    def broker(self, url: str | None = None) -> NatsBroker:
+        return NatsBroker(
+            url=url or self.url, stream=self.stream, subject=self.subject, durable="notifier", ack_wait=1.0
+        )
+
+    def settings(self) -> dict[str, Any]:
+        return {"url": self.url, "stream": self.stream, "subject": self.subject, "durable": "notifier"}
+
+    async def publish(self, *bodies: bytes) -> None:
+        for start in range(0, len(bodies), 100):
+            futures = [await self.js.publish_async(self.subject, body) for body in bodies[start : start + 100]]
+            await asyncio.gather(*futures)
+
+    async def take_and_die(self, count: int) -> None:
+        mortal = Client()
+        await mortal.connect(self.url)
+        pulling = await mortal.jetstream().pull_subscribe_bind(durable="notifier", stream=self.stream)
+        taken = 0
+        while taken < count:
+            taken += len(await pulling.fetch(count - taken))
+        await mortal.close()
+
+    async def left(self) -> int:
+        return (await self.js.stream_info(self.stream)).state.messages  # a work queue: what is acknowledged is gone
+
+    async def dead(self) -> list[Dead]:
+        try:
+            count = (await self.js.stream_info(f"{self.stream}_DEAD")).state.messages
+        except NotFoundError:
+            return []
+        found = [await self.js.get_msg(f"{self.stream}_DEAD", seq) for seq in range(1, count + 1)]
+        return [Dead(body=each.data or b"", reason=(each.headers or {})["Notifier-Reason"]) for each in found]
+
+    async def delete(self) -> None:
+        await self.js.delete_stream(self.stream)
+
+    async def close(self) -> None:
+        for name in (self.stream, f"{self.stream}_DEAD"):
+            try:
+                await self.js.delete_stream(name)
+            except NotFoundError:
+                continue
+        await self.client.close()
+
+
+class AmqpPlace:
+    """A durable queue."""
+
+    def __init__(self, url: str = AMQP) -> None:
+        self.url = url
+        self.queue = f"test.{secrets.token_hex(6)}"
+        self.connection: AbstractRobustConnection | None = None
+        self.channel: AbstractChannel
+
+    async def open(self) -> None:
+        self.connection = await aio_pika.connect_robust(self.url)
+        self.channel = await self.connection.channel()
+        await self.channel.declare_queue(self.queue, durable=True)
+
+    def broker(self, url: str | None = None) -> AmqpBroker:
+        return AmqpBroker(url=url or self.url, queue=self.queue)
+
+    def settings(self) -> dict[str, Any]:
+        return {"url": self.url, "queue": self.queue}
+
+    async def publish(self, *bodies: bytes) -> None:
+        mode = aio_pika.DeliveryMode.PERSISTENT
+        for start in range(0, len(bodies), 100):
+            await asyncio.gather(
+                *(
+                    self.channel.default_exchange.publish(aio_pika.Message(body, delivery_mode=mode), self.queue)
+                    for body in bodies[start : start + 100]
+                )
+            )
+
+    async def take_and_die(self, count: int) -> None:
+        mortal = await aio_pika.connect(self.url)
+        queue = await (await mortal.channel()).get_queue(self.queue)
+        for _ in range(count):
+            await queue.get()
+        await mortal.close()
+
+    async def left(self) -> int:
+        return await self._count(self.queue)
+
+    async def _count(self, name: str) -> int:
+        assert self.connection is not None
+        async with self.connection.channel() as channel:
+            queue = await channel.declare_queue(name, passive=True)
+            return queue.declaration_result.message_count or 0
+
+    async def dead(self) -> list[Dead]:
+        name = f"{self.queue}.dead"
+        assert self.connection is not None
+        async with self.connection.channel() as channel:
+            try:
+                queue = await channel.get_queue(name)
+            except aio_pika.exceptions.ChannelNotFoundEntity:
+                return []
+            found = []
+            while message := await queue.get(fail=False):
+                found.append(Dead(body=message.body, reason=str(message.headers["x-notifier-reason"])))
+            return found  # unacknowledged, so they go back as the channel closes
+
+    async def delete(self) -> None:
+        await self.channel.queue_delete(self.queue)
+
+    async def close(self) -> None:
+        if self.connection is None:
+            return
+        async with self.connection.channel() as channel:
+            await channel.queue_delete(self.queue)
+            await channel.queue_delete(f"{self.queue}.dead")
+        await self.connection.close()
+
+
+KINDS: dict[str, Callable[[], Place]] = {"redis": RedisPlace, "nats": NatsPlace, "amqp": AmqpPlace}
+
+
+class Proxy:
+    """A way to a server that can be cut and closed."""
+
+    def __init__(self, url: str) -> None:
+        self._parts = urlsplit(url)
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self._pumps: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """Return the server's URL with this way's address."""
+        user = self._parts.netloc.rpartition("@")[0]
+        return self._parts._replace(netloc=f"{user}@127.0.0.1:{self._port}".lstrip("@")).geturl()
+
+    async def open(self) -> None:
+        """Let connections through, at the same address as before."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    def cut(self) -> None:
+        """End every connection this instant, as a server does that is killed."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def close(self) -> None:
+        """Let nobody through."""
+        if self._server is not None:
+            self._server.close()
+        self.cut()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(self._parts.hostname, self._parts.port)
+        self._writers |= {writer, there_writer}
+        for source, sink in ((reader, there_writer), (there_reader, writer)):
+            pump = asyncio.create_task(self._pump(source, sink), name="proxy pump")
+            self._pumps.add(pump)
+            pump.add_done_callback(self._pumps.discard)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+        except OSError:
+            pass  # cut
+        finally:
+            sink.close()
+            self._writers.discard(sink)
+
+
+async def until(holds: Callable[[], Any], what: str) -> None:
+    """Wait for something on a server, which nobody announces; `holds` returns an awaitable truth."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not await holds():  # noqa: ASYNC110  # a server cannot set our event
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"never came to be: {what}") from None
+
+
+def ids(first: int, count: int) -> Sequence[bytes]:
+    """Return bare ids as messages."""
+    return [f"task-{number}".encode() for number in range(first, first + count)]

@@ -1,0 +1,136 @@
+"""Running inputs, exchanging them, waiting, and what is said when something is missing or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import Start
+from hypothesis import given
+from hypothesis import strategies as st
+from places import AMQP, AmqpPlace, until
+
+from notifier.core.errors import NotifierError
+from notifier.inputs.broker import told
+from notifier.inputs.consumer import BACKOFF_MAX, backoff
+from notifier.inputs.making import MissingExtra, amqp_broker, nats_broker, redis_broker
+from notifier.inputs.running import Inputs
+
+
+class Idle:
+    """An input that records its life."""
+
+    def __init__(self, name: str, diary: list[str]) -> None:
+        self.name = name
+        self.diary = diary
+
+    async def run(self) -> None:
+        """Wait for the end."""
+        self.diary.append(f"+{self.name}")
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.diary.append(f"-{self.name}")
+
+
+async def test_only_inputs_that_differ_are_exchanged() -> None:
+    """The same object goes on; one under the same key is replaced; at the end all end."""
+    diary: list[str] = []
+    a, b, c = (Idle(name, diary) for name in "abc")
+    inputs = Inputs()
+    inputs.set({1: a, 2: b})
+    task = asyncio.create_task(inputs.run())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert diary == ["+a", "+b"]
+    assert 1 in inputs
+    assert inputs[1] is a
+    inputs.set({1: a, 2: c})
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert sorted(diary[2:]) == ["+c", "-b"]
+    inputs.set({})
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert sorted(diary[4:]) == ["-a", "-c"]
+    inputs.set({1: a})
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert diary[6:] == ["+a", "-a"]
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
+def test_waits_are_bounded(failures: int, jitter: float) -> None:
+    """However often it failed, the wait is finite and at most the ceiling."""
+    assert 0 <= backoff(failures, BACKOFF_MAX, jitter) <= BACKOFF_MAX
+
+
+def test_errors_are_told_without_credentials() -> None:
+    """Whatever a library puts into its message, in whatever spelling."""
+    url = "amqp://me:p%40ss%2Fw@host/v"
+    text = told(ValueError("me:p%40ss%2Fw@host refused p@ss/w\nagain"), url)
+    assert text == "<secret>@host refused <secret> again"
+    assert told(ValueError("token abc"), "nats://abc@host") == "token <secret>"
+    assert told(TimeoutError(), "nats://host") == "TimeoutError"
+
+
+MAKERS: dict[str, tuple[str, Callable[[], object]]] = {
+    "redis": ("redis", lambda: redis_broker(url="redis://h", stream="s", group="g")),
+    "nats": ("nats", lambda: nats_broker(url="nats://h", stream="s", subject="s", durable="d")),
+    "amqp": ("aio_pika", lambda: amqp_broker(url="amqp://h", queue="q")),
+}
+
+
+@pytest.mark.parametrize("kind", list(MAKERS))
+def test_a_missing_extra_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to install."""
+    library, make = MAKERS[kind]
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtra, match=rf"pip install 'notifier\[{kind}\]'"):
+        make()
+
+
+def test_libraries_load_only_with_a_queue_of_their_kind() -> None:
+    """A daemon without queues pays for none of them."""
+    code = (
+        "import sys, notifier.inputs.making, notifier.inputs.consumer, notifier.inputs.running\n"
+        "sys.exit(' '.join({'redis', 'nats', 'aio_pika'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+
+
+def test_brokers_have_names_without_secrets() -> None:
+    """Names go to logs and labels."""
+    names = [
+        redis_broker(url="redis://u:pass@h", stream="notifier:watches", group="g").name,
+        nats_broker(url="nats://u:pass@h", stream="NOTIFIER", subject="s", durable="d").name,
+        amqp_broker(url="amqp://u:pass@h", queue="notifier.watches").name,
+    ]
+    assert names == ["redis:notifier:watches", "nats:NOTIFIER", "amqp:notifier.watches"]
+
+
+def test_a_url_that_cannot_be_used_is_refused_at_once() -> None:
+    """Not at the first connection."""
+    with pytest.raises(NotifierError, match="redis:s cannot be used"):
+        redis_broker(url="redis://u:hidden@h?socket_timeout=soon", stream="s", group="g")
+
+
+async def test_a_wrong_password_is_told_with_advice(start: Start, events: list[Any]) -> None:
+    """RabbitMQ refuses; the log says what to check, and no password."""
+    place = AmqpPlace(AMQP.replace("guest:guest", "guest:wr0ng"))
+    start(place.broker())
+
+    async def said() -> bool:
+        return bool(events)
+
+    await until(said, "the refusal is told")
+    assert events[0]["event"] == "queue.unavailable"
+    assert events[0]["hint"] == "check the user and password in the queue's url"
+    assert "wr0ng" not in str(events)

@@ -1,0 +1,129 @@
+"""Reading messages: every shape, every refusal, and no digit lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier import config as configuration
+from notifier.config import Config
+from notifier.core.errors import NotifierError
+from notifier.core.model import Json, NewWatch
+from notifier.inputs import message
+from notifier.inputs.message import Content, MessageRefused, Unwant, Want, excerpt, read, steps
+
+
+def bare(value: Json) -> NewWatch:
+    """Read a watch without a configuration."""
+    fields = value if isinstance(value, dict) else {"id": value}
+    if "id" not in fields:
+        raise NotifierError("id: required, but missing")
+    return NewWatch(source=fields.get("source", "vidu"), id=str(fields["id"]))
+
+
+def ids(content: Content) -> list[str]:
+    """Return the ids that a message wants."""
+    return [order.watch.id for order in read(content, bare) if isinstance(order, Want)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["2370487727425661", "9" * 400, "1e5", "1234e56", "-0", "1.10", "007", "NaN", "Infinity", "abc-1", "a b", "été"],
+)
+def test_a_bare_id_is_taken_as_it_is_written(body: str) -> None:
+    """A number is no number here, however long, and no float."""
+    assert ids(f" {body}\r\n".encode()) == [body]
+    assert ids(f"\ufeff{body}".encode()) == [body]
+
+
+def test_numbers_inside_json_keep_every_digit() -> None:
+    """An id of digits in a mapping or a list is exact, too."""
+    assert ids(b'[{"id": 2370487727425661000000000007}, 12345678901234567890]') == [
+        "2370487727425661000000000007",
+        "12345678901234567890",
+    ]
+
+
+@given(st.text(min_size=1).filter(lambda text: text.strip() == text and "\ufeff" not in text))
+def test_a_json_string_is_an_id(text: str) -> None:
+    """A JSON string stands for its text, whatever that looks like."""
+    assert ids(json.dumps(text).encode()) == [text]
+
+
+@given(st.binary(max_size=200))
+def test_nothing_but_a_refusal_is_ever_raised(body: bytes) -> None:
+    """Whatever arrives is read or refused, and can be shown."""
+    with contextlib.suppress(MessageRefused):
+        read(body, bare)
+    assert len(excerpt(body)) <= message.EXCERPT + 3
+
+
+def test_removals_name_source_and_id() -> None:
+    """One or several; the default source counts here, too."""
+    assert read(b'{"remove": {"id": "1", "source": "other"}}', bare) == (Unwant(source="other", id="1"),)
+    assert read(b'{"remove": ["1", {"id": "2"}]}', bare) == (
+        Unwant(source="vidu", id="1"),
+        Unwant(source="vidu", id="2"),
+    )
+
+
+def test_an_entry_of_fields_is_a_watch(config: Config) -> None:
+    """Of a watch's own fields, id and source are text and the others JSON; `data` holds a whole message."""
+    parse = lambda value: configuration.parse_watch(value, config)  # noqa: E731  # it is no longer than its name
+    [order] = read(
+        {"id": b"007", "source": b"other", "labels": b'{"team": "video"}', "metadata": b"7", "endpoints": b'["app"]'},
+        parse,
+    )
+    assert order == Want(
+        watch=NewWatch(source="other", id="007", labels={"team": "video"}, metadata=7, endpoints=("app",))
+    )
+    assert read({"data": b"7", "traceparent": b"00-x"}, parse) == (Want(watch=NewWatch(source="vidu", id="7")),)
+    assert read({"remove": b'{"id": "1"}'}, parse) == (Unwant(source="vidu", id="1"),)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the message is empty"),
+        (b" \n", "the message is empty"),
+        (b"{", "neither JSON nor a bare id"),
+        (b'"half', "neither JSON nor a bare id"),
+        (b"\xc3\x28", "not UTF-8"),
+        (b"true", "expected text, got true"),
+        (b"null", "id in quotes or a mapping"),
+        (b"two\nlines", "no line breaks"),
+        (b'{"id": "a", "id": "b"}', "the same key twice"),
+        (b'{"id": "a", "metadata": NaN}', "NaN is not JSON"),
+        (b'{"id": "a", "metadata": ' + b"9" * 5000 + b"}", "neither JSON"),
+        (b'["a", ["b"]]', "[1]: "),
+        (b'["a", {"id": "b", "source": "vidoo"}]', '[1]: source: '),
+        (b'{"remove": {"id": "a", "labels": {}}}', "by id and source alone"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b'"' + b"x" * message.MAX_BYTES + b'"', "larger than"),
+        (json.dumps(["a"] * (message.MAX_ORDERS + 1)).encode(), "more than 5000"),
+        ({"id": b"a", "labels": b"{"}, "labels: expected JSON"),
+        ({"id": b"a", "lables": b"{}"}, 'did you mean "labels"'),
+        ({"labels": b"{}"}, "id: "),
+        ({"remove": b""}, "remove: the message is empty"),
+        ({"data": b"{"}, "neither JSON"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_is_wrong(content: Content, reason: str, config: Config) -> None:
+    """In one line, naming the item of a list."""
+    with pytest.raises(MessageRefused) as refused:
+        read(content, lambda value: configuration.parse_watch(value, config))
+    assert reason in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_steps_keep_the_order_and_are_bounded() -> None:
+    """Runs of the same kind go together; the first of two equal watches counts."""
+    want = [Want(watch=NewWatch(source="s", id=str(n % 1500), labels={"n": str(n)})) for n in range(1600)]
+    away = [Unwant(source="s", id="0"), Unwant(source="s", id="1")]
+    found = list(steps([*want, *away, want[0]]))
+    assert [(len(step.wanted), len(step.unwanted)) for step in found] == [(1000, 0), (500, 0), (0, 2), (1, 0)]
+    assert [watch.labels["n"] for step in found[:2] for watch in step.wanted] == [str(n) for n in range(1500)]
