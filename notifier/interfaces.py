@@ -145,6 +145,27 @@ class DeliveryFilter:
     until: Micros | None = None  # created before
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchFilter:
+    """Which of the watches that are wanted to list; None means any."""
+
+    source: str | None = None
+    phase: str | None = None  # or `new`: nothing observed yet; `lost`: given up, whatever its phase
+    state: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()  # all of them
+    text: str | None = None  # a part of the id, in upper or lower case
+    ended: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events to list; None means any."""
+
+    source: str | None = None
+    task: str | None = None  # the watch's id
+    type: str | None = None
+
+
 class Store(Protocol):
     """The durable memory of watches, events and deliveries.
 
@@ -210,6 +231,20 @@ class Store(Protocol):
 
     async def deliveries(self, which: DeliveryFilter, *, limit: int, before: int | None = None) -> list[Json]:
         """List deliveries, newest first; with `which.id`, one with its attempts and body."""
+        ...
+
+    async def watches(self, which: WatchFilter, *, limit: int, before: int | None = None) -> list[Json]:
+        """List watches that are wanted, newest first; each tells its `pk`, and `before` is one of those."""
+        ...
+
+    async def watch(self, source: str, task_id: str) -> Json | None:
+        """Show a watch that is wanted with its latest events and their deliveries; None: there is none."""
+        ...
+
+    async def events(
+        self, which: EventFilter, *, limit: int, before: int | None = None, after: int | None = None
+    ) -> list[Json]:
+        """List events, newest first, those `before` a cursor; with `after`, oldest first, those after it."""
         ...
 
     async def prune(self, before: Micros) -> int:

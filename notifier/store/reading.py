@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
@@ -12,6 +13,18 @@ from notifier.core.payload import timestamp
 from notifier.interfaces import DeliveryFilter
 from notifier.store.schema import attempts, deliveries, events, watches
 from notifier.store.statements import IS_DEAD, REVIVE, is_open
+
+_TOLD = (
+    select(
+        deliveries,
+        events.c.id.label("event_id"),
+        events.c.type,
+        watches.c.source,
+        watches.c.id.label("task"),
+    )
+    .join(events, events.c.pk == deliveries.c.event)
+    .outerjoin(watches, watches.c.pk == deliveries.c.lane)
+)
 
 
 def summary(connection: Connection) -> Json:
@@ -44,31 +57,22 @@ def summary(connection: Connection) -> Json:
 
 def deliveries_page(connection: Connection, which: DeliveryFilter, limit: int, before: int | None) -> list[Json]:
     """List deliveries, newest first."""
-    query = (
-        select(
-            deliveries,
-            events.c.id.label("event_id"),
-            events.c.type,
-            events.c.body,
-            watches.c.source,
-            watches.c.id.label("task"),
-        )
-        .join(events, events.c.pk == deliveries.c.event)
-        .outerjoin(watches, watches.c.pk == deliveries.c.lane)
-        .where(*_conditions(which))
-        .order_by(deliveries.c.id.desc())
-        .limit(limit)
-    )
+    query = _TOLD.where(*_conditions(which)).order_by(deliveries.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(deliveries.c.id < before)
-    items = [_item(row) for row in connection.execute(query)]
-    if which.id is not None:
-        for item in items:
-            item["attempts"] = _attempts(connection, which.id)
-    else:
-        for item in items:
-            del item["payload"]
-    return items
+    if which.id is None:
+        return [_item(row) for row in connection.execute(query)]
+    rows = connection.execute(query.add_columns(events.c.body))
+    return [_item(row) | {"payload": json.loads(row.body), "attempts": _attempts(connection, row.id)} for row in rows]
+
+
+def deliveries_of(connection: Connection, pks: Sequence[int]) -> dict[int, list[Json]]:
+    """List the deliveries of events, oldest first."""
+    found: dict[int, list[Json]] = {pk: [] for pk in pks}
+    rows = connection.execute(_TOLD.where(deliveries.c.event.in_(pks)).order_by(deliveries.c.id))
+    for row in rows:
+        found[row.event].append(_item(row))
+    return found
 
 
 def revive(connection: Connection, which: DeliveryFilter, now: Micros) -> int:
@@ -120,7 +124,6 @@ def _item(row: Row[Any]) -> dict[str, Json]:
         "created_at": timestamp(row.created_at),
         "due": timestamp(row.due) if row.settled_at is None else None,
         "settled_at": None if row.settled_at is None else timestamp(row.settled_at),
-        "payload": json.loads(row.body),
     }
 
 

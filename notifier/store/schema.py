@@ -57,6 +57,13 @@ watches = Table(
 _claimable = (watches.c.ended == false()) & watches.c.removed_at.is_(None) & watches.c.owner.is_(None)
 Index("watches_open", watches.c.created_at, watches.c.pk, sqlite_where=_claimable, postgresql_where=_claimable)
 Index("watches_updated", watches.c.updated_at)
+# For lists, newest first, of what is wanted: by source, by phase, of what goes on. The last one's condition is worded
+# as no claim of watches words it, lest SQLite take it for those.
+_wanted = watches.c.removed_at.is_(None)
+Index("watches_of_source", watches.c.source, watches.c.pk, sqlite_where=_wanted, postgresql_where=_wanted)
+Index("watches_in_phase", watches.c.phase, watches.c.pk, sqlite_where=_wanted, postgresql_where=_wanted)
+_going_on = text("removed_at IS NULL AND NOT ended")
+Index("watches_going_on", watches.c.pk, sqlite_where=_going_on, postgresql_where=_going_on)
 
 events = Table(
     "events",
@@ -71,6 +78,7 @@ events = Table(
 )
 Index("events_watch", events.c.watch, events.c.sequence)
 Index("events_at", events.c.at)
+Index("events_of_type", events.c.type, events.c.pk)
 
 # A delivery's status:
 #   ready       may go out when it is due; of one watch and endpoint there is one such row at most

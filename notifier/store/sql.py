@@ -15,8 +15,8 @@ from sqlalchemy.exc import DBAPIError
 
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Delivery, EndpointState, Json, Micros, NewWatch, Record, Watch
-from notifier.interfaces import Applied, Claim, DeliveryFilter, Settlement
-from notifier.store import opening, pruning, reading, wanting
+from notifier.interfaces import Applied, Claim, DeliveryFilter, EventFilter, Settlement, WatchFilter
+from notifier.store import browsing, opening, pruning, reading, wanting
 from notifier.store import statements as sql
 from notifier.store.group import GroupCommit
 from notifier.store.operations import CallOp, CommitOp, SettleOp, Transaction
@@ -159,6 +159,20 @@ class SqlStore:
     async def deliveries(self, which: DeliveryFilter, *, limit: int, before: int | None = None) -> list[Json]:
         """List deliveries, newest first."""
         return await self._read(lambda connection: reading.deliveries_page(connection, which, limit, before))
+
+    async def watches(self, which: WatchFilter, *, limit: int, before: int | None = None) -> list[Json]:
+        """List watches, newest first."""
+        return await self._read(lambda connection: browsing.watches_page(connection, which, limit, before))
+
+    async def watch(self, source: str, task_id: str) -> Json | None:
+        """Show a watch with what happened to it."""
+        return await self._read(lambda connection: browsing.watch_told(connection, source, task_id))
+
+    async def events(
+        self, which: EventFilter, *, limit: int, before: int | None = None, after: int | None = None
+    ) -> list[Json]:
+        """List events."""
+        return await self._read(lambda connection: browsing.events_page(connection, which, limit, before, after))
 
     async def prune(self, before: Micros) -> int:
         """Forget what ended and was settled before, in transactions of bounded size."""

@@ -36,6 +36,9 @@ def upgrade() -> None:
     claimable = "ended = {false} AND removed_at IS NULL AND owner IS NULL"
     _partial_index("watches_open", "watches", ["created_at", "pk"], claimable)
     op.create_index("watches_updated", "watches", ["updated_at"])
+    _partial_index("watches_of_source", "watches", ["source", "pk"], "removed_at IS NULL")
+    _partial_index("watches_in_phase", "watches", ["phase", "pk"], "removed_at IS NULL")
+    _partial_index("watches_going_on", "watches", ["pk"], "removed_at IS NULL AND NOT ended")
     op.create_table(
         "events",
         sa.Column("pk", _big_id, primary_key=True, autoincrement=False),
@@ -48,6 +51,7 @@ def upgrade() -> None:
     )
     op.create_index("events_watch", "events", ["watch", "sequence"])
     op.create_index("events_at", "events", ["at"])
+    op.create_index("events_of_type", "events", ["type", "pk"])
     op.create_table(
         "deliveries",
         sa.Column("id", _big_id, primary_key=True, autoincrement=False),

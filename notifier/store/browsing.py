@@ -1,0 +1,169 @@
+"""What people and programs look through: watches and events, in pages that stay put while rows are added.
+
+A page is told by a primary key, which grows with each row: what is added while somebody turns pages comes before the
+first or after the last of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Boolean, ColumnElement, Connection, Row, func, literal_column, select, true
+
+from notifier.core.model import Json
+from notifier.core.payload import timestamp
+from notifier.interfaces import EventFilter, WatchFilter
+from notifier.store.reading import deliveries_of
+from notifier.store.schema import events, watches
+
+TIMELINE = 200  # events told of one watch, the latest
+TIMELINE_BYTES = 4 << 20  # of their payloads
+
+_WANTED = watches.c.removed_at.is_(None)  # the condition of the indexes for lists
+_GOING_ON = literal_column("NOT ended", Boolean)  # of that for what goes on, in its own words
+_EVENTS = select(events, watches.c.source, watches.c.id.label("task")).outerjoin(
+    watches, watches.c.pk == events.c.watch
+)
+
+
+def watches_page(connection: Connection, which: WatchFilter, limit: int, before: int | None) -> list[Json]:
+    """List watches, newest first."""
+    query = select(watches).where(_WANTED, *_watch_conditions(which)).order_by(watches.c.pk.desc()).limit(limit)
+    if before is not None:
+        query = query.where(watches.c.pk < before)
+    return [_watch(row) for row in connection.execute(query)]
+
+
+def watch_told(connection: Connection, source: str, task_id: str) -> Json | None:
+    """Show a watch with its latest events, oldest of them first, and their deliveries."""
+    query = select(watches).where(watches.c.source == source, watches.c.id == task_id, _WANTED)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    found = list(_latest(connection, row.pk))
+    deliveries = deliveries_of(connection, [event.pk for event in found])
+    told = [_event(event, payload=True) | {"deliveries": deliveries[event.pk]} for event in reversed(found)]
+    return _watch(row) | {"events": told, "more": bool(told) and told[0]["sequence"] > _first(connection, row.pk)}
+
+
+def events_page(
+    connection: Connection, which: EventFilter, limit: int, before: int | None, after: int | None
+) -> list[Json]:
+    """List events, newest first; with `after`, oldest first."""
+    order = events.c.pk.desc() if after is None else events.c.pk
+    query = _EVENTS.where(*_event_conditions(which)).order_by(order).limit(limit)
+    if before is not None:
+        query = query.where(events.c.pk < before)
+    if after is not None:
+        query = query.where(events.c.pk > after)
+    return [_event(row) for row in connection.execute(query)]
+
+
+# -- conditions
+
+
+def _watch_conditions(which: WatchFilter) -> Iterator[ColumnElement[bool]]:
+    if which.source is not None:
+        yield watches.c.source == which.source
+    match which.phase:
+        case None:
+            pass
+        case "new":
+            yield watches.c.phase.is_(None)
+            yield watches.c.lost.is_(None)
+        case "lost":
+            yield watches.c.ended == true()
+            yield watches.c.lost.is_not(None)
+        case phase:
+            yield watches.c.phase == phase
+    if which.state is not None:
+        yield watches.c.state == which.state
+    if which.ended is not None:
+        yield watches.c.ended == true() if which.ended else _GOING_ON
+    if which.text is not None:
+        yield watches.c.id.icontains(which.text, autoescape=True)
+    for key, value in which.labels:
+        yield _labelled(key, value)
+
+
+def _labelled(key: str, value: str) -> ColumnElement[bool]:
+    """Look for a label in the text that the labels are kept as, exactly and in the same words for both databases.
+
+    Beside a comma or the first brace a quotation mark is always JSON's own, for one inside a text follows a backslash.
+    """
+    pair = f"{json.dumps(key)}: {json.dumps(value)}"
+    opened = "{" + pair
+    is_first = func.substr(watches.c.labels, 1, len(opened)) == opened
+    return is_first | (func.replace(watches.c.labels, f", {pair}", "") != watches.c.labels)
+
+
+def _event_conditions(which: EventFilter) -> Iterator[ColumnElement[bool]]:
+    if which.type is not None:
+        yield events.c.type == which.type
+    if which.task is not None:
+        of_task = select(watches.c.pk).where(watches.c.id == which.task)
+        if which.source is not None:
+            of_task = of_task.where(watches.c.source == which.source)
+        yield events.c.watch.in_(of_task)
+    elif which.source is not None:
+        yield watches.c.source == which.source
+
+
+def _latest(connection: Connection, watch: int) -> Iterator[Row[Any]]:
+    """Read the latest events, newest first, as many as may be told."""
+    size = 0
+    rows = connection.execute(_EVENTS.where(events.c.watch == watch).order_by(events.c.sequence.desc()).limit(TIMELINE))
+    for row in rows:
+        size += len(row.body)
+        yield row
+        if size > TIMELINE_BYTES:
+            return
+
+
+def _first(connection: Connection, watch: int) -> int:
+    first = connection.execute(select(func.min(events.c.sequence)).where(events.c.watch == watch)).scalar_one()
+    return int(first)
+
+
+# -- items
+
+
+def _watch(row: Row[Any]) -> dict[str, Json]:
+    return {
+        "pk": row.pk,
+        "source": row.source,
+        "id": row.id,
+        "phase": row.phase,
+        "state": row.state,
+        "sequence": row.sequence,
+        "labels": json.loads(row.labels),
+        "metadata": json.loads(row.metadata),
+        "endpoints": None if row.endpoints is None else json.loads(row.endpoints),
+        "origin": row.origin,
+        "created_at": timestamp(row.created_at),
+        "updated_at": timestamp(row.updated_at),
+        "changed_at": timestamp(row.changed_at),
+        "ended": bool(row.ended),
+        "lost": row.lost,
+    }
+
+
+def _event(row: Row[Any], *, payload: bool = False) -> dict[str, Json]:
+    body = json.loads(row.body)
+    data = body["data"]
+    item = {
+        "id": row.id,
+        "cursor": str(row.pk),
+        "type": row.type,
+        "timestamp": timestamp(row.at),
+        "source": row.source,
+        "task": row.task,
+        "sequence": row.sequence,
+        "state": data.get("state"),
+        "phase": data.get("phase"),
+        "previous_state": data.get("previous_state"),
+        "previous_phase": data.get("previous_phase"),
+    }
+    return item | {"payload": body} if payload else item
