@@ -54,9 +54,10 @@ def _source(source: SourceConfig) -> str:
 def _endpoint(endpoint: WebhookEndpoint | SlackEndpoint) -> str:
     match endpoint:
         case WebhookEndpoint():
-            kind = f"webhook to {endpoint.url.origin}, {_count(len(endpoint.secrets), 'secret')}"
+            signed = "unsigned" if endpoint.signature == "none" else _count(len(endpoint.secrets), "secret")
+            kind = f"webhook to {endpoint.url.origin}, {signed}"
         case SlackEndpoint():
-            kind = f"slack at {endpoint.url.origin}"
+            kind = f"{endpoint.service} at {endpoint.url.origin}"
     return f"{kind}, {', '.join(endpoint.events)}, {_condition(endpoint)}"
 
 

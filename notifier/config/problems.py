@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from notifier.config.scalars import Interpolated, Unclear
+from notifier.config.scalars import Interpolated, Number, Unclear
 from notifier.core.errors import NotifierError
 
 Location = tuple[int | str, ...]  # keys and list indices, from the document's top
@@ -93,6 +93,8 @@ def got(value: object) -> str:
         case str():
             return json.dumps(value, ensure_ascii=False)
         case Unclear():
+            return value.text[:_SHOWN]
+        case Number():
             return value.text[:_SHOWN]
         case int() | float():
             return "a very large number" if 1e30 < abs(value) < math.inf else repr(value)

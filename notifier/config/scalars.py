@@ -21,6 +21,19 @@ class Interpolated(str):
     __slots__ = ()
 
 
+class Number(float):
+    """A number that remembers how it was written: a refusal has to show what the user sees."""
+
+    __slots__ = ("text",)
+    text: str
+
+    def __new__(cls, text: str) -> Number:
+        """Read the text."""
+        made = super().__new__(cls, text)
+        made.text = text
+        return made
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unclear:
     """An unquoted scalar that YAML readers do not agree on."""
@@ -69,7 +82,7 @@ def resolve(text: str) -> Any:
     if _INTEGER.fullmatch(text):
         return int(text) if len(text) <= MAX_DIGITS else Unclear(text=text)
     if _NUMBER.fullmatch(text):
-        number = float(text)
+        number = Number(text)
         return number if math.isfinite(number) and not re.match(r"-0(?:[eE]|$)", text) else Unclear(text=text)
     if _UNCLEAR.fullmatch(text):
         return Unclear(text=text)
