@@ -8,6 +8,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -161,12 +162,19 @@ def _template_faults(description: Preset, overrides: dict[str, Any]) -> list[Ini
         return [detail(("base_url",), error("required by the url, but not set"))]
     if "id" not in used:
         faults.append(detail(("url",), error("the task's id is used nowhere; put {id} into the url or a header")))
+    address = _fill(description.url, description.base_url)
+    at = "base_url" if "base_url" in overrides and "url" not in overrides else "url"
     try:
-        check_http(SecretUrl(_fill(description.url, description.base_url)))
+        check_http(SecretUrl(address))
     except ValueError:
-        at = "base_url" if "base_url" in overrides and "url" not in overrides else "url"
         message = "expected an address that begins with http:// or https://, names a host and has no fragment (#...)"
         faults.append(detail((at,), error(message)))
+    else:
+        if "@" in urlsplit(address).netloc:  # it would contradict an Authorization header
+            message = (
+                'a user name and password do not belong here; set token, and headers: {Authorization: "Basic {token}"}'
+            )
+            faults.append(detail((at,), error(message)))
     return faults
 
 
