@@ -82,6 +82,9 @@ class Metrics:
         self.reload_timestamp = Gauge(
             "notifier_reload_timestamp_seconds", "When the running configuration was loaded.", registry=registry
         )
+        self.store_available = Gauge(
+            "notifier_store_available", "1 while the database can be written, else 0.", registry=registry
+        )
         self.commit_seconds = Histogram(
             "notifier_store_commit_seconds", "Time of a group commit.", buckets=COMMIT_BUCKETS, registry=registry
         )

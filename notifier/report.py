@@ -38,6 +38,7 @@ class Report:
 
     async def metrics(self) -> bytes:
         """Return the Prometheus text, counts of rows included."""
+        self._metrics.store_available.set(self._store.available)
         try:
             counts = await self._counts()
         except StoreUnavailable:
