@@ -1,0 +1,174 @@
+// Puts the page together: addresses to views, the stream to those who show it, keys to deeds.
+
+import * as addwatch from "./addwatch.js";
+import { call, forgetToken, hasToken, whenRefused } from "./api.js";
+import * as connection from "./connection.js";
+import * as dead from "./dead.js";
+import { askToken } from "./dialogs.js";
+import { attr, byId, text, throttle } from "./dom.js";
+import * as endpoints from "./endpoints.js";
+import { duration } from "./format.js";
+import * as letter from "./letter.js";
+import * as overview from "./overview.js";
+import * as panel from "./panel.js";
+import { follow } from "./stream.js";
+import * as timeline from "./timeline.js";
+import { complain } from "./toasts.js";
+import * as watches from "./watches.js";
+
+const VIEWS = ["watches", "endpoints", "dead"];
+const STATUS_EVERY = 15_000; // milliseconds between looks at what the stream does not tell: version, readiness
+
+let view = null; // the one behind the panel
+let behind = "#/watches"; // where closing the panel leads
+
+// -- addresses: #/watches?FILTERS  #/endpoints  #/dead[/ENDPOINT]  #/watch/SOURCE/ID  #/delivery/ID
+
+function route() {
+  const [place, query] = location.hash.replace(/^#\/?/, "").split("?");
+  const [name, ...rest] = place.split("/").map(decode);
+  if (name === "watch" && rest.length >= 2) {
+    if (view === null) show("watches", {});
+    watches.mark(watches.keyOf({ source: rest[0], id: rest.slice(1).join("/") }));
+    timeline.open(rest[0], rest.slice(1).join("/"));
+  } else if (name === "delivery" && rest.length === 1) {
+    if (view === null) show("dead", "");
+    watches.mark(null);
+    letter.open(rest[0]);
+  } else {
+    watches.mark(null);
+    panel.close();
+    if (name === "endpoints") show(name);
+    else if (name === "dead") show(name, rest[0] ?? "");
+    else show("watches", filters(query));
+    behind = view === "watches" ? watches.address() : location.hash;
+  }
+}
+
+function decode(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // not escaped by this page
+  }
+}
+
+function filters(query) {
+  const given = new URLSearchParams(query ?? "");
+  const one = (name) => given.get(name) ?? "";
+  return { q: one("q"), source: one("source"), phase: one("phase"), ended: one("ended"), label: given.getAll("label") };
+}
+
+function show(name, what) {
+  view = name;
+  for (const other of VIEWS) {
+    byId(`view-${other}`).hidden = other !== name;
+    attr(byId(`to-${other}`), "aria-current", other === name ? "page" : null);
+  }
+  watches.close();
+  dead.close();
+  if (name === "watches") watches.open(what);
+  else if (name === "dead") dead.open(what);
+}
+
+function closePanel() {
+  if (view === "watches") behind = watches.address();
+  location.hash = behind;
+}
+
+// -- what the daemon tells
+
+function take(type, data) {
+  if (type === "status") {
+    overview.show(data);
+    endpoints.show(data.endpoints);
+    watches.noteCounts(data.watches);
+    dead.note(data.endpoints);
+    timeline.tick();
+    letter.tick();
+  } else {
+    watches.note(data);
+    timeline.note(data);
+  }
+}
+
+let wasLive = false;
+
+function connected(state) {
+  connection.show(state);
+  if (state.name === "live") {
+    byId("forget").hidden = !hasToken();
+    if (wasLive || !watches.isLoaded()) watches.refresh(); // the stream does not repeat all that happened meanwhile
+    wasLive = true;
+    status();
+  }
+}
+
+const status = throttle(async () => {
+  try {
+    const told = await call("GET", "v1/status");
+    text(byId("node"), `${told.node} · ${told.version} · up ${duration(told.uptime_seconds)}`);
+    const names = told.sources.map((source) => source.name);
+    addwatch.offer(names);
+    watches.showSources(names);
+    byId("notice").hidden = told.ready;
+    text(byId("notice"), told.ready ? "" : `Not ready: ${told.reason}.`);
+  } catch (error) {
+    if (error.status !== 0 && error.status !== 401) complain("The daemon's status cannot be read", error);
+  }
+}, 1000);
+
+// -- deeds
+
+async function addWatch() {
+  const added = await addwatch.add();
+  if (added === null) return;
+  await watches.reload();
+  location.hash = watches.hrefOf(added.source, added.id);
+}
+
+function pressed(event) {
+  if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (document.querySelector("dialog[open]") !== null) return; // the browser closes it on Esc
+  const typing = event.target.closest?.("input, select, textarea") !== null;
+  if (event.key === "Escape" && panel.isOpen()) closePanel();
+  else if (event.key === "/" && !typing) {
+    event.preventDefault();
+    if (view !== "watches") location.hash = watches.address();
+    requestAnimationFrame(() => byId("q").focus());
+  }
+}
+
+whenRefused(askToken);
+timeline.begin({
+  onLabel: (label) => {
+    view = "watches";
+    location.hash = `#/watches?label=${encodeURIComponent(label)}`;
+  },
+  onRemoved: () => {
+    closePanel();
+    watches.reload();
+  },
+});
+addEventListener("hashchange", route);
+addEventListener("keydown", pressed);
+byId("add").addEventListener("click", addWatch);
+byId("panel-close").addEventListener("click", closePanel);
+byId("forget").addEventListener("click", () => {
+  forgetToken();
+  location.reload();
+});
+route();
+endpoints.load();
+const again = follow({ onMessage: take, onState: connected });
+for (const button of ["retry-now", "unlock"]) byId(button).addEventListener("click", again);
+addEventListener("online", again);
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return;
+  if (byId("connection").dataset.state === "waiting") again();
+  watches.refresh();
+});
+setInterval(() => !document.hidden && status(), STATUS_EVERY);
+new ResizeObserver(([{ target }]) => {
+  document.documentElement.style.setProperty("--top", `${target.offsetHeight}px`); // the panel begins below it
+}).observe(document.querySelector(".top"));

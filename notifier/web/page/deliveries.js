@@ -1,0 +1,89 @@
+// A delivery and its attempts, in the timeline of a watch and on its own.
+
+import { call, path } from "./api.js";
+import { attr, h, icon, redraw, sync, text } from "./dom.js";
+import { clock, duration, plural, secondsBetween, spoken } from "./format.js";
+import { complain, tell } from "./toasts.js";
+
+const OUTCOME_ICON = { delivered: "delivered", failed: "retrying", rejected: "dead", gone: "dead" };
+
+/** Make a delivery dead no longer. Returns whether that went well. */
+export async function retry(delivery) {
+  try {
+    await call("POST", path("deliveries", delivery.id, "retry"));
+    tell(`Delivery ${delivery.id} to ${delivery.endpoint} is sent again.`);
+    return true;
+  } catch (error) {
+    complain(`Delivery ${delivery.id} cannot be retried`, error);
+    return false;
+  }
+}
+
+/** Make a line that opens to show the attempts, which are fetched then. */
+export function makeDelivery(delivery, changed) {
+  const word = h("span", { class: "word" }, icon(delivery.status), h("span"));
+  const about = h("span", { class: "muted" });
+  const list = h("ol", { class: "attempts", "aria-label": `Attempts at ${delivery.endpoint}` });
+  const again = h("button", { type: "button", click: async () => (await retry(delivery)) && changed() }, "Retry");
+  const node = h("details", {}, h("summary", {}, word, h("b", {}, delivery.endpoint), about), list, h("div", { class: "attempts" }, again));
+  node.parts = { word, about, list, again, seen: "" };
+  node.addEventListener("toggle", () => node.open && fill(node, delivery.id));
+  return node;
+}
+
+/** Show where a delivery has got to. */
+export function updateDelivery(node, delivery, since) {
+  const { word, about, again } = node.parts;
+  attr(word, "class", `word is-${delivery.status}`);
+  redraw(word.firstChild, delivery.status);
+  text(word.lastChild, delivery.status);
+  text(about, describe(delivery, since));
+  again.parentElement.hidden = delivery.status !== "dead";
+  const seen = `${delivery.status} ${delivery.attempt} ${delivery.due}`;
+  if (node.open && node.parts.seen !== seen) fill(node, delivery.id);
+  node.parts.seen = seen;
+}
+
+function describe(delivery, since) {
+  const parts = [plural(delivery.attempt, "attempt")];
+  if (delivery.status === "delivered" && delivery.settled_at) {
+    if (delivery.attempt === 0) parts.pop();
+    parts.push(`${duration(secondsBetween(since, delivery.settled_at))} after the event`);
+  } else if (delivery.reason) parts.push(spoken(delivery.reason));
+  if (delivery.status === "ready" && delivery.due && delivery.attempt > 0) parts.push(`next at ${clock(delivery.due)}`);
+  if (delivery.manual) parts.push("retried by hand");
+  return parts.join(" · ");
+}
+
+async function fill(node, id) {
+  try {
+    showAttempts(node.parts.list, (await call("GET", path("deliveries", id))).attempts ?? []);
+  } catch (error) {
+    complain(`The attempts at delivery ${id} cannot be read`, error);
+  }
+}
+
+/** Show attempts, oldest first. */
+export function showAttempts(list, attempts) {
+  if (attempts.length === 0) list.replaceChildren(h("li", { class: "muted" }, "No attempt yet."));
+  else list.replaceChildren(...attempts.map(makeAttempt));
+}
+
+function makeAttempt(attempt) {
+  const words = [attempt.outcome, attempt.status ? `HTTP ${attempt.status}` : null, duration(attempt.seconds)];
+  if (!attempt.status && attempt.reason) words.splice(1, 1, spoken(attempt.reason));
+  const phases = Object.entries(attempt.phases ?? {}).map(([name, seconds]) => `${spoken(name)} ${duration(seconds)}`);
+  if (attempt.address) phases.push(`to ${attempt.address}`);
+  return h("li", {},
+    h("div", { class: "row" },
+      h("span", { class: `word is-${attempt.outcome === "failed" ? "retrying" : attempt.outcome}` }, icon(OUTCOME_ICON[attempt.outcome] ?? "lost"), words.filter(Boolean).join(" · ")),
+      h("time", { class: "muted", datetime: attempt.at, title: attempt.at }, clock(attempt.at))),
+    attempt.detail ? h("p", { class: "muted" }, attempt.detail) : null,
+    phases.length > 0 ? h("p", { class: "muted" }, phases.join(", ")) : null,
+    attempt.reply ? h("pre", { tabindex: "0", "aria-label": "The reply" }, attempt.reply) : null);
+}
+
+/** Fill a list of deliveries. */
+export function showDeliveries(place, deliveries, since, changed) {
+  sync(place, deliveries, (one) => one.id, (one) => makeDelivery(one, changed), (node, one) => updateDelivery(node, one, since));
+}

@@ -1,0 +1,135 @@
+// The endpoints: how each one is, what waits for it, and what can be done about it.
+
+import { call, path } from "./api.js";
+import { Chart, forget } from "./charts.js";
+import { confirm } from "./dialogs.js";
+import { attr, byId, draw, h, icon, redraw, sync, text } from "./dom.js";
+import { count, duration, plural, spoken } from "./format.js";
+import { complain, tell } from "./toasts.js";
+
+const MEANING = {
+  closed: ["sending", "The breaker is closed: everything is sent."],
+  throttled: ["throttled", "It asked for patience, or cannot be reached from here. Sending goes on after a while."],
+  open: ["held back", "The breaker is open: attempts failed in a row. It is probed from time to time."],
+  half_open: ["probing", "The breaker is half open: a probe is under way."],
+  disabled: ["disabled", "Nothing is sent. What is for it is kept, and sent when it is enabled."],
+};
+
+let endpoints = [];
+
+export const names = () => endpoints.map((endpoint) => endpoint.name);
+export const deadOf = (name) => endpoints.find((endpoint) => endpoint.name === name)?.dead ?? 0;
+
+/** Take the endpoints as the API lists them. */
+export function show(items) {
+  for (const gone of endpoints.filter((endpoint) => !items.some((item) => item.name === endpoint.name))) forget(`endpoint ${gone.name}`);
+  endpoints = items;
+  draw("endpoints", render);
+}
+
+/** Fetch them now. */
+export async function load() {
+  try {
+    show((await call("GET", "v1/endpoints")).items);
+  } catch (error) {
+    complain("The endpoints cannot be listed", error);
+  }
+}
+
+function render() {
+  sync(byId("endpoint-list"), endpoints, (endpoint) => endpoint.name, make, update);
+  byId("endpoint-empty").hidden = endpoints.length > 0;
+  const sick = endpoints.filter((endpoint) => endpoint.state !== "closed").length;
+  const dead = endpoints.reduce((sum, endpoint) => sum + endpoint.dead, 0);
+  const badge = byId("n-endpoints");
+  text(badge.firstChild, sick === 0 ? count(endpoints.length) : count(sick));
+  text(badge.lastChild, sick === 0 ? "" : " not sending");
+  badge.classList.toggle("alarm", sick > 0);
+  text(byId("n-dead"), dead === 0 ? "" : count(dead));
+  byId("n-dead").classList.toggle("alarm", dead > 0);
+}
+
+function make({ name }) {
+  const number = (title) => {
+    const value = h("dd");
+    return { value, node: h("div", {}, h("dt", {}, title), value) };
+  };
+  const parts = {
+    word: h("span", { class: "word" }, icon("closed"), h("span")),
+    where: h("p", { class: "where" }),
+    told: h("p", { class: "told" }),
+    numbers: ["Pending", "Oldest", "Sending", "Dead"].map(number),
+    toggle: h("button", { type: "button", click: () => toggle(name) }),
+    test: h("button", { type: "button", "aria-label": `Test ${name}`, click: () => test(name, parts) }, "Test"),
+    dead: h("a", { href: `#/dead/${encodeURIComponent(name)}` }),
+    result: h("div", { class: "result", role: "status", hidden: true }),
+    place: h("div", { class: "chart" }),
+  };
+  parts.chart = new Chart(`endpoint ${name}`, parts.place, { title: `Pending for ${name}`, write: count });
+  const node = h("li", { class: "endpoint" },
+    h("div", {}, h("div", { class: "what" }, h("h3", {}, name)), parts.where),
+    parts.word, parts.told,
+    h("dl", { class: "numbers" }, ...parts.numbers.map((one) => one.node)),
+    parts.place, parts.result,
+    h("div", { class: "row" }, parts.test, parts.toggle));
+  node.parts = parts;
+  return node;
+}
+
+function update(node, endpoint) {
+  const { parts } = node;
+  const off = endpoint.state === "disabled";
+  attr(parts.word, "class", `word is-${endpoint.state}`);
+  redraw(parts.word.firstChild, endpoint.state);
+  const [word, meaning] = MEANING[endpoint.state];
+  text(parts.word.lastChild, word);
+  text(parts.told, meaning + (endpoint.reason ? ` Reason: ${spoken(endpoint.reason)}.` : ""));
+  text(parts.where, [endpoint.type, endpoint.url].filter(Boolean).join(" · "));
+  const [pending, oldest, sending, dead] = parts.numbers.map((one) => one.value);
+  text(pending, count(endpoint.pending));
+  text(oldest, endpoint.pending > 0 ? duration(endpoint.oldest_seconds).split(" ").slice(0, 2).join(" ") : "–");
+  text(sending, count(endpoint.in_flight));
+  if (endpoint.dead > 0) {
+    text(parts.dead, count(endpoint.dead));
+    attr(parts.dead, "aria-label", plural(endpoint.dead, "dead letter"));
+    if (parts.dead.parentNode !== dead) dead.replaceChildren(parts.dead);
+  } else text(dead, "0");
+  text(parts.toggle, off ? "Enable" : "Disable");
+  attr(parts.toggle, "aria-label", `${off ? "Enable" : "Disable"} ${endpoint.name}`);
+  attr(parts.toggle, "class", off ? "primary" : null);
+  if (parts.heard !== endpoint) parts.chart.add(endpoint.pending);
+  parts.heard = endpoint;
+}
+
+async function toggle(name) {
+  const off = endpoints.find((endpoint) => endpoint.name === name)?.state === "disabled";
+  const explanation = "Nothing is sent to it until it is enabled again. What is for it is kept.";
+  if (!off && !(await confirm(`Disable ${name}?`, explanation, "Disable"))) return;
+  try {
+    await call("POST", path("endpoints", name, off ? "enable" : "disable"));
+    tell(`${name} is ${off ? "enabled" : "disabled"}.`);
+  } catch (error) {
+    complain(`${name} cannot be ${off ? "enabled" : "disabled"}`, error);
+  }
+  await load();
+}
+
+async function test(name, parts) {
+  const { result, test: button } = parts;
+  button.disabled = true;
+  result.hidden = false;
+  text(result, "Sending a test event …");
+  try {
+    const told = await call("POST", path("endpoints", name, "test"));
+    const well = told.outcome === "delivered";
+    const words = [told.outcome, told.status ? `HTTP ${told.status}` : spoken(told.reason), duration(told.seconds)].filter(Boolean).join(" · ");
+    result.replaceChildren(
+      h("span", { class: `word is-${well ? "delivered" : "failed"}` }, icon(well ? "delivered" : "dead"), `Test: ${words}`),
+      told.detail ? h("p", { class: "muted" }, told.detail) : "");
+  } catch (error) {
+    result.hidden = true;
+    complain(`${name} cannot be tested`, error);
+  } finally {
+    button.disabled = false;
+  }
+}

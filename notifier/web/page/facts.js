@@ -1,0 +1,17 @@
+// A list of names and values, as panels have it. Rows whose value is null are left out.
+
+import { h, sync } from "./dom.js";
+
+/** Show `[[name, value], ...]`; a value is text or a node. */
+export function showFacts(list, facts) {
+  const rows = facts.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const cells = rows.flatMap(([name, value]) => [["dt", name, name], ["dd", name, value]]);
+  sync(list, cells, ([tag, name]) => `${tag} ${name}`, ([tag]) => h(tag), (node, [, , value]) => {
+    if (value instanceof Node) {
+      if (node.firstChild === null || !node.firstChild.isEqualNode?.(value)) node.replaceChildren(value);
+    } else if (node.textContent !== value) node.textContent = value;
+  });
+}
+
+/** Return JSON for people, or null where there is nothing. */
+export const pretty = (value) => (value === null || value === undefined ? null : JSON.stringify(value, null, 2));

@@ -1,0 +1,154 @@
+// One watch in the panel: what is known of it, its events, and what was delivered of each.
+
+import { call, path } from "./api.js";
+import { confirm } from "./dialogs.js";
+import { showDeliveries } from "./deliveries.js";
+import { attr, h, icon, redraw, sync, text, throttle } from "./dom.js";
+import { clock, duration, MEANING, phaseOf, secondsBetween, spoken } from "./format.js";
+import { pretty, showFacts } from "./facts.js";
+import * as panel from "./panel.js";
+import { complain, tell } from "./toasts.js";
+
+const PAUSE = 400; // milliseconds between reloads at least
+const MARK = { "watch.lost": "lost", "watch.stalled": "waiting" };
+
+let shown = null; // {source, id, body parts, watch}
+let hooks = {}; // {onLabel(text), onRemoved()}
+
+/** Say what to do when a label is chosen, and when the watch is removed. */
+export function begin(given) {
+  hooks = given;
+}
+
+/** Open the panel for a watch. */
+export function open(source, id) {
+  if (shown !== null && shown.source === source && shown.id === id) return;
+  const body = panel.open("Watch", id, () => {
+    shown = null;
+  });
+  shown = { source, id, watch: null, ...build(body) };
+  load();
+}
+
+/** Take an event of the stream. */
+export function note(event) {
+  if (shown !== null && event.task === shown.id && event.source === shown.source) reload();
+}
+
+/** Look again while something is still on its way; called every few seconds. */
+export function tick() {
+  if (shown?.watch && (!shown.watch.ended || shown.watch.events.some((event) => event.deliveries.some(isOpen)))) reload();
+}
+
+const isOpen = (delivery) => delivery.status === "ready" || delivery.status === "waiting";
+const reload = throttle(() => shown !== null && load(), PAUSE);
+
+async function load() {
+  const mine = shown;
+  try {
+    const watch = await call("GET", path("watches", mine.source, mine.id));
+    if (mine !== shown) return;
+    mine.watch = watch;
+    show(mine, watch);
+  } catch (error) {
+    if (mine !== shown) return;
+    if (error.status === 404) mine.body.replaceChildren(h("p", { class: "muted" }, "There is no such watch. It may have been removed, or forgotten after the retention."));
+    else if (mine.watch === null) mine.body.replaceChildren(h("p", { class: "wrong" }, error.message));
+    else complain("The watch cannot be read", error);
+  }
+}
+
+function build(body) {
+  const word = h("span", { class: "word" }, icon("new"), h("span"));
+  const meaning = h("span", { class: "muted" });
+  const remove = h("button", { type: "button", click: removeWatch }, "Remove");
+  const facts = h("dl", { class: "facts" });
+  const labels = h("div", { class: "chips" });
+  const metadata = h("pre", { tabindex: "0", "aria-label": "Metadata" });
+  const events = h("ol", { class: "timeline" });
+  const more = h("p", { class: "muted" });
+  const lead = h("div", { class: "lead" }, word, meaning, h("span", { class: "grow" }), remove);
+  body.append(lead, facts, h("h3", {}, "Timeline"), more, events);
+  return { body, word, meaning, facts, labels, metadata, events, more };
+}
+
+function show(parts, watch) {
+  const phase = phaseOf(watch);
+  attr(parts.word, "class", `word is-${phase}`);
+  redraw(parts.word.firstChild, phase);
+  text(parts.word.lastChild, phase);
+  text(parts.meaning, MEANING[phase]);
+  sync(parts.labels, Object.entries(watch.labels), ([name]) => name, makeLabel, () => {});
+  text(parts.metadata, pretty(watch.metadata));
+  showFacts(parts.facts, [
+    ["Source", watch.source],
+    ["State", watch.state],
+    ["Stream", connection(watch)],
+    ["Lost", watch.lost ? spoken(watch.lost) : null],
+    ["Added", `${clock(watch.created_at)}, by ${watch.origin === "file" ? "the configuration" : watch.origin}`],
+    ["Changed", watch.changed_at ? `${clock(watch.changed_at)}, ${duration(secondsBetween(watch.created_at, watch.changed_at))} after it was added` : null],
+    ["Endpoints", watch.endpoints === null ? "all that match" : watch.endpoints.join(", ") || "none"],
+    ["Labels", Object.keys(watch.labels).length > 0 ? parts.labels : null],
+    ["Metadata", watch.metadata === null || watch.metadata === undefined ? null : parts.metadata],
+  ]);
+  text(parts.more, watch.more ? "The latest events are shown; there are older ones." : watch.events.length === 0 ? "Nothing has happened yet." : "");
+  sync(parts.events, watch.events, (event) => event.id, (event) => makeEvent(event, watch), (node, event) => {
+    showDeliveries(node.querySelector(".sent"), event.deliveries, event.timestamp, reload);
+  });
+}
+
+function connection(watch) {
+  if (watch.ended) return "closed: the watch has ended";
+  const told = watch.connection ?? { open: watch.connected };
+  if (told.open) return "open";
+  const trouble = told.trouble ? `: ${told.trouble}` : "";
+  return `not open${trouble}${told.failures > 1 ? ` (${told.failures} tries failed in a row)` : ""}`;
+}
+
+function makeLabel([name, value]) {
+  return h("button", { type: "button", class: "chip", title: "List the watches with this label", click: () => hooks.onLabel(`${name}:${value}`) }, h("span", {}, `${name}: `), value);
+}
+
+function makeEvent(event, watch) {
+  const phase = MARK[event.type] ?? event.phase ?? "new";
+  const data = event.payload?.data ?? {};
+  const mark = icon(phase, `mark is-${phase}`);
+  const elapsed = duration(secondsBetween(watch.created_at, event.timestamp));
+  return h("li", {}, mark,
+    h("div", { class: "what" }, h("b", {}, headline(event)), h("time", { datetime: event.timestamp, title: event.timestamp }, `${clock(event.timestamp)} · +${elapsed}`)),
+    h("p", { class: "about" }, event.type),
+    explanation(data).map((line) => h("p", {}, line)),
+    (data.result?.urls ?? []).map((url) => h("p", {}, result(url))),
+    h("div", { class: "sent" }));
+}
+
+function headline(event) {
+  if (event.type === "watch.lost") return "lost";
+  if (event.type === "watch.stalled") return `no change of ${event.state}`;
+  return event.previous_state ? `${event.previous_state} → ${event.state}` : event.state;
+}
+
+function explanation(data) {
+  const error = [data.error?.code, data.error?.message].filter(Boolean).join(": ");
+  const progress = typeof data.progress === "number" ? `progress ${data.progress}` : "";
+  return [error, spoken(data.reason), data.detail ?? "", progress].filter(Boolean);
+}
+
+/** Link to a result, if it is a web address: it comes from the provider and may be anything. */
+function result(url) {
+  if (!/^https?:\/\//i.test(url)) return h("code", {}, url);
+  return h("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, url);
+}
+
+async function removeWatch() {
+  const { source, id } = shown;
+  const sure = await confirm(`Remove the watch ${id}?`, "It is followed no longer. What was recorded is still delivered.", "Remove");
+  if (!sure) return;
+  try {
+    await call("DELETE", path("watches", source, id));
+    tell(`The watch ${id} was removed.`);
+    hooks.onRemoved();
+  } catch (error) {
+    complain(`The watch ${id} cannot be removed`, error);
+  }
+}

@@ -1,0 +1,28 @@
+// Says what was done and what went wrong, aloud too. What went wrong stays until it is dismissed.
+
+import { byId, h, icon } from "./dom.js";
+
+const MOST = 4; // shown at a time; the oldest goes first
+const LINGER = 6000; // milliseconds that good news stays
+
+/** Say that something was done. */
+export function tell(message) {
+  const toast = show(byId("told"), "toast", message);
+  setTimeout(() => toast.remove(), LINGER);
+}
+
+/** Say what went wrong. An aborted call is nobody's news, and that a token is needed is said at the top. */
+export function complain(doing, error) {
+  if (error.name === "AbortError" || error.status === 401) return;
+  const parts = [`${doing}: ${error.message}`, ...(error.problems ?? [])];
+  show(byId("alerts"), "toast bad", parts.join("\n"));
+}
+
+function show(place, kind, message) {
+  for (const same of [...place.children].filter((toast) => toast.firstChild.textContent === message)) same.remove();
+  while (place.children.length >= MOST) place.firstChild.remove();
+  const close = h("button", { type: "button", class: "square", "aria-label": "Dismiss", click: () => toast.remove() }, icon("close"));
+  const toast = h("div", { class: kind }, h("p", {}, message), close);
+  place.append(toast);
+  return toast;
+}
