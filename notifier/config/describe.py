@@ -18,6 +18,12 @@ def describe(config: Config) -> list[str]:
     return list(_lines(config))
 
 
+def without_effect(config: Config) -> list[str]:
+    """Name the keys that are set, and checked, but that this version does not act upon yet."""
+    wanted = {"callbacks": config.callbacks.enabled, "reload_on_change": config.reload_on_change}
+    return [key for key, is_set in wanted.items() if is_set]
+
+
 def _lines(config: Config) -> Iterator[str]:
     yield ", ".join(
         [
@@ -38,8 +44,8 @@ def _lines(config: Config) -> Iterator[str]:
         yield f"queue: {_queue(queue)}"
     yield f"store: {config.store.url.origin}, finished watches kept for {write_duration(config.store.retention)}"
     yield f"http: {_http(config.http)}"
-    callbacks = config.callbacks
-    yield "callbacks: " + (f"to {', '.join(callbacks.allow_hosts)}" if callbacks.enabled else "off")
+    for key in without_effect(config):
+        yield f"note: {key} has no effect in this version"
 
 
 def _count(number: int, singular: str, plural: str = "") -> str:

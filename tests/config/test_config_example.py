@@ -297,7 +297,7 @@ callbacks: {{secret: {WHSEC}, allow_hosts: ["*.example.com"]}}
         "queue: amqp://localhost, queue notifier.watches",
         "store: sqlite:///./notifier.db, finished watches kept for 7d",
         "http: no listener",
-        "callbacks: to *.example.com",
+        "note: callbacks has no effect in this version",
     ]
 
 
@@ -306,5 +306,5 @@ def test_describe_counts_in_words_that_fit(site: Site) -> None:
     match = 'endpoints: {e: {type: slack, url: "https://x", match: {labels: {a: b}}}}'
     assert describe(site.load(match))[1].endswith(", of watches with a=b")
     assert lines[0] == "0 sources, 0 endpoints, 0 watches, 0 queues"
-    assert lines[-2:] == ["http: 127.0.0.1:8780, without a token", "callbacks: off"]
+    assert lines[-1:] == ["http: 127.0.0.1:8780, without a token"]
     assert describe(site.load("http: {token: x}"))[-2] == "http: 127.0.0.1:8780, with a token"
