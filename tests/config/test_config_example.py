@@ -307,4 +307,4 @@ def test_describe_counts_in_words_that_fit(site: Site) -> None:
     assert describe(site.load(match))[1].endswith(", of watches with a=b")
     assert lines[0] == "0 sources, 0 endpoints, 0 watches, 0 queues"
     assert lines[-1:] == ["http: 127.0.0.1:8780, without a token"]
-    assert describe(site.load("http: {token: x}"))[-2] == "http: 127.0.0.1:8780, with a token"
+    assert describe(site.load("http: {token: x}"))[-1] == "http: 127.0.0.1:8780, with a token"
