@@ -15,7 +15,8 @@ from aiohttp import web
 
 from notifier.web.problem import problem
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})  # for probes and scrapers; they tell no secret
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/"})  # for probes, scrapers and browsers; tell no secret
+OPEN_PREFIX = "/static/"  # the parts of the status page, the same for everybody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ class Guard:
         origin = request.headers.get("Origin")
         if origin is not None and origin.lower().partition("://")[2] != request.host.lower():
             return problem(403, "requests from pages of other origins are not answered")
-        if request.path in OPEN_PATHS:
+        if request.path in OPEN_PATHS or request.path.startswith(OPEN_PREFIX):
             return None
         if self.token is None:
             if self.host is not None and not self._known(request.host):

@@ -47,7 +47,7 @@ export async function open(method, path, { body, query, signal, headers = {} } =
 
 async function send(method, target, { body, signal, headers }, token) {
   const all = { ...headers };
-  if (token !== null) all.Authorization = `Bearer ${token}`;
+  if (token !== null) all.Authorization = `Bearer ${asBytes(token)}`;
   if (body !== undefined) all["Content-Type"] = "application/json";
   const json = body === undefined ? undefined : JSON.stringify(body);
   const late = new AbortController(); // of the reply's head: a stream's body may take for ever
@@ -62,6 +62,9 @@ async function send(method, target, { body, signal, headers }, token) {
     clearTimeout(timer);
   }
 }
+
+/** Write text as one letter a byte of its UTF-8: a header cannot hold other letters, and the daemon reads UTF-8. */
+const asBytes = (token) => String.fromCharCode(...new TextEncoder().encode(token));
 
 async function obtain(wrong) {
   asking ??= ask(wrong).finally(() => {

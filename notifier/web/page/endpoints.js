@@ -42,8 +42,10 @@ function render() {
   const sick = endpoints.filter((endpoint) => endpoint.state !== "closed").length;
   const dead = endpoints.reduce((sum, endpoint) => sum + endpoint.dead, 0);
   const badge = byId("n-endpoints");
-  text(badge.firstChild, sick === 0 ? count(endpoints.length) : count(sick));
-  text(badge.lastChild, sick === 0 ? "" : " not sending");
+  const [shape, number, words] = badge.children;
+  attr(shape, "hidden", sick === 0);
+  text(number, sick === 0 ? count(endpoints.length) : count(sick));
+  text(words, sick === 0 ? "" : " not sending");
   badge.classList.toggle("alarm", sick > 0);
   text(byId("n-dead"), dead === 0 ? "" : count(dead));
   byId("n-dead").classList.toggle("alarm", dead > 0);
