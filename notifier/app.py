@@ -163,8 +163,15 @@ class Application:
             node=self._running.node.name or socket.gethostname(),
             ready=self.ready,
             reload=self.reload,
+            parse_watch=lambda value: configuration.parse_watch(value, self._config),  # of the moment
         )
-        return DaemonControl(daemon=daemon, store=self._store, dispatcher=self._dispatcher, report=self._report)
+        return DaemonControl(
+            daemon=daemon,
+            store=self._store,
+            dispatcher=self._dispatcher,
+            watcher=self._watcher,
+            report=self._report,
+        )
 
     def _ready(self) -> None:
         self._started = True

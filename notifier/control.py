@@ -5,15 +5,22 @@ Implements `web.Control`. Nothing here runs by itself.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from notifier import assembly
-from notifier.core.model import Json
+from notifier.config import WatchRefused
+from notifier.core.model import Json, NewWatch
 from notifier.dispatcher import Dispatcher
-from notifier.interfaces import DeliveryFilter, Store
+from notifier.interfaces import DeliveryFilter, EventFilter, Store, WatchFilter
 from notifier.report import Report
-from notifier.web.control import Unknown
+from notifier.watcher import Watcher
+from notifier.web.control import Refused, Unknown
+
+AT_ONCE = 1000  # watches in one transaction: others wait for it
+SLICE = 0.005  # seconds of reading watches before others have their turn on the loop
+MAX_PROBLEMS = 1000  # told of one request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,15 +31,19 @@ class Daemon:
     node: str
     ready: Callable[[], str | None]
     reload: Callable[[], Awaitable[Sequence[str]]]
+    parse_watch: Callable[[Json], NewWatch]  # raises WatchRefused
 
 
 class DaemonControl:
     """The daemon, as seen from outside."""
 
-    def __init__(self, *, daemon: Daemon, store: Store, dispatcher: Dispatcher, report: Report) -> None:
+    def __init__(
+        self, *, daemon: Daemon, store: Store, dispatcher: Dispatcher, watcher: Watcher, report: Report
+    ) -> None:
         self._daemon = daemon
         self._store = store
         self._dispatcher = dispatcher
+        self._watcher = watcher
         self._report = report
 
     # -- the daemon
@@ -52,6 +63,87 @@ class DaemonControl:
     async def reload(self) -> Sequence[str]:
         """Load the configuration again; return what is wrong with it."""
         return await self._daemon.reload()
+
+    # -- watches
+
+    async def follow(self, entries: Sequence[Json], *, listed: bool) -> list[Json]:
+        """Want watches; return of each its source, id and whether it is new."""
+        asked: dict[tuple[str, str], NewWatch] = {}
+        wanted = await self._read(entries, listed=listed)
+        for watch in wanted:
+            asked.setdefault((watch.source, watch.id), watch)  # of one that comes twice, the first counts
+        unique, created = list(asked.values()), set[tuple[str, str]]()
+        for start in range(0, len(unique), AT_ONCE):
+            applied = await self._store.apply(unique[start : start + AT_ONCE], origin="api", now=assembly.clock())
+            created.update((watch.source, watch.id) for watch in applied.added)
+            self._watcher.describe(applied.changed)
+            if applied.added:
+                self._watcher.wake()
+        told: list[Json] = []
+        for watch in wanted:
+            key = (watch.source, watch.id)
+            told.append({"source": watch.source, "id": watch.id, "created": key in created})
+            created.discard(key)
+        return told
+
+    async def _read(self, entries: Sequence[Json], *, listed: bool) -> list[NewWatch]:
+        """Read every watch, before any is written. Raises Refused."""
+        loop = asyncio.get_running_loop()
+        wanted: list[NewWatch] = []
+        problems: list[str] = []
+        pause = loop.time() + SLICE
+        for index, entry in enumerate(entries):
+            try:
+                wanted.append(self._daemon.parse_watch(entry))
+            except WatchRefused as exc:
+                place = f"[{index}]" if listed else ""
+                problems.extend(_placed(place, problem.key, str(problem)) for problem in exc.problems)
+                if len(problems) > MAX_PROBLEMS:
+                    problems[MAX_PROBLEMS:] = ["and more; these are the first"]
+                    break
+            if loop.time() >= pause:
+                await asyncio.sleep(0)
+                pause = loop.time() + SLICE
+        if problems:
+            raise Refused(problems)
+        return wanted
+
+    async def watches(self, which: WatchFilter, *, limit: int, before: int | None) -> tuple[list[Json], int | None]:
+        """List watches, newest first, and where the next page begins."""
+        found = await self._store.watches(which, limit=limit, before=before)
+        following = found[-1]["pk"] if len(found) == limit else None
+        for item in found:
+            subscription = self._watcher.subscription(item["source"], item.pop("pk"))
+            item["connected"] = subscription is not None and subscription.stream is not None
+        return found, following
+
+    async def watch(self, source: str, task_id: str) -> Json:
+        """Show one with its events, their deliveries, and its connection."""
+        found = await self._store.watch(source, task_id)
+        if found is None:
+            raise _no_watch(source, task_id)
+        subscription = self._watcher.subscription(source, found.pop("pk"))
+        connected = subscription is not None and subscription.stream is not None
+        health = subscription.health if subscription is not None else None
+        connection = {
+            "open": connected,
+            "failures": health.failures if health else 0,
+            "trouble": health.trouble if health else None,
+        }
+        return found | {"connected": connected, "connection": connection}
+
+    async def forget(self, source: str, task_id: str) -> None:
+        """Want a watch no longer; what was recorded is still delivered."""
+        removed = await self._store.remove(source, task_id, now=assembly.clock())
+        if removed is None:
+            raise _no_watch(source, task_id)
+        self._watcher.drop([removed])
+
+    # -- events
+
+    async def events(self, which: EventFilter, *, limit: int, before: int | None, after: int | None) -> list[Json]:
+        """List events, newest first; with `after`, oldest first."""
+        return await self._store.events(which, limit=limit, before=before, after=after)
 
     # -- deliveries
 
@@ -92,3 +184,14 @@ class DaemonControl:
     def _check(self, endpoint: str) -> None:
         if endpoint not in self._dispatcher.queues:
             raise Unknown(f"there is no endpoint {endpoint}")
+
+
+def _no_watch(source: str, task_id: str) -> Unknown:
+    return Unknown(f"no watch of source {source} has the id {task_id}")
+
+
+def _placed(place: str, key: str, problem: str) -> str:
+    """Put the place of an entry before what is wrong with it."""
+    if not place:
+        return problem
+    return f"{place}.{problem}" if key else f"{place}: {problem}"

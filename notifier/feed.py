@@ -95,6 +95,10 @@ class Feed:
         """Return what is followed."""
         return [subscription.watch for subscription in self._all.values() if not subscription.watch.ended]
 
+    def subscription(self, pk: int) -> Subscription | None:
+        """Return what is remembered of a watch's connections."""
+        return self._all.get(pk)
+
     def add(self, watch: Watch) -> None:
         """Follow a watch; one of the same number is replaced."""
         self.drop(watch.pk)

@@ -11,6 +11,7 @@ from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Watch
 from notifier.feed import Feed
 from notifier.interfaces import Store
+from notifier.subscription import Subscription
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +75,11 @@ class Watcher:
                 self._feeds[watch.source].describe(watch)
             elif watch.pk in self._orphans:
                 self._orphans[watch.pk] = watch
+
+    def subscription(self, source: str, pk: int) -> Subscription | None:
+        """Return what is remembered of a watch's connections while it is followed."""
+        feed = self._feeds.get(source)
+        return None if feed is None else feed.subscription(pk)
 
     def lost_hold(self, watch: Watch) -> None:
         """Hear that a watch turned out not to be as we knew it: let go of it, and take it up again as it is."""

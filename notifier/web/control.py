@@ -9,11 +9,19 @@ from aiohttp import web
 
 from notifier.core.errors import NotifierError
 from notifier.core.model import Json
-from notifier.interfaces import DeliveryFilter
+from notifier.interfaces import DeliveryFilter, EventFilter, WatchFilter
 
 
 class Unknown(NotifierError):
     """There is no such thing."""
+
+
+class Refused(NotifierError):
+    """What was sent cannot be done as it is written; nothing was changed."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__()
+        self.problems = tuple(problems)
 
 
 class Control(Protocol):
@@ -33,6 +41,29 @@ class Control(Protocol):
 
     async def reload(self) -> Sequence[str]:
         """Load the configuration again; return what is wrong with it, nothing if it was taken."""
+        ...
+
+    async def follow(self, entries: Sequence[Json], *, listed: bool) -> list[Json]:
+        """Want watches; return of each its source, id and whether it is new, after the commit.
+
+        Raises Refused with every problem, placed by index where they came in a list: then none is wanted.
+        """
+        ...
+
+    async def watches(self, which: WatchFilter, *, limit: int, before: int | None) -> tuple[list[Json], int | None]:
+        """List watches, newest first, and where the next page begins."""
+        ...
+
+    async def watch(self, source: str, task_id: str) -> Json:
+        """Show one with its events, their deliveries, and its connection. Raises Unknown."""
+        ...
+
+    async def forget(self, source: str, task_id: str) -> None:
+        """Want a watch no longer; what was recorded is still delivered. Raises Unknown."""
+        ...
+
+    async def events(self, which: EventFilter, *, limit: int, before: int | None, after: int | None) -> list[Json]:
+        """List events, newest first; with `after`, oldest first."""
         ...
 
     async def deliveries(self, which: DeliveryFilter, *, limit: int, before: int | None) -> list[Json]:

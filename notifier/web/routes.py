@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from aiohttp import web
 
 from notifier.interfaces import DeliveryFilter
-from notifier.web import query
+from notifier.web import events, query, watches
+from notifier.web.body import read_json
 from notifier.web.control import CONTROL
 from notifier.web.problem import problem
-from notifier.web.query import BadRequest
 
 
 async def healthz(_request: web.Request) -> web.Response:
@@ -68,7 +65,8 @@ async def retry_one(request: web.Request) -> web.Response:
 
 async def retry_many(request: web.Request) -> web.Response:
     """Make dead deliveries of an endpoint or a time ready again."""
-    return web.json_response({"retried": await request.app[CONTROL].retry(query.delivery_filter(await _body(request)))})
+    which = query.retry_filter(await read_json(request, empty={}))
+    return web.json_response({"retried": await request.app[CONTROL].retry(which)})
 
 
 async def endpoints(request: web.Request) -> web.Response:
@@ -92,23 +90,17 @@ async def _enable(request: web.Request, *, enabled: bool) -> web.Response:
     return web.json_response({"endpoint": name, "enabled": enabled})
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
-    raw = await request.read()
-    try:
-        given = json.loads(raw) if raw.strip() else {}
-    except (ValueError, RecursionError) as exc:
-        raise BadRequest("the body is no JSON") from exc
-    if not isinstance(given, dict):
-        raise BadRequest("the body has to be a JSON object")
-    return given
-
-
 ROUTES = [
     web.get("/healthz", healthz),
     web.get("/readyz", readyz),
     web.get("/metrics", metrics),
     web.post("/v1/reload", reload),
     web.get("/v1/status", status),
+    web.post("/v1/watches", watches.add),
+    web.get("/v1/watches", watches.watches),
+    web.get("/v1/watches/{source}/{id:[^/]+}", watches.watch),
+    web.delete("/v1/watches/{source}/{id:[^/]+}", watches.remove),
+    web.get("/v1/events", events.events),
     web.get("/v1/deliveries", deliveries),
     web.post("/v1/deliveries/retry", retry_many),
     web.get("/v1/deliveries/{id}", delivery),

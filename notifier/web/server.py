@@ -14,14 +14,15 @@ from aiohttp import web
 
 from notifier.core.errors import NotifierError, StoreUnavailable
 from notifier.web import routes
-from notifier.web.control import CONTROL, Control, Unknown
+from notifier.web.body import NotJson, TooLarge
+from notifier.web.control import CONTROL, Control, Refused, Unknown
 from notifier.web.guard import Guard
 from notifier.web.problem import problem
 from notifier.web.query import BadRequest
 
 log = structlog.get_logger(__name__)
 
-MAX_BODY = 1 << 20  # bytes of a request; none that we take is near it
+LINGER = 1.0  # seconds of reading on what was refused, so that whoever sends it can read why
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -37,7 +38,7 @@ def application(control: Control, guard: Callable[[], Guard]) -> web.Application
         refusal = guard().refusal(request)
         return refusal if refusal is not None else await _answer(request, handler)
 
-    app = web.Application(middlewares=[protect], client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[protect])
     app[CONTROL] = control
     app.add_routes(routes.ROUTES)
     return app
@@ -56,6 +57,12 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return problem(400, str(exc))
     except Unknown as exc:
         return problem(404, str(exc))
+    except TooLarge as exc:
+        return problem(413, str(exc))
+    except NotJson as exc:
+        return problem(415, str(exc))
+    except Refused as exc:
+        return problem(422, "refused; nothing was changed", problems=list(exc.problems))
     except StoreUnavailable as exc:
         answer = problem(503, f"the store cannot be used for now: {exc}")
         answer.headers["Retry-After"] = "1"
@@ -69,7 +76,14 @@ class Listener:
     """The open socket."""
 
     def __init__(self, app: web.Application, listen: str) -> None:
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=2.0,
+            auto_decompress=False,
+            lingering_time=LINGER,
+        )
         self._listen = listen
         self.address = listen
 
