@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Start
 from hypothesis import given
 from hypothesis import strategies as st
+from input_rig import Start
 from places import AMQP, AmqpPlace, until
 
 from notifier.core.errors import NotifierError

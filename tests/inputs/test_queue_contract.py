@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Start
+from input_rig import Start
 from places import Place, Proxy, ids, until
 
 pytestmark = pytest.mark.timeout(90)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Start
+from input_rig import Start
 from places import RedisPlace, until
 from test_queue_contract import rows, stored
 
