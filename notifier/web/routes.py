@@ -8,6 +8,7 @@ from notifier.interfaces import DeliveryFilter
 from notifier.web import events, query, watches
 from notifier.web.body import read_json
 from notifier.web.control import CONTROL
+from notifier.web.page import page
 from notifier.web.problem import problem
 
 
@@ -91,6 +92,8 @@ async def _enable(request: web.Request, *, enabled: bool) -> web.Response:
 
 
 ROUTES = [
+    web.get("/", page.index),
+    web.get("/static/{name}", page.static),
     web.get("/healthz", healthz),
     web.get("/readyz", readyz),
     web.get("/metrics", metrics),
