@@ -1,0 +1,46 @@
+"""A browser for each test, and nobody left of it; what the browser complained of fails the test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from page_rig import Complaints
+from playwright.async_api import Browser, BrowserContext, async_playwright
+
+CHROMIUM = shutil.which("chromium")
+QUIET = (
+    "--no-sandbox",  # tests may run as root, in a container
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Start the system's Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on this machine to look at the status page with")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def context(browser: Browser) -> BrowserContext:
+    """Return a browser without a past."""
+    return await browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+
+
+@pytest.fixture
+def complaints() -> Iterator[Complaints]:
+    """Collect what goes wrong in the browser; there must be nothing in the end."""
+    kept = Complaints()
+    yield kept
+    assert kept.found == []
