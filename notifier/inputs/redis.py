@@ -39,7 +39,7 @@ from notifier.inputs.broker import (
 
 log = structlog.get_logger(__name__)
 
-TAKE_OVER_AFTER = 60.0  # seconds that an entry waits with its consumer before another takes it; far above a commit
+TAKE_OVER_AFTER = 20.0  # seconds that an entry waits with its consumer before another takes it; far above a commit
 FORGET_AFTER = 3600.0  # seconds without a sign after which a consumer that holds nothing is removed from the group
 START = "0"
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import structlog
+from broker_ways import Proxy
 from input_rig import CONFIG, Start
-from places import KINDS, Place, Proxy
+from queue_places import KINDS, Place
 
 from notifier import config as configuration
 from notifier.config import Config

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from broker_ways import until
 from hypothesis import given
 from hypothesis import strategies as st
 from input_rig import Start
-from places import AMQP, AmqpPlace, until
+from queue_places import AMQP, AmqpPlace
 
 from notifier.core.errors import NotifierError
 from notifier.inputs.broker import told
@@ -41,7 +42,7 @@ async def test_only_inputs_that_differ_are_exchanged() -> None:
     """The same object goes on; one under the same key is replaced; at the end all end."""
     diary: list[str] = []
     a, b, c = (Idle(name, diary) for name in "abc")
-    inputs = Inputs()
+    inputs: Inputs[int] = Inputs()
     inputs.set({1: a, 2: b})
     task = asyncio.create_task(inputs.run())
     await asyncio.sleep(0)

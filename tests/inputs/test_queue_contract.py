@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from broker_ways import Proxy, until
 from input_rig import Start
-from places import Place, Proxy, ids, until
+from queue_places import Place, ids
 
 pytestmark = pytest.mark.timeout(90)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from broker_ways import until
 from input_rig import Start
-from places import RedisPlace, until
+from queue_places import RedisPlace
 from test_queue_contract import rows, stored
 
 from notifier.inputs import redis as adapter

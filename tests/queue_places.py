@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractRobustConnection
@@ -24,7 +23,6 @@ from notifier.inputs.broker import Broker
 from notifier.inputs.nats import NatsBroker
 from notifier.inputs.redis import RedisBroker
 
-PATIENCE = 30.0  # seconds for whatever has to happen at all
 REDIS = os.environ.get("NOTIFIER_TEST_REDIS", "redis://127.0.0.1:6379")
 NATS = os.environ.get("NOTIFIER_TEST_NATS", "nats://127.0.0.1:4222")
 AMQP = os.environ.get("NOTIFIER_TEST_AMQP", "amqp://guest:guest@127.0.0.1:5672/")
@@ -259,69 +257,6 @@ class AmqpPlace:
 
 
 KINDS: dict[str, Callable[[], Place]] = {"redis": RedisPlace, "nats": NatsPlace, "amqp": AmqpPlace}
-
-
-class Proxy:
-    """A way to a server that can be cut and closed."""
-
-    def __init__(self, url: str) -> None:
-        self._parts = urlsplit(url)
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
-        self._port = 0
-        self._pumps: set[asyncio.Task[None]] = set()
-
-    @property
-    def url(self) -> str:
-        """Return the server's URL with this way's address."""
-        user = self._parts.netloc.rpartition("@")[0]
-        return self._parts._replace(netloc=f"{user}@127.0.0.1:{self._port}".lstrip("@")).geturl()
-
-    async def open(self) -> None:
-        """Let connections through, at the same address as before."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
-
-    def cut(self) -> None:
-        """End every connection this instant, as a server does that is killed."""
-        for writer in self._writers:
-            writer.transport.abort()
-
-    async def close(self) -> None:
-        """Let nobody through."""
-        if self._server is not None:
-            self._server.close()
-        self.cut()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection(self._parts.hostname, self._parts.port)
-        self._writers |= {writer, there_writer}
-        for source, sink in ((reader, there_writer), (there_reader, writer)):
-            pump = asyncio.create_task(self._pump(source, sink), name="proxy pump")
-            self._pumps.add(pump)
-            pump.add_done_callback(self._pumps.discard)
-
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        try:
-            while data := await source.read(65536):
-                sink.write(data)
-                await sink.drain()
-        except OSError:
-            pass  # cut
-        finally:
-            sink.close()
-            self._writers.discard(sink)
-
-
-async def until(holds: Callable[[], Any], what: str) -> None:
-    """Wait for something on a server, which nobody announces; `holds` returns an awaitable truth."""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while not await holds():  # noqa: ASYNC110  # a server cannot set our event
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"never came to be: {what}") from None
 
 
 def ids(first: int, count: int) -> Sequence[bytes]:

@@ -1,0 +1,131 @@
+"""Ways to a message broker that fail: a proxy that can be cut, and servers of a test's own that can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import socket
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+PATIENCE = 60.0  # seconds for whatever has to happen at all, the takeover from a killed daemon included
+
+
+class Proxy:
+    """A way to a server that can be cut and closed."""
+
+    def __init__(self, url: str) -> None:
+        self._parts = urlsplit(url)
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self._pumps: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """Return the server's URL with this way's address."""
+        user = self._parts.netloc.rpartition("@")[0]
+        return self._parts._replace(netloc=f"{user}@127.0.0.1:{self._port}".lstrip("@")).geturl()
+
+    async def open(self) -> None:
+        """Let connections through, at the same address as before."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    def cut(self) -> None:
+        """End every connection this instant, as a server does that is killed."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def close(self) -> None:
+        """Let nobody through."""
+        if self._server is not None:
+            self._server.close()
+        self.cut()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(self._parts.hostname, self._parts.port)
+        self._writers |= {writer, there_writer}
+        for source, sink in ((reader, there_writer), (there_reader, writer)):
+            pump = asyncio.create_task(self._pump(source, sink), name="proxy pump")
+            self._pumps.add(pump)
+            pump.add_done_callback(self._pumps.discard)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+        except OSError:
+            pass  # cut
+        finally:
+            sink.close()
+            self._writers.discard(sink)
+
+
+async def until(holds: Callable[[], Any], what: str) -> None:
+    """Wait for something on a server, which nobody announces; `holds` returns an awaitable truth."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not await holds():  # noqa: ASYNC110  # a server cannot set our event
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"never came to be: {what}") from None
+
+
+class OwnServer:
+    """A server of the test's own on a port of 127.0.0.1, with its data in a directory."""
+
+    def __init__(self, command: list[str], port: int) -> None:
+        self._command = command
+        self._port = port
+        self._process: Process | None = None
+
+    @classmethod
+    def redis(cls, directory: Path, port: int, *more: str) -> OwnServer:
+        """Make a Redis that has on disk whatever it has answered."""
+        options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
+        return cls(["redis-server", "--port", str(port), "--dir", str(directory), *options, *more], port)
+
+    @classmethod
+    def nats(cls, directory: Path, port: int, *more: str) -> OwnServer:
+        """Make a NATS server with JetStream."""
+        return cls(["nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(directory), *more], port)
+
+    async def start(self) -> None:
+        """Start it; return once it takes connections."""
+        self._process = await asyncio.create_subprocess_exec(*self._command, stdout=DEVNULL, stderr=DEVNULL)
+
+        async def listens() -> bool:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            except OSError:
+                return False
+            writer.close()
+            await writer.wait_closed()
+            return True
+
+        await until(listens, "the server takes connections")
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it; return once it has ended."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+            await self._process.wait()
+
+
+def free_port() -> int:
+    """Return a port that nobody uses, out of the range that the kernel gives to clients (ip(7))."""
+    while True:
+        port = random.SystemRandom().randint(12_000, 31_999)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
