@@ -33,6 +33,7 @@ from notifier.sdnotify import SystemdNotifier
 from notifier.store.sql import SqlStore
 from notifier.watcher import Watcher
 from notifier.web.guard import Guard
+from notifier.web.hub import Hub
 from notifier.web.server import Listener, application, split, unix_path
 
 log = structlog.get_logger(__name__)
@@ -85,6 +86,7 @@ class Application:
                     for name, loop in (
                         ("dispatcher", self._dispatcher.run()),
                         ("watcher", self._watcher.run()),
+                        ("stream", self._hub.run()),
                         ("prune", self._prune()),
                         ("status", self._tell_systemd()),
                     )
@@ -127,8 +129,14 @@ class Application:
             store=self._store, metrics=self._metrics, clock=assembly.clock, announce=self._announce
         )
         stack.push_async_callback(self._dispatcher.close)
-        self._recorder = Recorder(store=self._store, outbox=self._dispatcher, metrics=self._metrics)
         self._watcher = Watcher(store=self._store)
+        self._report = Report(
+            store=self._store, metrics=self._metrics, dispatcher=self._dispatcher, watcher=self._watcher
+        )
+        self._hub = Hub(store=self._store, summary=self._report.pulse)
+        self._recorder = Recorder(
+            store=self._store, outbox=self._dispatcher, metrics=self._metrics, committed=self._hub.notice
+        )
         self._installation = Installation(
             self._config,
             dispatcher=self._dispatcher,
@@ -138,9 +146,6 @@ class Application:
             slots=Slots(max(1, files - RESERVED_FILES) if files > 0 else 1 << 30),
         )
         stack.push_async_callback(self._installation.close)
-        self._report = Report(
-            store=self._store, metrics=self._metrics, dispatcher=self._dispatcher, watcher=self._watcher
-        )
 
     async def _start(self, stack: AsyncExitStack) -> None:
         states = await self._store.endpoint_states()
@@ -164,6 +169,7 @@ class Application:
             ready=self.ready,
             reload=self.reload,
             parse_watch=lambda value: configuration.parse_watch(value, self._config),  # of the moment
+            origins=lambda: assembly.origins(self._config),
         )
         return DaemonControl(
             daemon=daemon,
@@ -171,6 +177,7 @@ class Application:
             dispatcher=self._dispatcher,
             watcher=self._watcher,
             report=self._report,
+            hub=self._hub,
         )
 
     def _ready(self) -> None:

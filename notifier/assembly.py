@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from notifier import __version__
 from notifier.config import Config, SlackEndpoint, SourceConfig, WebhookEndpoint
-from notifier.core.model import Micros
+from notifier.core.model import Json, Micros
 from notifier.core.reconnect import ReconnectPolicy
 from notifier.core.routing import Route
 from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
@@ -44,6 +44,11 @@ def routes(config: Config) -> tuple[Route, ...]:
         )
         for name, endpoint in config.endpoints.items()
     )
+
+
+def origins(config: Config) -> dict[str, Json]:
+    """Return of each endpoint its type, and of its URL what is no secret."""
+    return {name: {"type": endpoint.type, "url": endpoint.url.origin} for name, endpoint in config.endpoints.items()}
 
 
 def sender(endpoint: Endpoint) -> Sender:

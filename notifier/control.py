@@ -6,21 +6,27 @@ Implements `web.Control`. Nothing here runs by itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from notifier import assembly
 from notifier.config import WatchRefused
-from notifier.core.model import Json, NewWatch
+from notifier.core import payload
+from notifier.core.model import Delivery, Json, NewWatch
+from notifier.core.retry import Delivered
 from notifier.dispatcher import Dispatcher
 from notifier.interfaces import DeliveryFilter, EventFilter, Store, WatchFilter
 from notifier.report import Report
 from notifier.watcher import Watcher
 from notifier.web.control import Refused, Unknown
+from notifier.web.hub import Hub
 
 AT_ONCE = 1000  # watches in one transaction: others wait for it
 SLICE = 0.005  # seconds of reading watches before others have their turn on the loop
 MAX_PROBLEMS = 1000  # told of one request
+TEST = "notifier.test"  # the type of an event that is about nothing
+GREETING = "this is a test; nothing happened"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +38,16 @@ class Daemon:
     ready: Callable[[], str | None]
     reload: Callable[[], Awaitable[Sequence[str]]]
     parse_watch: Callable[[Json], NewWatch]  # raises WatchRefused
+    origins: Callable[[], Mapping[str, Json]]  # of each endpoint: its type, and as much of its URL as is no secret
 
 
 class DaemonControl:
     """The daemon, as seen from outside."""
 
     def __init__(
-        self, *, daemon: Daemon, store: Store, dispatcher: Dispatcher, watcher: Watcher, report: Report
+        self, *, daemon: Daemon, store: Store, dispatcher: Dispatcher, watcher: Watcher, report: Report, hub: Hub
     ) -> None:
+        self.hub = hub
         self._daemon = daemon
         self._store = store
         self._dispatcher = dispatcher
@@ -171,7 +179,34 @@ class DaemonControl:
 
     async def endpoints(self) -> list[Json]:
         """List endpoints with their health."""
-        return await self._report.endpoints()
+        origins = self._daemon.origins()
+        return [item | origins.get(item["name"], {}) for item in await self._report.endpoints()]
+
+    async def test(self, endpoint: str) -> Json:
+        """Send a test event to an endpoint at once, past the outbox; return what became of it."""
+        self._check(endpoint)
+        now = assembly.clock()
+        delivery = Delivery(
+            id=0,
+            endpoint=endpoint,
+            event_id=payload.message_id(now, secrets.randbits(80)),
+            event_type=TEST,
+            body=payload.encode(
+                {"type": TEST, "timestamp": payload.timestamp(now), "data": {"endpoint": endpoint, "detail": GREETING}}
+            ),
+            lane=None,
+            observed_at=now,
+        )
+        attempt = await self._dispatcher.queues[endpoint].link.send(delivery)
+        failed = None if isinstance(attempt.outcome, Delivered) else attempt.outcome
+        return {
+            "outcome": type(attempt.outcome).__name__.lower(),
+            "status": attempt.status,
+            "seconds": attempt.seconds,
+            "reason": failed and failed.reason,
+            "detail": failed and failed.detail,
+            "reply": attempt.reply,
+        }
 
     async def enable(self, endpoint: str, *, enabled: bool) -> None:
         """Enable or disable an endpoint."""

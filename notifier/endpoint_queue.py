@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from notifier.core.breaker import Breaker, State
 from notifier.core.model import Delivery, Micros
 from notifier.core.pace import TokenBucket
+from notifier.core.retry import Attempt
 from notifier.interfaces import Sender
 
 AHEAD = 8  # deliveries kept in memory for each one in flight: enough never to starve, little to lose track of
@@ -38,6 +39,16 @@ class Link:
     sender: Sender
     users: int = 0
     retired: bool = False
+
+    async def send(self, delivery: Delivery) -> Attempt:
+        """Try a delivery that nothing else is to come of; the sender stays open until it is done."""
+        self.users += 1
+        try:
+            return await self.sender.send(delivery)
+        finally:
+            self.users -= 1
+            if self.retired and not self.users:
+                await self.sender.close()
 
 
 class EndpointQueue:

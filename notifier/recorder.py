@@ -53,11 +53,13 @@ class Recorder:
         outbox: Outbox,
         metrics: Metrics,
         routes: Sequence[Route] = (),
+        committed: Callable[[], None] = lambda: None,
         entropy: Callable[[int], int] = secrets.randbits,
     ) -> None:
         self._store = store
         self._outbox = outbox
         self._metrics = metrics
+        self._committed = committed
         self._entropy = entropy
         self.routes: Sequence[Route] = routes  # replaced as a whole by a reload
 
@@ -78,6 +80,7 @@ class Recorder:
         addresses = [(record.id, address) for record in records for address in record.addresses]
         try:
             deliveries = await self._store.commit(watch, records)
+            self._committed()
             for event in events:
                 self._metrics.events.labels(event.type.value).inc()
             for event_id, address in addresses:

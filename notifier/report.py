@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 
+from prometheus_client import Counter
+
 from notifier import __version__
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json
@@ -26,6 +28,7 @@ class Report:
         self._watcher = watcher
         self._started = time.monotonic()
         self._counted: tuple[float, Json] | None = None
+        self._paced: tuple[float, float, float] | None = None  # when, events until then, deliveries until then
 
     def line(self) -> str:
         """Return one line for `systemctl status`, from memory alone."""
@@ -75,6 +78,20 @@ class Report:
             "endpoints": self._endpoints(counts),
         }
 
+    async def pulse(self) -> Json:
+        """Tell in short how things stand, and how fast they went since it was told last."""
+        counts = await self._counts()
+        now = (time.monotonic(), _total(self._metrics.events), _total(self._metrics.attempts, outcome="delivered"))
+        before, self._paced = self._paced or now, now
+        seconds = max(now[0] - before[0], 0.001)
+        return {
+            "watches": counts["watches"],
+            "endpoints": self._endpoints(counts),
+            "streams_open": sum(feed.open for feed in self._watcher.feeds.values()),
+            "events_per_second": round((now[1] - before[1]) / seconds, 1),
+            "deliveries_per_second": round((now[2] - before[2]) / seconds, 1),
+        }
+
     async def endpoints(self) -> list[Json]:
         """List endpoints with their health."""
         return self._endpoints(await self._counts())
@@ -102,3 +119,10 @@ class Report:
 
 def _age(pending: Json) -> float:
     return max(0.0, round(time.time() - pending["oldest"] / 1e6, 3)) if pending else 0.0
+
+
+def _total(counter: Counter, **labels: str) -> float:
+    samples = (sample for metric in counter.collect() for sample in metric.samples)
+    return sum(
+        sample.value for sample in samples if sample.name.endswith("_total") and labels.items() <= sample.labels.items()
+    )

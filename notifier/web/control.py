@@ -10,6 +10,7 @@ from aiohttp import web
 from notifier.core.errors import NotifierError
 from notifier.core.model import Json
 from notifier.interfaces import DeliveryFilter, EventFilter, WatchFilter
+from notifier.web.hub import Hub
 
 
 class Unknown(NotifierError):
@@ -66,6 +67,11 @@ class Control(Protocol):
         """List events, newest first; with `after`, oldest first."""
         ...
 
+    @property
+    def hub(self) -> Hub:
+        """Return who tells what is committed, as it is."""
+        ...
+
     async def deliveries(self, which: DeliveryFilter, *, limit: int, before: int | None) -> list[Json]:
         """List deliveries, newest first."""
         ...
@@ -80,6 +86,10 @@ class Control(Protocol):
 
     async def endpoints(self) -> list[Json]:
         """List endpoints with their health."""
+        ...
+
+    async def test(self, endpoint: str) -> Json:
+        """Send a test event to an endpoint at once; return what became of it. Raises Unknown."""
         ...
 
     async def enable(self, endpoint: str, *, enabled: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from notifier.interfaces import DeliveryFilter
-from notifier.web import events, query, watches
+from notifier.web import events, query, stream, watches
 from notifier.web.body import read_json
 from notifier.web.control import CONTROL
 from notifier.web.page import page
@@ -75,6 +75,11 @@ async def endpoints(request: web.Request) -> web.Response:
     return web.json_response({"items": await request.app[CONTROL].endpoints(), "next": None})
 
 
+async def test(request: web.Request) -> web.Response:
+    """Send a test event to an endpoint at once."""
+    return web.json_response(await request.app[CONTROL].test(request.match_info["name"]))
+
+
 async def enable(request: web.Request) -> web.Response:
     """Send to an endpoint again."""
     return await _enable(request, enabled=True)
@@ -104,11 +109,13 @@ ROUTES = [
     web.get("/v1/watches/{source}/{id:[^/]+}", watches.watch),
     web.delete("/v1/watches/{source}/{id:[^/]+}", watches.remove),
     web.get("/v1/events", events.events),
+    web.get("/v1/stream", stream.stream),
     web.get("/v1/deliveries", deliveries),
     web.post("/v1/deliveries/retry", retry_many),
     web.get("/v1/deliveries/{id}", delivery),
     web.post("/v1/deliveries/{id}/retry", retry_one),
     web.get("/v1/endpoints", endpoints),
+    web.post("/v1/endpoints/{name}/test", test),
     web.post("/v1/endpoints/{name}/enable", enable),
     web.post("/v1/endpoints/{name}/disable", disable),
 ]
