@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import signal
 import socket
 from asyncio.subprocess import DEVNULL, Process
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import pytest
 
 PATIENCE = 60.0  # seconds for whatever has to happen at all, the takeover from a killed daemon included
 
@@ -82,6 +85,8 @@ class OwnServer:
     """A server of the test's own on a port of 127.0.0.1, with its data in a directory."""
 
     def __init__(self, command: list[str], port: int) -> None:
+        if shutil.which(command[0]) is None:
+            pytest.skip(f"no {command[0]} here")
         self._command = command
         self._port = port
         self._process: Process | None = None

@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import aio_pika
+import pytest
 from aio_pika.abc import AbstractChannel, AbstractRobustConnection
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
@@ -26,6 +29,17 @@ from notifier.inputs.redis import RedisBroker
 REDIS = os.environ.get("NOTIFIER_TEST_REDIS", "redis://127.0.0.1:6379")
 NATS = os.environ.get("NOTIFIER_TEST_NATS", "nats://127.0.0.1:4222")
 AMQP = os.environ.get("NOTIFIER_TEST_AMQP", "amqp://guest:guest@127.0.0.1:5672/")
+
+
+def require(url: str) -> None:
+    """Skip the test if there is no such server here."""
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname, parts.port), timeout=5).close()
+    except OSError:
+        pytest.skip(
+            f"no {parts.scheme} server at {parts.hostname}:{parts.port}; see NOTIFIER_TEST_{parts.scheme.upper()}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +96,7 @@ class RedisPlace:
     """A stream with a group."""
 
     def __init__(self, url: str = REDIS) -> None:
+        require(url)
         self.url = url
         self.stream = f"test:{secrets.token_hex(6)}"
         self.client = Redis.from_url(url, protocol=2)
@@ -126,6 +141,7 @@ class NatsPlace:
     """A stream with a durable consumer."""
 
     def __init__(self, url: str = NATS) -> None:
+        require(url)
         self.url = url
         self.stream = f"TEST_{secrets.token_hex(6)}"
         self.subject = f"test.{self.stream}.watches"
@@ -189,6 +205,7 @@ class AmqpPlace:
     """A durable queue."""
 
     def __init__(self, url: str = AMQP) -> None:
+        require(url)
         self.url = url
         self.queue = f"test.{secrets.token_hex(6)}"
         self.connection: AbstractRobustConnection | None = None
