@@ -35,7 +35,7 @@ async def test_filters_are_the_servers_and_stand_in_the_address(
         await expect(page.locator(ROWS)).to_have_count(21)
         await page.get_by_label("Find by id").fill("0007")
         await expect(page.locator(ROWS)).to_have_count(2)
-        await page.get_by_label("Source").select_option("other")
+        await page.get_by_role("combobox", name="Source").select_option("other")
         await expect(page.locator(ROWS)).to_have_count(1)
         assert "q=0007" in page.url
         assert "source=other" in page.url
@@ -49,9 +49,9 @@ async def test_filters_are_the_servers_and_stand_in_the_address(
             ("ended", ["task-00003"]),
             ("running", ["task-00004"]),
         ):
-            await page.get_by_label("Phase").select_option(choice)
+            await page.get_by_role("combobox", name="Phase").select_option(choice)
             await expect(page.locator(f"{ROWS} a")).to_have_text(ids)
-        await page.get_by_label("Phase").select_option("open")
+        await page.get_by_role("combobox", name="Phase").select_option("open")
         await expect(page.locator(ROWS)).to_have_count(20)
         await page.locator("#phase-list a", has_text="succeeded").click()
         await expect(page.locator(f"{ROWS} a")).to_have_text(["task-00003"])
