@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from notifier.cli.output import EXIT_CONFIG, fail, refuse
+from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, fail, refuse
+from notifier.core.errors import NotifierError
 from notifier.core.model import Json
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from notifier.core.eventstream import StreamEvent
 
 DEFAULT_URL = "http://127.0.0.1:8780"
 TIMEOUT = 30.0  # seconds for an answer; a reload of many watches takes some
+SILENCE = 45.0  # seconds without a byte after which a stream is dead: it has a comment every 15 s
+
+T = TypeVar("T")
 
 ConfigOption = Annotated[
     Path | None,
@@ -29,63 +42,185 @@ TokenOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
+class Unreachable(NotifierError):
+    """The daemon does not answer."""
+
+
+class Denied(NotifierError):
+    """The daemon refuses a request."""
+
+    def __init__(self, status: int, detail: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """An open session with the daemon."""
+
+    session: aiohttp.ClientSession
+    base: str
+    client: Client
+
+    async def ask(self, method: str, path: str, *, query: Sequence[tuple[str, str]] = (), body: Json = None) -> Json:
+        """Return what the daemon answers. Raises Unreachable and Denied."""
+        async with self._request(method, path, query=query, json=body) as response:
+            answer = await self._json(response)
+            if response.status >= 300:
+                raise self.client.denied(response.status, answer)
+            return answer
+
+    async def events(
+        self, path: str, *, query: Sequence[tuple[str, str]], last: str | None
+    ) -> AsyncIterator[StreamEvent | None]:
+        """Yield None once a stream is open, then its events, to its end. Raises as `ask`."""
+        import aiohttp
+
+        from notifier.core.eventstream import Decoder
+
+        decoder = Decoder()
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
+        timeout = aiohttp.ClientTimeout(total=None, connect=TIMEOUT, sock_read=SILENCE)
+        async with self._request("GET", path, query=query, headers=headers, timeout=timeout) as response:
+            if response.status != 200:
+                raise self.client.denied(response.status, await self._json(response))
+            yield None
+            async for chunk in response.content.iter_any():
+                for event in decoder.feed(chunk):
+                    yield event
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, path: str, *, query: Sequence[tuple[str, str]], **options: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        import aiohttp
+        from yarl import URL
+
+        try:
+            url = URL(self.base + path, encoded=True).with_query(list(query) or None)
+            async with self.session.request(method, url, allow_redirects=False, **options) as response:
+                yield response
+        except TimeoutError as exc:
+            raise Unreachable(f"the daemon at {self.client.url} does not answer") from exc
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            raise Unreachable(
+                f"cannot reach the daemon at {self.client.url}: {_reason(exc)}; is it running? "
+                "(--url, --token or -c FILE)"
+            ) from exc
+
+    async def _json(self, response: aiohttp.ClientResponse) -> Json:
+        text = await response.text(errors="replace")
+        try:
+            return json.loads(text) if text else None
+        except ValueError as exc:
+            raise Unreachable(self.client.stranger()) from exc
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """Where the daemon listens."""
 
     url: str
     token: str | None = None
+    options: str = ""  # of the command line that led here, to be repeated in advice; never the token
 
     def get(self, path: str, **query: Any) -> Json:
         """Return what the daemon answers; exits with a message when it does not, or refuses."""
-        return self._call("GET", path, params={name: str(value) for name, value in query.items() if value is not None})
+        given = [
+            (name, str(each))
+            for name, value in query.items()
+            for each in (value if isinstance(value, list | tuple) else [value])
+            if each is not None
+        ]
+        return self.run(lambda daemon: daemon.ask("GET", path, query=given))
 
-    def post(self, path: str, body: Json = None) -> Json:
-        """Ask for something to be done."""
-        return self._call("POST", path, json=body)
+    def post(self, path: str, body: Json = None, *, refused: int = EXIT_FAILED) -> Json:
+        """Ask for something to be done; `refused` is the exit code where the answer is a list of problems."""
+        return self.run(lambda daemon: daemon.ask("POST", path, body=body), refused=refused)
 
-    def _call(self, method: str, path: str, **options: Any) -> Json:
-        status, answer = asyncio.run(self._request(method, path, options))
-        if status >= 400:
-            told = answer if isinstance(answer, dict) else {}
-            if told.get("problems"):
-                refuse(told["problems"])
-            fail(told.get("detail", f"the daemon answered {status}"))
-        return answer
+    def run(self, work: Callable[[Connection], Awaitable[T]], *, refused: int = EXIT_FAILED) -> T:
+        """Do something with an open session; exits with a message when the daemon cannot be reached, or refuses."""
 
-    async def _request(self, method: str, path: str, options: dict[str, Any]) -> tuple[int, Json]:
+        async def do() -> T:
+            async with self._open() as daemon:
+                return await work(daemon)
+
+        try:
+            return asyncio.run(do())
+        except Denied as exc:
+            if exc.problems:
+                refuse(exc.problems, summary=None if refused == EXIT_CONFIG else str(exc), code=refused)
+            fail(str(exc))
+        except Unreachable as exc:
+            fail(str(exc))
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Connection]:
         import aiohttp  # takes a while to load, which `--help` need not wait for
 
         connector, base = None, self.url.rstrip("/")
         if self.url.startswith("unix:"):
             connector, base = aiohttp.UnixConnector(self.url.removeprefix("unix:")), "http://localhost"
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        try:
-            async with (
-                aiohttp.ClientSession(
-                    connector=connector, headers=headers, timeout=aiohttp.ClientTimeout(total=TIMEOUT)
-                ) as session,
-                session.request(method, base + path, **options) as response,
-            ):
-                return response.status, await response.json(content_type=None)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
-            reason = str(exc) or type(exc).__name__
-            fail(f"cannot reach the daemon at {self.url}: {reason}; is it running? (--url, --token or -c FILE)")
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+        async with aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout) as session:
+            yield Connection(session=session, base=base, client=self)
+
+    def denied(self, status: int, answer: Json) -> Denied:
+        """Read a refusal."""
+        told: Mapping[str, Any] = answer if isinstance(answer, dict) else {}
+        if status == 401:
+            need = "refuses this bearer token" if self.token else "asks for its bearer token"
+            return Denied(status, f"the daemon at {self.url} {need}: --token, NOTIFIER_TOKEN or -c FILE")
+        return Denied(status, str(told.get("detail", self.stranger())), told.get("problems") or ())
+
+    def stranger(self) -> str:
+        """Say that somebody else answers."""
+        return f"what answers at {self.url} is not the daemon; say where it is: --url or -c FILE"
+
+
+def _reason(exc: Exception) -> str:
+    """Say in few words why there is no connection."""
+    found = getattr(exc, "os_error", exc)
+    if isinstance(found, OSError) and found.errno is not None and found.errno > 0:
+        return os.strerror(found.errno)
+    return str(getattr(found, "strerror", None) or found or type(exc).__name__)
 
 
 def connect(url: str | None, token: str | None, config: Path | None) -> Client:
     """Find the daemon: by --url and --token, or else by the configuration's http section."""
+    options = f" --url {url}" if url is not None and url != os.environ.get("NOTIFIER_URL") else ""
     if url is None and config is not None:
-        from notifier.config import TcpAddress, UnixAddress, http_section
+        if str(config) != os.environ.get("NOTIFIER_CONFIG"):
+            options = f" -c {config}"
+        url, token = _configured(config, token)
+    url = url or DEFAULT_URL
+    if not url.startswith(("http://", "https://", "unix:")):
+        fail(f"--url {url}: expected http://HOST:PORT or unix:PATH")
+    return Client(url=url, token=token, options=options)
 
-        http = http_section(config)
-        token = token or (http.token.reveal() if http.token else None)
-        match http.address:
-            case TcpAddress(host=host, port=port):
-                reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-                url = f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
-            case UnixAddress(path=path):
-                url = f"unix:{path}"
-            case None:
-                fail(f"{config}: http.listen is null, so the daemon cannot be reached", EXIT_CONFIG)
-    return Client(url=url or DEFAULT_URL, token=token)
+
+def _configured(config: Path, token: str | None) -> tuple[str, str | None]:
+    from notifier.config import TcpAddress, UnixAddress, http_section
+
+    if not os.path.exists(config):  # unlike Path.exists, it does not raise where it may not look
+        fail(
+            f"{config}: no such file, or none that you may see; say where the daemon is: -c FILE or --url", EXIT_CONFIG
+        )
+    http = http_section(config)
+    token = token or (http.token.reveal() if http.token else None)
+    match http.address:
+        case None:
+            fail(f"{config}: http.listen is null, so the daemon cannot be reached", EXIT_CONFIG)
+        case UnixAddress(path=path):
+            return f"unix:{path}", token
+        case TcpAddress(port=0):
+            fail(
+                f"{config}: http.listen has port 0, so any free one: use --url with the address that the daemon logged"
+                " as `http` of daemon.ready",
+                EXIT_CONFIG,
+            )
+        case TcpAddress(host=host, port=port):  # pragma: no branch  the union has no other member
+            reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}", token

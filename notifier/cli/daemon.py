@@ -1,4 +1,4 @@
-"""Commands around the daemon: run, check, schema, reload, status."""
+"""Commands around the daemon: run, check, schema, reload."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
-from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, console, fail, refuse, show_json, show_table
+from notifier.cli.client import ConfigOption, TokenOption, UrlOption, connect
+from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, console, fail, refuse, show_json
 from notifier.core.errors import NotifierError
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ def register(app: typer.Typer) -> None:
     app.command()(check)
     app.command()(schema)
     app.command()(reload)
-    app.command()(status)
 
 
 def run(config: FileOption = DEFAULT_FILE) -> None:
@@ -95,48 +93,8 @@ def reload(config: ConfigOption = None, url: UrlOption = None, token: TokenOptio
 
     Example: notifier reload -c config.yaml
     """
-    connect(url, token, config).post("/v1/reload")
+    connect(url, token, config).post("/v1/reload", refused=EXIT_CONFIG)
     console.print("reloaded")
-
-
-def status(
-    config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None, as_json: JsonOption = False
-) -> None:
-    """Show how the running daemon is.
-
-    Example: notifier status
-    """
-    found = connect(url, token, config).get("/v1/status")
-    if as_json:
-        show_json(found)
-        return
-    state = "[green]ready[/]" if found["ready"] else f"[red]not ready[/]: {found['reason']}"
-    console.print(
-        f"notifier {found['version']} on {escape(found['node'])}, up {_span(found['uptime_seconds'])}: {state}"
-    )
-    console.print(f"configuration {found['config']}\n", markup=False)
-    show_table(
-        ("source", "open", "following", "watches by phase"),
-        [
-            (
-                source["name"],
-                source["open"],
-                source["following"],
-                ", ".join(f"{count} {phase}" for phase, count in sorted(source["watches"].items())),
-            )
-            for source in found["sources"]
-        ],
-        empty="no sources",
-    )
-    console.print()
-    show_table(
-        ("endpoint", "state", "under way", "pending", "oldest", "dead"),
-        [
-            (e["name"], e["state"], e["in_flight"], e["pending"], _span(e["oldest_seconds"]), e["dead"])
-            for e in found["endpoints"]
-        ],
-        empty="no endpoints",
-    )
 
 
 def _load(path: Path) -> Config:
@@ -146,12 +104,3 @@ def _load(path: Path) -> Config:
         return load(path)
     except ConfigError as exc:
         refuse(map(str, exc.problems))
-
-
-def _span(seconds: float) -> str:
-    if not seconds:
-        return "-"
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{seconds / size:.1f}{unit}"
-    return f"{seconds:.1f}s"

@@ -1,4 +1,4 @@
-"""Commands for what is sent and where to: delivery list|show|retry, endpoint list|enable|disable."""
+"""Commands for what is sent: delivery list|show|retry."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
-from notifier.cli.output import console, fail, show_json, show_table
+from notifier.cli.complete import endpoint_names
+from notifier.cli.output import EXIT_USAGE, console, fail, printable, show, show_json, show_table, span, when
+
+MAX_LIMIT = 1000  # of one answer
 
 delivery = typer.Typer(help="See deliveries; retry dead ones.", no_args_is_help=True)
-endpoint = typer.Typer(help="See endpoints; enable or disable them.", no_args_is_help=True)
 
 Number = Annotated[int, typer.Argument(help="The delivery's id.", min=0)]
-Endpoint = Annotated[str | None, typer.Option("--endpoint", "-e", help="Only for this endpoint.")]
+Endpoint = Annotated[
+    str | None, typer.Option("--endpoint", "-e", help="Only for this endpoint.", autocompletion=endpoint_names)
+]
 Since = Annotated[str | None, typer.Option(help="Created at or after, such as 2026-11-22T06:00:00Z.")]
 Until = Annotated[str | None, typer.Option(help="Created before.")]
 
@@ -21,7 +25,6 @@ Until = Annotated[str | None, typer.Option(help="Created before.")]
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(delivery, name="delivery")
-    app.add_typer(endpoint, name="endpoint")
 
 
 @delivery.command("list")
@@ -32,7 +35,7 @@ def list_deliveries(
     ] = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MAX_LIMIT, help="How many.")] = 50,
     config: ConfigOption = None,
     url: UrlOption = None,
     token: TokenOption = None,
@@ -49,23 +52,25 @@ def list_deliveries(
         show_json(found)
         return
     show_table(
-        ("id", "status", "endpoint", "type", "watch", "#", "tries", "reason", "created"),
+        ("id", "status", "endpoint", "watch", "event", "try", "reason", "created"),
         [
             (
                 item["id"],
                 item["status"],
                 item["endpoint"],
-                item["type"],
                 _watch(item),
-                item["sequence"],
+                item["type"].removeprefix("task."),
                 item["attempt"],
                 item["reason"],
-                item["created_at"],
+                when(item["created_at"]),
             )
             for item in found["items"]
         ],
         empty="no deliveries",
+        cut=("reason", "event", "endpoint", "status"),
     )
+    if found["next"] is not None:
+        show(f"there are more: --limit takes up to {MAX_LIMIT}, --until goes further back")
 
 
 @delivery.command("show")
@@ -84,25 +89,37 @@ def show_delivery(
     if as_json:
         show_json(item)
         return
-    for name in ("id", "event_id", "type", "endpoint", "status", "attempt", "reason", "created_at", "due"):
+    for name in (
+        "id",
+        "event_id",
+        "type",
+        "endpoint",
+        "status",
+        "attempt",
+        "reason",
+        "created_at",
+        "due",
+        "settled_at",
+    ):
         if item[name] is not None:
-            console.print(f"{name:>10}  {item[name]}", markup=False)
-    console.print(f"{'watch':>10}  {_watch(item)}\n", markup=False)
+            show(f"{name:>10}  {printable(str(item[name]))}")
+    show(f"{'watch':>10}  {printable(_watch(item))}\n")
     show_table(
-        ("at", "outcome", "status", "reason", "ms", "address", "reply"),
+        ("at", "outcome", "status", "took", "address", "reason", "reply"),
         [
             (
-                attempt["at"],
+                when(attempt["at"]),
                 attempt["outcome"],
                 attempt["status"],
-                attempt["detail"] or attempt["reason"],
-                f"{attempt['seconds'] * 1000:.1f}",
+                span(attempt["seconds"]),
                 attempt["address"],
+                attempt["detail"] or attempt["reason"],
                 (attempt["reply"] or "")[:60],
             )
             for attempt in item["attempts"]
         ],
         empty="no attempts yet",
+        cut=("reply", "reason"),
     )
     console.print()
     console.print_json(data=item["payload"])
@@ -126,50 +143,11 @@ def retry_delivery(
     chosen: dict[str, Any] = {"endpoint": endpoint, "since": since, "until": until}
     wanted = {name: value for name, value in chosen.items() if value is not None}
     if (number is not None) + bool(wanted) + every != 1:
-        fail("say which: an id, or --endpoint/--since/--until, or --all", 2)
+        fail("say which: an id, or --endpoint/--since/--until, or --all", EXIT_USAGE)
     client = connect(url, token, config)
     path = "/v1/deliveries/retry" if number is None else f"/v1/deliveries/{number}/retry"
     count = client.post(path, wanted)["retried"]
     console.print(f"{count} {'delivery is' if count == 1 else 'deliveries are'} on the way again")
-
-
-@endpoint.command("list")
-def list_endpoints(
-    config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None, as_json: JsonOption = False
-) -> None:
-    """List endpoints with their health.
-
-    Example: notifier endpoint list
-    """
-    found = connect(url, token, config).get("/v1/endpoints")
-    if as_json:
-        show_json(found)
-        return
-    show_table(
-        ("endpoint", "state", "reason", "under way", "pending", "dead"),
-        [(e["name"], e["state"], e["reason"], e["in_flight"], e["pending"], e["dead"]) for e in found["items"]],
-        empty="no endpoints",
-    )
-
-
-@endpoint.command("enable")
-def enable(name: str, config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
-    """Send to an endpoint again; what was kept for it flows.
-
-    Example: notifier endpoint enable app
-    """
-    connect(url, token, config).post(f"/v1/endpoints/{name}/enable")
-    console.print(f"{name} is enabled", markup=False)
-
-
-@endpoint.command("disable")
-def disable(name: str, config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
-    """Send no more to an endpoint; events for it are kept.
-
-    Example: notifier endpoint disable app
-    """
-    connect(url, token, config).post(f"/v1/endpoints/{name}/disable")
-    console.print(f"{name} is disabled", markup=False)
 
 
 def _watch(item: dict[str, Any]) -> str:

@@ -1,37 +1,48 @@
-"""How commands print."""
+"""How commands print: fitted to a terminal for people, whole and plain into a pipe, JSON for programs."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import NoReturn
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from notifier.core.model import Json
 
 EXIT_FAILED = 1
+EXIT_USAGE = 2
 EXIT_CONFIG = 78
+GAP = 2  # blanks between columns
+LEAST = 6  # characters that a shortened column keeps
+MAX_PROBLEMS = 20  # that are printed; ten thousand watches may all have the same
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # what others sent must not steer a terminal or break a line
 
 console = Console(highlight=False)
 
 
 def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
     """Say in one line what went wrong, and exit."""
-    print(f"notifier: {message}", file=sys.stderr)
+    print(f"notifier: {printable(message)}", file=sys.stderr)
     sys.exit(code)
 
 
-def refuse(problems: Iterable[str]) -> NoReturn:
-    """Print what is wrong with a configuration, a line each, and exit."""
+def refuse(problems: Iterable[str], *, summary: str | None = None, code: int = EXIT_CONFIG) -> NoReturn:
+    """Print what is wrong, of a configuration if nothing else is said, a line each; and exit."""
     listed = list(problems)
-    for problem in listed:
+    shown = listed if code == EXIT_CONFIG else listed[:MAX_PROBLEMS]
+    for problem in shown:
         print(problem, file=sys.stderr)
-    print(f"notifier: {len(listed)} problem{'s' if len(listed) != 1 else ''} in the configuration", file=sys.stderr)
-    sys.exit(EXIT_CONFIG)
+    if len(shown) < len(listed):
+        print(f"... and {len(listed) - len(shown)} more", file=sys.stderr)
+    summary = summary or f"{len(listed)} problem{'s' if len(listed) != 1 else ''} in the configuration"
+    fail(summary, code)
 
 
 def show_json(value: Json) -> None:
@@ -39,28 +50,65 @@ def show_json(value: Json) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+def show_json_line(value: Json) -> None:
+    """Print for a program that reads line by line while we go on."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def show(line: Text | str = "") -> None:
+    """Print a line as it is: neither markup nor wrapped."""
+    console.print(line, markup=False, soft_wrap=True)
+
+
+def show_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, cut: Sequence[str] = ()
+) -> None:
     """Print for people: a table, or what it means that there is nothing."""
     listed = list(rows)
     if not listed:
-        console.print(empty)
+        show(empty)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in listed:
-        table.add_row(*(cell(value) for value in row))
-    console.print(table)
+    for line in table(columns, listed, width=console.width if console.is_terminal else None, cut=cut):
+        show(line)
+
+
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, width: int | None, cut: Sequence[str] = ()
+) -> list[Text]:
+    """Lay out a table: the columns `cut` are shortened as far as `width` asks; no other ever is."""
+    lines = [[Text(name, style="bold") for name in columns], *([cell(value) for value in row] for row in rows)]
+    widths = [max(cell_len(line[index].plain) for line in lines) for index in range(len(columns))]
+    over = 0 if width is None else sum(widths) + GAP * (len(columns) - 1) - width
+    for _ in range(over):  # one character at a time, from whatever has most to give
+        spare = {index: widths[index] - max(LEAST, len(columns[index])) for index in map(columns.index, cut)}
+        widest = max(spare, key=spare.__getitem__, default=None)
+        if widest is None or spare[widest] <= 0:
+            break
+        widths[widest] -= 1
+    for line in lines:
+        for index, text in enumerate(line):
+            text.truncate(widths[index], overflow="ellipsis", pad=index < len(columns) - 1)
+    laid = [Text(" " * GAP).join(line) for line in lines]
+    for text in laid:
+        text.rstrip()
+    return laid
 
 
 STYLES = {
     "delivered": "green",
+    "succeeded": "green",
     "closed": "green",
+    "running": "blue",
     "dead": "red",
+    "failed": "red",
+    "lost": "red",
+    "rejected": "red",
+    "gone": "red",
     "disabled": "red",
     "open": "red",
     "half_open": "yellow",
     "throttled": "yellow",
+    "canceled": "yellow",
     "waiting": "dim",
     "superseded": "dim",
 }
@@ -68,5 +116,30 @@ STYLES = {
 
 def cell(value: object) -> Text:
     """Format a value of a table; what others sent is never read as markup."""
-    text = "-" if value is None else str(value)
-    return Text(text, style=STYLES.get(text, ""))
+    if isinstance(value, Text):
+        return value
+    text = "-" if value is None else printable(str(value))
+    return Text(text, style=STYLES.get(text, ""), end="")
+
+
+def printable(text: str) -> str:
+    """Escape what would steer a terminal or break the line."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def when(text: str | None) -> str | None:
+    """Shorten a time of the API for people: of today the local time of day, else the local date."""
+    if text is None or not console.is_terminal:
+        return text
+    at = datetime.fromisoformat(text).astimezone()
+    return at.strftime("%H:%M:%S") if at.date() == datetime.now().astimezone().date() else at.strftime("%Y-%m-%d")
+
+
+def span(seconds: float) -> str:
+    """Write a length of time in the largest unit that fits; nothing is a dash."""
+    if not seconds:
+        return "-"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds / size:.1f}{unit}"
+    return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"

@@ -1,0 +1,176 @@
+"""`watch list --follow`: the list, then what changes, as it comes by GET /v1/stream.
+
+The stream is opened before the list is asked for, so that nothing falls between the two. It is opened again when it
+breaks, from the event after the last one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from notifier.cli.client import Client, Connection, Denied, Unreachable
+from notifier.cli.listing import COLUMNS, CUT, Wanted, rows
+from notifier.cli.output import console, printable, show, show_json_line, show_table, table, when
+from notifier.cli.timeline import change
+
+if TYPE_CHECKING:
+    from notifier.core.eventstream import StreamEvent
+
+REDRAW = 0.5  # seconds between looks at the list, at least: a thousand changes a second make no thousand requests
+RETRY = 1.0  # seconds until a broken stream is opened anew
+AWAY = "the daemon does not answer; trying again"
+REST_OF_SCREEN = 4  # lines of a terminal that are kept for what stands around the table
+MAX_REMEMBERED = 100_000  # watches whose labels are remembered
+
+
+def run(client: Client, wanted: Wanted, *, as_json: bool) -> None:
+    """Show until Ctrl-C."""
+    live = console.is_terminal and not as_json
+    with suppress(KeyboardInterrupt):
+        client.run(lambda daemon: _live(daemon, wanted) if live else _lines(daemon, wanted, as_json=as_json))
+
+
+def _passing(exc: Unreachable | Denied) -> bool:
+    return isinstance(exc, Unreachable) or exc.status >= 500
+
+
+async def _patiently(daemon: Connection, wanted: Wanted) -> list[dict[str, Any]]:
+    """Return the list, however long the daemon takes: it may be starting again."""
+    while True:
+        try:
+            return list((await wanted.fetch(daemon))["items"])
+        except (Unreachable, Denied) as exc:
+            if not _passing(exc):
+                raise
+            await asyncio.sleep(RETRY)
+
+
+class _Changes:
+    """The events of the stream, through every break."""
+
+    def __init__(self, daemon: Connection, wanted: Wanted) -> None:
+        self._daemon = daemon
+        self._query = [("source", wanted.source)] if wanted.source is not None else []
+        self._last: str | None = None  # id of the last event
+        self.anew = True  # nothing connects what comes with what was before: look at the whole list
+        self.broken: str | None = None  # why the stream is not open
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any] | None]:
+        """Yield events of watches, and None whenever it is time to look around. Raises as `Connection.ask`."""
+        while True:
+            try:
+                async for event in self._daemon.events("/v1/stream", query=self._query, last=self._last):
+                    yield self._taken(event)
+                self.broken = AWAY
+            except (Unreachable, Denied) as exc:
+                if (self.anew and self.broken is None) or not _passing(exc):
+                    raise
+                self.broken = AWAY
+            yield None
+            await asyncio.sleep(RETRY)
+
+    def _taken(self, event: StreamEvent | None) -> dict[str, Any] | None:
+        self.broken = None
+        if event is None:
+            self.anew = self._last is None
+            return None
+        if event.last_event_id:
+            self._last = event.last_event_id
+        found: dict[str, Any] = {} if event.type == "status" else json.loads(event.text)
+        return found if found.get("task") is not None else None
+
+
+async def _lines(daemon: Connection, wanted: Wanted, *, as_json: bool) -> None:
+    changes = _Changes(daemon, wanted)
+    labels = _Labels(daemon, wanted)
+    shown: dict[tuple[str, str], int] = {}  # what the list tells already
+    complained = False
+    async for event in changes:
+        if changes.broken and not complained:
+            print(f"notifier: {changes.broken}", file=sys.stderr)
+        complained = changes.broken is not None
+        if event is not None:
+            name = (event["source"], event["task"])
+            if event["sequence"] > shown.get(name, 0) and wanted.takes(event) and await labels.match(*name):
+                show_json_line(event) if as_json else show(_line(event))
+        elif changes.anew and changes.broken is None:
+            changes.anew = False
+            items = await _patiently(daemon, wanted)
+            shown = {(item["source"], item["id"]): item["sequence"] for item in items}
+            for item in items if as_json else ():
+                show_json_line(item)
+            if not as_json:
+                show_table(COLUMNS, rows(items), empty="no watches so far", cut=CUT)
+        console.file.flush()
+
+
+class _Labels:
+    """Knows whether a watch has the labels that are asked for; events do not tell."""
+
+    def __init__(self, daemon: Connection, wanted: Wanted) -> None:
+        self._daemon = daemon
+        self._wanted = wanted
+        self._known: dict[tuple[str, str], bool] = {}
+
+    async def match(self, source: str, task: str) -> bool:
+        """Say whether the watch is wanted; asks the daemon once for each."""
+        if not self._wanted.labels:
+            return True
+        name = (source, task)
+        if name not in self._known:
+            if len(self._known) >= MAX_REMEMBERED:
+                self._known.clear()
+            only = Wanted(source=source, search=task, labels=self._wanted.labels)
+            self._known[name] = any(item["id"] == task for item in await _patiently(self._daemon, only))
+        return self._known[name]
+
+
+def _line(event: Mapping[str, Any]) -> Text:
+    return Text(printable(f"{when(event['timestamp'])}  {event['source']}/{event['task']}  ")) + change(event)
+
+
+async def _live(daemon: Connection, wanted: Wanted) -> None:
+    changes = _Changes(daemon, wanted)
+    last: list[Text] = []
+    found: Any = None
+    stale, drawn = True, 0.0
+    with Live(console=console, auto_refresh=False) as live:
+        async for event in changes:
+            if event is not None:
+                last = [_line(event)]
+            stale = stale or event is not None or changes.anew
+            now = asyncio.get_running_loop().time()
+            if now < drawn + REDRAW:
+                continue  # the stream tells how all is every two seconds: the last change is not left out
+            if stale and changes.broken is None:
+                try:
+                    found = await wanted.fetch(daemon)
+                    stale = changes.anew = False
+                except (Unreachable, Denied) as exc:
+                    if found is None or not _passing(exc):
+                        raise
+                    changes.broken = AWAY
+            drawn = now
+            live.update(_screen(found, changes.broken, last), refresh=True)
+
+
+def _screen(found: Any, broken: str | None, last: list[Text]) -> Group:
+    room = max(1, console.height - REST_OF_SCREEN)
+    items = found["items"]
+    lines = table(COLUMNS, rows(items[:room]), width=console.width, cut=CUT) if items else [Text("no watches so far")]
+    hidden = len(items) - room
+    below = [Text(f"and {hidden} more" + (", at least" if found["next"] else ""), style="dim")] if hidden > 0 else []
+    state = Text(printable(broken), style="red") if broken else Text("live; Ctrl-C ends", style="dim")
+    for line in (*lines, *below, *last, state):
+        line.no_wrap = True
+        line.overflow = "ellipsis"
+    return Group(*lines, *below, *last, state)

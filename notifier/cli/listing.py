@@ -1,0 +1,75 @@
+"""Which watches are wanted, and how a list of them looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.text import Text
+
+from notifier.cli.client import Connection
+from notifier.cli.output import when
+from notifier.core.model import Json
+
+PAGE = 1000  # watches that the daemon gives at a time, at most
+COLUMNS = ("watch", "phase", "state", "changed", "stream", "labels")
+CUT = ("labels", "state")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A selection of watches."""
+
+    source: str | None = None
+    phase: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    search: str | None = None
+    ended: bool | None = None
+    limit: int | None = None  # None: all
+
+    async def fetch(self, daemon: Connection) -> Json:
+        """Return a list as the API gives it, put together from as many pages as it takes. Raises as `ask`."""
+        items: list[Json] = []
+        cursor: str | None = None
+        while True:
+            left = PAGE if self.limit is None else min(PAGE, self.limit - len(items))
+            query = [*self._query(), ("limit", str(left)), *([("cursor", cursor)] if cursor is not None else ())]
+            page = await daemon.ask("GET", "/v1/watches", query=query)
+            items += page["items"]
+            cursor = page["next"]
+            if cursor is None or len(items) == self.limit:
+                return {"items": items, "next": cursor}
+
+    def _query(self) -> Iterator[tuple[str, str]]:
+        given = {"source": self.source, "phase": self.phase, "q": self.search}
+        yield from ((name, value) for name, value in given.items() if value is not None)
+        if self.ended is not None:
+            yield "ended", "true" if self.ended else "false"
+        yield from (("label", f"{name}:{value}") for name, value in self.labels.items())
+
+    def takes(self, event: Mapping[str, Any]) -> bool:
+        """Say whether an event is of a watch that is wanted, as far as the event tells: it has no labels."""
+        over = event["type"] == "watch.lost" or event["phase"] in ("succeeded", "failed", "canceled")
+        return (
+            event["task"] is not None
+            and self.source in (None, event["source"])
+            and self.phase in (None, event["phase"])
+            and (self.search is None or self.search in event["task"])
+            and self.ended in (None, over)
+        )
+
+
+def rows(items: Iterable[Mapping[str, Any]]) -> list[Sequence[object]]:
+    """Return a row for each watch."""
+    return [
+        (
+            f"{item['source']}/{item['id']}",
+            "lost" if item["lost"] else item["phase"] or "new",
+            item["lost"] or item["state"],
+            when(item["changed_at"]),
+            None if item["ended"] else Text("open", "green") if item["connected"] else Text("closed", "yellow"),
+            ", ".join(f"{name}={value}" for name, value in item["labels"].items()),
+        )
+        for item in items
+    ]

@@ -1,0 +1,144 @@
+"""The command status: how the daemon is in one line, its sources and endpoints, and what to do about what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+from rich.text import Text
+
+from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
+from notifier.cli.output import printable, show, show_json, show_table, span
+
+BACKLOG = 300.0  # seconds that the oldest undelivered event may wait before somebody should look
+NAMED = ("queued", "running", "succeeded", "failed", "canceled", "lost")  # phases in the order of a task's life
+
+Found = dict[str, Any]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(status)
+
+
+def status(
+    config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None, as_json: JsonOption = False
+) -> None:
+    """Show how the running daemon is, and what needs attention, with the command to run.
+
+    Example: notifier status
+    """
+    client = connect(url, token, config)
+    found = client.get("/v1/status")
+    if as_json:
+        show_json(found)
+        return
+    wanting = list(attention(found, client.options))
+    show(verdict(found, len(wanting)))
+    show(amounts(found))
+    show(f"version {found['version']} on {printable(found['node'])}, process {found['pid']}, {found['config']}")
+    show()
+    _sources(found)
+    show()
+    _endpoints(found)
+    if wanting:
+        show()
+        show(Text("needs attention", style="bold"))
+    for what, *commands in wanting:
+        show(f"  {what}")
+        for command in commands:
+            show(Text(f"    {command}", style="cyan"))
+
+
+def verdict(found: Found, wanting: int) -> Text:
+    """Say in one line how it is."""
+    if not found["ready"]:
+        line = Text(f"not ready: {found['reason']}", style="bold red")
+    elif wanting:
+        line = Text(f"ready, but {wanting} thing{'s need' if wanting > 1 else ' needs'} attention", style="bold yellow")
+    else:
+        line = Text("ready, all is well", style="bold green")
+    return line
+
+
+def amounts(found: Found) -> str:
+    """Say in one line how much there is."""
+    following = sum(source["following"] for source in found["sources"])
+    opened = sum(source["open"] for source in found["sources"])
+    pending = sum(endpoint["pending"] for endpoint in found["endpoints"])
+    return (
+        f"{_count(following, 'task')} followed on {_count(opened, 'open stream')}, "
+        f"{_count(pending, 'delivery', 'deliveries')} pending, up {span(found['uptime_seconds'])}"
+    )
+
+
+def attention(found: Found, options: str) -> Iterator[tuple[str, ...]]:
+    """Tell what somebody should look at, and the commands for it; `options` lead to the daemon."""
+    if not found["store"]["available"]:
+        yield (
+            "the store cannot be written: nothing new is sent until it can; see the log",
+            "df -h; journalctl -u notifier",
+        )
+    for source in found["sources"]:
+        if source["following"] and not source["open"]:
+            yield (
+                f"{printable(source['name'])}: no stream is open, {_count(source['following'], 'task')} to follow",
+                "journalctl -u notifier -o cat | grep '\"source\\.'",
+            )
+    for endpoint in found["endpoints"]:
+        yield from _of_endpoint(endpoint, options)
+
+
+def _of_endpoint(endpoint: Found, options: str) -> Iterator[tuple[str, ...]]:
+    name = printable(endpoint["name"])
+    pending, oldest = endpoint["pending"], endpoint["oldest_seconds"]
+    kept = f"{_count(pending, 'delivery', 'deliveries')} kept" + (f", the oldest for {span(oldest)}" if pending else "")
+    match endpoint["state"]:
+        case "disabled":
+            yield f"{name} is disabled ({endpoint['reason']}): {kept}", f"notifier endpoint enable {name}{options}"
+        case "open" | "half_open":
+            yield (
+                f"{name} fails, and is tried again: {kept}",
+                f"notifier endpoint test {name}{options}",
+            )
+        case _ if oldest > BACKLOG:
+            yield f"{name} is behind: {kept}", f"notifier delivery list -e {name} -s pending{options}"
+    if endpoint["dead"]:
+        yield (
+            f"{name} has {_count(endpoint['dead'], 'dead delivery', 'dead deliveries')}, which nobody sends again",
+            f"notifier delivery list -e {name} -s dead{options}",
+            f"notifier delivery retry -e {name}{options}",
+        )
+
+
+def _sources(found: Found) -> None:
+    show_table(
+        ("source", "open", "following", "watches by phase"),
+        [
+            (source["name"], source["open"], source["following"], _phases(source["watches"]))
+            for source in found["sources"]
+        ],
+        empty="no sources",
+    )
+
+
+def _phases(counts: dict[str, int]) -> str:
+    order = [*NAMED, *sorted(counts.keys() - set(NAMED))]
+    return ", ".join(f"{counts[phase]} {phase}" for phase in order if counts.get(phase)) or "none"
+
+
+def _endpoints(found: Found) -> None:
+    show_table(
+        ("endpoint", "state", "under way", "pending", "oldest", "dead"),
+        [
+            (e["name"], e["state"], e["in_flight"], e["pending"], span(e["oldest_seconds"]), e["dead"])
+            for e in found["endpoints"]
+        ],
+        empty="no endpoints",
+        cut=("endpoint",),
+    )
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

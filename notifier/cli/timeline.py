@@ -1,0 +1,135 @@
+"""A watch's life as lines: each change with its time, then for each endpoint how its delivery went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.text import Text
+
+from notifier.cli.output import STYLES, cell, console, printable, span, when
+
+Item = Mapping[str, Any]
+Attempts = Mapping[int, Sequence[Item]]  # by delivery; of those that went not smoothly
+
+TIME = len("12:34:56.789")  # or a date
+ELAPSED = len("+123.4ms")
+REPEATS = 4  # reasons of failed attempts that are named one by one
+
+
+def lines(found: Item, attempts: Attempts) -> Iterator[Text]:
+    """Draw the timeline of a watch as the API gives it."""
+    yield from _head(found)
+    yield Text("")
+    margin = " " * ((TIME if console.is_terminal else len(found["created_at"])) + ELAPSED + 4)
+    began = datetime.fromisoformat(found["created_at"])
+    yield _at(found["created_at"], began, Text(f"followed, asked for by {found['origin']}"))
+    if found["more"]:
+        yield Text(margin + "... earlier events are left out; notifier delivery list has them", style="dim")
+    for event in found["events"]:
+        yield _at(event["timestamp"], began, change(event))
+        yield from (Text(margin) + line for line in _remarks(event))
+        names = [printable(delivery["endpoint"]) for delivery in event["deliveries"]]
+        for name, delivery in zip(names, event["deliveries"], strict=True):
+            told = _outcome(event, delivery, attempts.get(delivery["id"], ()))
+            yield Text(f"{margin}  {name:<{max(map(len, names))}}  ") + told
+    if not found["events"]:
+        yield Text(margin + "nothing was observed yet", style="dim")
+
+
+def _head(found: Item) -> Iterator[Text]:
+    state = "" if found["state"] == found["phase"] else f" ({found['state']})"
+    how = (f"lost: {found['lost']}", "red") if found["lost"] else _phase(found["phase"]) if found["phase"] else "new"
+    yield Text.assemble(
+        (printable(f"{found['source']}/{found['id']}"), "bold"), "  ", how, printable(state) if found["phase"] else ""
+    )
+    if found["labels"]:
+        yield _field("labels", ", ".join(f"{name}={value}" for name, value in found["labels"].items()))
+    if found["metadata"] not in (None, {}):
+        yield _field("metadata", json.dumps(found["metadata"], ensure_ascii=False))
+    yield _field("told", "all endpoints that match" if found["endpoints"] is None else ", ".join(found["endpoints"]))
+    yield _field("stream", _stream(found))
+
+
+def _field(name: str, value: str) -> Text:
+    return Text(f"{name:>8}  {printable(value)}")
+
+
+def _stream(found: Item) -> str:
+    connection = found["connection"] or {}
+    if found["ended"]:
+        return "none: it has ended"
+    if connection.get("open", found["connected"]):
+        return "open"
+    failures, trouble = connection.get("failures", 0), connection.get("trouble")
+    return f"closed after {failures} failures in a row: {trouble or 'no answer yet'}" if failures else "not open yet"
+
+
+def _at(at: str, began: datetime, what: Text) -> Text:
+    """Put the time, and how long after the beginning it was, before what happened."""
+    elapsed = span(max(0.001, (datetime.fromisoformat(at) - began).total_seconds()))
+    return Text(f"{_time(at):<{TIME}}  {'+' + elapsed:>{ELAPSED}}  ") + what
+
+
+def _time(at: str) -> str:
+    """Shorten a time as lists do, but for the milliseconds of today's."""
+    shown = when(at) or ""
+    local = datetime.fromisoformat(at).astimezone()
+    return local.strftime("%H:%M:%S.%f")[:-3] if len(shown) == len("12:34:56") else shown
+
+
+def change(event: Item) -> Text:
+    """Tell an event in a few words."""
+    if not event["type"].startswith("task."):
+        return Text(event["type"], style="red" if event["type"] == "watch.lost" else "yellow")
+    before = printable(f"{event['previous_state']} -> ") if event["previous_state"] is not None else ""
+    if event["state"] == event["phase"]:
+        return Text(before) + _phase(event["phase"])
+    return Text(printable(f"{before}{event['state']}  ")) + _phase(event["phase"])
+
+
+def _phase(phase: str) -> Text:
+    return Text(phase, style=STYLES.get(phase, ""))
+
+
+def _remarks(event: Item) -> Iterator[Text]:
+    """Tell what the payload adds to a change of state."""
+    data = (event.get("payload") or {}).get("data", {})
+    if data.get("error"):
+        parts = [str(part) for part in data["error"].values() if part]
+        yield Text(printable(f"  error: {': '.join(parts) or 'without a word'}"), style="red")
+    if data.get("reason"):
+        yield Text(printable(f"  {data['reason']}: {data.get('detail', '')}"))
+    for url in (data.get("result") or {}).get("urls", ()):
+        yield Text(printable(f"  result: {url}"))
+
+
+def _outcome(event: Item, delivery: Item, attempts: Sequence[Item]) -> Text:
+    """Tell in one line what became of a delivery."""
+    tries = f", {delivery['attempt']} tries" if delivery["attempt"] > 1 else ""
+    failed = [attempt["detail"] or attempt["reason"] for attempt in attempts if attempt["outcome"] != "delivered"]
+    why = f": {_reasons(failed)}" if failed else f": {delivery['reason']}" if delivery["reason"] else ""
+    match delivery["status"]:
+        case "delivered":
+            took = datetime.fromisoformat(delivery["settled_at"]) - datetime.fromisoformat(event["timestamp"])
+            rest = f" after {span(max(took.total_seconds(), 0.001))}{tries}{why}"
+        case "superseded":
+            rest = " by a newer state"
+        case "waiting":
+            rest = " for the event before it"
+        case "ready" if delivery["attempt"] or delivery["reason"]:
+            rest = f" for another try at {when(delivery['due'])}{tries}{why}"
+        case "ready":
+            rest = " to be sent"
+        case _:
+            rest = f"{tries}{why}; notifier delivery retry {delivery['id']}"
+    return Text.assemble(cell(delivery["status"]), printable(rest))
+
+
+def _reasons(failed: Sequence[str]) -> str:
+    counted = {reason: failed.count(reason) for reason in failed}
+    named = [f"{reason} ({count} times)" if count > 1 else reason for reason, count in counted.items()]
+    more = f", and {len(named) - REPEATS} others" if len(named) > REPEATS else ""
+    return ", ".join(named[:REPEATS]) + more

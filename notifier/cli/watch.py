@@ -1,0 +1,265 @@
+"""Commands for what is followed: watch add|list|show|remove."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from notifier.cli import follow
+from notifier.cli.client import Client, ConfigOption, Connection, Denied, JsonOption, TokenOption, UrlOption, connect
+from notifier.cli.complete import endpoint_names, source_names, watch_names
+from notifier.cli.given import Filling, Given, read_file, read_labels, read_metadata, requests
+from notifier.cli.listing import COLUMNS, CUT, Wanted, rows
+from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, fail, printable, refuse, show, show_json, show_table
+from notifier.cli.timeline import lines
+from notifier.core.model import Json
+
+NAMED = 20  # added watches that are named one by one
+
+watch = typer.Typer(help="Follow tasks; see how they are.", no_args_is_help=True)
+
+Ids = Annotated[list[str], typer.Argument(help="SOURCE/ID, or ID where it is clear.", autocompletion=watch_names)]
+SourceOption = Annotated[
+    str | None, typer.Option("--source", "-s", help="A source's name.", autocompletion=source_names)
+]
+Labels = Annotated[list[str], typer.Option("--label", "-l", help="NAME=VALUE; may be given several times.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(watch, name="watch")
+
+
+@watch.command("add")
+def add(
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="The provider's ids of tasks.")] = [],  # noqa: B006
+    source: SourceOption = None,
+    label: Labels = [],  # noqa: B006
+    metadata: Annotated[str | None, typer.Option(help="Any JSON, sent along with every event.")] = None,
+    endpoint: Annotated[
+        list[str],
+        typer.Option(
+            "--endpoint",
+            "-e",
+            help="Whom to tell; several times; not given: all that match.",
+            autocompletion=endpoint_names,
+        ),
+    ] = [],  # noqa: B006
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="YAML or JSON: a list of watches, or ids alone; -: stdin.")
+    ] = None,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow tasks; one that is followed already stays as it is. Nothing is added if anything is wrong.
+
+    Example: notifier watch add 2370487727425660 --label team=video
+
+    Example: notifier watch add --file watches.yaml
+
+    Options say of every watch what it does not say itself. A file holds a list of watches, or ids alone:
+
+    \b
+      - "2370487727425660"
+      - {id: "2370487727425661", source: vidu,
+         labels: {team: video}, metadata: {order: 7}}
+
+    A queue's message has the same forms, in JSON, and is taken whole or refused whole:
+
+    \b
+      {"id": "2370487727425661", "labels": {"team": "video"}}
+      [{"id": "2370487727425661"}, "2370487727425662"]
+      {"remove": {"source": "vidu", "id": "2370487727425661"}}
+      2370487727425660
+    """
+    filling = Filling(source=source, endpoints=endpoint, labels=read_labels(label), metadata=read_metadata(metadata))
+    given = [Given(place=text, watch={"id": text}) for text in ids]
+    given += read_file(file) if file is not None else []
+    if not ids and file is None:
+        fail("say which tasks: ID..., or --file FILE", EXIT_USAGE)
+    given = [Given(place=each.place, watch=filling.fill(each.watch)) for each in given]
+    answers = _post(connect(url, token, config), given)
+    if as_json:
+        show_json(_sum(answers))
+        return
+    items = [item for answer in answers for item in answer["items"]]
+    for item in items if len(items) <= NAMED else ():
+        show(f"{'added' if item['created'] else 'known'}  {printable(_name(item))}")
+    total = _sum(answers)
+    known = f", {total['existing']} known before" if total["existing"] else ""
+    show(f"{total['created']} added{known}")
+
+
+def _post(client: Client, given: Sequence[Given]) -> list[dict[str, Any]]:
+    """Send the watches; exits when they are refused, and says how many were taken before that."""
+
+    async def work(daemon: Connection) -> list[dict[str, Any]]:
+        answers: list[dict[str, Any]] = []
+        for part in requests(given):
+            try:
+                answers.append(await daemon.ask("POST", "/v1/watches", body=[each.watch for each in part]))
+            except Denied as exc:
+                taken = _sum(answers)["created"]
+                summary = f"{exc}; {taken} were added before" if taken else str(exc)
+                if exc.problems:
+                    refuse([_placed(problem, part) for problem in exc.problems], summary=summary, code=EXIT_FAILED)
+                fail(summary)
+        return answers
+
+    return client.run(work)
+
+
+def _placed(problem: str, part: Sequence[Given]) -> str:
+    """Name a watch as the user did, not by its place in the request."""
+    found = re.match(r"\[(\d+)\][.:]? ?", problem)
+    if found is None or int(found[1]) >= len(part):
+        return problem
+    return f"{part[int(found[1])].place}: {problem[found.end() :]}"
+
+
+def _sum(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "items": [item for answer in answers for item in answer["items"]],
+        "created": sum(answer["created"] for answer in answers),
+        "existing": sum(answer["existing"] for answer in answers),
+    }
+
+
+@watch.command("list")
+def list_watches(
+    source: SourceOption = None,
+    phase: Annotated[
+        str | None, typer.Option("--phase", "-p", help="new, queued, running, succeeded, failed, canceled, lost.")
+    ] = None,
+    label: Labels = [],  # noqa: B006
+    search: Annotated[str | None, typer.Option("--search", "-q", help="A part of the id.")] = None,
+    ended: Annotated[bool | None, typer.Option("--ended/--open", help="Only those that ended, or go on.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 50,
+    every: Annotated[bool, typer.Option("--all", "-a", help="Every one there is.")] = False,
+    following: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what changes, until Ctrl-C.")] = False,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List watches, newest first.
+
+    --follow shows them live on a terminal, and writes a line for each change elsewhere.
+
+    --follow --json writes JSON objects, one a line: the watches, then events, which have a `type`.
+
+    Example: notifier watch list --open --follow
+    """
+    wanted = Wanted(
+        source=source,
+        phase=phase,
+        labels=read_labels(label),
+        search=search,
+        ended=ended,
+        limit=None if every else limit,
+    )
+    client = connect(url, token, config)
+    if following:
+        follow.run(client, wanted, as_json=as_json)
+        return
+    found = client.run(wanted.fetch)
+    if as_json:
+        show_json(found)
+        return
+    show_table(COLUMNS, rows(found["items"]), empty="no watches", cut=CUT)
+    if found["next"] is not None:
+        show("there are more: --limit takes up to 1000, --all shows them all")
+
+
+@watch.command("show")
+def show_watch(
+    name: Annotated[str, typer.Argument(metavar="[SOURCE/]ID", help="A watch.", autocompletion=watch_names)],
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw a task's timeline: each change of its state, whom it was told, and how that went.
+
+    Example: notifier watch show 2370487727425660
+    """
+
+    async def work(daemon: Connection) -> tuple[Json, dict[int, Json]]:
+        found = await _find(daemon, name)
+        troubled = [
+            delivery["id"]
+            for event in found["events"]
+            for delivery in event["deliveries"]
+            if delivery["reason"] is not None or delivery["attempt"] > 1
+        ]
+        return found, {
+            number: (await daemon.ask("GET", f"/v1/deliveries/{number}"))["attempts"]
+            for number in (() if as_json else troubled[:100])
+        }
+
+    found, attempts = connect(url, token, config).run(work)
+    if as_json:
+        show_json(found)
+        return
+    for line in lines(found, attempts):
+        show(line)
+
+
+@watch.command("remove")
+def remove(names: Ids, config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
+    """Follow tasks no longer; what was recorded of them is still delivered.
+
+    Example: notifier watch remove 2370487727425660
+    """
+
+    async def work(daemon: Connection) -> int:
+        missing = 0
+        for name in names:
+            try:
+                found = await _find(daemon, name)
+                await daemon.ask("DELETE", _path(found["source"], found["id"]))
+            except Denied as exc:
+                if exc.status != 404:
+                    raise
+                missing += 1
+                print(f"notifier: {printable(str(exc))}", file=sys.stderr)
+            else:
+                show(f"{printable(_name(found))} is followed no longer")
+        return missing
+
+    if connect(url, token, config).run(work):
+        raise typer.Exit(EXIT_FAILED)
+
+
+async def _find(daemon: Connection, name: str) -> dict[str, Any]:
+    """Return a watch by SOURCE/ID, or by its id where there is one alone. Raises Denied."""
+    source, slash, task = name.partition("/")
+    if slash and source and task:
+        try:
+            return dict(await daemon.ask("GET", _path(source, task)))
+        except Denied as exc:
+            if exc.status != 404:
+                raise
+    page = await daemon.ask("GET", "/v1/watches", query=[("q", name), ("limit", "1000")])
+    same = [item for item in page["items"] if item["id"] == name]
+    if not same:
+        raise Denied(404, f"there is no watch {name}")
+    if len(same) > 1:
+        raise Denied(409, f"say which: {', '.join(sorted(map(_name, same)))}")
+    return dict(await daemon.ask("GET", _path(same[0]["source"], name)))
+
+
+def _path(source: str, task: str) -> str:
+    return f"/v1/watches/{quote(source, safe='')}/{quote(task, safe='')}"
+
+
+def _name(item: dict[str, Any]) -> str:
+    return f"{item['source']}/{item['id']}"
