@@ -7,6 +7,7 @@ import * as dead from "./dead.js";
 import { askToken } from "./dialogs.js";
 import { attr, byId, text, throttle } from "./dom.js";
 import * as endpoints from "./endpoints.js";
+import * as filters from "./filters.js";
 import { duration } from "./format.js";
 import * as letter from "./letter.js";
 import * as overview from "./overview.js";
@@ -28,7 +29,7 @@ function route() {
   const [place, query] = location.hash.replace(/^#\/?/, "").split("?");
   const [name, ...rest] = place.split("/").map(decode);
   if (name === "watch" && rest.length >= 2) {
-    if (view === null) show("watches", {});
+    if (view === null) show("watches", "");
     watches.mark(watches.keyOf({ source: rest[0], id: rest.slice(1).join("/") }));
     timeline.open(rest[0], rest.slice(1).join("/"));
   } else if (name === "delivery" && rest.length === 1) {
@@ -40,8 +41,8 @@ function route() {
     panel.close();
     if (name === "endpoints") show(name);
     else if (name === "dead") show(name, rest[0] ?? "");
-    else show("watches", filters(query));
-    behind = view === "watches" ? watches.address() : location.hash;
+    else show("watches", query);
+    behind = view === "watches" ? filters.address() : location.hash;
   }
 }
 
@@ -51,12 +52,6 @@ function decode(part) {
   } catch {
     return part; // not escaped by this page
   }
-}
-
-function filters(query) {
-  const given = new URLSearchParams(query ?? "");
-  const one = (name) => given.get(name) ?? "";
-  return { q: one("q"), source: one("source"), phase: one("phase"), ended: one("ended"), label: given.getAll("label") };
 }
 
 function show(name, what) {
@@ -72,7 +67,7 @@ function show(name, what) {
 }
 
 function closePanel() {
-  if (view === "watches") behind = watches.address();
+  if (view === "watches") behind = filters.address();
   location.hash = behind;
 }
 
@@ -92,11 +87,13 @@ function take(type, data) {
   }
 }
 
+let live = false;
 let wasLive = false;
 
 function connected(state) {
   connection.show(state);
-  if (state.name === "live") {
+  live = state.name === "live";
+  if (live) {
     byId("forget").hidden = !hasToken();
     if (wasLive || !watches.isLoaded()) watches.refresh(); // the stream does not repeat all that happened meanwhile
     wasLive = true;
@@ -110,7 +107,7 @@ const status = throttle(async () => {
     text(byId("node"), `${told.node} · ${told.version} · up ${duration(told.uptime_seconds)}`);
     const names = told.sources.map((source) => source.name);
     addwatch.offer(names);
-    watches.showSources(names);
+    filters.offer(names);
     byId("notice").hidden = told.ready;
     text(byId("notice"), told.ready ? "" : `Not ready: ${told.reason}.`);
   } catch (error) {
@@ -134,7 +131,7 @@ function pressed(event) {
   if (event.key === "Escape" && panel.isOpen()) closePanel();
   else if (event.key === "/" && !typing) {
     event.preventDefault();
-    if (view !== "watches") location.hash = watches.address();
+    if (view !== "watches") location.hash = filters.address();
     requestAnimationFrame(() => byId("q").focus());
   }
 }
@@ -165,10 +162,10 @@ for (const button of ["retry-now", "unlock"]) byId(button).addEventListener("cli
 addEventListener("online", again);
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
-  if (byId("connection").dataset.state === "waiting") again();
-  watches.refresh();
+  if (live) watches.refresh();
+  else if (byId("connection").dataset.state === "waiting") again();
 });
-setInterval(() => !document.hidden && status(), STATUS_EVERY);
+setInterval(() => live && !document.hidden && status(), STATUS_EVERY);
 new ResizeObserver(([{ target }]) => {
   document.documentElement.style.setProperty("--top", `${target.offsetHeight}px`); // the panel begins below it
 }).observe(document.querySelector(".top"));

@@ -17,6 +17,7 @@ export function show(given) {
 function render() {
   const pill = byId("connection");
   attr(pill, "data-state", state.name);
+  attr(document.body, "data-connection", state.name); // what is shown may be old: the figures are dimmed
   attr(pill, "class", `pill is-${SHAPE[state.name]}`);
   attr(pill, "title", state.reason ?? "");
   redraw(pill.firstElementChild, SHAPE[state.name]);

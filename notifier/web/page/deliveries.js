@@ -45,7 +45,7 @@ export function updateDelivery(node, delivery, since) {
 }
 
 function describe(delivery, since) {
-  const parts = [plural(delivery.attempt, "attempt")];
+  const parts = [delivery.attempt === 0 ? "no attempt yet" : plural(delivery.attempt, "attempt")];
   if (delivery.status === "delivered" && delivery.settled_at) {
     if (delivery.attempt === 0) parts.pop();
     parts.push(`${duration(secondsBetween(since, delivery.settled_at))} after the event`);

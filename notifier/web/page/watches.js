@@ -1,15 +1,16 @@
-// The list of watches: one page of the server's at a time, kept current by the stream. The server searches and filters.
+// The list of watches: one page of the server's at a time, kept current by the stream.
 
 import { call } from "./api.js";
 import { attr, byId, draw, h, icon, redraw, sync, text, throttle } from "./dom.js";
-import { age, clock, count, ENDED, MEANING, phaseOf, PHASES } from "./format.js";
+import * as filters from "./filters.js";
+import { age, clock, count, ENDED, MEANING, phaseOf } from "./format.js";
 import { complain } from "./toasts.js";
 
 const PAGE = 50; // rows: what stands in the document, however many watches there are
 const PAUSE = 2000; // milliseconds between reloads that the stream causes
+const RELOAD_EVERY = 10_000; // milliseconds: the stream does not tell whether a watch is connected
+const SLOW = 400; // milliseconds of loading before it shows
 
-const NONE = { q: "", source: "", phase: "", ended: "", label: [] };
-let wanted = { ...NONE };
 let cursors = [null]; // of this page and those before it
 let items = [];
 let next = null; // cursor of the page after this one
@@ -22,15 +23,12 @@ let current = null; // key of the watch in the panel
 
 export const keyOf = (watch) => `${watch.source}\n${watch.id}`;
 export const hrefOf = (source, id) => `#/watch/${encodeURIComponent(source)}/${encodeURIComponent(id)}`;
+export const isLoaded = () => loaded;
 
-/** Show the page that these filters begin with; `filters` as in the address. */
-export function open(filters) {
-  const given = { ...NONE, ...filters };
-  const same = JSON.stringify(given) === JSON.stringify(wanted);
+/** Show the page that these filters begin with; `query` as in the address. */
+export function open(query) {
   visible = true;
-  wanted = given;
-  if (!same) cursors = [null];
-  showFilters();
+  if (filters.take(query)) cursors = [null];
   load();
 }
 
@@ -47,8 +45,6 @@ export function reload() {
   return load();
 }
 
-export const isLoaded = () => loaded;
-
 /** Mark the row of the watch that the panel shows. */
 export function mark(key) {
   current = key;
@@ -59,13 +55,15 @@ export function mark(key) {
 export function note(event) {
   const watch = items.find((item) => item.id === event.task && item.source === event.source);
   if (watch !== undefined && event.sequence > watch.sequence) {
-    Object.assign(watch, { state: event.state, phase: event.phase, sequence: event.sequence });
-    if (event.state !== event.previous_state) watch.changed_at = event.timestamp;
-    watch.ended = ENDED.has(event.phase) || event.type === "watch.lost";
-    watch.fresh = true;
+    const { state, phase, sequence } = event;
+    Object.assign(watch, { state, phase, sequence, connected: true, fresh: true });
+    if (state !== event.previous_state) watch.changed_at = event.timestamp;
+    watch.ended = ENDED.has(phase) || event.type === "watch.lost";
     draw("watches", render);
   }
-  if (watch === undefined || filtered() || event.type === "watch.lost") refresh();
+  const isNew = watch === undefined && event.sequence === 1;
+  if (cursors.length === 1 && (isNew || filters.active())) refresh();
+  if (event.type === "watch.lost") refresh();
 }
 
 /** Take the counts of a summary; what is new shows up in them first. */
@@ -74,20 +72,9 @@ export function noteCounts(watches) {
   const now = sum(() => true);
   if (total !== null && now !== total) refresh();
   total = now;
-  showSources(Object.keys(watches));
+  filters.offer(Object.keys(watches));
   draw("watches", render);
 }
-
-/** Offer these sources in the filter. */
-export function showSources(names) {
-  const select = byId("f-source");
-  const all = [...new Set([...[...select.options].slice(1).map((option) => option.value), ...names])].sort();
-  if (all.length === select.options.length - 1) return;
-  select.replaceChildren(select.options[0], ...all.map((name) => h("option", { value: name }, name)));
-  select.value = wanted.source;
-}
-
-const filtered = () => Object.values(wanted).some((value) => value.length > 0);
 
 function sum(counted) {
   let n = 0;
@@ -97,22 +84,14 @@ function sum(counted) {
   return n;
 }
 
-/** Return how many match, where the counts tell. */
-function known() {
-  if (wanted.q !== "" || wanted.label.length > 0 || total === null) return null;
-  return sum((source, phase) =>
-    (wanted.source === "" || source === wanted.source) && (wanted.phase === "" || phase === wanted.phase) &&
-    (wanted.ended === "" || String(ENDED.has(phase)) === wanted.ended));
-}
-
 async function load() {
   request?.abort();
   const mine = new AbortController();
   request = mine;
   const table = byId("watch-table");
-  const slow = setTimeout(() => attr(table, "aria-busy", "true"), 400);
+  const slow = setTimeout(() => attr(table, "aria-busy", "true"), SLOW);
   try {
-    const query = { ...wanted, limit: PAGE, cursor: cursors.at(-1) };
+    const query = { ...filters.query(), limit: PAGE, cursor: cursors.at(-1) };
     const page = await call("GET", "v1/watches", { query, signal: mine.signal });
     const before = new Map(items.map((item) => [keyOf(item), item]));
     items = page.items.map((item) => newer(before.get(keyOf(item)), item));
@@ -137,38 +116,46 @@ function render() {
   byId("watch-table").hidden = empty;
   byId("watch-empty").hidden = !empty;
   if (empty) showEmpty();
-  const first = (cursors.length - 1) * PAGE + 1;
-  const all = known();
-  const of = all !== null && all >= first + items.length - 1 ? ` of ${count(all)}` : "";
-  text(byId("watch-range"), items.length === 0 ? "" : `${count(first)}–${count(first + items.length - 1)}${of}, newest first`);
+  showRange();
   byId("newer").disabled = cursors.length === 1;
   byId("older").disabled = next === null;
 }
 
+function showRange() {
+  const first = (cursors.length - 1) * PAGE + 1;
+  const last = first + items.length - 1;
+  const all = filters.countable() && total !== null ? sum(filters.counts) : 0;
+  const of = all >= last ? ` of ${count(all)}` : "";
+  text(byId("watch-range"), items.length === 0 ? "" : `${count(first)}–${count(last)}${of}, newest first`);
+}
+
 function makeRow(watch) {
-  const cell = (name, ...content) => h("td", { role: "cell", class: `c-${name}` }, ...content);
-  const phase = cell("phase", h("span", { class: "word" }, icon("new"), h("span")), h("span", { class: "off" }));
-  const link = h("a", { class: "id", href: hrefOf(watch.source, watch.id) }, watch.id);
-  const row = h("tr", { role: "row" }, phase, cell("watch", link), cell("state"), cell("source", watch.source), cell("labels"), cell("changed num"), cell("age num"));
+  const cell = (name, ...content) => h("td", { role: "cell", class: name }, ...content);
+  const row = h("tr", { role: "row" },
+    cell("c-phase", h("span", { class: "word" }, icon("new"), h("span")), h("span", { class: "off" })),
+    cell("c-watch", h("a", { class: "id", href: hrefOf(watch.source, watch.id) }, watch.id)),
+    cell("c-state state"),
+    cell("c-source", watch.source),
+    cell("c-labels"),
+    cell("c-changed num", h("time")),
+    cell("c-age num", h("time")));
   row.addEventListener("animationend", () => row.classList.remove("fresh"));
-  row.cells[2].classList.add("state");
-  row.cells[5].append(h("time"));
-  row.cells[6].append(h("time"));
   return row;
 }
 
 function updateRow(row, watch, now) {
+  const [phaseCell, , state, , labels, changed, added] = row.cells;
   const phase = phaseOf(watch);
-  const word = row.cells[0].firstChild;
+  const word = phaseCell.firstChild;
   attr(word, "class", `word is-${phase}`);
   attr(word, "title", watch.lost ? `${MEANING.lost}: ${watch.lost}` : MEANING[phase]);
   redraw(word.firstChild, phase);
   text(word.lastChild, phase);
-  text(row.cells[0].lastChild, !watch.ended && watch.connected === false ? "no stream" : "");
-  text(row.cells[2], watch.state ?? "–");
-  sync(row.cells[4], Object.entries(watch.labels), ([name]) => name, makeLabel, (chip, [, value]) => text(chip.lastChild, value));
-  showTime(row.cells[5].firstChild, watch.changed_at, now);
-  showTime(row.cells[6].firstChild, watch.created_at, now);
+  text(phaseCell.lastChild, !watch.ended && watch.connected === false ? "no stream" : "");
+  text(state, watch.state ?? "–");
+  sync(labels, Object.entries(watch.labels), ([name]) => name, makeLabel, (chip, [, value]) => text(chip.lastChild, value));
+  showTime(changed.firstChild, watch.changed_at, now);
+  showTime(added.firstChild, watch.created_at, now);
   attr(row, "aria-current", keyOf(watch) === current ? "true" : null);
   if (watch.fresh) row.classList.add("fresh");
   watch.fresh = false;
@@ -185,73 +172,15 @@ function showTime(node, instant, now) {
 }
 
 function showEmpty() {
+  const filtered = filters.active();
   const place = byId("watch-empty");
-  if (filtered()) {
-    place.replaceChildren(h("strong", {}, "Nothing matches"), "No watch has all of that. ", h("div", {}, h("button", { type: "button", click: clear }, "Clear the filters")));
-  } else {
-    place.replaceChildren(h("strong", {}, "No watches yet"), "Add one here, in the configuration, by queue or with ", h("code", {}, "notifier watch add ID"), ".");
-  }
-}
-
-// -- filters
-
-function showFilters() {
-  const search = byId("q");
-  if (search.value.trim() !== wanted.q) search.value = wanted.q;
-  showSources(wanted.source === "" ? [] : [wanted.source]);
-  byId("f-source").value = wanted.source;
-  byId("f-phase").value = wanted.phase || { "": "", true: "ended", false: "open" }[wanted.ended];
-  byId("clear").hidden = !filtered();
-  sync(byId("f-labels"), wanted.label, (label) => label, makeFilter, () => {});
-}
-
-function makeFilter(label) {
-  const remove = () => filter({ label: wanted.label.filter((other) => other !== label) });
-  return h("button", { type: "button", class: "chip", title: "Remove this filter", "aria-label": `Remove the filter ${label}`, click: remove }, label, icon("close"));
-}
-
-/** Return the address of the list under these filters. */
-export function address() {
-  const query = new URLSearchParams();
-  for (const [name, value] of Object.entries(wanted)) for (const one of [value].flat()) if (one !== "") query.append(name, one);
-  return query.size === 0 ? "#/watches" : `#/watches?${query}`;
-}
-
-/** Change the filters, and the address with them. */
-export function filter(change) {
-  wanted = { ...wanted, ...change };
-  cursors = [null];
-  history.replaceState(null, "", address());
-  showFilters();
-  return load();
-}
-
-function clear() {
-  filter(NONE);
-  byId("q").focus();
-}
-
-function begin() {
-  for (const phase of PHASES) byId("f-phase").append(h("option", { value: phase }, phase));
-  let typing;
-  byId("q").addEventListener("input", () => {
-    clearTimeout(typing);
-    typing = setTimeout(() => filter({ q: byId("q").value.trim() }), 200);
-  });
-  byId("f-source").addEventListener("change", (event) => filter({ source: event.target.value }));
-  byId("f-phase").addEventListener("change", (event) => filter({ phase: "", ended: "", ...chosen(event.target.value) }));
-  byId("filters").addEventListener("submit", (event) => event.preventDefault());
-  byId("clear").addEventListener("click", clear);
-  byId("older").addEventListener("click", () => turn(() => cursors.push(next)));
-  byId("newer").addEventListener("click", () => turn(() => cursors.pop()));
-  byId("watch-rows").addEventListener("keydown", step);
-  setInterval(() => visible && !document.hidden && draw("watches", render), 1000); // ages grow
-}
-
-/** Return the filter that a choice of the list of phases means. */
-function chosen(value) {
-  if (value === "open" || value === "ended") return { ended: String(value === "ended") };
-  return { phase: value };
+  if (place.dataset.filtered === String(filtered)) return; // a button in it may have the focus
+  place.dataset.filtered = filtered;
+  const again = h("button", { type: "button", click: filters.clear }, "Clear the filters");
+  const none = [h("strong", {}, "Nothing matches"), "No watch has all of that.", h("div", {}, again)];
+  const add = h("code", {}, "notifier watch add ID");
+  const nothing = [h("strong", {}, "No watches yet"), "Add one here, in the configuration, by queue or with ", add, "."];
+  place.replaceChildren(...(filtered ? none : nothing));
 }
 
 async function turn(how) {
@@ -263,11 +192,18 @@ async function turn(how) {
 /** Go from row to row by the arrow keys. */
 function step(event) {
   const row = event.target.closest("tr");
-  const rows = row?.parentElement.rows;
-  const to = { ArrowDown: row?.nextElementSibling, ArrowUp: row?.previousElementSibling, Home: rows?.[0], End: rows?.[rows.length - 1] }[event.key];
-  if (to === undefined || to === null || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (row === null || event.ctrlKey || event.altKey || event.metaKey) return;
+  const { rows } = row.parentElement;
+  const { nextElementSibling: down, previousElementSibling: up } = row;
+  const to = { ArrowDown: down, ArrowUp: up, Home: rows[0], End: rows[rows.length - 1] }[event.key];
+  if (!to) return;
   event.preventDefault();
   to.querySelector("a").focus();
 }
 
-begin();
+filters.begin(reload);
+byId("older").addEventListener("click", () => turn(() => cursors.push(next)));
+byId("newer").addEventListener("click", () => turn(() => cursors.pop()));
+byId("watch-rows").addEventListener("keydown", step);
+setInterval(() => visible && !document.hidden && draw("watches", render), 1000); // ages grow
+setInterval(() => document.body.dataset.connection === "live" && refresh(), RELOAD_EVERY);
