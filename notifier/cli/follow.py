@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 REDRAW = 0.5  # seconds between looks at the list, at least: a thousand changes a second make no thousand requests
 RETRY = 1.0  # seconds until a broken stream is opened anew
 AWAY = "the daemon does not answer; trying again"
-REST_OF_SCREEN = 4  # lines of a terminal that are kept for what stands around the table
+REST_OF_SCREEN = 5  # lines of a terminal that are kept for what stands around the table
 MAX_REMEMBERED = 100_000  # watches whose labels are remembered
 
 
