@@ -69,7 +69,8 @@ def _stream(found: Item) -> str:
 
 def _at(at: str, began: datetime, what: Text) -> Text:
     """Put the time, and how long after the beginning it was, before what happened."""
-    elapsed = span(max(0.001, (datetime.fromisoformat(at) - began).total_seconds()))
+    seconds = max(0.0, (datetime.fromisoformat(at) - began).total_seconds())
+    elapsed = span(seconds) if seconds else "0s"
     return Text(f"{_time(at):<{TIME}}  {'+' + elapsed:>{ELAPSED}}  ") + what
 
 
