@@ -19,12 +19,14 @@ import structlog
 from notifier import __version__, assembly, logs
 from notifier import config as configuration
 from notifier.admission import Slots
-from notifier.config import Config, ConfigError
+from notifier.config import Config, ConfigError, QueueConfig
 from notifier.control import Daemon, DaemonControl
 from notifier.core.errors import NotifierError, StoreUnavailable
 from notifier.core.model import Event, EventType
 from notifier.dispatcher import Dispatcher
+from notifier.inputs.running import Inputs
 from notifier.installation import Installation
+from notifier.intake import Intake
 from notifier.loops import raise_file_limit
 from notifier.metrics import Metrics
 from notifier.recorder import Recorder
@@ -86,6 +88,7 @@ class Application:
                     for name, loop in (
                         ("dispatcher", self._dispatcher.run()),
                         ("watcher", self._watcher.run()),
+                        ("inputs", self._inputs.run()),
                         ("stream", self._hub.run()),
                         ("prune", self._prune()),
                         ("status", self._tell_systemd()),
@@ -130,6 +133,7 @@ class Application:
         )
         stack.push_async_callback(self._dispatcher.close)
         self._watcher = Watcher(store=self._store)
+        self._inputs: Inputs[QueueConfig] = Inputs()
         self._report = Report(
             store=self._store, metrics=self._metrics, dispatcher=self._dispatcher, watcher=self._watcher
         )
@@ -142,6 +146,8 @@ class Application:
             dispatcher=self._dispatcher,
             recorder=self._recorder,
             watcher=self._watcher,
+            inputs=self._inputs,
+            intake=Intake(store=self._store, watcher=self._watcher, clock=assembly.clock),
             metrics=self._metrics,
             slots=Slots(max(1, files - RESERVED_FILES) if files > 0 else 1 << 30),
         )
@@ -206,6 +212,7 @@ class Application:
         async with self._reloading:  # one that is under way needs the store and the loops to end
             self._systemd.stopping()
         log.info("daemon.stopping", timeout=self._config.shutdown_timeout)
+        await self._inputs.stop()
         left = await self._dispatcher.drain(self._config.shutdown_timeout)
         if left:
             log.warning(
@@ -258,6 +265,8 @@ class Application:
             made = await self._installation.make(config)
         except OSError as exc:  # a certificate file that was there when the configuration was read
             return [f"{self._path}: cannot read {exc.filename or 'a certificate'}: {exc.strerror or exc}"]
+        except NotifierError as exc:  # a queue's client library is not installed, say
+            return [f"{self._path}: {exc}"]
         try:
             applied = await self._store.apply(wanted, origin="file", now=assembly.clock(), replace=True)
         except StoreUnavailable as exc:

@@ -5,17 +5,31 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from typing import Any
 
 from notifier import __version__
-from notifier.config import Config, SlackEndpoint, SourceConfig, WebhookEndpoint
-from notifier.core.model import Json, Micros
+from notifier.config import (
+    AmqpQueue,
+    Config,
+    NatsQueue,
+    QueueConfig,
+    RedisQueue,
+    SlackEndpoint,
+    SourceConfig,
+    WebhookEndpoint,
+)
+from notifier.core.model import Json, Micros, NewWatch
 from notifier.core.reconnect import ReconnectPolicy
 from notifier.core.routing import Route
 from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
 from notifier.core.signing import decode_secret
 from notifier.endpoint_queue import EndpointPolicy
 from notifier.feed import FeedPolicy
-from notifier.interfaces import Sender
+from notifier.inputs.broker import Broker
+from notifier.inputs.consumer import OUTCOMES, QueueInput
+from notifier.inputs.making import amqp_broker, nats_broker, redis_broker
+from notifier.intake import Intake
+from notifier.interfaces import Input, Sender
 from notifier.metrics import Metrics
 from notifier.senders.slack import SlackSender
 from notifier.senders.tls import tls_context
@@ -124,6 +138,29 @@ def source(name: str, config: SourceConfig, metrics: Metrics) -> SseSource:
         ssl=tls_context(ca_file=config.ca_file),
         on_observations=metrics.observations.labels(name).inc,
         on_unreadable=_uncounted(unreadable.inc),
+    )
+
+
+def queue_input(
+    queue: QueueConfig, *, parse_watch: Callable[[Json], NewWatch], intake: Intake, metrics: Metrics
+) -> Input:
+    """Make an input. Raises NotifierError when its client library is missing or its URL cannot be used."""
+    url = queue.url.reveal()
+    broker: Broker[Any]
+    match queue:
+        case RedisQueue():
+            broker = redis_broker(url=url, stream=queue.stream, group=queue.group)
+        case NatsQueue():
+            broker = nats_broker(url=url, stream=queue.stream, subject=queue.subject, durable=queue.durable)
+        case AmqpQueue():
+            broker = amqp_broker(url=url, queue=queue.queue)
+    counters = {outcome: metrics.queue_messages.labels(broker.name, outcome) for outcome in OUTCOMES}
+    return QueueInput(
+        broker=broker,
+        parse_watch=parse_watch,
+        apply=intake.apply,
+        remove=intake.remove,
+        counted=lambda outcome, count: counters[outcome].inc(count),
     )
 
 

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 
 from notifier import assembly
 from notifier.admission import Slots
-from notifier.config import Config
+from notifier.config import Config, QueueConfig, parse_watch
+from notifier.core.errors import NotifierError
+from notifier.core.model import Json, NewWatch
 from notifier.dispatcher import Dispatcher, EndpointSetup
 from notifier.feed import Feed, FeedPolicy
+from notifier.inputs.running import Inputs
+from notifier.intake import Intake
+from notifier.interfaces import Input
 from notifier.metrics import Metrics
 from notifier.recorder import Recorder
 from notifier.sources.sse import SseSource
@@ -22,10 +27,11 @@ class Made:
 
     setups: dict[str, EndpointSetup]
     sources: dict[str, SseSource]
+    inputs: dict[QueueConfig, Input]
 
 
 class Installation:
-    """The configuration in force, with the senders, sources and feeds that it was made into."""
+    """The configuration in force, with the senders, sources, feeds and inputs that it was made into."""
 
     def __init__(
         self,
@@ -34,6 +40,8 @@ class Installation:
         dispatcher: Dispatcher,
         recorder: Recorder,
         watcher: Watcher,
+        inputs: Inputs[QueueConfig],
+        intake: Intake,
         metrics: Metrics,
         slots: Slots,
     ) -> None:
@@ -41,12 +49,17 @@ class Installation:
         self._dispatcher = dispatcher
         self._recorder = recorder
         self._watcher = watcher
+        self._inputs = inputs
+        self._intake = intake
         self._metrics = metrics
         self._slots = slots
         self._sources: dict[str, SseSource] = {}
 
     async def make(self, config: Config) -> Made:
-        """Make what is needed; nothing changes yet. Raises OSError when a certificate file cannot be read."""
+        """Make what is needed; nothing changes yet.
+
+        Raises OSError when a certificate file cannot be read, NotifierError when a queue cannot be used at all.
+        """
         setups = self._setups(config)
         sources: dict[str, SseSource] = {}
         try:
@@ -54,10 +67,11 @@ class Installation:
                 # Another `ca_file` makes another source: open connections cannot take it up.
                 if name not in self._sources or source.ca_file != self.config.sources[name].ca_file:
                     sources[name] = assembly.source(name, source, self._metrics)
-        except OSError:
-            await self.discard(Made(setups=setups, sources=sources))
+            inputs = {queue: self._input(queue) for queue in config.queues}
+        except (OSError, NotifierError):
+            await self.discard(Made(setups=setups, sources=sources, inputs={}))
             raise
-        return Made(setups=setups, sources=sources)
+        return Made(setups=setups, sources=sources, inputs=inputs)
 
     async def discard(self, made: Made) -> None:
         """Let go of what was made for a configuration that does not come into force."""
@@ -83,6 +97,7 @@ class Installation:
         for name in [name for name in self._sources if name in made.sources or name not in config.sources]:
             tasks.create_task(self._sources.pop(name).close(), name=f"close source {name}")
         self._sources |= made.sources
+        self._inputs.set(made.inputs)
 
     async def close(self) -> None:
         """Let the sources go; the senders are the dispatcher's."""
@@ -98,6 +113,15 @@ class Installation:
             sender = queue.link.sender if queue is not None and same else assembly.sender(endpoint)
             setups[name] = EndpointSetup(sender=sender, policy=assembly.endpoint_policy(endpoint))
         return setups
+
+    def _input(self, queue: QueueConfig) -> Input:
+        """Make an input; of a queue that stays as it is, the input stays."""
+        if queue in self._inputs:
+            return self._inputs[queue]
+        return assembly.queue_input(queue, parse_watch=self._parse_watch, intake=self._intake, metrics=self._metrics)
+
+    def _parse_watch(self, value: Json) -> NewWatch:
+        return parse_watch(value, self.config)
 
     def _update(self, name: str, before: Config, after: Config) -> None:
         """Tell a source that stays what is new; its streams stay open unless they lead elsewhere now."""

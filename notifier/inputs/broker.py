@@ -19,7 +19,7 @@ POLL = 1.0  # seconds that a reading waits for a first message
 BATCH = 200  # messages held unacknowledged, and stored in one transaction: bounds memory
 CONNECT = 10.0  # seconds for a connection to be made
 ANSWER = 10.0  # seconds for the broker to answer anything
-CLOSE = 5.0  # seconds for an orderly goodbye
+CLOSE = 3.0  # seconds for an orderly goodbye
 MAX_REASON = 1000  # characters kept with a message that was set aside
 CREDENTIALS = "check the user and password in the queue's url"
 
