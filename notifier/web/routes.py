@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from notifier.interfaces import DeliveryFilter
-from notifier.web import events, query, stream, watches
+from notifier.web import events, openapi, query, stream, watches
 from notifier.web.body import read_json
 from notifier.web.control import CONTROL
 from notifier.web.page import page
@@ -102,6 +102,7 @@ ROUTES = [
     web.get("/healthz", healthz),
     web.get("/readyz", readyz),
     web.get("/metrics", metrics),
+    web.get("/v1/openapi.json", openapi.openapi),
     web.post("/v1/reload", reload),
     web.get("/v1/status", status),
     web.post("/v1/watches", watches.add),

@@ -17,8 +17,9 @@ from notifier.web import routes
 from notifier.web.body import NotJson, TooLarge
 from notifier.web.control import CONTROL, Control, Refused, Unknown
 from notifier.web.guard import Guard
+from notifier.web.operations import PARAMETERS, REPEATABLE
 from notifier.web.problem import problem
-from notifier.web.query import BadRequest
+from notifier.web.query import BadRequest, check
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +48,7 @@ def application(control: Control, guard: Callable[[], Guard]) -> web.Application
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn whatever goes wrong into a problem; the boundary that keeps one request's fault from the rest."""
     try:
+        _check_query(request)
         return await handler(request)
     except web.HTTPException as exc:
         allow = {"Allow": exc.headers["Allow"]} if "Allow" in exc.headers else {}
@@ -70,6 +72,17 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         log.exception("http.failed", method=request.method, path=request.path)
         return problem(500, "an internal error; see the log")
+
+
+def _check_query(request: web.Request) -> None:
+    """Refuse parameters that are not for this path; probes and browsers may send what they like."""
+    resource = request.match_info.route.resource
+    if resource is None:
+        return
+    method = "get" if request.method == "HEAD" else request.method.lower()
+    known = PARAMETERS.get((method, resource.canonical))
+    if known is not None:
+        check(request.query, known, repeatable=REPEATABLE)
 
 
 class Listener:

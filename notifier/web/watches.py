@@ -8,9 +8,9 @@ from notifier.core.model import Json
 from notifier.web import query
 from notifier.web.body import MAX_WATCHES_BODY, read_json
 from notifier.web.control import CONTROL
+from notifier.web.operations import MAX_WATCHES
 from notifier.web.query import BadRequest
 
-MAX_WATCHES = 10_000  # of one request
 _APART = ("events", "more", "connection")  # told of a single watch only
 
 

@@ -229,7 +229,7 @@ async def test_filters(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "cursor=x", "phase=gone", "ended=1", "label=k", "q=" + "x" * 5001],
+    ["limit=0", "cursor=x", "phase=gone", "ended=1", "label=k", "sorce=vidu", "source=a&source=b", "q=" + "x" * 5001],
 )
 async def test_a_wrong_query_is_a_problem(site: Site, query: str) -> None:
     """Nothing is passed over in silence."""
