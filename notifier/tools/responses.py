@@ -48,7 +48,7 @@ Response = Status | Drop | Reset | Blackhole | Drip
 
 KINDS = ("STATUS", "STATUS:RETRY_AFTER", "STATUS:LOCATION", "STATUS:BODY", "slow[:SECONDS]", "drip[:SECONDS]")
 _RETRY_AFTER = frozenset({429, 503})
-_STEP_START = r"(?:[2-5]\d\d|drop|reset|blackhole|drip|slow)(?![^\W_])"
+_STEP_START = r"(?:[2-5]\d\d|drop|reset|blackhole|drip|slow)(?:x\d+)?(?![^\W_])"
 _BETWEEN = re.compile(rf",\s*(?={_STEP_START})")  # the comma of an HTTP-date in Retry-After is followed by no response
 _STEP = re.compile(r"(?P<choices>.+?)(?:x(?P<times>\d+))?", re.DOTALL)
 _CHOICE = re.compile(r"(?P<kind>[a-z]+|[2-5]\d\d)(?::(?P<argument>.*?))?(?:\*(?P<weight>\d+))?", re.DOTALL)

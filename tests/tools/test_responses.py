@@ -34,6 +34,7 @@ ERROR = Status(status=500)
         ("200", [OK] * 5),
         ("500x3,200", [ERROR] * 3 + [OK] * 2),
         ("500x3", [ERROR] * 3 + [OK] * 2),
+        ("500x2,200x2,500", [ERROR] * 2 + [OK] * 2 + [ERROR]),
         ("500,200,410", [ERROR, OK] + [Status(status=410)] * 3),
         ("drop,reset, blackhole,drip:2,200", [Drop(), Reset(), Blackhole(), Drip(every=2), OK]),
         ("429:5x1,200", [Status(status=429, headers=(("Retry-After", "5"),))] + [OK] * 4),
