@@ -11,7 +11,8 @@ import pytest
 
 from notifier import logs
 
-HELPERS = ("openssl", "node", "go", "systemd-analyze", "chromium", "promtool")  # programs of the system that some tests run
+# Programs of the system that some tests run.
+HELPERS = ("openssl", "node", "go", "systemd-analyze", "chromium", "promtool", "redis-server", "nats-server")
 CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 
