@@ -47,7 +47,8 @@ const refresh = throttle(() => visible && load(), 1000);
 async function load() {
   const mine = endpoint;
   try {
-    const page = await call("GET", "v1/deliveries", { query: { status: "dead", endpoint, limit: PAGE, cursor: cursors.at(-1) } });
+    const query = { status: "dead", endpoint, limit: PAGE, cursor: cursors.at(-1) };
+    const page = await call("GET", "v1/deliveries", { query });
     if (mine !== endpoint) return;
     ({ items, next } = page);
     loaded = true;
@@ -60,7 +61,9 @@ async function load() {
 function render() {
   const select = byId("d-endpoint");
   const names = [...new Set([...endpoints.names(), ...(endpoint === "" ? [] : [endpoint])])];
-  if (names.length !== select.options.length - 1) select.replaceChildren(select.options[0], ...names.map((name) => h("option", { value: name }, name)));
+  if (names.length !== select.options.length - 1) {
+    select.replaceChildren(select.options[0], ...names.map((name) => h("option", { value: name }, name)));
+  }
   select.value = endpoint;
   const all = byId("retry-all");
   const dead = endpoints.deadOf(endpoint);
@@ -83,13 +86,14 @@ function make(item) {
     if (await retry(item)) await Promise.all([load(), endpoints.load()]);
     else event.target.disabled = false;
   };
+  const says = `Retry delivery ${item.id} to ${item.endpoint}`;
   return h("tr", { role: "row" },
     cell("delivery", h("a", { class: "mono", href: `#/delivery/${item.id}` }, String(item.id))),
     cell("endpoint", item.endpoint), cell("event", item.type), cell("watch", watch),
     cell("reason", h("a", { href: `#/delivery/${item.id}` }, spoken(item.reason) || "no reason kept")),
     cell("attempts num"),
     cell("age num", h("time", { datetime: item.created_at, title: clock(item.created_at) })),
-    cell("action num", h("button", { type: "button", "aria-label": `Retry delivery ${item.id} to ${item.endpoint}`, click: again }, "Retry")));
+    cell("action num", h("button", { type: "button", "aria-label": says, click: again }, "Retry")));
 }
 
 function update(row, item) {
@@ -100,7 +104,8 @@ function update(row, item) {
 async function retryAll() {
   const name = endpoint;
   const explanation = "They are sent in their order, with the same webhook-id as before.";
-  if (!(await confirm(`Retry ${plural(endpoints.deadOf(name), "dead letter")} of ${name}?`, explanation, "Retry all"))) return;
+  const question = `Retry ${plural(endpoints.deadOf(name), "dead letter")} of ${name}?`;
+  if (!(await confirm(question, explanation, "Retry all"))) return;
   try {
     const told = await call("POST", "v1/deliveries/retry", { body: { endpoint: name } });
     tell(`${plural(told.retried, "delivery", "deliveries")} to ${name} ${told.retried === 1 ? "is" : "are"} sent again.`);

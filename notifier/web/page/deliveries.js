@@ -5,7 +5,7 @@ import { attr, h, icon, redraw, sync, text } from "./dom.js";
 import { clock, duration, plural, secondsBetween, spoken } from "./format.js";
 import { complain, tell } from "./toasts.js";
 
-const OUTCOME_ICON = { delivered: "delivered", failed: "retrying", rejected: "dead", gone: "dead" };
+const OUTCOME_LOOK = { delivered: "delivered", failed: "retrying", rejected: "dead", gone: "dead" };
 
 /** Make a delivery dead no longer. Returns whether that went well. */
 export async function retry(delivery) {
@@ -25,7 +25,8 @@ export function makeDelivery(delivery, changed) {
   const about = h("span", { class: "muted" });
   const list = h("ol", { class: "attempts", "aria-label": `Attempts at ${delivery.endpoint}` });
   const again = h("button", { type: "button", click: async () => (await retry(delivery)) && changed() }, "Retry");
-  const node = h("details", {}, h("summary", {}, word, h("b", {}, delivery.endpoint), about), list, h("div", { class: "attempts" }, again));
+  const summary = h("summary", {}, word, h("b", {}, delivery.endpoint), about);
+  const node = h("details", {}, summary, list, h("div", { class: "attempts" }, again));
   node.parts = { word, about, list, again, seen: "" };
   node.addEventListener("toggle", () => node.open && fill(node, delivery.id));
   return node;
@@ -74,9 +75,10 @@ function makeAttempt(attempt) {
   if (!attempt.status && attempt.reason) words.splice(1, 1, spoken(attempt.reason));
   const phases = Object.entries(attempt.phases ?? {}).map(([name, seconds]) => `${spoken(name)} ${duration(seconds)}`);
   if (attempt.address) phases.push(`to ${attempt.address}`);
+  const look = OUTCOME_LOOK[attempt.outcome];
   return h("li", {},
     h("div", { class: "row" },
-      h("span", { class: `word is-${attempt.outcome === "failed" ? "retrying" : attempt.outcome}` }, icon(OUTCOME_ICON[attempt.outcome] ?? "lost"), words.filter(Boolean).join(" · ")),
+      h("span", { class: `word is-${look}` }, icon(look), words.filter(Boolean).join(" · ")),
       h("time", { class: "muted", datetime: attempt.at, title: attempt.at }, clock(attempt.at))),
     attempt.detail ? h("p", { class: "muted" }, attempt.detail) : null,
     phases.length > 0 ? h("p", { class: "muted" }, phases.join(", ")) : null,
@@ -85,5 +87,6 @@ function makeAttempt(attempt) {
 
 /** Fill a list of deliveries. */
 export function showDeliveries(place, deliveries, since, changed) {
-  sync(place, deliveries, (one) => one.id, (one) => makeDelivery(one, changed), (node, one) => updateDelivery(node, one, since));
+  const update = (node, one) => updateDelivery(node, one, since);
+  sync(place, deliveries, (one) => one.id, (one) => makeDelivery(one, changed), update);
 }

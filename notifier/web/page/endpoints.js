@@ -22,7 +22,8 @@ export const deadOf = (name) => endpoints.find((endpoint) => endpoint.name === n
 
 /** Take the endpoints as the API lists them. */
 export function show(items) {
-  for (const gone of endpoints.filter((endpoint) => !items.some((item) => item.name === endpoint.name))) forget(`endpoint ${gone.name}`);
+  const kept = new Set(items.map((item) => item.name));
+  for (const { name } of endpoints) if (!kept.has(name)) forget(`endpoint ${name}`);
   endpoints = items;
   draw("endpoints", render);
 }
@@ -124,9 +125,10 @@ async function test(name, parts) {
   try {
     const told = await call("POST", path("endpoints", name, "test"));
     const well = told.outcome === "delivered";
-    const words = [told.outcome, told.status ? `HTTP ${told.status}` : spoken(told.reason), duration(told.seconds)].filter(Boolean).join(" · ");
+    const words = [told.outcome, told.status ? `HTTP ${told.status}` : spoken(told.reason), duration(told.seconds)];
+    const look = well ? "delivered" : "dead";
     result.replaceChildren(
-      h("span", { class: `word is-${well ? "delivered" : "failed"}` }, icon(well ? "delivered" : "dead"), `Test: ${words}`),
+      h("span", { class: `word is-${look}` }, icon(look), `Test: ${words.filter(Boolean).join(" · ")}`),
       told.detail ? h("p", { class: "muted" }, told.detail) : "");
   } catch (error) {
     result.hidden = true;

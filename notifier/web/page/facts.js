@@ -13,5 +13,11 @@ export function showFacts(list, facts) {
   });
 }
 
+const SHORT = 40; // characters that fit on a line of the panel
+
 /** Return JSON for people, or null where there is nothing. */
-export const pretty = (value) => (value === null || value === undefined ? null : JSON.stringify(value, null, 2));
+export function pretty(value) {
+  if (value === null || value === undefined) return null;
+  const line = JSON.stringify(value, null, 1).replaceAll(/\n */g, " ");
+  return line.length <= SHORT ? line : JSON.stringify(value, null, 2);
+}

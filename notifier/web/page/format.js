@@ -27,8 +27,7 @@ export const plural = (n, one, many = `${one}s`) => `${whole.format(n)} ${n === 
 /** Write a rate with as many digits as mean something. */
 export function rate(value) {
   if (value >= 100) return whole.format(Math.round(value));
-  if (value >= 10) return value.toFixed(1);
-  return value === 0 ? "0" : value.toFixed(2);
+  return String(Number(value.toFixed(value >= 10 ? 1 : 2)));
 }
 
 /** Write a duration in its one or two largest units. */

@@ -27,11 +27,13 @@ export function tick() {
 
 function build(body) {
   const word = h("span", { class: "word" }, icon("ready"), h("span"));
-  const again = h("button", { type: "button", hidden: true, click: async () => (await retry(shown.delivery)) && load() }, "Retry");
+  const retryIt = async () => (await retry(shown.delivery)) && load();
+  const again = h("button", { type: "button", hidden: true, click: retryIt }, "Retry");
   const facts = h("dl", { class: "facts" });
   const attempts = h("ol", { class: "attempts" });
   const payload = h("pre", { tabindex: "0", "aria-label": "What is sent" });
-  body.append(h("div", { class: "lead" }, word, h("span", { class: "grow" }), again), facts, h("h3", {}, "Attempts"), attempts, h("h3", {}, "What is sent"), payload);
+  const lead = h("div", { class: "lead" }, word, h("span", { class: "grow" }), again);
+  body.append(lead, facts, h("h3", {}, "Attempts"), attempts, h("h3", {}, "What is sent"), payload);
   return { body, word, again, facts, attempts, payload };
 }
 

@@ -1,7 +1,7 @@
 // The glance: watches by phase, open streams, rates. Fed by the stream's summaries.
 
 import { Chart } from "./charts.js";
-import { attr, byId, draw, h, icon, sync, text } from "./dom.js";
+import { byId, draw, h, icon, sync, text } from "./dom.js";
 import { count, MEANING, PHASES, plural, rate } from "./format.js";
 
 const SPEAK_EVERY = 30_000; // milliseconds between summaries read aloud: a screen reader is not to chatter
@@ -36,7 +36,8 @@ function drawPhases() {
   text(byId("total"), count(total));
   text(byId("n-watches"), count(total));
   const present = Object.entries(phases).filter(([, n]) => n > 0);
-  sync(byId("phase-bar"), present, ([phase]) => phase, ([phase]) => h("span", { class: `is-${phase}` }), (part, [, n]) => {
+  const makePart = ([phase]) => h("span", { class: `is-${phase}` });
+  sync(byId("phase-bar"), present, ([phase]) => phase, makePart, (part, [, n]) => {
     part.style.flexGrow = String(n); // by script, not as an attribute: the policy forbids those
   });
   sync(byId("phase-list"), present, ([phase]) => phase, makePhase, (item, [, n]) => text(item.querySelector("b"), count(n)));
@@ -44,9 +45,8 @@ function drawPhases() {
 }
 
 function makePhase([phase]) {
-  const link = h("a", { href: `#/watches?phase=${phase}`, title: MEANING[phase] ?? "" }, h("span", { class: `is-${phase}` }, icon(phase)), `${phase} `, h("b"));
-  attr(link, "class", "phase-link");
-  return h("li", {}, link);
+  const shape = h("span", { class: `is-${phase}` }, icon(phase));
+  return h("li", {}, h("a", { href: `#/watches?phase=${phase}`, title: MEANING[phase] }, shape, `${phase} `, h("b")));
 }
 
 function speak(present, total) {

@@ -11,6 +11,7 @@ import { complain, tell } from "./toasts.js";
 
 const PAUSE = 400; // milliseconds between reloads at least
 const MARK = { "watch.lost": "lost", "watch.stalled": "waiting" };
+const GONE = "There is no such watch. It may have been removed, or forgotten after the retention.";
 
 let shown = null; // {source, id, body parts, watch}
 let hooks = {}; // {onLabel(text), onRemoved()}
@@ -52,7 +53,7 @@ async function load() {
     show(mine, watch);
   } catch (error) {
     if (mine !== shown) return;
-    if (error.status === 404) mine.body.replaceChildren(h("p", { class: "muted" }, "There is no such watch. It may have been removed, or forgotten after the retention."));
+    if (error.status === 404) mine.body.replaceChildren(h("p", { class: "muted" }, GONE));
     else if (mine.watch === null) mine.body.replaceChildren(h("p", { class: "wrong" }, error.message));
     else complain("The watch cannot be read", error);
   }
@@ -86,16 +87,19 @@ function show(parts, watch) {
     ["Stream", connection(watch)],
     ["Lost", watch.lost ? spoken(watch.lost) : null],
     ["Added", `${clock(watch.created_at)}, by ${watch.origin === "file" ? "the configuration" : watch.origin}`],
-    ["Changed", watch.changed_at ? `${clock(watch.changed_at)}, ${duration(secondsBetween(watch.created_at, watch.changed_at))} after it was added` : null],
+    ["Changed", `${clock(watch.changed_at)}, ${since(watch, watch.changed_at)} after it was added`],
     ["Endpoints", watch.endpoints === null ? "all that match" : watch.endpoints.join(", ") || "none"],
     ["Labels", Object.keys(watch.labels).length > 0 ? parts.labels : null],
     ["Metadata", watch.metadata === null || watch.metadata === undefined ? null : parts.metadata],
   ]);
-  text(parts.more, watch.more ? "The latest events are shown; there are older ones." : watch.events.length === 0 ? "Nothing has happened yet." : "");
+  const nothing = watch.events.length === 0 ? "Nothing has happened yet." : "";
+  text(parts.more, watch.more ? "The latest events are shown; there are older ones." : nothing);
   sync(parts.events, watch.events, (event) => event.id, (event) => makeEvent(event, watch), (node, event) => {
     showDeliveries(node.querySelector(".sent"), event.deliveries, event.timestamp, reload);
   });
 }
+
+const since = (watch, instant) => duration(secondsBetween(watch.created_at, instant));
 
 function connection(watch) {
   if (watch.ended) return "closed: the watch has ended";
@@ -106,16 +110,18 @@ function connection(watch) {
 }
 
 function makeLabel([name, value]) {
-  return h("button", { type: "button", class: "chip", title: "List the watches with this label", click: () => hooks.onLabel(`${name}:${value}`) }, h("span", {}, `${name}: `), value);
+  const choose = () => hooks.onLabel(`${name}:${value}`);
+  const title = "List the watches with this label";
+  return h("button", { type: "button", class: "chip", title, click: choose }, h("span", {}, `${name}: `), value);
 }
 
 function makeEvent(event, watch) {
   const phase = MARK[event.type] ?? event.phase ?? "new";
   const data = event.payload?.data ?? {};
   const mark = icon(phase, `mark is-${phase}`);
-  const elapsed = duration(secondsBetween(watch.created_at, event.timestamp));
+  const at = { datetime: event.timestamp, title: event.timestamp };
   return h("li", {}, mark,
-    h("div", { class: "what" }, h("b", {}, headline(event)), h("time", { datetime: event.timestamp, title: event.timestamp }, `${clock(event.timestamp)} · +${elapsed}`)),
+    h("div", { class: "what" }, h("b", {}, headline(event)), h("time", at, `${clock(event.timestamp)} · +${since(watch, event.timestamp)}`)),
     h("p", { class: "about" }, event.type),
     explanation(data).map((line) => h("p", {}, line)),
     (data.result?.urls ?? []).map((url) => h("p", {}, result(url))),
@@ -142,8 +148,8 @@ function result(url) {
 
 async function removeWatch() {
   const { source, id } = shown;
-  const sure = await confirm(`Remove the watch ${id}?`, "It is followed no longer. What was recorded is still delivered.", "Remove");
-  if (!sure) return;
+  const explanation = "It is followed no longer. What was recorded is still delivered.";
+  if (!(await confirm(`Remove the watch ${id}?`, explanation, "Remove"))) return;
   try {
     await call("DELETE", path("watches", source, id));
     tell(`The watch ${id} was removed.`);

@@ -21,7 +21,8 @@ export function complain(doing, error) {
 function show(place, kind, message) {
   for (const same of [...place.children].filter((toast) => toast.firstChild.textContent === message)) same.remove();
   while (place.children.length >= MOST) place.firstChild.remove();
-  const close = h("button", { type: "button", class: "square", "aria-label": "Dismiss", click: () => toast.remove() }, icon("close"));
+  const dismiss = () => toast.remove();
+  const close = h("button", { type: "button", class: "square", "aria-label": "Dismiss", click: dismiss }, icon("close"));
   const toast = h("div", { class: kind }, h("p", {}, message), close);
   place.append(toast);
   return toast;
