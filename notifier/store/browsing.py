@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Connection, Row, func, literal_column, select, true
+from sqlalchemy import ColumnElement, Connection, Row, TextClause, func, select, text, true
 
 from notifier.core.model import Json
 from notifier.core.payload import timestamp
@@ -22,7 +22,7 @@ TIMELINE = 200  # events told of one watch, the latest
 TIMELINE_BYTES = 4 << 20  # of their payloads
 
 _WANTED = watches.c.removed_at.is_(None)  # the condition of the indexes for lists
-_GOING_ON = literal_column("NOT ended", Boolean)  # of that for what goes on, in its own words
+_GOING_ON = text("NOT ended")  # of that for what goes on, in its own words
 _EVENTS = select(events, watches.c.source, watches.c.id.label("task")).outerjoin(
     watches, watches.c.pk == events.c.watch
 )
@@ -64,7 +64,7 @@ def events_page(
 # -- conditions
 
 
-def _watch_conditions(which: WatchFilter) -> Iterator[ColumnElement[bool]]:
+def _watch_conditions(which: WatchFilter) -> Iterator[ColumnElement[bool] | TextClause]:
     if which.source is not None:
         yield watches.c.source == which.source
     match which.phase:
@@ -108,7 +108,8 @@ def _event_conditions(which: EventFilter) -> Iterator[ColumnElement[bool]]:
             of_task = of_task.where(watches.c.source == which.source)
         yield events.c.watch.in_(of_task)
     elif which.source is not None:
-        yield watches.c.source == which.source
+        # Events of none are no reason to begin with the watches, all of whose events would then have to be sorted.
+        yield func.coalesce(watches.c.source, "") == which.source
 
 
 def _latest(connection: Connection, watch: int) -> Iterator[Row[Any]]:

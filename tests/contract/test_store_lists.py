@@ -1,0 +1,188 @@
+"""What a Store promises of its lists of watches and events (`interfaces.Store`), whatever the database."""
+
+from __future__ import annotations
+
+import pytest
+from storing import APP, LATER, T0, claim, follow, for_operators, lose, move, record, settled, wanted
+
+from notifier.core.model import NewWatch
+from notifier.interfaces import EventFilter, Store, WatchFilter
+from notifier.store import browsing
+
+
+async def ids(store: Store, *, limit: int = 1000, before: int | None = None, **which: object) -> list[str]:
+    found = await store.watches(WatchFilter(**which), limit=limit, before=before)  # type: ignore[arg-type]  # as it has them
+    return [item["id"] for item in found]
+
+
+async def cursors(store: Store, *, before: int | None = None, after: int | None = None, **which: object) -> list[int]:
+    found = await store.events(EventFilter(**which), limit=1000, before=before, after=after)  # type: ignore[arg-type]
+    return [int(item["cursor"]) for item in found]
+
+
+async def test_a_watch_is_listed_as_it_is_kept(store: Store) -> None:
+    """Times in words, JSON as values, and who asked for it."""
+    asked = wanted("1", labels={"team": "video"}, metadata={"order": [7, None]}, endpoints=("app",))
+    await store.apply([asked], origin="queue", now=T0)
+    [item] = await store.watches(WatchFilter(), limit=10)
+    at = "2026-11-22T06:21:01.000000Z"
+    assert item == {
+        "pk": item["pk"],
+        "source": "vidu",
+        "id": "1",
+        "phase": None,
+        "state": None,
+        "sequence": 0,
+        "labels": {"team": "video"},
+        "metadata": {"order": [7, None]},
+        "endpoints": ["app"],
+        "origin": "queue",
+        "created_at": at,
+        "updated_at": at,
+        "changed_at": at,
+        "ended": False,
+        "lost": None,
+    }
+
+
+async def test_watches_are_listed_by_how_they_stand(store: Store) -> None:
+    """Newest first; what was taken away is not listed, what ended is."""
+    new, running, done, gone, removed = await follow(store, "new", "running", "done", "gone", "removed")
+    await move(store, running, "processing")
+    await move(store, done, "success")
+    queued, _ = await move(store, gone, "queueing")
+    await lose(store, queued)
+    await store.remove(removed.source, removed.id, now=LATER)
+    assert await ids(store) == ["gone", "done", "running", "new"]
+    assert await ids(store, phase="new") == ["new"]
+    assert await ids(store, phase="running") == ["running"]
+    assert await ids(store, phase="succeeded") == ["done"]
+    assert await ids(store, phase="queued") == ["gone"]
+    assert await ids(store, phase="lost") == ["gone"]
+    assert await ids(store, state="processing") == ["running"]
+    assert await ids(store, ended=True) == ["gone", "done"]
+    assert await ids(store, ended=False) == ["running", "new"]
+    assert await ids(store, ended=False, phase="running", source="vidu") == ["running"]
+    assert await ids(store, source="other") == []
+    assert new.ended is False
+
+
+@pytest.mark.parametrize(
+    ("labels", "asked", "found"),
+    [
+        ({"a": "b"}, ("a", "b"), True),
+        ({"a": "b", "c": "d"}, ("c", "d"), True),
+        ({"a": "b"}, ("a", "B"), False),
+        ({"a": "b"}, ("A", "b"), False),
+        ({"a": "bc"}, ("a", "b"), False),
+        ({"xa": "b"}, ("a", "b"), False),
+        ({'a", "c': "d"}, ("c", "d"), False),
+        ({'x": "y", "a': "b"}, ("a", "b"), False),
+        ({'x, "a': "b"}, ("a", "b"), False),
+        ({"x": '", "a": "b"'}, ("a", "b"), False),
+        ({"x": ', "a": "b"'}, ("a", "b"), False),
+        ({'{"a': "b"}, ("a", "b"), False),
+        ({"a": 'b"'}, ("a", "b"), False),
+        ({"a": 'b"'}, ("a", 'b"'), True),
+        ({"a\\": "b"}, ("a\\", "b"), True),
+        ({"ä": "%_"}, ("ä", "%_"), True),
+        ({"ä": "xx"}, ("ä", "%_"), False),
+        ({"": ""}, ("", ""), True),
+        ({"x": ""}, ("", ""), False),
+    ],
+)
+async def test_a_label_is_found_exactly(
+    store: Store, labels: dict[str, str], asked: tuple[str, str], found: bool
+) -> None:
+    """Whatever signs it is made of."""
+    await store.apply([wanted("1", labels=labels)], origin="api", now=T0)
+    assert await ids(store, labels=(asked,)) == (["1"] if found else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("", True), ("task", True), ("K_%", True), ("%", True), ("k%", False), ("/", False)]
+)
+async def test_a_part_of_an_id_is_found(store: Store, text: str, found: bool) -> None:
+    """Each sign stands for itself, but for upper and lower case."""
+    await store.apply([wanted("Task_%1")], origin="api", now=T0)
+    assert await ids(store, text=text) == (["Task_%1"] if found else [])
+
+
+async def test_pages_of_watches_stay_put(store: Store) -> None:
+    """A page goes on below the key that the one before ended with."""
+    await store.apply([wanted(str(number)) for number in range(5)], origin="api", now=T0)
+    first = await store.watches(WatchFilter(), limit=2)
+    await store.apply([wanted("later")], origin="api", now=LATER)
+    assert [item["id"] for item in first] == ["4", "3"]
+    assert await ids(store, limit=2, before=first[-1]["pk"]) == ["2", "1"]
+    assert await ids(store, before=0) == []
+
+
+async def test_a_watch_is_shown_with_what_came_of_it(store: Store) -> None:
+    """Events oldest first, each with its payload and its deliveries; others' are not among them."""
+    watch, other = await follow(store, "1", "2")
+    watch, [delivery] = await move(store, watch, "queueing")
+    await store.settle(settled(delivery))
+    watch, _ = await move(store, watch, "processing")
+    await move(store, other, "queueing")
+    shown = await store.watch("vidu", "1")
+    assert shown is not None
+    assert (shown["id"], shown["state"], shown["more"]) == ("1", "processing", False)
+    assert [event["payload"]["data"]["state"] for event in shown["events"]] == ["queueing", "processing"]
+    told = [[(each["endpoint"], each["status"]) for each in event["deliveries"]] for event in shown["events"]]
+    assert told == [[("app", "delivered")], [("app", "ready")]]
+
+
+async def test_what_is_not_wanted_is_not_shown(store: Store) -> None:
+    """Nor what never was."""
+    await follow(store, "1")
+    await store.remove("vidu", "1", now=LATER)
+    assert await store.watch("vidu", "1") is None
+    assert await store.watch("vidu", "2") is None
+    assert await store.watch("other", "1") is None
+
+
+async def test_a_watch_with_many_events_is_shown_with_the_latest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as may be, by number and by bytes, and one at least; it says that there are more."""
+    (watch,) = await follow(store, "1")
+    for number in range(6):
+        watch, _ = await move(store, watch, f"state {number}")
+    for limit, size, expected in [(6, 1 << 20, 6), (5, 1 << 20, 5), (6, 0, 1)]:
+        monkeypatch.setattr(browsing, "TIMELINE", limit)
+        monkeypatch.setattr(browsing, "TIMELINE_BYTES", size)
+        shown = await store.watch("vidu", "1")
+        assert shown is not None
+        assert [event["sequence"] for event in shown["events"]] == list(range(7 - expected, 7))
+        assert shown["more"] is (expected < 6)
+
+
+async def test_events_are_listed_both_ways(store: Store) -> None:
+    """Newest first before a cursor, oldest first after one; operators' events are among them."""
+    one, two = await follow(store, "1", "2")
+    await move(store, one, "queueing")
+    await move(store, two, "success")
+    await store.commit(None, [record(for_operators())])
+    newest, middle, oldest = await cursors(store)
+    assert newest > middle > oldest
+    assert await cursors(store, before=newest) == [middle, oldest]
+    assert await cursors(store, after=oldest) == [middle, newest]
+    assert await cursors(store, after=0) == [oldest, middle, newest]
+    assert await cursors(store, before=newest, after=oldest) == [middle]
+    assert await cursors(store, after=newest) == []
+    assert await cursors(store, type="task.succeeded") == [middle]
+    assert await cursors(store, source="vidu") == [middle, oldest]
+    assert await cursors(store, source="other") == []
+    assert await cursors(store, task="1") == [oldest]
+    assert await cursors(store, task="1", source="other") == []
+    assert await cursors(store, task="1", type="task.succeeded") == []
+
+
+async def test_the_same_id_at_two_sources_are_two_watches(store: Store) -> None:
+    """Their events are told apart by the source."""
+    asked = [NewWatch(source=source, id="1") for source in ("a", "b")]
+    await store.apply(asked, origin="api", now=T0)
+    for watch in await store.claim_watches(10):
+        await move(store, watch, "queueing", to=APP)
+    assert len(await cursors(store, task="1")) == 2
+    assert len(await cursors(store, task="1", source="a")) == 1
+    assert len(await claim(store)) == 0

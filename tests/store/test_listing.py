@@ -1,0 +1,97 @@
+"""Lists are read along an index, as far as the page: what does not belong to it is not read."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+from storing import running
+
+from notifier.interfaces import EventFilter, WatchFilter
+
+
+@pytest.fixture
+def read() -> Iterator[list[tuple[str, Any]]]:
+    """Collect what is read from here on."""
+    found: list[tuple[str, Any]] = []
+
+    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if statement.startswith("SELECT"):
+            found.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield found
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+def plan(path: Path, read: list[tuple[str, Any]]) -> list[str]:
+    connection = sqlite3.connect(path)
+    steps = [row[3] for each in read for row in connection.execute(f"EXPLAIN QUERY PLAN {each[0]}", each[1])]
+    connection.close()
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("which", "begins"),
+    [
+        (WatchFilter(), r"SCAN watches$"),  # along the primary key
+        (WatchFilter(source="vidu"), r"SEARCH watches USING INDEX watches_of_source \(source=\?\)"),
+        (WatchFilter(phase="running"), r"SEARCH watches USING INDEX watches_in_phase \(phase=\?\)"),
+        (WatchFilter(phase="new"), r"SEARCH watches USING INDEX watches_in_phase \(phase=\?\)"),
+        (WatchFilter(ended=False), r"SCAN watches USING INDEX watches_going_on"),
+        (
+            WatchFilter(source="vidu", phase="running", ended=False),
+            r"SEARCH watches USING INDEX watches_(in_phase|of_source)",
+        ),
+        (WatchFilter(text="7"), r"SCAN watches$"),
+    ],
+)
+@pytest.mark.parametrize("before", [None, 5])
+async def test_watches_are_read_in_order(
+    path: Path, url: str, read: list[tuple[str, Any]], which: WatchFilter, begins: str, before: int | None
+) -> None:
+    """Nothing is sorted, so a page costs what it shows."""
+    async with running(url) as store:
+        read.clear()
+        await store.watches(which, limit=100, before=before)
+    [step] = plan(path, read)
+    if before is None:
+        assert re.match(begins, step)
+    assert "TEMP B-TREE" not in step
+
+
+@pytest.mark.parametrize(
+    ("which", "found"),
+    [
+        (EventFilter(), ""),
+        (EventFilter(type="task.succeeded"), "USING INDEX events_of_type (type=?"),
+        (EventFilter(source="vidu"), ""),
+    ],
+)
+@pytest.mark.parametrize("place", [{}, {"before": 5}, {"after": 5}])
+async def test_events_are_read_in_order(
+    path: Path, url: str, read: list[tuple[str, Any]], which: EventFilter, found: str, place: dict[str, int]
+) -> None:
+    """Nothing is sorted, so a page costs what it shows, and following what is new costs what is new."""
+    async with running(url) as store:
+        read.clear()
+        await store.events(which, limit=100, **place)
+    steps = plan(path, read)
+    assert any(found in step for step in steps)
+    assert not [step for step in steps if "TEMP B-TREE" in step]
+
+
+async def test_a_watchs_events_are_found_by_it(path: Path, url: str, read: list[tuple[str, Any]]) -> None:
+    """And not by looking through all."""
+    async with running(url) as store:
+        read.clear()
+        await store.events(EventFilter(source="vidu", task="1"), limit=100)
+        await store.watch("vidu", "1")
+    steps = plan(path, read)
+    assert any("USING INDEX events_watch (watch=?)" in step for step in steps)
+    assert not [step for step in steps if re.match("SCAN (events|watches)", step)]
