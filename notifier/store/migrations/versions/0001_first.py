@@ -37,7 +37,7 @@ def upgrade() -> None:
     _partial_index("watches_open", "watches", ["created_at", "pk"], claimable)
     op.create_index("watches_updated", "watches", ["updated_at"])
     _partial_index("watches_of_source", "watches", ["source", "pk"], "removed_at IS NULL")
-    _partial_index("watches_in_phase", "watches", ["phase", "pk"], "removed_at IS NULL")
+    _partial_index("watches_in_phase", "watches", ["phase", "pk", "source", "lost"], "removed_at IS NULL")
     _partial_index("watches_going_on", "watches", ["pk"], "removed_at IS NULL AND NOT ended")
     op.create_table(
         "events",
