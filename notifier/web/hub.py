@@ -23,7 +23,7 @@ PAGE = 256  # events read or written at once
 PACE = 0.05  # seconds from one reading to the next: many commits share one
 STATUS_EVERY = 2.0  # seconds
 AFTER_OUTAGE = 1.0  # seconds until the store is asked again
-MAX_LISTENERS = 100  # a page each, in as many browsers
+MAX_FOLLOWERS = 100  # a page each, in as many browsers
 
 
 class TooMany(NotifierError):
@@ -55,7 +55,7 @@ class Hub:
         self._floor = 0  # what came after it is kept; what came before has to be read
         self._newest = 0
         self._status = b""
-        self._listeners: set[Listener] = set()
+        self._followers: set[Follower] = set()
         self._reading = asyncio.Lock()
         self._wake = asyncio.Event()
         self._heard = asyncio.Event()  # somebody listens
@@ -63,7 +63,7 @@ class Hub:
 
     def notice(self) -> None:
         """Hear that something was committed."""
-        if self._listeners:
+        if self._followers:
             self._wake.set()
 
     async def run(self) -> None:
@@ -77,23 +77,23 @@ class Hub:
             self._rouse()
 
     @asynccontextmanager
-    async def listen(self, which: EventFilter, after: int | None) -> AsyncIterator[Listener]:
+    async def follow(self, which: EventFilter, after: int | None) -> AsyncIterator[Follower]:
         """Listen to what comes after an event, or from now on. Raises TooMany, StoreUnavailable."""
         if self._closed:
             raise StoreUnavailable("the daemon is stopping")
-        if len(self._listeners) >= MAX_LISTENERS:
+        if len(self._followers) >= MAX_FOLLOWERS:
             raise TooMany
-        listener = Listener(self, which)
-        self._listeners.add(listener)  # first, so that nothing goes unnoticed from here on
+        follower = Follower(self, which)
+        self._followers.add(follower)  # first, so that nothing goes unnoticed from here on
         try:
             async with self._reading:
                 if not self._heard.is_set():
                     await self._begin()
-            listener.position = self._newest if after is None else min(after, self._newest)
-            yield listener
+            follower.position = self._newest if after is None else min(after, self._newest)
+            yield follower
         finally:
-            self._listeners.discard(listener)
-            if not self._listeners:
+            self._followers.discard(follower)
+            if not self._followers:
                 self._heard.clear()
                 self._wake.clear()
                 self._kept.clear()
@@ -140,8 +140,8 @@ class Hub:
             await asyncio.sleep(STATUS_EVERY)
 
     def _rouse(self) -> None:
-        for listener in self._listeners:
-            listener.wake.set()
+        for follower in self._followers:
+            follower.wake.set()
 
     # -- what those who listen ask of it
 
@@ -171,7 +171,7 @@ class Hub:
         return [told(item) for item in await self._store.events(which, limit=PAGE, after=position)]
 
 
-class Listener:
+class Follower:
     """Somebody who listens, and how far they have come."""
 
     def __init__(self, hub: Hub, which: EventFilter) -> None:

@@ -1,4 +1,4 @@
-"""What is asked and answered over HTTP, as types. The OpenAPI document is made of them; a test holds replies to it."""
+"""What is answered over HTTP, as types. The OpenAPI document is made of them; a test holds replies to it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from notifier.web.query import MAX_ID, MAX_LIMIT
-
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="RFC 3339, UTC, microseconds")]
 Phase = Literal["queued", "running", "succeeded", "failed", "canceled"]
-PhaseFilter = Literal["queued", "running", "succeeded", "failed", "canceled", "new", "lost"]
 Status = Literal["ready", "waiting", "delivered", "dead", "superseded"]
-StatusFilter = Literal["pending", "ready", "waiting", "delivered", "dead", "superseded"]
 Type = Literal[
     "task.state_changed",
     "task.succeeded",
@@ -28,84 +24,6 @@ Lost = Literal["not_found", "refused", "deadline", "unreadable"]
 Cursor = Annotated[str, Field(description="where the next page begins, for `cursor`; null: this is the last")]
 TaskId = Annotated[str, Field(min_length=1, max_length=512)]
 Count = Annotated[int, Field(ge=0)]
-
-
-# -- what is asked
-
-
-class _Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid", defer_build=True)
-
-
-class NoQuery(_Asked):
-    """No parameter."""
-
-
-class Page(_Asked):
-    """Which part of a list."""
-
-    limit: int = Field(default=100, ge=1, le=MAX_LIMIT, description="items of a page")
-    cursor: str | None = Field(default=None, description="`next` of the page before")
-
-
-class WatchQuery(Page):
-    """Which watches."""
-
-    source: str | None = Field(default=None, description="of this source")
-    phase: PhaseFilter | None = Field(
-        default=None, description="`new`: nothing was observed yet; `lost`: given up, whatever the phase"
-    )
-    state: str | None = Field(default=None, description="the provider's own word")
-    label: list[str] | None = Field(default=None, description="KEY:VALUE; may be repeated, and all have to be there")
-    q: str | None = Field(default=None, description="a part of the id, in upper or lower case")
-    ended: bool | None = Field(default=None, description="whether nothing more will happen")
-
-
-class EventQuery(Page):
-    """Which events."""
-
-    source: str | None = Field(default=None, description="of this source")
-    id: str | None = Field(default=None, description="of the watches with this id")
-    type: Type | None = Field(default=None, description="of this type")
-    after: str | None = Field(default=None, description="an event's cursor: those after it, oldest first")
-
-
-class StreamQuery(_Asked):
-    """Which events, as they come."""
-
-    source: str | None = Field(default=None, description="of this source")
-    type: Type | None = Field(default=None, description="of this type")
-    after: str | None = Field(default=None, description="an event's cursor, for clients that send no Last-Event-ID")
-
-
-class DeliveryQuery(Page):
-    """Which deliveries."""
-
-    endpoint: str | None = Field(default=None, description="to this endpoint")
-    status: StatusFilter | None = Field(default=None, description="`pending`: ready or waiting")
-    since: Time | None = Field(default=None, description="created at or after this time")
-    until: Time | None = Field(default=None, description="created before this time")
-
-
-class RetryRequest(_Asked):
-    """Which dead deliveries to send again; all that is left out means any."""
-
-    endpoint: str | None = None
-    since: Time | None = None
-    until: Time | None = None
-
-
-class WatchRequest(_Asked):
-    """A task to follow."""
-
-    id: TaskId | Annotated[int, Field(ge=0)] = Field(description="the provider's id of the task")
-    source: str | None = Field(default=None, description="needed where there are several sources and no default")
-    endpoints: list[str] | None = Field(default=None, description="whom to tell; null: all whose match accepts it")
-    labels: dict[str, str] = Field(default={}, description="to match, filter and show by")
-    metadata: Any = Field(default=None, description="sent along with every event")
-
-
-# -- what is answered
 
 
 class _Answered(BaseModel):
@@ -347,6 +265,3 @@ class DaemonStatus(_Answered):
     store: StoreStatus
     sources: list[SourceStatus]
     endpoints: list[EndpointHealth]
-
-
-DeliveryId = Annotated[int, Field(ge=0, le=MAX_ID)]

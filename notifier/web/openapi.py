@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from notifier import __version__
-from notifier.web import models
+from notifier.web import models, requests
 from notifier.web.operations import OPERATIONS, Operation, Text
 
 Schema = dict[str, Any]
@@ -124,7 +124,7 @@ def _problem(status: int, schemas: Schema) -> Schema:
 
 def _path_parameters(operation: Operation) -> list[Schema]:
     names = re.findall(r"\{(\w+)\}", operation.path)
-    number = {"schema": TypeAdapter(models.DeliveryId).json_schema(), "description": "id of the delivery"}
+    number = {"schema": TypeAdapter(requests.DeliveryId).json_schema(), "description": "id of the delivery"}
     own = {"id": number if operation.path.startswith("/v1/deliveries/") else _OF_TASK}
     return [{"name": name, "in": "path", "required": True} | (_PATH | own)[name] for name in names]
 

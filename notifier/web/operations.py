@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from notifier.web import models
+from notifier.web import models, requests
 
 MAX_WATCHES = 10_000  # of one request
 
@@ -30,7 +30,7 @@ class Operation:
     name: str
     summary: str
     replies: Mapping[int, Any]  # by status: a model, a Text, or None for no body
-    query: type[BaseModel] = models.NoQuery
+    query: type[BaseModel] = requests.NoQuery
     body: Any = None  # a type; None: whatever is sent is not read
     body_required: bool = True
     refusals: frozenset[int] = field(default_factory=frozenset)  # problems, besides those of every operation
@@ -41,7 +41,7 @@ class Operation:
         return not self.path.startswith("/v1/")
 
 
-_Entry = models.WatchRequest | models.TaskId | Annotated[int, Field(ge=0)]
+_Entry = requests.WatchRequest | models.TaskId | Annotated[int, Field(ge=0)]
 _Watches = _Entry | Annotated[list[_Entry], Field(max_length=MAX_WATCHES)]
 _BODY = frozenset({413, 415})
 _PLAIN = Text(media="text/plain")
@@ -104,7 +104,7 @@ OPERATIONS = (
         path="/v1/watches",
         name="listWatches",
         summary="List watches, newest first",
-        query=models.WatchQuery,
+        query=requests.WatchQuery,
         replies={200: models.Watches},
         refusals=frozenset({503}),
     ),
@@ -129,7 +129,7 @@ OPERATIONS = (
         path="/v1/events",
         name="listEvents",
         summary="List events, newest first; with `after`, oldest first",
-        query=models.EventQuery,
+        query=requests.EventQuery,
         replies={200: models.Events},
         refusals=frozenset({503}),
     ),
@@ -138,7 +138,7 @@ OPERATIONS = (
         path="/v1/stream",
         name="stream",
         summary="Follow events as they are committed",
-        query=models.StreamQuery,
+        query=requests.StreamQuery,
         replies={
             200: Text(
                 media="text/event-stream",
@@ -154,7 +154,7 @@ OPERATIONS = (
         path="/v1/deliveries",
         name="listDeliveries",
         summary="List deliveries, newest first",
-        query=models.DeliveryQuery,
+        query=requests.DeliveryQuery,
         replies={200: models.Deliveries},
         refusals=frozenset({503}),
     ),
@@ -179,7 +179,7 @@ OPERATIONS = (
         path="/v1/deliveries/retry",
         name="retryDeliveries",
         summary="Make dead deliveries of an endpoint or a time ready again",
-        body=models.RetryRequest,
+        body=requests.RetryRequest,
         body_required=False,
         replies={200: models.Retried},
         refusals=_BODY | {404, 503},

@@ -11,7 +11,7 @@ from aiohttp import web
 from notifier.core.errors import StoreUnavailable
 from notifier.web import query
 from notifier.web.control import CONTROL
-from notifier.web.hub import Listener, TooMany
+from notifier.web.hub import Follower, TooMany
 from notifier.web.problem import problem
 
 log = structlog.get_logger(__name__)
@@ -37,9 +37,9 @@ async def stream(request: web.Request) -> web.StreamResponse:
     if request.method == "HEAD":
         return response
     try:
-        async with request.app[CONTROL].hub.listen(which, after) as listener:
+        async with request.app[CONTROL].hub.follow(which, after) as follower:
             await response.prepare(request)
-            await _tell(request, response, listener)
+            await _tell(request, response, follower)
     except TooMany as exc:
         refused = problem(503, str(exc))
         refused.headers["Retry-After"] = "10"
@@ -47,7 +47,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def _tell(request: web.Request, response: web.StreamResponse, listener: Listener) -> None:
+async def _tell(request: web.Request, response: web.StreamResponse, follower: Follower) -> None:
     """Write until either side ends it. What is not written by then is read again by whoever comes back."""
     transport = request.transport
     _bound(transport)
@@ -62,7 +62,7 @@ async def _tell(request: web.Request, response: web.StreamResponse, listener: Li
             if heard:
                 async with asyncio.timeout(PATIENCE):
                     await response.write(heard)
-            told = await listener.next(max(0.0, next_heartbeat - now))
+            told = await follower.next(max(0.0, next_heartbeat - now))
             if told is None:
                 return
             heard = told

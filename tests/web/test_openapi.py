@@ -19,7 +19,7 @@ from site_running import SECRET, Site, running, until
 from notifier.core.model import EventType, LostReason, Phase
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
-from notifier.web import models, openapi, query
+from notifier.web import models, openapi, query, requests
 from notifier.web.operations import OPERATIONS
 from notifier.web.routes import ROUTES
 
@@ -68,9 +68,9 @@ def test_the_words_are_those_of_the_program() -> None:
     assert set(models.Type.__args__) == {kind.value for kind in EventType}  # type: ignore[attr-defined]  # of Literal
     assert set(models.Phase.__args__) == {phase.value for phase in Phase}  # type: ignore[attr-defined]
     assert set(models.Lost.__args__) == {reason.value for reason in LostReason}  # type: ignore[attr-defined]
-    assert models.PhaseFilter.__args__ == query.PHASES  # type: ignore[attr-defined]
-    assert set(models.StatusFilter.__args__) == set(query.STATUSES)  # type: ignore[attr-defined]
-    assert tuple(models.RetryRequest.model_fields) == query.RETRY_KEYS
+    assert requests.PhaseFilter.__args__ == query.PHASES  # type: ignore[attr-defined]
+    assert set(requests.StatusFilter.__args__) == set(query.STATUSES)  # type: ignore[attr-defined]
+    assert tuple(requests.RetryRequest.model_fields) == query.RETRY_KEYS
 
 
 def test_every_reference_leads_somewhere() -> None:

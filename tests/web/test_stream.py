@@ -228,7 +228,7 @@ async def test_a_stop_ends_streams_at_once(tmp_path: Path) -> None:
 
 async def test_as_many_listen_as_may(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more is asked to come later."""
-    monkeypatch.setattr(hubs, "MAX_LISTENERS", 1)
+    monkeypatch.setattr(hubs, "MAX_FOLLOWERS", 1)
     async with listening(site) as reader:
         await reader.status()
         refused = await site.get("/v1/stream")
@@ -265,7 +265,7 @@ async def test_nothing_is_read_while_nobody_listens(site: Site) -> None:
         await reader.status()
 
     async def nobody() -> bool:
-        return not hub._listeners
+        return not hub._followers
 
     await until(nobody)
     assert not hub._kept
