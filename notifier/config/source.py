@@ -170,10 +170,9 @@ def _template_faults(description: Preset, overrides: dict[str, Any]) -> list[Ini
         message = "expected an address that begins with http:// or https://, names a host and has no fragment (#...)"
         faults.append(detail((at,), error(message)))
     else:
-        if "@" in urlsplit(address).netloc:  # it would contradict an Authorization header
-            message = (
-                'a user name and password do not belong here; set token, and headers: {Authorization: "Basic {token}"}'
-            )
+        authorized = any(name.lower() == "authorization" for name in description.headers)
+        if "@" in urlsplit(address).netloc and authorized:
+            message = "a user name and password do not go together with the header Authorization; set that to null"
             faults.append(detail((at,), error(message)))
     return faults
 

@@ -38,7 +38,8 @@ from notifier.inputs.broker import (
 )
 
 HEARTBEAT = 10  # seconds; three missing ones end the connection
-LOST = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
+# The last two come out of aiormq's own tasks when a connection goes away under them.
+LOST = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError, asyncio.InvalidStateError)
 
 # The libraries log each lost connection as they see it, with a traceback; we say it in one line.
 for _name in ("aio_pika", "aiormq"):

@@ -131,7 +131,7 @@ def test_every_field_of_a_preset_can_be_overridden(site: Site) -> None:
         ("preset: vidu, connect_rate: 0", "sources.s.connect_rate: expected a number above 0"),
         ("preset: vidu, connect_rate: -1", "sources.s.connect_rate: expected a number above 0"),
         ("preset: vidu, connect_rate: 10/s", "sources.s.connect_rate: expected a number such as 200 or 0.5"),
-        ("preset: vidu, base_url: 'http://u:p@h'", "sources.s.base_url: a user name and password do not belong here"),
+        ("preset: vidu, base_url: 'http://u:p@h'", "sources.s.base_url: a user name and password do not go"),
         ("preset: vidu, ca_file: none.pem", "sources.s.ca_file: no such file"),
         ("preset: vidu, ca_file: bad.pem", "sources.s.ca_file: holds no certificates in PEM form"),
         (f"preset: vidu, ca_file: {'x' * 300}", "sources.s.ca_file: cannot be read: "),
