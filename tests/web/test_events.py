@@ -64,6 +64,11 @@ async def test_operators_events_belong_to_no_watch(tmp_path: Path, site: Site) -
     """They are listed among the others, and can be asked for alone."""
     site.path.write_text("nonsense")
     (await site.post("/v1/reload")).problem(422)
+
+    async def recorded() -> bool:  # which the answer does not wait for
+        return bool(await events(site, "type=notifier.reload_failed"))
+
+    await until(recorded)
     [item] = await events(site, "type=notifier.reload_failed")
     assert (item["source"], item["task"], item["state"], item["phase"]) == (None, None, None, None)
     assert (await events(site))[0] == item
