@@ -40,7 +40,7 @@ class Rejected:
 
     reason: str
     detail: str = ""
-    well: bool = True  # the endpoint answered and is well; False: its silence counts as a failure of it
+    well: bool | None = True  # it answered and is well; False: its silence counts as a failure; None: it was not asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -301,6 +301,30 @@ async def test_a_message_that_is_rejected_is_dead_at_once(tmp_path: Path) -> Non
         assert made.dispatcher.queues["app"].breaker.state is State.CLOSED
 
 
+async def test_a_message_that_cannot_be_made_closes_no_breaker(tmp_path: Path) -> None:
+    """It is dead without having been sent: the outage goes on, and the next message is the probe."""
+
+    def answer(delivery: Delivery) -> Attempt:
+        if delivery.lane == broken.pk:
+            return Attempt(at=clock(), outcome=Rejected(reason="template", well=None))
+        return failed(delivery) if len(sender.begun) <= 5 else delivered(delivery)
+
+    with capture_logs() as logs:
+        async with sending(tmp_path) as made:
+            sender = ScriptedSender(answer)
+            made.set_endpoints({"app": sender}, app=endpoint(schedule=(0.0,) + (1.5,) * 20, max_in_flight=1))
+            broken, *watches = await made.claim(*map(str, range(6)))
+            for watch in watches:
+                await made.tell(watch, "success")
+            await until(lambda: made.dispatcher.queues["app"].breaker.state is State.OPEN)
+            await made.tell(broken, "success")
+            await made.settled("app", 5)
+            assert made.statuses("app") == {"dead": 1, "delivered": 5}
+            assert [delivery.lane for delivery in sender.begun[5:7]] == [broken.pk, watches[0].pk]
+    changes = [(entry["was"], entry["state"]) for entry in logs if entry["event"] == "endpoint.state"]
+    assert changes == [("closed", "open"), ("half_open", "open"), ("half_open", "closed")]
+
+
 async def test_a_sender_that_raises_is_contained(tmp_path: Path) -> None:
     """A poisonous message dies by the schedule like any other; the rest goes out, also right after it."""
     poison: set[int | None] = set()
