@@ -135,6 +135,16 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """An endpoint that is well again."""
+
+    endpoint: str
+    at: Micros
+    failing_since: Micros
+    created_after: Micros  # older deliveries have had their whole schedule: they are left to what remains of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
     """Which deliveries to list or to retry; None means any."""
 
@@ -215,6 +225,10 @@ class Store(Protocol):
 
     async def retry(self, which: DeliveryFilter, *, now: Micros) -> int:
         """Make dead deliveries ready again, same id; return how many."""
+        ...
+
+    async def hasten(self, recovery: Recovery) -> int:
+        """Bring forward what failed during an endpoint's outage and waits to be tried again; return how many."""
         ...
 
     async def endpoint_states(self) -> list[EndpointState]:

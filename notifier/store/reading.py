@@ -140,6 +140,7 @@ def _attempts(connection: Connection, delivery: int) -> list[Json]:
             "phases": json.loads(row.phases) if row.phases else {},
             "address": row.address,
             "reply": row.reply,
+            "retry_after": row.retry_after,
         }
         for row in rows
     ]

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from notifier.core.model import Address, Delivery, Phase, Record, Watch
-from notifier.core.retry import Attempt, Delivered
+from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.interfaces import Dead, Done, Later, Settlement, Superseded
 
 
@@ -105,4 +105,5 @@ def attempt_row(delivery: int, attempt: Attempt) -> dict[str, object]:
         "phases": json.dumps(attempt.phases) if attempt.phases else None,
         "address": attempt.address,
         "reply": attempt.reply or None,
+        "retry_after": outcome.retry_after if isinstance(outcome, Failed) else None,
     }

@@ -153,6 +153,7 @@ attempts = Table(
     Column("phases", Text),  # JSON object of seconds
     Column("address", Text),
     Column("reply", Text),
+    Column("retry_after", Float),  # seconds that the endpoint asked for
     sqlite_with_rowid=False,
 )
 

@@ -15,8 +15,8 @@ from sqlalchemy.exc import DBAPIError
 
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Delivery, EndpointState, Json, Micros, NewWatch, Record, Watch
-from notifier.interfaces import Applied, Claim, DeliveryFilter, EventFilter, Settlement, WatchFilter
-from notifier.store import browsing, opening, pruning, reading, wanting
+from notifier.interfaces import Applied, Claim, DeliveryFilter, EventFilter, Recovery, Settlement, WatchFilter
+from notifier.store import browsing, hastening, opening, pruning, reading, wanting
 from notifier.store import statements as sql
 from notifier.store.group import GroupCommit
 from notifier.store.operations import CallOp, CommitOp, SettleOp, Transaction
@@ -125,6 +125,13 @@ class SqlStore:
     async def retry(self, which: DeliveryFilter, *, now: Micros) -> int:
         """Make dead deliveries ready again."""
         return await self._write(lambda connection: reading.revive(connection, which, now))
+
+    async def hasten(self, recovery: Recovery) -> int:
+        """Bring forward what failed during an outage, in transactions of bounded size."""
+        place, more = hastening.start(recovery), True
+        while more:
+            place, more = await self._write(partial(hastening.bring_forward, recovery=recovery, after=place), hold=True)
+        return place.moved
 
     # -- endpoints
 

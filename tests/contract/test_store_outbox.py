@@ -556,6 +556,7 @@ async def test_one_delivery_is_shown_with_its_attempts_and_what_was_sent(store: 
         "phases": {"dns": 0.01, "connect": 0.02},
         "address": "127.0.0.1:80",
         "reply": "out of cheese",
+        "retry_after": None,
     }
     assert (attempts[1]["outcome"], attempts[1]["reason"], attempts[1]["status"]) == ("delivered", None, 200)
     assert await store.deliveries(DeliveryFilter(id=delivery.id + 1), limit=5) == []

@@ -16,7 +16,7 @@ import pytest
 from storing import LATER, T0, follow, lose, move, running, settled, wanted
 
 from notifier.core.model import Address
-from notifier.interfaces import Dead, DeliveryFilter, Later, Store
+from notifier.interfaces import Dead, DeliveryFilter, Later, Recovery, Store
 from notifier.store import opening
 
 PENDING = 200_000
@@ -117,6 +117,7 @@ async def hot_path(store: Store) -> None:
     await store.settle(settled(second, Dead(attempt=1, reason="x"), take=False))
     await store.claim_deliveries({"app": 50, "other": 50}, now=LATER)
     await store.retry(DeliveryFilter(id=second.id), now=LATER)
+    await store.hasten(Recovery(endpoint="app", at=T0, failing_since=T0, created_after=T0))
     await store.deliveries(DeliveryFilter(id=taken[0].id), limit=1)
     await store.apply([wanted(names[0], labels={"a": "b"}), wanted(f"new {next(_fresh)}")], origin="file", now=LATER)
     await store.remove(two.source, two.id, now=LATER)
@@ -171,6 +172,11 @@ async def test_each_statement_uses_the_index_that_was_made_for_it(crowded: Path,
     lane = "USING INDEX deliveries_lane (endpoint=? AND lane=?"
     due = "SEARCH deliveries USING INDEX deliveries_due (endpoint=?"
     assert of(found, "UPDATE deliveries SET owner=?") == {f"{by_key}\nLIST SUBQUERY 1\n{due} AND due<?)"}
+    assert of(found, "SELECT deliveries.id, deliveries.due") == {
+        f"{due} AND due>?)\nSEARCH attempts USING PRIMARY KEY (delivery=? AND at=?) LEFT-JOIN\n"
+        "CORRELATED SCALAR SUBQUERY 1\nSEARCH last USING PRIMARY KEY (delivery=?)"
+    }
+    assert of(found, "UPDATE deliveries SET due=?") == {by_key}
     assert of(found, "SELECT min(deliveries.due)") == {f"{due})"}
     assert of(found, "UPDATE deliveries SET status='superseded'") == {f"SEARCH deliveries {lane})"}
     assert of(found, "INSERT INTO deliveries") == {
