@@ -113,11 +113,11 @@ async def hot_path(store: Store) -> None:
     first, second = [await store.settle(settled(delivery)) for delivery in taken]
     assert first is not None
     assert second is not None
-    await store.settle(settled(first, Later(due=LATER, attempt=1)))
+    await store.settle(settled(first, Later(due=LATER, attempt=1, reason="timeout")))
     await store.settle(settled(second, Dead(attempt=1, reason="x"), take=False))
+    assert await store.hasten(Recovery(endpoint="app", at=T0, failing_since=T0, created_after=T0))
     await store.claim_deliveries({"app": 50, "other": 50}, now=LATER)
     await store.retry(DeliveryFilter(id=second.id), now=LATER)
-    await store.hasten(Recovery(endpoint="app", at=T0, failing_since=T0, created_after=T0))
     await store.deliveries(DeliveryFilter(id=taken[0].id), limit=1)
     await store.apply([wanted(names[0], labels={"a": "b"}), wanted(f"new {next(_fresh)}")], origin="file", now=LATER)
     await store.remove(two.source, two.id, now=LATER)
