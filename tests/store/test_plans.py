@@ -176,7 +176,7 @@ async def test_each_statement_uses_the_index_that_was_made_for_it(crowded: Path,
         f"{due} AND due>?)\nSEARCH attempts USING PRIMARY KEY (delivery=? AND at=?) LEFT-JOIN\n"
         "CORRELATED SCALAR SUBQUERY 1\nSEARCH last USING PRIMARY KEY (delivery=?)"
     }
-    assert of(found, "UPDATE deliveries SET due=?") == {by_key}
+    assert of(found, "UPDATE deliveries SET attempt=?") == {by_key}
     assert of(found, "SELECT min(deliveries.due)") == {f"{due})"}
     assert of(found, "UPDATE deliveries SET status='superseded'") == {f"SEARCH deliveries {lane})"}
     assert of(found, "INSERT INTO deliveries") == {
