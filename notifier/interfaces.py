@@ -160,7 +160,7 @@ class WatchFilter:
     """Which of the watches that are wanted to list; None means any."""
 
     source: str | None = None
-    phase: str | None = None  # or `new`: nothing observed yet; `lost`: given up, whatever its phase
+    phase: str | None = None  # or `new`: nothing observed yet; `lost`: given up, whatever its phase, and only there
     state: str | None = None
     labels: tuple[tuple[str, str], ...] = ()  # all of them
     text: str | None = None  # a part of the id, in upper or lower case
@@ -224,7 +224,10 @@ class Store(Protocol):
         ...
 
     async def retry(self, which: DeliveryFilter, *, now: Micros) -> int:
-        """Make dead deliveries ready again, same id; return how many."""
+        """Make dead deliveries ready again, same id; return how many.
+
+        In several transactions if they are many: of one that raises, what came before it stays.
+        """
         ...
 
     async def hasten(self, recovery: Recovery) -> int:

@@ -78,6 +78,7 @@ def _watch_conditions(which: WatchFilter) -> Iterator[ColumnElement[bool] | Text
             yield watches.c.lost.is_not(None)
         case phase:
             yield watches.c.phase == phase
+            yield watches.c.lost.is_(None)  # as counts have it: each watch is in one phase
     if which.state is not None:
         yield watches.c.state == which.state
     if which.ended is not None:

@@ -25,6 +25,8 @@ from notifier.store.schema import endpoints
 
 T = TypeVar("T")
 
+MAX_REVIVED = 500  # dead deliveries made ready in one transaction: others wait for it
+
 
 class SqlStore:
     """The Store on SQLite. `run` has to be running for anything to be written."""
@@ -123,8 +125,13 @@ class SqlStore:
         return cast("Delivery | None", await self._group.submit(SettleOp(settlement), urgent=False))
 
     async def retry(self, which: DeliveryFilter, *, now: Micros) -> int:
-        """Make dead deliveries ready again."""
-        return await self._write(lambda connection: reading.revive(connection, which, now))
+        """Make dead deliveries ready again, in transactions of bounded size."""
+        ids = await self._read(lambda connection: reading.dead(connection, which))
+        total = 0
+        for start in range(0, max(len(ids), 1), MAX_REVIVED):  # once at least: who cannot write says so
+            some = ids[start : start + MAX_REVIVED]
+            total += await self._write(partial(reading.revive, ids=some, now=now))
+        return total
 
     async def hasten(self, recovery: Recovery) -> int:
         """Bring forward what failed during an outage, in transactions of bounded size."""

@@ -213,7 +213,7 @@ LOAD_DELIVERIES = (
     .order_by(deliveries.c.due, deliveries.c.id)
 )
 
-REVIVE = (
+REVIVE = Prepared(
     update(deliveries)
     .where(deliveries.c.id == bindparam("_id"), IS_DEAD)
     .values(
@@ -227,7 +227,7 @@ REVIVE = (
             else_=_READY,
         ),
         due=bindparam("_now"),
-        attempt=0,
+        attempt=literal_column("0"),
         settled_at=sql_null(),
         manual=true(),
         owner=sql_null(),
