@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, TextClause, func, select,
 from notifier.core.model import Json
 from notifier.core.payload import timestamp
 from notifier.interfaces import EventFilter, WatchFilter
+from notifier.store.keys import settled
 from notifier.store.reading import deliveries_of
 from notifier.store.schema import events, watches
 
@@ -53,7 +54,7 @@ def events_page(
 ) -> list[Json]:
     """List events, newest first; with `after`, oldest first."""
     order = events.c.pk.desc() if after is None else events.c.pk
-    query = _EVENTS.where(*_event_conditions(which)).order_by(order).limit(limit)
+    query = _EVENTS.where(*_event_conditions(which), *settled(connection)).order_by(order).limit(limit)
     if before is not None:
         query = query.where(events.c.pk < before)
     if after is not None:

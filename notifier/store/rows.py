@@ -62,10 +62,11 @@ def step_row(watch: Watch, records: Sequence[Record], node: int) -> dict[str, ob
     }
 
 
-def event_row(pk: int, watch: Watch | None, record: Record) -> dict[str, object]:
-    """Write an event."""
+def event_row(pk: int, epoch: int, watch: Watch | None, record: Record) -> dict[str, object]:
+    """Write an event; `pk` and `epoch` as `keys.EventKey` takes them."""
     return {
         "pk": pk,
+        "epoch": epoch,
         "id": record.id,
         "watch": None if watch is None else watch.pk,
         "sequence": record.sequence,
