@@ -259,9 +259,18 @@ class Store(Protocol):
         ...
 
     async def events(
-        self, which: EventFilter, *, limit: int, before: int | None = None, after: int | None = None
+        self,
+        which: EventFilter,
+        *,
+        limit: int,
+        before: int | None = None,
+        after: int | None = None,
+        in_order: bool = False,
     ) -> list[Json]:
-        """List events, newest first, those `before` a cursor; with `after`, oldest first, those after it."""
+        """List events, newest first, those `before` a cursor; with `after`, oldest first, those after it.
+
+        `in_order`, and always with `after`: only events before which none can appear any more.
+        """
         ...
 
     async def prune(self, before: Micros) -> int:

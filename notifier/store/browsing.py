@@ -50,11 +50,13 @@ def watch_told(connection: Connection, source: str, task_id: str) -> Json | None
 
 
 def events_page(
-    connection: Connection, which: EventFilter, limit: int, before: int | None, after: int | None
+    connection: Connection, which: EventFilter, limit: int, before: int | None, after: int | None, in_order: bool
 ) -> list[Json]:
     """List events, newest first; with `after`, oldest first."""
     order = events.c.pk.desc() if after is None else events.c.pk
-    query = _EVENTS.where(*_event_conditions(which), *settled(connection)).order_by(order).limit(limit)
+    query = _EVENTS.where(*_event_conditions(which)).order_by(order).limit(limit)
+    if in_order or after is not None:
+        query = query.where(*settled(connection))
     if before is not None:
         query = query.where(events.c.pk < before)
     if after is not None:

@@ -180,10 +180,16 @@ class SqlStore:
         return await self._read(lambda connection: browsing.watch_told(connection, source, task_id))
 
     async def events(
-        self, which: EventFilter, *, limit: int, before: int | None = None, after: int | None = None
+        self,
+        which: EventFilter,
+        *,
+        limit: int,
+        before: int | None = None,
+        after: int | None = None,
+        in_order: bool = False,
     ) -> list[Json]:
         """List events."""
-        return await self._read(lambda connection: browsing.events_page(connection, which, limit, before, after))
+        return await self._read(lambda c: browsing.events_page(c, which, limit, before, after, in_order))
 
     async def prune(self, before: Micros) -> int:
         """Forget what ended and was settled before, in transactions of bounded size."""
