@@ -1,4 +1,4 @@
-"""The daemon: builds everything, owns every loop, reloads and stops.
+"""The daemon: builds everything, owns every loop, and stops.
 
 Resources open in order and close in reverse. One TaskGroup owns the loops; one that dies ends the process, and systemd
 starts it again: nothing that was committed is lost by that.
@@ -12,24 +12,25 @@ import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from notifier import __version__, assembly, logs
+from notifier import __version__, assembly
 from notifier import config as configuration
 from notifier.admission import Slots
-from notifier.config import Config, ConfigError, QueueConfig
+from notifier.config import Config, QueueConfig
 from notifier.control import Daemon, DaemonControl
 from notifier.core.errors import NotifierError, StoreUnavailable
-from notifier.core.model import Event, EventType
+from notifier.core.model import Event
 from notifier.dispatcher import Dispatcher
+from notifier.following import Follower
 from notifier.inputs.running import Inputs
 from notifier.installation import Installation
 from notifier.intake import Intake
 from notifier.loops import raise_file_limit
 from notifier.metrics import Metrics
 from notifier.recorder import Recorder
+from notifier.reloading import Reloading
 from notifier.report import Report
 from notifier.sdnotify import SystemdNotifier
 from notifier.store.sql import SqlStore
@@ -44,7 +45,6 @@ HEEDED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 STATUS_EVERY = 5.0  # seconds between status lines to systemd
 PRUNE_EVERY = 3600.0  # seconds
 RESERVED_FILES = 256  # descriptors kept for everything that is no stream
-FIXED = ("store.url", "http.listen", "node", "loop")  # parts that a reload cannot change
 
 
 class Application:
@@ -52,11 +52,9 @@ class Application:
 
     def __init__(self, path: Path, config: Config) -> None:
         self._path = path
-        self._config = config
-        self._running = config  # as started: what a reload cannot change is compared with it
+        self._config = config  # as started
         self._systemd = SystemdNotifier.from_environment()
         self._stop = asyncio.Event()
-        self._reloading = asyncio.Lock()
         self._started = False
         self._stopping = False
         self._hung_up = False  # while it started
@@ -90,6 +88,7 @@ class Application:
                         ("watcher", self._watcher.run()),
                         ("inputs", self._inputs.run()),
                         ("stream", self._hub.run()),
+                        ("follow files", self._follower.run()),
                         ("prune", self._prune()),
                         ("status", self._tell_systemd()),
                     )
@@ -160,8 +159,17 @@ class Application:
         await self._store.apply(
             [watch.to_new_watch() for watch in self._config.watches], origin="file", now=assembly.clock(), replace=True
         )
-        self._metrics.reload_success.set(1)
-        self._metrics.reload_timestamp.set(assembly.clock() / 1e6)
+        self._reloading = Reloading(
+            path=self._path,
+            installation=self._installation,
+            store=self._store,
+            watcher=self._watcher,
+            metrics=self._metrics,
+            systemd=self._systemd,
+            announce=self._announce,
+            tasks=self._tasks,
+        )
+        self._follower = Follower(reloading=self._reloading, can_reload=lambda: self._store.available)
         if self._config.http.listen is not None:
             listener = Listener(application(self._control(), self._guard), self._config.http.listen)
             await listener.start()
@@ -171,11 +179,11 @@ class Application:
     def _control(self) -> DaemonControl:
         daemon = Daemon(
             config=str(self._path),
-            node=self._running.node.name or socket.gethostname(),
+            node=self._config.node.name or socket.gethostname(),
             ready=self.ready,
-            reload=self.reload,
-            parse_watch=lambda value: configuration.parse_watch(value, self._config),  # of the moment
-            origins=lambda: assembly.origins(self._config),
+            reload=self._reloading.reload,
+            parse_watch=lambda value: configuration.parse_watch(value, self._installation.config),  # of the moment
+            origins=lambda: assembly.origins(self._installation.config),
         )
         return DaemonControl(
             daemon=daemon,
@@ -209,11 +217,13 @@ class Application:
 
     async def _drain(self, loops: Sequence[asyncio.Task[None]]) -> None:
         self._stopping = True
-        async with self._reloading:  # one that is under way needs the store and the loops to end
-            self._systemd.stopping()
-        log.info("daemon.stopping", timeout=self._config.shutdown_timeout)
+        loop, timeout = asyncio.get_running_loop(), self._installation.config.shutdown_timeout
+        end = loop.time() + timeout
+        await self._reloading.stop(timeout)  # one that is under way needs the store and the loops to end
+        self._systemd.stopping()
+        log.info("daemon.stopping", timeout=timeout)
         await self._inputs.stop()
-        left = await self._dispatcher.drain(self._config.shutdown_timeout)
+        left = await self._dispatcher.drain(max(0.0, end - loop.time()))
         if left:
             log.warning(
                 "daemon.undelivered", deliveries=left, hint="they stay in the outbox and are sent after a start"
@@ -225,8 +235,8 @@ class Application:
     # -- the configuration
 
     def _guard(self) -> Guard:
-        token = self._config.http.token
-        listen = self._running.http.listen or ""
+        token = self._installation.config.http.token
+        listen = self._config.http.listen or ""
         host = None if unix_path(listen) is not None else split(listen)[0]
         return Guard(token=token.reveal() if token else None, host=host)
 
@@ -235,61 +245,7 @@ class Application:
             return
         self._hung_up = not self._started  # what was read a moment ago may be old already: again, once all is up
         if self._started:
-            self._tasks.create_task(self.reload(), name="reload")
-
-    async def reload(self) -> Sequence[str]:
-        """Load the configuration again; everything that can fail comes before anything changes."""
-        async with self._reloading:
-            if self._stopping:
-                return ["the daemon is stopping"]
-            self._systemd.reloading()
-            try:
-                problems = await self._reload()
-            finally:
-                self._systemd.ready()
-        self._metrics.reload_success.set(0 if problems else 1)
-        if problems:
-            log.error("reload.refused", problems=problems, hint="the running configuration stays")
-            event = Event(type=EventType.RELOAD_FAILED, at=assembly.clock(), extra={"problems": list(problems)})
-            # By itself, as it waits for a store that is away, and neither the caller nor a shutdown should.
-            self._tasks.create_task(self._announce(event), name="announce a refused reload")
-        return problems
-
-    async def _reload(self) -> Sequence[str]:
-        try:
-            config = await asyncio.to_thread(configuration.load, self._path)
-        except ConfigError as exc:
-            return [str(problem) for problem in exc.problems]
-        wanted = [watch.to_new_watch() for watch in config.watches]
-        try:
-            made = await self._installation.make(config)
-        except OSError as exc:  # a certificate file that was there when the configuration was read
-            return [f"{self._path}: cannot read {exc.filename or 'a certificate'}: {exc.strerror or exc}"]
-        except NotifierError as exc:  # a queue's client library is not installed, say
-            return [f"{self._path}: {exc}"]
-        try:
-            applied = await self._store.apply(wanted, origin="file", now=assembly.clock(), replace=True)
-        except StoreUnavailable as exc:
-            await self._installation.discard(made)
-            return [f"the store cannot be used for now: {exc}"]
-        self._config = config
-        self._installation.install(config, made, self._tasks)
-        self._watcher.drop(applied.removed)
-        self._watcher.describe(applied.changed)
-        self._watcher.wake()
-        logs.configure(format=config.log.format, level=config.log.level)
-        self._metrics.reload_timestamp.set(assembly.clock() / 1e6)
-        unmoved = [name for name in FIXED if _part(config, name) != _part(self._running, name)]
-        if unmoved:
-            log.warning("reload.needs_restart", keys=unmoved)
-        log.info(
-            "reload.done",
-            added=len(applied.added),
-            changed=len(applied.changed),
-            removed=len(applied.removed),
-            unchanged=applied.unchanged,
-        )
-        return []
+            self._reloading.soon()
 
     async def _announce(self, event: Event) -> None:
         try:
@@ -301,7 +257,7 @@ class Application:
 
     async def _prune(self) -> None:
         while True:
-            before = assembly.clock() - round(self._config.store.retention * 1e6)
+            before = assembly.clock() - round(self._installation.config.store.retention * 1e6)
             try:
                 rows = await self._store.prune(before)
             except StoreUnavailable:
@@ -317,10 +273,3 @@ class Application:
             self._systemd.watchdog()
             self._systemd.status(self._report.line())
             await asyncio.sleep(every)
-
-
-def _part(config: Config, path: str) -> Any:
-    value: Any = config
-    for name in path.split("."):
-        value = getattr(value, name)
-    return value

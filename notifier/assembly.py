@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -37,6 +38,7 @@ from notifier.senders.webhook import WebhookSender
 from notifier.sources.sse import SseSource
 
 Endpoint = WebhookEndpoint | SlackEndpoint
+Trust = ssl.SSLContext | bool  # as aiohttp takes it: True stands for the system's authorities
 
 USER_AGENT = f"notifier/{__version__}"
 
@@ -135,10 +137,15 @@ def source(name: str, config: SourceConfig, metrics: Metrics) -> SseSource:
         connect_timeout=config.connect_timeout,
         max_streams=config.max_streams,
         user_agent=USER_AGENT,
-        ssl=tls_context(ca_file=config.ca_file),
+        ssl=trust(config),
         on_observations=metrics.observations.labels(name).inc,
         on_unreadable=_uncounted(unreadable.inc),
     )
+
+
+def trust(config: SourceConfig) -> Trust:
+    """Return whom a source believes to be its upstream. Raises OSError when the file cannot be read any more."""
+    return tls_context(ca_file=config.ca_file)
 
 
 def queue_input(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from notifier import assembly
 from notifier.admission import Slots
+from notifier.assembly import Trust
 from notifier.config import Config, QueueConfig, parse_watch
 from notifier.core.errors import NotifierError
 from notifier.core.model import Json, NewWatch
@@ -27,6 +28,7 @@ class Made:
 
     setups: dict[str, EndpointSetup]
     sources: dict[str, SseSource]
+    trust: dict[str, Trust]  # of sources that stay, for their next connections
     inputs: dict[QueueConfig, Input]
 
 
@@ -62,16 +64,18 @@ class Installation:
         """
         setups = self._setups(config)
         sources: dict[str, SseSource] = {}
+        trust: dict[str, Trust] = {}
         try:
             for name, source in config.sources.items():
-                # Another `ca_file` makes another source: open connections cannot take it up.
-                if name not in self._sources or source.ca_file != self.config.sources[name].ca_file:
+                if name not in self._sources:
                     sources[name] = assembly.source(name, source, self._metrics)
+                elif source.authorities != self.config.sources[name].authorities:
+                    trust[name] = assembly.trust(source)
             inputs = {queue: self._input(queue) for queue in config.queues}
         except (OSError, NotifierError):
-            await self.discard(Made(setups=setups, sources=sources, inputs={}))
+            await self.discard(Made(setups=setups, sources=sources, trust={}, inputs={}))
             raise
-        return Made(setups=setups, sources=sources, inputs=inputs)
+        return Made(setups=setups, sources=sources, trust=trust, inputs=inputs)
 
     async def discard(self, made: Made) -> None:
         """Let go of what was made for a configuration that does not come into force."""
@@ -92,7 +96,7 @@ class Installation:
                 feeds[name] = self._feed(made.sources[name], assembly.feed_policy(source))
             else:
                 feeds[name] = self._watcher.feeds[name]
-                self._update(name, before, config)
+                self._update(name, before, config, made.trust.get(name))
         self._watcher.set_feeds(feeds)
         for name in [name for name in self._sources if name in made.sources or name not in config.sources]:
             tasks.create_task(self._sources.pop(name).close(), name=f"close source {name}")
@@ -123,17 +127,16 @@ class Installation:
     def _parse_watch(self, value: Json) -> NewWatch:
         return parse_watch(value, self.config)
 
-    def _update(self, name: str, before: Config, after: Config) -> None:
+    def _update(self, name: str, before: Config, after: Config, trust: Trust | None) -> None:
         """Tell a source that stays what is new; its streams stay open unless they lead elsewhere now."""
         old, new = before.sources[name], after.sources[name]
         if old == new:
             return
         token = new.token.reveal() if new.token else None
-        self._sources[name].update(token=token, preset=new.description, connect_timeout=new.connect_timeout)
+        self._sources[name].update(token=token, preset=new.description, connect_timeout=new.connect_timeout, ssl=trust)
         elsewhere = old.description != new.description
-        self._watcher.feeds[name].update(
-            assembly.feed_policy(new), reopen=elsewhere, hurry=elsewhere or old.token != new.token
-        )
+        hurry = elsewhere or old.token != new.token or trust is not None
+        self._watcher.feeds[name].update(assembly.feed_policy(new), reopen=elsewhere, hurry=hurry)
 
     def _feed(self, source: SseSource, policy: FeedPolicy) -> Feed:
         return Feed(

@@ -8,6 +8,7 @@ from notifier.config.loader import http_section, load, parse_watch
 from notifier.config.model import Config
 from notifier.config.problems import ConfigError, Problem, WatchRefused
 from notifier.config.queue import AmqpQueue, NatsQueue, QueueConfig, RedisQueue
+from notifier.config.reading import Reading
 from notifier.config.schema import json_schema
 from notifier.config.secret import Secret, SecretUrl
 from notifier.config.settings import (
@@ -38,6 +39,7 @@ __all__ = [
     "NodeConfig",
     "Problem",
     "QueueConfig",
+    "Reading",
     "RedisQueue",
     "Secret",
     "SecretUrl",

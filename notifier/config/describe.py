@@ -20,7 +20,7 @@ def describe(config: Config) -> list[str]:
 
 def without_effect(config: Config) -> list[str]:
     """Name the keys that are set, and checked, but that this version does not act upon yet."""
-    wanted = {"callbacks": config.callbacks.enabled, "reload_on_change": config.reload_on_change}
+    wanted = {"callbacks": config.callbacks.enabled}
     return [key for key, is_set in wanted.items() if is_set]
 
 

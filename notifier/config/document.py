@@ -9,12 +9,9 @@ from typing import Any
 
 from notifier.config import tree
 from notifier.config.problems import Location, Problem, key_path
+from notifier.config.reading import MAX_BYTES
 from notifier.config.scalars import Interpolated, resolve
 from notifier.config.variables import Unresolved, interpolate
-
-MAX_BYTES = (
-    32 * 1024 * 1024
-)  # a hundred thousand watches with labels and metadata; more is a mistake or an endless pipe
 
 
 class Broken:

@@ -26,10 +26,10 @@ from notifier.config.identity import (
     FormSecrets,
     PemFile,
     Signature,
-    digest,
     impossible_certificate,
 )
 from notifier.config.problems import carry, detail, error, got, refusal, suggest
+from notifier.config.reading import digest
 from notifier.config.secret import HttpUrl, Secret, SecretUrl, check_http, server
 from notifier.config.section import Context, Impossible, Section
 from notifier.config.template import JsonTemplate, TextTemplate
@@ -136,11 +136,11 @@ class _Endpoint(Section):
     ca_file: CaFile | None = Field(default=None, description="PEM file of the authorities to trust, not the system's")
     cert_file: PemFile | None = Field(default=None, description="PEM file of the certificate to show (mutual TLS)")
     key_file: PemFile | None = Field(default=None, description="PEM file of its private key; null: in cert_file too")
-    _files: str = PrivateAttr(default="")  # so that an endpoint whose files changed is not equal to itself before
+    _files: tuple[str | None, ...] = PrivateAttr(default=())  # a certificate is renewed under its old name
 
     def model_post_init(self, _context: Any) -> None:
-        """Note what is in the files."""
-        self._files = digest([self.ca_file, self.cert_file, self.key_file])
+        """Note what is in the files, so that an endpoint whose files changed is not equal to itself before."""
+        self._files = tuple(digest(path) for path in (self.ca_file, self.cert_file, self.key_file) if path)
 
     def impossible(self) -> Iterator[Impossible]:
         """Refuse a certificate that cannot be shown."""

@@ -18,7 +18,7 @@ def _ca_file(value: Any, info: ValidationInfo) -> Path:
         return value
     context = Context.of(info)
     path = context.directory / printable(value)
-    context.read.append(path)
+    context.note(path)
     try:
         if not path.is_file():  # a pipe might never begin
             raise error("no such file")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,7 +54,7 @@ def _file(value: Any, info: ValidationInfo) -> Path:
         return value
     context = Context.of(info)
     path = context.directory / printable(value)
-    context.read.append(path)
+    context.note(path)
     try:
         if not path.is_file():  # a pipe might never begin
             raise error("no such file")
@@ -93,18 +92,3 @@ def impossible_certificate(cert_file: Path | None, key_file: Path | None, *, sec
         yield Impossible(key=key, keys=both, message=message)
     except OSError as exc:
         yield Impossible(key=key, keys=both, message=f"cannot be read: {exc.strerror}")
-
-
-def digest(files: Iterable[Path | None]) -> str:
-    """Return what changes when one of the files does: a certificate is renewed under its old name.
-
-    One that cannot be read is reported where it is used.
-    """
-    found = hashlib.sha256()
-    for path in files:
-        try:
-            found.update(b"" if path is None else path.read_bytes())
-        except OSError:
-            found.update(b"unreadable")
-        found.update(b"\0")
-    return found.hexdigest()

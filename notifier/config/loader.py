@@ -22,6 +22,7 @@ from notifier.config.endpoint import read_endpoint
 from notifier.config.model import Config
 from notifier.config.problems import ConfigError, Location, Problem, WatchRefused, got, key_path, refusal, say
 from notifier.config.queue import read_queue
+from notifier.config.reading import Reading, digest, matching, watch_files
 from notifier.config.scalars import Unclear, settle
 from notifier.config.secret import Secret
 from notifier.config.section import Context, unknown_keys
@@ -81,18 +82,29 @@ class _Loading:
         self._path = path
         self._env = env
         self._context = Context(directory=path.parent, env=env)
-        self._files = [path]
+        self._files: dict[Path, str | None] = {}  # that are YAML, with their digests
+        self._patterns: tuple[str, ...] = ()
         self._problems: list[Problem] = []
         self._watches: dict[tuple[str, str], tuple[WatchConfig, Document, Location]] = {}
         self._default: str | None = None
 
     def run(self) -> Config:
         """Return the configuration. Raises ConfigError with all problems."""
+        config = self._config()
+        if self._problems or config is None:
+            raise ConfigError(self._sorted(), reading=self._reading())
+        config._reading = self._reading()
+        return config
+
+    def _reading(self) -> Reading:
+        return Reading(path=self._path, patterns=self._patterns, files=self._files | self._context.read)
+
+    def _config(self) -> Config | None:
         document = self._read(self._path)
         if document.root is None or not isinstance(document.data, dict):
             if not document.problems:
                 self._say(document, (), f"expected keys such as sources, endpoints and watches, got {_shape(document)}")
-            raise ConfigError(self._problems)
+            return None
         data: dict[str, Any] = document.data
         sources, endpoints = self._mapping(document, "sources"), self._mapping(document, "endpoints")
         self._context = Context(
@@ -113,13 +125,12 @@ class _Loading:
         self._read_watches(document, ("watches",), data.get("watches"))
         for path in self._watch_files(document, data.get("watch_files")):
             self._watch_file(self._read(path))
-        if self._problems or config is None:
-            raise ConfigError(self._sorted())
-        config = config.model_copy(update=parts | {"watches": tuple(watch for watch, _, _ in self._watches.values())})
-        config._files = tuple(dict.fromkeys([*self._files, *self._context.read]))
-        return config
+        if config is None:
+            return None
+        return config.model_copy(update=parts | {"watches": tuple(watch for watch, _, _ in self._watches.values())})
 
     def _read(self, path: Path) -> Document:
+        self._files[path] = digest(path)
         document = documents.read(path, self._env)
         self._problems.extend(document.problems)
         return document
@@ -182,23 +193,20 @@ class _Loading:
 
     def _watch_files(self, document: Document, patterns: Any) -> Iterator[Path]:
         """List the files that the patterns stand for, each once, without the configuration itself."""
-        seen = {self._path.resolve()}
-        for index, pattern in enumerate(patterns if isinstance(patterns, list) else ()):
-            if not isinstance(pattern, str) or "\0" in pattern:
-                continue  # reported with the section
-            found = sorted(glob.glob(pattern, root_dir=self._path.parent, recursive=True))
-            files = [path for path in (self._path.parent / name for name in found) if path.is_file()]
-            if not files and not glob.has_magic(pattern):
+        usable = {  # what is none is reported with the section
+            index: pattern
+            for index, pattern in enumerate(patterns if isinstance(patterns, list) else ())
+            if isinstance(pattern, str) and "\0" not in pattern
+        }
+        self._patterns = tuple(map(str, usable.values()))
+        for index, pattern in usable.items():
+            if not glob.has_magic(pattern) and not matching(self._path, pattern):
                 self._say(
                     document,
                     ("watch_files", index),
                     "no such file; only a pattern such as watches.d/*.yaml may match none",
                 )
-            for path in files:
-                if path.resolve() not in seen:
-                    seen.add(path.resolve())
-                    self._files.append(path)
-                    yield path
+        yield from watch_files(self._path, self._patterns)
 
     def _watch_file(self, document: Document) -> None:
         match document.data:

@@ -9,6 +9,7 @@ from pydantic import Field, PrivateAttr
 
 from notifier.config.endpoint import EndpointConfig
 from notifier.config.queue import QueueConfig
+from notifier.config.reading import Reading
 from notifier.config.section import Section
 from notifier.config.settings import CallbacksConfig, HttpConfig, LogConfig, NodeConfig, StoreConfig
 from notifier.config.source import SourceConfig
@@ -33,14 +34,21 @@ class Config(Section):
     shutdown_timeout: Duration = Field(default=30.0, description="for deliveries on their way when told to stop")
     node: NodeConfig = Field(default=NodeConfig(), description="this process among others on the same database")
     loop: Literal["auto", "uvloop", "asyncio"] = Field(default="auto", description="auto: uvloop where it can be had")
-    reload_on_change: Boolean = Field(default=False, description="reload when this file or a file it names changes")
+    reload_on_change: Boolean = Field(
+        default=False, description="reload when this file or any it names (secrets too) changes"
+    )
 
-    _files: tuple[Path, ...] = PrivateAttr(default=())
+    _reading: Reading = PrivateAttr(default=Reading(path=Path()))
+
+    @property
+    def reading(self) -> Reading:
+        """Tell what the configuration was read from."""
+        return self._reading
 
     @property
     def files(self) -> tuple[Path, ...]:
         """List every file that was read: this one first, then watch files, secrets and certificates."""
-        return self._files
+        return tuple(self._reading.files)
 
     @property
     def default_source(self) -> str | None:

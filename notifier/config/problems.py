@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from notifier.config.reading import Reading
 from notifier.config.scalars import Interpolated, Number, Unclear
 from notifier.core.errors import NotifierError
 
@@ -45,8 +46,9 @@ class Problem:
 class ConfigError(NotifierError):
     """The configuration cannot be used."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], *, reading: Reading | None = None) -> None:
         self.problems = tuple(problems)
+        self.reading = reading  # what was read to find them, if it came from files
         super().__init__("\n".join(map(str, self.problems)) or None)
 
 

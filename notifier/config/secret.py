@@ -132,7 +132,7 @@ def _referred(value: dict[str, Any], context: Context) -> str:
 
 
 def _file(path: Path, kind: str, context: Context) -> str:
-    context.read.append(path)
+    context.note(path)
     try:
         if not path.is_file():  # a pipe or device might never end, or never begin
             raise error(f"{kind} cannot be read: {'not a regular file' if path.exists() else 'no such file'}")

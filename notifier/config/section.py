@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Validatio
 from pydantic_core import InitErrorDetails
 
 from notifier.config.problems import carry, detail, error, got, refusal, suggest
+from notifier.config.reading import digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,12 @@ class Context:
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
     sources: tuple[str, ...] | None = None  # the names that may be referred to; None: any
     endpoints: tuple[str, ...] | None = None
-    read: list[Path] = field(default_factory=list)  # every file that a value was read from is added
+    read: dict[Path, str | None] = field(default_factory=dict)  # every file that a value was read from, and its digest
+
+    def note(self, path: Path) -> None:
+        """Take note of a file that is about to be read."""
+        if path not in self.read:
+            self.read[path] = digest(path)
 
     @staticmethod
     def of(info: ValidationInfo) -> Context:

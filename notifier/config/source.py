@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     GetJsonSchemaHandler,
+    PrivateAttr,
     ValidationError,
     WithJsonSchema,
 )
@@ -23,6 +24,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 from notifier.config.files import CaFile
 from notifier.config.headers import header_name
 from notifier.config.problems import below, carry, detail, error, got, refusal, suggest
+from notifier.config.reading import digest
 from notifier.config.secret import Secret, SecretUrl, check_http
 from notifier.config.section import Impossible, Section, unknown_keys
 from notifier.config.types import Boolean, Duration, Positive, PositiveDuration, Whole, printable, text
@@ -228,6 +230,16 @@ class SourceConfig(Section):
     description: Annotated[Description, BeforeValidator(_describe)] = Field(
         description="the preset with what is overridden"
     )
+    _authorities: str | None = PrivateAttr(default=None)  # of `ca_file`: it is renewed under its old name
+
+    def model_post_init(self, _context: Any) -> None:
+        """Note what is in the file, so that a source whose authorities changed is not equal to itself before."""
+        self._authorities = None if self.ca_file is None else digest(self.ca_file)
+
+    @property
+    def authorities(self) -> str | None:
+        """Return what changes when `ca_file` or its contents do."""
+        return self._authorities
 
     @classmethod
     def keys(cls) -> tuple[str, ...]:

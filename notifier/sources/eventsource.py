@@ -7,6 +7,7 @@ broke is handed out before the error is raised.
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 import aiohttp
 from aiohttp_sse_client.client import READY_STATE_CLOSED, EventSource, MessageEvent
@@ -28,9 +29,12 @@ class EventConnection(EventSource):  # type: ignore[misc]  # the library is unty
     _response: aiohttp.ClientResponse | None
     _kwargs: dict[str, object]
 
-    def __init__(self, request: Request, *, session: aiohttp.ClientSession, framing: Framing) -> None:
+    def __init__(
+        self, request: Request, *, session: aiohttp.ClientSession, framing: Framing, tls: ssl.SSLContext | bool = True
+    ) -> None:
         super().__init__(request.url, option={"method": request.method}, session=session, headers=request.headers)
         self._request: Request | None = request
+        self._tls = tls
         self._decoder = Decoder(framing=framing)
         self._content: aiohttp.StreamReader | None = None  # None: nothing more will arrive
         self._body: bytes | None = None
@@ -54,7 +58,7 @@ class EventConnection(EventSource):  # type: ignore[misc]  # the library is unty
         """Connect once. Raises SourceError; then, and when cancelled, nothing stays open."""
         assert self._request is not None, "a connection connects once"
         try:
-            response = self._response = await fetch(self._session, self._request)
+            response = self._response = await fetch(self._session, self._request, tls=self._tls)
             self._origin = str(response.url.origin())
             content_type = response.content_type
             if content_type == "text/event-stream":

@@ -27,10 +27,10 @@ _TRY_AGAIN = frozenset({408, 425, 429})
 FAULTS = (aiohttp.ClientError, OSError, ValueError, RuntimeError)
 
 
-def new_session(*, tls: ssl.SSLContext | bool) -> aiohttp.ClientSession:
+def new_session() -> aiohttp.ClientSession:
     """Make a session for streams: no limits of its own, no cookies, every connection used once."""
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=True, ssl=tls),
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
         read_bufsize=READ_BUFFER,
@@ -42,7 +42,9 @@ def new_session(*, tls: ssl.SSLContext | bool) -> aiohttp.ClientSession:
     return session
 
 
-async def fetch(session: aiohttp.ClientSession, request: Request) -> aiohttp.ClientResponse:
+async def fetch(
+    session: aiohttp.ClientSession, request: Request, *, tls: ssl.SSLContext | bool = True
+) -> aiohttp.ClientResponse:
     """Return the reply once its head is in and says 2xx; the caller closes it. Raises SourceError.
 
     Redirects are followed here, as aiohttp takes only the headers that it knows from a request to another origin.
@@ -50,7 +52,7 @@ async def fetch(session: aiohttp.ClientSession, request: Request) -> aiohttp.Cli
     method, url, headers = request.method, request.url, request.headers
     for _ in range(MAX_REDIRECTS + 1):
         try:
-            response = await session.request(method, url, headers=headers, allow_redirects=False)
+            response = await session.request(method, url, headers=headers, allow_redirects=False, ssl=tls)
         except FAULTS as exc:
             raise translated(exc) from exc
         if response.status not in _REDIRECTS or "Location" not in response.headers:

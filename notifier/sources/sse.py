@@ -35,6 +35,7 @@ class _Plan:
     template: RequestTemplate
     reader: SnapshotReader
     connect_timeout: float
+    ssl: tls.SSLContext | bool
 
 
 class SseSource:
@@ -63,24 +64,33 @@ class SseSource:
         self.on_observations = on_observations
         self.on_unreadable = on_unreadable
         self._user_agent = user_agent
-        self._plan = self._planned(preset, token, connect_timeout, SnapshotReader(source=name, preset=preset))
-        self._session = new_session(tls=ssl)
+        self._plan = self._planned(preset, token, connect_timeout, SnapshotReader(source=name, preset=preset), ssl)
+        self._session = new_session()
 
-    def update(self, *, token: str | None, preset: Preset, connect_timeout: float) -> None:
-        """Use these from the next `open` on; open streams go on as they are."""
+    def update(
+        self, *, token: str | None, preset: Preset, connect_timeout: float, ssl: tls.SSLContext | bool | None = None
+    ) -> None:
+        """Use these from the next `open` on; open streams go on as they are. `ssl` of None: as before."""
         same = preset == self._plan.preset
         reader = self._plan.reader if same else SnapshotReader(source=self.name, preset=preset)
-        self._plan = self._planned(preset, token, connect_timeout, reader)
+        self._plan = self._planned(preset, token, connect_timeout, reader, self._plan.ssl if ssl is None else ssl)
 
-    def _planned(self, preset: Preset, token: str | None, connect_timeout: float, reader: SnapshotReader) -> _Plan:
+    def _planned(
+        self,
+        preset: Preset,
+        token: str | None,
+        connect_timeout: float,
+        reader: SnapshotReader,
+        ssl: tls.SSLContext | bool,
+    ) -> _Plan:
         template = RequestTemplate(preset=preset, token=token, user_agent=self._user_agent)
-        return _Plan(preset=preset, template=template, reader=reader, connect_timeout=connect_timeout)
+        return _Plan(preset=preset, template=template, reader=reader, connect_timeout=connect_timeout, ssl=ssl)
 
     async def open(self, task_id: str, *, last_event_id: str = "") -> SseStream:
         """Connect; return once the reply's head is in, and a body that is one JSON snapshot. Raises SourceError."""
         plan = self._plan
         request = plan.template.fill(task_id, last_event_id)
-        connection = EventConnection(request, session=self._session, framing=plan.preset.framing)
+        connection = EventConnection(request, session=self._session, framing=plan.preset.framing, tls=plan.ssl)
         try:
             async with asyncio.timeout(plan.connect_timeout):
                 await connection.connect()

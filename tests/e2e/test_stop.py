@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
+from contextlib import ExitStack
 
 import pytest
-from daemon_process import SECRET, Daemon, Start, config, until, webhook
+from daemon_process import PATIENCE, SECRET, Daemon, Start, config, until, webhook
 from receiver import Receiver
 
 from notifier.tools.listener import Listener
@@ -139,6 +141,38 @@ async def test_stop_during_a_reload(daemons: Start, good: bool) -> None:
             await asyncio.sleep(wait)
             daemon.signal(signal.SIGTERM)
             assert await daemon.ended() == 0, daemon.log.lines
+
+
+@pytest.mark.parametrize("followed", [False, True])
+async def test_a_reload_that_reads_for_ever_holds_nothing_up(daemons: Start, followed: bool) -> None:
+    """A file that never comes to its end, as on a server that is gone: all goes on, and a stop is at once."""
+    async with Simulator(transcript=BY_HAND) as sim, Receiver() as ears:
+        daemon = await under_way(
+            daemons, sim, ears.url, ["1"], reload_on_change=followed, shutdown_timeout=f"{PATIENCE * 2:g}s"
+        )
+        await ears.wait(1)
+        daemon.file.unlink()
+        os.mkfifo(daemon.file)  # nobody writes to it
+        if followed:
+            await daemon.log.wait("files.changed")
+        for _ in range(3):
+            daemon.signal(signal.SIGHUP)
+        with ExitStack() as held:
+
+            def read() -> bool:
+                try:
+                    held.callback(os.close, os.open(daemon.file, os.O_WRONLY | os.O_NONBLOCK))
+                except OSError:  # ENXIO: nobody reads (fifo(7))
+                    return False
+                return True
+
+            await until(read, what="it waits for the file")
+            sim.push("1", "success")
+            await ears.wait(2)
+            assert await daemon.stop() == 0, daemon.log.lines
+        assert daemon.log.events("daemon.stopped")
+        assert not daemon.log.events("reload.refused")
+        assert not daemon.log.events("reload.unfinished")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import partial
 
 import pytest
 import trustme
@@ -116,3 +117,25 @@ async def test_no_tls_where_it_is_expected(authority: trustme.CA) -> None:
     async with server, following(url, tls=client_tls(authority)) as here:
         with pytest.raises(Unavailable, match="TLS"):
             await here.source.open("1")
+
+
+async def test_authorities_are_exchanged(authority: trustme.CA) -> None:
+    """Who is believed from the next connection on is told to a source that stays; a stream that is open stays open."""
+    other = trustme.CA()
+    async with (
+        serve(stay(CHUNKED_HEAD, chunk(ONE + b"\n")), tls=server_tls(authority)) as upstream,
+        following(upstream.url, tls=client_tls(authority)) as here,
+    ):
+        plan = here.source._plan
+        again = partial(here.source.update, token="t0p", preset=plan.preset, connect_timeout=plan.connect_timeout)
+        stream = await here.source.open("1")
+        again(ssl=client_tls(other))
+        with pytest.raises(Unavailable, match="certificate is not accepted"):
+            await here.source.open("2")
+        assert (await read_next(stream)).state == "processing"
+        again()
+        with pytest.raises(Unavailable, match="certificate is not accepted"):
+            await here.source.open("2")
+        again(ssl=client_tls(authority))
+        await here.source.open("2")
+        stream.close()
