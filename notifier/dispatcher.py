@@ -53,7 +53,9 @@ class Dispatcher:
         self._metrics = metrics
         self._clock = clock
         self._jitter = jitter
-        self._health = EndpointHealth(store=store, metrics=metrics, clock=clock, announce=announce)
+        self._health = EndpointHealth(
+            store=store, metrics=metrics, clock=clock, announce=announce, recovered=self._recovered
+        )
         self._queues: dict[str, EndpointQueue] = {}
         self._parted: dict[str, EndpointQueue] = {}  # of endpoints that the configuration names no more
         self._wake = asyncio.Event()
@@ -363,6 +365,16 @@ class Dispatcher:
             self._put_back(delivery)
 
     # -- tasks
+
+    def _recovered(self, queue: EndpointQueue, failing_since: Micros) -> None:
+        """Have what an endpoint's outage held up sent soon, beside all else."""
+
+        async def hasten() -> None:
+            await self._health.hasten(queue, failing_since)
+            self.stored(queue.name)
+
+        if self._tasks is not None:
+            self._tasks.create_task(hasten(), name=f"hasten {queue.name}")
 
     def _aside(self, delivery: Delivery, said: Verdict) -> None:
         """Settle a delivery that nobody is sending, beside all else; the boundary for its faults."""

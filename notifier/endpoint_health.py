@@ -14,7 +14,7 @@ from notifier.core.breaker import State
 from notifier.core.model import EndpointState, Event, EventType, Micros
 from notifier.core.retry import Gone, Outcome
 from notifier.endpoint_queue import EndpointQueue
-from notifier.interfaces import Store
+from notifier.interfaces import Recovery, Store
 from notifier.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -32,11 +32,14 @@ class EndpointHealth:
         metrics: Metrics,
         clock: Callable[[], Micros],
         announce: Callable[[Event], Awaitable[None]],
+        recovered: Callable[[EndpointQueue, Micros], None],
     ) -> None:
+        """Make ready; `recovered` is told of an endpoint that is well again, and since when it was not."""
         self._store = store
         self._metrics = metrics
         self._clock = clock
         self._announce = announce
+        self._recovered = recovered
 
     def judge(self, queue: EndpointQueue, outcome: Outcome, *, probe: bool) -> bool:
         """Take in how an attempt ended; say whether the endpoint's state is another now."""
@@ -75,7 +78,7 @@ class EndpointHealth:
 
     async def enable(self, queue: EndpointQueue) -> None:
         """Think well of an endpoint again."""
-        was = queue.breaker.state
+        was, since = queue.breaker.state, queue.breaker.failing_since
         queue.breaker = queue.breaker.enable()
         queue.disabled_reason = None
         self.show(queue)
@@ -83,6 +86,28 @@ class EndpointHealth:
         if was is State.DISABLED:
             log.info("endpoint.enabled", endpoint=queue.name)
             await self._tell(EventType.ENDPOINT_RECOVERED, queue, {"reason": "enabled"})
+        if since is not None:
+            self._recovered(queue, since)
+
+    async def hasten(self, queue: EndpointQueue, failing_since: Micros) -> None:
+        """Have what failed during an outage sent soon, instead of when its schedule says; the boundary for its faults.
+
+        A crash before it is done costs only that: what was not brought forward goes out by its schedule.
+        """
+        now = self._clock()
+        recovery = Recovery(
+            endpoint=queue.name,
+            at=now,
+            failing_since=failing_since,
+            created_after=now - round(sum(queue.policy.schedule) * 1e6),
+        )
+        try:
+            count = await self._store.hasten(recovery)
+        except Exception:
+            log.exception("endpoint.hasten_failed", endpoint=queue.name)
+            return
+        if count:
+            log.info("endpoint.hastened", endpoint=queue.name, deliveries=count)
 
     def recall(self, queue: EndpointQueue, state: EndpointState) -> None:
         """Go on from what is known of an endpoint; what was known of another URL is void."""
@@ -121,6 +146,7 @@ class EndpointHealth:
         elif queue.breaker.failing_since is None:
             queue.kept_failing_since = None
             told = {"reason": "answers again", "failed_seconds": round((now - since) / 1e6, 3)}
+            self._recovered(queue, since)
             await self._tell(EventType.ENDPOINT_RECOVERED, queue, told)
             await self._keep(queue)
 

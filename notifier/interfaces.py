@@ -135,6 +135,16 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """An endpoint that is well again."""
+
+    endpoint: str
+    at: Micros
+    failing_since: Micros
+    created_after: Micros  # older deliveries have had their whole schedule: they are left to what remains of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
     """Which deliveries to list or to retry; None means any."""
 
@@ -150,7 +160,7 @@ class WatchFilter:
     """Which of the watches that are wanted to list; None means any."""
 
     source: str | None = None
-    phase: str | None = None  # or `new`: nothing observed yet; `lost`: given up, whatever its phase
+    phase: str | None = None  # or `new`: nothing observed yet; `lost`: given up, whatever its phase, and only there
     state: str | None = None
     labels: tuple[tuple[str, str], ...] = ()  # all of them
     text: str | None = None  # a part of the id, in upper or lower case
@@ -214,7 +224,14 @@ class Store(Protocol):
         ...
 
     async def retry(self, which: DeliveryFilter, *, now: Micros) -> int:
-        """Make dead deliveries ready again, same id; return how many."""
+        """Make dead deliveries ready again, same id; return how many.
+
+        In several transactions if they are many: of one that raises, what came before it stays.
+        """
+        ...
+
+    async def hasten(self, recovery: Recovery) -> int:
+        """Bring forward what failed during an endpoint's outage and waits to be tried again; return how many."""
         ...
 
     async def endpoint_states(self) -> list[EndpointState]:
@@ -242,9 +259,18 @@ class Store(Protocol):
         ...
 
     async def events(
-        self, which: EventFilter, *, limit: int, before: int | None = None, after: int | None = None
+        self,
+        which: EventFilter,
+        *,
+        limit: int,
+        before: int | None = None,
+        after: int | None = None,
+        in_order: bool = False,
     ) -> list[Json]:
-        """List events, newest first, those `before` a cursor; with `after`, oldest first, those after it."""
+        """List events, newest first, those `before` a cursor; with `after`, oldest first, those after it.
+
+        `in_order`, and always with `after`: only events before which none can appear any more.
+        """
         ...
 
     async def prune(self, before: Micros) -> int:

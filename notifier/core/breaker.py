@@ -46,6 +46,7 @@ class Signal(Enum):
     TRIPPED = auto()  # the same, and they are enough
     HELD = auto()  # the endpoint asks for patience, or the fault is our own
     PROBE_FAILED = auto()  # the probe failed, for whatever reason
+    PROBE_UNSENT = auto()  # the probe never reached the endpoint, by a fault of the message
     DISABLED = auto()  # the endpoint is gone, or failed for too long, or somebody disabled it
     ENABLED = auto()  # somebody enabled it
 
@@ -58,6 +59,7 @@ _TABLE: dict[Signal, tuple[State, State, State, State, State]] = {  # by signal,
     Signal.TRIPPED: (State.OPEN, State.OPEN, State.OPEN, State.HALF_OPEN, State.DISABLED),
     Signal.HELD: (State.THROTTLED, State.THROTTLED, State.OPEN, State.HALF_OPEN, State.DISABLED),
     Signal.PROBE_FAILED: (State.CLOSED, State.THROTTLED, State.OPEN, State.OPEN, State.DISABLED),
+    Signal.PROBE_UNSENT: (State.CLOSED, State.THROTTLED, State.OPEN, State.OPEN, State.DISABLED),
     Signal.DISABLED: (State.DISABLED, State.DISABLED, State.DISABLED, State.DISABLED, State.DISABLED),
     Signal.ENABLED: (State.CLOSED, State.CLOSED, State.CLOSED, State.CLOSED, State.CLOSED),
 }
@@ -95,6 +97,8 @@ class Breaker:
     def record(self, outcome: Outcome, now: Micros, *, probe: bool = False) -> Breaker:
         """Take in how an attempt ended; attempts that went out before the breaker opened may still come in."""
         match outcome:
+            case Rejected(well=None):
+                return self._unsent(now) if probe else self
             case Rejected(well=False):
                 return self._failed(Failed(reason=outcome.reason), now, probe=probe)
             case Delivered() | Rejected():  # who rejects a message is well
@@ -151,6 +155,11 @@ class Breaker:
         wait = min(FIRST_WAIT * 2.0 ** min(rounds - 1, 10), LONGEST_WAIT)
         held = self.not_before if self.state is State.THROTTLED else 0  # what the endpoint asked for still holds
         return replace(after, since=now, not_before=max(held, now + _micros(wait), hint), rounds=rounds)
+
+    def _unsent(self, now: Micros) -> Breaker:
+        """Let another probe go out at once: of the endpoint as little is known as before."""
+        state = self._after(Signal.PROBE_UNSENT)
+        return self if state is self.state else replace(self, state=state, since=now, not_before=now)
 
     def _after(self, signal: Signal) -> State:
         return _TABLE[signal][_COLUMN[self.state]]

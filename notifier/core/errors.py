@@ -62,3 +62,11 @@ class StoreTooNew(StoreError):
 
 class StaleWrite(StoreError):
     """The watch or delivery was changed or taken by someone else; nothing was written."""
+
+
+class NodeLost(StoreError):
+    """Another node took over what this one owned; nothing was written."""
+
+
+class StoreTooOld(StoreError):
+    """The database was written by an older version."""

@@ -40,7 +40,7 @@ class Rejected:
 
     reason: str
     detail: str = ""
-    well: bool = True  # the endpoint answered and is well; False: its silence counts as a failure of it
+    well: bool | None = True  # it answered and is well; False: its silence counts as a failure; None: it was not asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +94,20 @@ def after_unspent(*, jitter: float, retry_after: float | None = None, longest_ob
     Short, since the message did nothing wrong: the breaker holds the endpoint back, ever longer (`core/breaker.py`).
     """
     return min(max(UNSPENT_WAIT, retry_after or 0.0) * (1 + JITTER * jitter), longest_obeyed)
+
+
+_PATIENT = frozenset({"http_408", "http_425", "http_429"})  # those of 4xx that say nothing of the message
+
+
+def may_be_outage(reason: str | None) -> bool:
+    """Say whether a failure of that reason may have been the endpoint's state, and not the message or the setup.
+
+    What an endpoint answers with 4xx or a redirect, and what this program refuses or fails at by itself, would be the
+    same now that the endpoint is well.
+    """
+    if reason is None or reason in ("redirect", "forbidden_address", "url", "internal"):
+        return False
+    return reason in _PATIENT or not reason.startswith("http_4")
 
 
 def classify_http(status: int, headers: Mapping[str, str], *, now: Micros, hide: tuple[str, ...] = ()) -> Outcome:

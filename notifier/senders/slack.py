@@ -80,7 +80,7 @@ class SlackSender:
         except Exception as exc:  # the boundary of an attempt, as in `Exchange`; it would fail the same way each time
             log.exception("sender.unexpected_error", endpoint=delivery.endpoint, delivery=delivery.id)
             detail = f"a fault of this program: {type(exc).__name__}"
-            return Attempt(at=now, outcome=Rejected(reason="internal", detail=detail))
+            return Attempt(at=now, outcome=Rejected(reason="internal", detail=detail, well=None))
         attempt = await self._exchange.post(body, self._headers.copy(), self._judge, at=now)
         outcome = attempt.outcome
         if self._retry_on_timeout or attempt.address is None:  # without an address, it was never on its way

@@ -41,4 +41,4 @@ class Templated:
             return accept(self._template.render(event_of(delivery)))
         except TemplateFault as exc:
             log.error("sender.template_failed", endpoint=delivery.endpoint, delivery=delivery.id, problem=str(exc))
-            return Rejected(reason="template", detail=str(exc))
+            return Rejected(reason="template", detail=str(exc), well=None)

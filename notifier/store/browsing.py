@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, TextClause, func, select,
 from notifier.core.model import Json
 from notifier.core.payload import timestamp
 from notifier.interfaces import EventFilter, WatchFilter
+from notifier.store.keys import settled
 from notifier.store.reading import deliveries_of
 from notifier.store.schema import events, watches
 
@@ -49,11 +50,13 @@ def watch_told(connection: Connection, source: str, task_id: str) -> Json | None
 
 
 def events_page(
-    connection: Connection, which: EventFilter, limit: int, before: int | None, after: int | None
+    connection: Connection, which: EventFilter, limit: int, before: int | None, after: int | None, in_order: bool
 ) -> list[Json]:
     """List events, newest first; with `after`, oldest first."""
     order = events.c.pk.desc() if after is None else events.c.pk
     query = _EVENTS.where(*_event_conditions(which)).order_by(order).limit(limit)
+    if in_order or after is not None:
+        query = query.where(*settled(connection))
     if before is not None:
         query = query.where(events.c.pk < before)
     if after is not None:
@@ -78,6 +81,7 @@ def _watch_conditions(which: WatchFilter) -> Iterator[ColumnElement[bool] | Text
             yield watches.c.lost.is_not(None)
         case phase:
             yield watches.c.phase == phase
+            yield watches.c.lost.is_(None)  # as counts have it: each watch is in one phase
     if which.state is not None:
         yield watches.c.state == which.state
     if which.ended is not None:

@@ -10,19 +10,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from notifier.core.errors import StoreUnavailable
+from notifier.core.errors import NodeLost, StaleWrite, StoreUnavailable
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 RHYTHM = 0.004  # seconds from the beginning of a group to that of the next, at least
 LINGER = 0.01  # seconds that a write in no hurry waits for company
 RETRY_DELAY = 0.5  # seconds between tries while the database cannot be written
+CONFLICTS = frozenset({"DeadlockDetected", "SerializationFailure"})  # PostgreSQL: another transaction goes first
+MAX_CONFLICTS = 5  # times in a row; they are rare, as everyone locks in the same order
+# By the names of PEP 249, which the drivers share; the rest are PostgreSQL's, whose class says something else.
+OUTAGES = frozenset({"OperationalError", "InterfaceError", "ReadOnlySqlTransaction", "IdleInTransactionSessionTimeout"})
 MAX_GROUP = 512  # operations in one transaction: bounds its time, and so everyone's wait
 
 
@@ -32,6 +38,11 @@ class Operation(Protocol):
     @property
     def hold(self) -> bool:
         """Say whether it waits while the database is away, instead of failing."""
+        ...
+
+    @property
+    def owned(self) -> bool:
+        """Say whether it rests on what the node owns: another node must not do it again."""
         ...
 
 
@@ -49,6 +60,14 @@ class Transact(Protocol):
         """Take note that the transaction came to nothing."""
         ...
 
+    def landed(self, connection: Connection) -> bool:
+        """Say whether the last transaction was committed, though the answer to that was not heard."""
+        ...
+
+    def rejoin(self, connection: Connection) -> None:
+        """Begin anew, after NodeLost was raised."""
+        ...
+
 
 class GroupCommit:
     """Runs operations in groups."""
@@ -64,8 +83,11 @@ class GroupCommit:
         self._wake = asyncio.Event()
         self._linger: asyncio.TimerHandle | None = None
         self._closing = False
+        self._doubt: dict[int, tuple[Operation, object]] = {}  # by id: results that hold if the last COMMIT came true
+        self._lost = False  # the node was, in the last group
         self.available = True
         self.seconds: Callable[[float], None] = lambda _: None  # told how long each group took
+        self.lost: Callable[[], None] = lambda: None  # told that this node was taken for dead, and is another now
 
     async def submit(self, operation: Operation, *, urgent: bool = True) -> object:
         """Run an operation in the next group; return its result once that is committed.
@@ -103,6 +125,9 @@ class GroupCommit:
                 continue
             started = loop.time()
             results = await loop.run_in_executor(self._thread, self._commit, [operation for operation, _ in group])
+            if self._lost:
+                self._lost = False
+                self.lost()
             outage = self._hand_out(group, results)
             if outage is not None:
                 await self._suspend(outage)
@@ -152,7 +177,11 @@ class GroupCommit:
         What was committed before the database went away keeps its result: it must not be done twice.
         """
         try:
-            return self._once(operations)
+            if self._doubt:
+                return self._resolve_doubt(operations)
+            return self._tenaciously(operations)
+        except NodeLost:
+            return self._begin_anew(operations)
         except Exception as exc:
             if is_outage(exc):
                 away = StoreUnavailable(str(getattr(exc, "orig", exc)))
@@ -166,17 +195,68 @@ class GroupCommit:
             results += results[-1:] if away_already else self._commit([operation])
         return results
 
-    def _once(self, operations: Sequence[Operation]) -> list[object]:
-        if self._connection is None:
-            self._connection = self._engine.connect()
+    def _resolve_doubt(self, operations: Sequence[Operation]) -> list[object]:
+        """Find out whether the transaction whose COMMIT was cut off came true; do nothing of it twice."""
+        if not self._asked(self._transact.landed):
+            self._doubt.clear()
+            return self._commit(operations)
+        known, self._doubt = self._doubt, {}
+        rest = [operation for operation in operations if id(operation) not in known]
+        fresh = iter(self._commit(rest) if rest else ())
+        return [known[id(op)][1] if id(op) in known else next(fresh) for op in operations]
+
+    def _begin_anew(self, operations: Sequence[Operation]) -> list[object]:
+        """Join again after the node was taken for dead: what rested on what it owned has come to nothing."""
+        self._lost = True
         try:
-            with self._connection.begin():
-                return self._transact(self._connection, operations)
+            self._asked(self._transact.rejoin)
+        except Exception as exc:
+            if not is_outage(exc):
+                raise
+            return [StoreUnavailable(str(getattr(exc, "orig", exc)))] * len(operations)
+        rest = [operation for operation in operations if not operation.owned]
+        fresh = iter(self._commit(rest) if rest else ())
+        return [StaleWrite() if operation.owned else next(fresh) for operation in operations]
+
+    def _asked(self, question: Callable[[Connection], T]) -> T:
+        connection = self._connected()
+        try:
+            with connection.begin():
+                return question(connection)
+        except BaseException as exc:
+            if is_outage(exc):
+                self._disconnect()
+            raise
+
+    def _tenaciously(self, operations: Sequence[Operation]) -> list[object]:
+        """Run a group; again, if the database chose it to give way to another's."""
+        for _ in range(MAX_CONFLICTS):
+            try:
+                return self._once(operations)
+            except Exception as exc:
+                if type(getattr(exc, "orig", exc)).__name__ not in CONFLICTS:
+                    raise
+        return self._once(operations)
+
+    def _once(self, operations: Sequence[Operation]) -> list[object]:
+        connection = self._connected()
+        results: list[object] | None = None
+        try:
+            with connection.begin():
+                results = self._transact(connection, operations)
+            return results  # noqa: RET504 - an exception in COMMIT has to know them
         except BaseException as exc:
             self._transact.rolled_back()
             if is_outage(exc):  # nothing is known of the connection's state: the next group takes a new one
                 self._disconnect()
+                if results is not None:  # it broke in COMMIT
+                    self._doubt = {id(op): (op, result) for op, result in zip(operations, results, strict=True)}
             raise
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return self._connection
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -204,7 +284,9 @@ def is_outage(exc: BaseException) -> bool:
     """
     if isinstance(exc, DBAPIError) and exc.connection_invalidated:
         return True
-    return type(getattr(exc, "orig", exc)).__name__ in {"OperationalError", "InterfaceError", "DatabaseError"}
+    cause = getattr(exc, "orig", exc)
+    names = {kind.__name__ for kind in type(cause).__mro__}
+    return bool(names & OUTAGES) or type(cause).__name__ == "DatabaseError"
 
 
 def _resolve(future: asyncio.Future[object], result: object) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -12,6 +13,8 @@ from notifier.core.model import Address, Delivery, Micros, Record, Watch
 from notifier.interfaces import Later, Settlement
 from notifier.store import statements as sql
 from notifier.store.group import Operation
+from notifier.store.node import Node
+from notifier.store.prepared import Result, together
 from notifier.store.rows import attempt_row, event_row, fresh_delivery, settle_row, step_row
 
 ID_BLOCK = 1000  # ids taken at once: one statement for a thousand rows, and a gap at most that wide after a stop
@@ -25,6 +28,7 @@ class CommitOp:
     watch: Watch | None
     records: Sequence[Record]
     hold: bool = True
+    owned: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class SettleOp:
 
     settlement: Settlement
     hold: bool = True
+    owned: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class CallOp:
 
     call: Callable[[Connection], object]
     hold: bool = False
+    owned: bool = False
 
 
 class Ids:
@@ -69,7 +75,7 @@ class Ids:
 class Transaction:
     """Runs a group of operations."""
 
-    def __init__(self, node: int) -> None:
+    def __init__(self, node: Node) -> None:
         self.node = node
         self._ids = Ids()
 
@@ -77,12 +83,16 @@ class Transaction:
         """Drop the ids at hand: the block they come from may not have been committed."""
         self._ids.forget()
 
+    def landed(self, connection: Connection) -> bool:
+        """Say whether the last group was committed, though the answer was not heard."""
+        return self.node.landed(connection)
+
     def __call__(self, connection: Connection, operations: Sequence[Operation]) -> list[object]:
         """Run a group; return a result for each. Raises for the whole group: the caller then runs them singly."""
         commits = [operation for operation in operations if isinstance(operation, CommitOp)]
         settles = [operation.settlement for operation in operations if isinstance(operation, SettleOp)]
-        committed = iter(self._commit(connection, commits) if commits else ())
-        settled = iter(self._settle(connection, settles) if settles else ())
+        written = self._write(connection, commits, settles)
+        committed, settled = iter(written[0]), iter(written[1])
         results: list[object] = []
         for operation in operations:
             match operation:
@@ -96,42 +106,64 @@ class Transaction:
                     raise TypeError(operation)
         return results
 
+    def rejoin(self, connection: Connection) -> None:
+        """Begin anew as another node."""
+        self.node.join(connection)
+
     def ids(self, connection: Connection, counter: str, count: int) -> int:
         """Return the first of `count` ids in a row."""
         return self._ids.take(connection, counter, count)
 
+    def _write(
+        self, connection: Connection, commits: Sequence[CommitOp], settles: Sequence[Settlement]
+    ) -> tuple[list[list[Delivery]], list[Delivery | None]]:
+        """Run the statements of all, and read their results once all are sent."""
+        records = [(op, record) for op in commits for record in op.records]
+        first = self._ids.take(connection, "delivery", sum(len(record.addresses) for _, record in records))
+        first_event = self.node.first_event(connection, self._ids.take, len(records))
+        with together(connection) as sync:
+            check = self.node.begin(connection)
+            self.node.keep_order(connection, _lanes(commits, settles))
+            read_commits = self._commit(connection, commits, records, first, first_event)
+            read_settles = self._settle(connection, settles)
+            sync()
+            check()
+            return read_commits(), read_settles()
+
     # -- commit
 
-    def _commit(self, connection: Connection, commits: Sequence[CommitOp]) -> list[list[Delivery]]:
-        steps = [step_row(op.watch, op.records, self.node) for op in commits if op.watch is not None]
-        if steps and sql.STEP_WATCH.many(connection, steps) != len(steps):
-            raise StaleWrite
-        records = [(op, record) for op in commits for record in op.records]
-        if not records:
-            return [[] for _ in commits]
-        first_event = self._ids.take(connection, "event", len(records))
-        sql.INSERT_EVENTS.many(
-            connection,
-            [event_row(first_event + n, op.watch, record) for n, (op, record) in enumerate(records)],
-        )
+    def _commit(
+        self,
+        connection: Connection,
+        commits: Sequence[CommitOp],
+        records: Sequence[tuple[CommitOp, Record]],
+        first: int,
+        first_event: int,
+    ) -> Callable[[], list[list[Delivery]]]:
+        steps = [step_row(op.watch, op.records, self.node.number) for op in commits if op.watch is not None]
+        stepped = sql.STEP_WATCH.many(connection, steps) if steps else None
+        epoch = self.node.epoch
+        if records:
+            rows = [event_row(first_event + n, epoch, op.watch, record) for n, (op, record) in enumerate(records)]
+            sql.INSERT_EVENTS.many(connection, rows)
         addressed = [
             (first_event + n, op.watch, record, address)
             for n, (op, record) in enumerate(records)
             for address in record.addresses
         ]
-        waiting, first = self._enqueue(connection, addressed) if addressed else (frozenset(), 0)
-        out: dict[int, list[Delivery]] = {id(op): [] for op in commits}
-        number = first
-        for op, record in records:
-            for address in record.addresses:
-                if address.take and number not in waiting:
-                    out[id(op)].append(fresh_delivery(number, op.watch, record, address))
-                number += 1
-        return [out[id(op)] for op in commits]
+        waiting = self._enqueue(connection, addressed, first) if addressed else None
+
+        def read() -> list[list[Delivery]]:
+            if stepped is not None and stepped.count != len(steps):
+                raise StaleWrite
+            return _taken(commits, records, first, frozenset(n for (n,) in waiting.rows()) if waiting else frozenset())
+
+        return read
 
     def _enqueue(
-        self, connection: Connection, addressed: Sequence[tuple[int, Watch | None, Record, Address]]
-    ) -> tuple[frozenset[int], int]:
+        self, connection: Connection, addressed: Sequence[tuple[int, Watch | None, Record, Address]], first: int
+    ) -> Result:
+        """Put deliveries into the outbox; return which of them have to wait."""
         latest = [
             {"_endpoint": address.endpoint, "_lane": watch.pk, "_now": record.at}
             for _, watch, record, address in addressed
@@ -139,53 +171,57 @@ class Transaction:
         ]
         if latest:
             sql.SUPERSEDE.many(connection, latest)
-        first = self._ids.take(connection, "delivery", len(addressed))
         rows = [
             {
                 "id": first + n,
                 "event": event,
+                "epoch": self.node.epoch,
                 "lane": None if watch is None else watch.pk,
                 "endpoint": address.endpoint,
                 "sequence": record.sequence,
                 "due": record.at,
-                "_owner": self.node if address.take else None,
+                "_owner": self.node.number if address.take else None,
             }
             for n, (event, watch, record, address) in enumerate(addressed)
         ]
         sql.INSERT_DELIVERIES.many(connection, rows)
-        waiting = sql.WHICH_WAIT.all(connection, {"first": first, "last": first + len(rows) - 1})
-        return frozenset(number for (number,) in waiting), first
+        return sql.WHICH_WAIT.one(connection, {"first": first, "last": first + len(rows) - 1})
 
     # -- settle
 
-    def _settle(self, connection: Connection, settlements: Sequence[Settlement]) -> list[Delivery | None]:
-        rows = [settle_row(settlement, self.node) for settlement in settlements]
-        if sql.SETTLE.many(connection, rows) != len(rows):
-            raise StaleWrite
+    def _settle(self, connection: Connection, settlements: Sequence[Settlement]) -> Callable[[], list[Delivery | None]]:
+        if not settlements:
+            return list
+        rows = [settle_row(settlement, self.node.number) for settlement in settlements]
+        done = sql.SETTLE.many(connection, rows)
         tried = [attempt_row(s.delivery.id, s.attempt) for s in settlements if s.attempt is not None]
         if tried:
             sql.INSERT_ATTEMPTS.many(connection, tried)
         promoted = self._promote(connection, settlements)
-        return [promoted.get((s.delivery.endpoint, s.delivery.lane)) for s in settlements]
 
-    def _promote(
-        self, connection: Connection, settlements: Sequence[Settlement]
-    ) -> dict[tuple[str, int | None], Delivery]:
+        def read() -> list[Delivery | None]:
+            if done.count != len(rows):
+                raise StaleWrite
+            found = {(next_.endpoint, next_.lane): next_ for rows in promoted for next_ in map(_delivery, rows.rows())}
+            return [found.get((s.delivery.endpoint, s.delivery.lane)) for s in settlements]
+
+        return read
+
+    def _promote(self, connection: Connection, settlements: Sequence[Settlement]) -> list[Result]:
         """Make the next of each lane ready; return those that this node takes at once."""
         lanes = [
             {
                 "_endpoint": s.delivery.endpoint,
                 "_lane": s.delivery.lane,
                 "_due": s.at,
-                "_owner": self.node if s.take else None,
+                "_owner": self.node.number if s.take else None,
             }
             for s in settlements
-            if s.delivery.lane is not None and not isinstance(s.verdict, Later)
+            if releases(s)
         ]
-        if not lanes or not sql.PROMOTE.many(connection, lanes):
-            return {}
-        ids = [row[0] for lane in lanes if lane["_owner"] is not None for row in sql.PROMOTED.all(connection, lane)]
-        return {(found.endpoint, found.lane): found for found in load(connection, ids)}
+        if not lanes or not sql.PROMOTE.many(connection, lanes).may_have_changed:
+            return []
+        return [sql.PROMOTED.one(connection, lane) for lane in lanes if lane["_owner"] is not None]
 
     # -- claims
 
@@ -196,7 +232,7 @@ class Transaction:
         taken: list[Delivery] = []
         next_due: dict[str, Micros] = {}
         for endpoint, limit in room:
-            params = {"_endpoint": endpoint, "_now": now, "limit": min(limit, MAX_CLAIM), "_me": self.node}
+            params = {"_endpoint": endpoint, "_now": now, "limit": min(limit, MAX_CLAIM), "_me": self.node.number}
             ids = connection.execute(sql.CLAIM_DELIVERIES, params).scalars().all()
             taken.extend(load(connection, ids))
             due = connection.execute(sql.NEXT_DUE, {"_endpoint": endpoint}).scalar()
@@ -207,18 +243,44 @@ class Transaction:
 
 def load(connection: Connection, ids: Sequence[int]) -> list[Delivery]:
     """Read deliveries with their bytes."""
-    if not ids:
-        return []
-    return [
-        Delivery(
-            id=row.id,
-            endpoint=row.endpoint,
-            event_id=row.event_id,
-            event_type=row.type,
-            body=row.body,
-            lane=row.lane,
-            observed_at=row.at,
-            attempt=row.attempt,
-        )
-        for row in connection.execute(sql.LOAD_DELIVERIES, {"ids": list(ids)})
-    ]
+    return [_delivery(row) for row in connection.execute(sql.LOAD_DELIVERIES, {"ids": list(ids)})] if ids else []
+
+
+def releases(settlement: Settlement) -> bool:
+    """Say whether the next delivery of the lane may go out."""
+    return settlement.delivery.lane is not None and not isinstance(settlement.verdict, Later)
+
+
+def _lanes(commits: Sequence[CommitOp], settlements: Sequence[Settlement]) -> Iterator[int]:
+    """Name the watches of which deliveries are added or released."""
+    yield from (op.watch.pk for op in commits if op.watch is not None)
+    yield from (s.delivery.lane for s in settlements if s.delivery.lane is not None and releases(s))
+
+
+def _taken(
+    commits: Sequence[CommitOp], records: Sequence[tuple[CommitOp, Record]], first: int, waiting: frozenset[int]
+) -> list[list[Delivery]]:
+    """Return of each commit the deliveries that are this node's to send now."""
+    out: dict[int, list[Delivery]] = {id(op): [] for op in commits}
+    number = first
+    for op, record in records:
+        for address in record.addresses:
+            if address.take and number not in waiting:
+                out[id(op)].append(fresh_delivery(number, op.watch, record, address))
+            number += 1
+    return [out[id(op)] for op in commits]
+
+
+def _delivery(row: Sequence[Any]) -> Delivery:
+    """Read a row of `statements._FOUND`."""
+    number, endpoint, lane, attempt, event_id, event_type, body, at = row
+    return Delivery(
+        id=number,
+        endpoint=endpoint,
+        event_id=event_id,
+        event_type=event_type,
+        body=body,
+        lane=lane,
+        observed_at=at,
+        attempt=attempt,
+    )

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from notifier.core.model import Address, Delivery, Phase, Record, Watch
-from notifier.core.retry import Attempt, Delivered
+from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.interfaces import Dead, Done, Later, Settlement, Superseded
 
 
@@ -62,10 +62,11 @@ def step_row(watch: Watch, records: Sequence[Record], node: int) -> dict[str, ob
     }
 
 
-def event_row(pk: int, watch: Watch | None, record: Record) -> dict[str, object]:
-    """Write an event."""
+def event_row(pk: int, epoch: int, watch: Watch | None, record: Record) -> dict[str, object]:
+    """Write an event; `pk` and `epoch` as `keys.EventKey` takes them."""
     return {
         "pk": pk,
+        "epoch": epoch,
         "id": record.id,
         "watch": None if watch is None else watch.pk,
         "sequence": record.sequence,
@@ -105,4 +106,5 @@ def attempt_row(delivery: int, attempt: Attempt) -> dict[str, object]:
         "phases": json.dumps(attempt.phases) if attempt.phases else None,
         "address": attempt.address,
         "reply": attempt.reply or None,
+        "retry_after": outcome.retry_after if isinstance(outcome, Failed) else None,
     }

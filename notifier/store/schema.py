@@ -6,6 +6,7 @@ deliveries  the outbox: an event on its way to an endpoint
 attempts    the log of tries
 endpoints   what outlives a restart of an endpoint's health
 counters    where the next block of ids begins, and the number of the next node
+nodes       the daemons that share a PostgreSQL; on SQLite there is one, and no row for it
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Float,
-    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -100,7 +100,7 @@ deliveries = Table(
     "deliveries",
     metadata,
     Column("id", BigId, primary_key=True, autoincrement=False),
-    Column("event", BigInteger, ForeignKey("events.pk"), nullable=False),
+    Column("event", BigInteger, nullable=False),
     Column("lane", BigInteger),  # the watch; null: no order to keep
     Column("endpoint", Text, nullable=False),
     Column("sequence", BigInteger, nullable=False),
@@ -153,6 +153,7 @@ attempts = Table(
     Column("phases", Text),  # JSON object of seconds
     Column("address", Text),
     Column("reply", Text),
+    Column("retry_after", Float),  # seconds that the endpoint asked for
     sqlite_with_rowid=False,
 )
 
@@ -171,4 +172,21 @@ counters = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+# A daemon that works on a shared database. Whoever holds its row's number as `owner` above is alive as long as the row
+# is there: every transaction of a node begins by updating it, and whoever finds it too old takes it away, with all that
+# it owned, in one transaction. So a node that lost its row can write nothing, whatever it believes.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # never used again
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),  # times are the database's
+    Column("seen_at", BigInteger, nullable=False),
+    Column("timeout", BigInteger, nullable=False),  # microseconds without a sign of life that mean death
+    Column("groups", BigInteger, nullable=False),  # the last transaction's: tells whether one whose end is unknown was
+    Column("held", BigInteger, nullable=False),  # watches that it follows
+    Column("status", Text, nullable=False),  # JSON object: what it tells of itself
 )

@@ -3,55 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import TypeVar, cast
 
+import structlog
 from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Delivery, EndpointState, Json, Micros, NewWatch, Record, Watch
-from notifier.interfaces import Applied, Claim, DeliveryFilter, EventFilter, Settlement, WatchFilter
-from notifier.store import browsing, opening, pruning, reading, wanting
+from notifier.interfaces import Applied, Claim, DeliveryFilter, EventFilter, Recovery, Settlement, WatchFilter
+from notifier.store import browsing, hastening, pruning, reading, wanting
 from notifier.store import statements as sql
+from notifier.store.database import Database, open_database
 from notifier.store.group import GroupCommit
+from notifier.store.node import leave
 from notifier.store.operations import CallOp, CommitOp, SettleOp, Transaction
 from notifier.store.rows import watch_from
 from notifier.store.schema import endpoints
 
+log = structlog.get_logger(__name__)
+
 T = TypeVar("T")
+
+MAX_REVIVED = 500  # dead deliveries made ready in one transaction: others wait for it
 
 
 class SqlStore:
-    """The Store on SQLite. `run` has to be running for anything to be written."""
+    """The Store on SQLite or PostgreSQL. `run` has to be running for anything to be written."""
 
-    def __init__(self, path: Path, lock: IO[bytes]) -> None:
-        self._lock = lock
-        self._writing = opening.engine(path, writable=True)
-        self._reading = opening.engine(path, writable=False)
-        with self._writing.begin() as connection:
-            self._transaction = Transaction(_new_node(connection))
-        self._group = GroupCommit(self._writing, self._transaction, CallOp(_probe, hold=True))
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._node = database.node
+        self._transaction = Transaction(database.node)
+        self._group = GroupCommit(database.writing, self._transaction, CallOp(_probe, hold=True))
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
 
     @classmethod
-    def open(cls, url: str) -> SqlStore:
-        """Open the database, creating or migrating it. Blocks. Raises StoreError."""
-        path = opening.sqlite_path(opening.parse(url))
-        lock = opening.lock(path)
-        try:
-            opening.prepare(path)
-            return cls(path, lock)
-        except (DBAPIError, sqlite3.Error) as exc:
-            lock.close()
-            raise opening.refusal(path, exc) from exc
-        except BaseException:
-            lock.close()
-            raise
+    def open(cls, url: str, *, name: str = "notifier", timeout: float = 10.0, migrate: bool = False) -> SqlStore:
+        """Open the database, and join it as the node of that name. Blocks. Raises StoreError.
+
+        SQLite is created and migrated where that is due; PostgreSQL with `migrate`. A node that shares a PostgreSQL is
+        taken for dead after `timeout` seconds without a sign of life.
+        """
+        return cls(open_database(url, name=name, timeout=timeout, migrate=migrate))
 
     @property
     def available(self) -> bool:
@@ -67,16 +64,19 @@ class SqlStore:
         await self._group.run()
 
     async def close(self) -> None:
-        """Have `run` finish; `shutdown` follows once it has."""
+        """Let go of what this node owns and have `run` finish; `shutdown` follows once it has."""
+        if self._database.shared and self.available:
+            try:
+                await self._write(lambda connection: leave(connection, self._node.number))
+            except StoreUnavailable as exc:
+                log.warning("node.not_left", error=str(exc), hint="the others take over after node.timeout")
         self._group.close()
 
     def shutdown(self) -> None:
         """Let go of the database; after `run` has ended."""
         self._group.shutdown()
         self._reader.shutdown(wait=True)
-        self._writing.dispose()
-        self._reading.dispose()
-        self._lock.close()
+        self._database.close()
 
     # -- watches
 
@@ -91,17 +91,16 @@ class SqlStore:
 
     async def claim_watches(self, limit: int) -> list[Watch]:
         """Take open watches, oldest first."""
-        me = self._transaction.node
 
         def claim(connection: Connection) -> list[Watch]:
-            rows = connection.execute(sql.CLAIM_WATCHES, {"limit": limit, "_me": me}).all()
+            rows = connection.execute(sql.CLAIM_WATCHES, {"limit": limit, "_me": self._node.number}).all()
             return sorted(map(watch_from, rows), key=lambda watch: (watch.created_at, watch.pk))
 
         return await self._write(claim)
 
     async def release_watches(self, watches: Sequence[Watch]) -> None:
         """Let go of watches."""
-        rows = [{"_pk": watch.pk, "_me": self._transaction.node} for watch in watches]
+        rows = [{"_pk": watch.pk, "_me": self._node.number} for watch in watches]
         if not rows:
             return
         await self._write(lambda connection: connection.execute(sql.RELEASE_WATCH, rows), hold=True)
@@ -123,8 +122,20 @@ class SqlStore:
         return cast("Delivery | None", await self._group.submit(SettleOp(settlement), urgent=False))
 
     async def retry(self, which: DeliveryFilter, *, now: Micros) -> int:
-        """Make dead deliveries ready again."""
-        return await self._write(lambda connection: reading.revive(connection, which, now))
+        """Make dead deliveries ready again, in transactions of bounded size."""
+        ids = await self._read(lambda connection: reading.dead(connection, which))
+        total = 0
+        for start in range(0, max(len(ids), 1), MAX_REVIVED):  # once at least: who cannot write says so
+            some = ids[start : start + MAX_REVIVED]
+            total += await self._write(partial(reading.revive, ids=some, now=now))
+        return total
+
+    async def hasten(self, recovery: Recovery) -> int:
+        """Bring forward what failed during an outage, in transactions of bounded size."""
+        place, more = hastening.start(recovery), True
+        while more:
+            place, more = await self._write(partial(hastening.bring_forward, recovery=recovery, after=place), hold=True)
+        return place.moved
 
     # -- endpoints
 
@@ -169,10 +180,16 @@ class SqlStore:
         return await self._read(lambda connection: browsing.watch_told(connection, source, task_id))
 
     async def events(
-        self, which: EventFilter, *, limit: int, before: int | None = None, after: int | None = None
+        self,
+        which: EventFilter,
+        *,
+        limit: int,
+        before: int | None = None,
+        after: int | None = None,
+        in_order: bool = False,
     ) -> list[Json]:
         """List events."""
-        return await self._read(lambda connection: browsing.events_page(connection, which, limit, before, after))
+        return await self._read(lambda c: browsing.events_page(c, which, limit, before, after, in_order))
 
     async def prune(self, before: Micros) -> int:
         """Forget what ended and was settled before, in transactions of bounded size."""
@@ -190,20 +207,12 @@ class SqlStore:
     async def _read(self, call: Callable[[Connection], T]) -> T:
         def read() -> T:
             try:
-                with self._reading.connect() as connection:
+                with self._database.reading.connect() as connection:
                     return call(connection)
             except DBAPIError as exc:
                 raise StoreUnavailable(str(exc.orig)) from exc
 
         return await asyncio.get_running_loop().run_in_executor(self._reader, read)
-
-
-def _new_node(connection: Connection) -> int:
-    """Number this run, and free what an earlier one had claimed: on SQLite there is no other."""
-    number = connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 1}).scalar_one()
-    connection.execute(sql.FREE_WATCHES)
-    connection.execute(sql.FREE_DELIVERIES)
-    return int(number)
 
 
 def _probe(connection: Connection) -> None:

@@ -7,6 +7,7 @@ index's own condition.
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Text,
     and_,
     bindparam,
@@ -21,8 +22,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import null as sql_null
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ColumnElement, FromClause
 
+from notifier.store.keys import EventKey
 from notifier.store.prepared import Prepared
 from notifier.store.schema import OPEN, attempts, counters, deliveries, events, watches
 
@@ -67,18 +70,18 @@ STEP_WATCH = Prepared(
     )
 )
 
+# Claims choose in a CTE: PostgreSQL may evaluate a plain subquery again for each row, and take more than it should.
+_claimable_watches = (
+    select(watches.c.pk)
+    .where(IS_FOLLOWED, watches.c.owner.is_(None))
+    .order_by(watches.c.created_at, watches.c.pk)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+    .cte("claimable")
+)
 CLAIM_WATCHES = (
     update(watches)
-    .where(
-        watches.c.pk.in_(
-            select(watches.c.pk)
-            .where(IS_FOLLOWED, watches.c.owner.is_(None))
-            .order_by(watches.c.created_at, watches.c.pk)
-            .limit(bindparam("limit"))
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-    )
+    .where(watches.c.pk.in_(select(_claimable_watches.c.pk)))
     .values(owner=bindparam("_me"))
     .returning(*watches.c)
 )
@@ -95,7 +98,12 @@ FREE_DELIVERIES = (
 
 # -- the outbox
 
-INSERT_EVENTS = Prepared(insert(events))
+INSERT_EVENTS = Prepared(
+    insert(events).values(
+        {column.name: bindparam(column.name) for column in events.c if column is not events.c.pk}
+        | {"pk": EventKey("pk")}
+    )
+)
 
 _ahead = deliveries.alias("ahead")
 _occupied = exists().where(
@@ -107,7 +115,7 @@ _occupied = exists().where(
 INSERT_DELIVERIES = Prepared(
     insert(deliveries).values(
         id=bindparam("id"),
-        event=bindparam("event"),
+        event=EventKey("event"),
         lane=bindparam("lane"),
         endpoint=bindparam("endpoint"),
         sequence=bindparam("sequence"),
@@ -116,7 +124,7 @@ INSERT_DELIVERIES = Prepared(
         due=bindparam("due"),
         created_at=bindparam("due"),
         manual=false(),
-        owner=case((_occupied, sql_null()), else_=bindparam("_owner")),
+        owner=case((_occupied, sql_null()), else_=bindparam("_owner", type_=BigInteger)),
     )
 )
 
@@ -145,7 +153,22 @@ SETTLE = Prepared(
     )
 )
 
-INSERT_ATTEMPTS = Prepared(insert(attempts))
+# Of two attempts in the same microsecond, or of one that is saved twice, the first is kept.
+INSERT_ATTEMPTS = Prepared(
+    sqlite.insert(attempts).on_conflict_do_nothing(),
+    postgresql=postgresql.insert(attempts).on_conflict_do_nothing(),
+)
+
+_FOUND = select(
+    deliveries.c.id,
+    deliveries.c.endpoint,
+    deliveries.c.lane,
+    deliveries.c.attempt,
+    events.c.id.label("event_id"),
+    events.c.type,
+    events.c.body,
+    events.c.at,
+).join(events, events.c.pk == deliveries.c.event)
 
 _first = deliveries.alias("first")
 PROMOTE = Prepared(
@@ -166,7 +189,7 @@ PROMOTE = Prepared(
 )
 
 PROMOTED = Prepared(
-    select(deliveries.c.id).where(
+    _FOUND.where(
         deliveries.c.endpoint == bindparam("_endpoint"),
         deliveries.c.lane == bindparam("_lane"),
         is_open(deliveries),
@@ -179,41 +202,28 @@ _due = and_(
     deliveries.c.status == _READY, deliveries.c.owner.is_(None), deliveries.c.endpoint == bindparam("_endpoint")
 )
 
+_claimable_deliveries = (
+    select(deliveries.c.id)
+    .where(_due, deliveries.c.due <= bindparam("_now"))
+    .order_by(deliveries.c.due, deliveries.c.id)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+    .cte("claimable")
+)
 CLAIM_DELIVERIES = (
     update(deliveries)
-    .where(
-        deliveries.c.id.in_(
-            select(deliveries.c.id)
-            .where(_due, deliveries.c.due <= bindparam("_now"))
-            .order_by(deliveries.c.due, deliveries.c.id)
-            .limit(bindparam("limit"))
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-    )
+    .where(deliveries.c.id.in_(select(_claimable_deliveries.c.id)))
     .values(owner=bindparam("_me"))
     .returning(deliveries.c.id)
 )
 
 NEXT_DUE = select(func.min(deliveries.c.due)).where(_due)
 
-LOAD_DELIVERIES = (
-    select(
-        deliveries.c.id,
-        deliveries.c.endpoint,
-        deliveries.c.lane,
-        deliveries.c.attempt,
-        events.c.id.label("event_id"),
-        events.c.type,
-        events.c.body,
-        events.c.at,
-    )
-    .join(events, events.c.pk == deliveries.c.event)
-    .where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
-    .order_by(deliveries.c.due, deliveries.c.id)
+LOAD_DELIVERIES = _FOUND.where(deliveries.c.id.in_(bindparam("ids", expanding=True))).order_by(
+    deliveries.c.due, deliveries.c.id
 )
 
-REVIVE = (
+REVIVE = Prepared(
     update(deliveries)
     .where(deliveries.c.id == bindparam("_id"), IS_DEAD)
     .values(
@@ -227,7 +237,7 @@ REVIVE = (
             else_=_READY,
         ),
         due=bindparam("_now"),
-        attempt=0,
+        attempt=literal_column("0"),
         settled_at=sql_null(),
         manual=true(),
         owner=sql_null(),

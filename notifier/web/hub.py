@@ -47,9 +47,15 @@ class Told:
 class Hub:
     """Reads what is new and keeps the latest of it."""
 
-    def __init__(self, *, store: Store, summary: Callable[[], Awaitable[Json]]) -> None:
-        """Make ready; `summary` says in a few words how things stand."""
+    def __init__(
+        self, *, store: Store, summary: Callable[[], Awaitable[Json]], look_again: float | None = None
+    ) -> None:
+        """Make ready; `summary` says in a few words how things stand.
+
+        `look_again`: seconds between looks for what others commit; None: nobody else does.
+        """
         self._store = store
+        self._look_again = look_again
         self._summary = summary
         self._kept: deque[Told] = deque()
         self._floor = 0  # what came after it is kept; what came before has to be read
@@ -100,14 +106,19 @@ class Hub:
                 self._status = b""
 
     async def _begin(self) -> None:
-        latest = await self._store.events(EventFilter(), limit=1)
+        latest = await self._store.events(EventFilter(), limit=1, in_order=True)
         self._newest = self._floor = int(latest[0]["cursor"]) if latest else 0
         self._kept.clear()
         self._heard.set()
 
     async def _tell_events(self) -> None:
         while True:
-            await self._wake.wait()
+            await self._heard.wait()
+            try:
+                async with asyncio.timeout(self._look_again):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass  # somebody else may have committed something
             self._wake.clear()
             try:
                 async with self._reading:

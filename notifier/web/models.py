@@ -149,6 +149,7 @@ class Attempt(_Answered):
     phases: dict[str, float] = Field(description="seconds by part")
     address: str | None
     reply: str | None = Field(description="its beginning")
+    retry_after: float | None = Field(description="seconds that the endpoint asked for")
 
 
 class DeliveryTold(Delivery):

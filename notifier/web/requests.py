@@ -37,7 +37,7 @@ class WatchQuery(Page):
 
     source: str | None = Field(default=None, description="of this source")
     phase: PhaseFilter | None = Field(
-        default=None, description="`new`: nothing was observed yet; `lost`: given up, whatever the phase"
+        default=None, description="`new`: nothing was observed yet; `lost`: given up, and so in no other phase"
     )
     state: str | None = Field(default=None, description="the provider's own word")
     label: list[str] | None = Field(default=None, description="KEY:VALUE; may be repeated, and all have to be there")

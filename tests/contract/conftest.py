@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import databases
 import pytest
 from storing import running
 
 from notifier.interfaces import Store
 
 
-@pytest.fixture(params=["sqlite"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Name a database of nobody else's."""
-    match request.param:
-        case "sqlite":
-            return f"sqlite:///{tmp_path / 'notifier.db'}"
-        case other:
-            raise NotImplementedError(other)
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'notifier.db'}"
+        return
+    if not databases.reachable():
+        pytest.skip("no PostgreSQL on 127.0.0.1:5432")
+    with databases.database() as url:
+        yield url
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from notifier.core.errors import StaleWrite
 from notifier.core.model import Address, Delivery, EndpointState, Watch
 from notifier.core.retry import Attempt, Failed
 from notifier.interfaces import Claim, Dead, DeliveryFilter, Done, Later, Store, Superseded, Verdict
+from notifier.store.sql import MAX_REVIVED
 
 LATER = T0 + 60 * SECOND
 STORED = (Address(endpoint="app", take=False),)  # left to be claimed
@@ -410,6 +411,25 @@ async def test_dead_deliveries_of_one_watch_are_retried_in_order(store: Store) -
     assert sequences == [1, 2, 3, 4]
 
 
+async def test_very_many_are_retried_without_holding_others_up(store: Store) -> None:
+    """In several transactions: what is committed meanwhile comes in between, and order holds all the same."""
+    *watches, other = await follow(store, *map(str, range(MAX_REVIVED + 11)))
+    for watch in watches:
+        after, _ = await dead(store, watch, "queueing")
+        await dead(store, after, "success")
+    retrying = asyncio.create_task(store.retry(DeliveryFilter(), now=LATER))
+    ended_before = 0
+    while not retrying.done():
+        other, _ = await move(store, other, "processing" if other.state == "queueing" else "queueing")
+        ended_before += not retrying.done()
+    assert await retrying == 2 * len(watches)
+    assert ended_before
+    found = await claim(store, now=LATER, room=1000)
+    of_dead = [json.loads(delivery.body)["data"] for delivery in found if delivery.lane != other.pk]
+    assert len(of_dead) == len(watches)
+    assert {data["sequence"] for data in of_dead} == {1}
+
+
 async def test_a_retried_delivery_goes_behind_what_is_open(store: Store) -> None:
     """What is being sent this moment is not overtaken; after it the retried one, being older, goes first."""
     watch = await one(store)
@@ -556,6 +576,7 @@ async def test_one_delivery_is_shown_with_its_attempts_and_what_was_sent(store: 
         "phases": {"dns": 0.01, "connect": 0.02},
         "address": "127.0.0.1:80",
         "reply": "out of cheese",
+        "retry_after": None,
     }
     assert (attempts[1]["outcome"], attempts[1]["reason"], attempts[1]["status"]) == ("delivered", None, 200)
     assert await store.deliveries(DeliveryFilter(id=delivery.id + 1), limit=5) == []

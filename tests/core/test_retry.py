@@ -20,6 +20,7 @@ from notifier.core.retry import (
     Gone,
     after_unspent,
     classify_http,
+    may_be_outage,
     next_attempt,
     parse_retry_after,
 )
@@ -152,6 +153,19 @@ def test_other_statuses_fail_and_count(status: int) -> None:
     assert classify_http(status, {}, now=NOW) == Failed(
         reason=f"http_{status}", detail=f"the endpoint answered {status}"
     )
+
+
+@pytest.mark.parametrize(
+    ("reason", "outage"),
+    [
+        *[(reason, True) for reason in ("http_500", "http_599", "timeout", "connect", "tls", "dns", "rate_limited")],
+        *[(reason, True) for reason in ("http_408", "http_425", "http_429")],
+        *[(reason, False) for reason in (None, "http_400", "http_404", "redirect", "forbidden_address", "internal")],
+    ],
+)
+def test_an_outage_is_told_apart_from_what_would_fail_again(reason: str | None, outage: bool) -> None:
+    """By the word that is kept of a failure: what says something of the message or the setup is no outage."""
+    assert may_be_outage(reason) is outage
 
 
 def test_410_means_gone() -> None:

@@ -245,6 +245,61 @@ async def test_the_breaker_opens_and_a_probe_lets_the_backlog_flow(tmp_path: Pat
         assert told == [("endpoint.recovered",)]
 
 
+HOURS = (0.0,) + (3600.0,) * 5
+
+
+async def test_what_failed_in_an_outage_goes_out_when_it_is_over(tmp_path: Path) -> None:
+    """Not hours later, in order, and with as many attempts left as before; what is behind it comes after it."""
+    with capture_logs() as logs:
+        async with Listener(respond="500x5,200") as listener, sending(tmp_path) as made:
+            made.set_endpoints({"app": webhook(listener.url)}, app=endpoint(schedule=HOURS, max_in_flight=1))
+            for watch in await made.claim(*map(str, range(6))):
+                await made.tell(watch, "processing", "success")
+            await made.settled("app", 12)
+            assert in_order(list(listener.callbacks), "/hooks")
+            assert set(made.rows("SELECT attempt FROM deliveries")) == {(1,)}
+    assert [entry["deliveries"] for entry in logs if entry["event"] == "endpoint.hastened"] == [5]
+
+
+async def test_what_failed_in_an_outage_goes_out_after_a_restart_in_it(tmp_path: Path) -> None:
+    """The first that gets through shows that it is over, whoever met it."""
+    async with Listener(respond="500x5,200") as listener:
+        async with sending(tmp_path) as made:
+            made.set_endpoints({"app": webhook(listener.url)}, app=endpoint(schedule=HOURS))
+            for watch in await made.claim(*map(str, range(5))):
+                await made.tell(watch, "success")
+            await until(lambda: bool(made.rows("SELECT 1 FROM endpoints WHERE failing_since IS NOT NULL")))
+            await until(lambda: made.rows("SELECT count(*) FROM deliveries WHERE attempt = 1") == [(5,)])
+        async with sending(tmp_path) as made:
+            made.set_endpoints({"app": webhook(listener.url)}, app=endpoint(schedule=HOURS))
+            made.dispatcher.recall(await made.store.endpoint_states())
+            assert not made.statuses("app").get("delivered")
+            watch = (await made.claim("6"))[-1]
+            await made.tell(watch, "success")
+            await made.settled("app", 6)
+
+
+async def test_enabling_an_endpoint_sends_what_failed_before(tmp_path: Path) -> None:
+    """Whoever enables it has mended it, and does not wait for hours to see it; what it asked to wait for waits."""
+
+    def answer(delivery: Delivery) -> Attempt:
+        hint = 7200.0 if delivery.lane == patient.pk else None
+        return Attempt(at=clock(), outcome=Failed(reason="http_500", retry_after=hint))
+
+    async with sending(tmp_path) as made:
+        made.set_endpoints({"app": ScriptedSender(answer)}, app=endpoint(schedule=HOURS))
+        patient, *watches = await made.claim(*map(str, range(5)))
+        for watch in (patient, *watches):
+            await made.tell(watch, "success")
+        await until(lambda: made.rows("SELECT count(*) FROM deliveries WHERE attempt = 1") == [(5,)])
+        await made.dispatcher.disable("app", "operator", "by hand")
+        made.set_endpoints({"app": ScriptedSender()}, app=endpoint(schedule=HOURS))
+        await made.dispatcher.enable("app")
+        await made.settled("app", 4)
+        [(due,)] = made.rows("SELECT due FROM deliveries WHERE status = 'ready'")
+        assert due - clock() > 7000e6
+
+
 async def test_an_endpoint_that_fails_for_too_long_is_disabled(tmp_path: Path) -> None:
     """After `disable_after` without a success: disabled, and told with its reason."""
     async with sending(tmp_path) as made:
@@ -299,6 +354,30 @@ async def test_a_message_that_is_rejected_is_dead_at_once(tmp_path: Path) -> Non
         await made.settled("app", 20, "dead")
         assert len(sender.begun) == 20
         assert made.dispatcher.queues["app"].breaker.state is State.CLOSED
+
+
+async def test_a_message_that_cannot_be_made_closes_no_breaker(tmp_path: Path) -> None:
+    """It is dead without having been sent: the outage goes on, and the next message is the probe."""
+
+    def answer(delivery: Delivery) -> Attempt:
+        if delivery.lane == broken.pk:
+            return Attempt(at=clock(), outcome=Rejected(reason="template", well=None))
+        return failed(delivery) if len(sender.begun) <= 5 else delivered(delivery)
+
+    with capture_logs() as logs:
+        async with sending(tmp_path) as made:
+            sender = ScriptedSender(answer)
+            made.set_endpoints({"app": sender}, app=endpoint(schedule=(0.0,) + (1.5,) * 20, max_in_flight=1))
+            broken, *watches = await made.claim(*map(str, range(6)))
+            for watch in watches:
+                await made.tell(watch, "success")
+            await until(lambda: made.dispatcher.queues["app"].breaker.state is State.OPEN)
+            await made.tell(broken, "success")
+            await made.settled("app", 5)
+            assert made.statuses("app") == {"dead": 1, "delivered": 5}
+            assert [delivery.lane for delivery in sender.begun[5:7]] == [broken.pk, watches[0].pk]
+    changes = [(entry["was"], entry["state"]) for entry in logs if entry["event"] == "endpoint.state"]
+    assert changes == [("closed", "open"), ("half_open", "open"), ("half_open", "closed")]
 
 
 async def test_a_sender_that_raises_is_contained(tmp_path: Path) -> None:

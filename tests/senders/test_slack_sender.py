@@ -145,5 +145,6 @@ async def test_a_fault_in_writing_the_message_is_an_outcome() -> None:
     with structlog.testing.capture_logs() as logs:
         attempt = await sender.send(broken)
     await sender.close()
-    assert attempt.outcome == Rejected(reason="internal", detail="a fault of this program: TypeError")
+    detail = "a fault of this program: TypeError"
+    assert attempt.outcome == Rejected(reason="internal", detail=detail, well=None)
     assert [entry["event"] for entry in logs] == ["sender.unexpected_error"]

@@ -250,7 +250,7 @@ async def test_a_body_that_cannot_be_made_ends_its_message(template: str, detail
     with structlog.testing.capture_logs() as logs:
         attempt = await sender.send(delivery(BODY))
     await sender.close()
-    assert attempt.outcome == Rejected(reason="template", detail=detail)
+    assert attempt.outcome == Rejected(reason="template", detail=detail, well=None)
     assert [(entry["event"], entry["problem"]) for entry in logs] == [("sender.template_failed", detail)]
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, event
 from notifier.core.errors import StoreUnavailable
 from notifier.store import opening
 from notifier.store.group import LINGER, MAX_GROUP, GroupCommit
+from notifier.store.node import Solo
 from notifier.store.operations import CallOp, Transaction
 
 
@@ -27,7 +28,7 @@ class Writer:
         with self._engine.begin() as connection:
             connection.exec_driver_sql("CREATE TABLE said (word TEXT UNIQUE)")
         self.began = 0
-        self.commit = GroupCommit(self._engine, Transaction(1), CallOp(lambda _: None, hold=True))
+        self.commit = GroupCommit(self._engine, Transaction(Solo(1)), CallOp(lambda _: None, hold=True))
         self.commit.seconds = self.groups.append
 
     def _note(self, _: Connection) -> None:

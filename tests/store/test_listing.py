@@ -75,7 +75,7 @@ async def test_watches_are_read_in_order(
 )
 @pytest.mark.parametrize("place", [{}, {"before": 5}, {"after": 5}])
 async def test_events_are_read_in_order(
-    path: Path, url: str, read: list[tuple[str, Any]], which: EventFilter, found: str, place: dict[str, int]
+    path: Path, url: str, read: list[tuple[str, Any]], which: EventFilter, found: str, place: dict[str, Any]
 ) -> None:
     """Nothing is sorted, so a page costs what it shows, and following what is new costs what is new."""
     async with running(url) as store:

@@ -16,7 +16,7 @@ import pytest
 from storing import LATER, T0, follow, lose, move, running, settled, wanted
 
 from notifier.core.model import Address
-from notifier.interfaces import Dead, DeliveryFilter, Later, Store
+from notifier.interfaces import Dead, DeliveryFilter, Later, Recovery, Store
 from notifier.store import opening
 
 PENDING = 200_000
@@ -77,7 +77,7 @@ class _Cursor(sqlite3.Cursor):
         return super().executemany(sql, rows)
 
     def _explain(self, sql: str, parameters: Any) -> None:
-        if sql.split(None, 1)[0] in {"SELECT", "UPDATE", "INSERT", "DELETE"}:
+        if sql.split(None, 1)[0] in {"SELECT", "UPDATE", "INSERT", "DELETE", "WITH"}:
             rows = super().execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()
             _explained.append((sql, "\n".join(row[3] for row in rows)))
 
@@ -113,8 +113,9 @@ async def hot_path(store: Store) -> None:
     first, second = [await store.settle(settled(delivery)) for delivery in taken]
     assert first is not None
     assert second is not None
-    await store.settle(settled(first, Later(due=LATER, attempt=1)))
+    await store.settle(settled(first, Later(due=LATER, attempt=1, reason="timeout")))
     await store.settle(settled(second, Dead(attempt=1, reason="x"), take=False))
+    assert await store.hasten(Recovery(endpoint="app", at=T0, failing_since=T0, created_after=T0))
     await store.claim_deliveries({"app": 50, "other": 50}, now=LATER)
     await store.retry(DeliveryFilter(id=second.id), now=LATER)
     await store.deliveries(DeliveryFilter(id=taken[0].id), limit=1)
@@ -143,7 +144,7 @@ async def test_no_statement_of_the_hot_path_reads_a_whole_table(crowded: Path, e
         await hot_path(store)
     for sql, plan in plans(explained).items():
         scanned = [line for line in plan.splitlines() if line.startswith("SCAN ") and "CONSTANT" not in line]
-        assert set(scanned) <= {"SCAN watches USING INDEX watches_open"}, sql
+        assert set(scanned) <= {"SCAN watches USING INDEX watches_open", "SCAN claimable"}, sql
 
 
 async def test_plans_do_not_change_with_what_waits(crowded: Path, url: str, explained: list[Statement]) -> None:
@@ -170,7 +171,14 @@ async def test_each_statement_uses_the_index_that_was_made_for_it(crowded: Path,
     by_key = "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"
     lane = "USING INDEX deliveries_lane (endpoint=? AND lane=?"
     due = "SEARCH deliveries USING INDEX deliveries_due (endpoint=?"
-    assert of(found, "UPDATE deliveries SET owner=?") == {f"{by_key}\nLIST SUBQUERY 1\n{due} AND due<?)"}
+    assert of(found, "WITH claimable", having="UPDATE deliveries") == {
+        f"{by_key}\nLIST SUBQUERY 2\nCO-ROUTINE claimable\n{due} AND due<?)\nSCAN claimable"
+    }
+    assert of(found, "SELECT deliveries.id, deliveries.due") == {
+        f"{due} AND due>?)\nSEARCH attempts USING PRIMARY KEY (delivery=? AND at=?) LEFT-JOIN\n"
+        "CORRELATED SCALAR SUBQUERY 1\nSEARCH last USING PRIMARY KEY (delivery=?)"
+    }
+    assert of(found, "UPDATE deliveries SET attempt=?") == {by_key}
     assert of(found, "SELECT min(deliveries.due)") == {f"{due})"}
     assert of(found, "UPDATE deliveries SET status='superseded'") == {f"SEARCH deliveries {lane})"}
     assert of(found, "INSERT INTO deliveries") == {
@@ -180,8 +188,9 @@ async def test_each_statement_uses_the_index_that_was_made_for_it(crowded: Path,
         f"SEARCH deliveries {lane})\nCORRELATED SCALAR SUBQUERY 1\nSEARCH first {lane} AND sequence<?)"
     }
     assert of(found, "UPDATE deliveries SET status=?") == {by_key}
-    assert of(found, "UPDATE watches SET owner=?") == {
-        "SEARCH watches USING INTEGER PRIMARY KEY (rowid=?)\nLIST SUBQUERY 1\nSCAN watches USING INDEX watches_open"
+    assert of(found, "WITH claimable", having="UPDATE watches") == {
+        "SEARCH watches USING INTEGER PRIMARY KEY (rowid=?)\nLIST SUBQUERY 2\nCO-ROUTINE claimable\n"
+        "SCAN watches USING INDEX watches_open\nSCAN claimable"
     }
     assert of(found, "UPDATE watches SET state=?") == {"SEARCH watches USING INTEGER PRIMARY KEY (rowid=?)"}
     assert all("(source=? AND id=?)" in plan for plan in of(found, "SELECT watches.pk", having="watches.source = ?"))

@@ -55,7 +55,7 @@ def upgrade() -> None:
     op.create_table(
         "deliveries",
         sa.Column("id", _big_id, primary_key=True, autoincrement=False),
-        sa.Column("event", sa.BigInteger, sa.ForeignKey("events.pk"), nullable=False),
+        sa.Column("event", sa.BigInteger, nullable=False),
         sa.Column("lane", sa.BigInteger),
         sa.Column("endpoint", sa.Text, nullable=False),
         sa.Column("sequence", sa.BigInteger, nullable=False),
@@ -98,6 +98,18 @@ def upgrade() -> None:
         "counters",
         sa.Column("name", sa.Text, primary_key=True),
         sa.Column("value", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "nodes",
+        sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("version", sa.Text, nullable=False),
+        sa.Column("started_at", sa.BigInteger, nullable=False),
+        sa.Column("seen_at", sa.BigInteger, nullable=False),
+        sa.Column("timeout", sa.BigInteger, nullable=False),
+        sa.Column("groups", sa.BigInteger, nullable=False),
+        sa.Column("held", sa.BigInteger, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
     )
     op.bulk_insert(counters, [{"name": name, "value": 1} for name in ("node", "watch", "event", "delivery")])
 

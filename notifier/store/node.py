@@ -1,0 +1,217 @@
+"""Which daemon a transaction is of, and whether it may still write.
+
+On SQLite there is one daemon, and a lock file sees to it: `Solo`. On PostgreSQL several share the work: `Member`, whose
+every transaction begins by updating the node's own row (see `schema.nodes`). That one statement is the fence, since
+whoever declares the node dead takes the row away first; it is a sign of life; and it leaves the transaction's number,
+by which one whose COMMIT was never answered is found to have come true or not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import ARRAY, BigInteger, Connection, bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy import null as sql_null
+
+from notifier import __version__
+from notifier.core.errors import NodeLost
+from notifier.store import statements as sql
+from notifier.store.keys import SHIFT
+from notifier.store.prepared import Prepared
+from notifier.store.schema import counters, deliveries, events, nodes, watches
+
+CHANNEL = "notifier"  # of NOTIFY; what is said there is a JSON object, see `Said`
+MAX_TOLD = 500  # watches named in one message: PostgreSQL takes 8,000 bytes
+
+NOW = literal_column("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint", BigInteger)
+
+_FENCE = Prepared(
+    update(nodes)
+    .where(nodes.c.number == bindparam("_me", type_=BigInteger))
+    .values(groups=bindparam("_group", type_=BigInteger), seen_at=NOW)
+)
+_LOCK_WATCHES = Prepared(
+    select(watches.c.pk)
+    .where(watches.c.pk == func.any(bindparam("_pks", type_=ARRAY(BigInteger))))
+    .order_by(watches.c.pk)
+    .with_for_update(key_share=True)
+)
+_EPOCH = select(counters.c.value).where(counters.c.name == "event")
+_RUNNING = literal_column("pg_current_xact_id()::text::bigint", BigInteger)
+
+
+class Node(Protocol):
+    """The daemon that a transaction is of."""
+
+    number: int  # never used by another; changes when the node was lost and came back
+    epoch: int  # of the keys of events
+
+    def begin(self, connection: Connection) -> Callable[[], None]:
+        """Queue what a transaction begins with; the call that is returned raises NodeLost if the node is no more."""
+        ...
+
+    def keep_order(self, connection: Connection, pks: Iterable[int]) -> None:
+        """Let no other node change what waits of these watches until the transaction ends."""
+        ...
+
+    def first_event(self, connection: Connection, take: Callable[[Connection, str, int], int], count: int) -> int:
+        """Return the number of the first of so many events in a row."""
+        ...
+
+    def landed(self, connection: Connection) -> bool:
+        """Say whether the last transaction was committed, though the answer to its COMMIT was not heard."""
+        ...
+
+    def join(self, connection: Connection) -> None:
+        """Begin as a new node, that owns nothing."""
+        ...
+
+    def tell(self, connection: Connection, **said: Any) -> None:
+        """Tell the other nodes of something, once the transaction is committed."""
+        ...
+
+
+class Solo:
+    """The only daemon of its database."""
+
+    epoch = 0
+
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
+
+    def join(self, connection: Connection) -> None:
+        """Number this run, and free what an earlier one had claimed: there is no other."""
+        self.number = int(connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 1}).scalar_one())
+        connection.execute(sql.FREE_WATCHES)
+        connection.execute(sql.FREE_DELIVERIES)
+
+    def begin(self, connection: Connection) -> Callable[[], None]:  # noqa: ARG002
+        """Begin with nothing."""
+        return _well
+
+    def keep_order(self, connection: Connection, pks: Iterable[int]) -> None:
+        """Nobody else writes."""
+
+    def first_event(self, connection: Connection, take: Callable[[Connection, str, int], int], count: int) -> int:
+        """Take the next of the counter."""
+        return take(connection, "event", count)
+
+    def landed(self, connection: Connection) -> bool:  # noqa: ARG002
+        """A COMMIT that failed is a transaction that was not."""
+        return False
+
+    def tell(self, connection: Connection, **said: Any) -> None:
+        """Nobody else listens."""
+
+
+class Member:
+    """One of the daemons of a PostgreSQL."""
+
+    def __init__(self, name: str, timeout: float) -> None:
+        self.name = name
+        self.timeout = timeout  # seconds
+        self.number = 0  # not joined yet
+        self.epoch = 0
+        self._group = 0
+        self._event = 0
+
+    def join(self, connection: Connection) -> None:
+        """Begin as a new node, that owns nothing."""
+        number = connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 1}).scalar_one()
+        connection.execute(
+            insert(nodes).values(
+                number=number,
+                name=self.name,
+                version=__version__,
+                started_at=NOW,
+                seen_at=NOW,
+                timeout=round(self.timeout * 1e6),
+                groups=0,
+                held=0,
+                status=json.dumps({}),
+            )
+        )
+        self.epoch = _epoch(connection)
+        self.number, self._group = int(number), 0
+
+    def begin(self, connection: Connection) -> Callable[[], None]:
+        """Update the row of this node, which holds it until the transaction ends."""
+        self._group += 1
+        self._event = 0
+        found = _FENCE.one(connection, {"_me": self.number, "_group": self._group})
+
+        def check() -> None:
+            if not found.count:
+                raise NodeLost
+
+        return check
+
+    def keep_order(self, connection: Connection, pks: Iterable[int]) -> None:
+        """Lock the watches: whether a delivery has to wait for another is decided and undone under that lock alone.
+
+        Always in the same order, and before anything else is locked, so that no two nodes wait for each other.
+        """
+        wanted = sorted(set(pks))
+        if wanted:
+            _LOCK_WATCHES.one(connection, {"_pks": wanted})
+
+    def first_event(self, connection: Connection, take: Callable[[Connection, str, int], int], count: int) -> int:  # noqa: ARG002
+        """Number events by their place in the transaction."""
+        first, self._event = self._event, self._event + count
+        return first
+
+    def landed(self, connection: Connection) -> bool:
+        """Look for the number that the transaction would have left."""
+        query = select(nodes.c.groups).where(nodes.c.number == self.number)
+        return connection.execute(query).scalar_one_or_none() == self._group
+
+    def tell(self, connection: Connection, **said: Any) -> None:
+        """Tell the other nodes of something, once the transaction is committed."""
+        tell(connection, self.number, **said)
+
+
+def tell(connection: Connection, number: int, **said: Any) -> None:
+    """Send a message to every node, with the number of the one that sends it."""
+    connection.execute(select(func.pg_notify(CHANNEL, json.dumps({"from": number} | said))))
+
+
+def named(pks: Sequence[int]) -> list[int] | None:
+    """Return the watches to be named in a message; None: too many, let everyone look at all of theirs."""
+    return list(pks) if len(pks) <= MAX_TOLD else None
+
+
+def leave(connection: Connection, number: int) -> bool:
+    """Free what a node owned and forget it; False: somebody else did."""
+    if not connection.execute(delete(nodes).where(nodes.c.number == number)).rowcount:
+        return False
+    free(connection, number)
+    return True
+
+
+def free(connection: Connection, number: int) -> None:
+    """Free what a node owned."""
+    connection.execute(update(watches).where(sql.IS_FOLLOWED, watches.c.owner == number).values(owner=sql_null()))
+    connection.execute(
+        update(deliveries).where(sql.is_open(deliveries), deliveries.c.owner == number).values(owner=sql_null())
+    )
+    tell(connection, number, watches=True, deliveries=True)
+
+
+def _epoch(connection: Connection) -> int:
+    """Return the epoch of events' keys; begin another if transactions are numbered lower than those of the events.
+
+    That is so after a dump was restored into another server. Every node that writes joined after that.
+    """
+    epoch: int = connection.execute(_EPOCH.with_for_update()).scalar_one()
+    last = connection.execute(select(func.max(events.c.pk))).scalar()
+    running: int = connection.execute(select(_RUNNING)).scalar_one()
+    if last is not None and last >> SHIFT >= running + epoch:
+        epoch = (last >> SHIFT) - running + 1
+        connection.execute(update(counters).where(counters.c.name == "event").values(value=epoch))
+    return epoch
+
+
+def _well() -> None:
+    """Have nothing against it."""
