@@ -85,6 +85,18 @@ def test_the_watches_of_a_dead_node_are_taken_over_after_its_time() -> None:
     assert all(made.watches[pk].owner != victim.number for pk in pks & made.watches.keys())
 
 
+def test_an_outage_of_the_database_kills_nobody() -> None:
+    """All signs of life are old when it is back: whoever is first must not take the others for dead."""
+    careful = cell()
+    stories.loses_database(careful)
+    careful.settle(60)
+    assert careful.handed == 0
+    hasty = cell(replace(stories.PACED, grace=False))
+    stories.loses_database(hasty)
+    hasty.settle(60)
+    assert hasty.handed > 1_000
+
+
 def test_a_node_that_stops_is_followed_at_once() -> None:
     made = cell()
     stories.stops(made)

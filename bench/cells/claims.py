@@ -27,6 +27,7 @@ class Policy:
     release_slack: float  # ... and releases, down to its share, once it holds more than this above it
     release_rate: float | None  # a second and node; None: what one node opens, shared by those that release
     claims_while_releasing: bool = False
+    grace: bool = True  # nobody is declared dead by a node that has not itself been alive for all of node.timeout
     ahead: float | None = None  # seconds' worth of connecting that a node claims ahead; None: without bound
 
 
@@ -38,6 +39,7 @@ class Node:
     phase: float  # when it beats next
     running: bool = True  # False while it is paused: its row grows old, its time stands still
     seen_at: float = 0.0
+    well_since: float = 0.0  # of signs of life without a gap
     share: int = 0
     peers: int = 1
     releasing: bool = False
@@ -81,6 +83,7 @@ class Cell:
         self._ends: list[tuple[float, int]] = []
         self._number = self._task = 0
         self._told = False
+        self._away = False
         self._unopened: set[int] = set()
         for _ in range(watches):
             self._arrive()
@@ -92,7 +95,8 @@ class Cell:
     def join(self) -> Node:
         """Start a node."""
         self._number += 1
-        node = Node(number=self._number, phase=self.now + self._rng.random() * NODE_TIMEOUT / BEATS, seen_at=self.now)
+        node = Node(number=self._number, phase=self.now + self._rng.random() * NODE_TIMEOUT / BEATS)
+        node.seen_at = node.well_since = self.now
         self.nodes[node.number] = node
         self._look(node)
         return node
@@ -117,6 +121,12 @@ class Cell:
             self._opened(pk for pk in node.held)
         else:
             self.join()
+
+    def lose_database(self, seconds: float) -> None:
+        """Let the database be away: streams stay open, but nothing is written, signs of life included."""
+        self._away = True
+        self.run(seconds)
+        self._away = False
 
     def run(self, seconds: float) -> None:
         """Let time pass."""
@@ -153,11 +163,15 @@ class Cell:
 
     def _step(self) -> None:
         self.now += STEP
+        if self._away:
+            return
         self._churn()
         nodes = [node for node in self.nodes.values() if node.running]
         self._rng.shuffle(nodes)  # SKIP LOCKED favours nobody
         told, self._told = self._told, False
         for node in nodes:
+            if node.number not in self.nodes:
+                continue  # declared dead a moment ago
             if self.now >= node.phase:
                 node.phase += NODE_TIMEOUT / BEATS
                 self._beat(node)
@@ -188,10 +202,14 @@ class Cell:
         self._told = True
 
     def _beat(self, node: Node) -> None:
+        if self.now - node.seen_at > NODE_TIMEOUT / 2:
+            node.well_since = self.now
         node.seen_at = self.now
-        for other in list(self.nodes.values()):
-            if other.seen_at < self.now - NODE_TIMEOUT:
-                self._delete(other)
+        judges = not self.policy.grace or self.now - node.well_since >= NODE_TIMEOUT
+        for other in [other for other in self.nodes.values() if judges and other.seen_at < self.now - NODE_TIMEOUT]:
+            self._delete(other)
+            if other.running:  # it finds its row gone, and starts anew
+                self.join()
         self._look(node)
 
     def _look(self, node: Node) -> None:

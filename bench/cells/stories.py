@@ -13,6 +13,7 @@ WATCHES = 20_000
 LIFE = 300.0  # seconds of a task
 WARM = 60.0  # seconds until a cell is at rest
 LONG = 240.0  # seconds that a story may take to settle
+OUTAGE = 30.0  # seconds
 PAUSE = 15.0  # seconds; longer than node.timeout
 
 AT_ONCE = Policy(name="at once", claim_slack=0.0, release_slack=0.0, release_rate=float(WATCHES))
@@ -20,7 +21,7 @@ FAST = Policy(name="500/s", claim_slack=0.0, release_slack=0.05, release_rate=50
 PACED = Policy(name="paced", claim_slack=0.0, release_slack=0.05, release_rate=None)
 AHEAD = Policy(name="paced, 1 s ahead", claim_slack=0.0, release_slack=0.05, release_rate=None, ahead=1.0)
 CARELESS = Policy(
-    name="careless", claim_slack=0.02, release_slack=0.05, release_rate=500.0, claims_while_releasing=True
+    name="careless", claim_slack=0.02, release_slack=0.05, release_rate=500.0, claims_while_releasing=True, grace=False
 )
 POLICIES = (AT_ONCE, FAST, PACED, AHEAD, CARELESS)
 MEANINGS = {
@@ -28,7 +29,8 @@ MEANINGS = {
     FAST.name: "releases when 5 % above its share, 500 a second",
     PACED.name: "the same, but no faster than the newcomer opens streams (connect_rate shared by those that release)",
     AHEAD.name: "the same, and nobody claims more than it can open within a second",
-    CARELESS.name: "as 500/s, but claims 2 % over its share, and also while it releases",
+    CARELESS.name: "as 500/s, but claims 2 % over its share, and also while it releases; and declares others dead"
+    " as soon as the database is back",
 }
 
 
@@ -113,12 +115,19 @@ def dies_often(cell: Cell) -> int:
     return least
 
 
+def loses_database(cell: Cell) -> int:
+    """Restart the database, slowly."""
+    cell.lose_database(OUTAGE)
+    return 0
+
+
 STORIES: Sequence[tuple[str, Story]] = (
     ("a quiet minute", quiet),
     ("a node joins", joins),
     ("a node is killed", dies),
     ("a node is stopped", stops),
     ("a node is paused for 15 s", pauses),
+    ("PostgreSQL is away for 30 s", loses_database),
     ("all are restarted in turn", restarts),
     ("one dies every 30 s, 4 times", dies_often),
 )
