@@ -41,7 +41,7 @@ def test_the_defaults_are_the_designs(site: Site) -> None:
 @pytest.mark.parametrize(
     "url",
     ["sqlite:///./notifier.db", "sqlite:////var/lib/n.db", "sqlite:///n.db?timeout=5", "postgresql://u:p@h:5432/n?x=y",
-     "postgresql:///n", "postgresql://h"],
+     "postgresql:///n", "postgresql://h", "postgresql://u:p@h:5432,[::1]:5433,k/n", "postgresql:///n?host=h,k&port=1,2"],
 )  # fmt: skip
 def test_a_store_is_sqlite_or_postgresql(site: Site, url: str) -> None:
     assert site.load(f"store: {{url: '{url}'}}").store.url.reveal() == url
@@ -60,6 +60,10 @@ def test_a_store_is_sqlite_or_postgresql(site: Site, url: str) -> None:
         ("sqlite:///:memory:", "a database in memory loses everything at the end"),
         ("sqlite:///file::memory:?cache=shared", "a database in memory loses everything at the end"),
         ("postgresql://u:1hunter2#x@h/n", "expected a URL such as"),
+        ("postgresql://u:1,2#hunter2@h/n", "percent-encode `/`, `?`, `#` and `@` in a user name or password"),
+        ("postgresql://u:hunter2@h:5432,k:x/n", "expected a URL such as"),
+        ("postgresql://u:hunter2@h:5432,k:65536/n", "expected a URL such as"),
+        ("postgresql://u:hunter2@h:0,k:5432/n", "expected a URL such as"),
         ("postgresql://u:12#hunter2@h/n", "percent-encode `/`, `?`, `#` and `@` in a user name or password"),
         ("postgresql://u:12/hunter2@h/n", "percent-encode `/`, `?`, `#` and `@` in a user name or password"),
         ("postgresql://u:12?hunter2@h/n", "percent-encode `/`, `?`, `#` and `@` in a user name or password"),
