@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import platform
 import signal
+import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from bench import idle, job, table
+from bench import adding, idle, job, table
 from bench.child import ROOT, BenchError, allow_descriptors
 from bench.disk import measure as measure_disk
 from bench.programs import IDLE, JOB, NAMES, SCRIPT
@@ -30,11 +33,13 @@ class Size:
     streams: int
     rate: float
     idle_streams: int
+    rounds: int  # of adding watches
 
 
 LOG_TAIL = 4_000  # characters of a failed program's output to show
-FULL = Size(streams=5_000, rate=1_000, idle_streams=10_000)
-QUICK = Size(streams=500, rate=200, idle_streams=1_000)
+FULL = Size(streams=5_000, rate=1_000, idle_streams=10_000, rounds=5)
+QUICK = Size(streams=500, rate=200, idle_streams=1_000, rounds=1)
+REDIS = "redis://127.0.0.1:6379"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,8 @@ class Options:
     streams: int
     rate: float
     idle_streams: int
+    rounds: int
+    redis: str | None
     only: str | None
     programs: tuple[str, ...] | None
     directory: Path
@@ -54,10 +61,12 @@ class Options:
 def parse(arguments: Sequence[str]) -> Options:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--streams", type=int, help="of the job (5000)")
+    parser.add_argument("--streams", type=int, help="of the job, and of adding watches (5000)")
     parser.add_argument("--rate", type=float, help="changes per second of the job, all streams together (1000)")
     parser.add_argument("--idle-streams", type=int, help="(10000)")
-    parser.add_argument("--only", choices=["job", "idle"], help="measure one of the two")
+    parser.add_argument("--only", choices=list(PARTS), help="measure one of them")
+    parser.add_argument("--rounds", type=int, help="watches added by each way (5)")
+    parser.add_argument("--redis", default=REDIS, help="for adding watches by a queue; left out if nobody is there")
     parser.add_argument(
         "--quick", action="store_true", help="500 streams at 200/s, 1,000 idle: shows that it works, measures little"
     )
@@ -74,14 +83,16 @@ def parse(arguments: Sequence[str]) -> Options:
         streams=usual.streams if args.streams is None else args.streams,
         rate=usual.rate if args.rate is None else args.rate,
         idle_streams=usual.idle_streams if args.idle_streams is None else args.idle_streams,
+        rounds=usual.rounds if args.rounds is None else args.rounds,
+        redis=args.redis if _answers(args.redis) else None,
         only=args.only,
         programs=programs,
         directory=args.directory,
         json=args.json,
         cprofile=args.cprofile.resolve() if args.cprofile else None,
     )
-    if min(options.streams, options.rate, options.idle_streams) <= 0:
-        parser.error("streams and rate must be above 0")
+    if min(options.streams, options.rate, options.idle_streams, options.rounds) <= 0:
+        parser.error("streams, rate and rounds must be above 0")
     return options
 
 
@@ -138,6 +149,33 @@ def run_idle(options: Options, console: Console, directory: Path) -> dict[str, A
     }
 
 
+def run_add(options: Options, console: Console, directory: Path) -> dict[str, Any]:
+    """Measure how soon a watch is followed, print it, and return the figures."""
+    results: list[adding.Result] = []
+    failures: dict[str, str] = {}
+    own = directory / "add-daemon"
+    own.mkdir()
+    with turn("add: daemon", own, console, failures):
+        measuring = adding.measure(streams=options.streams, rounds=options.rounds, directory=own, redis=options.redis)
+        results = asyncio.run(measuring)
+        table.show_add(console, results)
+    return {
+        "streams": options.streams,
+        "results": [{**asdict(result), "worst": result.worst} for result in results],
+        "failures": failures,
+        "aims": [{**asdict(aim), "met": aim.met} for aim in table.add_aims(results)],
+    }
+
+
+def _answers(url: str) -> bool:
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname, parts.port or 6379), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def turn(what: str, directory: Path, console: Console, failures: dict[str, str]) -> Iterator[None]:
     """Give one program its turn; its failure is told and kept with what it printed, and the next one has its turn."""
@@ -148,6 +186,13 @@ def turn(what: str, directory: Path, console: Console, failures: dict[str, str])
         logs = [log.read_text(encoding="utf-8", errors="replace") for log in sorted(directory.rglob("output.log"))]
         failures[what] = "\n".join([str(exc), *(log[-LOG_TAIL:] for log in logs if log)])
         console.print(f"{what}: {failures[what]}", style="red", markup=False)
+
+
+PARTS: dict[str, Callable[[Options, Console, Path], dict[str, Any]]] = {
+    "job": run_job,
+    "idle": run_idle,
+    "add": run_add,
+}
 
 
 def machine() -> dict[str, Any]:
@@ -178,16 +223,14 @@ def main() -> int:
     try:
         allow_descriptors(max(options.streams, options.idle_streams))
         with tempfile.TemporaryDirectory(dir=options.directory) as name:
-            if options.only != "idle":
-                figures["job"] = run_job(options, console, Path(name))
-            if options.only != "job":
-                figures["idle"] = run_idle(options, console, Path(name))
+            for part in [options.only] if options.only else PARTS:
+                figures[part] = PARTS[part](options, console, Path(name))
     except BenchError as exc:
         console.print(str(exc), style="red", markup=False)
         return 1
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    return 1 if any(figures.get(part, {}).get("failures") for part in ("job", "idle")) else 0
+    return 1 if any(figures.get(part, {}).get("failures") for part in PARTS) else 0
 
 
 if __name__ == "__main__":

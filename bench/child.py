@@ -103,6 +103,11 @@ class Program:
                 return now, cores
             before = now
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal. Raises BenchError if it has ended."""
+        self.require()
+        self._process.send_signal(number)
+
     def end(self) -> int:
         """End it, by SIGTERM if it listens, and return its exit status."""
         if self._process.poll() is None:

@@ -44,7 +44,7 @@ def command(bout: Bout) -> list[str]:
     """Write what the program needs into its directory and return its command line."""
     if bout.name in DAEMONS:
         path = bout.directory / "bench.yaml"
-        path.write_text(configuration(bout, loop=DAEMONS[bout.name], port=_free_port()), encoding="utf-8")
+        path.write_text(configuration(bout, loop=DAEMONS[bout.name], port=free_port()), encoding="utf-8")
         profiler = ["-m", "cProfile", "-o", str(bout.profile)] if bout.profile else []
         return [sys.executable, *profiler, "-m", "notifier", "run", "-c", str(path)]
     ids = bout.directory / "ids.txt"
@@ -84,7 +84,7 @@ def configuration(bout: Bout, *, loop: str, port: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from bench import idle, job
+from bench import adding, idle, job
 from bench.disk import Disk
 from bench.programs import DAEMONS, FLOORS, SCRIPT
 
@@ -18,6 +18,7 @@ MAX_RSS_RATIO = 1.5  # of the script's
 MAX_P99_MS = 10.0
 MAX_STREAM_RATIO = 1.3  # of bare aiohttp's memory per stream, the same loop
 MAX_TLS_RSS = 1024 * MIB
+MAX_ADD_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +104,26 @@ def show_idle(console: Console, results: Sequence[idle.Result]) -> None:
         )
     console.print(table)
     _show_aims(console, idle_aims(results))
+
+
+def show_add(console: Console, results: Sequence[adding.Result]) -> None:
+    """Print how soon a watch is followed: one row for each way."""
+    console.print(f"\n[bold]Adding a watch[/] while {results[0].streams:,} streams are open, to its subscription")
+    table = Table("way", "times", "seconds, middle", "worst")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for result in results:
+        middle = sorted(result.seconds)[len(result.seconds) // 2]
+        table.add_row(result.way, str(len(result.seconds)), f"{middle:.3f}", f"{result.worst:.3f}")
+    console.print(table)
+    if not any(result.way == adding.QUEUE for result in results):
+        console.print("the queue was left out: no Redis answers (--redis)")
+    _show_aims(console, add_aims(results))
+
+
+def add_aims(results: Iterable[adding.Result]) -> list[Aim]:
+    """Return the aim of each way."""
+    return [Aim(what=f"{result.way}: s", value=result.worst, at_most=MAX_ADD_SECONDS) for result in results]
 
 
 def job_aims(results: Iterable[job.Result]) -> list[Aim]:

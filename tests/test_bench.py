@@ -118,3 +118,16 @@ async def test_idle_streams_are_weighed_plain_and_over_tls(program: str, tmp_pat
     figures = await bench("--only", "idle", "--idle-streams", str(STREAMS), "--programs", program, directory=tmp_path)
     assert [result["tls"] for result in figures["idle"]["results"]] == [False, True]
     assert all(result["missing"] == 0 for result in figures["idle"]["results"])
+
+
+async def test_a_watch_is_added_by_each_way(tmp_path: Path) -> None:
+    """Each is timed as often as asked for; a queue is left out where nobody answers."""
+    given = ("--only", "add", "--streams", str(STREAMS), "--rounds", "2", "--redis", "redis://127.0.0.1:1")
+    figures = await bench(*given, directory=tmp_path)
+    assert [(result["way"], len(result["seconds"])) for result in figures["add"]["results"]] == [
+        ("SIGHUP", 2),
+        ("reload_on_change", 2),
+        ("notifier reload", 2),
+        ("POST /v1/watches", 2),
+        ("notifier watch add", 2),
+    ]

@@ -1,0 +1,33 @@
+"""A watch is followed promptly, whichever way it was asked for, while thousands of streams are open.
+
+What the times are on an idle machine is told by `python -m bench --only add`, of which this is one round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from queue_places import REDIS, require
+
+from bench.adding import WAYS, measure
+from bench.child import allow_descriptors
+
+STREAMS = 5_000
+BOUND = 20.0  # seconds, on whatever machine: the aim is one, on an idle one
+
+
+@pytest.mark.slow
+async def test_every_way_leads_to_a_subscription(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """By file and SIGHUP, by the file alone, by command, queue and API: the upstream sees it within the bound."""
+    require(REDIS)
+    allow_descriptors(STREAMS)
+    results = await measure(streams=STREAMS, rounds=1, directory=tmp_path, redis=REDIS)
+    for result in results:
+        record_property(result.way, result.worst)
+        print(f"{result.way}: {result.worst:.3f} s")
+    assert [result.way for result in results] == list(WAYS)
+    assert {result.way: result.worst for result in results if result.worst > BOUND} == {}
