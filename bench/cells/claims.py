@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import ceil
 
-from bench.cells.figures import BEATS, CLAIM, CLAIM_SECONDS, CONNECT_RATE, LOOK_AGAIN, NODE_TIMEOUT
+from bench.cells.figures import BEAT, CLAIM, CLAIM_SECONDS, CONNECT_RATE, LOOK_AGAIN, NODE_TIMEOUT
 
 STEP = 0.1  # seconds
 
@@ -95,7 +95,7 @@ class Cell:
     def join(self) -> Node:
         """Start a node."""
         self._number += 1
-        node = Node(number=self._number, phase=self.now + self._rng.random() * NODE_TIMEOUT / BEATS)
+        node = Node(number=self._number, phase=self.now + self._rng.random() * BEAT)
         node.seen_at = node.well_since = self.now
         self.nodes[node.number] = node
         self._look(node)
@@ -173,7 +173,7 @@ class Cell:
             if node.number not in self.nodes:
                 continue  # declared dead a moment ago
             if self.now >= node.phase:
-                node.phase += NODE_TIMEOUT / BEATS
+                node.phase += BEAT
                 self._beat(node)
             self._release(node)
             if told or self.now >= node.look:

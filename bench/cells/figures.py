@@ -90,7 +90,7 @@ class Figures:
     )
     connections: Figure = Figure(value=3, unit="", ground=Ground.PROGRAM, note="of a node: writer, reader, listener")
     group_seconds: Figure = Figure(value=0.004, unit="s", ground=Ground.PROGRAM, note="RHYTHM of the group commit")
-    beat_seconds: Figure = Figure(value=2.5, unit="s", ground=Ground.PROGRAM, note="a quarter of node.timeout")
+    beat_seconds: Figure = Figure(value=1.0, unit="s", ground=Ground.PROGRAM, note="with node.timeout from 4 s on")
     cell_watches: Figure = Figure(
         value=300_000, unit="", ground=Ground.CHOSEN, note="at most in a cell: its death must be bearable"
     )
@@ -100,7 +100,7 @@ class Figures:
 
 # The rules of several nodes, as the store and the watcher have them
 NODE_TIMEOUT = 10.0  # seconds, node.timeout
-BEATS = 4  # in a timeout
+BEAT = 1.0  # seconds between heartbeats, at most; a quarter of a shorter node.timeout
 LOOK_AGAIN = 5.0  # seconds between looks for watches that nobody announced (watcher.py)
 CLAIM = 1_000  # watches claimed at once (watcher.py)
 CLAIM_SECONDS = 0.05  # assumed: of such a claim

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.cells.claims import Cell, Policy
+from bench.cells.figures import CONNECT_RATE
 from bench.tally import percentile
 
 NODES = 5
@@ -17,19 +18,24 @@ OUTAGE = 30.0  # seconds
 PAUSE = 15.0  # seconds; longer than node.timeout
 
 AT_ONCE = Policy(name="at once", claim_slack=0.0, release_slack=0.0, release_rate=float(WATCHES))
-FAST = Policy(name="500/s", claim_slack=0.0, release_slack=0.05, release_rate=500.0)
+EACH = Policy(name="each", claim_slack=0.0, release_slack=0.05, release_rate=0.8 * CONNECT_RATE)
 PACED = Policy(name="paced", claim_slack=0.0, release_slack=0.05, release_rate=None)
 AHEAD = Policy(name="paced, 1 s ahead", claim_slack=0.0, release_slack=0.05, release_rate=None, ahead=1.0)
 CARELESS = Policy(
-    name="careless", claim_slack=0.02, release_slack=0.05, release_rate=500.0, claims_while_releasing=True, grace=False
+    name="careless",
+    claim_slack=0.02,
+    release_slack=0.05,
+    release_rate=0.8 * CONNECT_RATE,
+    claims_while_releasing=True,
+    grace=False,
 )
-POLICIES = (AT_ONCE, FAST, PACED, AHEAD, CARELESS)
+POLICIES = (AT_ONCE, EACH, PACED, AHEAD, CARELESS)
 MEANINGS = {
     AT_ONCE.name: "releases all above its share at once, at the first watch too many",
-    FAST.name: "releases when 5 % above its share, 500 a second",
+    EACH.name: "releases when 5 % above its share, each node at 80 % of connect_rate",
     PACED.name: "the same, but no faster than the newcomer opens streams (connect_rate shared by those that release)",
     AHEAD.name: "the same, and nobody claims more than it can open within a second",
-    CARELESS.name: "as 500/s, but claims 2 % over its share, and also while it releases; and declares others dead"
+    CARELESS.name: "as each, but claims 2 % over its share, and also while it releases; and declares others dead"
     " as soon as the database is back",
 }
 
