@@ -68,35 +68,40 @@ class Follower:
             self._notices.listen({})
             return None
         try:
-            return await self._look()
+            pause, changed = await self._look()
         except Exception:
             log.exception("follow.failed", hint="the files are looked at again; report it")
             return LOOK_AGAIN
+        if changed and self._can_reload():  # if not, the next look finds the same
+            await self._attempt(changed)
+        return min(pause, self._doubt())
 
-    async def _look(self) -> float:
+    async def _look(self) -> tuple[float, list[str]]:
+        """Look; return the seconds to the next look, and the files that are not what they were."""
         reading = self._reloading.reading
         if reading is not self._reading:
             self._reading, self._same = reading, None
         stamps, where = await beside(lambda: _survey(reading), name="look at files")
         pause = SOON if self._notices.listen(where) else LOOK_AGAIN
-        if stamps != self._same:
-            await self._compare(reading, stamps)
-        return min(pause, self._doubt())
+        return pause, [] if stamps == self._same else await self._compare(reading, stamps)
 
-    async def _compare(self, reading: Reading, stamps: Stamps) -> None:
+    async def _compare(self, reading: Reading, stamps: Stamps) -> list[str]:
         stamps = await self._quiet(reading, stamps)
         now = await beside(reading.now, name="read files")
         self._since = asyncio.get_running_loop().time()
+        if reading is not self._reloading.reading:
+            return []  # somebody has reloaded meanwhile: the next look compares with what they read
         if now == reading.files:
             self._same = stamps
-            return
-        if not self._can_reload():
-            return  # the next look finds the same
-        changed = [path for path in now.keys() | reading.files.keys() if now.get(path) != reading.files.get(path)]
-        log.info("files.changed", files=sorted(map(str, changed)))
+        both = now.keys() | reading.files.keys()
+        return sorted(str(path) for path in both if now.get(path) != reading.files.get(path))
+
+    async def _attempt(self, changed: list[str]) -> None:
+        log.info("files.changed", files=changed)
+        before = self._reloading.reading
         problems = await self._reloading.attempt()
         tried = self._reloading.reading
-        self._untold = (tried, problems) if problems and tried is not reading else None
+        self._untold = (tried, problems) if problems and tried is not before else None
 
     async def _quiet(self, reading: Reading, stamps: Stamps) -> Stamps:
         """Return the stamps once they have been the same for a while."""
