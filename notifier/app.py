@@ -50,9 +50,11 @@ RESERVED_FILES = 256  # descriptors kept for everything that is no stream
 class Application:
     """One daemon."""
 
-    def __init__(self, path: Path, config: Config) -> None:
+    def __init__(self, path: Path, config: Config, *, migrate: bool = False) -> None:
         self._path = path
         self._config = config  # as started
+        self._migrate = migrate
+        self._node_name = config.node.name or socket.gethostname()
         self._systemd = SystemdNotifier.from_environment()
         self._stop = asyncio.Event()
         self._started = False
@@ -124,7 +126,13 @@ class Application:
     async def _build(self, stack: AsyncExitStack) -> None:
         files = raise_file_limit()
         self._metrics = Metrics()
-        self._store = await asyncio.to_thread(SqlStore.open, self._config.store.url.reveal())
+        self._store = await asyncio.to_thread(
+            SqlStore.open,
+            self._config.store.url.reveal(),
+            name=self._node_name,
+            timeout=self._config.node.timeout,
+            migrate=self._migrate,
+        )
         stack.callback(self._store.shutdown)
         self._store.observe_commits(self._metrics.commit_seconds.observe)
         self._dispatcher = Dispatcher(

@@ -1,42 +1,76 @@
-"""PostgreSQL databases of nobody else's: each is a copy of one that was migrated once, and is dropped in the end."""
+"""PostgreSQL databases of nobody else's, each dropped in the end.
+
+They are on the server that NOTIFIER_TEST_POSTGRES names, or that listens where one does by default; where there is
+none, on one that is started for the run.
+"""
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+import pytest
 from psycopg import sql
+from servers import Server, programs
 
 from notifier.store import postgres
 
-SERVER = os.environ.get("NOTIFIER_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432")
+USUAL = "postgresql://postgres@127.0.0.1:5432"
+WANTED = "no PostgreSQL: install one (Debian: apt install postgresql), or name a server in NOTIFIER_TEST_POSTGRES"
 
 
-def reachable() -> bool:
-    """Say whether there is a PostgreSQL to test with."""
+@functools.cache
+def server() -> str | None:
+    """Return the URL of the server to test with, without a database; None: there is none."""
+    named = os.environ.get("NOTIFIER_TEST_POSTGRES")
+    if named:
+        return named.rstrip("/")
     try:
-        psycopg.connect(f"{SERVER}/postgres", connect_timeout=3).close()
+        psycopg.connect(f"{USUAL}/postgres", connect_timeout=3).close()
     except psycopg.Error:
-        return False
-    return True
+        pass
+    else:
+        return USUAL
+    if programs() is None:
+        return None
+    made = Server()
+    atexit.register(made.remove)
+    made.start()
+    return made.url("").rstrip("/")
+
+
+def require_server() -> str:
+    """Return the URL of the server, or skip the test."""
+    found = server()
+    if found is None:
+        pytest.skip(WANTED)
+    return found
+
+
+def require_programs() -> None:
+    """Skip the test where no server of its own can be started."""
+    if programs() is None:
+        pytest.skip(WANTED)
 
 
 def execute(statement: str, *names: str) -> None:
-    """Run a statement on the server that is no transaction's, with names of databases in it."""
-    with psycopg.connect(f"{SERVER}/postgres", autocommit=True) as connection:
+    """Run a statement on the server that is no transaction's, with names in it."""
+    with psycopg.connect(f"{require_server()}/postgres", autocommit=True) as connection:
         connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 @contextmanager
-def empty_database() -> Iterator[str]:
+def empty_database(options: str = "") -> Iterator[str]:
     """Make a database without tables; yield its URL."""
     name = f"notifier_test_{secrets.token_hex(6)}"
-    execute("CREATE DATABASE {}", name)
+    execute(f"CREATE DATABASE {{}} {options}", name)
     try:
-        yield f"{SERVER}/{name}"
+        yield f"{require_server()}/{name}"
     finally:
         execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FileOption = Annotated[
     Path, typer.Option("--config", "-c", envvar="NOTIFIER_CONFIG", help="The configuration, a YAML file.")
 ]
+MigrateOption = Annotated[bool, typer.Option("--migrate", help="First bring the tables of PostgreSQL up to date.")]
 DEFAULT_FILE = Path("config.yaml")
 
 
@@ -26,11 +27,12 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(run)
     app.command()(check)
+    app.command()(migrate)
     app.command()(schema)
     app.command()(reload)
 
 
-def run(config: FileOption = DEFAULT_FILE) -> None:
+def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; SIGHUP reloads.
 
     Example: notifier run -c config.yaml
@@ -54,7 +56,7 @@ def run(config: FileOption = DEFAULT_FILE) -> None:
     settle_memory()
     with loop:
         try:
-            loop.run(Application(config, settings).run())
+            loop.run(Application(config, settings, migrate=migrate).run())
         except NotifierError:
             raise
         except Exception:  # a loop died; the log is where its reader looks, and hides secrets
@@ -76,6 +78,27 @@ def check(config: FileOption = DEFAULT_FILE) -> None:
 
     for line in describe(_load(config)):
         console.print(line, markup=False, soft_wrap=True)
+
+
+def migrate(config: FileOption = DEFAULT_FILE) -> None:
+    """Make the tables of the database, or bring them up to date; say what was done.
+
+    SQLite does so by itself when the daemon starts. Nodes on a PostgreSQL are stopped first, unless the notes of the
+    release say that they may go on.
+
+    Example: notifier migrate -c config.yaml
+    """
+    url = _load(config).store.url
+    from notifier.store.database import migrate as run
+
+    before, now = run(url.reveal())
+    if before is None:
+        done = f"tables made, schema {now}"
+    elif before == now:
+        done = f"up to date, schema {now}; nothing to do"
+    else:
+        done = f"migrated from schema {before} to {now}"
+    console.print(f"{url.origin}: {done}", markup=False, soft_wrap=True)
 
 
 def schema() -> None:

@@ -43,6 +43,9 @@ def _lines(config: Config) -> Iterator[str]:
     for queue in config.queues:
         yield f"queue: {_queue(queue)}"
     yield f"store: {config.store.url.origin}, finished watches kept for {write_duration(config.store.retention)}"
+    if config.store.url.shared:
+        name = config.node.name or "named as its host"
+        yield f"node: {name}, taken for dead after {write_duration(config.node.timeout)} of silence"
     yield f"http: {_http(config.http)}"
     for key in without_effect(config):
         yield f"note: {key} has no effect in this version"

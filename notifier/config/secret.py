@@ -9,7 +9,7 @@ import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
@@ -92,20 +92,17 @@ class SecretUrl(Secret):
         if isinstance(value, cls):
             return value
         content = _content(value, Context.of(info))
-        try:
-            parts = urlsplit(content)
-            valid = bool(parts.scheme) and all(urlsplit(f"//{host}").port != 0 for host in _hosts(parts))
-        except ValueError:  # a port out of range, brackets that do not match
-            valid = False
-        if not valid or "://" not in content or any(character.isspace() for character in content):
+        if "://" not in content or any(map(str.isspace, content)) or not cls._sound(content):
             raise error("expected a URL such as https://example.com/path")
         return cls(content)
 
-
-def _hosts(parts: SplitResult) -> list[str]:
-    """Return each host with its port: libpq takes several, for a database that moves among them."""
-    host = parts.netloc.rpartition("@")[2]
-    return host.split(",") if parts.scheme == "postgresql" else [host]
+    @classmethod
+    def _sound(cls, content: str) -> bool:
+        try:
+            parts = urlsplit(content)
+            return parts.port != 0 and bool(parts.scheme)
+        except ValueError:  # a port out of range, brackets that do not match
+            return False
 
 
 def _content(value: Any, context: Context) -> str:

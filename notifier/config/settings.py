@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     PlainSerializer,
@@ -18,9 +17,10 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from notifier.config.problems import error, got, suggest
+from notifier.config.database import DatabaseUrl, StoreUrl
+from notifier.config.problems import error, got
 from notifier.config.scalars import Interpolated
-from notifier.config.secret import Secret, SecretUrl, SigningSecret, is_loopback, server
+from notifier.config.secret import Secret, SigningSecret, is_loopback
 from notifier.config.section import Impossible, Section
 from notifier.config.types import Boolean, PositiveDuration, Printable, printable
 from notifier.core.callback_policy import CallbackPolicy
@@ -74,23 +74,11 @@ def _listen(value: object) -> str:
     return text
 
 
-def _store_url(url: SecretUrl) -> SecretUrl:
-    text = url.reveal()
-    if url.scheme not in ("sqlite", "postgresql"):
-        hint = suggest(url.scheme.partition("+")[0], ["sqlite", "postgresql"])
-        raise error("expected a URL that begins with sqlite:/// or postgresql://", suggestion=hint and f"{hint}://")
-    if url.scheme == "sqlite" and not re.fullmatch(r"sqlite:///[^?]*[^?/].*", text, re.IGNORECASE):
-        raise error("expected sqlite:/// and a path, such as sqlite:///./notifier.db or sqlite:////var/lib/notifier.db")
-    if ":memory:" in text and url.scheme == "sqlite":
-        raise error("a database in memory loses everything at the end; name a file, such as sqlite:///./notifier.db")
-    return server(url)
-
-
 class StoreConfig(Section):
     """The database."""
 
-    url: Annotated[SecretUrl, AfterValidator(_store_url)] = Field(
-        default=SecretUrl("sqlite:///./notifier.db"),
+    url: DatabaseUrl = Field(
+        default=StoreUrl("sqlite:///./notifier.db"),
         description="sqlite:///PATH or postgresql://..., that for several nodes",
     )
     retention: PositiveDuration = Field(default=7 * 86400.0, description="how long finished watches are kept")

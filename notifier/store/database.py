@@ -40,6 +40,18 @@ def open_database(url: str, *, name: str, timeout: float, migrate: bool) -> Data
     return _postgres(url, name, timeout, migrate) if is_shared(url) else _sqlite(url)
 
 
+def migrate(url: str) -> tuple[str | None, str]:
+    """Bring the tables up to date; return the schema that they had, None for none, and the one they have. Blocks.
+
+    Raises StoreError.
+    """
+    if is_shared(url):
+        return postgres.migrate(url), opening.HEAD
+    path = opening.sqlite_path(opening.parse(url))
+    with opening.lock(path):
+        return opening.prepare(path), opening.HEAD
+
+
 def _sqlite(url: str) -> Database:
     path = opening.sqlite_path(opening.parse(url))
     lock = opening.lock(path)
@@ -68,8 +80,8 @@ def _postgres(url: str, name: str, timeout: float, migrate: bool) -> Database:
     else:
         postgres.check(url)
     found = Database(
-        writing=postgres.engine(url, writable=True, timeout=timeout),
-        reading=postgres.engine(url, writable=False),
+        writing=postgres.engine(url, writable=True, timeout=timeout, silence=postgres.WRITE_SILENCE),
+        reading=postgres.engine(url, writable=False, silence=postgres.READ_SILENCE),
         node=Member(name, timeout),
         shared=True,
         release=lambda: None,

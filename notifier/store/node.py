@@ -164,7 +164,8 @@ class Member:
 
     def landed(self, connection: Connection) -> bool:
         """Look for the number that the transaction would have left."""
-        query = select(nodes.c.groups).where(nodes.c.number == self.number)
+        # Locked, for the server may still be at work on that COMMIT: it is waited for.
+        query = select(nodes.c.groups).where(nodes.c.number == self.number).with_for_update()
         return connection.execute(query).scalar_one_or_none() == self._group
 
     def tell(self, connection: Connection, **said: Any) -> None:

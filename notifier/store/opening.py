@@ -40,7 +40,9 @@ def parse(url: str) -> URL:
     except ArgumentError as exc:
         raise StoreError("store.url is not a database URL") from exc
     if parsed.get_backend_name() != "sqlite":
-        raise StoreError(f"store.url: {parsed.get_backend_name()} is not supported; use sqlite:///PATH")
+        raise StoreError(
+            f"store.url: {parsed.get_backend_name()} is not supported; use sqlite:///PATH or postgresql://"
+        )
     return parsed
 
 
@@ -104,8 +106,11 @@ def engine(path: Path, *, writable: bool) -> Engine:
     return made
 
 
-def prepare(path: Path) -> None:
-    """Create the file if there is none, and bring its tables up to date. Raises StoreError, StoreTooNew."""
+def prepare(path: Path) -> str | None:
+    """Create the file if there is none, and bring its tables up to date. Raises StoreError, StoreTooNew.
+
+    Returns the revision that they had; None: there was none.
+    """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # it holds metadata and callback bodies
     except OSError as exc:
@@ -115,7 +120,7 @@ def prepare(path: Path) -> None:
         with made.connect() as connection:
             _check(connection, path)
             with connection.begin():
-                _migrate(connection)
+                return _migrate(connection)
     except StoreTooNew as exc:
         raise StoreTooNew(f"{path} was written by a newer notifier ({exc}); upgrade, or restore an older copy") from exc
     except (DBAPIError, sqlite3.Error) as exc:
@@ -150,11 +155,12 @@ def _check(connection: Connection, path: Path) -> None:
         raise StoreError(f"{path} is damaged ({first}); restore a copy, or move it away to start anew")
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: Connection) -> str | None:
     known = inspect(connection).has_table("alembic_version")
-    if known and connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == [HEAD]:
-        return
-    # Here, since Alembic takes 80 ms and 10 MiB to load, which the start after the first need not pay.
-    from notifier.store.migrating import migrate
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() if known else []
+    if found != [HEAD]:
+        # Here, since Alembic takes 80 ms and 10 MiB to load, which the start after the first need not pay.
+        from notifier.store.migrating import migrate
 
-    migrate(connection)
+        migrate(connection)
+    return str(found[0]) if found else None

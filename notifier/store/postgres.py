@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, inspect, text
@@ -11,14 +12,13 @@ from sqlalchemy.pool import NullPool, QueuePool
 from notifier.core.errors import StoreError, StoreTooNew, StoreTooOld
 from notifier.store.opening import HEAD
 
-try:
-    import psycopg
-    from psycopg import conninfo
-except ImportError:  # the extra `postgresql` is not installed
-    psycopg = None  # type: ignore[assignment]
-
 APPLICATION = "notifier"
+LEAST_SERVER = 13  # the first with pg_current_xact_id, which keys of events are made of
 LOCK_TIMEOUT = 5000  # milliseconds that a transaction waits for another's lock before it counts as an outage
+# Seconds that the server may take to answer: a process that hangs, or a network that swallows what it is given and
+# says nothing, is an outage too. Longer than locks are waited for. A page of a long list may take more than a write.
+WRITE_SILENCE = 10.0
+READ_SILENCE = 30.0
 # Where the URL says nothing: how soon a server that fell silent is given up, in seconds.
 PATIENCE: dict[str, Any] = {
     "connect_timeout": 5,
@@ -29,72 +29,126 @@ PATIENCE: dict[str, Any] = {
     "target_session_attrs": "read-write",  # of several hosts, the one that can be written
     "application_name": APPLICATION,
 }
+# The same from the server's side, lest what a lost node left behind takes up its connections for hours.
+SESSION = {"timezone": "UTC", "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+_USER = re.compile(r'\b(user|role) "[^"]*"')
+MIGRATE = "run `notifier migrate` with this configuration, or `notifier run --migrate`"
 
 
 def driver() -> Any:
     """Return the client library. Raises StoreError when it is not installed."""
-    if psycopg is None:
-        raise StoreError("store.url needs a client library: pip install 'notifier[postgresql]'")
+    try:
+        import psycopg  # 40 ms, which the users of SQLite need not pay
+    except ImportError as exc:  # the extra, or the C library that it would do with
+        raise StoreError("store.url needs a client library: pip install 'notifier[postgresql]'") from exc
     return psycopg
 
 
 def parameters(url: str) -> dict[str, Any]:
     """Read a URL as libpq does, with what it leaves open. Raises StoreError."""
-    driver()
+    psycopg = driver()
     try:
-        given = conninfo.conninfo_to_dict(url.replace("postgresql+psycopg://", "postgresql://", 1))
+        given: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(
+            url.replace("postgresql+psycopg://", "postgresql://", 1)
+        )
     except psycopg.Error as exc:
         raise StoreError("store.url is not a PostgreSQL URL") from exc
-    return PATIENCE | given
+    return PATIENCE | given | {"client_encoding": "UTF8"}
 
 
-def engine(url: str, *, writable: bool, timeout: float = 10.0) -> Engine:
-    """Make an engine; a writing transaction whose node falls silent is ended by the server after `timeout` seconds."""
+def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | None = None) -> Engine:
+    """Make an engine; a writing transaction whose node falls silent is ended by the server after `timeout` seconds.
+
+    A connection whose server has not answered for `silence` seconds is given up.
+    """
     given = parameters(url)
+    kind = _connection_class(silence)
+    settings = dict(SESSION)
+    if writable:
+        settings |= {
+            "lock_timeout": str(LOCK_TIMEOUT),
+            "idle_in_transaction_session_timeout": str(round(timeout * 1000)),
+        }
+    else:
+        settings |= {"default_transaction_read_only": "on", "statement_timeout": str(round(READ_SILENCE * 1000))}
 
     def connect() -> Any:
-        raw = psycopg.connect(**given)
-        settings = {"timezone": "UTC"}
-        if writable:
-            settings |= {
-                "lock_timeout": str(LOCK_TIMEOUT),
-                "idle_in_transaction_session_timeout": str(round(timeout * 1000)),
-            }
-        else:
-            settings |= {"default_transaction_read_only": "on"}
-        with raw.cursor() as cursor:
-            # What is committed is on disk, whatever the server's default is; stronger settings stay as they are.
-            cursor.execute(
-                "SELECT set_config('synchronous_commit', 'on', false) "
-                "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
-            )
-            for name, value in settings.items():
-                cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
-        raw.commit()
+        raw = kind.connect(**given)
+        try:
+            with raw.cursor() as cursor:
+                # What is committed is on disk, whatever the server's default is; stronger settings stay as they are.
+                cursor.execute(
+                    "SELECT set_config('synchronous_commit', 'on', false) "
+                    "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
+                )
+                cursor.executemany("SELECT set_config(%s, %s, false)", list(settings.items()))
+            raw.commit()
+        except BaseException:
+            raw.close()
+            raise
         return raw
 
     pool: dict[str, Any] = {"poolclass": NullPool} if writable else {"poolclass": QueuePool, "pool_size": 1}
     return create_engine("postgresql+psycopg://", creator=connect, pool_pre_ping=not writable, **pool)
 
 
+def _connection_class(silence: float | None) -> Any:
+    """Return a kind of connection that gives its server up after so many seconds without an answer.
+
+    The system's timeouts do not see a server that hangs: its kernel goes on acknowledging what it is sent.
+    """
+    psycopg = driver()
+    if silence is None:
+        return psycopg.Connection
+
+    class Impatient(psycopg.Connection):  # type: ignore[name-defined,misc]  # of a module that is loaded late
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            try:
+                return super().wait(gen, interval, silence if timeout is None else timeout)
+            except psycopg.errors._WaitTimeout as exc:
+                if timeout is not None:
+                    raise
+                self.pgconn.finish()  # what else it may answer is of no use
+                raise psycopg.OperationalError(f"the server did not answer for {silence:g} seconds") from exc
+
+    return Impatient
+
+
 def check(url: str) -> None:
-    """See that the tables are as this version wants them. Raises StoreError, StoreTooOld, StoreTooNew."""
-    made = engine(url, writable=True)
+    """See that server and tables are as this version wants them. Raises StoreError, StoreTooOld, StoreTooNew."""
+    made = engine(url, writable=True, silence=WRITE_SILENCE)
     try:
         with made.connect() as connection:
+            _admit(connection)
             found = revision(connection)
     except DBAPIError as exc:
         raise refusal(exc) from exc
     finally:
         made.dispose()
     if found is None:
-        raise StoreTooOld("the database of store.url has no tables yet; run: notifier migrate")
+        raise StoreTooOld(f"the database of store.url has no tables yet; {MIGRATE}")
     if found > HEAD:
-        raise StoreTooNew(
-            f"the database of store.url was migrated by a newer notifier (schema {found}); upgrade this one"
-        )
+        raise _too_new(found)
     if found < HEAD:
-        raise StoreTooOld(f"the database of store.url is of an older notifier (schema {found}); run: notifier migrate")
+        raise StoreTooOld(f"the database of store.url is of an older notifier (schema {found}); {MIGRATE}")
+
+
+def _admit(connection: Connection) -> None:
+    """Refuse a server that cannot do what is asked of it, or a database that cannot hold what is written."""
+    info: Any = connection.connection.dbapi_connection.info  # type: ignore[union-attr]
+    if info.server_version < LEAST_SERVER * 10_000:
+        raise StoreError(
+            f"store.url leads to PostgreSQL {info.server_version // 10_000}; {LEAST_SERVER} or newer is needed"
+        )
+    encoding = info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise StoreError(
+            f"the database of store.url is encoded in {encoding}; make one with: createdb -E UTF8 -T template0 NAME"
+        )
+
+
+def _too_new(found: str) -> StoreTooNew:
+    return StoreTooNew(f"the database of store.url was migrated by a newer notifier (schema {found}); upgrade this one")
 
 
 def revision(connection: Connection) -> str | None:
@@ -107,14 +161,18 @@ def revision(connection: Connection) -> str | None:
 
 def migrate(url: str) -> str | None:
     """Bring the tables up to date; return the revision that they had. Raises StoreError, StoreTooNew."""
-    from notifier.store.migrating import migrate as run  # Alembic is slow to load
-
-    made = engine(url, writable=True)
+    made = engine(url, writable=True)  # a table that is made anew may take its time
     try:
         with made.connect() as connection, connection.begin():
+            _admit(connection)
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('notifier migrate'))"))
             before = revision(connection)
-            run(connection)
+            if before is not None and before > HEAD:
+                raise _too_new(before)
+            if before != HEAD:
+                from notifier.store.migrating import migrate as run  # Alembic is slow to load
+
+                run(connection)
             return before
     except DBAPIError as exc:
         raise refusal(exc) from exc
@@ -124,5 +182,10 @@ def migrate(url: str) -> str | None:
 
 def refusal(exc: DBAPIError) -> StoreError:
     """Say why the database cannot be used."""
-    reason = " ".join(str(exc.orig).split())
-    return StoreError(f"cannot use the database of store.url: {reason}")
+    return StoreError(f"cannot use the database of store.url: {reason(exc)}")
+
+
+def reason(exc: BaseException) -> str:
+    """Say in one line, without the user's name, what the driver said."""
+    said = " ".join(str(getattr(exc, "orig", exc)).split())
+    return _USER.sub(r"\1 <secret>", said)

@@ -63,9 +63,9 @@ queues: [{{url: "amqp://guest:{MARKER}@localhost/"}}]
     assert config.endpoints["app"].url.reveal() == site.env["URL"]
     assert repr(config.endpoints["app"].url) == "https://example.com:8443"
     assert config.endpoints["app"].headers["X-Key"].reveal() == MARKER
-    assert str(config.store.url) == "postgresql://db:5432"
+    assert str(config.store.url) == "postgresql://db:5432/notifier"
     assert json.loads(config.http.model_dump_json())["token"] == "<secret>"
-    assert json.loads(config.store.model_dump_json())["url"] == "postgresql://db:5432"
+    assert json.loads(config.store.model_dump_json())["url"] == "postgresql://db:5432/notifier"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from notifier.config import (
     StoreConfig,
     TcpAddress,
     UnixAddress,
+    describe,
     http_section,
 )
 
@@ -40,8 +41,11 @@ def test_the_defaults_are_the_designs(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["sqlite:///./notifier.db", "sqlite:////var/lib/n.db", "sqlite:///n.db?timeout=5", "postgresql://u:p@h:5432/n?x=y",
-     "postgresql:///n", "postgresql://h", "postgresql://u:p@h:5432,[::1]:5433,k/n", "postgresql:///n?host=h,k&port=1,2"],
+    ["sqlite:///./notifier.db", "sqlite:////var/lib/n.db", "sqlite:///n.db?timeout=5", "postgresql:///n", "postgresql://h",
+     "postgresql://u:p@h:5432,[::1]:5433,k/n", "postgresql:///n?host=h,k&port=1,2",
+     "postgresql://u:p@h:5432/n?sslmode=verify-full", "postgres://u:p@h/n", "postgresql:///n?host=/run/postgresql",
+     "postgresql://u:p@h1:5432,h2:5433/n?target_session_attrs=read-write", "postgresql://[::1]:5432,[fe80::1%25eth0]/n",
+     "postgresql://%2Frun%2Fpostgresql/n", "postgresql://u:a%2Fb%40c@h/n"],
 )  # fmt: skip
 def test_a_store_is_sqlite_or_postgresql(site: Site, url: str) -> None:
     assert site.load(f"store: {{url: '{url}'}}").store.url.reveal() == url
@@ -51,7 +55,22 @@ def test_a_store_is_sqlite_or_postgresql(site: Site, url: str) -> None:
     ("url", "said"),
     [
         ("mysql://u:hunter2@h/n", "expected a URL that begins with sqlite:/// or postgresql://"),
-        ("postgres://u:hunter2@h/n", 'or postgresql://; did you mean "postgresql://"?'),
+        ("postgresq://u:hunter2@h/n", 'or postgresql://; did you mean "postgresql://"?'),
+        (
+            "postgresql://u:hunter2@h:0/n",
+            "expected postgresql://USER:PASSWORD@HOST:PORT/NAME, with a port of 1 to 65535",
+        ),
+        ("postgresql://u:hunter2@h:54320000/n", "expected postgresql://USER:PASSWORD@HOST:PORT/NAME"),
+        ("postgresql://h1:hunter2,h2/n", "expected postgresql://USER:PASSWORD@HOST:PORT/NAME"),
+        ("postgresql://u:hunter2@h:5432,k:x/n", "expected postgresql://USER:PASSWORD@HOST:PORT/NAME"),
+        ("postgresql://u:hunter2@h:5432,k:65536/n", "expected postgresql://USER:PASSWORD@HOST:PORT/NAME"),
+        ("postgresql://u:hunter2@h:0,k:5432/n", "expected postgresql://USER:PASSWORD@HOST:PORT/NAME"),
+        ("postgresql://u:1,2#hunter2@h/n", "percent-encode `/`, `?`, `#` and `@` in a user name or password"),
+        ("postgresql://u:hunter2@h one/n", "expected a URL such as"),
+        ("postgresql://u:%hunter2@h/n", "a `%` that stands for itself is written %25"),
+        ("postgresql://u:hunter2@h/n?sslmod=require", 'none of PostgreSQL\'s; did you mean "sslmode=..."?'),
+        ("postgresql://u:hunter2@h/n?sslmode", "PostgreSQL's library cannot read this URL"),
+        ("postgresql://u:one@hunter2@h/n", "percent-encode `/`, `?`, `#` and `@` in a user name or password"),
         ("postgresql+asyncpg://u:hunter2@h/n", 'did you mean "postgresql://"?'),
         ("notifier.db", "expected a URL such as"),
         ("sqlite://", "expected sqlite:/// and a path"),
@@ -59,11 +78,7 @@ def test_a_store_is_sqlite_or_postgresql(site: Site, url: str) -> None:
         ("sqlite://host/x", "expected sqlite:/// and a path"),
         ("sqlite:///:memory:", "a database in memory loses everything at the end"),
         ("sqlite:///file::memory:?cache=shared", "a database in memory loses everything at the end"),
-        ("postgresql://u:1hunter2#x@h/n", "expected a URL such as"),
-        ("postgresql://u:1,2#hunter2@h/n", "percent-encode `/`, `?`, `#` and `@` in a user name or password"),
-        ("postgresql://u:hunter2@h:5432,k:x/n", "expected a URL such as"),
-        ("postgresql://u:hunter2@h:5432,k:65536/n", "expected a URL such as"),
-        ("postgresql://u:hunter2@h:0,k:5432/n", "expected a URL such as"),
+        ("postgresql://u:1hunter2#x@h/n", "percent-encode `/`, `?`, `#` and `@` in a user name or password"),
         ("postgresql://u:12#hunter2@h/n", "percent-encode `/`, `?`, `#` and `@` in a user name or password"),
         ("postgresql://u:12/hunter2@h/n", "percent-encode `/`, `?`, `#` and `@` in a user name or password"),
         ("postgresql://u:12?hunter2@h/n", "percent-encode `/`, `?`, `#` and `@` in a user name or password"),
@@ -73,6 +88,37 @@ def test_any_other_store_is_a_problem_that_does_not_repeat_the_url(site: Site, u
     (line,) = site.said(f"store: {{url: '{url}'}}")
     assert said in line
     assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgres://u:hunter2@h:5432/n?sslmode=require&password=hunter2", "postgresql://h:5432/n"),
+        ("postgresql://u:hunter2@h1:1,[::1]:2/n", "postgresql://h1:1,[::1]:2/n"),
+        (
+            "postgresql:///n?host=/run/postgresql&user=hunter2&port=5433",
+            "postgresql:///n?host=/run/postgresql&port=5433",
+        ),
+        ("postgresql://?passfile=/hunter2&dbname=n&hostaddr=127.0.0.1", "postgresql:///?dbname=n&hostaddr=127.0.0.1"),
+        ("postgresql://h", "postgresql://h"),
+    ],
+)
+def test_a_store_is_shown_without_what_may_be_secret(site: Site, url: str, shown: str) -> None:
+    """Hosts and database tell it from others; user, password and other parameters do not."""
+    config = site.load(f"store: {{url: '{url}'}}")
+    assert str(config.store.url) == shown
+    assert config.store.url.shared
+
+
+def test_what_a_node_is_called_is_told_where_there_may_be_several(site: Site) -> None:
+    """`check` says under what name a node joins, and when the others take over; on SQLite there are no others."""
+    site.env["URL"] = "postgresql://h/n"
+    told = describe(site.load("store: {url: '${URL}'}\nnode: {name: a, timeout: 30s}"))
+    assert "node: a, taken for dead after 30s of silence" in told
+    assert "node: named as its host, taken for dead after 10s of silence" in describe(
+        site.load("store: {url: '${URL}'}")
+    )
+    assert not [line for line in describe(site.load("node: {name: a}")) if line.startswith("node")]
 
 
 @pytest.mark.parametrize(

@@ -164,13 +164,13 @@ class Daemon:
         assert self.process is not None
         return self.process.pid
 
-    async def launch(self) -> None:
+    async def launch(self, *options: str) -> None:
         """Start the process; what it logs from now on is in a new `log`."""
         assert self._reading is None or self._reading.done()
         self.log = Log()
         self.url = f"http://{self.settings['http']['listen']}"
         self.process = await asyncio.create_subprocess_exec(
-            *self.python, "run", "-c", str(self.file),
+            *self.python, "run", "-c", str(self.file), *options,
             cwd=self.directory, env=self.env, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, limit=1 << 20,
         )  # fmt: skip
         self._reading = asyncio.create_task(self._read(self.process, self.log), name="daemon's log")
@@ -182,9 +182,9 @@ class Daemon:
         log.ended = True
         log.changed()
 
-    async def start(self) -> None:
+    async def start(self, *options: str) -> None:
         """Start it; return once it is ready."""
-        await self.launch()
+        await self.launch(*options)
         await self.log.wait("daemon.ready")
 
     async def loading(self) -> None:

@@ -1,0 +1,167 @@
+"""PostgreSQL servers of a test's own: to be stopped, frozen, filled and promoted without disturbing anybody.
+
+They are started from the system's programs, in directories of their own, and end with the test or the run.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+PATIENCE = 60.0  # seconds for a server to start or end
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "fsync": "off",  # the machine itself does not fail in a test
+    "max_connections": "30",
+    "shared_buffers": "8MB",
+    "max_wal_senders": "4",
+    "log_min_messages": "warning",
+}
+
+
+@functools.cache
+def programs() -> Path | None:
+    """Return the directory of the newest server's programs; None: there is none, or nobody to run it as."""
+    found = shutil.which("postgres")
+    places = [Path(found).parent] if found else []
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda place: int(place.parent.name), reverse=True)
+    usable = [place for place in places if (place / "initdb").exists() and (place / "postgres").exists()]
+    return usable[0] if usable and (os.geteuid() != 0 or _account() is not None) else None
+
+
+def _account() -> pwd.struct_passwd | None:
+    """Return whom a server runs as where tests run as root, which it refuses."""
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    return None
+
+
+def _as_whom() -> dict[str, Any]:
+    account = _account() if os.geteuid() == 0 else None
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
+
+
+def free_port() -> int:
+    """Return a port that nobody uses, out of the range that the kernel gives to clients (ip(7))."""
+    while True:
+        port = random.SystemRandom().randint(12_000, 31_999)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+class Server:
+    """A server, whose directory is made at once."""
+
+    def __init__(self, directory: Path | None = None, *, copy_of: Server | None = None) -> None:
+        """Make its files: in `directory`, which may be a file system of its own, or anywhere; new, or a replica."""
+        self._directory = directory or Path(tempfile.mkdtemp(prefix="notifier-postgres-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        if os.geteuid() == 0:
+            os.chown(self._directory, _as_whom()["user"], _as_whom()["group"])
+        if copy_of is None:
+            self._program("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-N", "-D", self.data)
+        else:
+            self._program("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-d", copy_of.url(), "-D", self.data)
+
+    @property
+    def data(self) -> str:
+        """Name its directory."""
+        return str(self._directory / "data")
+
+    def url(self, database: str = "postgres", *, user: str = "postgres") -> str:
+        """Return the URL of a database."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def _program(self, name: str, *args: str) -> None:
+        place = programs()
+        assert place is not None
+        done = subprocess.run([place / name, *args], cwd="/", capture_output=True, text=True, **_as_whom())
+        assert done.returncode == 0, done.stderr
+
+    def start(self) -> None:
+        """Start it; return once it answers."""
+        place = programs()
+        assert place is not None
+        settings = [part for key, value in SETTINGS.items() for part in ("-c", f"{key}={value}")]
+        with open(f"{self._directory}/log", "ab") as log:
+            self._process = subprocess.Popen(
+                [place / "postgres", "-D", self.data, "-p", str(self.port), "-k", self._directory, *settings],
+                cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, **_as_whom(),
+            )  # fmt: skip
+        self.wait(lambda: self.query("SELECT 1") == [(1,)])
+
+    def wait(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds that is asked of the server."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            assert self._process is not None
+            assert self._process.poll() is None, self.log()
+            try:
+                if holds():
+                    return
+            except psycopg.OperationalError:
+                pass
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.02)
+
+    def log(self) -> str:
+        """Return the end of what it logged."""
+        return (self._directory / "log").read_text(errors="replace")[-2000:]
+
+    def query(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run a statement that is no transaction's; return its rows."""
+        with psycopg.connect(self.url(database), autocommit=True, connect_timeout=5) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Stop it: SIGINT ends its connections orderly, SIGQUIT as in a crash."""
+        if self._process is None:
+            return
+        self.resume()
+        self._process.send_signal(number)
+        self._process.wait(PATIENCE)
+        self._process = None
+
+    def freeze(self) -> None:
+        """Let it do nothing; its sockets stay open."""
+        for process in self._processes():
+            process.suspend()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        for process in reversed(self._processes()):
+            process.resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        if self._process is None or self._process.poll() is not None:
+            return []
+        first = psutil.Process(self._process.pid)
+        return [first, *first.children(recursive=True)]
+
+    def remove(self) -> None:
+        """End it, and forget what it held."""
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self._directory, ignore_errors=True)
