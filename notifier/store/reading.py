@@ -84,7 +84,7 @@ def dead(connection: Connection, which: DeliveryFilter) -> array[int]:
 
 def revive(connection: Connection, ids: Sequence[int], now: Micros) -> int:
     """Make those of these deliveries that are dead ready again; return how many."""
-    return REVIVE.many(connection, [{"_id": number, "_now": now} for number in ids]) if ids else 0
+    return REVIVE.many(connection, [{"_id": number, "_now": now} for number in ids]).count if ids else 0
 
 
 def _conditions(which: DeliveryFilter) -> list[ColumnElement[bool]]:
