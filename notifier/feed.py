@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 
 import structlog
 
@@ -94,6 +95,15 @@ class Feed:
     def watches(self) -> list[Watch]:
         """Return what is followed."""
         return [subscription.watch for subscription in self._all.values() if not subscription.watch.ended]
+
+    def some(self, count: int, *, connected: bool) -> list[Watch]:
+        """Return up to `count` of what is followed, with a connection or without."""
+        found = (
+            subscription.watch
+            for subscription in self._all.values()
+            if not subscription.watch.ended and (subscription.task is not None) is connected
+        )
+        return list(islice(found, max(0, count)))
 
     def subscription(self, pk: int) -> Subscription | None:
         """Return what is remembered of a watch's connections."""

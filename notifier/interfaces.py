@@ -11,6 +11,7 @@ from typing import Protocol
 
 from notifier.core.model import Delivery, EndpointState, Json, Micros, NewWatch, Observation, Record, Watch
 from notifier.core.retry import Attempt
+from notifier.core.share import Peer
 
 
 class Input(Protocol):
@@ -176,6 +177,16 @@ class EventFilter:
     type: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """The nodes that share a store, and what waits for one of them."""
+
+    number: int  # this node's
+    peers: tuple[Peer, ...]  # this one among them
+    unclaimed: int  # open watches that nobody follows
+    now: Micros  # the database's time
+
+
 class Store(Protocol):
     """The durable memory of watches, events and deliveries.
 
@@ -196,8 +207,8 @@ class Store(Protocol):
         """Want a watch no longer; its deliveries still go out. None: there is no such watch."""
         ...
 
-    async def claim_watches(self, limit: int) -> list[Watch]:
-        """Take up to `limit` open watches that no node follows, oldest first."""
+    async def claim_watches(self, limit: int, sources: Sequence[str] | None = None) -> list[Watch]:
+        """Take up to `limit` open watches that no node follows, of these sources only, oldest first."""
         ...
 
     async def release_watches(self, watches: Sequence[Watch]) -> None:
@@ -279,4 +290,33 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish the writes under way and let go of the database."""
+        ...
+
+
+class Nodes(Protocol):
+    """The nodes that share a store. Each method returns after its commit, and raises StoreUnavailable."""
+
+    @property
+    def number(self) -> int:
+        """Return the number of this node; another one after it was taken for dead."""
+        ...
+
+    async def beat(self, *, held: int, status: Json) -> Census:
+        """Give a sign of life, say how many watches this node follows, and look at the others."""
+        ...
+
+    async def bury(self, peer: Peer) -> bool:
+        """Free everything of a node that is dead, if it still is; say whether this was done here."""
+        ...
+
+    async def release_all(self) -> None:
+        """Let go of every watch that this node follows."""
+        ...
+
+    async def mine(self) -> set[int]:
+        """Return the numbers of all watches that the store says this node follows."""
+        ...
+
+    async def look(self, pks: Sequence[int]) -> list[Watch]:
+        """Return those of these watches that this node follows, as they are now."""
         ...

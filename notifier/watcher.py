@@ -10,30 +10,38 @@ import structlog
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Watch
 from notifier.feed import Feed
-from notifier.interfaces import Store
+from notifier.interfaces import Nodes, Store
 from notifier.subscription import Subscription
 
 log = structlog.get_logger(__name__)
 
 CLAIM = 1000  # watches claimed at once
 LOOK_AGAIN = 5.0  # seconds between looks for watches that nobody announced
+COMPARE = 30.0  # seconds between comparisons of what is followed with what the store says
 
 
 class Watcher:
     """Owns the feeds."""
 
-    def __init__(self, *, store: Store) -> None:
+    def __init__(self, *, store: Store, nodes: Nodes | None = None) -> None:
+        """Make ready; `nodes` are those that share the store, None if there is no other."""
         self._store = store
+        self._nodes = nodes
         self._feeds: dict[str, Feed] = {}
         self._orphans: dict[int, Watch] = {}  # of sources that the configuration does not name
         self._unsure: list[Watch] = []
+        self._changed: set[int] | None = set()  # watches that others changed; None: any may be
         self._wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
+        self.share: int | None = None  # watches to follow; None: all
 
     @property
     def feeds(self) -> Mapping[str, Feed]:
         """Return the feeds by source."""
         return self._feeds
+
+    def __len__(self) -> int:
+        return len(self._orphans) + sum(map(len, self._feeds.values()))
 
     async def run(self) -> None:
         """Claim and follow until cancelled."""
@@ -51,7 +59,10 @@ class Watcher:
         """Follow through these feeds. One that stays the same object goes on untouched."""
         for name in [name for name, feed in self._feeds.items() if feeds.get(name) is not feed]:
             gone = self._feeds.pop(name)
-            self._orphans.update((watch.pk, watch) for watch in gone.watches())
+            if self._nodes is None:
+                self._orphans.update((watch.pk, watch) for watch in gone.watches())
+            else:  # others may be configured otherwise
+                self._unsure.extend(gone.watches())
             gone.stop()
         for name, feed in feeds.items():
             if name not in self._feeds:
@@ -76,6 +87,31 @@ class Watcher:
             elif watch.pk in self._orphans:
                 self._orphans[watch.pk] = watch
 
+    def look(self, pks: Iterable[int] | None) -> None:
+        """Hear that others changed these watches, or None: any of them."""
+        self._changed = None if pks is None or self._changed is None else self._changed | set(pks)
+        self._wake.set()
+
+    def give_back(self, count: int) -> None:
+        """Let go of so many watches, for other nodes to follow; first of those that are not connected."""
+        chosen: list[Watch] = []
+        for connected in (False, True):
+            for feed in self._feeds.values():
+                chosen += feed.some(count - len(chosen), connected=connected)
+        for watch in chosen:
+            self._feeds[watch.source].drop(watch.pk)
+        self._unsure.extend(chosen)
+        self._wake.set()
+
+    def forget(self) -> None:
+        """Stop following everything: it is others' now."""
+        for feed in self._feeds.values():
+            for watch in feed.watches():
+                feed.drop(watch.pk)
+        self._orphans.clear()
+        self._unsure.clear()
+        self._wake.set()
+
     def subscription(self, source: str, pk: int) -> Subscription | None:
         """Return what is remembered of a watch's connections while it is followed."""
         feed = self._feeds.get(source)
@@ -91,24 +127,54 @@ class Watcher:
             self._tasks.create_task(self._feeds[name].run(), name=f"feed {name}")
 
     async def _claim(self) -> None:
+        loop = asyncio.get_running_loop()
+        compare = loop.time() + COMPARE
         while True:
             self._wake.clear()
-            unsure, self._unsure = self._unsure, []
+            if self._nodes is not None and loop.time() >= compare:
+                compare = loop.time() + COMPARE
+                self._changed = None
             try:
-                if unsure:
-                    await self._store.release_watches(unsure)
-                claimed = await self._store.claim_watches(CLAIM)
+                claimed, more = await self._turn()
             except StoreUnavailable:
-                claimed = []  # the store has said so; the next look comes soon
+                claimed, more = [], False  # the store has said so; the next look comes soon
             for watch in claimed:
                 self._add(watch)
-            if len(claimed) == CLAIM:
+            if more:
                 continue
             try:
                 async with asyncio.timeout(LOOK_AGAIN):
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    async def _turn(self) -> tuple[list[Watch], bool]:
+        """Let go of what is not ours, and claim; return what was claimed, and whether there may be more."""
+        if self._nodes is not None and self._changed != set():
+            changed, self._changed = self._changed, set()
+            await self._compare(self._nodes, changed)
+        if self._unsure:
+            unsure, self._unsure = self._unsure, []
+            await self._store.release_watches(unsure)
+        count = CLAIM if self.share is None else min(CLAIM, self.share - len(self))
+        if count <= 0:
+            return [], False
+        sources = None if self._nodes is None else list(self._feeds)
+        claimed = await self._store.claim_watches(count, sources)
+        return claimed, len(claimed) == count == CLAIM
+
+    async def _compare(self, nodes: Nodes, changed: set[int] | None) -> None:
+        """Bring what is followed in line with what the store says of these watches, or of all."""
+        held = {watch.pk: watch for feed in self._feeds.values() for watch in feed.watches()}
+        if changed is None:
+            ours = await nodes.mine()
+            self._unsure.extend(await nodes.look(sorted(ours - held.keys())) if ours - held.keys() else [])
+        else:
+            held = {pk: held[pk] for pk in changed & held.keys()}
+            seen = await nodes.look(sorted(held)) if held else []
+            self.describe(seen)
+            ours = {watch.pk for watch in seen}
+        self.drop([watch for pk, watch in held.items() if pk not in ours])
 
     def _add(self, watch: Watch) -> None:
         if watch.source in self._feeds:

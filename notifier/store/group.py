@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from notifier.clock import boottime
 from notifier.core.errors import NodeLost, StaleWrite, StoreUnavailable
 
 log = structlog.get_logger(__name__)
@@ -86,6 +87,7 @@ class GroupCommit:
         self._doubt: dict[int, tuple[Operation, object]] = {}  # by id: results that hold if the last COMMIT came true
         self._lost = False  # the node was, in the last group
         self.available = True
+        self.renewed = boottime()  # when the last group that was committed began
         self.seconds: Callable[[float], None] = lambda _: None  # told how long each group took
         self.lost: Callable[[], None] = lambda: None  # told that this node was taken for dead, and is another now
 
@@ -123,7 +125,7 @@ class GroupCommit:
             group = [(operation, future) for operation, future in group if not future.cancelled()]
             if not group:
                 continue
-            started = loop.time()
+            started, renewed = loop.time(), boottime()
             results = await loop.run_in_executor(self._thread, self._commit, [operation for operation, _ in group])
             if self._lost:
                 self._lost = False
@@ -132,6 +134,7 @@ class GroupCommit:
             if outage is not None:
                 await self._suspend(outage)
                 continue
+            self.renewed = renewed
             self.seconds(loop.time() - started)
             if not self.available:
                 self.available = True

@@ -10,8 +10,9 @@ from typing import TypeVar, cast
 
 import structlog
 from sqlalchemy import Connection, delete, insert, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from notifier.clock import boottime
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Delivery, EndpointState, Json, Micros, NewWatch, Record, Watch
 from notifier.interfaces import Applied, Claim, DeliveryFilter, EventFilter, Recovery, Settlement, WatchFilter
@@ -19,7 +20,8 @@ from notifier.store import browsing, hastening, pruning, reading, wanting
 from notifier.store import statements as sql
 from notifier.store.database import Database, open_database
 from notifier.store.group import GroupCommit
-from notifier.store.node import leave
+from notifier.store.node import leave, named
+from notifier.store.nodes import Nodes
 from notifier.store.operations import CallOp, CommitOp, SettleOp, Transaction
 from notifier.store.rows import watch_from
 from notifier.store.schema import endpoints
@@ -28,14 +30,17 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+MAX_RIVALS = 5  # times that other nodes may want the same watches in the very moment
+
 MAX_REVIVED = 500  # dead deliveries made ready in one transaction: others wait for it
 
 
 class SqlStore:
     """The Store on SQLite or PostgreSQL. `run` has to be running for anything to be written."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, timeout: float) -> None:
         self._database = database
+        self._timeout = timeout
         self._node = database.node
         self._transaction = Transaction(database.node)
         self._group = GroupCommit(database.writing, self._transaction, CallOp(_probe, hold=True))
@@ -48,7 +53,20 @@ class SqlStore:
         SQLite is created and migrated where that is due; PostgreSQL with `migrate`. A node that shares a PostgreSQL is
         taken for dead after `timeout` seconds without a sign of life.
         """
-        return cls(open_database(url, name=name, timeout=timeout, migrate=migrate))
+        return cls(open_database(url, name=name, timeout=timeout, migrate=migrate), timeout=timeout)
+
+    @property
+    def nodes(self) -> Nodes | None:
+        """Return the nodes that share this store; None: there are no others."""
+        return Nodes(self._node, self._write) if self._database.shared else None
+
+    def holds(self) -> bool:
+        """Say whether nobody else can have taken over by now what this node owns."""
+        return not self._database.shared or self._group.renewed + self._timeout > boottime()
+
+    def on_lost(self, lost: Callable[[], None]) -> None:
+        """Have `lost` told when this node was taken for dead: it owns nothing any more, and has another number."""
+        self._group.lost = lost
 
     @property
     def available(self) -> bool:
@@ -82,18 +100,40 @@ class SqlStore:
 
     async def apply(self, watches: Sequence[NewWatch], *, origin: str, now: Micros, replace: bool = False) -> Applied:
         """Want these watches; with `replace`, of this origin no others."""
-        ids = self._transaction.ids
-        return await self._write(lambda connection: wanting.apply(connection, ids, watches, origin, now, replace))
+
+        def apply(connection: Connection) -> Applied:
+            applied = wanting.apply(connection, self._transaction.ids, watches, origin, now, replace)
+            self._tell_changed(connection, [*applied.changed, *applied.removed])
+            if applied.added:
+                self._node.tell(connection, watches=True)
+            return applied
+
+        for _ in range(MAX_RIVALS):
+            try:
+                return await self._write(apply)
+            except IntegrityError:  # another node has just wanted one of them as well: now it is known
+                continue
+        return await self._write(apply)
 
     async def remove(self, source: str, task_id: str, *, now: Micros) -> Watch | None:
         """Want a watch no longer."""
-        return await self._write(lambda connection: wanting.remove(connection, source, task_id, now))
 
-    async def claim_watches(self, limit: int) -> list[Watch]:
+        def remove(connection: Connection) -> Watch | None:
+            removed = wanting.remove(connection, source, task_id, now)
+            self._tell_changed(connection, [removed] if removed is not None else [])
+            return removed
+
+        return await self._write(remove)
+
+    async def claim_watches(self, limit: int, sources: Sequence[str] | None = None) -> list[Watch]:
         """Take open watches, oldest first."""
 
         def claim(connection: Connection) -> list[Watch]:
-            rows = connection.execute(sql.CLAIM_WATCHES, {"limit": limit, "_me": self._node.number}).all()
+            given = {"limit": limit, "_me": self._node.number}
+            if sources is None:
+                rows = connection.execute(sql.CLAIM_WATCHES, given).all()
+            else:
+                rows = connection.execute(sql.CLAIM_WATCHES_OF, given | {"sources": list(sources)}).all()
             return sorted(map(watch_from, rows), key=lambda watch: (watch.created_at, watch.pk))
 
         return await self._write(claim)
@@ -101,9 +141,18 @@ class SqlStore:
     async def release_watches(self, watches: Sequence[Watch]) -> None:
         """Let go of watches."""
         rows = [{"_pk": watch.pk, "_me": self._node.number} for watch in watches]
-        if not rows:
-            return
-        await self._write(lambda connection: connection.execute(sql.RELEASE_WATCH, rows), hold=True)
+
+        def release(connection: Connection) -> None:
+            connection.execute(sql.RELEASE_WATCH, rows)
+            self._node.tell(connection, watches=True)
+
+        if rows:
+            await self._write(release, hold=True)
+
+    def _tell_changed(self, connection: Connection, watches: Sequence[Watch]) -> None:
+        """Have the nodes that follow them look at watches again."""
+        if watches:
+            self._node.tell(connection, changed=named([watch.pk for watch in watches]))
 
     async def commit(self, watch: Watch | None, records: Sequence[Record]) -> list[Delivery]:
         """Save a step with its events."""
@@ -158,6 +207,7 @@ class SqlStore:
         def save(connection: Connection) -> None:
             connection.execute(delete(endpoints).where(endpoints.c.name == state.name))
             connection.execute(insert(endpoints), row)
+            self._node.tell(connection, endpoints=True)
 
         await self._write(save, hold=True)
 

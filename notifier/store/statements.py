@@ -6,6 +6,8 @@ index's own condition.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Text,
@@ -24,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy import null as sql_null
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ColumnElement, FromClause
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from notifier.store.keys import EventKey
 from notifier.store.prepared import Prepared
@@ -71,20 +74,25 @@ STEP_WATCH = Prepared(
 )
 
 # Claims choose in a CTE: PostgreSQL may evaluate a plain subquery again for each row, and take more than it should.
-_claimable_watches = (
-    select(watches.c.pk)
-    .where(IS_FOLLOWED, watches.c.owner.is_(None))
-    .order_by(watches.c.created_at, watches.c.pk)
-    .limit(bindparam("limit"))
-    .with_for_update(skip_locked=True)
-    .cte("claimable")
-)
-CLAIM_WATCHES = (
-    update(watches)
-    .where(watches.c.pk.in_(select(_claimable_watches.c.pk)))
-    .values(owner=bindparam("_me"))
-    .returning(*watches.c)
-)
+def _claim_watches(*conditions: ColumnElement[bool]) -> ReturningUpdate[Any]:
+    claimable = (
+        select(watches.c.pk)
+        .where(IS_FOLLOWED, watches.c.owner.is_(None), *conditions)
+        .order_by(watches.c.created_at, watches.c.pk)
+        .limit(bindparam("limit"))
+        .with_for_update(skip_locked=True)
+        .cte("claimable")
+    )
+    return (
+        update(watches)
+        .where(watches.c.pk.in_(select(claimable.c.pk)))
+        .values(owner=bindparam("_me"))
+        .returning(*watches.c)
+    )
+
+
+CLAIM_WATCHES = _claim_watches()
+CLAIM_WATCHES_OF = _claim_watches(watches.c.source.in_(bindparam("sources", expanding=True)))
 
 RELEASE_WATCH = (
     update(watches)

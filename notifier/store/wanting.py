@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace as with_
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
@@ -112,7 +113,8 @@ def _insert(
         {"pk": first + n, "source": watch.source, "id": watch.id} | _described(watch) | blank | times
         for n, watch in enumerate(fresh)
     ]
-    connection.execute(insert(watches), rows)
+    # In one order for all nodes, so that two that want the same in the same moment do not wait for each other.
+    connection.execute(insert(watches), sorted(rows, key=itemgetter("source", "id")))
     return [
         Watch(
             pk=first + n,

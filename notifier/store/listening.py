@@ -1,0 +1,48 @@
+"""What other nodes say through PostgreSQL: each message is a hint to look, and none is needed for anything to happen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import psycopg
+import structlog
+
+from notifier.core.model import Json
+from notifier.store.node import CHANNEL
+from notifier.store.postgres import parameters
+
+log = structlog.get_logger(__name__)
+
+RETRY_DELAY = 1.0  # seconds between tries to connect
+
+
+async def listen(url: str, heard: Callable[[Json], None]) -> None:
+    """Hand on what is said until cancelled; `{}` after a time in which nothing could be heard."""
+    given = parameters(url)
+    deaf = False
+    while True:
+        try:
+            async with await psycopg.AsyncConnection.connect(**given, autocommit=True) as connection:
+                await connection.execute(f"LISTEN {CHANNEL}")
+                if deaf:
+                    log.info("node.listening")
+                deaf = False
+                heard({})
+                async for message in connection.notifies():
+                    heard(_read(message.payload))
+        except psycopg.Error as exc:
+            if not deaf:
+                log.warning("node.deaf", error=" ".join(str(exc).split()), hint="looking for news every second instead")
+            deaf = True
+        await asyncio.sleep(RETRY_DELAY)
+
+
+def _read(payload: str) -> Json:
+    """Read a message; one that is not ours says nothing in particular."""
+    try:
+        said = json.loads(payload)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}

@@ -1,0 +1,123 @@
+"""What a node does beside its work: gives signs of life, looks at the others, buries the dead. PostgreSQL only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from sqlalchemy import BigInteger, Connection, bindparam, func, select, update
+
+from notifier.core.model import Json, Watch
+from notifier.core.share import Peer
+from notifier.interfaces import Census
+from notifier.store import statements as sql
+from notifier.store.node import NOW, Node, leave, tell
+from notifier.store.rows import watch_from
+from notifier.store.schema import nodes, watches
+
+T = TypeVar("T")
+
+COUNTED = 100_000  # unclaimed watches that are counted: more make no other share than so many
+
+_STATUS = (
+    update(nodes)
+    .where(nodes.c.number == bindparam("_me", type_=BigInteger))
+    .values(held=bindparam("_held", type_=BigInteger), status=bindparam("_status"))
+)
+_PEERS = select(
+    nodes.c.number,
+    nodes.c.name,
+    nodes.c.version,
+    nodes.c.started_at,
+    nodes.c.seen_at,
+    nodes.c.timeout,
+    nodes.c.held,
+    nodes.c.status,
+).order_by(nodes.c.number)
+_UNCLAIMED = select(func.count()).select_from(
+    select(watches.c.pk).where(sql.IS_FOLLOWED, watches.c.owner.is_(None)).limit(COUNTED).subquery()
+)
+_MINE = select(watches.c.pk).where(sql.IS_FOLLOWED, watches.c.owner == bindparam("_me", type_=BigInteger))
+_NOW = select(NOW)
+
+
+class Write(Protocol):
+    """Runs something inside a transaction of the node."""
+
+    async def __call__(self, call: Callable[[Connection], T], *, hold: bool = False) -> T:
+        """Return what it returns, after the commit."""
+        ...
+
+
+class Nodes:
+    """The nodes that share a database."""
+
+    def __init__(self, node: Node, write: Write) -> None:
+        self._node = node
+        self._write = write
+
+    @property
+    def number(self) -> int:
+        """Return the number of this node; another one after it was taken for dead."""
+        return self._node.number
+
+    async def beat(self, *, held: int, status: Json) -> Census:
+        """Give a sign of life and look at the others. Raises StoreUnavailable."""
+
+        def beat(connection: Connection) -> Census:
+            me = self._node.number
+            connection.execute(_STATUS, {"_me": me, "_held": held, "_status": json.dumps(status)})
+            return Census(
+                number=me,
+                peers=tuple(Peer(**row._mapping) for row in connection.execute(_PEERS)),
+                unclaimed=connection.execute(_UNCLAIMED).scalar_one(),
+                now=connection.execute(_NOW).scalar_one(),
+            )
+
+        return await self._write(beat)
+
+    async def bury(self, peer: Peer) -> bool:
+        """Take over from a node that is dead, if it still is; say whether this was done here."""
+
+        def bury(connection: Connection) -> bool:
+            still = (
+                select(nodes.c.number)
+                .where(nodes.c.number == peer.number, nodes.c.seen_at < NOW - nodes.c.timeout)
+                .with_for_update(skip_locked=True)  # a transaction of its, or somebody else who buries it
+            )
+            return connection.execute(still).first() is not None and leave(connection, peer.number)
+
+        return await self._write(bury)
+
+    async def release_all(self) -> None:
+        """Let go of every watch that this node follows."""
+
+        def release(connection: Connection) -> None:
+            mine = watches.c.owner == self._node.number
+            connection.execute(update(watches).where(sql.IS_FOLLOWED, mine).values(owner=None))
+            tell(connection, self._node.number, watches=True)
+
+        await self._write(release)
+
+    async def mine(self) -> set[int]:
+        """Return the numbers of all watches that the database says this node follows."""
+        return await self._write(
+            lambda connection: set(connection.execute(_MINE, {"_me": self._node.number}).scalars())
+        )
+
+    async def look(self, pks: Sequence[int]) -> list[Watch]:
+        """Return those of these watches that this node follows, as they are now."""
+        query = select(watches).where(
+            watches.c.pk.in_(pks), sql.IS_FOLLOWED, watches.c.owner == bindparam("_me", type_=BigInteger)
+        )
+        return await self._write(
+            lambda connection: [watch_from(row) for row in connection.execute(query, {"_me": self._node.number})]
+        )
+
+    async def wake(self, *, deliveries: bool = False, endpoints: bool = False) -> None:
+        """Have the other nodes look for deliveries, or at what is known of endpoints."""
+        said = {"deliveries": deliveries, "endpoints": endpoints}
+        await self._write(lambda connection: self._node.tell(connection, **said))
+
+
