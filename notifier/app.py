@@ -22,12 +22,13 @@ from notifier.config import Config, QueueConfig
 from notifier.control import Daemon, DaemonControl
 from notifier.core.errors import NotifierError, StoreUnavailable
 from notifier.core.model import Event
-from notifier.dispatcher import Dispatcher
+from notifier.dispatcher import LOOK_AGAIN, Dispatcher
 from notifier.following import Follower
 from notifier.inputs.running import Inputs
 from notifier.installation import Installation
 from notifier.intake import Intake
 from notifier.loops import raise_file_limit
+from notifier.membership import Membership
 from notifier.metrics import Metrics
 from notifier.recorder import Recorder
 from notifier.reloading import Reloading
@@ -43,6 +44,7 @@ log = structlog.get_logger(__name__)
 
 HEEDED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 STATUS_EVERY = 5.0  # seconds between status lines to systemd
+LOOK_SHARED = 1.0  # seconds between looks for what other nodes left in the store
 PRUNE_EVERY = 3600.0  # seconds
 RESERVED_FILES = 256  # descriptors kept for everything that is no stream
 
@@ -56,6 +58,7 @@ class Application:
         self._migrate = migrate
         self._node_name = config.node.name or socket.gethostname()
         self._systemd = SystemdNotifier.from_environment()
+        self._membership: Membership | None = None  # among the nodes that share the store, if it is shared
         self._stop = asyncio.Event()
         self._started = False
         self._stopping = False
@@ -95,11 +98,22 @@ class Application:
                         ("status", self._tell_systemd()),
                     )
                 ]
+                if self._membership is not None:
+                    loops += self._share(self._membership, tasks)
                 self._ready()
                 await self._stop.wait()
                 await self._drain(loops)
                 await self._store.close()
                 await store
+
+    def _share(self, membership: Membership, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        from notifier.store.listening import listen  # needs the client library of PostgreSQL
+
+        heard = listen(self._config.store.url.reveal(), membership.hear)
+        return [
+            tasks.create_task(membership.run(), name="membership"),
+            tasks.create_task(heard, name="listening"),
+        ]
 
     def stop(self) -> None:
         """Begin to stop."""
@@ -133,18 +147,26 @@ class Application:
             timeout=self._config.node.timeout,
             migrate=self._migrate,
         )
+        nodes = self._store.nodes
         stack.callback(self._store.shutdown)
         self._store.observe_commits(self._metrics.commit_seconds.observe)
         self._dispatcher = Dispatcher(
-            store=self._store, metrics=self._metrics, clock=assembly.clock, announce=self._announce
+            store=self._store,
+            metrics=self._metrics,
+            clock=assembly.clock,
+            announce=self._announce,
+            may_send=self._store.holds,
+            look_again=LOOK_AGAIN if nodes is None else LOOK_SHARED,
         )
         stack.push_async_callback(self._dispatcher.close)
-        self._watcher = Watcher(store=self._store)
+        self._watcher = Watcher(store=self._store, nodes=nodes)
         self._inputs: Inputs[QueueConfig] = Inputs()
         self._report = Report(
             store=self._store, metrics=self._metrics, dispatcher=self._dispatcher, watcher=self._watcher
         )
-        self._hub = Hub(store=self._store, summary=self._report.pulse)
+        self._hub = Hub(
+            store=self._store, summary=self._report.pulse, look_again=None if nodes is None else LOOK_SHARED
+        )
         self._recorder = Recorder(
             store=self._store, outbox=self._dispatcher, metrics=self._metrics, committed=self._hub.notice
         )
@@ -159,8 +181,21 @@ class Application:
             slots=Slots(max(1, files - RESERVED_FILES) if files > 0 else 1 << 30),
         )
         stack.push_async_callback(self._installation.close)
+        if nodes is not None:
+            self._membership = Membership(
+                nodes=nodes,
+                timeout=self._config.node.timeout,
+                clock=assembly.clock,
+                watcher=self._watcher,
+                dispatcher=self._dispatcher,
+                rate=lambda: assembly.connect_rate(self._installation.config),
+                status=lambda: {"streams": sum(feed.open for feed in self._watcher.feeds.values())},
+            )
+            self._store.on_lost(self._membership.lost)
 
     async def _start(self, stack: AsyncExitStack) -> None:
+        if self._membership is not None:
+            await self._membership.join()
         states = await self._store.endpoint_states()
         self._installation.install(self._config, await self._installation.make(self._config), self._tasks)
         self._dispatcher.recall(states)
@@ -231,7 +266,9 @@ class Application:
         self._systemd.stopping()
         log.info("daemon.stopping", timeout=timeout)
         await self._inputs.stop()
-        left = await self._dispatcher.drain(max(0.0, end - loop.time()))
+        if self._membership is not None:
+            await self._hand_over(self._membership, loops)
+        left = await self._dispatcher.drain(max(0.0, end - loop.time()), hand_over=self._membership is not None)
         if left:
             log.warning(
                 "daemon.undelivered", deliveries=left, hint="they stay in the outbox and are sent after a start"
@@ -239,6 +276,14 @@ class Application:
         for task in loops:
             task.cancel()
         await asyncio.wait(loops)
+
+    async def _hand_over(self, membership: Membership, loops: Sequence[asyncio.Task[None]]) -> None:
+        """Let other nodes follow the watches while this one sends what it has begun."""
+        following = {task for task in loops if task.get_name() == "watcher"}
+        for task in following:
+            task.cancel()
+        await asyncio.wait(following)
+        await membership.leave()
 
     # -- the configuration
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-import time
 from collections.abc import Callable
 from typing import Any
 
 from notifier import __version__
+from notifier.clock import Clock
 from notifier.config import (
     AmqpQueue,
     Config,
@@ -19,7 +19,7 @@ from notifier.config import (
     SourceConfig,
     WebhookEndpoint,
 )
-from notifier.core.model import Json, Micros, NewWatch
+from notifier.core.model import Json, NewWatch
 from notifier.core.reconnect import ReconnectPolicy
 from notifier.core.routing import Route
 from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
@@ -43,9 +43,7 @@ Trust = ssl.SSLContext | bool  # as aiohttp takes it: True stands for the system
 USER_AGENT = f"notifier/{__version__}"
 
 
-def clock() -> Micros:
-    """Return the wall clock's time."""
-    return time.time_ns() // 1000
+clock = Clock()  # that everything is dated by
 
 
 def routes(config: Config) -> tuple[Route, ...]:
@@ -191,3 +189,8 @@ def feed_policy(config: SourceConfig) -> FeedPolicy:
 def _uncounted(increment: Callable[[], None]) -> Callable[[str], None]:
     """Drop the detail, which would be a label without bounds."""
     return lambda _detail: increment()
+
+
+def connect_rate(config: Config) -> float:
+    """Return how many watches a second a node can surely connect."""
+    return min((source.connect_rate for source in config.sources.values()), default=1.0)

@@ -26,6 +26,7 @@ from notifier.verdict import verdict
 log = structlog.get_logger(__name__)
 
 LOOK_AGAIN = 10.0  # seconds between looks for deliveries that nobody announced
+LEASE_LOOK = 0.25  # seconds between looks whether this node may send again
 AFTER_OUTAGE = 1.0  # seconds until the store is asked again after it could not answer
 
 
@@ -48,7 +49,10 @@ class Dispatcher:
         clock: Callable[[], Micros],
         announce: Callable[[Event], Awaitable[None]],
         jitter: Callable[[], float] = random.random,
+        may_send: Callable[[], bool] = lambda: True,
+        look_again: float = LOOK_AGAIN,
     ) -> None:
+        """Make ready; `may_send` says whether what is held here can still be nobody else's, `look_again` in seconds."""
         self._store = store
         self._metrics = metrics
         self._clock = clock
@@ -60,6 +64,8 @@ class Dispatcher:
         self._parted: dict[str, EndpointQueue] = {}  # of endpoints that the configuration names no more
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
+        self._may_send = may_send
+        self._look_again = look_again
         self._draining = False
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -183,9 +189,27 @@ class Dispatcher:
         finally:
             self._tasks = None
 
-    async def drain(self, timeout: float) -> int:
-        """Begin nothing more and wait for what is under way; return how many did not end within `timeout` seconds."""
+    def look(self) -> None:
+        """Hear that the store may hold deliveries that are due."""
+        for queue in self._queues.values():
+            queue.backlog = True
+        self._wake.set()
+
+    def forget(self) -> None:
+        """Hear that what waits here is others' now; what is under way ends as it may."""
+        for queue in self._queues.values():
+            queue.empty()
+        self.look()
+
+    async def drain(self, timeout: float, *, hand_over: bool = False) -> int:
+        """Begin nothing more and wait for what is under way; return how many did not end within `timeout` seconds.
+
+        `hand_over`: others may begin what was not begun.
+        """
         self._draining = True
+        if hand_over:
+            for queue in self._queues.values():
+                self._clear(queue)
         try:
             async with asyncio.timeout(timeout):
                 while self._in_flight():
@@ -206,23 +230,22 @@ class Dispatcher:
 
     async def _claim(self) -> None:
         loop = asyncio.get_running_loop()
-        look_again = loop.time() + LOOK_AGAIN
+        look_again = loop.time() + self._look_again
         while True:
             self._wake.clear()
             if not self._draining:
                 await self._claim_due()
             waits = [queue.wait(self._clock()) for queue in self._queues.values()]
-            pause = min((seconds for seconds in waits if seconds is not None), default=LOOK_AGAIN)
-            pause = LOOK_AGAIN if self._draining else min(pause, look_again - loop.time())
+            pause = min((seconds for seconds in waits if seconds is not None), default=self._look_again)
+            pause = self._look_again if self._draining else min(pause, look_again - loop.time())
             try:
                 async with asyncio.timeout(max(pause, 0.0)):
                     await self._wake.wait()
             except TimeoutError:
                 pass  # it is time for whatever was waited for
             if loop.time() >= look_again:
-                look_again = loop.time() + LOOK_AGAIN
-                for queue in self._queues.values():
-                    queue.backlog = True
+                look_again = loop.time() + self._look_again
+                self.look()
 
     async def _claim_due(self) -> None:
         now = self._clock()
@@ -268,6 +291,9 @@ class Dispatcher:
     async def _work(self, queue: EndpointQueue) -> None:
         try:
             while not self._draining:
+                if not self._may_send():
+                    self._later(queue, LEASE_LOOK)
+                    return
                 taken = queue.take(self._clock(), asyncio.get_running_loop().time())
                 if not isinstance(taken, tuple):
                     self._later(queue, taken)

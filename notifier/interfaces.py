@@ -310,7 +310,7 @@ class Nodes(Protocol):
         ...
 
     async def release_all(self) -> None:
-        """Let go of every watch that this node follows."""
+        """Let go of every watch that this node follows, and want no more."""
         ...
 
     async def mine(self) -> set[int]:

@@ -40,7 +40,6 @@ class Membership:
         dispatcher: Dispatcher,
         rate: Callable[[], float],
         status: Callable[[], Json],
-        endpoints_changed: Callable[[], None],
     ) -> None:
         """Make ready; `timeout` in seconds; `rate` tells how many watches a second a node can connect."""
         self._nodes = nodes
@@ -50,7 +49,6 @@ class Membership:
         self._dispatcher = dispatcher
         self._rate = rate
         self._status = status
-        self._endpoints_changed = endpoints_changed
         self._wake = asyncio.Event()
         self._contact: float | None = None  # since when there was no gap between signs of life
         self._last = 0.0  # sign of life
@@ -68,7 +66,7 @@ class Membership:
                 pass  # it is time for another
 
     async def join(self) -> None:
-        """Give the first sign of life: the time and the node's share are known from then on. Raises StoreUnavailable."""
+        """Give the first sign of life, and learn the time and this node's share. Raises StoreUnavailable."""
         await self._beat()
 
     def hear(self, said: Json) -> None:
@@ -82,8 +80,6 @@ class Membership:
             self._watcher.look(said.get("changed"))
         if not said or said.get("deliveries"):
             self._dispatcher.look()
-        if not said or said.get("endpoints"):
-            self._endpoints_changed()
 
     def lost(self) -> None:
         """Hear that this node was taken for dead: it goes on as a new one, with nothing."""
@@ -96,6 +92,14 @@ class Membership:
         self._watcher.forget()
         self._dispatcher.forget()
         self._wake.set()
+
+    async def leave(self) -> None:
+        """Let the other nodes have the watches; the signs of life go on."""
+        self._watcher.forget()
+        try:
+            await self._nodes.release_all()
+        except StoreUnavailable:
+            log.warning("node.not_released", hint="the others take over after node.timeout")
 
     async def _turn(self) -> bool:
         """Say that this node lives, and do what the others' state asks for; say whether there is more to do soon."""
@@ -114,8 +118,7 @@ class Membership:
         if self._contact is None or began - self._last > self._timeout / 2:
             self._contact = began
         self._last = began
-        living = [peer for peer in census.peers if peer not in share.dead(census.peers, census.now)]
-        fair = share.share(living, census.unclaimed)
+        fair = share.share(share.takers(census.peers, census.now), census.unclaimed)
         if fair != self._watcher.share:
             self._watcher.share = fair
             self._watcher.wake()
@@ -136,9 +139,9 @@ class Membership:
 
     def _balance(self, census: Census) -> bool:
         """Let go of what is beyond this node's share, no faster than others can connect."""
-        living = [peer for peer in census.peers if peer not in share.dead(census.peers, census.now)]
-        others = [peer for peer in living if peer.number != census.number]
-        beyond = share.excess(len(self._watcher), share.share(living, census.unclaimed), others)
+        takers = share.takers(census.peers, census.now)
+        others = [peer for peer in takers if peer.number != census.number]
+        beyond = share.excess(len(self._watcher), share.share(takers, census.unclaimed), others)
         if beyond <= 0 or census.unclaimed > self._rate():  # what was let go before has not been taken up yet
             return beyond > 0
         count = min(beyond, max(1, round(PACE * HASTE * self._rate())))

@@ -26,7 +26,13 @@ class Peer:
     seen_at: Micros
     timeout: Micros  # without a sign of life that mean death
     held: int  # watches that it follows
+    leaving: bool  # it takes no more of them
     status: str  # JSON object
+
+
+def takers(peers: Sequence[Peer], now: Micros) -> list[Peer]:
+    """Return the nodes that live and take watches."""
+    return [peer for peer in peers if now - peer.seen_at <= peer.timeout and not peer.leaving]
 
 
 def dead(peers: Sequence[Peer], now: Micros) -> list[Peer]:

@@ -1,4 +1,4 @@
-"""What other nodes say through PostgreSQL: each message is a hint to look, and none is needed for anything to happen."""
+"""What other nodes say through PostgreSQL: each message is a hint to look, none is needed for anything to happen."""
 
 from __future__ import annotations
 

@@ -130,6 +130,7 @@ class Member:
                 timeout=round(self.timeout * 1e6),
                 groups=0,
                 held=0,
+                leaving=False,
                 status=json.dumps({}),
             )
         )

@@ -33,6 +33,7 @@ _PEERS = select(
     nodes.c.seen_at,
     nodes.c.timeout,
     nodes.c.held,
+    nodes.c.leaving,
     nodes.c.status,
 ).order_by(nodes.c.number)
 _UNCLAIMED = select(func.count()).select_from(
@@ -91,9 +92,10 @@ class Nodes:
         return await self._write(bury)
 
     async def release_all(self) -> None:
-        """Let go of every watch that this node follows."""
+        """Let go of every watch that this node follows, and want no more."""
 
         def release(connection: Connection) -> None:
+            connection.execute(update(nodes).where(nodes.c.number == self._node.number).values(leaving=True, held=0))
             mine = watches.c.owner == self._node.number
             connection.execute(update(watches).where(sql.IS_FOLLOWED, mine).values(owner=None))
             tell(connection, self._node.number, watches=True)
@@ -114,10 +116,3 @@ class Nodes:
         return await self._write(
             lambda connection: [watch_from(row) for row in connection.execute(query, {"_me": self._node.number})]
         )
-
-    async def wake(self, *, deliveries: bool = False, endpoints: bool = False) -> None:
-        """Have the other nodes look for deliveries, or at what is known of endpoints."""
-        said = {"deliveries": deliveries, "endpoints": endpoints}
-        await self._write(lambda connection: self._node.tell(connection, **said))
-
-

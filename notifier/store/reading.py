@@ -87,6 +87,12 @@ def revive(connection: Connection, ids: Sequence[int], now: Micros) -> int:
     return REVIVE.many(connection, [{"_id": number, "_now": now} for number in ids]).count if ids else 0
 
 
+def lanes(connection: Connection, ids: Sequence[int]) -> list[int]:
+    """Return the watches that these deliveries are about."""
+    query = select(deliveries.c.lane).where(deliveries.c.id.in_(ids), deliveries.c.lane.is_not(None)).distinct()
+    return list(connection.execute(query).scalars())
+
+
 def _conditions(which: DeliveryFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if which.id is not None:

@@ -188,5 +188,6 @@ nodes = Table(
     Column("timeout", BigInteger, nullable=False),  # microseconds without a sign of life that mean death
     Column("groups", BigInteger, nullable=False),  # the last transaction's: tells whether one whose end is unknown was
     Column("held", BigInteger, nullable=False),  # watches that it follows
+    Column("leaving", Boolean, nullable=False),  # it takes no more of them
     Column("status", Text, nullable=False),  # JSON object: what it tells of itself
 )

@@ -176,8 +176,14 @@ class SqlStore:
         total = 0
         for start in range(0, max(len(ids), 1), MAX_REVIVED):  # once at least: who cannot write says so
             some = ids[start : start + MAX_REVIVED]
-            total += await self._write(partial(reading.revive, ids=some, now=now))
+            total += await self._write(partial(self._revive, ids=some, now=now))
         return total
+
+    def _revive(self, connection: Connection, ids: Sequence[int], now: Micros) -> int:
+        if self._database.shared:
+            self._node.keep_order(connection, reading.lanes(connection, ids))
+            self._node.tell(connection, deliveries=True)
+        return reading.revive(connection, ids, now)
 
     async def hasten(self, recovery: Recovery) -> int:
         """Bring forward what failed during an outage, in transactions of bounded size."""

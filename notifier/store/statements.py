@@ -73,6 +73,7 @@ STEP_WATCH = Prepared(
     )
 )
 
+
 # Claims choose in a CTE: PostgreSQL may evaluate a plain subquery again for each row, and take more than it should.
 def _claim_watches(*conditions: ColumnElement[bool]) -> ReturningUpdate[Any]:
     claimable = (

@@ -109,6 +109,7 @@ def upgrade() -> None:
         sa.Column("timeout", sa.BigInteger, nullable=False),
         sa.Column("groups", sa.BigInteger, nullable=False),
         sa.Column("held", sa.BigInteger, nullable=False),
+        sa.Column("leaving", sa.Boolean, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
     )
     op.bulk_insert(counters, [{"name": name, "value": 1} for name in ("node", "watch", "event", "delivery")])
