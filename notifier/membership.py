@@ -53,6 +53,7 @@ class Membership:
         self._contact: float | None = None  # since when there was no gap between signs of life
         self._last = 0.0  # sign of life
         self.census: Census | None = None  # the latest
+        watcher.full = self._wake.set
 
     async def run(self) -> None:
         """Give signs of life until cancelled."""
@@ -141,10 +142,12 @@ class Membership:
         """Let go of what is beyond this node's share, no faster than others can connect."""
         takers = share.takers(census.peers, census.now)
         others = [peer for peer in takers if peer.number != census.number]
-        beyond = share.excess(len(self._watcher), share.share(takers, census.unclaimed), others)
+        fair = share.share(takers, census.unclaimed)
+        beyond = share.excess(len(self._watcher), fair, others)
         if beyond <= 0 or census.unclaimed > self._rate():  # what was let go before has not been taken up yet
             return beyond > 0
-        count = min(beyond, max(1, round(PACE * HASTE * self._rate())))
+        pace = PACE * self._rate() / max(1, share.givers(takers, fair))
+        count = min(beyond, max(1, round(pace * HASTE)))
         log.debug("node.gives_back", watches=count, beyond=beyond)
         self._watcher.give_back(count)
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
@@ -34,6 +34,7 @@ class Watcher:
         self._wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self.share: int | None = None  # watches to follow; None: all
+        self.full: Callable[[], None] = lambda: None  # told that there may be watches beyond the share
 
     @property
     def feeds(self) -> Mapping[str, Feed]:
@@ -158,6 +159,7 @@ class Watcher:
             await self._store.release_watches(unsure)
         count = CLAIM if self.share is None else min(CLAIM, self.share - len(self))
         if count <= 0:
+            self.full()
             return [], False
         sources = None if self._nodes is None else list(self._feeds)
         claimed = await self._store.claim_watches(count, sources)

@@ -46,6 +46,11 @@ def share(peers: Sequence[Peer], unclaimed: int) -> int:
     return max(1, -(-total // max(1, len(peers))))
 
 
+def givers(peers: Sequence[Peer], fair: int) -> int:
+    """Return how many nodes have more than their share, and let go of it at the same time."""
+    return sum(peer.held > fair for peer in peers)
+
+
 def excess(held: int, fair: int, peers: Sequence[Peer]) -> int:
     """Return how many watches a node should let go of: none where nobody has room for them."""
     beyond = held - fair
