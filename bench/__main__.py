@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from bench import adding, idle, job, table
+from bench import adding, idle, job, many, table
 from bench.child import ROOT, BenchError, allow_descriptors
 from bench.disk import measure as measure_disk
 from bench.programs import IDLE, JOB, NAMES, SCRIPT
@@ -34,11 +34,12 @@ class Size:
     rate: float
     idle_streams: int
     rounds: int  # of adding watches
+    many: int  # watches added at once
 
 
 LOG_TAIL = 4_000  # characters of a failed program's output to show
-FULL = Size(streams=5_000, rate=1_000, idle_streams=10_000, rounds=5)
-QUICK = Size(streams=500, rate=200, idle_streams=1_000, rounds=1)
+FULL = Size(streams=5_000, rate=1_000, idle_streams=10_000, rounds=5, many=10_000)
+QUICK = Size(streams=500, rate=200, idle_streams=1_000, rounds=1, many=1_000)
 REDIS = "redis://127.0.0.1:6379"
 
 
@@ -50,6 +51,8 @@ class Options:
     rate: float
     idle_streams: int
     rounds: int
+    many: int
+    connect_rate: float
     redis: str | None
     only: str | None
     programs: tuple[str, ...] | None
@@ -65,6 +68,8 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--rate", type=float, help="changes per second of the job, all streams together (1000)")
     parser.add_argument("--idle-streams", type=int, help="(10000)")
     parser.add_argument("--only", choices=list(PARTS), help="measure one of them")
+    parser.add_argument("--many", type=int, help="watches to add by one request (10000)")
+    parser.add_argument("--connect-rate", type=float, default=200.0, help="of the source they are added to (200)")
     parser.add_argument("--rounds", type=int, help="watches added by each way (5)")
     parser.add_argument("--redis", default=REDIS, help="for adding watches by a queue; left out if nobody is there")
     parser.add_argument(
@@ -84,6 +89,8 @@ def parse(arguments: Sequence[str]) -> Options:
         rate=usual.rate if args.rate is None else args.rate,
         idle_streams=usual.idle_streams if args.idle_streams is None else args.idle_streams,
         rounds=usual.rounds if args.rounds is None else args.rounds,
+        many=usual.many if args.many is None else args.many,
+        connect_rate=args.connect_rate,
         redis=args.redis if _answers(args.redis) else None,
         only=args.only,
         programs=programs,
@@ -91,7 +98,7 @@ def parse(arguments: Sequence[str]) -> Options:
         json=args.json,
         cprofile=args.cprofile.resolve() if args.cprofile else None,
     )
-    if min(options.streams, options.rate, options.idle_streams, options.rounds) <= 0:
+    if min(options.streams, options.rate, options.idle_streams, options.rounds, options.many) <= 0:
         parser.error("streams, rate and rounds must be above 0")
     return options
 
@@ -188,10 +195,31 @@ def turn(what: str, directory: Path, console: Console, failures: dict[str, str])
         console.print(f"{what}: {failures[what]}", style="red", markup=False)
 
 
+def run_many(options: Options, console: Console, directory: Path) -> dict[str, Any]:
+    """Measure how very many watches are added at once, print it, and return the figures."""
+    failures: dict[str, str] = {}
+    results: list[many.Result] = []
+    own = directory / "many"
+    own.mkdir()
+    with turn("many", own, console, failures):
+        result = many.measure(
+            watches=options.many, flowing=max(options.many // 10, 1), rate=options.connect_rate, directory=own
+        )
+        results.append(result)
+        table.show_many(console, result)
+        result.require()
+    return {
+        "results": [asdict(result) for result in results],
+        "failures": failures,
+        "aims": [{**asdict(aim), "met": aim.met} for result in results for aim in table.many_aims(result)],
+    }
+
+
 PARTS: dict[str, Callable[[Options, Console, Path], dict[str, Any]]] = {
     "job": run_job,
     "idle": run_idle,
     "add": run_add,
+    "many": run_many,
 }
 
 
@@ -221,7 +249,7 @@ def main() -> int:
         console.print(f"[yellow]the machine is not at rest (load {load:.1f}): figures will be worse than they are[/]")
     options.directory.mkdir(parents=True, exist_ok=True)
     try:
-        allow_descriptors(max(options.streams, options.idle_streams))
+        allow_descriptors(max(options.streams, options.idle_streams, 2 * options.many))
         with tempfile.TemporaryDirectory(dir=options.directory) as name:
             for part in [options.only] if options.only else PARTS:
                 figures[part] = PARTS[part](options, console, Path(name))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from bench import adding, idle, job
+from bench import adding, idle, job, many
 from bench.disk import Disk
 from bench.programs import DAEMONS, FLOORS, SCRIPT
 
@@ -19,6 +19,8 @@ MAX_P99_MS = 10.0
 MAX_STREAM_RATIO = 1.3  # of bare aiohttp's memory per stream, the same loop
 MAX_TLS_RSS = 1024 * MIB
 MAX_ADD_SECONDS = 1.0
+MAX_LIST_P99_MS = 100.0
+MAX_RAMP_RATIO = 1.1  # of the time that `connect_rate` alone takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +128,46 @@ def add_aims(results: Iterable[adding.Result]) -> list[Aim]:
     return [Aim(what=f"{result.way}: s", value=result.worst, at_most=MAX_ADD_SECONDS) for result in results]
 
 
+def show_many(console: Console, result: many.Result) -> None:
+    """Print what adding very many watches took, and what it did to the rest."""
+    console.print(
+        f"\n[bold]Many at once[/]: {result.watches:,} watches by one request, beside {result.flowing:,} streams"
+    )
+    table = Table("", "", show_header=False)
+    table.columns[1].justify = "right"
+    rows = [
+        ("s of the POST", f"{result.post_seconds:.2f}"),
+        ("s until all are subscribed", f"{result.subscribed_seconds:.1f}"),
+        ("  the ramp alone", f"{result.ramp_seconds:.1f}"),
+        ("connections / watches", f"{result.connects:,} / {result.watches:,}"),
+        (
+            "RSS MiB before / after / peak",
+            f"{_mib(result.before_rss)} / {_mib(result.after_rss)} / {_mib(result.peak_rss)}",
+        ),
+        ("longest silence ms before / meanwhile", f"{result.before_gap * 1000:.0f} / {result.gap * 1000:.0f}"),
+        *(
+            (f"GET {path}: ms p50 / p99", f"{result.p(path, 0.5):.1f} / {result.p(path, 0.99):.1f}")
+            for path in result.asked
+        ),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    _show_aims(console, many_aims(result))
+
+
+def many_aims(result: many.Result) -> list[Aim]:
+    """Return the aims of adding many."""
+    return [
+        Aim(what="GET /v1/watches p99 ms", value=result.p(many.LIST, 0.99), at_most=MAX_LIST_P99_MS),
+        Aim(
+            what="until all are subscribed / ramp",
+            value=result.subscribed_seconds / result.ramp_seconds,
+            at_most=MAX_RAMP_RATIO,
+        ),
+    ]
+
+
 def job_aims(results: Iterable[job.Result]) -> list[Aim]:
     """Return the aims of the job that the programs measured can speak to."""
     by_name = {result.name: result for result in results}
@@ -168,6 +210,10 @@ def _floor(results: Iterable[idle.Result], of: idle.Result) -> idle.Result | Non
     loops = {"daemon": "floor-uvloop", "daemon-asyncio": "floor-asyncio"}
     wanted = loops.get(of.name)
     return next((result for result in results if result.name == wanted and result.tls == of.tls), None)
+
+
+def _mib(size: int) -> str:
+    return f"{size / MIB:.0f}"
 
 
 def _number(value: float | None) -> str:

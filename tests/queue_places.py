@@ -179,7 +179,9 @@ class NatsPlace:
         await mortal.close()
 
     async def left(self) -> int:
-        return (await self.js.stream_info(self.stream)).state.messages  # a work queue: what is acknowledged is gone
+        # By the consumer: a server that was killed may keep in the stream what it knows to be acknowledged.
+        consumer = await self.js.consumer_info(self.stream, "notifier")
+        return (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
 
     async def dead(self) -> list[Dead]:
         try:

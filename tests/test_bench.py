@@ -111,6 +111,14 @@ async def test_a_program_does_the_whole_job(program: str, tmp_path: Path) -> Non
     assert tally["callbacks"] == 3 * STREAMS
 
 
+async def test_every_watch_that_is_added_at_once_is_subscribed_once(tmp_path: Path) -> None:
+    """The run is a failure if one is connected twice; what was asked meanwhile was answered."""
+    figures = await bench("--only", "many", "--many", "100", "--connect-rate", "50", directory=tmp_path)
+    (result,) = figures["many"]["results"]
+    assert (result["watches"], result["connects"], result["flowing"]) == (100, 100, 10)
+    assert all(result["asked"].values())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("program", ["floor-asyncio", "daemon"])
 async def test_idle_streams_are_weighed_plain_and_over_tls(program: str, tmp_path: Path) -> None:

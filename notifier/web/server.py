@@ -19,6 +19,7 @@ from notifier.web.control import CONTROL, Control, Refused, Unknown
 from notifier.web.guard import Guard
 from notifier.web.operations import PARAMETERS, REPEATABLE
 from notifier.web.problem import problem
+from notifier.web.protocol import Runner
 from notifier.web.query import BadRequest, check
 
 log = structlog.get_logger(__name__)
@@ -89,14 +90,7 @@ class Listener:
     """The open socket."""
 
     def __init__(self, app: web.Application, listen: str) -> None:
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            handle_signals=False,
-            shutdown_timeout=2.0,
-            auto_decompress=False,
-            lingering_time=LINGER,
-        )
+        self._runner = Runner(app, shutdown_timeout=2.0, access_log=None, auto_decompress=False, lingering_time=LINGER)
         self._listen = listen
         self.address = listen
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,13 @@ async def own_redis(directory: Path) -> AsyncIterator[Site]:
 
 
 @asynccontextmanager
-async def own_nats(directory: Path) -> AsyncIterator[Site]:
-    """A NATS server; told to end, as it has written what it acknowledged only then."""
+async def own_nats(directory: Path, number: signal.Signals = signal.SIGTERM) -> AsyncIterator[Site]:
+    """A NATS server that is told to end."""
     port = free_port()
     server = OwnServer.nats(directory, port)
 
     async def restart() -> None:
-        await server.stop()
+        await server.stop(number)
         await server.start()
 
     await server.start()
@@ -91,7 +92,12 @@ async def way_to_rabbitmq(_directory: Path) -> AsyncIterator[Site]:
         await proxy.close()
 
 
-SITES = {"redis": own_redis, "nats": own_nats, "amqp": way_to_rabbitmq}
+SITES: dict[str, Callable[[Path], AbstractAsyncContextManager[Site]]] = {
+    "redis": own_redis,
+    "nats": own_nats,
+    "nats-killed": partial(own_nats, number=signal.SIGKILL),
+    "amqp": way_to_rabbitmq,
+}
 
 
 def settings(*queues: dict[str, Any]) -> dict[str, Any]:
