@@ -249,7 +249,7 @@ def main() -> int:
         console.print(f"[yellow]the machine is not at rest (load {load:.1f}): figures will be worse than they are[/]")
     options.directory.mkdir(parents=True, exist_ok=True)
     try:
-        allow_descriptors(max(options.streams, options.idle_streams, 2 * options.many))
+        allow_descriptors(max(options.streams, options.idle_streams, options.many + options.many // 10))
         with tempfile.TemporaryDirectory(dir=options.directory) as name:
             for part in [options.only] if options.only else PARTS:
                 figures[part] = PARTS[part](options, console, Path(name))
