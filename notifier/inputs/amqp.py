@@ -66,17 +66,16 @@ class AmqpBroker:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AmqpSession]:
         """Connect; declare the queue if there is none."""
-        connection: AbstractConnection | None = None
+        # Not by `aio_pika.connect`: what it made and could not connect, nobody can close, and its destructor makes a
+        # coroutine for that, which without a running loop, as in a collection by another thread, is never awaited.
+        connection = aio_pika.Connection(self._address, client_properties={"connection_name": "notifier"})
         try:
-            connection = await aio_pika.connect(
-                self._address, timeout=CONNECT, client_properties={"connection_name": "notifier"}
-            )
+            await connection.connect(timeout=CONNECT)
             yield await self._open(connection)
         except LOST as exc:
             raise BrokerUnavailable(told(exc, self._url), hint=_hint(exc)) from exc
         finally:
-            if connection is not None:
-                await part(connection.close(), *LOST)
+            await part(connection.close(), *LOST)
 
     async def _open(self, connection: AbstractConnection) -> AmqpSession:
         await declare(connection, self.queue)
