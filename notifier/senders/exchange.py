@@ -10,94 +10,36 @@ import asyncio
 import io
 import ssl as tls
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar
 from time import perf_counter  # the time of uvloop's loop stands still within a round, and counts milliseconds
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import aiohttp
 import structlog
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
 from multidict import CIMultiDict
 from yarl import URL
 
 from notifier.core.model import Micros
 from notifier.core.retry import Attempt, Failed, Outcome
+from notifier.senders.connections import Connections, Course, course_of
 from notifier.senders.faults import explain
 from notifier.senders.proxy import DENIED, Proxy, denied, proxy_fault
 from notifier.senders.reply import READ_LIMIT, decode, kept, secrets_of
-from notifier.senders.resolver import ThreadResolver
-from notifier.senders.vetting import Vet, VettingResolver, vetted_sockets
+from notifier.senders.vetting import Vet
 
 if TYPE_CHECKING:
-    from aiohttp.client_reqrep import ClientRequest
-    from aiohttp.tracing import Trace
+    pass
 
 Judge = Callable[[int, str, Mapping[str, str], Micros], Outcome]  # status, text, headers, now
 LARGE_BODY = 1 << 20  # bytes; above, aiohttp wants a file, which it writes in pieces
-KEEPALIVE = 15.0  # seconds that an idle connection is kept; below the usual limits of servers and balancers
 
 log = structlog.stdlib.get_logger()
 
 
-class _Course:
-    """How far one attempt got; filled in as it goes, so that also a timeout can tell."""
-
-    __slots__ = ("address", "began", "body", "connected", "dns", "fresh_only", "headers", "replied", "reused", "status")
-
-    def __init__(self, began: float) -> None:
-        self.began = began
-        self.dns = 0.0  # seconds of the lookup that it waited for
-        self.connected = 0.0  # when the request could be written
-        self.replied = 0.0  # when it had the reply's head
-        self.reused = False  # the connection had been used before
-        self.fresh_only = False  # it must not have been
-        self.address: str | None = None
-        self.status: int | None = None
-        self.headers: Mapping[str, str] = {}
-        self.body = bytearray()
-
-
-_course: ContextVar[_Course] = ContextVar("course")  # of the attempt that the current task makes
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Tells the attempt about its connection; cheaper than aiohttp's tracing, which costs on every request."""
-
-    def __init__(self, *, limit: int, ssl: tls.SSLContext | bool, vet: Vet | None) -> None:
-        self._lookup = ThreadResolver()
-        super().__init__(
-            limit=limit,
-            ssl=ssl,
-            keepalive_timeout=KEEPALIVE,
-            resolver=self._lookup if vet is None else VettingResolver(self._lookup, vet),
-            socket_factory=None if vet is None else vetted_sockets(vet),
-        )
-        self._peers: WeakKeyDictionary[ResponseHandler, str] = WeakKeyDictionary()
-
-    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
-        course = _course.get()
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            assert protocol is not None
-            address = self._peers.get(protocol)
-            course.reused = address is not None
-            if address is None:
-                address = self._peers[protocol] = _peer(connection)
-                began, ended = self._lookup.last
-                course.dns = max(0.0, ended - max(began, course.began))
-            elif course.fresh_only:
-                connection.close()  # idle like the one that turned out stale, and likely as dead
-                continue
-            course.address = address
-            course.connected = perf_counter()
-            return connection
-
-
 class Exchange:
-    """The connections to one endpoint. No reply that repeats a part of the URL, or of `hide`, is kept with it."""
+    """The way to one endpoint. No reply that repeats a part of the URL, or of `hide`, is kept with it.
+
+    `connections`, where given, are used in the place of connections of its own, with their TLS and their vetting.
+    """
 
     def __init__(
         self,
@@ -110,8 +52,9 @@ class Exchange:
         vet: Vet | None = None,
         proxy: str | None = None,
         hide: Iterable[str] = (),
+        connections: Connections | None = None,
     ) -> None:
-        if vet is not None and proxy is not None:
+        if (vet is not None or connections is not None) and proxy is not None:
             raise ValueError("a proxy looks up names by itself: what was vetted would not be what is connected to")
         whole = URL(url)
         known = whole.user or whole.password
@@ -125,16 +68,14 @@ class Exchange:
         )
         self._url = whole.with_user(None).with_fragment(None)
         self._timeout = timeout
-        self._max_in_flight = max_in_flight
-        self._ssl = ssl
-        self._vet = vet
         self._clock = clock
-        self._session: aiohttp.ClientSession | None = None  # made by the first attempt, on the loop that it runs on
+        self._shared = connections is not None
+        self._connections = connections or Connections(limit=max_in_flight, ssl=ssl, vet=vet)
         self._closed = False
 
     async def post(self, body: bytes, headers: CIMultiDict[str], judge: Judge, *, at: Micros) -> Attempt:
         """POST, and judge the reply; `at` is for the record. Raises nothing but CancelledError."""
-        course = _Course(perf_counter())
+        course = Course(perf_counter())
         fault = await self._guarded(body, headers, course)
         ended = perf_counter()
         status, raw = course.status, bytes(course.body)
@@ -160,14 +101,14 @@ class Exchange:
     async def close(self) -> None:
         """Close every connection; attempts after this fail at no cost. The caller has waited for those before."""
         self._closed = True
-        if self._session is not None:
-            await self._session.close()
+        if not self._shared:
+            await self._connections.close()
 
-    async def _guarded(self, body: bytes, headers: CIMultiDict[str], course: _Course) -> Failed | None:
+    async def _guarded(self, body: bytes, headers: CIMultiDict[str], course: Course) -> Failed | None:
         """Make the exchange within the one deadline; return what went wrong, if anything did."""
         if self._closed:
             return Failed(reason="closed", detail="the endpoint was closed or its configuration replaced", spend=False)
-        token = _course.set(course)
+        token = course_of.set(course)
         try:
             async with asyncio.timeout(self._timeout):
                 await self._exchange(body, headers, course)
@@ -180,16 +121,16 @@ class Exchange:
             log.exception("sender.unexpected_error", host=self._url.host)
             return Failed(reason="internal", detail=f"a fault of this program: {type(exc).__name__}")
         finally:
-            _course.reset(token)
+            course_of.reset(token)
         return None
 
-    async def _exchange(self, body: bytes, headers: CIMultiDict[str], course: _Course) -> None:
+    async def _exchange(self, body: bytes, headers: CIMultiDict[str], course: Course) -> None:
         """POST once, and once more if a kept connection had died unnoticed.
 
         An endpoint may close an idle connection while a request is on its way to it; then no reply begins, and the
         request may be repeated (RFC 9112 section 9.3.1; a receiver drops what was handled after all by its id).
         """
-        session = self._session or self._open()
+        session = self._connections.session()
         options: dict[str, Any] = {}
         if self._proxy is not None:
             options = self._proxy.options
@@ -215,33 +156,14 @@ class Exchange:
         finally:
             reply.close()  # of a reply that was read to its end, the connection is back in the pool already
 
-    def _open(self) -> aiohttp.ClientSession:
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=self._max_in_flight, ssl=self._ssl, vet=self._vet),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # one deadline covers all; see `_guarded`
-            auto_decompress=False,  # see `reply.decode`
-            trust_env=False,
-            read_bufsize=READ_LIMIT,
-        )
-        return self._session
 
-
-def _peer(connection: Connection) -> str:
-    transport = connection.transport
-    peer = transport.get_extra_info("peername") if transport is not None else None
-    if not isinstance(peer, tuple):
-        return "unknown"
-    return f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
-
-
-def _stage(course: _Course) -> str:
+def _stage(course: Course) -> str:
     if not course.connected:
         return "not connected"
     return "the reply was not complete" if course.replied else "no reply"
 
 
-def _phases(course: _Course, ended: float) -> dict[str, float]:
+def _phases(course: Course, ended: float) -> dict[str, float]:
     """Return the seconds of each phase that took place; a kept connection has neither `dns` nor `connect`."""
     phases: dict[str, float] = {}
     if course.dns:

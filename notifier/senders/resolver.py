@@ -24,7 +24,7 @@ class ThreadResolver(AbstractResolver):
     """Resolves with the system's own rules (`getaddrinfo`: hosts file, nsswitch, search domains)."""
 
     def __init__(self) -> None:
-        self.last = (0.0, 0.0)  # `perf_counter` when the last lookup began and ended
+        self.last = ("", 0.0, 0.0)  # the host of the last lookup; `perf_counter` when it began and ended
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -36,7 +36,7 @@ class ThreadResolver(AbstractResolver):
         # A daemon, since nothing can end a lookup: it must not hold up the end of the program.
         threading.Thread(target=_look_up, args=(loop, answer, host, port, family), name="resolver", daemon=True).start()
         infos = await answer
-        self.last = (began, perf_counter())
+        self.last = (host, began, perf_counter())
         return [
             ResolveResult(
                 hostname=host,

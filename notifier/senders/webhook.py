@@ -14,6 +14,7 @@ from notifier import __version__
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Outcome, Rejected, classify_http
 from notifier.core.signers import Signer
+from notifier.senders.connections import Connections
 from notifier.senders.exchange import Exchange
 from notifier.senders.vetting import Vet
 
@@ -24,7 +25,7 @@ class WebhookSender:
     """Sends to one URL. `headers` may replace `content-type`, `user-agent` and `authorization`, and nothing else.
 
     `template` makes the body, else it is the event as it was stored. `vet` keeps a URL that a stranger named from
-    leading into networks that are none of their business.
+    leading into networks that are none of their business. `connections` are shared with others, and stay open.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class WebhookSender:
         proxy: str | None = None,
         vet: Vet | None = None,
         template: str | None = None,
+        connections: Connections | None = None,
     ) -> None:
         self._exchange = Exchange(
             url=url,
@@ -51,6 +53,7 @@ class WebhookSender:
             proxy=proxy,
             vet=vet,
             hide=headers.values(),
+            connections=connections,
         )
         self._signer = signer
         self._body: Callable[[Delivery], bytes | Rejected] = _stored
