@@ -251,8 +251,6 @@ class Application:
             watches=len(self._config.watches),
             loop=type(asyncio.get_running_loop()).__module__.partition(".")[0],
         )
-        if idle := configuration.without_effect(self._config):
-            log.warning("config.without_effect", keys=idle, hint="this version checks them, but does not act on them")
         if self._hung_up:
             self._hang_up()
 

@@ -11,6 +11,7 @@ from notifier import __version__
 from notifier.clock import Clock
 from notifier.config import (
     AmqpQueue,
+    CallbacksConfig,
     Config,
     NatsQueue,
     QueueConfig,
@@ -32,6 +33,7 @@ from notifier.inputs.making import amqp_broker, nats_broker, redis_broker
 from notifier.intake import Intake
 from notifier.interfaces import Input, Sender
 from notifier.metrics import Metrics
+from notifier.senders.callback import CallbackCourier
 from notifier.senders.slack import SlackSender
 from notifier.senders.tls import tls_context
 from notifier.senders.webhook import WebhookSender
@@ -98,6 +100,15 @@ def sender(endpoint: Endpoint) -> Sender:
                 retry_on_timeout=endpoint.retry_on_timeout,
                 clock=clock,
             )
+
+
+def courier(config: CallbacksConfig) -> CallbackCourier | None:
+    """Make what sends to the callbacks of watches; None where they are switched off."""
+    if not config.enabled or config.secret is None:
+        return None
+    return CallbackCourier(
+        policy=config.policy, secret=config.secret.reveal(), clock=clock, user_agent=USER_AGENT, ssl=tls_context()
+    )
 
 
 def _signer(endpoint: WebhookEndpoint) -> Signer:

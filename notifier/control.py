@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from notifier import assembly
 from notifier.config import WatchRefused
 from notifier.core import payload
+from notifier.core.callback import LABEL, is_callback
 from notifier.core.model import Delivery, Json, NewWatch
 from notifier.core.retry import Delivered
 from notifier.dispatcher import Dispatcher
@@ -168,11 +169,12 @@ class DaemonControl:
 
     async def retry(self, which: DeliveryFilter) -> int:
         """Make dead deliveries ready again."""
-        if which.endpoint is not None:
+        if which.endpoint is not None and which.endpoint != LABEL and not is_callback(which.endpoint):
             self._check(which.endpoint)
         count = await self._store.retry(which, now=assembly.clock())
         for name in self._dispatcher.queues:
             self._dispatcher.stored(name)
+        self._dispatcher.callbacks.stir()
         return count
 
     # -- endpoints

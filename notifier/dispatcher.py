@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from notifier.callback_queues import CallbackQueues, Courier
 from notifier.core.breaker import State
+from notifier.core.callback import is_callback
 from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.model import Delivery, EndpointState, Event, Micros
 from notifier.core.retry import Attempt, Delivered, Failed
@@ -68,11 +70,19 @@ class Dispatcher:
         self._look_again = look_again
         self._draining = False
         self._tasks: asyncio.TaskGroup | None = None
+        self.callbacks = CallbackQueues(
+            store=store,
+            queues=self._queues,
+            clock=clock,
+            wake=self._wake.set,
+            put_back=self._put_back,
+            retire=self._retire,
+        )
 
     @property
     def queues(self) -> Mapping[str, EndpointQueue]:
-        """Return the queues by endpoint."""
-        return self._queues
+        """Return the queues by endpoint; those of callbacks are apart."""
+        return {name: queue for name, queue in self._queues.items() if queue.configured}
 
     # -- what the recorder asks of it
 
@@ -83,6 +93,7 @@ class Dispatcher:
             queue is None
             or self._draining
             or queue.backlog
+            or queue.leaving
             or queue.room <= 0
             or not queue.breaker.ready(self._clock())
         ):
@@ -114,6 +125,8 @@ class Dispatcher:
         if queue is not None and not queue.backlog:
             queue.backlog = True
             self._wake.set()
+        elif queue is None and is_callback(endpoint):
+            self.callbacks.stir()
 
     def newer(self, endpoint: str, lane: int, event_id: str) -> None:
         """Let a newer state take the place of one that did not arrive yet."""
@@ -126,7 +139,7 @@ class Dispatcher:
 
     def set_endpoints(self, setups: Mapping[str, EndpointSetup]) -> None:
         """Send to these endpoints; sends under way finish."""
-        for name in self._queues.keys() - setups.keys():
+        for name in self.queues.keys() - setups.keys():
             queue = self._parted[name] = self._queues.pop(name)
             self._health.hide(queue)
             self._retire(queue.link)
@@ -153,6 +166,12 @@ class Dispatcher:
         else:
             queue = EndpointQueue(name, setup.sender, setup.policy)
         return queue
+
+    def set_courier(self, courier: Courier | None) -> None:
+        """Send to the callbacks of watches through it; None: keep what is for them."""
+        before = self.callbacks.set_courier(courier)
+        if before is not None and self._tasks is not None:
+            self._tasks.create_task(before.close(), name="close callbacks")
 
     def recall(self, states: Sequence[EndpointState]) -> None:
         """Go on from what is known of the endpoints' health."""
@@ -183,6 +202,7 @@ class Dispatcher:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                tasks.create_task(self.callbacks.run(), name="callbacks")
                 for queue in self._queues.values():
                     self._pump(queue)
                 await self._claim()
@@ -191,8 +211,9 @@ class Dispatcher:
 
     def look(self) -> None:
         """Hear that the store may hold deliveries that are due."""
-        for queue in self._queues.values():
+        for queue in self.queues.values():
             queue.backlog = True
+        self.callbacks.stir()
         self._wake.set()
 
     def forget(self) -> None:
@@ -207,6 +228,7 @@ class Dispatcher:
         `hand_over`: others may begin what was not begun.
         """
         self._draining = True
+        self.callbacks.drain(hand_over=hand_over)
         if hand_over:
             for queue in self._queues.values():
                 self._clear(queue)
@@ -221,7 +243,8 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Let the senders go; after `run` has ended."""
-        for queue in self._queues.values():
+        await self.callbacks.close()
+        for queue in self.queues.values():
             if queue.timer is not None:
                 queue.timer.cancel()
             await queue.link.sender.close()
@@ -352,14 +375,14 @@ class Dispatcher:
         """Save what an attempt came to."""
         now = self._clock()
         outcome = attempt.outcome
-        self._metrics.attempts.labels(queue.name, type(outcome).__name__.lower()).inc()
+        self._metrics.attempts.labels(queue.label, type(outcome).__name__.lower()).inc()
         said = verdict(outcome, delivery, schedule=queue.policy.schedule, now=now, jitter=self._jitter())
         if isinstance(said, Later) and queue.overtaken(delivery):
             said = Superseded()
         if isinstance(said, Done):
-            self._metrics.latency.labels(queue.name).observe(max(0, now - delivery.observed_at) / 1e6)
+            self._metrics.latency.labels(queue.label).observe(max(0, now - delivery.observed_at) / 1e6)
         else:
-            _complain(delivery, attempt, said, now)
+            _complain(delivery, attempt, said, now, queue.origin)
         await self._settle(delivery, said, attempt)
 
     # -- settling
@@ -367,7 +390,9 @@ class Dispatcher:
     async def _settle(self, delivery: Delivery, said: Verdict, attempt: Attempt | None = None) -> None:
         """Save a verdict; send on what it released."""
         queue = self._queues.get(delivery.endpoint)
-        take = queue is not None and not self._draining and queue.breaker.state is not State.DISABLED
+        take = (
+            queue is not None and not self._draining and not queue.leaving and queue.breaker.state is not State.DISABLED
+        )
         released = await self._store.settle(
             Settlement(delivery=delivery, verdict=said, at=self._clock(), attempt=attempt, take=take)
         )
@@ -378,6 +403,8 @@ class Dispatcher:
                 self._wake.set()
             elif not take:
                 self.stored(queue.name)
+        elif isinstance(said, Later) or not take:
+            self.stored(delivery.endpoint)
         if released is not None:
             self.offer([released])
 
@@ -405,6 +432,10 @@ class Dispatcher:
     def _aside(self, delivery: Delivery, said: Verdict) -> None:
         """Settle a delivery that nobody is sending, beside all else; the boundary for its faults."""
 
+        queue = self._queues.get(delivery.endpoint)
+        if queue is not None:
+            queue.aside += 1
+
         async def settle() -> None:
             try:
                 await self._settle(delivery, said)
@@ -412,6 +443,9 @@ class Dispatcher:
                 log.warning("delivery.not_ours", delivery=delivery.id, endpoint=delivery.endpoint)
             except Exception:
                 log.exception("delivery.failed", delivery=delivery.id, endpoint=delivery.endpoint)
+            finally:
+                if queue is not None:
+                    queue.aside -= 1
 
         if self._tasks is not None:  # else the end has come: the next start frees what this one held
             self._tasks.create_task(settle(), name=f"settle {delivery.id}")
@@ -425,7 +459,7 @@ class Dispatcher:
         return sum(queue.in_flight for queues in (self._queues, self._parted) for queue in queues.values())
 
 
-def _complain(delivery: Delivery, attempt: Attempt, said: Verdict, now: Micros) -> None:
+def _complain(delivery: Delivery, attempt: Attempt, said: Verdict, now: Micros, origin: str | None) -> None:
     outcome = attempt.outcome
     if isinstance(outcome, Delivered):
         return
@@ -437,6 +471,8 @@ def _complain(delivery: Delivery, attempt: Attempt, said: Verdict, now: Micros) 
         "reason": outcome.reason,
         "detail": outcome.detail,
     }
+    if origin is not None:
+        fields["url"] = origin
     match said:
         case Later(due=due):
             log.info("delivery.retrying", **fields, delay=round((due - now) / 1e6, 3))

@@ -55,6 +55,8 @@ class EndpointHealth:
     async def follow(self, queue: EndpointQueue, outcome: Outcome) -> None:
         """Save and tell whatever follows from an attempt that was judged."""
         now = self._clock()
+        if not queue.configured:
+            return
         if queue.breaker.state is State.DISABLED:
             if isinstance(outcome, Gone):
                 await self.disable(queue, outcome.reason, outcome.detail)
@@ -128,7 +130,7 @@ class EndpointHealth:
 
     def show(self, queue: EndpointQueue) -> None:
         """Set the metric."""
-        for state in State:
+        for state in State if queue.configured else ():
             gauge = self._metrics.endpoint_state.labels(queue.name, state.value)
             gauge.set(1 if state is queue.breaker.state else 0)
 

@@ -56,12 +56,18 @@ class EndpointQueue:
 
     def __init__(self, name: str, sender: Sender, policy: EndpointPolicy) -> None:
         self.name = name
+        self.label = name  # in metrics
+        self.origin: str | None = None  # for the log, of a destination that has no name of its own
+        self.configured = True  # by name: its health is kept and told
+        self.leaving = False  # takes nothing more, and is let go of once it is empty
+        self.used = 0.0  # when something was taken to be sent, by the loop's clock
         self.link = Link(sender)
         self.policy = policy
         self.breaker = Breaker()
         self.disabled_reason: str | None = None
         self.kept_failing_since: Micros | None = None  # what the store knows of it
         self.in_flight = 0
+        self.aside = 0  # being put back into the store
         self.promised = 0  # places kept for deliveries that are being committed or claimed
         self.workers = 0
         self.backlog = True  # the store may hold deliveries that are due; at the start nobody knows
@@ -151,6 +157,7 @@ class EndpointQueue:
             self._bucket.take()
         self.breaker, probe = self.breaker.admit(now)
         self.in_flight += 1
+        self.used = tick
         key, delivery = self._queued.popitem(last=False)
         self._sending[key] = delivery
         return delivery, probe
@@ -163,6 +170,8 @@ class EndpointQueue:
 
     def wants(self, now: Micros) -> int:
         """Return how many deliveries to claim from the store now."""
+        if self.leaving:
+            return 0
         due = self.backlog or (self.next_due is not None and self.next_due <= now)
         return self.room if due and self.low and self.breaker.ready(now) else 0
 
@@ -170,7 +179,7 @@ class EndpointQueue:
         """Return the seconds until `wants` may say more; None: not before something happens."""
         due = now if self.backlog else self.next_due
         ready = now if self.breaker.ready(now) else self.breaker.wake_at()
-        if due is None or ready is None or not self.low or not self.room:
+        if due is None or ready is None or not self.low or not self.room or self.leaving:
             return None
         return (max(due, ready, now) - now) / 1e6
 

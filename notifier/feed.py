@@ -124,12 +124,10 @@ class Feed:
                 subscription.task.cancel()
 
     def describe(self, watch: Watch) -> None:
-        """Take over labels, metadata and endpoints; the connection stays."""
+        """Take over labels, metadata, endpoints and callback; the connection stays."""
         subscription = self._all.get(watch.pk)
         if subscription is not None:
-            subscription.watch = replace(
-                subscription.watch, labels=watch.labels, metadata=watch.metadata, endpoints=watch.endpoints
-            )
+            subscription.watch = _described(subscription.watch, watch)
 
     def update(self, policy: FeedPolicy, *, reopen: bool, hurry: bool) -> None:
         """Take a new policy. `reopen`: connect every stream anew. `hurry`: let nothing wait for its backoff."""
@@ -266,8 +264,9 @@ class Feed:
         await self._recorder.record(step)
         # Labels may have been described anew meanwhile; the step's other values are the committed ones.
         now, then = subscription.watch, step.watch
-        if (now.labels, now.metadata, now.endpoints) != (then.labels, then.metadata, then.endpoints):
-            then = replace(then, labels=now.labels, metadata=now.metadata, endpoints=now.endpoints)
+        as_it_was = (then.labels, then.metadata, then.endpoints, then.callback)
+        if (now.labels, now.metadata, now.endpoints, now.callback) != as_it_was:
+            then = _described(then, now)
         subscription.watch = then
 
     # -- what follows
@@ -385,3 +384,7 @@ class Feed:
             tasks.create_task(self._stall(subscription), name=f"stall {watch.source}/{watch.id}")
         if subscription.stream is not None and tick - subscription.stream.last_activity >= policy.idle_timeout:
             subscription.interrupt()
+
+
+def _described(watch: Watch, like: Watch) -> Watch:
+    return replace(watch, labels=like.labels, metadata=like.metadata, endpoints=like.endpoints, callback=like.callback)

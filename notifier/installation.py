@@ -18,6 +18,7 @@ from notifier.intake import Intake
 from notifier.interfaces import Input
 from notifier.metrics import Metrics
 from notifier.recorder import Recorder
+from notifier.senders.callback import CallbackCourier
 from notifier.sources.sse import SseSource
 from notifier.watcher import Watcher
 
@@ -30,6 +31,7 @@ class Made:
     sources: dict[str, SseSource]
     trust: dict[str, Trust]  # of sources that stay, for their next connections
     inputs: dict[QueueConfig, Input]
+    courier: CallbackCourier | None  # for the callbacks of watches, unless the one before goes on
 
 
 class Installation:
@@ -56,6 +58,7 @@ class Installation:
         self._metrics = metrics
         self._slots = slots
         self._sources: dict[str, SseSource] = {}
+        self._installed = False  # anything
 
     async def make(self, config: Config) -> Made:
         """Make what is needed; nothing changes yet.
@@ -63,6 +66,7 @@ class Installation:
         Raises OSError when a certificate file cannot be read, NotifierError when a queue cannot be used at all.
         """
         setups = self._setups(config)
+        courier = assembly.courier(config.callbacks) if self._needs_courier(config) else None
         sources: dict[str, SseSource] = {}
         trust: dict[str, Trust] = {}
         try:
@@ -73,9 +77,9 @@ class Installation:
                     trust[name] = assembly.trust(source)
             inputs = {queue: self._input(queue) for queue in config.queues}
         except (OSError, NotifierError):
-            await self.discard(Made(setups=setups, sources=sources, trust={}, inputs={}))
+            await self.discard(Made(setups=setups, sources=sources, trust={}, inputs={}, courier=courier))
             raise
-        return Made(setups=setups, sources=sources, trust=trust, inputs=inputs)
+        return Made(setups=setups, sources=sources, trust=trust, inputs=inputs, courier=courier)
 
     async def discard(self, made: Made) -> None:
         """Let go of what was made for a configuration that does not come into force."""
@@ -84,9 +88,13 @@ class Installation:
             await sender.close()
         for source in made.sources.values():
             await source.close()
+        if made.courier is not None:
+            await made.courier.close()
 
     def install(self, config: Config, made: Made, tasks: asyncio.TaskGroup) -> None:
         """Put a configuration in force, all at once."""
+        if self._needs_courier(config):
+            self._dispatcher.set_courier(made.courier)
         before, self.config = self.config, config
         self._recorder.routes = assembly.routes(config)
         self._dispatcher.set_endpoints(made.setups)
@@ -101,12 +109,17 @@ class Installation:
         for name in [name for name in self._sources if name in made.sources or name not in config.sources]:
             tasks.create_task(self._sources.pop(name).close(), name=f"close source {name}")
         self._sources |= made.sources
+        self._installed = True
         self._inputs.set(made.inputs)
 
     async def close(self) -> None:
         """Let the sources go; the senders are the dispatcher's."""
         for source in self._sources.values():
             await source.close()
+
+    def _needs_courier(self, config: Config) -> bool:
+        """Say whether callbacks are to be sent otherwise than now."""
+        return not self._installed or config.callbacks != self.config.callbacks
 
     def _setups(self, config: Config) -> dict[str, EndpointSetup]:
         """Make a sender for each endpoint; one whose configuration is the same keeps its connections."""

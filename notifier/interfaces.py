@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from notifier.core.callback import Callback
 from notifier.core.model import Delivery, EndpointState, Json, Micros, NewWatch, Observation, Record, Watch
 from notifier.core.retry import Attempt
 from notifier.core.share import Peer
@@ -81,7 +82,7 @@ class Applied:
     """What a change of the wanted watches came to."""
 
     added: tuple[Watch, ...] = ()
-    changed: tuple[Watch, ...] = ()  # labels, metadata or endpoints
+    changed: tuple[Watch, ...] = ()  # labels, metadata, endpoints or callback
     removed: tuple[Watch, ...] = ()
     unchanged: int = 0
 
@@ -92,6 +93,22 @@ class Claim:
 
     deliveries: tuple[Delivery, ...] = ()
     next_due: Mapping[str, Micros] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a callback's destination did when it was let go of; `Standing()` is well."""
+
+    held_until: Micros | None = None  # nothing is to be sent before
+    rounds: int = 0  # cool-downs in a row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Destinations of callbacks that something is due of, now in this node's hand, and when the next will be."""
+
+    taken: tuple[tuple[Callback, Standing], ...] = ()
+    next_due: Micros | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +260,17 @@ class Store(Protocol):
 
     async def hasten(self, recovery: Recovery) -> int:
         """Bring forward what failed during an endpoint's outage and waits to be tried again; return how many."""
+        ...
+
+    async def take_callbacks(self, limit: int, *, now: Micros) -> Found:
+        """Take up to `limit` destinations in hand of which deliveries are due, those that waited longest first.
+
+        Waits while the database cannot be used, as `leave_callbacks` does.
+        """
+        ...
+
+    async def leave_callbacks(self, left: Mapping[str, Standing], *, now: Micros) -> None:
+        """Let go of destinations, by name: they are found again when something is due of them and they are not held."""
         ...
 
     async def endpoint_states(self) -> list[EndpointState]:

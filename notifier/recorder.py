@@ -6,7 +6,7 @@ Nothing is offered for sending that is not committed.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from notifier.core import payload, routing
@@ -101,9 +101,12 @@ class Recorder:
             at=event.at,
             sequence=event.watch.sequence if event.watch else 0,
             body=payload.body(event),
-            addresses=tuple(
-                Address(endpoint=route.endpoint, latest=route.latest, take=self._outbox.promise(route.endpoint))
-                for route in routing.select(self.routes, event)
-            ),
+            addresses=tuple(self._addresses(event)),
             lost=LostReason(event.extra["reason"]) if event.type is EventType.LOST else None,
         )
+
+    def _addresses(self, event: Event) -> Iterator[Address]:
+        for route in routing.select(self.routes, event):
+            yield Address(endpoint=route.endpoint, latest=route.latest, take=self._outbox.promise(route.endpoint))
+        if (callback := routing.callback(event)) is not None:
+            yield Address(endpoint=callback, take=self._outbox.promise(callback))

@@ -8,6 +8,7 @@ import time
 from prometheus_client import Counter
 
 from notifier import __version__
+from notifier.core.callback import LABEL
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json
 from notifier.dispatcher import Dispatcher
@@ -57,6 +58,11 @@ class Report:
             self._metrics.pending.labels(name).set(pending["count"] if pending else 0)
             self._metrics.oldest.labels(name).set(_age(pending))
             self._metrics.dead.labels(name).set(counts["dead"].get(name, 0))
+        callbacks = self._callbacks(counts)
+        if callbacks["enabled"] or callbacks["pending"] or callbacks["dead"]:
+            self._metrics.pending.labels(LABEL).set(callbacks["pending"])
+            self._metrics.oldest.labels(LABEL).set(callbacks["oldest_seconds"])
+            self._metrics.dead.labels(LABEL).set(callbacks["dead"])
         return self._metrics.render()
 
     async def status(self, *, ready: str | None, config: str, node: str) -> Json:
@@ -76,6 +82,7 @@ class Report:
                 for name, feed in self._watcher.feeds.items()
             ],
             "endpoints": self._endpoints(counts),
+            "callbacks": self._callbacks(counts),
         }
 
     async def pulse(self) -> Json:
@@ -109,6 +116,17 @@ class Report:
             }
             for queue in self._dispatcher.queues.values()
         ]
+
+    def _callbacks(self, counts: Json) -> Json:
+        if LABEL in self._dispatcher.queues:  # an endpoint goes by that name, as callbacks are switched off
+            counts = {"pending": {}, "dead": {}}
+        pending = counts["pending"].get(LABEL)
+        return {
+            "enabled": self._dispatcher.callbacks.enabled,
+            "pending": pending["count"] if pending else 0,
+            "oldest_seconds": _age(pending),
+            "dead": counts["dead"].get(LABEL, 0),
+        }
 
     async def _counts(self) -> Json:
         now = time.monotonic()

@@ -37,12 +37,20 @@ class Filling:
     endpoints: Sequence[str]
     labels: Mapping[str, str]
     metadata: Json
+    callback_url: str | None = None
+    callback_secret: str | None = None
 
     def fill(self, watch: Mapping[str, Json]) -> dict[str, Json]:
         """Return the watch with what it lacks."""
         found = dict(watch)
         labels = {**self.labels, **found.pop("labels", {})}
-        defaults = {"source": self.source, "endpoints": list(self.endpoints) or None, "metadata": self.metadata}
+        defaults = {
+            "source": self.source,
+            "endpoints": list(self.endpoints) or None,
+            "metadata": self.metadata,
+            "callback_url": self.callback_url,
+            "callback_secret": self.callback_secret,
+        }
         found |= {key: value for key, value in defaults.items() if value is not None and found.get(key) is None}
         return found | ({"labels": labels} if labels else {})
 
@@ -103,15 +111,16 @@ def _checked(document: Any, location: tuple[int | str, ...], value: Any, problem
 
     from notifier.config.problems import say
     from notifier.config.section import Context
-    from notifier.config.watch import read_watch
+    from notifier.config.watch import RequestedWatch, read_watch
 
     try:
-        watch = read_watch(value, default=ANY, context=Context())
+        watch = read_watch(value, default=ANY, context=Context(), model=RequestedWatch)
     except ValidationError as exc:
         told = (document.problem((*location, *entry["loc"]), *say(entry)) for entry in exc.errors(include_url=False))
         problems.extend(str(problem) for problem in told if problem is not None)
         return {}
     plain = watch.to_new_watch()
+    own = plain.callback
     said = isinstance(value, Mapping) and value.get("source") is not None
     return {
         "id": plain.id,
@@ -119,6 +128,8 @@ def _checked(document: Any, location: tuple[int | str, ...], value: Any, problem
         **({"endpoints": list(plain.endpoints)} if plain.endpoints is not None else {}),
         **({"labels": dict(plain.labels)} if plain.labels else {}),
         **({"metadata": plain.metadata} if plain.metadata is not None else {}),
+        **({"callback_url": own.url} if own is not None else {}),
+        **({"callback_secret": own.secret} if own is not None and own.secret is not None else {}),
     }
 
 

@@ -49,7 +49,9 @@ def _head(found: Item) -> Iterator[Text]:
         yield _field("labels", ", ".join(f"{name}={value}" for name, value in found["labels"].items()))
     if found["metadata"] not in (None, {}):
         yield _field("metadata", json.dumps(found["metadata"], ensure_ascii=False))
-    yield _field("told", "all endpoints that match" if found["endpoints"] is None else ", ".join(found["endpoints"]))
+    told = ["all endpoints that match"] if found["endpoints"] is None else list(found["endpoints"])
+    told += [f"its callback at {found['callback']}"] if found["callback"] is not None else []
+    yield _field("told", ", ".join(told))
     yield _field("stream", _stream(found))
 
 

@@ -51,6 +51,12 @@ def add(
             autocompletion=endpoint_names,
         ),
     ] = [],  # noqa: B006
+    callback_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="A URL of the task's own, told beside the endpoints.")
+    ] = None,
+    callback_secret: Annotated[
+        str | None, typer.Option(metavar="WHSEC", help="What signs for it; not given: callbacks.secret of the daemon.")
+    ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="YAML or JSON: a list of watches, or ids alone; -: stdin.")
     ] = None,
@@ -65,12 +71,15 @@ def add(
 
     Example: notifier watch add --file watches.yaml
 
+    Example: notifier watch add 2370487727425660 --callback-url https://example.com/hooks/2370487727425660
+
     Options say of every watch what it does not say itself. A file holds a list of watches, or ids alone:
 
     \b
       - "2370487727425660"
       - {id: "2370487727425661", source: vidu,
-         labels: {team: video}, metadata: {order: 7}}
+         labels: {team: video}, metadata: {order: 7},
+         callback_url: https://example.com/hooks/7, callback_secret: whsec_...}
 
     A queue's message has the same forms, in JSON, and is taken whole or refused whole:
 
@@ -80,7 +89,14 @@ def add(
       {"remove": {"source": "vidu", "id": "2370487727425661"}}
       2370487727425660
     """
-    filling = Filling(source=source, endpoints=endpoint, labels=read_labels(label), metadata=read_metadata(metadata))
+    filling = Filling(
+        source=source,
+        endpoints=endpoint,
+        labels=read_labels(label),
+        metadata=read_metadata(metadata),
+        callback_url=callback_url,
+        callback_secret=callback_secret,
+    )
     given = [Given(place=text, watch={"id": text}) for text in ids]
     given += read_file(file) if file is not None else []
     if not ids and file is None:

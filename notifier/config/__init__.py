@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notifier.config.describe import describe, without_effect
+from notifier.config.describe import describe
 from notifier.config.endpoint import EndpointConfig, MatchConfig, SlackEndpoint, WebhookEndpoint
 from notifier.config.loader import http_section, load, parse_watch
 from notifier.config.model import Config
@@ -56,5 +56,4 @@ __all__ = [
     "json_schema",
     "load",
     "parse_watch",
-    "without_effect",
 ]

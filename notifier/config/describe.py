@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from notifier.config.endpoint import SlackEndpoint, WebhookEndpoint
 from notifier.config.model import Config
 from notifier.config.queue import AmqpQueue, NatsQueue, QueueConfig, RedisQueue
-from notifier.config.settings import HttpConfig
+from notifier.config.settings import CallbacksConfig, HttpConfig
 from notifier.config.source import SourceConfig
 from notifier.config.types import write_duration
 
@@ -16,12 +16,6 @@ from notifier.config.types import write_duration
 def describe(config: Config) -> list[str]:
     """Return a summary and a line for each source, endpoint, queue and section."""
     return list(_lines(config))
-
-
-def without_effect(config: Config) -> list[str]:
-    """Name the keys that are set, and checked, but that this version does not act upon yet."""
-    wanted = {"callbacks": config.callbacks.enabled}
-    return [key for key, is_set in wanted.items() if is_set]
 
 
 def _lines(config: Config) -> Iterator[str]:
@@ -47,8 +41,8 @@ def _lines(config: Config) -> Iterator[str]:
         name = config.node.name or "named as its host"
         yield f"node: {name}, taken for dead after {write_duration(config.node.timeout)} of silence"
     yield f"http: {_http(config.http)}"
-    for key in without_effect(config):
-        yield f"note: {key} has no effect in this version"
+    if config.callbacks.enabled:
+        yield f"callbacks: {_callbacks(config.callbacks)}"
 
 
 def _count(number: int, singular: str, plural: str = "") -> str:
@@ -86,6 +80,12 @@ def _queue(queue: QueueConfig) -> str:
             return f"{queue.url.origin}, stream {queue.stream}, subject {queue.subject}, durable {queue.durable}"
         case AmqpQueue():
             return f"{queue.url.origin}, queue {queue.queue}"
+
+
+def _callbacks(callbacks: CallbacksConfig) -> str:
+    schemes = "https or http" if callbacks.allow_http else "https"
+    networks = f", and to {', '.join(map(str, callbacks.allow_networks))}" if callbacks.allow_networks else ""
+    return f"to {', '.join(callbacks.allow_hosts)} by {schemes}, public addresses only{networks}"
 
 
 def _http(http: HttpConfig) -> str:

@@ -29,7 +29,8 @@ from notifier.config.section import Context, unknown_keys
 from notifier.config.settings import HttpConfig
 from notifier.config.source import SourceConfig
 from notifier.config.types import name as check_name
-from notifier.config.watch import NO_SOURCE, WatchConfig, read_watch
+from notifier.config.watch import NO_SOURCE, RequestedWatch, WatchConfig, read_watch
+from notifier.core.callback import LABEL, PREFIX, is_callback
 from notifier.core.model import Json, NewWatch
 
 T = TypeVar("T")
@@ -45,9 +46,15 @@ def load(path: Path, *, env: Mapping[str, str] | None = None) -> Config:
 
 def parse_watch(value: Json, config: Config) -> NewWatch:
     """Read a watch from plain JSON, as of an HTTP body or a queue's message. Raises WatchRefused."""
-    context = Context(env={}, sources=tuple(config.sources), endpoints=tuple(config.endpoints))
+    context = Context(
+        env={},
+        sources=tuple(config.sources),
+        endpoints=tuple(config.endpoints),
+        callback_refusal=config.callbacks.refusal,
+    )
     try:
-        return read_watch(value, default=config.default_source, context=context).to_new_watch()
+        watch = read_watch(value, default=config.default_source, context=context, model=RequestedWatch)
+        return watch.to_new_watch()
     except ValidationError as exc:
         raise WatchRefused(map(_placeless, exc.errors(include_url=False))) from exc
 
@@ -122,6 +129,7 @@ class _Loading:
         }
         rest = {key: value for key, value in data.items() if key not in _APART}
         config = self._check(document, (), partial(Config.model_validate, context=self._context), rest)
+        self._check_reserved(document, endpoints or {}, taken=config is not None and config.callbacks.enabled)
         self._read_watches(document, ("watches",), data.get("watches"))
         for path in self._watch_files(document, data.get("watch_files")):
             self._watch_file(self._read(path))
@@ -173,6 +181,13 @@ class _Loading:
             name: self._check(document, (key, name), read, {} if value is None else value)
             for name, value in (entries or {}).items()
         }
+
+    def _check_reserved(self, document: Document, endpoints: dict[str, Any], *, taken: bool) -> None:
+        """Refuse what the destinations of callbacks go by."""
+        for name in endpoints:
+            if is_callback(name) or (taken and name == LABEL):
+                message = f"callbacks of watches go by {LABEL} and {PREFIX}...; choose another name"
+                self._say(document, ("endpoints", name, "[key]"), message)
 
     def _default_source(self, document: Document, sources: dict[str, Any] | None) -> str | None:
         """Return the name of the source for watches that name none."""

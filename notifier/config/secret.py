@@ -147,7 +147,8 @@ def _file(path: Path, kind: str, context: Context) -> str:
         raise error(f"{kind} cannot be read: {getattr(exc, 'strerror', None) or 'not UTF-8'}") from exc
 
 
-def _signing(secret: Secret) -> Secret:
+def signing(secret: Secret) -> Secret:
+    """Refuse what cannot sign."""
     try:
         decode_secret(secret.reveal())
     except SecretError as exc:  # its message does not quote the secret
@@ -183,5 +184,5 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-SigningSecret = Annotated[Secret, AfterValidator(_signing)]
+SigningSecret = Annotated[Secret, AfterValidator(signing)]
 HttpUrl = Annotated[SecretUrl, AfterValidator(check_http)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -23,6 +23,7 @@ class Context:
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
     sources: tuple[str, ...] | None = None  # the names that may be referred to; None: any
     endpoints: tuple[str, ...] | None = None
+    callback_refusal: Callable[[str], str | None] | None = None  # what speaks against a callback's URL; None: not asked
     read: dict[Path, str | None] = field(default_factory=dict)  # every file that a value was read from, and its digest
 
     def note(self, path: Path) -> None:

@@ -159,6 +159,12 @@ class CallbacksConfig(Section):
             message = "required when callbacks are enabled, but missing; `notifier secret new` makes one"
             yield Impossible(key="secret", keys=frozenset({"secret", "enabled"}), message=message)
 
+    def refusal(self, url: str) -> str | None:
+        """Say why a URL that comes with a watch is not taken; None if it is."""
+        if not self.enabled:
+            return "no callback URLs are taken here (callbacks.enabled is false); name endpoints"
+        return self.policy.refusal(url)
+
     @property
     def policy(self) -> CallbackPolicy:
         """Return what callback URLs, and the addresses behind them, are held to."""

@@ -1,25 +1,36 @@
-"""A watch as users write it: an id, or a mapping. The same model reads YAML, HTTP bodies and queue messages."""
+"""A watch as users write it: an id, or a mapping. One model reads YAML, HTTP bodies and queue messages.
+
+A URL of the watch's own (`callback_url`) comes by HTTP and queue only: the configuration's owner can name endpoints,
+which may point anywhere, while such a URL is held to the rules for strangers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, GetJsonSchemaHandler, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema
 
 from notifier.config.endpoint import EndpointName, SourceName
 from notifier.config.problems import carry, detail, error, refusal
-from notifier.config.section import Context, Section
+from notifier.config.secret import Secret, SecretUrl, signing
+from notifier.config.section import Context, Impossible, Section
 from notifier.config.types import JsonValue, TaskId, Text
+from notifier.core.callback import Callback
 from notifier.core.model import NewWatch
 
 NO_SOURCE = "no source is configured; a watch needs one under `sources`"
 
 
+_ELSEWHERE = "comes with a watch by API or queue; in a configuration, name the URL under `endpoints`"
+
+
 class WatchConfig(Section):
     """A task to follow."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {"callback_url": _ELSEWHERE, "callback_secret": _ELSEWHERE}
 
     id: TaskId = Field(description="the provider's id of the task, exactly as given by it; best in quotes")
     source: SourceName = Field(description="name of the source; needed where there are several and no default")
@@ -48,19 +59,67 @@ class WatchConfig(Section):
         return reference
 
 
-def read_watch(value: Any, *, default: str | None, context: Context) -> WatchConfig:
+def _text_alone(value: object) -> object:
+    """Take nothing that refers to a file: whoever sends it is a stranger."""
+    if not isinstance(value, str):
+        raise error("expected text")
+    return value
+
+
+def _allowed(url: SecretUrl, info: ValidationInfo) -> SecretUrl:
+    refusal = Context.of(info).callback_refusal
+    reason = None if refusal is None else refusal(url.reveal())
+    if reason is not None:
+        raise error(reason)
+    return url
+
+
+def _symmetric(secret: Secret) -> Secret:
+    if not secret.reveal().startswith("whsec_"):
+        raise error("expected a secret that begins with whsec_; `notifier secret new` makes one")
+    return secret
+
+
+class RequestedWatch(WatchConfig):
+    """A task to follow, as HTTP and queues bring it."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+
+    callback_url: Annotated[SecretUrl, BeforeValidator(_text_alone), AfterValidator(_allowed)] | None = None
+    callback_secret: (
+        Annotated[Secret, BeforeValidator(_text_alone), AfterValidator(_symmetric), AfterValidator(signing)] | None
+    ) = None
+
+    def impossible(self) -> Iterator[Impossible]:
+        """Refuse a secret that signs nothing."""
+        if self.callback_secret is not None and self.callback_url is None:
+            keys = frozenset({"callback_url", "callback_secret"})
+            yield Impossible(key="callback_secret", keys=keys, message="needs a callback_url beside it")
+
+    def to_new_watch(self) -> NewWatch:
+        """Return the watch as the store takes it."""
+        watch = super().to_new_watch()
+        if self.callback_url is None:
+            return watch
+        secret = None if self.callback_secret is None else self.callback_secret.reveal()
+        return replace(watch, callback=Callback(url=self.callback_url.reveal(), secret=secret))
+
+
+def read_watch(
+    value: Any, *, default: str | None, context: Context, model: type[WatchConfig] = WatchConfig
+) -> WatchConfig:
     """Read a watch; `default` is the source of one that names none. Raises pydantic.ValidationError."""
     if not isinstance(value, Mapping) and not isinstance(value, list | tuple) and value is not None:
         value = {"id": value}
     if not isinstance(value, Mapping) or value.get("source") is not None:
-        return WatchConfig.model_validate(value, context=context)
+        return model.model_validate(value, context=context)
     if default is not None:
-        return WatchConfig.model_validate({**value, "source": default}, context=context)
+        return model.model_validate({**value, "source": default}, context=context)
     names = context.sources or ()
     message = f"say which: there are {', '.join(names)}; or mark one with `default: true`" if names else NO_SOURCE
     faults = [detail(("source",), error(message))]
     try:  # what else is wrong with it?
-        WatchConfig.model_validate({**value, "source": "any"}, context=replace(context, sources=None))
+        model.model_validate({**value, "source": "any"}, context=replace(context, sources=None))
     except ValidationError as exc:
         faults = carry(exc) + faults
     raise refusal(faults)

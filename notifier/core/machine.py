@@ -56,6 +56,7 @@ def step(watch: Watch, observation: Observation, now: Micros) -> Step:
         labels=watch.labels,
         metadata=watch.metadata,
         endpoints=watch.endpoints,
+        callback=watch.callback,
         state=observation.state,
         phase=observation.phase,
         sequence=watch.sequence + 1,

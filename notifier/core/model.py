@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from notifier.core.callback import Callback
+
 Json = Any  # whatever `json.loads` returns
 Micros = int
 
@@ -87,6 +89,7 @@ class Watch:
     labels: Mapping[str, str] = field(default_factory=dict)
     metadata: Json = None
     endpoints: tuple[str, ...] | None = None  # None: every endpoint whose `match` accepts it
+    callback: str | None = None  # the name of a destination of its own, told besides (core/callback.py)
     state: str | None = None
     phase: Phase | None = None
     sequence: int = 0  # of the last event
@@ -104,6 +107,7 @@ class NewWatch:
     labels: Mapping[str, str] = field(default_factory=dict)
     metadata: Json = None
     endpoints: tuple[str, ...] | None = None
+    callback: Callback | None = None  # a destination of its own, told besides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

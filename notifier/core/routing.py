@@ -9,6 +9,8 @@ from functools import lru_cache
 
 from notifier.core.model import Event
 
+CALLBACK_EVENTS = ("task.*", "watch.lost")  # what an endpoint hears of that does not say
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
@@ -33,6 +35,14 @@ def select(routes: Iterable[Route], event: Event) -> list[Route]:
     have no watch, go to every endpoint that asks for their type, but never to the endpoint they are about.
     """
     return [route for route in routes if _wants(route.events, event.type.value) and _concerns(route, event)]
+
+
+def callback(event: Event) -> str | None:
+    """Name the destination of the watch's own that is told of an event, beside its routes."""
+    watch = event.watch
+    if watch is None or watch.callback is None or not _wants(CALLBACK_EVENTS, event.type.value):
+        return None
+    return watch.callback
 
 
 def _concerns(route: Route, event: Event) -> bool:

@@ -6,6 +6,7 @@ A message is a watch as in YAML, a list of watches, `{"remove": ...}`, or a bare
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -20,6 +21,8 @@ MAX_WATCHES = 1000  # wanted in one transaction: bounds its time, and so everyon
 EXCERPT = 200  # characters of a message that a log shows
 DATA = "data"  # the field of an entry that holds a whole message
 REMOVE = "remove"
+
+_OWN = re.compile(r"callback|https?:|whsec_", re.IGNORECASE)  # where an excerpt ends
 
 Content = bytes | Mapping[str, bytes]  # a body, or an entry of fields as Redis has them
 ParseWatch = Callable[[Json], NewWatch]  # raises NotifierError that says what is wrong
@@ -84,10 +87,12 @@ def steps(orders: Iterable[Order]) -> Iterator[Step]:
 
 
 def excerpt(content: Content) -> str:
-    """Return the beginning of a message, for a log."""
+    """Return the beginning of a message, for a log; of a watch's own URL, which may be secret, nothing is shown."""
     if not isinstance(content, bytes):
         content = b" ".join(name.encode() + b"=" + value[: EXCERPT * 4] for name, value in content.items())
     text = content[: EXCERPT * 4].decode("utf-8", "replace")
+    if (own := _OWN.search(text)) is not None:
+        return text[: min(own.start(), EXCERPT)] + "..."
     return text if len(text) <= EXCERPT else text[:EXCERPT] + "..."
 
 
@@ -109,14 +114,14 @@ def _document(body: bytes) -> Json:
 
 
 def _entry(fields: Mapping[str, bytes]) -> Json:
-    """Return the message of an entry: the field `data`, or a watch's own fields, JSON but for `id` and `source`."""
+    """Return the message of an entry: the field `data`, or a watch's own fields, JSON but for those that are text."""
     if DATA in fields:
         return _document(fields[DATA])
     value: dict[str, Json] = {}
     for name, content in fields.items():
         try:
             match name:
-                case "id" | "source":
+                case "id" | "source" | "callback_url" | "callback_secret":
                     value[name] = _text(content)
                 case "remove":
                     value[name] = _document(content)

@@ -12,16 +12,21 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, TextClause, func, select, text, true
 
+from notifier.core.callback import origin
 from notifier.core.model import Json
 from notifier.core.payload import timestamp
 from notifier.interfaces import EventFilter, WatchFilter
 from notifier.store.keys import settled
 from notifier.store.reading import deliveries_of
-from notifier.store.schema import events, watches
+from notifier.store.schema import callbacks, events, watches
 
 TIMELINE = 200  # events told of one watch, the latest
 TIMELINE_BYTES = 4 << 20  # of their payloads
 
+_WATCHES = select(
+    watches,
+    select(callbacks.c.url).where(callbacks.c.name == watches.c.callback).scalar_subquery().label("callback_url"),
+)
 _WANTED = watches.c.removed_at.is_(None)  # the condition of the indexes for lists
 _GOING_ON = text("NOT ended")  # of that for what goes on, in its own words
 _EVENTS = select(events, watches.c.source, watches.c.id.label("task")).outerjoin(
@@ -31,7 +36,7 @@ _EVENTS = select(events, watches.c.source, watches.c.id.label("task")).outerjoin
 
 def watches_page(connection: Connection, which: WatchFilter, limit: int, before: int | None) -> list[Json]:
     """List watches, newest first."""
-    query = select(watches).where(_WANTED, *_watch_conditions(which)).order_by(watches.c.pk.desc()).limit(limit)
+    query = _WATCHES.where(_WANTED, *_watch_conditions(which)).order_by(watches.c.pk.desc()).limit(limit)
     if before is not None:
         query = query.where(watches.c.pk < before)
     return [_watch(row) for row in connection.execute(query)]
@@ -39,7 +44,7 @@ def watches_page(connection: Connection, which: WatchFilter, limit: int, before:
 
 def watch_told(connection: Connection, source: str, task_id: str) -> Json | None:
     """Show a watch with its latest events, oldest of them first, and their deliveries."""
-    query = select(watches).where(watches.c.source == source, watches.c.id == task_id, _WANTED)
+    query = _WATCHES.where(watches.c.source == source, watches.c.id == task_id, _WANTED)
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
@@ -146,6 +151,7 @@ def _watch(row: Row[Any]) -> dict[str, Json]:
         "labels": json.loads(row.labels),
         "metadata": json.loads(row.metadata),
         "endpoints": None if row.endpoints is None else json.loads(row.endpoints),
+        "callback": row.callback_url and origin(row.callback_url),
         "origin": row.origin,
         "created_at": timestamp(row.created_at),
         "updated_at": timestamp(row.updated_at),

@@ -17,6 +17,7 @@ from sqlalchemy import null as sql_null
 
 from notifier import __version__
 from notifier.core.errors import NodeLost
+from notifier.store import callbacks
 from notifier.store import statements as sql
 from notifier.store.keys import SHIFT
 from notifier.store.prepared import Prepared
@@ -86,6 +87,7 @@ class Solo:
         self.number = int(connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 1}).scalar_one())
         connection.execute(sql.FREE_WATCHES)
         connection.execute(sql.FREE_DELIVERIES)
+        connection.execute(callbacks.FREE)
 
     def begin(self, connection: Connection) -> Callable[[], None]:  # noqa: ARG002
         """Begin with nothing."""
@@ -195,6 +197,7 @@ def leave(connection: Connection, number: int) -> bool:
 def free(connection: Connection, number: int) -> None:
     """Free what a node owned."""
     connection.execute(update(watches).where(sql.IS_FOLLOWED, watches.c.owner == number).values(owner=sql_null()))
+    connection.execute(callbacks.FREE_OF, {"_node": number})
     connection.execute(
         update(deliveries).where(sql.is_open(deliveries), deliveries.c.owner == number).values(owner=sql_null())
     )

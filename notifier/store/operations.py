@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from notifier.core.errors import StaleWrite
 from notifier.core.model import Address, Delivery, Micros, Record, Watch
 from notifier.interfaces import Later, Settlement
+from notifier.store import callbacks
 from notifier.store import statements as sql
 from notifier.store.group import Operation
 from notifier.store.node import Node
@@ -126,6 +127,7 @@ class Transaction:
             self.node.keep_order(connection, _lanes(commits, settles))
             read_commits = self._commit(connection, commits, records, first, first_event)
             read_settles = self._settle(connection, settles)
+            callbacks.wake(connection, _left_alone(records, settles))
             sync()
             check()
             return read_commits(), read_settles()
@@ -255,6 +257,20 @@ def _lanes(commits: Sequence[CommitOp], settlements: Sequence[Settlement]) -> It
     """Name the watches of which deliveries are added or released."""
     yield from (op.watch.pk for op in commits if op.watch is not None)
     yield from (s.delivery.lane for s in settlements if s.delivery.lane is not None and releases(s))
+
+
+def _left_alone(
+    records: Sequence[tuple[CommitOp, Record]], settlements: Sequence[Settlement]
+) -> Iterator[tuple[str, Micros]]:
+    """Say when there will be a delivery that is nobody's, by its endpoint."""
+    for _, record in records:
+        yield from ((address.endpoint, record.at) for address in record.addresses if not address.take)
+    for settlement in settlements:
+        match settlement.verdict:
+            case Later(due=due):
+                yield settlement.delivery.endpoint, due
+            case _ if not settlement.take:
+                yield settlement.delivery.endpoint, settlement.at
 
 
 def _taken(

@@ -7,11 +7,13 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, case, func, select
 
+from notifier.core.callback import LABEL, PREFIX
 from notifier.core.model import Json, Micros
 from notifier.core.payload import timestamp
 from notifier.interfaces import DeliveryFilter
+from notifier.store import callbacks
 from notifier.store.schema import attempts, deliveries, events, watches
 from notifier.store.statements import IS_DEAD, REVIVE, is_open
 
@@ -41,19 +43,30 @@ def summary(connection: Connection) -> Json:
         of = per_source.setdefault(source, {})
         key = "lost" if lost else name
         of[key] = of.get(key, 0) + count
-    pending = connection.execute(
-        select(deliveries.c.endpoint, func.count(), func.min(deliveries.c.created_at))
-        .where(is_open(deliveries))
-        .group_by(deliveries.c.endpoint)
-    )
-    dead = connection.execute(
-        select(deliveries.c.endpoint, func.count()).where(IS_DEAD).group_by(deliveries.c.endpoint)
-    )
+    pending = _by_endpoint(connection, is_open(deliveries))
+    dead = _by_endpoint(connection, IS_DEAD)
     return {
         "watches": per_source,
         "pending": {name: {"count": count, "oldest": oldest} for name, count, oldest in pending},
-        "dead": dict(dead.all()),
+        "dead": {name: count for name, count, _ in dead},
     }
+
+
+def _by_endpoint(connection: Connection, condition: ColumnElement[bool]) -> list[tuple[str, int, Micros]]:
+    """Count deliveries by endpoint, and find the oldest; the destinations of callbacks count as one, being many."""
+    each = (
+        select(deliveries.c.endpoint, func.count().label("rows"), func.min(deliveries.c.created_at).label("oldest"))
+        .where(condition)
+        .group_by(deliveries.c.endpoint)
+        .subquery()
+    )
+    label = case((_of_callback(each.c.endpoint), LABEL), else_=each.c.endpoint)
+    rows = connection.execute(select(label, func.sum(each.c.rows), func.min(each.c.oldest)).group_by(label))
+    return [(name, int(count), oldest) for name, count, oldest in rows]
+
+
+def _of_callback(endpoint: ColumnElement[str]) -> ColumnElement[bool]:
+    return func.substr(endpoint, 1, len(PREFIX)) == PREFIX
 
 
 def deliveries_page(connection: Connection, which: DeliveryFilter, limit: int, before: int | None) -> list[Json]:
@@ -84,7 +97,12 @@ def dead(connection: Connection, which: DeliveryFilter) -> array[int]:
 
 def revive(connection: Connection, ids: Sequence[int], now: Micros) -> int:
     """Make those of these deliveries that are dead ready again; return how many."""
-    return REVIVE.many(connection, [{"_id": number, "_now": now} for number in ids]).count if ids else 0
+    if not ids:
+        return 0
+    count = REVIVE.many(connection, [{"_id": number, "_now": now} for number in ids]).count
+    endpoints = connection.execute(select(deliveries.c.endpoint).where(deliveries.c.id.in_(ids)).distinct())
+    callbacks.wake(connection, ((name, now) for (name,) in endpoints))
+    return count
 
 
 def lanes(connection: Connection, ids: Sequence[int]) -> list[int]:
@@ -97,7 +115,9 @@ def _conditions(which: DeliveryFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if which.id is not None:
         conditions.append(deliveries.c.id == which.id)
-    if which.endpoint is not None:
+    if which.endpoint == LABEL:
+        conditions.append((deliveries.c.endpoint == LABEL) | _of_callback(deliveries.c.endpoint))
+    elif which.endpoint is not None:
         conditions.append(deliveries.c.endpoint == which.endpoint)
     if which.status == "pending":
         conditions.append(is_open(deliveries))

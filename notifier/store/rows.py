@@ -23,6 +23,7 @@ def watch_from(row: Row[Any]) -> Watch:
         labels=json.loads(row.labels),
         metadata=json.loads(row.metadata),
         endpoints=None if row.endpoints is None else tuple(json.loads(row.endpoints)),
+        callback=row.callback,
         state=row.state,
         phase=None if row.phase is None else Phase(row.phase),
         sequence=row.sequence,

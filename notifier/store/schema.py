@@ -5,6 +5,7 @@ events      what happened, with the bytes that are sent; immutable
 deliveries  the outbox: an event on its way to an endpoint
 attempts    the log of tries
 endpoints   what outlives a restart of an endpoint's health
+callbacks   destinations that came with watches, and when to look for what is due of them
 counters    where the next block of ids begins, and the number of the next node
 nodes       the daemons that share a PostgreSQL; on SQLite there is one, and no row for it
 """
@@ -41,6 +42,7 @@ watches = Table(
     Column("labels", Text, nullable=False),  # JSON object
     Column("metadata", Text, nullable=False),  # JSON
     Column("endpoints", Text),  # JSON list; null: all that match
+    Column("callback", Text),  # the name of its own destination
     Column("state", Text),  # the provider's word; null before the first observation
     Column("phase", Text),  # ours
     Column("sequence", BigInteger, nullable=False),  # of the last event
@@ -57,6 +59,8 @@ watches = Table(
 _claimable = (watches.c.ended == false()) & watches.c.removed_at.is_(None) & watches.c.owner.is_(None)
 Index("watches_open", watches.c.created_at, watches.c.pk, sqlite_where=_claimable, postgresql_where=_claimable)
 Index("watches_updated", watches.c.updated_at)
+_told_apart = watches.c.callback.is_not(None)
+Index("watches_callback", watches.c.callback, sqlite_where=_told_apart, postgresql_where=_told_apart)
 # For lists, newest first, of what is wanted: by source, by phase, of what goes on. The last one's condition is worded
 # as no claim of watches words it, lest SQLite take it for those.
 _wanted = watches.c.removed_at.is_(None)
@@ -166,6 +170,25 @@ endpoints = Table(
     Column("reason", Text),
     Column("failing_since", BigInteger),  # without any success
 )
+
+# There may be very many: memory holds those alone that something is sent to (`owner`). For the others `due` is the
+# schedule: a delivery that is ready and nobody's is never due before it, but what is held back.
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("name", Text, primary_key=True),  # deliveries carry it as their endpoint
+    Column("url", Text, nullable=False),
+    Column("secret", Text),  # null: the configured one signs
+    Column("used_at", BigInteger, nullable=False),  # when a watch came with it last
+    Column("due", BigInteger),  # when to look for its deliveries; null: there is no reason to
+    Column("held_until", BigInteger),  # it was failing, or asked for patience
+    Column("rounds", Integer, nullable=False),  # cool-downs in a row
+    Column("owner", BigInteger),  # the node that has it in hand
+)
+_scheduled = callbacks.c.due.is_not(None)
+Index("callbacks_due", callbacks.c.due, callbacks.c.name, sqlite_where=_scheduled, postgresql_where=_scheduled)
+_in_hand = callbacks.c.owner.is_not(None)
+Index("callbacks_in_hand", callbacks.c.owner, sqlite_where=_in_hand, postgresql_where=_in_hand)
 
 counters = Table(
     "counters",

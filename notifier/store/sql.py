@@ -15,8 +15,18 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from notifier.clock import boottime
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Delivery, EndpointState, Json, Micros, NewWatch, Record, Watch
-from notifier.interfaces import Applied, Claim, DeliveryFilter, EventFilter, Recovery, Settlement, WatchFilter
-from notifier.store import browsing, hastening, pruning, reading, wanting
+from notifier.interfaces import (
+    Applied,
+    Claim,
+    DeliveryFilter,
+    EventFilter,
+    Found,
+    Recovery,
+    Settlement,
+    Standing,
+    WatchFilter,
+)
+from notifier.store import browsing, callbacks, hastening, pruning, reading, wanting
 from notifier.store import statements as sql
 from notifier.store.database import Database, open_database
 from notifier.store.group import GroupCommit
@@ -194,6 +204,14 @@ class SqlStore:
 
     # -- endpoints
 
+    async def take_callbacks(self, limit: int, *, now: Micros) -> Found:
+        """Take destinations in hand of which deliveries are due."""
+        return await self._write(lambda c: callbacks.take(c, self._node.number, limit, now), hold=True)
+
+    async def leave_callbacks(self, left: Mapping[str, Standing], *, now: Micros) -> None:
+        """Let go of destinations."""
+        await self._write(lambda c: callbacks.leave(c, self._node.number, left, now), hold=True)
+
     async def endpoint_states(self) -> list[EndpointState]:
         """Return the kept health of every endpoint."""
         return await self._read(
@@ -255,6 +273,10 @@ class SqlStore:
             while after is not None:
                 count, after = await self._write(partial(forget, before=before, after=after))
                 total += count
+        name: str | None = ""
+        while name is not None:
+            count, name = await self._write(partial(callbacks.forget, before=before, after=name))
+            total += count
         return total
 
     async def _write(self, call: Callable[[Connection], T], *, hold: bool = False) -> T:

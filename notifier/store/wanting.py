@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from notifier.core.model import Micros, NewWatch, Watch
 from notifier.interfaces import Applied
+from notifier.store import callbacks
 from notifier.store.rows import watch_from
 from notifier.store.schema import watches
 
@@ -27,7 +28,7 @@ _BY_IDS = select(watches).where(
 _DESCRIBE = (
     update(watches)
     .where(watches.c.pk == bindparam("_pk"))
-    .values({name: bindparam(name) for name in ("origin", "labels", "metadata", "endpoints", "updated_at")})
+    .values({name: bindparam(name) for name in ("origin", "labels", "metadata", "endpoints", "callback", "updated_at")})
 )
 _WANT_AGAIN = (
     update(watches)
@@ -56,13 +57,9 @@ def apply(
     known = _known(connection, list(asked))
     fresh = [watch for key, watch in asked.items() if key not in known]
     again = [row for row in known.values() if row.removed_at is not None]
-    told = _describe(
-        connection,
-        asked,
-        {key: row for key, row in known.items() if origin == "file" or row.removed_at is not None},
-        origin,
-        now,
-    )
+    described = {key: row for key, row in known.items() if origin == "file" or row.removed_at is not None}
+    callbacks.keep(connection, [*fresh, *(asked[key] for key in described)], now)
+    told = _describe(connection, asked, described, origin, now)
     _want_again(connection, again, now)
     added = _insert(connection, take_ids, fresh, origin, now)
     resumed = [row for row in again if not _terminal(row)]
@@ -125,6 +122,7 @@ def _insert(
             labels=watch.labels,
             metadata=watch.metadata,
             endpoints=watch.endpoints,
+            callback=_name(watch),
         )
         for n, watch in enumerate(fresh)
     ]
@@ -133,7 +131,7 @@ def _insert(
 def _describe(
     connection: Connection, asked: Mapping[Key, NewWatch], known: Mapping[Key, Row[Any]], origin: str, now: Micros
 ) -> dict[int, Watch]:
-    """Bring labels, metadata, endpoints and origin in line; return the watches that differ in more than origin."""
+    """Bring what describes them in line, and their origin; return the watches that differ in more than origin."""
     told: dict[int, Watch] = {}
     rows = []
     for key, row in known.items():
@@ -143,7 +141,13 @@ def _describe(
             rows.append({"_pk": row.pk, "origin": origin, "updated_at": now} | text)
         if differs:
             new = asked[key]
-            told[row.pk] = with_(watch_from(row), labels=new.labels, metadata=new.metadata, endpoints=new.endpoints)
+            told[row.pk] = with_(
+                watch_from(row),
+                labels=new.labels,
+                metadata=new.metadata,
+                endpoints=new.endpoints,
+                callback=text["callback"],
+            )
     if rows:
         connection.execute(_DESCRIBE, rows)
     return told
@@ -172,7 +176,12 @@ def _described(watch: NewWatch) -> dict[str, Any]:
         "labels": json.dumps(dict(watch.labels), sort_keys=True),
         "metadata": json.dumps(watch.metadata, sort_keys=True),
         "endpoints": None if watch.endpoints is None else json.dumps(watch.endpoints),
+        "callback": _name(watch),
     }
+
+
+def _name(watch: NewWatch) -> str | None:
+    return None if watch.callback is None else watch.callback.name
 
 
 def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -56,6 +56,7 @@ class Watch(_Answered):
     labels: dict[str, str]
     metadata: Any
     endpoints: list[str] | None = Field(description="null: all whose match accepts it")
+    callback: str | None = Field(description="scheme and host of its own URL, told besides; null: it has none")
     origin: Literal["file", "api", "queue"]
     created_at: Time
     updated_at: Time
@@ -253,6 +254,15 @@ class StoreStatus(_Answered):
     available: bool
 
 
+class CallbacksStatus(_Answered):
+    """How the callbacks of watches do, all together."""
+
+    enabled: bool
+    pending: Count
+    oldest_seconds: float
+    dead: Count
+
+
 class DaemonStatus(_Answered):
     """The daemon at a glance."""
 
@@ -266,3 +276,4 @@ class DaemonStatus(_Answered):
     store: StoreStatus
     sources: list[SourceStatus]
     endpoints: list[EndpointHealth]
+    callbacks: CallbacksStatus

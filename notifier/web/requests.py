@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from notifier.core.callback_policy import MAX_URL
 from notifier.web.models import TaskId, Time, Type
 from notifier.web.query import MAX_ID, MAX_LIMIT
 
@@ -87,3 +88,9 @@ class WatchRequest(_Asked):
     endpoints: list[str] | None = Field(default=None, description="whom to tell; null: all whose match accepts it")
     labels: dict[str, str] = Field(default={}, description="to match, filter and show by")
     metadata: Any = Field(default=None, description="sent along with every event")
+    callback_url: str | None = Field(
+        default=None, max_length=MAX_URL, description="told of its events beside the endpoints; never shown again"
+    )
+    callback_secret: str | None = Field(
+        default=None, description="whsec_...; signs what is sent there; null: `callbacks.secret` does"
+    )

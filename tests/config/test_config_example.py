@@ -36,6 +36,7 @@ from notifier.config import (
 from notifier.config import document as documents
 from notifier.config.section import Section
 from notifier.config.types import write_duration
+from notifier.config.watch import RequestedWatch
 from notifier.core.model import EventType, Phase
 from notifier.sources.preset import Paths
 
@@ -96,7 +97,8 @@ def _sections(model: type[Section]) -> set[type[Section]]:
 
 
 def test_every_model_has_its_place_in_the_example() -> None:
-    assert {model for model, _ in PLACES} == _sections(Section) - {Section}
+    """All but what comes by API and queue alone."""
+    assert {model for model, _ in PLACES} == _sections(Section) - {Section, RequestedWatch}
 
 
 @pytest.mark.parametrize(
@@ -297,7 +299,7 @@ callbacks: {{secret: {WHSEC}, allow_hosts: ["*.example.com"]}}
         "queue: amqp://localhost, queue notifier.watches",
         "store: sqlite:///./notifier.db, finished watches kept for 7d",
         "http: no listener",
-        "note: callbacks has no effect in this version",
+        "callbacks: to *.example.com by https, public addresses only",
     ]
 
 

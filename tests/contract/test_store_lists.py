@@ -38,6 +38,7 @@ async def test_a_watch_is_listed_as_it_is_kept(store: Store) -> None:
         "labels": {"team": "video"},
         "metadata": {"order": [7, None]},
         "endpoints": ["app"],
+        "callback": None,
         "origin": "queue",
         "created_at": at,
         "updated_at": at,

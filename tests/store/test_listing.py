@@ -59,7 +59,11 @@ async def test_watches_are_read_in_order(
     async with running(url) as store:
         read.clear()
         await store.watches(which, limit=100, before=before)
-    [step] = plan(path, read)
+    step, *callback = plan(path, read)
+    assert callback == [
+        "CORRELATED SCALAR SUBQUERY 1",
+        "SEARCH callbacks USING INDEX sqlite_autoindex_callbacks_1 (name=?)",
+    ]
     if before is None:
         assert re.match(begins, step)
     assert "TEMP B-TREE" not in step

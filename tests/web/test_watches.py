@@ -55,6 +55,7 @@ async def test_a_watch_is_created_once(site: Site) -> None:
         "phase": None,
         "state": None,
         "sequence": 0,
+        "callback": None,
         "origin": "api",
         "ended": False,
         "lost": None,

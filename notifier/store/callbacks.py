@@ -1,0 +1,157 @@
+"""Destinations of callbacks: kept once each, found again when something is due, forgotten when nobody needs them.
+
+A transaction that leaves a delivery for one to nobody in particular moves the destination's `due` (WAKE). It writes the
+row in any case, and so locks it: whoever takes the destination in hand or lets go of it sees that delivery, or is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy import null as sql_null
+
+from notifier.core.callback import Callback, is_callback
+from notifier.core.model import Micros, NewWatch
+from notifier.interfaces import Found, Standing
+from notifier.store import statements as sql
+from notifier.store.prepared import Prepared
+from notifier.store.schema import callbacks, deliveries, watches
+
+CHUNK = 500  # destinations looked at in one transaction: others wait for it
+
+_KEEP = text(  # in the words of both databases; what is there is locked, lest it be forgotten meanwhile
+    "INSERT INTO callbacks (name, url, secret, used_at, rounds) VALUES (:name, :url, :secret, :now, 0)"
+    " ON CONFLICT (name) DO UPDATE SET used_at = excluded.used_at"
+)
+_wanted = bindparam("_due", type_=BigInteger)
+_from = case((callbacks.c.held_until > _wanted, callbacks.c.held_until), else_=_wanted)
+WAKE = Prepared(
+    update(callbacks)
+    .where(callbacks.c.name == bindparam("_name"))
+    .values(due=case((callbacks.c.due <= _from, callbacks.c.due), else_=_from))
+)
+_found = (
+    select(callbacks.c.name)
+    .where(callbacks.c.due <= bindparam("_now"))
+    .order_by(callbacks.c.due, callbacks.c.name)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+    .scalar_subquery()
+)
+_TAKE = (
+    update(callbacks)
+    .where(callbacks.c.name.in_(_found))
+    .values(owner=bindparam("_me"), due=sql_null())
+    .returning(callbacks.c.url, callbacks.c.secret, callbacks.c.held_until, callbacks.c.rounds)
+)
+_NEXT = select(func.min(callbacks.c.due)).where(callbacks.c.due.is_not(None))
+_LOCK = select(callbacks.c.owner).where(callbacks.c.name == bindparam("_name")).with_for_update()
+_LEAVE = (
+    update(callbacks)
+    .where(callbacks.c.name == bindparam("_name"))
+    .values({name: bindparam(name) for name in ("due", "held_until", "rounds", "owner")})
+)
+# At the start of the only node: what it had in hand is to be looked at again.
+FREE = update(callbacks).where(callbacks.c.owner.is_not(None)).values(owner=sql_null(), due=literal_column("0"))
+# Of a node among several: also what others took in hand of which it had deliveries.
+FREE_OF = (
+    update(callbacks)
+    .where(
+        or_(
+            callbacks.c.owner == bindparam("_node"),
+            callbacks.c.name.in_(
+                select(deliveries.c.endpoint).where(sql.is_open(deliveries), deliveries.c.owner == bindparam("_node"))
+            ),
+        )
+    )
+    .values(owner=sql_null(), due=literal_column("0"))
+)
+
+_needed = or_(
+    exists().where(watches.c.callback == callbacks.c.name),
+    exists().where(deliveries.c.endpoint == callbacks.c.name, sql.is_open(deliveries)),
+    exists().where(deliveries.c.endpoint == callbacks.c.name, sql.IS_DEAD),
+)
+_PAGE = (
+    select(callbacks.c.name, _needed.label("needed"))
+    .where(callbacks.c.name > bindparam("after"))
+    .order_by(callbacks.c.name)
+    .limit(CHUNK)
+)
+
+
+def keep(connection: Connection, wanted: Iterable[NewWatch], now: Micros) -> None:
+    """Keep the destinations that these watches name."""
+    named = {watch.callback.name: watch.callback for watch in wanted if watch.callback is not None}
+    if named:
+        rows = [{"name": name, "url": found.url, "secret": found.secret, "now": now} for name, found in named.items()]
+        connection.execute(_KEEP, sorted(rows, key=lambda row: str(row["name"])))
+
+
+def wake(connection: Connection, due: Iterable[tuple[str, Micros]]) -> None:
+    """Note when to look for deliveries that are ready and nobody's, by their endpoints; any but callbacks are left out.
+
+    Always in the same order, so that no two nodes wait for each other.
+    """
+    earliest: dict[str, Micros] = {}
+    for name, at in due:
+        if is_callback(name):
+            earliest[name] = min(at, earliest.get(name, at))
+    if earliest:
+        WAKE.many(connection, [{"_name": name, "_due": earliest[name]} for name in sorted(earliest)])
+
+
+def take(connection: Connection, node: int, limit: int, now: Micros) -> Found:
+    """Take destinations in hand of which something is due."""
+    rows = connection.execute(_TAKE, {"_me": node, "limit": limit, "_now": now}).all()
+    taken = tuple(
+        (Callback(url=row.url, secret=row.secret), Standing(held_until=row.held_until, rounds=row.rounds))
+        for row in rows
+    )
+    return Found(taken=taken, next_due=connection.execute(_NEXT).scalar())
+
+
+def leave(connection: Connection, node: int, left: Mapping[str, Standing], now: Micros) -> None:
+    """Let go of destinations; what is due of them now goes to the end of the line."""
+    for name in sorted(left):
+        owner = connection.execute(_LOCK, {"_name": name}).scalar()
+        due = connection.execute(sql.NEXT_DUE, {"_endpoint": name}).scalar()
+        standing = left[name]
+        row = {
+            "_name": name,
+            "due": None if due is None else max(due, now, standing.held_until or 0),
+            "held_until": standing.held_until,
+            "rounds": standing.rounds,
+            "owner": None if owner == node else owner,
+        }
+        connection.execute(_LEAVE, row)
+
+
+def forget(connection: Connection, *, before: Micros, after: str) -> tuple[int, str | None]:
+    """Forget destinations that no watch names any more, and no delivery may still go to.
+
+    Returns how many, and where to go on; None at the end.
+    """
+    rows = connection.execute(_PAGE, {"after": after}).all()
+    names = [row.name for row in rows if not row.needed]
+    count = 0
+    if names:
+        unused = delete(callbacks).where(
+            callbacks.c.name.in_(names), callbacks.c.used_at < before, callbacks.c.owner.is_(None)
+        )
+        count = connection.execute(unused).rowcount
+    return count, rows[-1].name if len(rows) == CHUNK else None
