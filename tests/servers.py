@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 import psycopg
 
+NEEDED = ("postgres", "initdb", "pg_basebackup")
 PATIENCE = 60.0  # seconds for a server to start or end
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -37,9 +38,9 @@ SETTINGS = {
 def programs() -> Path | None:
     """Return the directory of the newest server's programs; None: there is none, or nobody to run it as."""
     found = shutil.which("postgres")
-    places = [Path(found).parent] if found else []
+    places = [Path(found).resolve().parent] if found else []
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda place: int(place.parent.name), reverse=True)
-    usable = [place for place in places if (place / "initdb").exists() and (place / "postgres").exists()]
+    usable = [place for place in places if all((place / name).exists() for name in NEEDED)]
     return usable[0] if usable and (os.geteuid() != 0 or _account() is not None) else None
 
 
@@ -144,6 +145,16 @@ class Server:
         self._process.send_signal(number)
         self._process.wait(PATIENCE)
         self._process = None
+
+    def settle(self) -> None:
+        """Return once it answers; start it again if it gave up, as a service manager does."""
+        assert self._process is not None
+        try:
+            self.wait(lambda: self.query("SELECT 1") == [(1,)])
+        except AssertionError:
+            if self._process.poll() is None:
+                raise
+            self.start()
 
     def freeze(self) -> None:
         """Let it do nothing; its sockets stay open."""

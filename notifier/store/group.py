@@ -2,7 +2,7 @@
 
 Statements run in one thread that owns one connection; the loop never waits for the disk. While the database cannot be
 written, kept operations (`hold`) wait and are tried again; the others fail at once, so that a caller with someone
-waiting can say so.
+waiting can say so. Only of those whose COMMIT was not answered everyone waits until it is known what became of it.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
 from notifier.clock import boottime
 from notifier.core.errors import NodeLost, StaleWrite, StoreUnavailable
+from notifier.store.faults import InDoubt, is_conflict, is_outage, reason
+from notifier.store.transacting import Operation, Transact
 
 log = structlog.get_logger(__name__)
 
@@ -26,48 +27,12 @@ T = TypeVar("T")
 RHYTHM = 0.004  # seconds from the beginning of a group to that of the next, at least
 LINGER = 0.01  # seconds that a write in no hurry waits for company
 RETRY_DELAY = 0.5  # seconds between tries while the database cannot be written
-CONFLICTS = frozenset({"DeadlockDetected", "SerializationFailure"})  # PostgreSQL: another transaction goes first
 MAX_CONFLICTS = 5  # times in a row; they are rare, as everyone locks in the same order
-# By the names of PEP 249, which the drivers share; the rest are PostgreSQL's, whose class says something else.
-OUTAGES = frozenset({"OperationalError", "InterfaceError", "ReadOnlySqlTransaction", "IdleInTransactionSessionTimeout"})
+LONG = 10.0  # seconds that a group may take before the database counts as away, and whoever need not wait is told
 MAX_GROUP = 512  # operations in one transaction: bounds its time, and so everyone's wait
 
 
-class Operation(Protocol):
-    """Something to do inside a transaction."""
-
-    @property
-    def hold(self) -> bool:
-        """Say whether it waits while the database is away, instead of failing."""
-        ...
-
-    @property
-    def owned(self) -> bool:
-        """Say whether it rests on what the node owns: another node must not do it again."""
-        ...
-
-
 Waiting = tuple[Operation, asyncio.Future[object]]
-
-
-class Transact(Protocol):
-    """Runs a group inside a transaction that the caller begins and commits."""
-
-    def __call__(self, connection: Connection, operations: Sequence[Operation]) -> list[object]:
-        """Return a result, or an exception, for each operation."""
-        ...
-
-    def rolled_back(self) -> None:
-        """Take note that the transaction came to nothing."""
-        ...
-
-    def landed(self, connection: Connection) -> bool:
-        """Say whether the last transaction was committed, though the answer to that was not heard."""
-        ...
-
-    def rejoin(self, connection: Connection) -> None:
-        """Begin anew, after NodeLost was raised."""
-        ...
 
 
 class GroupCommit:
@@ -126,7 +91,8 @@ class GroupCommit:
             if not group:
                 continue
             started, renewed = loop.time(), boottime()
-            results = await loop.run_in_executor(self._thread, self._commit, [operation for operation, _ in group])
+            operations = [operation for operation, _ in group]
+            results = await self._patiently(loop.run_in_executor(self._thread, self._commit, operations))
             if self._lost:
                 self._lost = False
                 self.lost()
@@ -143,6 +109,18 @@ class GroupCommit:
             # interpreter: a rhythm of a few milliseconds halves the cost of a change at a thousand of them a second.
             await asyncio.sleep(max(0.0, started + RHYTHM - loop.time()))
 
+    async def _patiently(self, work: asyncio.Future[list[object]]) -> list[object]:
+        """Wait for a group's results; tell whoever need not wait for the database if they are long in coming."""
+        done, _ = await asyncio.wait({work}, timeout=LONG)
+        if not done:
+            outage = StoreUnavailable(f"a transaction has not ended for {LONG:g} seconds")
+            self._declare(outage)
+            for operation, future in self._waiting:
+                if not operation.hold:
+                    _resolve(future, outage)
+            self._waiting = [(operation, future) for operation, future in self._waiting if operation.hold]
+        return await work
+
     def _hand_out(self, group: Sequence[Waiting], results: Sequence[object]) -> StoreUnavailable | None:
         """Give each writer its result, put those that wait for the database back in front, and return what ails it."""
         outage: StoreUnavailable | None = None
@@ -150,18 +128,21 @@ class GroupCommit:
         for (operation, future), result in zip(group, results, strict=True):
             if isinstance(result, StoreUnavailable):
                 outage = result
-                if operation.hold:
+                if operation.hold or isinstance(result, InDoubt):
                     held.append((operation, future))
                     continue
             _resolve(future, result)
         self._waiting[:0] = held
         return outage
 
-    async def _suspend(self, outage: StoreUnavailable) -> None:
-        """Wait a little before the next try; at the end, wait no more."""
+    def _declare(self, outage: StoreUnavailable) -> None:
         if self.available:
             self.available = False
             log.error("store.unavailable", error=str(outage), hint="nothing is sent that is not saved; trying again")
+
+    async def _suspend(self, outage: StoreUnavailable) -> None:
+        """Wait a little before the next try; at the end, wait no more."""
+        self._declare(outage)
         if self._closing:
             for _, future in self._waiting:
                 _resolve(future, outage)
@@ -187,16 +168,21 @@ class GroupCommit:
             return self._begin_anew(operations)
         except Exception as exc:
             if is_outage(exc):
-                away = StoreUnavailable(str(getattr(exc, "orig", exc)))
-                away.__cause__ = exc
-                return [away] * len(operations)
+                return [self._away(operation, exc) for operation in operations]
             if len(operations) == 1:  # its own fault: it is handed to whoever asked for it
                 return [exc]
         results: list[object] = []
         for operation in operations:
-            away_already = bool(results) and isinstance(results[-1], StoreUnavailable)
-            results += results[-1:] if away_already else self._commit([operation])
+            last = results[-1] if results else None
+            results += (
+                [self._away(operation, last)] if isinstance(last, StoreUnavailable) else self._commit([operation])
+            )
         return results
+
+    def _away(self, operation: Operation, exc: BaseException) -> StoreUnavailable:
+        away = (InDoubt if id(operation) in self._doubt else StoreUnavailable)(reason(exc))
+        away.__cause__ = exc
+        return away
 
     def _resolve_doubt(self, operations: Sequence[Operation]) -> list[object]:
         """Find out whether the transaction whose COMMIT was cut off came true; do nothing of it twice."""
@@ -216,7 +202,7 @@ class GroupCommit:
         except Exception as exc:
             if not is_outage(exc):
                 raise
-            return [StoreUnavailable(str(getattr(exc, "orig", exc)))] * len(operations)
+            return [self._away(operation, exc) for operation in operations]
         rest = [operation for operation in operations if not operation.owned]
         fresh = iter(self._commit(rest) if rest else ())
         return [StaleWrite() if operation.owned else next(fresh) for operation in operations]
@@ -237,7 +223,7 @@ class GroupCommit:
             try:
                 return self._once(operations)
             except Exception as exc:
-                if type(getattr(exc, "orig", exc)).__name__ not in CONFLICTS:
+                if not is_conflict(exc):
                     raise
         return self._once(operations)
 
@@ -252,7 +238,7 @@ class GroupCommit:
             self._transact.rolled_back()
             if is_outage(exc):  # nothing is known of the connection's state: the next group takes a new one
                 self._disconnect()
-                if results is not None:  # it broke in COMMIT
+                if results is not None and self._transact.doubtful:  # it broke in COMMIT
                     self._doubt = {id(op): (op, result) for op, result in zip(operations, results, strict=True)}
             raise
 
@@ -278,18 +264,6 @@ class GroupCommit:
             self._linger.cancel()
         self._thread.submit(self._disconnect).result()
         self._thread.shutdown(wait=True)
-
-
-def is_outage(exc: BaseException) -> bool:
-    """Say whether the database is at fault, and not the statement: full, locked, read-only, gone, damaged.
-
-    By the names of PEP 249, which the drivers share: a statement's own faults are other subclasses of DatabaseError.
-    """
-    if isinstance(exc, DBAPIError) and exc.connection_invalidated:
-        return True
-    cause = getattr(exc, "orig", exc)
-    names = {kind.__name__ for kind in type(cause).__mro__}
-    return bool(names & OUTAGES) or type(cause).__name__ == "DatabaseError"
 
 
 def _resolve(future: asyncio.Future[object], result: object) -> None:

@@ -46,6 +46,7 @@ _RUNNING = literal_column("pg_current_xact_id()::text::bigint", BigInteger)
 class Node(Protocol):
     """The daemon that a transaction is of."""
 
+    doubtful: bool  # a COMMIT that failed may have come true all the same
     number: int  # never used by another; changes when the node was lost and came back
     epoch: int  # of the keys of events
 
@@ -78,6 +79,7 @@ class Solo:
     """The only daemon of its database."""
 
     epoch = 0
+    doubtful = False
 
     def __init__(self, number: int = 0) -> None:
         self.number = number
@@ -110,6 +112,8 @@ class Solo:
 
 class Member:
     """One of the daemons of a PostgreSQL."""
+
+    doubtful = True
 
     def __init__(self, name: str, timeout: float) -> None:
         self.name = name

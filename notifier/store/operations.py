@@ -13,10 +13,10 @@ from notifier.core.model import Address, Delivery, Micros, Record, Watch
 from notifier.interfaces import Later, Settlement
 from notifier.store import callbacks
 from notifier.store import statements as sql
-from notifier.store.group import Operation
 from notifier.store.node import Node
 from notifier.store.prepared import Result, together
 from notifier.store.rows import attempt_row, event_row, fresh_delivery, settle_row, step_row
+from notifier.store.transacting import Operation
 
 ID_BLOCK = 1000  # ids taken at once: one statement for a thousand rows, and a gap at most that wide after a stop
 MAX_CLAIM = 1000  # deliveries of one endpoint taken at once: bounds memory and a statement's parameters
@@ -79,6 +79,11 @@ class Transaction:
     def __init__(self, node: Node) -> None:
         self.node = node
         self._ids = Ids()
+
+    @property
+    def doubtful(self) -> bool:
+        """Say whether a COMMIT that failed may have come true all the same."""
+        return self.node.doubtful
 
     def rolled_back(self) -> None:
         """Drop the ids at hand: the block they come from may not have been committed."""

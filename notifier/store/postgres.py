@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, inspect, text
@@ -10,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from notifier.core.errors import StoreError, StoreTooNew, StoreTooOld
+from notifier.store.faults import reason
 from notifier.store.opening import HEAD
 
 APPLICATION = "notifier"
@@ -31,7 +31,6 @@ PATIENCE: dict[str, Any] = {
 }
 # The same from the server's side, lest what a lost node left behind takes up its connections for hours.
 SESSION = {"timezone": "UTC", "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
-_USER = re.compile(r'\b(user|role) "[^"]*"')
 MIGRATE = "run `notifier migrate` with this configuration, or `notifier run --migrate`"
 
 
@@ -73,7 +72,7 @@ def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | 
         settings |= {"default_transaction_read_only": "on", "statement_timeout": str(round(READ_SILENCE * 1000))}
 
     def connect() -> Any:
-        raw = kind.connect(**given)
+        raw = kind.connect(**given, autocommit=True)
         try:
             with raw.cursor() as cursor:
                 # What is committed is on disk, whatever the server's default is; stronger settings stay as they are.
@@ -82,7 +81,7 @@ def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | 
                     "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
                 )
                 cursor.executemany("SELECT set_config(%s, %s, false)", list(settings.items()))
-            raw.commit()
+            raw.autocommit = False
         except BaseException:
             raw.close()
             raise
@@ -183,9 +182,3 @@ def migrate(url: str) -> str | None:
 def refusal(exc: DBAPIError) -> StoreError:
     """Say why the database cannot be used."""
     return StoreError(f"cannot use the database of store.url: {reason(exc)}")
-
-
-def reason(exc: BaseException) -> str:
-    """Say in one line, without the user's name, what the driver said."""
-    said = " ".join(str(getattr(exc, "orig", exc)).split())
-    return _USER.sub(r"\1 <secret>", said)

@@ -29,6 +29,7 @@ from notifier.interfaces import (
 from notifier.store import browsing, callbacks, hastening, pruning, reading, wanting
 from notifier.store import statements as sql
 from notifier.store.database import Database, open_database
+from notifier.store.faults import reason
 from notifier.store.group import GroupCommit
 from notifier.store.node import leave, named
 from notifier.store.nodes import Nodes
@@ -288,7 +289,7 @@ class SqlStore:
                 with self._database.reading.connect() as connection:
                     return call(connection)
             except DBAPIError as exc:
-                raise StoreUnavailable(str(exc.orig)) from exc
+                raise StoreUnavailable(reason(exc)) from exc
 
         return await asyncio.get_running_loop().run_in_executor(self._reader, read)
 

@@ -1,0 +1,320 @@
+"""A PostgreSQL that goes away, in every way there is: nothing that was acknowledged is lost, nothing is done twice.
+
+Every fault is real, on a server of the test's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Iterator
+from functools import partial
+
+import psycopg
+import pytest
+from cutting import Cut, Proxy
+from databases import require_programs
+from servers import Server
+from storing import T0, follow, move, running, settled, wanted
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+from working import until, working
+
+from notifier.core.errors import StoreError, StoreUnavailable
+from notifier.interfaces import DeliveryFilter, EventFilter
+from notifier.store import group, postgres
+from notifier.store.sql import SqlStore
+
+NAME = "notifier"
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Server]:
+    """Start a server for the tests of this file, which leave it as they found it: running."""
+    require_programs()
+    made = Server()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture
+def server(shared: Server) -> Iterator[Server]:
+    """Hand out the server with a fresh database."""
+    shared.query(f"CREATE DATABASE {NAME}")
+    postgres.migrate(shared.url(NAME))
+    yield shared
+    shared.query(f"DROP DATABASE {NAME} WITH (FORCE)")
+
+
+@pytest.fixture
+def url(server: Server) -> str:
+    return server.url(NAME)
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    """Put something between the store and its server."""
+    made = Proxy(server.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def proxied(proxy: Proxy) -> str:
+    return f"postgresql://postgres@127.0.0.1:{proxy.port}/{NAME}"
+
+
+@pytest.fixture(autouse=True)
+def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EventDict]]:
+    """Keep what is logged; try again sooner than a daemon should."""
+    monkeypatch.setattr(group, "RETRY_DELAY", 0.05)
+    with capture_logs() as kept:
+        yield kept
+
+
+def told(logs: list[EventDict]) -> list[str]:
+    return [str(line["event"]) for line in logs if str(line["event"]).startswith("store.")]
+
+
+# -- the server
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["stopped", "crashed"])
+async def test_a_server_that_ends_is_waited_for(
+    server: Server, url: str, how: signal.Signals, logs: list[EventDict]
+) -> None:
+    """What is kept waits, the rest is told at once; after the start all goes on. It is said once, and once that it is
+    over."""
+    async with working(url) as work:
+        await asyncio.to_thread(server.stop, how)
+        await until(lambda: not work.store.available)
+        for refused in (
+            work.store.apply([wanted("new")], origin="api", now=T0),
+            work.store.claim_watches(1),
+            work.store.summary(),
+        ):
+            with pytest.raises(StoreUnavailable):
+                await asyncio.wait_for(refused, 20)
+        await asyncio.to_thread(server.start)
+        await until(lambda: work.store.available)
+        assert len((await work.store.apply([wanted("new")], origin="api", now=T0)).added) == 1
+        assert (await work.store.summary())["watches"]["vidu"]["new"] == 1
+    assert told(logs) == ["store.unavailable", "store.recovered"]
+
+
+async def test_connections_that_are_ended_at_any_moment_lose_nothing(server: Server, url: str) -> None:
+    """Two hundred times under load: in a statement, in COMMIT, between groups, while it connects."""
+    ended = 0
+    async with working(url) as work:
+        async with asyncio.timeout(100):
+            while ended < 200:
+                ended += len(
+                    await asyncio.to_thread(
+                        server.query,
+                        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{NAME}' "
+                        "AND application_name = 'notifier'",
+                    )
+                )
+        await until(lambda: work.store.available)
+    assert ended >= 200
+
+
+def cuts_are(proxy: Proxy, count: int) -> bool:
+    return proxy.cuts == count
+
+
+@pytest.mark.parametrize("cut", [Cut.BEFORE, Cut.AFTER, Cut.WITH], ids=lambda cut: cut.name.lower())
+async def test_a_connection_that_dies_in_commit_leaves_no_doubt(proxy: Proxy, proxied: str, cut: Cut) -> None:
+    """Whether it came true or not, each change is there once, and its caller has its result."""
+    async with working(proxied) as work:
+        for n in range(1, 21):
+            proxy.cut = cut
+            await until(partial(cuts_are, proxy, n))
+            await work.more(10)
+
+
+@pytest.mark.parametrize("cut", [Cut.BEFORE, Cut.AFTER, Cut.WITH], ids=lambda cut: cut.name.lower())
+async def test_whoever_need_not_wait_does_so_in_doubt(proxy: Proxy, proxied: str, cut: Cut) -> None:
+    """A claim that came true unheard would leave watches to a node that does not know of it."""
+    async with running(proxied) as store:
+        proxy.cut = cut
+        assert len((await store.apply([wanted("1"), wanted("2")], origin="api", now=T0)).added) == 2
+        assert proxy.cuts == 1
+        proxy.cut = cut
+        claimed = await store.claim_watches(1)
+        assert [watch.id for watch in claimed] == ["1"]
+        proxy.cut = cut
+        claimed += await store.claim_watches(10)
+        assert [watch.id for watch in claimed] == ["1", "2"]
+        assert proxy.cuts == 3
+        (watch, _) = await move(store, claimed[0], "queueing")
+        proxy.cut = cut
+        assert await store.remove("vidu", "1", now=T0) == watch
+
+
+async def test_a_commit_that_the_server_is_still_at_is_waited_for(server: Server, proxy: Proxy, proxied: str) -> None:
+    """The connection is gone, the server works on: to ask at once what became of it would be told `nothing yet`."""
+    server.query(
+        "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END';"
+        "CREATE CONSTRAINT TRIGGER slowly AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION slowly()",
+        NAME,
+    )
+    async with running(proxied) as store:
+        (watch,) = await follow(store, "1")
+        proxy.cut = Cut.WITH
+        (watch, (delivery,)) = await asyncio.wait_for(move(store, watch, "queueing"), 60)
+        assert proxy.cuts == 1
+        assert await store.settle(settled(delivery)) is None
+        (_, deliveries) = await move(store, watch, "success")
+        assert len(deliveries) == 1
+        assert len(await store.events(EventFilter(), limit=10)) == 2
+        assert len(await store.deliveries(DeliveryFilter(), limit=10)) == 2
+
+
+# -- silence
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a silent server up sooner."""
+    monkeypatch.setattr(postgres, "WRITE_SILENCE", 1.0)
+    monkeypatch.setattr(postgres, "READ_SILENCE", 1.0)
+    monkeypatch.setitem(postgres.PATIENCE, "connect_timeout", 2)
+    monkeypatch.setattr(group, "LONG", 0.7)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("kind", ["frozen", "swallowed", "forsaken"])
+async def test_a_server_that_says_nothing_is_given_up(
+    server: Server, proxy: Proxy, proxied: str, kind: str, logs: list[EventDict]
+) -> None:
+    """A process that hangs and a network that swallows everything keep their sockets open: only a clock tells.
+
+    It goes on where it was when they are well, and on new connections where the old ones never are (`forsaken`).
+    """
+    strike, mend = {
+        "frozen": (server.freeze, server.resume),
+        "swallowed": (proxy.swallow, proxy.pass_on),
+        "forsaken": (proxy.swallow, proxy.forsake),
+    }[kind]
+    async with working(proxied) as work:
+        await work.store.summary()  # it has a connection to wait on
+        strike()
+        try:
+            await until(lambda: not work.store.available)
+            asked: list[Awaitable[object]] = [
+                work.store.claim_watches(1),
+                work.store.summary(),
+                work.store.claim_deliveries({"app": 1}, now=T0),
+            ]
+            for each in asked:
+                with pytest.raises(StoreUnavailable):
+                    await asyncio.wait_for(each, 20)
+        finally:
+            mend()
+        await until(lambda: work.store.available)
+        await work.more()
+        await work.store.summary()
+    assert told(logs)[:1] == ["store.unavailable"]
+    assert told(logs)[-1:] == ["store.recovered"]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_the_end_does_not_wait_for_a_silent_server(server: Server, url: str) -> None:
+    """Whoever still waits is told that it is not known to be saved, and the daemon can stop."""
+    async with running(url) as store:
+        (watch,) = await follow(store, "1")
+        server.freeze()
+        try:
+            moving = asyncio.create_task(move(store, watch, "queueing"))
+            await until(lambda: not store.available)
+            await asyncio.wait_for(store.close(), 30)
+            with pytest.raises(StoreUnavailable):
+                await asyncio.wait_for(moving, 30)
+        finally:
+            server.resume()
+
+
+# -- refusals of a server that is there
+
+
+async def test_too_many_connections(server: Server, url: str) -> None:
+    """At a start it is said; later it is waited for."""
+    server.query("CREATE ROLE few LOGIN CONNECTION LIMIT 0")
+    server.query("GRANT ALL ON ALL TABLES IN SCHEMA public TO few", NAME)
+    few = server.url(NAME, user="few")
+    try:
+        with pytest.raises(StoreError, match=r"too many connections for role <secret>$"):
+            SqlStore.open(few)
+        server.query("ALTER ROLE few CONNECTION LIMIT 10")
+        async with working(few) as work:
+            server.query("ALTER ROLE few CONNECTION LIMIT 0")
+            server.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'few'")
+            await until(lambda: not work.store.available)
+            server.query("ALTER ROLE few CONNECTION LIMIT 10")
+            await until(lambda: work.store.available)
+    finally:
+        server.query("DROP OWNED BY few", NAME)
+        server.query("DROP ROLE few")
+
+
+async def test_a_server_that_became_read_only_is_waited_for(server: Server, url: str) -> None:
+    """As an operator may set it for a move; the connections that there are feel it at once."""
+    async with working(url) as work:
+        server.query("ALTER SYSTEM SET default_transaction_read_only = on")
+        server.query("SELECT pg_reload_conf()")
+        await until(lambda: not work.store.available)
+        server.query("ALTER SYSTEM RESET default_transaction_read_only")
+        server.query("SELECT pg_reload_conf()")
+        await until(lambda: work.store.available)
+
+
+async def test_rights_that_were_taken_away_are_waited_for(server: Server, url: str) -> None:
+    """They are as a file's permissions: not the fault of what is written."""
+    server.query("CREATE ROLE clerk LOGIN")
+    server.query("GRANT ALL ON ALL TABLES IN SCHEMA public TO clerk", NAME)
+    try:
+        async with working(server.url(NAME, user="clerk")) as work:
+            server.query("REVOKE INSERT ON events FROM clerk", NAME)
+            await until(lambda: not work.store.available)
+            server.query("GRANT INSERT ON events TO clerk", NAME)
+            await until(lambda: work.store.available)
+    finally:
+        server.query("DROP OWNED BY clerk", NAME)
+        server.query("DROP ROLE clerk")
+
+
+async def test_a_lock_that_another_holds_for_long_is_an_outage(
+    url: str, monkeypatch: pytest.MonkeyPatch, logs: list[EventDict]
+) -> None:
+    """A table that is locked by hand, as for a change of its shape."""
+    monkeypatch.setattr(postgres, "LOCK_TIMEOUT", 200)
+    async with working(url) as work:
+        with psycopg.connect(url) as other:
+            other.execute("LOCK TABLE deliveries IN ACCESS EXCLUSIVE MODE")
+            await until(lambda: not work.store.available)
+        await until(lambda: work.store.available)
+    assert "lock timeout" in str(logs[0]["error"])
+
+
+async def test_deadlocks_are_tried_again_at_once(url: str, server: Server, logs: list[EventDict]) -> None:
+    """The database chose the store's transaction to give way: nobody has to hear of it."""
+    server.query(
+        "CREATE SEQUENCE tries; CREATE FUNCTION give_way() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
+        "IF nextval('tries') % 2 = 1 THEN RAISE EXCEPTION 'give way' USING ERRCODE = '40P01'; END IF; RETURN NEW; "
+        "END$$; CREATE TRIGGER give_way BEFORE INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION give_way()",
+        NAME,
+    )
+    async with running(url) as store:
+        (watch,) = await follow(store, "1")
+        (watch, (delivery,)) = await move(store, watch, "queueing")
+        await store.settle(settled(delivery))
+        (_, deliveries) = await move(store, watch, "success")
+        assert len(deliveries) == 1
+        assert len(await store.events(EventFilter(), limit=10)) == 2
+    assert told(logs) == []
+    assert server.query("SELECT last_value FROM tries", NAME) == [(4,)]
