@@ -65,7 +65,11 @@ class CallbackQueue(EndpointQueue):
         """Say whether nothing is to be done for it in memory, or nothing may be for now."""
         if self.in_flight or self.promised or self.workers or self.aside:
             return False
-        return not self.breaker.ready(now) or not (len(self) or self.backlog or (self.next_due or now + 1) <= now)
+        if not self.breaker.ready(now):
+            return True
+        if len(self) or self.leaving:
+            return not len(self)  # one that leaves asks the store for no more, whatever there is
+        return not self.backlog and (self.next_due is None or self.next_due > now)
 
 
 _POLICY = EndpointPolicy(fingerprint="", max_in_flight=IN_FLIGHT, disable_after=None)
