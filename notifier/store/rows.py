@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,16 @@ from sqlalchemy import Row
 from notifier.core.model import Address, Delivery, Phase, Record, Watch
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.interfaces import Dead, Done, Later, Settlement, Superseded
+
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+
+
+def storable(text: str | None) -> str | None:
+    """Return text that both databases take: PostgreSQL refuses NUL, and neither can write half of a surrogate pair.
+
+    Who reads what strangers send sees to that; here lest one that was overlooked holds up what is written with it.
+    """
+    return text if text is None or (text.isascii() and "\0" not in text) else _NO_TEXT.sub("\ufffd", text)
 
 
 def watch_from(row: Row[Any]) -> Watch:
@@ -52,7 +63,7 @@ def step_row(watch: Watch, records: Sequence[Record], node: int) -> dict[str, ob
         "_pk": watch.pk,
         "_before": watch.sequence - len(records),
         "_me": node,
-        "state": watch.state,
+        "state": storable(watch.state),
         "phase": watch.phase,
         "sequence": watch.sequence,
         "changed_at": watch.changed_at,
@@ -85,9 +96,15 @@ def settle_row(settlement: Settlement, node: int) -> dict[str, object]:
         case Done():
             return row | {"status": "delivered", "attempt": delivery.attempt + 1}
         case Later(due=due, attempt=attempt, reason=reason):
-            return row | {"status": "ready", "attempt": attempt, "due": due, "settled_at": None, "reason": reason}
+            return row | {
+                "status": "ready",
+                "attempt": attempt,
+                "due": due,
+                "settled_at": None,
+                "reason": storable(reason),
+            }
         case Dead(attempt=attempt, reason=reason):
-            return row | {"status": "dead", "attempt": attempt, "reason": reason}
+            return row | {"status": "dead", "attempt": attempt, "reason": storable(reason)}
         case Superseded():
             return row | {"status": "superseded", "attempt": delivery.attempt, "reason": "superseded"}
 
@@ -100,12 +117,12 @@ def attempt_row(delivery: int, attempt: Attempt) -> dict[str, object]:
         "delivery": delivery,
         "at": attempt.at,
         "outcome": type(outcome).__name__.lower(),
-        "reason": failed and failed.reason,
-        "detail": failed and failed.detail,
+        "reason": failed and storable(failed.reason),
+        "detail": failed and storable(failed.detail),
         "status": attempt.status,
         "seconds": attempt.seconds,
         "phases": json.dumps(attempt.phases) if attempt.phases else None,
-        "address": attempt.address,
-        "reply": attempt.reply or None,
+        "address": storable(attempt.address),
+        "reply": storable(attempt.reply or None),
         "retry_after": outcome.retry_after if isinstance(outcome, Failed) else None,
     }

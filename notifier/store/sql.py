@@ -34,7 +34,7 @@ from notifier.store.group import GroupCommit
 from notifier.store.node import leave, named
 from notifier.store.nodes import Nodes
 from notifier.store.operations import CallOp, CommitOp, SettleOp, Transaction
-from notifier.store.rows import watch_from
+from notifier.store.rows import storable, watch_from
 from notifier.store.schema import endpoints
 
 log = structlog.get_logger(__name__)
@@ -225,7 +225,7 @@ class SqlStore:
             "name": state.name,
             "fingerprint": state.fingerprint,
             "disabled_at": state.disabled_at,
-            "reason": state.reason,
+            "reason": storable(state.reason),
             "failing_since": state.failing_since,
         }
 

@@ -131,6 +131,8 @@ def text(value: object, name: str) -> str:
         found.encode()
     except UnicodeEncodeError as exc:  # bytes that are no UTF-8 arrive as surrogates
         raise BadRequest(f"{name}: not UTF-8") from exc
+    if "\0" in found:  # PostgreSQL refuses it, and nothing that is stored holds one
+        raise BadRequest(f"{name}: a NUL is no text")
     return found
 
 
