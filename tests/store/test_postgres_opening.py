@@ -1,0 +1,143 @@
+"""A PostgreSQL is fit for use, or one line says why it is not and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import databases
+import psycopg
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from storing import follow, move, running
+
+from notifier.core.errors import StoreError, StoreTooNew, StoreTooOld
+from notifier.interfaces import DeliveryFilter
+from notifier.store import opening, postgres
+from notifier.store.database import migrate
+from notifier.store.schema import metadata
+from notifier.store.sql import SqlStore
+
+
+@pytest.fixture
+def empty() -> Iterator[str]:
+    """Name a database without tables."""
+    with databases.empty_database() as url:
+        yield url
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """Name a database with tables."""
+    with databases.database() as made:
+        yield made
+
+
+def scripts() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "notifier.store:migrations")
+    return config
+
+
+def test_migrations_make_the_tables_that_are_described(url: str) -> None:
+    """Nothing is left to generate: same tables, columns, types, keys and indexes."""
+    made = postgres.engine(url, writable=True)
+    with made.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    made.dispose()
+
+
+@pytest.mark.parametrize(
+    "start", [script.revision for script in ScriptDirectory.from_config(scripts()).walk_revisions()]
+)
+async def test_a_database_of_every_version_is_brought_up_to_date(empty: str, start: str) -> None:
+    """Whatever an older version left works after it was migrated, and not before."""
+    made = postgres.engine(empty, writable=True)
+    with made.begin() as connection:
+        config = scripts()
+        config.attributes["connection"] = connection
+        command.upgrade(config, start)
+    made.dispose()
+    if start != opening.HEAD:
+        with pytest.raises(StoreTooOld, match=f"schema {start}"):
+            SqlStore.open(empty)
+    assert migrate(empty) == (start, opening.HEAD)
+    async with running(empty) as store:
+        (watch,) = await follow(store, "1")
+        await move(store, watch, "queueing")
+        assert len(await store.deliveries(DeliveryFilter(), limit=1)) == 1
+
+
+async def test_those_who_migrate_at_once_wait_for_each_other(empty: str) -> None:
+    """Several nodes may be started with `--migrate`: one makes the tables, the others find them."""
+    found = await asyncio.gather(*(asyncio.to_thread(migrate, empty) for _ in range(4)))
+    assert sorted(str(before) for before, _ in found) == [opening.HEAD] * 3 + ["None"]
+
+
+def test_a_migration_that_fails_changes_nothing(empty: str) -> None:
+    """It is one transaction: what was there before is there after."""
+    with psycopg.connect(empty) as connection:
+        connection.execute("CREATE TABLE deliveries (something text)")
+    with pytest.raises(StoreError, match="already exists"):
+        migrate(empty)
+    with psycopg.connect(empty) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    assert tables == [("deliveries",)]
+
+
+def test_tables_of_a_newer_version_are_left_alone(url: str) -> None:
+    """By a start as by a migration."""
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    for attempt in (lambda: SqlStore.open(url), lambda: SqlStore.open(url, migrate=True), lambda: migrate(url)):
+        with pytest.raises(StoreTooNew, match=r"newer notifier \(schema 9999\); upgrade this one"):
+            attempt()
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_an_encoding_that_cannot_hold_every_text_is_refused(encoding: str) -> None:
+    """Before any table is made; how to make a database that can is said."""
+    options = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    with databases.empty_database(options) as url:
+        for attempt in (lambda: SqlStore.open(url), lambda: migrate(url)):
+            with pytest.raises(StoreError, match=f"is encoded in {encoding}; make one with: createdb -E UTF8"):
+                attempt()
+
+
+def test_a_server_that_is_too_old_is_refused(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the one at hand is declared to be: none so old can be had."""
+    monkeypatch.setattr(postgres, "LEAST_SERVER", 99)
+    for attempt in (lambda: SqlStore.open(empty), lambda: migrate(empty)):
+        with pytest.raises(StoreError, match=r"store.url leads to PostgreSQL \d+; 99 or newer is needed"):
+            attempt()
+
+
+def test_the_clients_encoding_is_ours(url: str) -> None:
+    """Whatever URL or environment ask for: texts are UTF-8."""
+    made = postgres.engine(f"{url}?client_encoding=latin1", writable=True)
+    with made.connect() as connection:
+        assert connection.exec_driver_sql("SHOW client_encoding").scalar() == "UTF8"
+    made.dispose()
+
+
+def test_commits_are_on_disk_whatever_the_servers_default_is(url: str) -> None:
+    """What is weaker is made stronger, and what is stronger stays."""
+    for given, found in {"off": "on", "local": "on", "on": "on", "remote_apply": "remote_apply"}.items():
+        made = postgres.engine(f"{url}?options=-c%20synchronous_commit%3D{given}", writable=True)
+        with made.connect() as connection:
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == found
+        made.dispose()
+
+
+def test_the_driver_is_loaded_only_for_postgresql() -> None:
+    """It takes 40 ms, which the users of SQLite need not pay."""
+    loaded = "import sys; import notifier.app, notifier.cli; print([n for n in sys.modules if n.startswith('psycopg')])"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
