@@ -50,11 +50,11 @@ _found = (
     .order_by(callbacks.c.due, callbacks.c.name)
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
-    .scalar_subquery()
+    .cte("found")  # read once, or the limit would be none on PostgreSQL
 )
 _TAKE = (
     update(callbacks)
-    .where(callbacks.c.name.in_(_found))
+    .where(callbacks.c.name.in_(select(_found.c.name)))
     .values(owner=bindparam("_me"), due=sql_null())
     .returning(callbacks.c.url, callbacks.c.secret, callbacks.c.held_until, callbacks.c.rounds)
 )

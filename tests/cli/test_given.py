@@ -93,3 +93,24 @@ def test_requests_are_no_larger_than_the_daemon_takes() -> None:
     assert [given for part in parts for given in part] == large
     assert all(len(json.dumps([given.watch for given in part])) <= MAX_BYTES for part in parts)
     assert list(requests([])) == []
+
+
+def test_a_callback_is_filled_in_where_a_watch_has_none(tmp_path: Path) -> None:
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    text = f'- "1"\n- {{id: "2", callback_url: "https://a.example/2", callback_secret: "{secret}"}}'
+    filling = Filling(
+        source=None,
+        endpoints=[],
+        labels={},
+        metadata=None,
+        callback_url="https://a.example/x",
+        callback_secret="whsec_y",
+    )
+    assert [filling.fill(watch) for watch in read(tmp_path, text)] == [
+        {"id": "1", "callback_url": "https://a.example/x", "callback_secret": "whsec_y"},
+        {
+            "id": "2",
+            "callback_url": "https://a.example/2",
+            "callback_secret": secret,
+        },
+    ]

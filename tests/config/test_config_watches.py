@@ -6,9 +6,10 @@ import os
 from typing import Any
 
 import pytest
-from config_site import Site
+from config_site import WHSEC, Site
 
 from notifier.config import Config, Problem, WatchRefused, parse_watch
+from notifier.core.callback import Callback
 from notifier.core.model import NewWatch
 
 ONE = "sources: {v: {preset: vidu}}\nendpoints: {app: {type: slack, url: 'https://x'}, b: {type: slack, url: 'https://x'}}\n"
@@ -250,3 +251,38 @@ def test_a_json_watch_needs_a_source_to_choose(site: Site) -> None:
         parse_watch("a", _config(site, TWO))
     with pytest.raises(WatchRefused, match="no source is configured"):
         parse_watch("a", _config(site, "{}"))
+
+
+def test_a_callback_url_is_not_for_the_file(site: Site) -> None:
+    """Whoever owns the configuration names an endpoint, which is held to no rules for strangers."""
+    source = "sources: {v: {preset: vidu, token: x}}\n"
+    said = site.said(source + 'watches: [{id: "1", callback_url: "https://a.example/t0ken", callback_secret: s3cret}]')
+    where = "comes with a watch by API or queue; in a configuration, name the URL under `endpoints`"
+    assert [line.partition(": ")[2] for line in said] == [
+        f"watches[0].callback_url: {where}",
+        f"watches[0].callback_secret: {where}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "rest", "problems"),
+    [
+        ("callback", "", 0),
+        ("callback", f"callbacks: {{secret: {WHSEC}}}", 1),
+        ("callback:x", "", 1),
+        ("callbacks", f"callbacks: {{secret: {WHSEC}}}", 0),
+    ],
+)
+def test_no_endpoint_goes_by_the_names_of_callbacks(site: Site, name: str, rest: str, problems: int) -> None:
+    text = f'endpoints: {{"{name}": {{type: slack, url: "https://x"}}}}\n{rest}'
+    assert len(site.attempt(text)) == problems
+
+
+def test_a_watch_by_api_or_queue_may_have_a_callback(site: Site) -> None:
+    config = site.load(f"sources: {{v: {{preset: vidu, token: x}}}}\ncallbacks: {{secret: {WHSEC}}}")
+    url = "https://a.example/t0ken"
+    assert parse_watch({"id": "1", "callback_url": url}, config).callback == Callback(url=url)
+    own = parse_watch({"id": "1", "callback_url": url, "callback_secret": WHSEC}, config)
+    assert own.callback == Callback(url=url, secret=WHSEC)
+    for nothing in ("1", {"id": "1"}, {"id": "1", "callback_url": None}):
+        assert parse_watch(nothing, config).callback is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -127,3 +128,32 @@ def test_steps_keep_the_order_and_are_bounded() -> None:
     found = list(steps([*want, *away, want[0]]))
     assert [(len(step.wanted), len(step.unwanted)) for step in found] == [(1000, 0), (500, 0), (0, 2), (1, 0)]
     assert [watch.labels["n"] for step in found[:2] for watch in step.wanted] == [str(n) for n in range(1500)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"id": "1", "callback_url": "https://a.example/t0ken", "callback_secret": "whsec_s3cret"}',
+        b'{"id": "1", "callbackUrl": "https://a.example/t0ken"}',
+        b'{"url": "https://a.example/t0ken"}',
+        b"https://a.example/t0ken",
+        {"id": b"1", "callback_url": b"https://a.example/t0ken"},
+        {"id": b"1", "secret": b"whsec_s3cret"},
+    ],
+)
+def test_an_excerpt_ends_before_what_may_be_secret(content: Any) -> None:
+    shown = excerpt(content)
+    assert "t0ken" not in shown
+    assert "s3cret" not in shown
+    assert shown.endswith("...")
+
+
+def test_an_entry_has_its_callback_as_text() -> None:
+    seen: list[Any] = []
+
+    def parse(value: Any) -> NewWatch:
+        seen.append(value)
+        return NewWatch(source="s", id="1")
+
+    read({"id": b"1", "callback_url": b"https://a.example/", "callback_secret": b"whsec_x"}, parse)
+    assert seen == [{"id": "1", "callback_url": "https://a.example/", "callback_secret": "whsec_x"}]

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from storing import LATER, T0, follow, lose, move, running, settled, wanted
 
+from notifier.core.callback import Callback
 from notifier.core.model import Address
-from notifier.interfaces import Dead, DeliveryFilter, Later, Recovery, Store
+from notifier.interfaces import Dead, DeliveryFilter, Later, Recovery, Standing, Store
 from notifier.store import opening
 
 PENDING = 200_000
@@ -211,3 +212,37 @@ async def test_counting_and_retrying_read_what_is_open_or_dead_and_not_what_is_d
         "SCAN deliveries USING INDEX deliveries_lane",
         "SCAN deliveries USING INDEX deliveries_dead",
     }
+
+
+async def test_destinations_of_callbacks_are_found_by_their_own_index(
+    crowded: Path, explained: list[Statement]
+) -> None:
+    """Whatever waits for them: taking one in hand, waking it and letting go of it read its row, and no delivery's."""
+    name = Callback(url="https://example.com/t0ken").name
+    async with running(f"sqlite:///{crowded}") as store:
+        explained.clear()
+        task = f"called {next(_fresh)}"
+        await store.apply([wanted(task, callback=Callback(url="https://example.com/t0ken"))], origin="api", now=T0)
+        [watch] = [each for each in await store.claim_watches(100_000) if each.id == task]
+        await move(store, watch, "queueing", to=(Address(endpoint=name, take=False),))
+        await store.take_callbacks(10, now=LATER)
+        [delivery] = (await store.claim_deliveries({name: 10}, now=LATER)).deliveries
+        await store.settle(settled(delivery, Later(due=LATER, attempt=1)))
+        await store.leave_callbacks({name: Standing()}, now=LATER)
+        await store.prune(T0)
+        found = list(explained)
+    key = "sqlite_autoindex_callbacks_1"
+    assert of(found, "UPDATE callbacks SET due=CASE") == {f"SEARCH callbacks USING INDEX {key} (name=?)"}
+    [taken] = of(found, "WITH found AS", having="UPDATE callbacks")
+    assert [line.replace("COVERING ", "") for line in taken.splitlines() if line.startswith(("SCAN c", "SEARCH"))] == [
+        f"SEARCH callbacks USING INDEX {key} (name=?)",
+        "SEARCH callbacks USING INDEX callbacks_due (due<?)",
+    ]
+    assert of(found, "SELECT min(callbacks.due)") == {"SEARCH callbacks USING COVERING INDEX callbacks_due (due>?)"}
+    [pruned] = of(found, "SELECT callbacks.name")
+    assert [line.replace("COVERING ", "") for line in pruned.splitlines() if line.startswith(("SCAN", "SEARCH"))] == [
+        f"SEARCH callbacks USING INDEX {key} (name>?)",
+        "SEARCH watches USING INDEX watches_callback (callback=?)",
+        "SEARCH deliveries USING INDEX deliveries_lane (endpoint=?)",
+        "SEARCH deliveries USING INDEX deliveries_dead (endpoint=?)",
+    ]
