@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 import psycopg
 
+NAME = "notifier"  # of the database that tests make there
 NEEDED = ("postgres", "initdb", "pg_basebackup")
 PATIENCE = 60.0  # seconds for a server to start or end
 SETTINGS = {

@@ -7,10 +7,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from storing import follow, move, running, settled
+from structlog.typing import EventDict
 
 from notifier.core.model import Watch
 from notifier.interfaces import DeliveryFilter
 from notifier.store.sql import SqlStore
+
+
+def told(logs: list[EventDict]) -> list[str]:
+    """Return what a store said of its database."""
+    return [str(line["event"]) for line in logs if str(line["event"]).startswith("store.")]
 
 
 async def until(condition: Callable[[], bool]) -> None:

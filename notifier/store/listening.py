@@ -10,6 +10,7 @@ import psycopg
 import structlog
 
 from notifier.core.model import Json
+from notifier.store.faults import reason
 from notifier.store.node import CHANNEL
 from notifier.store.postgres import parameters
 
@@ -34,7 +35,7 @@ async def listen(url: str, heard: Callable[[Json], None]) -> None:
                     heard(_read(message.payload))
         except psycopg.Error as exc:
             if not deaf:
-                log.warning("node.deaf", error=" ".join(str(exc).split()), hint="looking for news every second instead")
+                log.warning("node.deaf", error=reason(exc), hint="looking for news every second instead")
             deaf = True
         await asyncio.sleep(RETRY_DELAY)
 

@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from databases import require_programs
+from servers import NAME, Server
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
-from notifier.store import group, opening
+from notifier.store import group, opening, postgres
 
 _CAPABILITY_VERSION_3 = 0x20080522
 _OVERRIDES = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, capabilities(7)
@@ -53,3 +57,32 @@ def unprivileged() -> Iterator[None]:
     sets[0] = before
     if libc.capset(header, sets):
         raise OSError(ctypes.get_errno(), "capset")
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Server]:
+    """Start a PostgreSQL for the tests of a file, which leave it as they found it: running."""
+    require_programs()
+    made = Server()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture
+def server(shared: Server) -> Iterator[Server]:
+    """Hand out the server with a fresh database."""
+    shared.query(f"CREATE DATABASE {NAME}")
+    postgres.migrate(shared.url(NAME))
+    yield shared
+    shared.query(f"DROP DATABASE {NAME} WITH (FORCE)")
+
+
+@pytest.fixture
+def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EventDict]]:
+    """Keep what is logged; try again sooner than a daemon should."""
+    monkeypatch.setattr(group, "RETRY_DELAY", 0.05)
+    with capture_logs() as kept:
+        yield kept

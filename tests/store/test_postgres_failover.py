@@ -12,23 +12,14 @@ from pathlib import Path
 
 import pytest
 from databases import require_programs
-from servers import Server
+from servers import NAME, Server
 from storing import T0, wanted
-from structlog.testing import capture_logs
 from working import until, working
 
 from notifier.core.errors import StoreUnavailable
-from notifier.store import group, postgres
+from notifier.store import postgres
 
-NAME = "notifier"
-
-
-@pytest.fixture(autouse=True)
-def _hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Try again sooner than a daemon should, and keep what is logged out of the way."""
-    monkeypatch.setattr(group, "RETRY_DELAY", 0.05)
-    with capture_logs():
-        yield
+pytestmark = pytest.mark.usefixtures("logs")
 
 
 @pytest.fixture

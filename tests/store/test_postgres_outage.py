@@ -10,43 +10,18 @@ import signal
 from collections.abc import Awaitable, Iterator
 from functools import partial
 
-import psycopg
 import pytest
 from cutting import Cut, Proxy
-from databases import require_programs
-from servers import Server
+from servers import NAME, Server
 from storing import T0, follow, move, running, settled, wanted
-from structlog.testing import capture_logs
 from structlog.typing import EventDict
-from working import until, working
+from working import told, until, working
 
-from notifier.core.errors import StoreError, StoreUnavailable
+from notifier.core.errors import StoreUnavailable
 from notifier.interfaces import DeliveryFilter, EventFilter
 from notifier.store import group, postgres
-from notifier.store.sql import SqlStore
 
-NAME = "notifier"
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Server]:
-    """Start a server for the tests of this file, which leave it as they found it: running."""
-    require_programs()
-    made = Server()
-    try:
-        made.start()
-        yield made
-    finally:
-        made.remove()
-
-
-@pytest.fixture
-def server(shared: Server) -> Iterator[Server]:
-    """Hand out the server with a fresh database."""
-    shared.query(f"CREATE DATABASE {NAME}")
-    postgres.migrate(shared.url(NAME))
-    yield shared
-    shared.query(f"DROP DATABASE {NAME} WITH (FORCE)")
+pytestmark = pytest.mark.usefixtures("logs")
 
 
 @pytest.fixture
@@ -65,18 +40,6 @@ def proxy(server: Server) -> Iterator[Proxy]:
 @pytest.fixture
 def proxied(proxy: Proxy) -> str:
     return f"postgresql://postgres@127.0.0.1:{proxy.port}/{NAME}"
-
-
-@pytest.fixture(autouse=True)
-def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EventDict]]:
-    """Keep what is logged; try again sooner than a daemon should."""
-    monkeypatch.setattr(group, "RETRY_DELAY", 0.05)
-    with capture_logs() as kept:
-        yield kept
-
-
-def told(logs: list[EventDict]) -> list[str]:
-    return [str(line["event"]) for line in logs if str(line["event"]).startswith("store.")]
 
 
 # -- the server
@@ -237,84 +200,3 @@ async def test_the_end_does_not_wait_for_a_silent_server(server: Server, url: st
                 await asyncio.wait_for(moving, 30)
         finally:
             server.resume()
-
-
-# -- refusals of a server that is there
-
-
-async def test_too_many_connections(server: Server, url: str) -> None:
-    """At a start it is said; later it is waited for."""
-    server.query("CREATE ROLE few LOGIN CONNECTION LIMIT 0")
-    server.query("GRANT ALL ON ALL TABLES IN SCHEMA public TO few", NAME)
-    few = server.url(NAME, user="few")
-    try:
-        with pytest.raises(StoreError, match=r"too many connections for role <secret>$"):
-            SqlStore.open(few)
-        server.query("ALTER ROLE few CONNECTION LIMIT 10")
-        async with working(few) as work:
-            server.query("ALTER ROLE few CONNECTION LIMIT 0")
-            server.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'few'")
-            await until(lambda: not work.store.available)
-            server.query("ALTER ROLE few CONNECTION LIMIT 10")
-            await until(lambda: work.store.available)
-    finally:
-        server.query("DROP OWNED BY few", NAME)
-        server.query("DROP ROLE few")
-
-
-async def test_a_server_that_became_read_only_is_waited_for(server: Server, url: str) -> None:
-    """As an operator may set it for a move; the connections that there are feel it at once."""
-    async with working(url) as work:
-        server.query("ALTER SYSTEM SET default_transaction_read_only = on")
-        server.query("SELECT pg_reload_conf()")
-        await until(lambda: not work.store.available)
-        server.query("ALTER SYSTEM RESET default_transaction_read_only")
-        server.query("SELECT pg_reload_conf()")
-        await until(lambda: work.store.available)
-
-
-async def test_rights_that_were_taken_away_are_waited_for(server: Server, url: str) -> None:
-    """They are as a file's permissions: not the fault of what is written."""
-    server.query("CREATE ROLE clerk LOGIN")
-    server.query("GRANT ALL ON ALL TABLES IN SCHEMA public TO clerk", NAME)
-    try:
-        async with working(server.url(NAME, user="clerk")) as work:
-            server.query("REVOKE INSERT ON events FROM clerk", NAME)
-            await until(lambda: not work.store.available)
-            server.query("GRANT INSERT ON events TO clerk", NAME)
-            await until(lambda: work.store.available)
-    finally:
-        server.query("DROP OWNED BY clerk", NAME)
-        server.query("DROP ROLE clerk")
-
-
-async def test_a_lock_that_another_holds_for_long_is_an_outage(
-    url: str, monkeypatch: pytest.MonkeyPatch, logs: list[EventDict]
-) -> None:
-    """A table that is locked by hand, as for a change of its shape."""
-    monkeypatch.setattr(postgres, "LOCK_TIMEOUT", 200)
-    async with working(url) as work:
-        with psycopg.connect(url) as other:
-            other.execute("LOCK TABLE deliveries IN ACCESS EXCLUSIVE MODE")
-            await until(lambda: not work.store.available)
-        await until(lambda: work.store.available)
-    assert "lock timeout" in str(logs[0]["error"])
-
-
-async def test_deadlocks_are_tried_again_at_once(url: str, server: Server, logs: list[EventDict]) -> None:
-    """The database chose the store's transaction to give way: nobody has to hear of it."""
-    server.query(
-        "CREATE SEQUENCE tries; CREATE FUNCTION give_way() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
-        "IF nextval('tries') % 2 = 1 THEN RAISE EXCEPTION 'give way' USING ERRCODE = '40P01'; END IF; RETURN NEW; "
-        "END$$; CREATE TRIGGER give_way BEFORE INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION give_way()",
-        NAME,
-    )
-    async with running(url) as store:
-        (watch,) = await follow(store, "1")
-        (watch, (delivery,)) = await move(store, watch, "queueing")
-        await store.settle(settled(delivery))
-        (_, deliveries) = await move(store, watch, "success")
-        assert len(deliveries) == 1
-        assert len(await store.events(EventFilter(), limit=10)) == 2
-    assert told(logs) == []
-    assert server.query("SELECT last_value FROM tries", NAME) == [(4,)]
