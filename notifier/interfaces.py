@@ -329,8 +329,11 @@ class Nodes(Protocol):
         """Return the number of this node; another one after it was taken for dead."""
         ...
 
-    async def beat(self, *, held: int, status: Json) -> Census:
-        """Give a sign of life, say how many watches this node follows, and look at the others."""
+    async def beat(self, *, held: int | None, status: Json) -> Census:
+        """Give a sign of life, say how many watches this node follows, and look at the others.
+
+        `held` is None while a claim or a release is under way: each counts by itself what it takes or lets go.
+        """
         ...
 
     async def bury(self, peer: Peer) -> bool:

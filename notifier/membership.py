@@ -52,6 +52,7 @@ class Membership:
         self._wake = asyncio.Event()
         self._contact: float | None = None  # since when there was no gap between signs of life
         self._last = 0.0  # sign of life
+        self._gave = 0.0  # when watches were last let go
         self.census: Census | None = None  # the latest
         watcher.full = self._wake.set
 
@@ -114,7 +115,7 @@ class Membership:
 
     async def _beat(self) -> Census:
         began, asked = boottime(), self._clock()
-        census = await self._nodes.beat(held=len(self._watcher), status=self._status())
+        census = await self._nodes.beat(held=self._watcher.held, status=self._status())
         self._clock.correct(census.now, asked, self._clock())
         if self._contact is None or began - self._last > self._timeout / 2:
             self._contact = began
@@ -146,10 +147,14 @@ class Membership:
         beyond = share.excess(len(self._watcher), fair, others)
         if beyond <= 0 or census.unclaimed > self._rate():  # what was let go before has not been taken up yet
             return beyond > 0
+        # By the time that has passed: what the others let go wakes this node as well, more often than it is its turn.
         pace = PACE * self._rate() / max(1, share.givers(takers, fair))
-        count = min(beyond, max(1, round(pace * HASTE)))
-        log.debug("node.gives_back", watches=count, beyond=beyond)
-        self._watcher.give_back(count)
+        now = boottime()
+        count = min(beyond, max(1, round(pace * HASTE)), int(pace * (now - self._gave)))
+        if count > 0:
+            log.debug("node.gives_back", watches=count, beyond=beyond)
+            self._gave = now
+            self._watcher.give_back(count)
         return True
 
     def _tell_changes(self, census: Census) -> None:

@@ -32,6 +32,7 @@ class Watcher:
         self._unsure: list[Watch] = []
         self._changed: set[int] | None = set()  # watches that others changed; None: any may be
         self._wake = asyncio.Event()
+        self._busy = False  # claiming or releasing
         self._tasks: asyncio.TaskGroup | None = None
         self.share: int | None = None  # watches to follow; None: all
         self.full: Callable[[], None] = lambda: None  # told that there may be watches beyond the share
@@ -40,6 +41,11 @@ class Watcher:
     def feeds(self) -> Mapping[str, Feed]:
         """Return the feeds by source."""
         return self._feeds
+
+    @property
+    def held(self) -> int | None:
+        """Return how many watches are followed; None while that is about to change in the store."""
+        return None if self._busy or self._unsure else len(self)
 
     def __len__(self) -> int:
         return len(self._orphans) + sum(map(len, self._feeds.values()))
@@ -135,12 +141,14 @@ class Watcher:
             if self._nodes is not None and loop.time() >= compare:
                 compare = loop.time() + COMPARE
                 self._changed = None
+            self._busy = True
             try:
                 claimed, more = await self._turn()
             except StoreUnavailable:
                 claimed, more = [], False  # the store has said so; the next look comes soon
             for watch in claimed:
                 self._add(watch)
+            self._busy = False
             if more:
                 continue
             try:

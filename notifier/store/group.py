@@ -51,8 +51,9 @@ class GroupCommit:
         self._closing = False
         self._doubt: dict[int, tuple[Operation, object]] = {}  # by id: results that hold if the last COMMIT came true
         self._lost = False  # the node was, in the last group
+        self._signed = boottime()  # when the last transaction that was committed began; the thread's
         self.available = True
-        self.renewed = boottime()  # when the last group that was committed began
+        self.renewed = self._signed  # as far as the loop knows: the node's last sign of life is no older
         self.seconds: Callable[[float], None] = lambda _: None  # told how long each group took
         self.lost: Callable[[], None] = lambda: None  # told that this node was taken for dead, and is another now
 
@@ -90,17 +91,17 @@ class GroupCommit:
             group = [(operation, future) for operation, future in group if not future.cancelled()]
             if not group:
                 continue
-            started, renewed = loop.time(), boottime()
+            started = loop.time()
             operations = [operation for operation, _ in group]
             results = await self._patiently(loop.run_in_executor(self._thread, self._commit, operations))
             if self._lost:
                 self._lost = False
                 self.lost()
+            self.renewed = self._signed  # after `lost`: only now is nothing left that the node before held
             outage = self._hand_out(group, results)
             if outage is not None:
                 await self._suspend(outage)
                 continue
-            self.renewed = renewed
             self.seconds(loop.time() - started)
             if not self.available:
                 self.available = True
@@ -208,10 +209,12 @@ class GroupCommit:
         return [StaleWrite() if operation.owned else next(fresh) for operation in operations]
 
     def _asked(self, question: Callable[[Connection], T]) -> T:
-        connection = self._connected()
+        connection, began = self._connected(), boottime()
         try:
             with connection.begin():
-                return question(connection)
+                answer = question(connection)
+            self._signed = began
+            return answer
         except BaseException as exc:
             if is_outage(exc):
                 self._disconnect()
@@ -228,12 +231,13 @@ class GroupCommit:
         return self._once(operations)
 
     def _once(self, operations: Sequence[Operation]) -> list[object]:
-        connection = self._connected()
+        connection, began = self._connected(), boottime()
         results: list[object] | None = None
         try:
             with connection.begin():
                 results = self._transact(connection, operations)
-            return results  # noqa: RET504 - an exception in COMMIT has to know them
+            self._signed = began
+            return results
         except BaseException as exc:
             self._transact.rolled_back()
             if is_outage(exc):  # nothing is known of the connection's state: the next group takes a new one

@@ -33,6 +33,17 @@ _FENCE = Prepared(
     .where(nodes.c.number == bindparam("_me", type_=BigInteger))
     .values(groups=bindparam("_group", type_=BigInteger), seen_at=NOW)
 )
+_LANDED = (
+    update(nodes)
+    .where(nodes.c.number == bindparam("_me", type_=BigInteger))
+    .values(seen_at=NOW)
+    .returning(nodes.c.groups)
+)
+_HELD = (
+    update(nodes)
+    .where(nodes.c.number == bindparam("_me", type_=BigInteger))
+    .values(held=func.greatest(nodes.c.held + bindparam("_more", type_=BigInteger), 0))
+)
 _LOCK_WATCHES = Prepared(
     select(watches.c.pk)
     .where(watches.c.pk == func.any(bindparam("_pks", type_=ARRAY(BigInteger))))
@@ -64,6 +75,10 @@ class Node(Protocol):
 
     def landed(self, connection: Connection) -> bool:
         """Say whether the last transaction was committed, though the answer to its COMMIT was not heard."""
+        ...
+
+    def holds_more(self, connection: Connection, count: int) -> None:
+        """Count watches that were claimed, or released if it is negative."""
         ...
 
     def join(self, connection: Connection) -> None:
@@ -105,6 +120,9 @@ class Solo:
     def landed(self, connection: Connection) -> bool:  # noqa: ARG002
         """A COMMIT that failed is a transaction that was not."""
         return False
+
+    def holds_more(self, connection: Connection, count: int) -> None:
+        """Nobody else asks how many there are."""
 
     def tell(self, connection: Connection, **said: Any) -> None:
         """Nobody else listens."""
@@ -170,10 +188,15 @@ class Member:
         return first
 
     def landed(self, connection: Connection) -> bool:
-        """Look for the number that the transaction would have left."""
-        # Locked, for the server may still be at work on that COMMIT: it is waited for.
-        query = select(nodes.c.groups).where(nodes.c.number == self.number).with_for_update()
-        return connection.execute(query).scalar_one_or_none() == self._group
+        """Look for the number that the transaction would have left.
+
+        By an update: that waits for a server that is still at work on that COMMIT, and is a sign of life.
+        """
+        return connection.execute(_LANDED, {"_me": self.number}).scalar_one_or_none() == self._group
+
+    def holds_more(self, connection: Connection, count: int) -> None:
+        """Count watches that were claimed or released where they are: others add them up with those that are free."""
+        connection.execute(_HELD, {"_me": self.number, "_more": count})
 
     def tell(self, connection: Connection, **said: Any) -> None:
         """Tell the other nodes of something, once the transaction is committed."""

@@ -23,7 +23,7 @@ COUNTED = 100_000  # unclaimed watches that are counted: more make no other shar
 _STATUS = (
     update(nodes)
     .where(nodes.c.number == bindparam("_me", type_=BigInteger))
-    .values(held=bindparam("_held", type_=BigInteger), status=bindparam("_status"))
+    .values(held=func.coalesce(bindparam("_held", type_=BigInteger), nodes.c.held), status=bindparam("_status"))
 )
 _PEERS = select(
     nodes.c.number,
@@ -63,7 +63,7 @@ class Nodes:
         """Return the number of this node; another one after it was taken for dead."""
         return self._node.number
 
-    async def beat(self, *, held: int, status: Json) -> Census:
+    async def beat(self, *, held: int | None, status: Json) -> Census:
         """Give a sign of life and look at the others. Raises StoreUnavailable."""
 
         def beat(connection: Connection) -> Census:

@@ -145,6 +145,8 @@ class SqlStore:
                 rows = connection.execute(sql.CLAIM_WATCHES, given).all()
             else:
                 rows = connection.execute(sql.CLAIM_WATCHES_OF, given | {"sources": list(sources)}).all()
+            if rows:
+                self._node.holds_more(connection, len(rows))
             return sorted(map(watch_from, rows), key=lambda watch: (watch.created_at, watch.pk))
 
         return await self._write(claim)
@@ -155,6 +157,7 @@ class SqlStore:
 
         def release(connection: Connection) -> None:
             connection.execute(sql.RELEASE_WATCH, rows)
+            self._node.holds_more(connection, -len(rows))
             self._node.tell(connection, watches=True)
 
         if rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -19,6 +20,7 @@ class Arrival:
     path: str
     headers: dict[str, str]  # names in lower case
     body: bytes
+    at: float = 0.0  # Unix seconds
 
     @property
     def id(self) -> str:
@@ -29,7 +31,8 @@ class Arrival:
 class Receiver:
     """Answers 200 to every POST; those that arrive while `gate` is clear wait for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_arrival: Callable[[Arrival], None] = lambda _: None) -> None:
+        self._on_arrival = on_arrival
         self.arrivals: list[Arrival] = []
         self.answered: list[str] = []  # webhook-ids
         self.gate = asyncio.Event()
@@ -66,8 +69,9 @@ class Receiver:
 
     async def _receive(self, request: web.Request) -> web.Response:
         headers: dict[str, Any] = {name.lower(): value for name, value in request.headers.items()}
-        arrival = Arrival(path=request.path, headers=headers, body=await request.read())
+        arrival = Arrival(path=request.path, headers=headers, body=await request.read(), at=time.time())
         self.arrivals.append(arrival)
+        self._on_arrival(arrival)
         self._waiters.changed()
         await self.gate.wait()
         self.answered.append(headers.get("webhook-id", ""))

@@ -1,0 +1,95 @@
+"""How many watches each node follows, and who is dead."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.core import share
+from notifier.core.share import Peer
+
+NOW = 1_000_000_000
+TIMEOUT = 10_000_000
+
+
+def peer(number: int = 1, *, held: int = 0, silent: int = 0, leaving: bool = False, timeout: int = TIMEOUT) -> Peer:
+    return Peer(
+        number=number,
+        name=f"node-{number}",
+        version="1",
+        started_at=0,
+        seen_at=NOW - silent,
+        timeout=timeout,
+        held=held,
+        leaving=leaving,
+        status="{}",
+    )
+
+
+def test_who_was_silent_for_longer_than_its_own_timeout_is_dead() -> None:
+    """At the very timeout it is not yet; another node's timeout is none of its business."""
+    just = peer(1, silent=TIMEOUT)
+    late = peer(2, silent=TIMEOUT + 1)
+    patient = peer(3, silent=TIMEOUT + 1, timeout=2 * TIMEOUT)
+    ahead = peer(4, silent=-TIMEOUT)
+    assert share.dead([just, late, patient, ahead], NOW) == [late]
+    assert share.takers([just, late, patient, ahead], NOW) == [just, patient, ahead]
+
+
+def test_who_leaves_takes_nothing_but_is_not_dead() -> None:
+    """It gives signs of life until it has gone."""
+    leaving = peer(leaving=True)
+    assert share.takers([leaving], NOW) == share.dead([leaving], NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("held", "unclaimed", "fair"),
+    [((), 0, 1), ((), 7, 7), ((0, 0), 0, 1), ((0, 0), 1, 1), ((4, 3), 0, 4), ((10, 0, 0), 2, 4), ((3, 3, 3), 0, 3)],
+)
+def test_share(held: tuple[int, ...], unclaimed: int, fair: int) -> None:
+    """Everything divided by everyone, rounded up, so that nothing is left over."""
+    assert share.share([peer(n, held=count) for n, count in enumerate(held)], unclaimed) == fair
+
+
+@pytest.mark.parametrize(
+    ("held", "fair", "others", "count"),
+    [
+        (10, 10, (0,), 0),  # it is the share
+        (11, 10, (0,), 0),  # one is not worth it
+        (12, 10, (0,), 2),
+        (102, 100, (50,), 0),  # within the slack
+        (103, 100, (50,), 3),
+        (200, 100, (99, 100, 150), 1),  # as far as there is room
+        (200, 100, (), 0),
+        (5, 10, (0,), 0),
+    ],
+)
+def test_excess(held: int, fair: int, others: tuple[int, ...], count: int) -> None:
+    """A node lets go of what is beyond its share, if it is worth it and others have room."""
+    assert share.excess(held, fair, [peer(n, held=has) for n, has in enumerate(others)]) == count
+
+
+def test_givers_are_those_beyond_the_share() -> None:
+    """So that each of them is as slow as all together may be fast."""
+    assert share.givers([peer(1, held=5), peer(2, held=4), peer(3, held=9)], 4) == 2
+
+
+@given(st.lists(st.integers(0, 5000), min_size=1, max_size=20), st.integers(0, 5000))
+def test_letting_go_and_claiming_ends_in_balance(held: list[int], unclaimed: int) -> None:
+    """Whatever nodes hold: one turn each, in any order, and nobody lacks more than the others' slack."""
+    peers = [peer(n, held=count) for n, count in enumerate(held)]
+    total = sum(held) + unclaimed
+    fair = share.share(peers, unclaimed)
+    free = unclaimed
+    for n, mine in enumerate(peers):
+        gone = share.excess(mine.held, fair, peers[:n] + peers[n + 1 :])
+        assert 0 <= gone <= max(0, mine.held - fair)
+        peers[n] = peer(n, held=mine.held - gone)
+        free += gone
+    for n, mine in enumerate(peers):
+        took = min(free, max(0, fair - mine.held))
+        peers[n], free = peer(n, held=mine.held + took), free - took
+    assert free == 0
+    assert sum(each.held for each in peers) == total
+    assert max(each.held for each in peers) <= max(fair + max(1, round(fair * share.SLACK)), 1)
