@@ -30,6 +30,7 @@ from notifier.intake import Intake
 from notifier.loops import raise_file_limit
 from notifier.membership import Membership
 from notifier.metrics import Metrics
+from notifier.neighbours import Identity
 from notifier.recorder import Recorder
 from notifier.reloading import Reloading
 from notifier.report import Report
@@ -125,7 +126,11 @@ class Application:
             return "starting"
         if self._stopping:
             return "stopping"
-        return None if self._store.available else "the store cannot be written"
+        if not self._store.available:
+            return "the store cannot be written"
+        if not self._store.holds():
+            return "no answer from the store for node.timeout: other nodes may have taken over"
+        return None
 
     # -- starting
 
@@ -161,8 +166,22 @@ class Application:
         stack.push_async_callback(self._dispatcher.close)
         self._watcher = Watcher(store=self._store, nodes=nodes)
         self._inputs: Inputs[QueueConfig] = Inputs()
+        self._identity = Identity(
+            name=self._config.node.name or socket.gethostname(),
+            number=lambda: self._store.number,
+            started_at=assembly.clock(),
+            timeout=self._config.node.timeout,
+            ready=self.ready,
+            http=lambda: self.address,
+        )
         self._report = Report(
-            store=self._store, metrics=self._metrics, dispatcher=self._dispatcher, watcher=self._watcher
+            store=self._store,
+            metrics=self._metrics,
+            dispatcher=self._dispatcher,
+            watcher=self._watcher,
+            identity=self._identity,
+            clock=assembly.clock,
+            census=lambda: None if self._membership is None else self._membership.census,
         )
         self._hub = Hub(
             store=self._store, summary=self._report.pulse, look_again=None if nodes is None else LOOK_SHARED
@@ -189,7 +208,7 @@ class Application:
                 watcher=self._watcher,
                 dispatcher=self._dispatcher,
                 rate=lambda: assembly.connect_rate(self._installation.config),
-                status=lambda: {"streams": sum(feed.open for feed in self._watcher.feeds.values())},
+                status=self._report.itself,
             )
             self._store.on_lost(self._membership.lost)
 
@@ -222,8 +241,7 @@ class Application:
     def _control(self) -> DaemonControl:
         daemon = Daemon(
             config=str(self._path),
-            node=self._config.node.name or socket.gethostname(),
-            ready=self.ready,
+            identity=self._identity,
             reload=self._reloading.reload,
             parse_watch=lambda value: configuration.parse_watch(value, self._installation.config),  # of the moment
             origins=lambda: assembly.origins(self._installation.config),

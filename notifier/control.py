@@ -18,7 +18,9 @@ from notifier.core.model import Delivery, Json, NewWatch
 from notifier.core.retry import Delivered
 from notifier.dispatcher import Dispatcher
 from notifier.interfaces import DeliveryFilter, EventFilter, Store, WatchFilter
+from notifier.neighbours import Identity
 from notifier.report import Report
+from notifier.subscription import Subscription
 from notifier.watcher import Watcher
 from notifier.web.control import Refused, Unknown
 from notifier.web.hub import Hub
@@ -35,8 +37,7 @@ class Daemon:
     """What only the application itself knows."""
 
     config: str  # the file's path
-    node: str
-    ready: Callable[[], str | None]
+    identity: Identity
     reload: Callable[[], Awaitable[Sequence[str]]]
     parse_watch: Callable[[Json], NewWatch]  # raises WatchRefused
     origins: Callable[[], Mapping[str, Json]]  # of each endpoint: its type, and as much of its URL as is no secret
@@ -59,7 +60,7 @@ class DaemonControl:
 
     def ready(self) -> str | None:
         """Return None when all is well, or what is missing."""
-        return self._daemon.ready()
+        return self._daemon.identity.ready()
 
     async def metrics(self) -> bytes:
         """Return the Prometheus text."""
@@ -67,7 +68,11 @@ class DaemonControl:
 
     async def status(self) -> Json:
         """Describe the daemon at a glance."""
-        return await self._report.status(ready=self._daemon.ready(), config=self._daemon.config, node=self._daemon.node)
+        return await self._report.status(config=self._daemon.config)
+
+    async def nodes(self) -> list[Json]:
+        """List the nodes that share the store."""
+        return self._report.nodes()
 
     async def reload(self) -> Sequence[str]:
         """Load the configuration again; return what is wrong with it."""
@@ -121,25 +126,33 @@ class DaemonControl:
         """List watches, newest first, and where the next page begins."""
         found = await self._store.watches(which, limit=limit, before=before)
         following = found[-1]["pk"] if len(found) == limit else None
-        for item in found:
-            subscription = self._watcher.subscription(item["source"], item.pop("pk"))
-            item["connected"] = subscription is not None and subscription.stream is not None
-        return found, following
+        return [self._placed(item)[0] for item in found], following
 
     async def watch(self, source: str, task_id: str) -> Json:
         """Show one with its events, their deliveries, and its connection."""
         found = await self._store.watch(source, task_id)
         if found is None:
             raise _no_watch(source, task_id)
-        subscription = self._watcher.subscription(source, found.pop("pk"))
-        connected = subscription is not None and subscription.stream is not None
+        item, subscription = self._placed(found)
+        if item["connected"] is None:
+            return item | {"connection": None}
         health = subscription.health if subscription is not None else None
-        connection = {
-            "open": connected,
-            "failures": health.failures if health else 0,
-            "trouble": health.trouble if health else None,
+        return item | {
+            "connection": {
+                "open": item["connected"],
+                "failures": health.failures if health else 0,
+                "trouble": health.trouble if health else None,
+            }
         }
-        return found | {"connected": connected, "connection": connection}
+
+    def _placed(self, found: Json) -> tuple[Json, Subscription | None]:
+        """Say of a watch who follows it, and whether its stream is open: only the node that has it knows."""
+        owner, pk = found.pop("owner"), found.pop("pk")
+        item = found | {"node": None if owner is None else self._report.node_name(owner), "connected": None}
+        subscription = self._watcher.subscription(found["source"], pk)
+        if owner is not None and owner != self._daemon.identity.number():
+            return item, None
+        return item | {"connected": subscription is not None and subscription.stream is not None}, subscription
 
     async def forget(self, source: str, task_id: str) -> None:
         """Want a watch no longer; what was recorded is still delivered."""

@@ -290,7 +290,10 @@ class Store(Protocol):
         ...
 
     async def watches(self, which: WatchFilter, *, limit: int, before: int | None = None) -> list[Json]:
-        """List watches that are wanted, newest first; each tells its `pk`, and `before` is one of those."""
+        """List watches that are wanted, newest first; each tells its `pk`, and `before` is one of those.
+
+        `owner` is the number of the node that follows it.
+        """
         ...
 
     async def watch(self, source: str, task_id: str) -> Json | None:

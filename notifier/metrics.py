@@ -88,6 +88,9 @@ class Metrics:
         self.commit_seconds = Histogram(
             "notifier_store_commit_seconds", "Time of a group commit.", buckets=COMMIT_BUCKETS, registry=registry
         )
+        self.nodes = Gauge("notifier_nodes", "Nodes that share the store.", ["state"], registry=registry)
+        self.node_watches = Gauge("notifier_node_watches", "Watches that this node follows.", registry=registry)
+        self.ready = Gauge("notifier_ready", "1 while /readyz says so, else 0.", registry=registry)
         self.build_info = Gauge("notifier_build_info", "Always 1.", ["version", "python"], registry=registry)
         self.build_info.labels(version=__version__, python=".".join(map(str, sys.version_info[:3]))).set(1)
 

@@ -28,6 +28,11 @@ def endpoint_names(context: typer.Context, incomplete: str) -> Iterator[str]:
     yield from _names(context, "/v1/endpoints", "items", incomplete)
 
 
+def node_names(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """Complete the name of a node."""
+    yield from _names(context, "/v1/nodes", "items", incomplete)
+
+
 def source_names(context: typer.Context, incomplete: str) -> Iterator[str]:
     """Complete the name of a source."""
     yield from _names(context, "/v1/status", "sources", incomplete)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from notifier.cli.client import ConfigOption, TokenOption, UrlOption, connect
-from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, console, fail, refuse, show_json
+from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, console, fail, printable, refuse, show, show_json
 from notifier.core.errors import NotifierError
 
 if TYPE_CHECKING:
@@ -114,10 +114,19 @@ def schema() -> None:
 def reload(config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
     """Have the running daemon load its configuration again; print what is wrong with it if it is refused.
 
+    Of several nodes only the one that is asked does so: ask each of them, by --url or its own configuration.
+
     Example: notifier reload -c config.yaml
     """
-    connect(url, token, config).post("/v1/reload", refused=EXIT_CONFIG)
+    told = connect(url, token, config).post("/v1/reload", refused=EXIT_CONFIG)
     console.print("reloaded")
+    if others := told.get("others"):
+        noun = (
+            "another node goes on with what it has"
+            if others == 1
+            else f"{others} other nodes go on with what they have"
+        )
+        show(f"on {printable(told['node'])} alone; {noun}: ask each, see notifier node list")
 
 
 def _load(path: Path) -> Config:

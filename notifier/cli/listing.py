@@ -13,8 +13,8 @@ from notifier.cli.output import when
 from notifier.core.model import Json
 
 PAGE = 1000  # watches that the daemon gives at a time, at most
-COLUMNS = ("watch", "phase", "state", "changed", "stream", "labels")
-CUT = ("labels", "state")
+COLUMNS = ("watch", "phase", "state", "changed", "stream", "node", "labels")
+CUT = ("labels", "state", "node")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +68,16 @@ def rows(items: Iterable[Mapping[str, Any]]) -> list[Sequence[object]]:
             "lost" if item["lost"] else item["phase"] or "new",
             item["lost"] or item["state"],
             when(item["changed_at"]),
-            None if item["ended"] else Text("open", "green") if item["connected"] else Text("closed", "yellow"),
+            _stream(item),
+            item["node"],
             ", ".join(f"{name}={value}" for name, value in item["labels"].items()),
         )
         for item in items
     ]
+
+
+def _stream(item: Mapping[str, Any]) -> Text | None:
+    """Say whether the stream is open; nothing where there is none to be, or another node has it."""
+    if item["ended"] or item["connected"] is None:
+        return None
+    return Text("open", "green") if item["connected"] else Text("closed", "yellow")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import typer
 from rich.text import Text
 
+from notifier.cli import node
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.output import printable, show, show_json, show_table, span
 
@@ -34,11 +35,16 @@ def status(
     if as_json:
         show_json(found)
         return
-    wanting = list(attention(found, client.options))
+    nodes = client.get("/v1/nodes")["items"]
+    wanting = [*attention(found, client.options), *_of_nodes(nodes, client.options)]
     show(verdict(found, len(wanting)))
     show(amounts(found))
-    show(f"version {found['version']} on {printable(found['node'])}, process {found['pid']}, {found['config']}")
+    one_of = f", one of {found['nodes']} nodes" if found["nodes"] > 1 else ""
+    show(f"version {found['version']} on {printable(found['node'])}{one_of}, process {found['pid']}, {found['config']}")
     show()
+    if len(nodes) > 1:
+        show_table(node.COLUMNS, node.rows(nodes), empty="no nodes", cut=node.CUT)
+        show()
     _sources(found)
     show()
     _endpoints(found)
@@ -88,6 +94,18 @@ def attention(found: Found, options: str) -> Iterator[tuple[str, ...]]:
             )
     for endpoint in found["endpoints"]:
         yield from _of_endpoint(endpoint, options)
+
+
+def _of_nodes(nodes: Iterable[Found], options: str) -> Iterator[tuple[str, ...]]:
+    for item in nodes:
+        name = printable(item["name"])
+        if item["alive"] is False:
+            yield f"node {name} gives no sign of life: others take over", f"notifier node list{options}"
+        elif item["ready"] is False and not item["this"] and not item["leaving"]:
+            yield (
+                f"node {name} is not ready: {printable(item['reason'] or 'for no reason told')}",
+                f"notifier node list{options}",
+            )
 
 
 def _of_endpoint(endpoint: Found, options: str) -> Iterator[tuple[str, ...]]:

@@ -53,6 +53,8 @@ def _head(found: Item) -> Iterator[Text]:
     told += [f"its callback at {found['callback']}"] if found["callback"] is not None else []
     yield _field("told", ", ".join(told))
     yield _field("stream", _stream(found))
+    if found["node"] is not None:
+        yield _field("node", found["node"])
 
 
 def _field(name: str, value: str) -> Text:
@@ -60,12 +62,14 @@ def _field(name: str, value: str) -> Text:
 
 
 def _stream(found: Item) -> str:
-    connection = found["connection"] or {}
     if found["ended"]:
         return "none: it has ended"
-    if connection.get("open", found["connected"]):
+    connection = found["connection"]
+    if connection is None:
+        return f"of node {found['node']}, which alone knows how it is"
+    if connection["open"]:
         return "open"
-    failures, trouble = connection.get("failures", 0), connection.get("trouble")
+    failures, trouble = connection["failures"], connection["trouble"]
     return f"closed after {failures} failures in a row: {trouble or 'no answer yet'}" if failures else "not open yet"
 
 

@@ -158,6 +158,7 @@ def _watch(row: Row[Any]) -> dict[str, Json]:
         "changed_at": timestamp(row.changed_at),
         "ended": bool(row.ended),
         "lost": row.lost,
+        "owner": None if row.ended else row.owner,
     }
 
 

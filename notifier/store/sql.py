@@ -56,6 +56,7 @@ class SqlStore:
         self._transaction = Transaction(database.node)
         self._group = GroupCommit(database.writing, self._transaction, CallOp(_probe, hold=True))
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
+        self._counter = ThreadPoolExecutor(1, thread_name_prefix="store-counter")  # for what may take seconds
 
     @classmethod
     def open(cls, url: str, *, name: str = "notifier", timeout: float = 10.0, migrate: bool = False) -> SqlStore:
@@ -70,6 +71,11 @@ class SqlStore:
     def nodes(self) -> Nodes | None:
         """Return the nodes that share this store; None: there are no others."""
         return Nodes(self._node, self._write) if self._database.shared else None
+
+    @property
+    def number(self) -> int:
+        """Return the number of this node; another one after it was taken for dead."""
+        return self._node.number
 
     def holds(self) -> bool:
         """Say whether nobody else can have taken over by now what this node owns."""
@@ -105,6 +111,7 @@ class SqlStore:
         """Let go of the database; after `run` has ended."""
         self._group.shutdown()
         self._reader.shutdown(wait=True)
+        self._counter.shutdown(wait=True)
         self._database.close()
 
     # -- watches
@@ -243,7 +250,7 @@ class SqlStore:
 
     async def summary(self) -> Json:
         """Count watches and deliveries."""
-        return await self._read(reading.summary)
+        return await self._read(reading.summary, self._counter)
 
     async def deliveries(self, which: DeliveryFilter, *, limit: int, before: int | None = None) -> list[Json]:
         """List deliveries, newest first."""
@@ -286,7 +293,7 @@ class SqlStore:
     async def _write(self, call: Callable[[Connection], T], *, hold: bool = False) -> T:
         return cast(T, await self._group.submit(CallOp(call, hold)))
 
-    async def _read(self, call: Callable[[Connection], T]) -> T:
+    async def _read(self, call: Callable[[Connection], T], thread: ThreadPoolExecutor | None = None) -> T:
         def read() -> T:
             try:
                 with self._database.reading.connect() as connection:
@@ -294,7 +301,7 @@ class SqlStore:
             except DBAPIError as exc:
                 raise StoreUnavailable(reason(exc)) from exc
 
-        return await asyncio.get_running_loop().run_in_executor(self._reader, read)
+        return await asyncio.get_running_loop().run_in_executor(thread or self._reader, read)
 
 
 def _probe(connection: Connection) -> None:

@@ -40,6 +40,10 @@ class Control(Protocol):
         """Describe the daemon at a glance."""
         ...
 
+    async def nodes(self) -> list[Json]:
+        """List the nodes that share the store, as this one knows them."""
+        ...
+
     async def reload(self) -> Sequence[str]:
         """Load the configuration again; return what is wrong with it, nothing if it was taken."""
         ...

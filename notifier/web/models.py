@@ -63,7 +63,8 @@ class Watch(_Answered):
     changed_at: Time = Field(description="when the state changed last")
     ended: bool = Field(description="nothing more will happen")
     lost: Lost | None = Field(description="why it was given up")
-    connected: bool = Field(description="its stream is open")
+    node: str | None = Field(description="who follows it; null: nobody, for now or any more")
+    connected: bool | None = Field(description="its stream is open; null: another node follows it, and knows")
 
 
 class Watches(_Answered):
@@ -180,7 +181,7 @@ class WatchTold(Watch):
 
     events: list[EventTold] = Field(description="the latest, oldest of them first")
     more: bool = Field(description="there are earlier events")
-    connection: Connection
+    connection: Connection | None = Field(description="null: another node follows it, and knows")
 
 
 class EndpointHealth(_Answered):
@@ -237,6 +238,8 @@ class Reloaded(_Answered):
     """The configuration was taken."""
 
     reloaded: Literal[True]
+    node: str | None = Field(default=None, description="of several nodes, the one that did it")
+    others: Count | None = Field(default=None, description="nodes that go on with what they have: ask each of them")
 
 
 class SourceStatus(_Answered):
@@ -244,8 +247,8 @@ class SourceStatus(_Answered):
 
     name: str
     watches: dict[str, Count] = Field(description="by phase; `new` before the first observation, `lost` when given up")
-    following: Count
-    open: Count
+    following: Count = Field(description="watches, by all nodes")
+    open: Count = Field(description="streams, of all nodes")
 
 
 class StoreStatus(_Answered):
@@ -267,7 +270,9 @@ class DaemonStatus(_Answered):
     """The daemon at a glance."""
 
     version: str
-    node: str
+    node: str = Field(description="that answers: what follows is of it, up to `store`")
+    number: Count = Field(description="of the node")
+    nodes: Count = Field(description="that share the store and live")
     pid: int
     uptime_seconds: float
     ready: bool

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from notifier.web import models, requests
+from notifier.web import models, nodes, requests
 
 MAX_WATCHES = 10_000  # of one request
 
@@ -83,10 +83,17 @@ OPERATIONS = (
         refusals=frozenset({503}),
     ),
     Operation(
+        method="get",
+        path="/v1/nodes",
+        name="listNodes",
+        summary="List the nodes that share the store",
+        replies={200: nodes.Nodes},
+    ),
+    Operation(
         method="post",
         path="/v1/reload",
         name="reload",
-        summary="Load the configuration again",
+        summary="Have this node load its configuration again; of several, each has to be asked",
         replies={200: models.Reloaded},
         refusals=frozenset({422, 503}),
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from notifier.interfaces import DeliveryFilter
-from notifier.web import events, openapi, query, stream, watches
+from notifier.web import events, nodes, openapi, query, stream, watches
 from notifier.web.body import read_json
 from notifier.web.control import CONTROL
 from notifier.web.page import page
@@ -34,7 +34,11 @@ async def reload(request: web.Request) -> web.Response:
     problems = await request.app[CONTROL].reload()
     if problems:
         return problem(422, "the configuration was refused; nothing was changed", problems=list(problems))
-    return web.json_response({"reloaded": True})
+    told = await request.app[CONTROL].nodes()
+    if len(told) == 1:
+        return web.json_response({"reloaded": True})
+    this = next(node["name"] for node in told if node["this"])
+    return web.json_response({"reloaded": True, "node": this, "others": len(told) - 1})
 
 
 async def status(request: web.Request) -> web.Response:
@@ -105,6 +109,7 @@ ROUTES = [
     web.get("/v1/openapi.json", openapi.openapi),
     web.post("/v1/reload", reload),
     web.get("/v1/status", status),
+    web.get("/v1/nodes", nodes.nodes),
     web.post("/v1/watches", watches.add),
     web.get("/v1/watches", watches.watches),
     web.get("/v1/watches/{source}/{id:[^/]+}", watches.watch),

@@ -114,6 +114,7 @@ async def test_how_things_stand_is_told_at_once_and_again(site: Site) -> None:
     async with listening(site) as reader:
         first = await reader.status()
         assert first.id is None
+        assert [node["this"] for node in first.data.pop("nodes")] == [True]
         assert first.data == {
             "watches": {},
             "endpoints": [],

@@ -1,0 +1,93 @@
+"""Commands for the daemons that share a store: node list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
+from notifier.cli.complete import node_names
+from notifier.cli.output import fail, printable, show, show_json, show_table, span
+
+COLUMNS = ("node", "number", "state", "watches", "streams", "under way", "up", "seen", "version", "address")
+CUT = ("address", "node")
+
+Node = Mapping[str, Any]
+
+node = typer.Typer(help="See the nodes that share the store.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(node, name="node")
+
+
+@node.command("list")
+def list_nodes(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Of these alone.", autocompletion=node_names)
+    ] = None,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the nodes that share the store; * is the one that was asked.
+
+    alive is well; not ready says why; leaving has let go of its watches and stops;
+
+    dead gave no sign of life for node.timeout, and others take over; unknown: the one that was asked is cut off itself.
+
+    Example: notifier node list
+    """
+    found = connect(url, token, config).get("/v1/nodes")
+    if names:
+        found["items"] = [item for item in found["items"] if item["name"] in names]
+        if missing := sorted(set(names) - {item["name"] for item in found["items"]}):
+            fail(f"there is no node {', '.join(missing)}")
+    if as_json:
+        show_json(found)
+        return
+    show_table(COLUMNS, rows(found["items"]), empty="no nodes", cut=CUT)
+    for item in found["items"]:
+        if item["reason"]:
+            show(f"{printable(item['name'])}: {printable(item['reason'])}")
+
+
+def rows(items: Iterable[Node]) -> list[Sequence[object]]:
+    """Return a row for each node."""
+    now = datetime.now(UTC)
+    return [
+        (
+            f"{item['name']} *" if item["this"] else item["name"],
+            item["number"],
+            state(item),
+            item["watches"],
+            item["streams"],
+            item["deliveries"],
+            _since(item["started_at"], now),
+            "now" if item["this"] else f"{_since(item['seen_at'], now)} ago",
+            item["version"],
+            item["http"],
+        )
+        for item in items
+    ]
+
+
+def state(item: Node) -> Text:
+    """Say in a word how a node is."""
+    if item["alive"] is None:
+        return Text("unknown", style="yellow")
+    if not item["alive"]:
+        return Text("dead", style="red")
+    if item["leaving"]:
+        return Text("leaving", style="yellow")
+    return Text("not ready", style="red") if item["ready"] is False else Text("alive", style="green")
+
+
+def _since(at: str, now: datetime) -> str:
+    return span(max(0.001, (now - datetime.fromisoformat(at)).total_seconds()))
