@@ -166,6 +166,12 @@ STORIES: list[tuple[str, dict[str, str], str, int]] = [
     # alert, series by the minute (promtool's notation: start+step x times), when, how many of it fire
     ("NotifierDown", {'up{job="notifier"}': "1 1 0x10"}, "3m", 0),
     ("NotifierDown", {'up{job="notifier"}': "1 1 0x10"}, "5m", 1),
+    ("NotifierNotReady", {"notifier_ready": "1 0x10", "notifier_store_available": "1x10"}, "2m", 0),
+    ("NotifierNotReady", {"notifier_ready": "1 0x10", "notifier_store_available": "1x10"}, "5m", 1),
+    ("NotifierNotReady", {"notifier_ready": "1 0x10", "notifier_store_available": "1 0x10"}, "5m", 0),
+    ("NotifierNodeMissing", {'notifier_nodes{instance="a",state="alive"}': "3x20 2x90"}, "24m", 0),
+    ("NotifierNodeMissing", {'notifier_nodes{instance="a",state="alive"}': "3x20 2x90"}, "40m", 1),
+    ("NotifierNodeMissing", {'notifier_nodes{instance="a",state="alive"}': "3x20 2x90"}, "100m", 0),  # as it is now
     ("NotifierStoreUnavailable", {"notifier_store_available": "1x10"}, "9m", 0),
     ("NotifierStoreUnavailable", {"notifier_store_available": "1 1 0x10"}, "4m", 1),
     (
@@ -229,6 +235,16 @@ STORIES: list[tuple[str, dict[str, str], str, int]] = [
         {
             'notifier_watches{source="s",phase="running"}': "3x60",
             'notifier_observations_total{source="s"}': "0+5x60",
+        },
+        "32m",
+        0,
+    ),
+    (  # of two nodes one follows the only watch; both tell of it
+        "NotifierSilence",
+        {
+            'notifier_watches{instance="a",source="s",phase="running"}': "1x60",
+            'notifier_watches{instance="b",source="s",phase="running"}': "1x60",
+            'notifier_observations_total{instance="a",source="s"}': "0+5x60",
         },
         "32m",
         0,

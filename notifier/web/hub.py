@@ -95,6 +95,9 @@ class Hub:
             async with self._reading:
                 if not self._heard.is_set():
                     await self._begin()
+                if after is not None and after > self._newest:  # another node told of it a moment ago
+                    while await self._read_page():
+                        pass
             follower.position = self._newest if after is None else min(after, self._newest)
             yield follower
         finally:
