@@ -27,6 +27,7 @@ from notifier.following import Follower
 from notifier.inputs.running import Inputs
 from notifier.installation import Installation
 from notifier.intake import Intake
+from notifier.interfaces import Changed, EndpointChange
 from notifier.loops import raise_file_limit
 from notifier.membership import Membership
 from notifier.metrics import Metrics
@@ -35,6 +36,7 @@ from notifier.recorder import Recorder
 from notifier.reloading import Reloading
 from notifier.report import Report
 from notifier.sdnotify import SystemdNotifier
+from notifier.sharing import Sharing
 from notifier.store.sql import SqlStore
 from notifier.watcher import Watcher
 from notifier.web.guard import Guard
@@ -113,6 +115,7 @@ class Application:
         heard = listen(self._config.store.url.reveal(), membership.hear)
         return [
             tasks.create_task(membership.run(), name="membership"),
+            tasks.create_task(self._sharing.run(), name="endpoints"),
             tasks.create_task(heard, name="listening"),
         ]
 
@@ -162,6 +165,7 @@ class Application:
             announce=self._announce,
             may_send=self._store.holds,
             look_again=LOOK_AGAIN if nodes is None else LOOK_SHARED,
+            shared=nodes is not None,
         )
         stack.push_async_callback(self._dispatcher.close)
         self._watcher = Watcher(store=self._store, nodes=nodes)
@@ -201,12 +205,14 @@ class Application:
         )
         stack.push_async_callback(self._installation.close)
         if nodes is not None:
+            self._sharing = Sharing(nodes=nodes, dispatcher=self._dispatcher)
             self._membership = Membership(
                 nodes=nodes,
                 timeout=self._config.node.timeout,
                 clock=assembly.clock,
                 watcher=self._watcher,
                 dispatcher=self._dispatcher,
+                sharing=self._sharing,
                 rate=lambda: assembly.connect_rate(self._installation.config),
                 status=self._report.itself,
             )
@@ -294,11 +300,11 @@ class Application:
         await asyncio.wait(loops)
 
     async def _hand_over(self, membership: Membership, loops: Sequence[asyncio.Task[None]]) -> None:
-        """Let other nodes follow the watches while this one sends what it has begun."""
-        following = {task for task in loops if task.get_name() == "watcher"}
-        for task in following:
+        """Let other nodes follow the watches and serve the endpoints while this one sends what it has begun."""
+        taking = {task for task in loops if task.get_name() in ("watcher", "endpoints")}
+        for task in taking:
             task.cancel()
-        await asyncio.wait(following)
+        await asyncio.wait(taking)
         await membership.leave()
 
     # -- the configuration
@@ -316,11 +322,12 @@ class Application:
         if self._started:
             self._reloading.soon()
 
-    async def _announce(self, event: Event) -> None:
+    async def _announce(self, event: Event, change: EndpointChange | None = None) -> Changed | None:
         try:
-            await self._recorder.announce(event)
+            return await self._recorder.announce(event, change)
         except StoreUnavailable:  # the daemon stops while the store is away; the log has told of the event itself
             log.warning("event.not_kept", type=event.type.value)
+            return None
 
     # -- in the background
 

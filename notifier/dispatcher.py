@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -16,12 +16,13 @@ import structlog
 from notifier.callback_queues import CallbackQueues, Courier
 from notifier.core.breaker import State
 from notifier.core.callback import is_callback
+from notifier.core.endpoint import Want
 from notifier.core.errors import StaleWrite, StoreUnavailable
-from notifier.core.model import Delivery, EndpointState, Event, Micros
+from notifier.core.model import Delivery, EndpointState, Micros
 from notifier.core.retry import Attempt, Delivered, Failed
-from notifier.endpoint_health import EndpointHealth
+from notifier.endpoint_health import Announce, EndpointHealth
 from notifier.endpoint_queue import EndpointPolicy, EndpointQueue, Link
-from notifier.interfaces import Dead, Done, Later, Sender, Settlement, Store, Superseded, Verdict
+from notifier.interfaces import Dead, Done, Later, Leads, Sender, Settlement, Store, Superseded, Verdict
 from notifier.metrics import Metrics
 from notifier.verdict import verdict
 
@@ -49,12 +50,16 @@ class Dispatcher:
         store: Store,
         metrics: Metrics,
         clock: Callable[[], Micros],
-        announce: Callable[[Event], Awaitable[None]],
+        announce: Announce,
         jitter: Callable[[], float] = random.random,
         may_send: Callable[[], bool] = lambda: True,
         look_again: float = LOOK_AGAIN,
+        shared: bool = False,
     ) -> None:
-        """Make ready; `may_send` says whether what is held here can still be nobody else's, `look_again` in seconds."""
+        """Make ready; `may_send` says whether what is held here can still be nobody else's, `look_again` in seconds.
+
+        `shared`: other nodes send as well, and `heed` tells what of them concerns this one.
+        """
         self._store = store
         self._metrics = metrics
         self._clock = clock
@@ -68,6 +73,7 @@ class Dispatcher:
         self._idle = asyncio.Event()
         self._may_send = may_send
         self._look_again = look_again
+        self._shared = shared
         self._draining = False
         self._tasks: asyncio.TaskGroup | None = None
         self.callbacks = CallbackQueues(
@@ -92,6 +98,7 @@ class Dispatcher:
         if (
             queue is None
             or self._draining
+            or queue.elsewhere
             or queue.backlog
             or queue.leaving
             or queue.room <= 0
@@ -111,7 +118,7 @@ class Dispatcher:
         """Take deliveries that are ready and ours."""
         for delivery in deliveries:
             queue = self._queues.get(delivery.endpoint)
-            if queue is None or queue.breaker.state is State.DISABLED:
+            if queue is None or queue.breaker.state is State.DISABLED or queue.elsewhere:
                 self._put_back(delivery)
             elif (pause := queue.pause(delivery, self._clock())) > 0:
                 self._put_back(delivery, after=pause)
@@ -151,6 +158,8 @@ class Dispatcher:
             queue = self._queues[name] = self._set(name, setup)
             queue.update(setup.policy)
             self._health.show(queue)
+            if queue.elsewhere:
+                self._clear(queue)
             self._pump(queue)
         self._wake.set()
 
@@ -164,7 +173,7 @@ class Dispatcher:
             if setup.sender is not queue.link.sender:
                 self._retire(queue.relink(setup.sender, self._clock()))
         else:
-            queue = EndpointQueue(name, setup.sender, setup.policy)
+            queue = EndpointQueue(name, setup.sender, setup.policy, shared=self._shared)
         return queue
 
     def set_courier(self, courier: Courier | None) -> None:
@@ -197,6 +206,51 @@ class Dispatcher:
             self._wake.set()
             self._pump(queue)
 
+    def wants(self) -> dict[str, Want]:
+        """Return what this node asks for its endpoints, where one node has to serve for all."""
+        return {
+            name: Want(
+                fingerprint=queue.policy.fingerprint,
+                limited=queue.policy.rate_limit is not None,
+                passing=queue.passing,
+            )
+            for name, queue in self._queues.items()
+            if queue.shared
+        }
+
+    def heed(self, leads: Leads) -> None:
+        """Take over what other nodes have met, and serve or leave what one node serves for all."""
+        tick = asyncio.get_running_loop().time()
+        for state in leads.states:
+            queue = self._queues.get(state.name)
+            if queue is None or not queue.shared:
+                continue
+            before = (queue.elsewhere, queue.breaker)
+            self._health.heed(queue, state)
+            if queue.leading != (state.leader == leads.number):
+                log.info("endpoint.lead", endpoint=queue.name, leading=not queue.leading)
+            queue.lead(state.leader == leads.number, tick)
+            if (queue.elsewhere, queue.breaker) != before:
+                self._resume(queue)
+
+    def resign(self) -> None:
+        """Serve nothing for all nodes any more."""
+        for queue in self._queues.values():
+            queue.lead(False, 0.0)
+
+    def on_saved(self, saved: Callable[[], None]) -> None:
+        """Have `saved` told when this node has told others of an endpoint's state."""
+        self._health.saved = saved
+
+    def _resume(self, queue: EndpointQueue) -> None:
+        """Go on as an endpoint's state says now."""
+        if queue.elsewhere or queue.breaker.state is State.DISABLED:
+            self._clear(queue)
+            return
+        queue.backlog = True
+        self._wake.set()
+        self._pump(queue)
+
     async def run(self) -> None:
         """Claim and send until cancelled."""
         try:
@@ -218,6 +272,7 @@ class Dispatcher:
 
     def forget(self) -> None:
         """Hear that what waits here is others' now; what is under way ends as it may."""
+        self.resign()
         for queue in self._queues.values():
             queue.empty()
         self.look()
@@ -347,7 +402,7 @@ class Dispatcher:
             await self._conclude(queue, delivery, attempt)
             if judged and self._queues.get(queue.name) is queue:
                 await self._health.follow(queue, attempt.outcome)
-                if queue.breaker.state is State.DISABLED:
+                if queue.breaker.state is State.DISABLED or queue.elsewhere:
                     self._clear(queue)
         except StaleWrite:
             log.warning("delivery.not_ours", delivery=delivery.id, endpoint=queue.name)
@@ -391,7 +446,11 @@ class Dispatcher:
         """Save a verdict; send on what it released."""
         queue = self._queues.get(delivery.endpoint)
         take = (
-            queue is not None and not self._draining and not queue.leaving and queue.breaker.state is not State.DISABLED
+            queue is not None
+            and not self._draining
+            and not queue.leaving
+            and not queue.elsewhere
+            and queue.breaker.state is not State.DISABLED
         )
         released = await self._store.settle(
             Settlement(delivery=delivery, verdict=said, at=self._clock(), attempt=attempt, take=take)

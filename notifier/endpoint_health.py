@@ -10,16 +10,22 @@ from dataclasses import replace
 
 import structlog
 
+from notifier.core import endpoint
 from notifier.core.breaker import State
+from notifier.core.endpoint import Make, News
 from notifier.core.model import EndpointState, Event, EventType, Micros
 from notifier.core.retry import Gone, Outcome
 from notifier.endpoint_queue import EndpointQueue
-from notifier.interfaces import Recovery, Store
+from notifier.interfaces import Changed, EndpointChange, Recovery, Store
 from notifier.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 OPERATOR = "operator"  # the reason of whoever disables an endpoint by hand
+
+
+# Commits an operators' event together with a change of an endpoint; None: the store is away, and the daemon stops.
+Announce = Callable[[Event, EndpointChange], Awaitable[Changed | None]]
 
 
 class EndpointHealth:
@@ -31,7 +37,7 @@ class EndpointHealth:
         store: Store,
         metrics: Metrics,
         clock: Callable[[], Micros],
-        announce: Callable[[Event], Awaitable[None]],
+        announce: Announce,
         recovered: Callable[[EndpointQueue, Micros], None],
     ) -> None:
         """Make ready; `recovered` is told of an endpoint that is well again, and since when it was not."""
@@ -40,6 +46,7 @@ class EndpointHealth:
         self._clock = clock
         self._announce = announce
         self._recovered = recovered
+        self.saved: Callable[[], None] = lambda: None  # told that something was kept
 
     def judge(self, queue: EndpointQueue, outcome: Outcome, *, probe: bool) -> bool:
         """Take in how an attempt ended; say whether the endpoint's state is another now."""
@@ -48,6 +55,8 @@ class EndpointHealth:
         if after.state is before.state:
             return False
         self.show(queue)
+        if probe and after.state is State.OPEN:
+            queue.passing = queue.leading
         if after.state is not State.DISABLED:
             log.info("endpoint.state", endpoint=queue.name, state=after.state.value, was=before.state.value)
         return True
@@ -74,9 +83,9 @@ class EndpointHealth:
         self.show(queue)
         say = log.warning if reason == OPERATOR else log.error  # whoever did it knows
         say("endpoint.disabled", endpoint=queue.name, reason=reason, detail=detail, hint="its deliveries are kept")
-        # Told first: were it the other way round, a crash in between would keep it from operators for good.
-        await self._tell(EventType.ENDPOINT_DISABLED, queue, {"reason": reason, "detail": detail})
-        await self._keep(queue)
+        making = endpoint.disabling(self._clock(), reason, queue.breaker.failing_since)
+        told = {"reason": reason, "detail": detail}
+        await self._change(queue, making, EventType.ENDPOINT_DISABLED, told)
 
     async def enable(self, queue: EndpointQueue) -> None:
         """Think well of an endpoint again."""
@@ -84,10 +93,11 @@ class EndpointHealth:
         queue.breaker = queue.breaker.enable()
         queue.disabled_reason = None
         self.show(queue)
-        await self._keep(queue)
         if was is State.DISABLED:
             log.info("endpoint.enabled", endpoint=queue.name)
-            await self._tell(EventType.ENDPOINT_RECOVERED, queue, {"reason": "enabled"})
+            await self._change(queue, endpoint.enabling, EventType.ENDPOINT_RECOVERED, {"reason": "enabled"})
+        else:
+            await self._change(queue, endpoint.forgiving)
         if since is not None:
             self._recovered(queue, since)
 
@@ -115,8 +125,9 @@ class EndpointHealth:
         """Go on from what is known of an endpoint; what was known of another URL is void."""
         if queue.policy.fingerprint != state.fingerprint:
             return
+        if queue.shared or state.disabled_at is not None:
+            queue.breaker = endpoint.adopt(queue.breaker, state, self._clock())
         if state.disabled_at is not None:
-            queue.breaker = queue.breaker.disable()
             queue.disabled_reason = state.reason or "unknown"
             log.warning(
                 "endpoint.still_disabled",
@@ -125,8 +136,22 @@ class EndpointHealth:
                 hint=f"notifier endpoint enable {queue.name}",
             )
         queue.breaker = replace(queue.breaker, failing_since=state.failing_since)
-        queue.kept_failing_since = state.failing_since
+        queue.kept = state
         self.show(queue)
+
+    def heed(self, queue: EndpointQueue, state: EndpointState) -> None:
+        """Take over what another node has met, or was told."""
+        if state.version <= queue.kept.version or state.fingerprint != queue.policy.fingerprint:
+            return
+        before = queue.breaker
+        queue.kept = state
+        queue.breaker = endpoint.adopt(before, state, self._clock())
+        queue.disabled_reason = None if state.disabled_at is None else state.reason or "unknown"
+        self.show(queue)
+        if queue.breaker.state is not before.state:
+            fields = {} if queue.disabled_reason is None else {"reason": queue.disabled_reason}
+            now, was = queue.breaker.state.value, before.state.value
+            log.info("endpoint.state", endpoint=queue.name, state=now, was=was, by="another node", **fields)
 
     def show(self, queue: EndpointQueue) -> None:
         """Set the metric."""
@@ -140,30 +165,37 @@ class EndpointHealth:
             self._metrics.endpoint_state.remove(queue.name, state.value)
 
     async def _note(self, queue: EndpointQueue, now: Micros) -> None:
-        """Keep since when an endpoint fails, once it fails in earnest, and tell when that is over."""
-        since = queue.kept_failing_since
-        if since is None:
-            if queue.breaker.state in (State.OPEN, State.HALF_OPEN) and queue.breaker.failing_since is not None:
-                await self._keep(queue)
-        elif queue.breaker.failing_since is None:
-            queue.kept_failing_since = None
-            told = {"reason": "answers again", "failed_seconds": round((now - since) / 1e6, 3)}
-            self._recovered(queue, since)
-            await self._tell(EventType.ENDPOINT_RECOVERED, queue, told)
-            await self._keep(queue)
+        """Keep that an endpoint fails, once it fails in earnest, and tell when that is over."""
+        match endpoint.news(queue.breaker, queue.kept, shared=queue.shared):
+            case News.SICK:
+                await self._change(queue, endpoint.failing(queue.breaker))
+            case News.WELL:
+                since = queue.kept.failing_since or now
+                told = {"reason": "answers again", "failed_seconds": round((now - since) / 1e6, 3)}
+                making = endpoint.recovering(queue.breaker)
+                if await self._change(queue, making, EventType.ENDPOINT_RECOVERED, told):
+                    self._recovered(queue, since)
+            case News.NONE:
+                pass
 
-    async def _keep(self, queue: EndpointQueue) -> None:
-        disabled = queue.breaker.state is State.DISABLED
-        queue.kept_failing_since = queue.breaker.failing_since
-        await self._store.save_endpoint_state(
-            EndpointState(
-                name=queue.name,
-                fingerprint=queue.policy.fingerprint,
-                disabled_at=self._clock() if disabled else None,
-                reason=queue.disabled_reason,
-                failing_since=queue.breaker.failing_since,
-            )
-        )
-
-    async def _tell(self, kind: EventType, queue: EndpointQueue, extra: Mapping[str, object]) -> None:
-        await self._announce(Event(type=kind, at=self._clock(), extra={"endpoint": queue.name, **extra}))
+    async def _change(
+        self, queue: EndpointQueue, make: Make, tell: EventType | None = None, told: Mapping[str, object] | None = None
+    ) -> bool:
+        """Keep a change, and tell operators of it; False: another node has, or it was so already."""
+        version = queue.kept.version
+        queue.kept = make(queue.kept) or queue.kept  # at once, for the attempts that end before it is saved
+        change = EndpointChange(name=queue.name, fingerprint=queue.policy.fingerprint, make=make)
+        if tell is None:
+            changed = await self._store.change_endpoint(change)
+        else:
+            event = Event(type=tell, at=self._clock(), extra={"endpoint": queue.name, **(told or {})})
+            said = await self._announce(event, change)
+            if said is None:  # the daemon stops while the store is away
+                return False
+            changed = said
+        if changed.done and queue.kept.version == version:
+            queue.kept = changed.after
+        else:
+            self.heed(queue, changed.after)
+        self.saved()
+        return changed.done

@@ -12,7 +12,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 from notifier.core.breaker import Breaker, State
-from notifier.core.model import Delivery, Micros
+from notifier.core.endpoint import needs_leader, unknown
+from notifier.core.model import Delivery, EndpointState, Micros
 from notifier.core.pace import TokenBucket
 from notifier.core.retry import Attempt
 from notifier.interfaces import Sender
@@ -54,8 +55,12 @@ class Link:
 class EndpointQueue:
     """One endpoint's deliveries in memory."""
 
-    def __init__(self, name: str, sender: Sender, policy: EndpointPolicy) -> None:
+    def __init__(self, name: str, sender: Sender, policy: EndpointPolicy, *, shared: bool = False) -> None:
+        """Make ready; `shared`: other nodes send to the endpoint as well."""
         self.name = name
+        self.shared = shared
+        self.leading = False  # among those nodes, where only one may serve it
+        self.passing = False  # the lead is to go to another node
         self.label = name  # in metrics
         self.origin: str | None = None  # for the log, of a destination that has no name of its own
         self.configured = True  # by name: its health is kept and told
@@ -65,7 +70,7 @@ class EndpointQueue:
         self.policy = policy
         self.breaker = Breaker()
         self.disabled_reason: str | None = None
-        self.kept_failing_since: Micros | None = None  # what the store knows of it
+        self.kept = EndpointState(name=name, fingerprint=policy.fingerprint)  # what the store knows of it
         self.in_flight = 0
         self.aside = 0  # being put back into the store
         self.promised = 0  # places kept for deliveries that are being committed or claimed
@@ -80,6 +85,12 @@ class EndpointQueue:
 
     def __len__(self) -> int:
         return len(self._queued)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Say whether it is another node that serves the endpoint now."""
+        limited = self.policy.rate_limit is not None
+        return self.shared and not self.leading and needs_leader(self.breaker.state, limited=limited)
 
     @property
     def low(self) -> bool:
@@ -98,7 +109,7 @@ class EndpointQueue:
         if policy.fingerprint != self.policy.fingerprint:
             self.breaker = Breaker()
             self.disabled_reason = None
-            self.kept_failing_since = None
+            self.kept = unknown(self.kept, policy.fingerprint)
         self.policy = policy
 
     def relink(self, sender: Sender, now: Micros) -> Link:
@@ -107,6 +118,14 @@ class EndpointQueue:
         if self.breaker.state is State.HALF_OPEN:  # the probe is out through the old one, and will not be judged
             self.breaker = replace(self.breaker, state=State.OPEN, not_before=now)
         return before
+
+    def lead(self, leading: bool, tick: float) -> None:
+        """Serve the endpoint for all nodes, or leave that to another; `tick` is the loop's time in seconds."""
+        if leading and not self.leading and self._bucket is not None:
+            # Whoever led until now may have sent a moment ago: as if it had been here.
+            self._bucket.drain(tick)
+        self.leading = leading
+        self.passing = False
 
     def pause(self, delivery: Delivery, now: Micros) -> float:
         """Return the seconds that a delivery's first attempt is to wait: a schedule need not begin with 0 s."""
@@ -145,7 +164,7 @@ class EndpointQueue:
 
         `now` is the wall clock's time, `tick` the loop's, in seconds.
         """
-        if not self._queued or self.in_flight >= self.policy.max_in_flight:
+        if not self._queued or self.in_flight >= self.policy.max_in_flight or self.elsewhere:
             return None
         if not self.breaker.ready(now):
             wake_at = self.breaker.wake_at()
@@ -170,7 +189,7 @@ class EndpointQueue:
 
     def wants(self, now: Micros) -> int:
         """Return how many deliveries to claim from the store now."""
-        if self.leaving:
+        if self.leaving or self.elsewhere:
             return 0
         due = self.backlog or (self.next_due is not None and self.next_due <= now)
         return self.room if due and self.low and self.breaker.ready(now) else 0
@@ -179,7 +198,7 @@ class EndpointQueue:
         """Return the seconds until `wants` may say more; None: not before something happens."""
         due = now if self.backlog else self.next_due
         ready = now if self.breaker.ready(now) else self.breaker.wake_at()
-        if due is None or ready is None or not self.low or not self.room or self.leaving:
+        if due is None or ready is None or not self.low or not self.room or self.leaving or self.elsewhere:
             return None
         return (max(due, ready, now) - now) / 1e6
 

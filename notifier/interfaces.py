@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from notifier.core.callback import Callback
+from notifier.core.endpoint import Make, Want
 from notifier.core.model import Delivery, EndpointState, Json, Micros, NewWatch, Observation, Record, Watch
 from notifier.core.retry import Attempt
 from notifier.core.share import Peer
@@ -163,6 +164,33 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointChange:
+    """A change of what is kept of an endpoint."""
+
+    name: str
+    fingerprint: str
+    make: Make  # run in the store's thread, maybe more than once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """What a change of an endpoint came to."""
+
+    before: EndpointState
+    after: EndpointState
+    done: bool  # False: there was nothing to change, and nothing was recorded with it
+    deliveries: tuple[Delivery, ...] = ()  # to send now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leads:
+    """What is kept of every endpoint, and the number of the node that has asked."""
+
+    number: int
+    states: tuple[EndpointState, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
     """Which deliveries to list or to retry; None means any."""
 
@@ -277,8 +305,11 @@ class Store(Protocol):
         """Return the kept health of every endpoint."""
         ...
 
-    async def save_endpoint_state(self, state: EndpointState) -> None:
-        """Keep the health of an endpoint."""
+    async def change_endpoint(self, change: EndpointChange, records: Sequence[Record] = ()) -> Changed:
+        """Change what is kept of an endpoint, and save operators' events with it, in one transaction.
+
+        Waits while the database cannot be used.
+        """
         ...
 
     async def summary(self) -> Json:
@@ -343,8 +374,12 @@ class Nodes(Protocol):
         """Free everything of a node that is dead, if it still is; say whether this was done here."""
         ...
 
+    async def lead(self, wants: Mapping[str, Want]) -> Leads:
+        """Take the leads of these endpoints that nobody has, give up those that others should have; look at all."""
+        ...
+
     async def release_all(self) -> None:
-        """Let go of every watch that this node follows, and want no more."""
+        """Let go of every watch that this node follows and every endpoint that it leads, and want no more."""
         ...
 
     async def mine(self) -> set[int]:

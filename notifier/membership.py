@@ -17,6 +17,7 @@ from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json
 from notifier.dispatcher import Dispatcher
 from notifier.interfaces import Census, Nodes
+from notifier.sharing import Sharing
 from notifier.watcher import Watcher
 
 log = structlog.get_logger(__name__)
@@ -38,6 +39,7 @@ class Membership:
         clock: Clock,
         watcher: Watcher,
         dispatcher: Dispatcher,
+        sharing: Sharing,
         rate: Callable[[], float],
         status: Callable[[], Json],
     ) -> None:
@@ -47,6 +49,7 @@ class Membership:
         self._clock = clock
         self._watcher = watcher
         self._dispatcher = dispatcher
+        self._sharing = sharing
         self._rate = rate
         self._status = status
         self._wake = asyncio.Event()
@@ -82,6 +85,8 @@ class Membership:
             self._watcher.look(said.get("changed"))
         if not said or said.get("deliveries"):
             self._dispatcher.look()
+        if not said or said.get("endpoints"):
+            self._sharing.wake()
 
     def lost(self) -> None:
         """Hear that this node was taken for dead: it goes on as a new one, with nothing."""
@@ -93,11 +98,13 @@ class Membership:
         self._contact = None
         self._watcher.forget()
         self._dispatcher.forget()
+        self._sharing.wake()
         self._wake.set()
 
     async def leave(self) -> None:
-        """Let the other nodes have the watches; the signs of life go on."""
+        """Let the other nodes have the watches and the endpoints; the signs of life go on."""
         self._watcher.forget()
+        self._dispatcher.resign()
         try:
             await self._nodes.release_all()
         except StoreUnavailable:
@@ -137,6 +144,7 @@ class Membership:
                 log.warning("node.dead", name=peer.name, number=peer.number, held=peer.held, hint="its work is free")
                 self._watcher.wake()
                 self._dispatcher.look()
+                self._sharing.wake()
                 self._wake.set()
 
     def _balance(self, census: Census) -> bool:

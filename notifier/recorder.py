@@ -6,14 +6,14 @@ Nothing is offered for sending that is not committed.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
 from notifier.core import payload, routing
 from notifier.core.machine import Step
 from notifier.core.model import Address, Delivery, Event, EventType, LostReason, Record, Watch
 from notifier.core.routing import Route
-from notifier.interfaces import Store
+from notifier.interfaces import Changed, EndpointChange, Store
 from notifier.metrics import Metrics
 
 ENTROPY_BITS = 80
@@ -41,6 +41,9 @@ class Outbox(Protocol):
     def offer(self, deliveries: Sequence[Delivery]) -> None:
         """Take deliveries that are ready and this node's."""
         ...
+
+
+Save = Callable[[Sequence[Record]], Awaitable[Sequence[Delivery] | None]]  # None: nothing was to be saved
 
 
 class Recorder:
@@ -71,15 +74,30 @@ class Recorder:
         if step.events:
             await self._commit(step.watch, step.events)
 
-    async def announce(self, event: Event) -> None:
-        """Commit an operators' event; one that no endpoint asks for is only counted."""
-        await self._commit(None, (event,))
+    async def announce(self, event: Event, change: EndpointChange | None = None) -> Changed | None:
+        """Commit an operators' event; one that no endpoint asks for is only counted.
 
-    async def _commit(self, watch: Watch | None, events: Sequence[Event]) -> None:
+        With a change of an endpoint it is committed together with that, and only if there is anything to change.
+        """
+        if change is None:
+            await self._commit(None, (event,))
+            return None
+        changed: list[Changed] = []
+
+        async def save(records: Sequence[Record]) -> Sequence[Delivery] | None:
+            changed.append(await self._store.change_endpoint(change, records))
+            return changed[0].deliveries if changed[0].done else None
+
+        await self._commit(None, (event,), save)
+        return changed[0]
+
+    async def _commit(self, watch: Watch | None, events: Sequence[Event], save: Save | None = None) -> None:
         records = [self._record(event) for event in events]
         addresses = [(record.id, address) for record in records for address in record.addresses]
         try:
-            deliveries = await self._store.commit(watch, records)
+            deliveries = await (self._store.commit(watch, records) if save is None else save(records))
+            if deliveries is None:
+                return
             self._committed()
             for event in events:
                 self._metrics.events.labels(event.type.value).inc()

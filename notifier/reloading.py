@@ -42,7 +42,7 @@ class Reloading:
         watcher: Watcher,
         metrics: Metrics,
         systemd: SystemdNotifier,
-        announce: Callable[[Event], Coroutine[Any, Any, None]],
+        announce: Callable[[Event], Coroutine[Any, Any, Any]],
         tasks: asyncio.TaskGroup,
     ) -> None:
         self.reading = installation.config.reading  # by the last try, taken or refused for what it says

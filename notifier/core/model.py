@@ -161,10 +161,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointState:
-    """What outlives a restart of an endpoint's health."""
+    """What is kept of an endpoint's health: it outlives a restart, and all nodes that share a store know it."""
 
     name: str
     fingerprint: str  # of its URL; a state under another fingerprint is void
     disabled_at: Micros | None = None
     reason: str | None = None
     failing_since: Micros | None = None
+    held: str = "closed"  # by its breaker, for other nodes to know: closed, throttled or open
+    not_before: Micros = 0  # nothing goes out before, if it is held
+    rounds: int = 0  # cool-downs in a row
+    leader: int | None = None  # the number of the node that serves it, where only one may
+    version: int = 0  # counts its changes, but for those of the leader

@@ -27,3 +27,7 @@ class TokenBucket:
     def take(self) -> None:
         """Count one thing that happens now; after `wait` returned 0.0."""
         self._tokens -= 1
+
+    def drain(self, now: float) -> None:
+        """Begin with nothing: the next thing may happen as if one had happened now."""
+        self._tokens, self._at = 0.0, now

@@ -21,7 +21,7 @@ from notifier.store import callbacks
 from notifier.store import statements as sql
 from notifier.store.keys import SHIFT
 from notifier.store.prepared import Prepared
-from notifier.store.schema import counters, deliveries, events, nodes, watches
+from notifier.store.schema import counters, deliveries, endpoints, events, nodes, watches
 
 CHANNEL = "notifier"  # of NOTIFY; what is said there is a JSON object, see `Said`
 MAX_TOLD = 500  # watches named in one message: PostgreSQL takes 8,000 bytes
@@ -222,13 +222,19 @@ def leave(connection: Connection, number: int) -> bool:
 
 
 def free(connection: Connection, number: int) -> None:
-    """Free what a node owned."""
+    """Free what a node owned, and led."""
     connection.execute(update(watches).where(sql.IS_FOLLOWED, watches.c.owner == number).values(owner=sql_null()))
     connection.execute(callbacks.FREE_OF, {"_node": number})
     connection.execute(
         update(deliveries).where(sql.is_open(deliveries), deliveries.c.owner == number).values(owner=sql_null())
     )
-    tell(connection, number, watches=True, deliveries=True)
+    unlead(connection, number)
+    tell(connection, number, watches=True, deliveries=True, endpoints=True)
+
+
+def unlead(connection: Connection, number: int) -> None:
+    """Let others serve the endpoints that a node led."""
+    connection.execute(update(endpoints).where(endpoints.c.leader == number).values(leader=sql_null()))
 
 
 def _epoch(connection: Connection) -> int:

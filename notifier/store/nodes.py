@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from sqlalchemy import BigInteger, Connection, bindparam, func, select, update
 
+from notifier.core.endpoint import Want
 from notifier.core.model import Json, Watch
 from notifier.core.share import Peer
-from notifier.interfaces import Census
+from notifier.interfaces import Census, Leads
+from notifier.store import health
 from notifier.store import statements as sql
-from notifier.store.node import NOW, Node, leave, tell
+from notifier.store.node import NOW, Node, leave, tell, unlead
 from notifier.store.rows import watch_from
 from notifier.store.schema import nodes, watches
 
@@ -92,15 +94,27 @@ class Nodes:
         return await self._write(bury)
 
     async def release_all(self) -> None:
-        """Let go of every watch that this node follows, and want no more."""
+        """Let go of every watch that this node follows and every endpoint that it leads, and want no more."""
 
         def release(connection: Connection) -> None:
             connection.execute(update(nodes).where(nodes.c.number == self._node.number).values(leaving=True, held=0))
             mine = watches.c.owner == self._node.number
             connection.execute(update(watches).where(sql.IS_FOLLOWED, mine).values(owner=None))
-            tell(connection, self._node.number, watches=True)
+            unlead(connection, self._node.number)
+            tell(connection, self._node.number, watches=True, endpoints=True)
 
         await self._write(release)
+
+    async def lead(self, wants: Mapping[str, Want]) -> Leads:
+        """Settle which endpoints this node leads, and look at all."""
+
+        def lead(connection: Connection) -> Leads:
+            me = self._node.number
+            if health.lead(connection, wants, me):
+                tell(connection, me, endpoints=True)
+            return Leads(number=me, states=tuple(health.states(connection)))
+
+        return await self._write(lead)
 
     async def mine(self) -> set[int]:
         """Return the numbers of all watches that the database says this node follows."""

@@ -120,6 +120,19 @@ class Transaction:
         """Return the first of `count` ids in a row."""
         return self._ids.take(connection, counter, count)
 
+    def append(self, connection: Connection, records: Sequence[Record]) -> list[Delivery]:
+        """Save operators' events inside an operation that is running; return the deliveries to send now."""
+        if not records:
+            return []
+        op = CommitOp(None, records)
+        first = self._ids.take(connection, "delivery", sum(len(record.addresses) for record in records))
+        first_event = self.node.first_event(connection, self._ids.take, len(records))
+        with together(connection) as sync:
+            read = self._commit(connection, [op], [(op, record) for record in records], first, first_event)
+            sync()
+            (deliveries,) = read()
+        return deliveries
+
     def _write(
         self, connection: Connection, commits: Sequence[CommitOp], settles: Sequence[Settlement]
     ) -> tuple[list[list[Delivery]], list[Delivery | None]]:

@@ -4,7 +4,7 @@ watches     one row a task that is or was followed
 events      what happened, with the bytes that are sent; immutable
 deliveries  the outbox: an event on its way to an endpoint
 attempts    the log of tries
-endpoints   what outlives a restart of an endpoint's health
+endpoints   what is kept of an endpoint's health, and which node serves it where only one may
 callbacks   destinations that came with watches, and when to look for what is due of them
 counters    where the next block of ids begins, and the number of the next node
 nodes       the daemons that share a PostgreSQL; on SQLite there is one, and no row for it
@@ -169,6 +169,11 @@ endpoints = Table(
     Column("disabled_at", BigInteger),
     Column("reason", Text),
     Column("failing_since", BigInteger),  # without any success
+    Column("held", Text, nullable=False),  # closed | throttled | open: by its breaker, for other nodes to know
+    Column("not_before", BigInteger, nullable=False),  # nothing goes out before, if it is held
+    Column("rounds", Integer, nullable=False),  # cool-downs in a row
+    Column("leader", BigInteger),  # the node that serves it, where only one may; of no meaning elsewhere
+    Column("version", BigInteger, nullable=False),  # counts changes, but for those of the leader
 )
 
 # There may be very many: memory holds those alone that something is sent to (`owner`). For the others `due` is the

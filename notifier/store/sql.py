@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar, cast
 
 import structlog
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from notifier.clock import boottime
@@ -17,8 +17,10 @@ from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Delivery, EndpointState, Json, Micros, NewWatch, Record, Watch
 from notifier.interfaces import (
     Applied,
+    Changed,
     Claim,
     DeliveryFilter,
+    EndpointChange,
     EventFilter,
     Found,
     Recovery,
@@ -26,7 +28,7 @@ from notifier.interfaces import (
     Standing,
     WatchFilter,
 )
-from notifier.store import browsing, callbacks, hastening, pruning, reading, wanting
+from notifier.store import browsing, callbacks, hastening, health, pruning, reading, wanting
 from notifier.store import statements as sql
 from notifier.store.database import Database, open_database
 from notifier.store.faults import reason
@@ -34,8 +36,7 @@ from notifier.store.group import GroupCommit
 from notifier.store.node import leave, named
 from notifier.store.nodes import Nodes
 from notifier.store.operations import CallOp, CommitOp, SettleOp, Transaction
-from notifier.store.rows import storable, watch_from
-from notifier.store.schema import endpoints
+from notifier.store.rows import watch_from
 
 log = structlog.get_logger(__name__)
 
@@ -225,26 +226,20 @@ class SqlStore:
 
     async def endpoint_states(self) -> list[EndpointState]:
         """Return the kept health of every endpoint."""
-        return await self._read(
-            lambda connection: [EndpointState(**row._mapping) for row in connection.execute(select(endpoints))]
-        )
+        return await self._read(health.states)
 
-    async def save_endpoint_state(self, state: EndpointState) -> None:
-        """Keep the health of an endpoint."""
-        row = {
-            "name": state.name,
-            "fingerprint": state.fingerprint,
-            "disabled_at": state.disabled_at,
-            "reason": storable(state.reason),
-            "failing_since": state.failing_since,
-        }
+    async def change_endpoint(self, change: EndpointChange, records: Sequence[Record] = ()) -> Changed:
+        """Change what is kept of an endpoint, and save operators' events with it."""
 
-        def save(connection: Connection) -> None:
-            connection.execute(delete(endpoints).where(endpoints.c.name == state.name))
-            connection.execute(insert(endpoints), row)
-            self._node.tell(connection, endpoints=True)
+        def save(connection: Connection) -> Changed:
+            before, after, done = health.change(connection, change)
+            deliveries: list[Delivery] = []
+            if done:
+                deliveries = self._transaction.append(connection, records)
+                self._node.tell(connection, endpoints=True)
+            return Changed(before=before, after=after, done=done, deliveries=tuple(deliveries))
 
-        await self._write(save, hold=True)
+        return await self._write(save, hold=True)
 
     # -- looking and tidying
 

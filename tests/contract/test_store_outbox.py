@@ -8,10 +8,10 @@ import random
 from collections import defaultdict
 
 import pytest
-from storing import APP, SECOND, T0, claim, follow, for_operators, move, record, running, settled
+from storing import APP, SECOND, T0, claim, follow, for_operators, move, record, settled
 
 from notifier.core.errors import StaleWrite
-from notifier.core.model import Address, Delivery, EndpointState, Watch
+from notifier.core.model import Address, Delivery, Watch
 from notifier.core.retry import Attempt, Failed
 from notifier.interfaces import Claim, Dead, DeliveryFilter, Done, Later, Store, Superseded, Verdict
 from notifier.store.sql import MAX_REVIVED
@@ -454,22 +454,6 @@ async def test_a_dead_operators_event_is_retried(store: Store) -> None:
         await store.settle(settled(delivery, Dead(attempt=1, reason="x")))
     assert await store.retry(DeliveryFilter(endpoint="ops"), now=LATER) == 2
     assert len(await claim(store, "ops", now=LATER)) == 2
-
-
-# -- endpoints
-
-
-async def test_the_health_of_an_endpoint_is_kept_over_a_restart(store_url: str) -> None:
-    """The last word on each name counts."""
-    app = EndpointState(name="app", fingerprint="f1", disabled_at=T0, reason="http_410", failing_since=T0 - 5)
-    ops = EndpointState(name="ops", fingerprint="f2")
-    async with running(store_url) as store:
-        assert await store.endpoint_states() == []
-        await store.save_endpoint_state(EndpointState(name="app", fingerprint="f0"))
-        await store.save_endpoint_state(app)
-        await store.save_endpoint_state(ops)
-    async with running(store_url) as store:
-        assert sorted(await store.endpoint_states(), key=lambda state: state.name) == [app, ops]
 
 
 # -- looking

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from storing import T0, claim, follow, move, settled, wanted
 
-from notifier.core.model import EndpointState
+from notifier.core import endpoint
 from notifier.core.retry import Attempt, Failed
-from notifier.interfaces import Dead, DeliveryFilter, EventFilter, Store
+from notifier.interfaces import Dead, DeliveryFilter, EndpointChange, EventFilter, Store
 
 HOSTILE = "a\0b\ud800c\udfffd\U0001f600"
 STORED = "a\ufffdb\ufffdc\ufffdd\U0001f600"
@@ -22,7 +22,7 @@ async def test_a_state_that_is_no_text_is_an_event_all_the_same(store: Store) ->
     assert json.loads(delivery.body)["data"]["state"] == "a\0b\ufffdc\ufffdd\U0001f600", "escaped in JSON, it may stay"
     attempt = Attempt(at=T0, outcome=Failed(reason=HOSTILE, detail=HOSTILE), status=500, address=HOSTILE, reply=HOSTILE)
     await store.settle(replace(settled(delivery, Dead(attempt=1, reason=HOSTILE)), attempt=attempt))
-    await store.save_endpoint_state(EndpointState(name="app", fingerprint="f", disabled_at=T0, reason=HOSTILE))
+    await store.change_endpoint(EndpointChange(name="app", fingerprint="f", make=endpoint.disabling(T0, HOSTILE, None)))
     assert [item["phase"] for item in await store.events(EventFilter(task="1"), limit=9)] == ["running"]
     told = await store.watch("vidu", "1")
     assert isinstance(told, dict)

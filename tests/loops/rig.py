@@ -22,7 +22,7 @@ from notifier.core.signing import decode_secret
 from notifier.dispatcher import Dispatcher, EndpointSetup
 from notifier.endpoint_queue import EndpointPolicy
 from notifier.feed import Feed, FeedPolicy
-from notifier.interfaces import Sender, Source
+from notifier.interfaces import Changed, EndpointChange, Sender, Source
 from notifier.metrics import Metrics
 from notifier.recorder import Recorder
 from notifier.senders.webhook import WebhookSender
@@ -116,8 +116,8 @@ class Rig:
         self.loops: list[asyncio.Task[None]] = []
         self.setups: dict[str, EndpointSetup] = {}
 
-    async def _announce(self, event: Event) -> None:
-        await self.recorder.announce(event)
+    async def _announce(self, event: Event, change: EndpointChange | None = None) -> Changed | None:
+        return await self.recorder.announce(event, change)
 
     def source(self, sim: Simulator, *, name: str = "vidu", connect_timeout: float = 10.0) -> SseSource:
         source = SseSource(

@@ -187,6 +187,7 @@ async def test_410_disables_keeps_tells_and_survives_a_restart(tmp_path: Path) -
                 "detail": "the endpoint answered 410 Gone",
             }
             await until(lambda: made.rows("SELECT disabled_at > 0 FROM endpoints WHERE name = 'app'") == [(1,)])
+            await made.settled("ops", 1)
             await made.tell(watch, "success")
             await until(lambda: made.statuses("app") == {"ready": 1, "waiting": 2})
         async with rig(tmp_path, run=()) as made:

@@ -24,9 +24,9 @@ from storing import T0, follow, move, running, settled, wanted
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from notifier.core import endpoint
 from notifier.core.errors import StoreUnavailable
-from notifier.core.model import EndpointState
-from notifier.interfaces import DeliveryFilter
+from notifier.interfaces import DeliveryFilter, EndpointChange
 
 pytestmark = pytest.mark.usefixtures("hasty")
 
@@ -38,6 +38,7 @@ def logs() -> Iterator[list[EventDict]]:
         yield kept
 
 
+SICK = EndpointChange(name="app", fingerprint="f", make=endpoint.disabling(T0, "http_410", None))
 HOLD_LOCK = """
 import sqlite3, sys
 held = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -180,7 +181,7 @@ async def test_what_may_not_be_lost_waits_and_the_rest_is_told_at_once(
             waiting = [
                 asyncio.create_task(move(store, two, "queueing")),
                 asyncio.create_task(store.settle(settled(delivery))),
-                asyncio.create_task(store.save_endpoint_state(EndpointState(name="app", fingerprint="f"))),
+                asyncio.create_task(store.change_endpoint(SICK)),
                 asyncio.create_task(store.release_watches([spare])),
             ]
             await until(lambda: not store.available)

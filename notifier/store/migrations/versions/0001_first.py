@@ -95,6 +95,11 @@ def upgrade() -> None:
         sa.Column("disabled_at", sa.BigInteger),
         sa.Column("reason", sa.Text),
         sa.Column("failing_since", sa.BigInteger),
+        sa.Column("held", sa.Text, nullable=False),
+        sa.Column("not_before", sa.BigInteger, nullable=False),
+        sa.Column("rounds", sa.Integer, nullable=False),
+        sa.Column("leader", sa.BigInteger),
+        sa.Column("version", sa.BigInteger, nullable=False),
     )
     op.create_table(
         "callbacks",

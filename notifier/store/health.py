@@ -1,0 +1,87 @@
+"""What is kept of endpoints' health, and which node leads where only one may serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sqlalchemy import BigInteger, Connection, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from notifier.core import endpoint as core
+from notifier.core.endpoint import Want
+from notifier.core.model import EndpointState
+from notifier.interfaces import EndpointChange
+from notifier.store.node import NOW
+from notifier.store.prepared import Prepared
+from notifier.store.rows import storable
+from notifier.store.schema import endpoints, nodes
+
+_COLUMNS = [column.name for column in endpoints.c]
+_ADD = Prepared(
+    sqlite.insert(endpoints).on_conflict_do_nothing(),
+    postgresql=postgresql.insert(endpoints).on_conflict_do_nothing(),
+)
+_KEPT = select(endpoints).where(endpoints.c.name == bindparam("_name")).with_for_update()
+_SAVE = (
+    update(endpoints)
+    .where(endpoints.c.name == bindparam("_name"))
+    .values({name: bindparam(name) for name in _COLUMNS if name not in ("name", "leader")})
+)
+_LEAD = (
+    update(endpoints)
+    .where(
+        endpoints.c.name == bindparam("_name"),
+        endpoints.c.leader.is_not_distinct_from(bindparam("_before", type_=BigInteger)),
+    )
+    .values(leader=bindparam("_after", type_=BigInteger))
+)
+_NODES = select(nodes.c.number, (~nodes.c.leaving & (nodes.c.seen_at > NOW - nodes.c.timeout)).label("fit")).order_by(
+    nodes.c.number
+)
+
+
+def states(connection: Connection) -> list[EndpointState]:
+    """Return what is kept of every endpoint."""
+    rows = connection.execute(select(endpoints).order_by(endpoints.c.name))
+    return [EndpointState(**row._mapping) for row in rows]
+
+
+def change(connection: Connection, asked: EndpointChange) -> tuple[EndpointState, EndpointState, bool]:
+    """Change what is kept of an endpoint; return it as it was and as it is, and whether there was anything to change.
+
+    What is known under another URL counts as unknown.
+    """
+    _add(connection, asked.name, asked.fingerprint)
+    row = connection.execute(_KEPT, {"_name": asked.name}).one()
+    before = EndpointState(**row._mapping)
+    if before.fingerprint != asked.fingerprint:
+        before = core.unknown(before, asked.fingerprint)
+    made = asked.make(before)
+    if made is None:
+        return before, before, False
+    after = replace(made, version=before.version + 1, reason=storable(made.reason))
+    connection.execute(_SAVE, {"_name": after.name} | {name: getattr(after, name) for name in _COLUMNS})
+    return before, after, True
+
+
+def lead(connection: Connection, wants: Mapping[str, Want], me: int) -> bool:
+    """Take the leads that nobody has, and give up those that others should have; say whether any is another now."""
+    # First what is led, then who is there: whoever leads has joined before, so that no living node is missed.
+    known = states(connection)
+    found = connection.execute(_NODES).all()
+    for name in sorted({name for name, want in wants.items() if want.limited} - {state.name for state in known}):
+        _add(connection, name, wants[name].fingerprint)
+        known.append(EndpointState(name=name, fingerprint=wants[name].fingerprint))
+    changes = core.leads(known, wants, me, {row.number for row in found}, {row.number for row in found if row.fit})
+    before = {state.name: state.leader for state in known}
+    changed = 0
+    for name in sorted(changes):  # in one order for all, so that no two nodes wait for each other
+        given = {"_name": name, "_before": before[name], "_after": changes[name]}
+        changed += connection.execute(_LEAD, given).rowcount
+    return changed > 0
+
+
+def _add(connection: Connection, name: str, fingerprint: str) -> None:
+    blank = EndpointState(name=name, fingerprint=fingerprint)
+    _ADD.many(connection, [{column: getattr(blank, column) for column in _COLUMNS}])
