@@ -10,11 +10,13 @@ import socket
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import pytest
 
+Way = Literal["end", "within", "abort"]  # between two replies, within one, with a reset
+WAYS: tuple[Way, ...] = get_args(Way)
 PATIENCE = 60.0  # seconds for whatever has to happen at all, the takeover from a killed daemon included
 
 
@@ -27,6 +29,8 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._port = 0
         self._pumps: set[asyncio.Task[None]] = set()
+        self._end: tuple[int, Way] | None = None
+        self.ended = False
 
     @property
     def url(self) -> str:
@@ -44,6 +48,10 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
 
+    def end_at(self, reply: int, way: Way) -> None:
+        """End the next connection in place of this reply of the server, counted from 0; then `ended` is true."""
+        self._end, self.ended = (reply, way), False
+
     async def close(self) -> None:
         """Let nobody through."""
         if self._server is not None:
@@ -54,14 +62,26 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection(self._parts.hostname, self._parts.port)
         self._writers |= {writer, there_writer}
-        for source, sink in ((reader, there_writer), (there_reader, writer)):
-            pump = asyncio.create_task(self._pump(source, sink), name="proxy pump")
+        end, self._end = self._end, None
+        for source, sink, until in ((reader, there_writer, None), (there_reader, writer, end)):
+            pump = asyncio.create_task(self._pump(source, sink, until), name="proxy pump")
             self._pumps.add(pump)
             pump.add_done_callback(self._pumps.discard)
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, until: tuple[int, Way] | None
+    ) -> None:
+        count = 0
         try:
             while data := await source.read(65536):
+                if until is not None and count == until[0]:
+                    self.ended = True
+                    if until[1] == "within":
+                        sink.write(data[: len(data) // 2])
+                    elif until[1] == "abort":
+                        sink.transport.abort()
+                    break
+                count += 1
                 sink.write(data)
                 await sink.drain()
         except OSError:

@@ -38,8 +38,7 @@ from notifier.inputs.broker import (
 )
 
 HEARTBEAT = 10  # seconds; three missing ones end the connection
-# The last two come out of aiormq's own tasks when a connection goes away under them.
-LOST = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError, asyncio.InvalidStateError)
+LOST = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
 
 # The libraries log each lost connection as they see it, with a traceback; we say it in one line.
 for _name in ("aio_pika", "aiormq"):
@@ -72,10 +71,16 @@ class AmqpBroker:
         try:
             await connection.connect(timeout=CONNECT)
             yield await self._open(connection)
-        except LOST as exc:
-            raise BrokerUnavailable(told(exc, self._url), hint=_hint(exc)) from exc
+        except NotifierError:
+            raise  # ours, in one line already
+        except Exception as exc:
+            # A connection that goes away under aiormq's tasks surfaces as whatever they come upon, down to a bare
+            # `Exception` (FutureStore.reject_all): so the connection is asked, not the error, unless it is a known one.
+            if not isinstance(exc, LOST) and _works(connection):
+                raise
+            raise BrokerUnavailable(_told(exc, self._url), hint=_hint(exc)) from exc
         finally:
-            await part(connection.close(), *LOST)
+            await part(connection.close())
 
     async def _open(self, connection: AbstractConnection) -> AmqpSession:
         await declare(connection, self.queue)
@@ -140,7 +145,7 @@ class AmqpSession:
             await channel.default_exchange.publish(kept, self._broker.dead, mandatory=True, timeout=ANSWER)
         except LOST as exc:
             self._publishing = None
-            if self._connection.is_closed:
+            if not _works(self._connection):
                 raise
             raise NotSetAside(told(exc, "")) from exc
         await old.ack()
@@ -161,6 +166,19 @@ async def declare(connection: AbstractConnection, name: str) -> AbstractQueue:
     except ChannelNotFoundEntity:
         async with connection.channel() as channel:
             return await channel.declare_queue(name, durable=True, timeout=ANSWER)
+
+
+def _works(connection: AbstractConnection) -> bool:
+    """Say whether the connection is open: before what its end makes of the calls under way comes to us, it is not."""
+    return connection.transport is not None and connection.transport.connection.is_opened
+
+
+def _told(exc: Exception, url: str) -> str:
+    if isinstance(exc, LOST):
+        return told(exc, url)
+    if type(exc) is Exception:  # aiormq's word for an end without a reason
+        return "the connection was lost"
+    return f"the connection was lost ({type(exc).__name__}: {told(exc, url)})"
 
 
 def _sound(arrived: AbstractIncomingMessage | BrokerUnavailable) -> AbstractIncomingMessage:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
+import structlog
+
 from notifier.core.errors import NotifierError
 from notifier.inputs.message import Content
+
+log = structlog.get_logger(__name__)
 
 R = TypeVar("R")
 
@@ -84,16 +87,20 @@ def told(exc: BaseException, url: str) -> str:
     return text[:500]
 
 
-async def part(goodbye: Coroutine[Any, Any, None], *expected: type[Exception]) -> None:
-    """Close a connection, in CLOSE seconds at most, without regard to `expected` faults: it is given up anyway.
+async def part(goodbye: Coroutine[Any, Any, None]) -> None:
+    """Close a connection, in CLOSE seconds at most, whatever comes of it: the connection is given up anyway.
 
     A cancellation meanwhile waits for the end: cut short, the client libraries leave connections open.
     """
 
     async def bounded() -> None:
-        with contextlib.suppress(asyncio.CancelledError, TimeoutError, *expected):  # cancelled by a library itself
+        try:
             async with asyncio.timeout(CLOSE):
                 await goodbye
+        except asyncio.CancelledError:
+            pass  # by a library itself
+        except Exception:  # what led here is told; this must not take its place
+            log.debug("queue.not_closed", exc_info=True)
 
     task = asyncio.create_task(bounded(), name="closing a queue's connection")
     try:

@@ -56,7 +56,7 @@ class QueueInput(Generic[R]):
         self._remove = remove
         self._counted = counted
         self._failures = 0  # in a row
-        self._down = False  # and said so
+        self._told: set[str] = set()  # the kinds of trouble that were logged since it last went well
         self._log = log.bind(queue=self.name)
 
     async def run(self) -> None:
@@ -76,26 +76,32 @@ class QueueInput(Generic[R]):
             except asyncio.CancelledError:
                 _heed_cancellation()
                 self._lost("the connection was lost", None)
-            except Exception:  # whatever a client library comes up with must not end the daemon
+            except Exception as exc:  # whatever a client library comes up with must not end the daemon
                 _heed_cancellation()
-                self._log.exception("queue.failed", hint="connecting again")
+                if self._first(type(exc).__name__):
+                    self._log.exception("queue.failed", hint="connecting again")
             _heed_cancellation()
             self._failures += 1
             await asyncio.sleep(backoff(self._failures, ceiling, random.random()))
 
     async def _turn(self, session: Session[R]) -> None:
         batch = await session.receive()
-        if self._down:
-            self._down = False
+        if self._told:
+            self._told.clear()
             self._log.info("queue.recovered")
         if batch:
             await self._take(session, batch)
         self._failures = 0
 
     def _lost(self, error: str, hint: str | None) -> None:
-        if not self._down:
-            self._down = True
+        if self._first("unavailable"):
             self._log.warning("queue.unavailable", error=error, hint=hint or "trying again; all else goes on")
+
+    def _first(self, kind: str) -> bool:
+        """Say whether this kind of trouble is new since it last went well, and remember it."""
+        new = kind not in self._told
+        self._told.add(kind)
+        return new
 
     async def _take(self, session: Session[R], batch: Sequence[Message[R]]) -> None:
         good: list[tuple[Message[R], Sequence[Order]]] = []

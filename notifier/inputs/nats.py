@@ -69,7 +69,7 @@ class NatsBroker:
             cause = causes[-1] if causes else exc
             raise BrokerUnavailable(told(cause, self._url), hint=_hint(cause)) from exc
         finally:
-            await part(self._leave(client, session), Error, OSError)
+            await part(self._leave(client, session))
 
     async def _leave(self, client: Client, session: NatsSession | None) -> None:
         try:
@@ -197,7 +197,8 @@ class NatsSession:
             if reply.reply:
                 self._held[reply.reply] = reply
         for msg in self._held.values():
-            await msg.nak()
+            if not msg.is_acked and not self._client.is_closed:  # acknowledged, but who knows whether that was heard
+                await msg.nak()
 
     async def _ask(self) -> None:
         broker = self._broker

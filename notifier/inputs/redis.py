@@ -92,10 +92,10 @@ class RedisBroker:
                 await session.prepare()
                 yield session
         except asyncio.CancelledError:
-            await part(self._leave(client), RedisError, OSError)
+            await part(self._leave(client))
             raise
         finally:
-            await part(client.aclose(), RedisError, OSError)
+            await part(client.aclose())
 
     async def _leave(self, client: Redis) -> None:
         """Take our name off the group, unless something is pending with it: that will be taken over."""

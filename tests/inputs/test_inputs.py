@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from input_rig import Start
 from queue_places import AMQP, AmqpPlace
 
 from notifier.core.errors import NotifierError
-from notifier.inputs.broker import told
+from notifier.inputs import consumer
+from notifier.inputs.broker import BrokerUnavailable, Message, part, told
 from notifier.inputs.consumer import BACKOFF_MAX, backoff
 from notifier.inputs.making import MissingExtra, amqp_broker, nats_broker, redis_broker
 from notifier.inputs.running import Inputs
@@ -135,3 +137,49 @@ async def test_a_wrong_password_is_told_with_advice(start: Start, events: list[A
     assert events[0]["event"] == "queue.unavailable"
     assert events[0]["hint"] == "check the user and password in the queue's url"
     assert "wr0ng" not in str(events)
+
+
+class Failing:
+    """A broker of which each session ends with the next of these faults, and then none."""
+
+    name = "failing"
+
+    def __init__(self, *faults: Exception) -> None:
+        self.faults = list(faults)
+        self.sessions = 0
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Any]:
+        """Fail, or have nothing to read."""
+        self.sessions += 1
+        if self.faults:
+            raise self.faults.pop(0)
+        yield self
+
+    async def receive(self) -> Sequence[Message[Any]]:
+        """Find nothing."""
+        await asyncio.sleep(0)
+        return []
+
+
+async def test_each_kind_of_trouble_is_told_once(start: Start, events: list[Any], monkeypatch: Any) -> None:
+    """A fault that is nobody's outage is told with its traceback, but not at each of a hundred tries; nor an outage."""
+    monkeypatch.setattr(consumer, "BACKOFF_INITIAL", 0.0)
+    away, wrong = BrokerUnavailable("away"), KeyError("wrong")
+    start(Failing(away, wrong, away, wrong, wrong))
+
+    async def recovered() -> bool:
+        return bool(events) and events[-1]["event"] == "queue.recovered"
+
+    await until(recovered, "it goes well")
+    assert [event["event"] for event in events] == ["queue.unavailable", "queue.failed", "queue.recovered"]
+    assert events[1]["exc_info"]
+
+
+async def test_a_goodbye_that_fails_hides_nothing() -> None:
+    """Whatever a library comes upon while it closes: what led to the closing is what is told."""
+
+    async def goodbye() -> None:
+        raise AttributeError("'NoneType' object has no attribute 'close'")
+
+    await part(goodbye())

@@ -7,16 +7,22 @@ import gc
 import json
 import logging
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from broker_ways import Proxy, until
+from broker_ways import PATIENCE, WAYS, Proxy, Way, until
 from input_rig import Start
 from queue_places import Place, ids
 
+from notifier.inputs import nats
+from notifier.inputs.broker import BrokerUnavailable, Message, Session
+
 pytestmark = pytest.mark.timeout(90)
+
+MOST_REPLIES = 60  # in one conversation with a broker, by far
 
 
 def rows(path: Path, query: str = "SELECT source, id, removed_at IS NULL FROM watches ORDER BY pk") -> list[Any]:
@@ -165,11 +171,45 @@ async def test_a_lost_connection_loses_no_message(
     await until(lambda: stored(path, 501), "every message is stored")
     await until(lambda: nothing_left(place), "everything is acknowledged")
     await running.stop()
-    names = [event["event"] for event in events]
+    names = [event["event"] for event in events if event["log_level"] != "debug"]
     assert set(names) == {"queue.unavailable", "queue.recovered"}
     assert names == ["queue.unavailable", "queue.recovered"] * (len(names) // 2), "each outage is told once"
     assert not any(record.exc_info for record in caplog.records)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_connection_may_end_anywhere(
+    place: Place, proxy: Proxy, way: Way, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever reply of the broker is the one that does not come, the broker is unavailable, and nothing else."""
+    for limit in ("CONNECT", "ANSWER"):  # NATS's client waits for an answer as long as it may, connected or not
+        monkeypatch.setattr(nats, limit, 1.0)
+    for count in range(MOST_REPLIES):
+        await place.publish(b"good", b"bad")
+        proxy.end_at(count, way)
+        try:
+            async with asyncio.timeout(PATIENCE), place.broker(proxy.url).session() as session:
+                found = await receive(session)
+                await session.set_aside(found[0], "no good")
+                await session.acknowledge(found[1:] or await receive(session))
+        except BrokerUnavailable:
+            assert proxy.ended
+        except asyncio.CancelledError:
+            assert not asyncio.current_task().cancelling()  # type: ignore[union-attr]  # the library's own doing
+        if not proxy.ended:
+            break
+    assert count > 3
+    assert not proxy.ended, "in the end a whole conversation came through"
+    gc.collect()  # a connection left open would now warn, which is an error here
+    assert not any(record.exc_info for record in caplog.records)
+
+
+async def receive(session: Session[Any]) -> Sequence[Message[Any]]:
+    """Return the next messages."""
+    while not (found := await session.receive()):
+        pass
+    return found
 
 
 async def said(events: list[Any], name: str) -> bool:
