@@ -74,7 +74,7 @@ def rows(items: Iterable[Node]) -> list[Sequence[object]]:
             item["version"],
             item["http"],
         )
-        for item in items
+        for item in sorted(items, key=lambda item: (str(item["name"]), int(item["number"])))
     ]
 
 

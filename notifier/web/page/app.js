@@ -10,6 +10,7 @@ import * as endpoints from "./endpoints.js";
 import * as filters from "./filters.js";
 import { duration } from "./format.js";
 import * as letter from "./letter.js";
+import * as nodes from "./nodes.js";
 import * as overview from "./overview.js";
 import * as panel from "./panel.js";
 import { follow } from "./stream.js";
@@ -17,13 +18,13 @@ import * as timeline from "./timeline.js";
 import { complain } from "./toasts.js";
 import * as watches from "./watches.js";
 
-const VIEWS = ["watches", "endpoints", "dead"];
+const VIEWS = ["watches", "endpoints", "nodes", "dead"];
 const STATUS_EVERY = 15_000; // milliseconds between looks at what the stream does not tell: version, readiness
 
 let view = null; // the one behind the panel
 let behind = "#/watches"; // where closing the panel leads
 
-// -- addresses: #/watches?FILTERS  #/endpoints  #/dead[/ENDPOINT]  #/watch/SOURCE/ID  #/delivery/ID
+// -- addresses: #/watches?FILTERS  #/endpoints  #/nodes  #/dead[/ENDPOINT]  #/watch/SOURCE/ID  #/delivery/ID
 
 function route() {
   const [place, query] = location.hash.replace(/^#\/?/, "").split("?");
@@ -39,7 +40,7 @@ function route() {
   } else {
     watches.mark(null);
     panel.close();
-    if (name === "endpoints") show(name);
+    if (name === "endpoints" || name === "nodes") show(name);
     else if (name === "dead") show(name, rest[0] ?? "");
     else show("watches", query);
     behind = view === "watches" ? filters.address() : location.hash;
@@ -77,6 +78,7 @@ function take(type, data) {
   if (type === "status") {
     overview.show(data);
     endpoints.show(data.endpoints);
+    nodes.show(data.nodes);
     watches.noteCounts(data.watches);
     dead.note(data.endpoints);
     timeline.tick();
@@ -104,7 +106,7 @@ function connected(state) {
 const status = throttle(async () => {
   try {
     const told = await call("GET", "v1/status");
-    text(byId("node"), `${told.node} · ${told.version} · up ${duration(told.uptime_seconds)}`);
+    text(byId("node"), `${told.node}${told.nodes > 1 ? `, one of ${told.nodes} nodes` : ""} · ${told.version} · up ${duration(told.uptime_seconds)}`);
     const names = told.sources.map((source) => source.name);
     addwatch.offer(names);
     filters.offer(names);

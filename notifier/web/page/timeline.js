@@ -85,6 +85,7 @@ function show(parts, watch) {
     ["Source", watch.source],
     ["State", watch.state],
     ["Stream", connection(watch)],
+    ["Node", watch.node],
     ["Lost", watch.lost ? spoken(watch.lost) : null],
     ["Added", `${clock(watch.created_at)}, by ${watch.origin === "file" ? "the configuration" : watch.origin}`],
     ["Changed", `${clock(watch.changed_at)}, ${since(watch, watch.changed_at)} after it was added`],
@@ -103,7 +104,8 @@ const since = (watch, instant) => duration(secondsBetween(watch.created_at, inst
 
 function connection(watch) {
   if (watch.ended) return "closed: the watch has ended";
-  const told = watch.connection ?? { open: watch.connected };
+  const told = watch.connection;
+  if (told === null) return `of ${watch.node}, which alone knows how it is`;
   if (told.open) return "open";
   const trouble = told.trouble ? `: ${told.trouble}` : "";
   return `not open${trouble}${told.failures > 1 ? ` (${told.failures} tries failed in a row)` : ""}`;

@@ -1,0 +1,95 @@
+"""The page on several nodes: it shows all of them, live, whichever of them answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import databases
+import yaml
+from page_rig import SECRET, Complaints, Site, daemon, settings, until, visit, webhook
+from playwright.async_api import BrowserContext, expect
+
+from notifier import config as configuration
+from notifier.app import Application
+from notifier.tools.listener import Listener
+from notifier.tools.simulator import Simulator
+from notifier.tools.transcript import parse_spec
+
+
+@asynccontextmanager
+async def node(directory: Path, name: str, url: str, simulator: Simulator, listener: Listener) -> AsyncIterator[Site]:
+    """Run one of the nodes on a PostgreSQL until the end of the block."""
+    given = settings(simulator, {"app": webhook(listener.url)}, token=None, source={})
+    given |= {"store": {"url": url}, "node": {"name": name, "timeout": "5s"}}
+    path = directory / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(given))
+    app = Application(path, configuration.load(path))
+    task = asyncio.create_task(app.run(), name=name)
+
+    async def started() -> bool:
+        return task.done() or (app.address is not None and app.ready() is None)
+
+    try:
+        await until(started)
+        if task.done():
+            task.result()
+        yield Site(url=f"http://{app.address}", simulator=simulator, listener=listener, token=None)
+    finally:
+        app.stop()
+        await asyncio.wait({task})
+    task.result()
+
+
+async def test_all_nodes_are_shown_live(tmp_path: Path, context: BrowserContext, complaints: Complaints) -> None:
+    """What each has, which of them answers, who follows a watch; and one that leaves is gone."""
+    with databases.database() as url:
+        async with (
+            Simulator(transcripts={"*": parse_spec("queueing")}, keep_open=True) as simulator,
+            Listener(secrets=[SECRET]) as listener,
+            AsyncExitStack() as stack,
+        ):
+            one = await stack.enter_async_context(node(tmp_path, "web-1", url, simulator, listener))
+            async with node(tmp_path, "web-2", url, simulator, listener):
+                await one.api("POST", "v1/watches", [{"id": f"t{number}", "source": "vidu"} for number in range(40)])
+
+                async def shared() -> bool:
+                    items = (await one.api("GET", "v1/nodes"))["items"]
+                    return [item["streams"] for item in items if item["streams"]] != [] and (
+                        sum(item["streams"] or 0 for item in items) == 40
+                        and all(item["streams"] for item in items)
+                        and len(items) == 2
+                    )
+
+                await until(shared)
+                page = await visit(context, one, complaints)
+                await expect(page.locator("#streams")).to_have_text("40")
+                await expect(page.locator("#node")).to_contain_text("web-1, one of 2 nodes")
+                await page.locator("#to-nodes").click()
+                cards = page.locator("#node-list > li")
+                await expect(cards).to_have_count(2)
+                await expect(page.locator("#node-sum")).to_have_text("2 nodes share 40 watches.")
+                await expect(cards.first).to_contain_text("answers this page")
+                await expect(cards.nth(1).locator(".chip")).to_be_hidden()
+                await expect(cards.nth(1).locator(".word")).to_have_text("alive")
+
+                foreign = next(i for i in (await one.api("GET", "v1/watches"))["items"] if i["node"] == "web-2")
+                await page.goto(f"{one.url}/#/watch/vidu/{foreign['id']}")
+                facts = page.locator("#panel .facts")
+                await expect(facts).to_contain_text("of web-2, which alone knows how it is")
+                await expect(page.locator("#watch-rows .off", has_text="no stream")).to_have_count(0)
+                await page.goto(f"{one.url}/#/nodes")
+                await expect(cards).to_have_count(2)
+            await expect(cards).to_have_count(1)  # it has left
+            await expect(page.locator("#node-sum")).to_have_text("1 node follows 40 watches.")
+            await expect(page.locator("#to-nodes")).to_be_hidden()
+
+
+async def test_one_node_has_no_view_of_nodes(tmp_path: Path, context: BrowserContext, complaints: Complaints) -> None:
+    """It is told at the top."""
+    async with daemon(tmp_path) as site:
+        page = await visit(context, site, complaints)
+        await expect(page.locator("#total")).to_have_text("0")
+        await expect(page.locator("#to-nodes")).to_be_hidden()
