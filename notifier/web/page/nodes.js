@@ -15,8 +15,8 @@ let nodes = [];
 
 /** Take the nodes as the API lists them. */
 export function show(items) {
-  const names = (one, other) => one.name.localeCompare(other.name, "en", { numeric: true }) || one.number - other.number;
-  nodes = [...items].sort(names);
+  const byName = (one, other) => one.name.localeCompare(other.name, "en", { numeric: true }) || one.number - other.number;
+  nodes = [...items].sort(byName);
   draw("nodes", render);
 }
 
