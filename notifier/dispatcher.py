@@ -421,10 +421,10 @@ class Dispatcher:
         began = self._clock()
         try:
             return await link.sender.send(delivery)
-        except Exception as exc:  # a sender has no business to raise: judged like any failure, so that it cannot go on
+        except Exception as exc:  # a sender has no business to raise; it costs an attempt, so that it cannot go on
             log.exception("sender.raised", delivery=delivery.id, endpoint=delivery.endpoint)
             detail = f"a fault of this program: {type(exc).__name__}"
-            return Attempt(at=began, outcome=Failed(reason="internal", detail=detail))
+            return Attempt(at=began, outcome=Failed(reason="internal", detail=detail, asked=False))
 
     async def _conclude(self, queue: EndpointQueue, delivery: Delivery, attempt: Attempt) -> None:
         """Save what an attempt came to."""

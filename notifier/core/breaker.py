@@ -46,7 +46,7 @@ class Signal(Enum):
     TRIPPED = auto()  # the same, and they are enough
     HELD = auto()  # the endpoint asks for patience, or the fault is our own
     PROBE_FAILED = auto()  # the probe failed, for whatever reason
-    PROBE_UNSENT = auto()  # the probe never reached the endpoint, by a fault of the message
+    PROBE_UNSENT = auto()  # the probe never reached the endpoint, by a fault of the message or of this program
     DISABLED = auto()  # the endpoint is gone, or failed for too long, or somebody disabled it
     ENABLED = auto()  # somebody enabled it
 
@@ -97,7 +97,7 @@ class Breaker:
     def record(self, outcome: Outcome, now: Micros, *, probe: bool = False) -> Breaker:
         """Take in how an attempt ended; attempts that went out before the breaker opened may still come in."""
         match outcome:
-            case Rejected(well=None):
+            case Rejected(well=None) | Failed(asked=False):
                 return self._unsent(now) if probe else self
             case Rejected(well=False):
                 return self._failed(Failed(reason=outcome.reason), now, probe=probe)

@@ -32,6 +32,7 @@ class Failed:
     retry_after: float | None = None  # seconds that the endpoint asked for
     throttle: bool = False  # hold the whole endpoint back, not only this message (429, 502, 503, 504)
     spend: bool = True  # False: costs neither an attempt of the schedule nor the endpoint's good name (429, own faults)
+    asked: bool = True  # False: a fault of this program came before an answer; it costs an attempt, and proves nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,7 +87,7 @@ class Exchange:
             # A no is a no, also when the rest of the reply never came; a yes must be whole to count.
             outcome = judge(status, text, course.headers, self._clock())
         else:
-            outcome = fault or Failed(reason="internal")
+            outcome = fault or Failed(reason="internal", asked=False)
         return Attempt(
             at=at,
             outcome=outcome,
@@ -119,7 +119,7 @@ class Exchange:
             if fault is not None or (fault := explain(exc)) is not None:
                 return fault
             log.exception("sender.unexpected_error", host=self._url.host)
-            return Failed(reason="internal", detail=f"a fault of this program: {type(exc).__name__}")
+            return Failed(reason="internal", detail=f"a fault of this program: {type(exc).__name__}", asked=False)
         finally:
             course_of.reset(token)
         return None

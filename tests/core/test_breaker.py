@@ -18,6 +18,7 @@ OVERLOADED = Failed(reason="http_503", throttle=True)
 LIMITED = Failed(reason="http_429", throttle=True, spend=False, retry_after=30.0)
 OURS = Failed(reason="dns", spend=False)
 UNASKED = Rejected(reason="template", well=None)
+OUR_FAULT = Failed(reason="internal", asked=False)
 
 
 def tripped(now: int = T0) -> Breaker:
@@ -63,13 +64,14 @@ def test_the_examples_are_in_their_states() -> None:
         (Rejected(reason="invalid_payload"), ["closed", "throttled", "closed", "closed", "disabled"]),
         (Rejected(reason="timeout", well=False), ["closed", "throttled", "open", "half_open", "disabled"]),
         (UNASKED, ["closed", "throttled", "open", "half_open", "disabled"]),
+        (OUR_FAULT, ["closed", "throttled", "open", "half_open", "disabled"]),
         (FAILED, ["closed", "throttled", "open", "half_open", "disabled"]),
         (OVERLOADED, ["throttled", "throttled", "open", "half_open", "disabled"]),
         (LIMITED, ["throttled", "throttled", "open", "half_open", "disabled"]),
         (OURS, ["throttled", "throttled", "open", "half_open", "disabled"]),
         (Gone(reason="http_410"), ["disabled"] * 5),
     ],
-    ids=["delivered", "rejected", "unheard", "unasked", "failed", "overloaded", "limited", "ours", "gone"],
+    ids=["delivered", "rejected", "unheard", "unasked", "our_fault", "failed", "overloaded", "limited", "ours", "gone"],
 )
 def test_every_outcome_is_decided_in_every_state(state: State, outcome: Outcome, then: list[str]) -> None:
     """By attempts that are not the probe; those that went out earlier may come in at any time."""
@@ -99,18 +101,20 @@ def test_silence_trips_it_also_where_messages_are_not_repeated() -> None:
     assert breaker.state is State.OPEN
 
 
+@pytest.mark.parametrize("outcome", [UNASKED, OUR_FAULT])
 @pytest.mark.parametrize("state", State)
-def test_a_message_that_was_never_sent_proves_nothing(state: State) -> None:
-    """A fault of our template neither closes nor opens, and changes no count and no wait."""
-    assert IN[state].record(UNASKED, T0 + 2 * SECOND) == IN[state]
+def test_a_message_that_was_never_sent_proves_nothing(state: State, outcome: Outcome) -> None:
+    """A fault of our template or program neither closes nor opens, and changes no count and no wait."""
+    assert IN[state].record(outcome, T0 + 2 * SECOND) == IN[state]
     if state is not State.HALF_OPEN:
-        assert IN[state].record(UNASKED, T0 + 2 * SECOND, probe=True) == IN[state]
+        assert IN[state].record(outcome, T0 + 2 * SECOND, probe=True) == IN[state]
 
 
-def test_a_probe_that_was_never_sent_is_replaced_at_once() -> None:
+@pytest.mark.parametrize("outcome", [UNASKED, OUR_FAULT])
+def test_a_probe_that_was_never_sent_is_replaced_at_once(outcome: Outcome) -> None:
     """The endpoint was not asked: it waits no longer, and its next cool-down is as long as it would have been."""
     now = T0 + 2 * SECOND
-    breaker = half_open().record(UNASKED, now, probe=True)
+    breaker = half_open().record(outcome, now, probe=True)
     assert (breaker.state, breaker.failures, breaker.failing_since) == (State.OPEN, TRIP_AFTER, T0)
     assert breaker.ready(now)
     breaker, probe = breaker.admit(now)
@@ -292,7 +296,9 @@ def test_an_outage_outlives_a_restart() -> None:
     assert breaker.should_disable(later, 86_400.0)
 
 
-OUTCOMES = st.sampled_from([Delivered(), FAILED, OVERLOADED, LIMITED, OURS, UNASKED, Rejected(reason="no_text")])
+OUTCOMES = st.sampled_from(
+    [Delivered(), FAILED, OVERLOADED, LIMITED, OURS, UNASKED, OUR_FAULT, Rejected(reason="no_text")]
+)
 
 
 @given(st.lists(st.tuples(OUTCOMES, st.integers(min_value=0, max_value=200 * SECOND), st.booleans()), max_size=60))
