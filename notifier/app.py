@@ -33,7 +33,7 @@ from notifier.membership import Membership
 from notifier.metrics import Metrics
 from notifier.neighbours import Identity
 from notifier.recorder import Recorder
-from notifier.reloading import Reloading
+from notifier.reloading import Reloading, apply_files
 from notifier.report import Report
 from notifier.sdnotify import SystemdNotifier
 from notifier.sharing import Sharing
@@ -224,9 +224,7 @@ class Application:
         states = await self._store.endpoint_states()
         self._installation.install(self._config, await self._installation.make(self._config), self._tasks)
         self._dispatcher.recall(states)
-        await self._store.apply(
-            [watch.to_new_watch() for watch in self._config.watches], origin="file", now=assembly.clock(), replace=True
-        )
+        await apply_files(self._store, self._config, insist=False)
         self._reloading = Reloading(
             path=self._path,
             installation=self._installation,

@@ -99,7 +99,7 @@ class Follower:
     async def _attempt(self, changed: list[str]) -> None:
         log.info("files.changed", files=changed)
         before = self._reloading.reading
-        problems = await self._reloading.attempt()
+        problems = await self._reloading.attempt(insist=False)
         tried = self._reloading.reading
         self._untold = (tried, problems) if problems and tried is not before else None
 

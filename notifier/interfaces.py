@@ -86,6 +86,7 @@ class Applied:
     changed: tuple[Watch, ...] = ()  # labels, metadata, endpoints or callback
     removed: tuple[Watch, ...] = ()
     unchanged: int = 0
+    newer: str | None = None  # the node that has newer files, so that nothing was done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,8 +245,13 @@ class Store(Protocol):
         """Say whether the last write went through."""
         ...
 
-    async def apply(self, watches: Sequence[NewWatch], *, origin: str, now: Micros, replace: bool = False) -> Applied:
-        """Want these watches; with `replace`, of this origin no others. An ended watch stays ended."""
+    async def apply(
+        self, watches: Sequence[NewWatch], *, origin: str, now: Micros, replace: bool = False, insist: bool = True
+    ) -> Applied:
+        """Want these watches; with `replace`, of this origin no others. An ended watch stays ended.
+
+        Unless `insist`, nothing is done where they are older than those of a living node that shares the store.
+        """
         ...
 
     async def remove(self, source: str, task_id: str, *, now: Micros) -> Watch | None:

@@ -19,7 +19,7 @@ from notifier.config import Config, ConfigError
 from notifier.core.errors import NotifierError, StoreUnavailable
 from notifier.core.model import Event, EventType
 from notifier.installation import Installation
-from notifier.interfaces import Store
+from notifier.interfaces import Applied, Store
 from notifier.metrics import Metrics
 from notifier.sdnotify import SystemdNotifier
 from notifier.watcher import Watcher
@@ -84,8 +84,8 @@ class Reloading:
             self.refuse(problems)
         return problems
 
-    async def attempt(self) -> Sequence[str]:
-        """Reload; return what is wrong, and tell nobody."""
+    async def attempt(self, *, insist: bool = True) -> Sequence[str]:
+        """Reload; return what is wrong, and tell nobody. `insist`: what the files list holds, whatever others have."""
         async with self._lock:
             self._asked = False
             if self.stopping:
@@ -93,7 +93,7 @@ class Reloading:
             self._systemd.reloading()
             before = self.reading
             try:
-                return await self._exchange()
+                return await self._exchange(insist)
             finally:
                 self._systemd.ready()
                 if self.reading is not before:
@@ -116,7 +116,7 @@ class Reloading:
         except TimeoutError:
             log.warning("reload.unfinished", hint="it still waits for the store")
 
-    async def _exchange(self) -> Sequence[str]:
+    async def _exchange(self, insist: bool) -> Sequence[str]:
         loading = beside(lambda: configuration.load(self._path), name="load the configuration")
         either: set[asyncio.Future[Any]] = {loading, self._stop}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -137,9 +137,7 @@ class Reloading:
             self.reading = config.reading
             return [f"{self._path}: {exc}"]
         try:
-            applied = await self._store.apply(
-                [watch.to_new_watch() for watch in config.watches], origin="file", now=assembly.clock(), replace=True
-            )
+            applied = await apply_files(self._store, config, insist=insist)
         except StoreUnavailable as exc:  # the reading is as good as never made: it says nothing of the files
             await self._installation.discard(made)
             return [f"the store cannot be used for now: {exc}"]
@@ -165,6 +163,19 @@ class Reloading:
     def _taken(self) -> None:
         self._metrics.reload_success.set(1)
         self._metrics.reload_timestamp.set(assembly.clock() / 1e6)
+
+
+async def apply_files(store: Store, config: Config, *, insist: bool) -> Applied:
+    """Want what the files list, and of files nothing else, unless another node has newer. Raises StoreUnavailable."""
+    watches = [watch.to_new_watch() for watch in config.watches]
+    applied = await store.apply(watches, origin="file", now=assembly.clock(), replace=True, insist=insist)
+    if applied.newer is not None:
+        log.warning(
+            "files.older",
+            node=applied.newer,
+            hint="the watches that its files list hold; bring yours up to date, or insist on them: notifier reload",
+        )
+    return applied
 
 
 def _part(config: Config, path: str) -> Any:

@@ -138,6 +138,7 @@ class Member:
         self.timeout = timeout  # seconds
         self.number = 0  # not joined yet
         self.epoch = 0
+        self.files: str | None = None  # the digest of the watches that its files list
         self._group = 0
         self._event = 0
 
@@ -156,6 +157,7 @@ class Member:
                 held=0,
                 leaving=False,
                 status=json.dumps({}),
+                files=self.files,
             )
         )
         self.epoch = _epoch(connection)

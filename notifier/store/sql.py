@@ -28,12 +28,12 @@ from notifier.interfaces import (
     Standing,
     WatchFilter,
 )
-from notifier.store import browsing, callbacks, hastening, health, pruning, reading, wanting
+from notifier.store import browsing, callbacks, filesets, hastening, health, pruning, reading, wanting
 from notifier.store import statements as sql
 from notifier.store.database import Database, open_database
 from notifier.store.faults import reason
 from notifier.store.group import GroupCommit
-from notifier.store.node import leave, named
+from notifier.store.node import Member, leave, named
 from notifier.store.nodes import Nodes
 from notifier.store.operations import CallOp, CommitOp, SettleOp, Transaction
 from notifier.store.rows import watch_from
@@ -117,10 +117,16 @@ class SqlStore:
 
     # -- watches
 
-    async def apply(self, watches: Sequence[NewWatch], *, origin: str, now: Micros, replace: bool = False) -> Applied:
+    async def apply(
+        self, watches: Sequence[NewWatch], *, origin: str, now: Micros, replace: bool = False, insist: bool = True
+    ) -> Applied:
         """Want these watches; with `replace`, of this origin no others."""
 
         def apply(connection: Connection) -> Applied:
+            if replace and isinstance(self._node, Member):  # they state the whole, and others may state another
+                newer = filesets.put_in_force(connection, self._node, watches, now, insist=insist)
+                if newer is not None:
+                    return Applied(newer=newer)
             applied = wanting.apply(connection, self._transaction.ids, watches, origin, now, replace)
             self._tell_changed(connection, [*applied.changed, *applied.removed])
             if applied.added:

@@ -107,7 +107,7 @@ def _insert(
     blank = {"state": None, "phase": None, "sequence": 0, "stalled": False, "ended": False, "origin": origin}
     times = {"created_at": now, "changed_at": now, "updated_at": now}
     rows = [
-        {"pk": first + n, "source": watch.source, "id": watch.id} | _described(watch) | blank | times
+        {"pk": first + n, "source": watch.source, "id": watch.id} | described(watch) | blank | times
         for n, watch in enumerate(fresh)
     ]
     # In one order for all nodes, so that two that want the same in the same moment do not wait for each other.
@@ -135,7 +135,7 @@ def _describe(
     told: dict[int, Watch] = {}
     rows = []
     for key, row in known.items():
-        text = _described(asked[key])
+        text = described(asked[key])
         differs = any(getattr(row, name) != value for name, value in text.items())
         if differs or row.origin != origin:
             rows.append({"_pk": row.pk, "origin": origin, "updated_at": now} | text)
@@ -171,7 +171,8 @@ def _terminal(row: Row[Any]) -> bool:
     return bool(row.ended and row.lost is None)
 
 
-def _described(watch: NewWatch) -> dict[str, Any]:
+def described(watch: NewWatch) -> dict[str, Any]:
+    """Write what a watch's owner says of it."""
     return {
         "labels": json.dumps(dict(watch.labels), sort_keys=True),
         "metadata": json.dumps(watch.metadata, sort_keys=True),

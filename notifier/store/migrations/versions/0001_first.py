@@ -120,6 +120,12 @@ def upgrade() -> None:
         sa.Column("value", sa.BigInteger, nullable=False),
     )
     op.create_table(
+        "file_sets",
+        sa.Column("digest", sa.Text, primary_key=True),
+        sa.Column("applied_at", sa.BigInteger, nullable=False),
+        sa.Column("superseded_at", sa.BigInteger),
+    )
+    op.create_table(
         "nodes",
         sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("name", sa.Text, nullable=False),
@@ -131,6 +137,7 @@ def upgrade() -> None:
         sa.Column("held", sa.BigInteger, nullable=False),
         sa.Column("leaving", sa.Boolean, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
+        sa.Column("files", sa.Text),
     )
     op.bulk_insert(counters, [{"name": name, "value": 1} for name in ("node", "watch", "event", "delivery")])
 
