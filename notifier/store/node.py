@@ -52,6 +52,8 @@ _LOCK_WATCHES = Prepared(
 )
 _EPOCH = select(counters.c.value).where(counters.c.name == "event")
 _RUNNING = literal_column("pg_current_xact_id()::text::bigint", BigInteger)
+# Above the number of whatever a statement sees; the number of its own transaction may be below that.
+_NEXT = literal_column("pg_snapshot_xmax(pg_current_snapshot())::text::bigint", BigInteger)
 
 
 class Node(Protocol):
@@ -245,9 +247,8 @@ def _epoch(connection: Connection) -> int:
     That is so after a dump was restored into another server. Every node that writes joined after that.
     """
     epoch: int = connection.execute(_EPOCH.with_for_update()).scalar_one()
-    last = connection.execute(select(func.max(events.c.pk))).scalar()
-    running: int = connection.execute(select(_RUNNING)).scalar_one()
-    if last is not None and last >> SHIFT >= running + epoch:
+    last, running, next_ = connection.execute(select(func.max(events.c.pk), _RUNNING, _NEXT)).one()
+    if last is not None and last >> SHIFT >= next_ + epoch:
         epoch = (last >> SHIFT) - running + 1
         connection.execute(update(counters).where(counters.c.name == "event").values(value=epoch))
     return epoch
