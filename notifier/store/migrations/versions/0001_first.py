@@ -20,7 +20,6 @@ def upgrade() -> None:
         sa.Column("labels", sa.Text, nullable=False),
         sa.Column("metadata", sa.Text, nullable=False),
         sa.Column("endpoints", sa.Text),
-        sa.Column("callback", sa.Text),
         sa.Column("state", sa.Text),
         sa.Column("phase", sa.Text),
         sa.Column("sequence", sa.BigInteger, nullable=False),
@@ -37,7 +36,6 @@ def upgrade() -> None:
     claimable = "ended = {false} AND removed_at IS NULL AND owner IS NULL"
     _partial_index("watches_open", "watches", ["created_at", "pk"], claimable)
     op.create_index("watches_updated", "watches", ["updated_at"])
-    _partial_index("watches_callback", "watches", ["callback"], "callback IS NOT NULL")
     _partial_index("watches_of_source", "watches", ["source", "pk"], "removed_at IS NULL")
     _partial_index("watches_in_phase", "watches", ["phase", "pk", "source", "lost"], "removed_at IS NULL")
     _partial_index("watches_going_on", "watches", ["pk"], "removed_at IS NULL AND NOT ended")
@@ -95,49 +93,11 @@ def upgrade() -> None:
         sa.Column("disabled_at", sa.BigInteger),
         sa.Column("reason", sa.Text),
         sa.Column("failing_since", sa.BigInteger),
-        sa.Column("held", sa.Text, nullable=False),
-        sa.Column("not_before", sa.BigInteger, nullable=False),
-        sa.Column("rounds", sa.Integer, nullable=False),
-        sa.Column("leader", sa.BigInteger),
-        sa.Column("version", sa.BigInteger, nullable=False),
     )
-    op.create_table(
-        "callbacks",
-        sa.Column("name", sa.Text, primary_key=True),
-        sa.Column("url", sa.Text, nullable=False),
-        sa.Column("secret", sa.Text),
-        sa.Column("used_at", sa.BigInteger, nullable=False),
-        sa.Column("due", sa.BigInteger),
-        sa.Column("held_until", sa.BigInteger),
-        sa.Column("rounds", sa.Integer, nullable=False),
-        sa.Column("owner", sa.BigInteger),
-    )
-    _partial_index("callbacks_due", "callbacks", ["due", "name"], "due IS NOT NULL")
-    _partial_index("callbacks_in_hand", "callbacks", ["owner"], "owner IS NOT NULL")
     counters = op.create_table(
         "counters",
         sa.Column("name", sa.Text, primary_key=True),
         sa.Column("value", sa.BigInteger, nullable=False),
-    )
-    op.create_table(
-        "file_sets",
-        sa.Column("digest", sa.Text, primary_key=True),
-        sa.Column("applied_at", sa.BigInteger, nullable=False),
-        sa.Column("superseded_at", sa.BigInteger),
-    )
-    op.create_table(
-        "nodes",
-        sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("name", sa.Text, nullable=False),
-        sa.Column("version", sa.Text, nullable=False),
-        sa.Column("started_at", sa.BigInteger, nullable=False),
-        sa.Column("seen_at", sa.BigInteger, nullable=False),
-        sa.Column("timeout", sa.BigInteger, nullable=False),
-        sa.Column("groups", sa.BigInteger, nullable=False),
-        sa.Column("held", sa.BigInteger, nullable=False),
-        sa.Column("leaving", sa.Boolean, nullable=False),
-        sa.Column("status", sa.Text, nullable=False),
-        sa.Column("files", sa.Text),
     )
     op.bulk_insert(counters, [{"name": name, "value": 1} for name in ("node", "watch", "event", "delivery")])
 
