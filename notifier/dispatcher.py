@@ -148,6 +148,7 @@ class Dispatcher:
         """Send to these endpoints; sends under way finish."""
         for name in self.queues.keys() - setups.keys():
             queue = self._parted[name] = self._queues.pop(name)
+            _lead(queue, False)  # another node may take it over
             self._health.hide(queue)
             self._retire(queue.link)
             if queue.timer is not None:
@@ -161,6 +162,7 @@ class Dispatcher:
             if queue.elsewhere:
                 self._clear(queue)
             self._pump(queue)
+        self._health.saved()  # what this node wants of others is another now
         self._wake.set()
 
     def _set(self, name: str, setup: EndpointSetup) -> EndpointQueue:
@@ -227,16 +229,14 @@ class Dispatcher:
                 continue
             before = (queue.elsewhere, queue.breaker)
             self._health.heed(queue, state)
-            if queue.leading != (state.leader == leads.number):
-                log.info("endpoint.lead", endpoint=queue.name, leading=not queue.leading)
-            queue.lead(state.leader == leads.number, tick)
+            _lead(queue, state.leader == leads.number, tick)
             if (queue.elsewhere, queue.breaker) != before:
                 self._resume(queue)
 
     def resign(self) -> None:
         """Serve nothing for all nodes any more."""
         for queue in self._queues.values():
-            queue.lead(False, 0.0)
+            _lead(queue, False)
 
     def on_saved(self, saved: Callable[[], None]) -> None:
         """Have `saved` told when this node has told others of an endpoint's state."""
@@ -516,6 +516,12 @@ class Dispatcher:
 
     def _in_flight(self) -> int:
         return sum(queue.in_flight for queues in (self._queues, self._parted) for queue in queues.values())
+
+
+def _lead(queue: EndpointQueue, leading: bool, tick: float = 0.0) -> None:
+    if queue.leading != leading:
+        log.info("endpoint.lead", endpoint=queue.name, leading=leading)
+    queue.lead(leading, tick)
 
 
 def _complain(delivery: Delivery, attempt: Attempt, said: Verdict, now: Micros, origin: str | None) -> None:

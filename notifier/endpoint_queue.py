@@ -89,8 +89,9 @@ class EndpointQueue:
     @property
     def elsewhere(self) -> bool:
         """Say whether it is another node that serves the endpoint now."""
-        limited = self.policy.rate_limit is not None
-        return self.shared and not self.leading and needs_leader(self.breaker.state, limited=limited)
+        if not self.shared or self.leading:
+            return False
+        return needs_leader(self.breaker.state, limited=self.policy.rate_limit is not None)
 
     @property
     def low(self) -> bool:

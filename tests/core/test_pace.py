@@ -73,3 +73,12 @@ def test_after_the_wait_it_is_time(rate: float, start: float) -> None:
     bucket.wait(start)
     bucket.take()
     assert bucket.wait(start + bucket.wait(start)) <= 1e-9 * max(start, 1.0) + 1e-9
+
+
+def test_a_drained_bucket_begins_as_if_something_had_just_happened() -> None:
+    """Whatever it had saved up."""
+    bucket = TokenBucket(2.0, burst=3)
+    assert bucket.wait(10.0) == 0.0
+    bucket.drain(20.0)
+    assert bucket.wait(20.0) == pytest.approx(0.5)
+    assert bucket.wait(20.5) == 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,7 +11,8 @@ from itertools import combinations
 
 import databases
 import pytest
-from daemon_process import SECRET, Daemon, Fields, Start, config, webhook
+from daemon_process import PATIENCE, SECRET, Daemon, Fields, Start, config, webhook
+from receiver import Receiver
 
 from notifier.tools.callback import Callback
 from notifier.tools.listener import Listener
@@ -111,3 +113,47 @@ async def test_a_rate_holds_over_nodes_and_over_the_death_of_the_leader(daemons:
             arrivals.check(rate)
             for node in others:
                 assert await node.stop() == 0
+
+
+async def shows(node: Daemon, state: str, name: str = "app") -> None:
+    """Return once a node says that an endpoint is in that state."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            _, text = await node.get("/v1/endpoints")
+            if {item["name"]: item["state"] for item in json.loads(text)["items"]}[name] == state:
+                return
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(170)
+async def test_an_outage_outlives_the_node_that_probes(daemons: Start, store: str) -> None:
+    """Another takes its place, finds the endpoint well, and everything arrives; what is disabled stays so."""
+    tasks = TASKS[:20]
+    async with (
+        Simulator(transcripts={task: parse_spec("success") for task in tasks}) as sim,
+        Receiver() as ears,
+        Receiver() as ops,
+    ):
+        endpoints = {
+            "app": webhook(ears.url, events=["task.succeeded"]),
+            "ops": webhook(ops.url, events=["endpoint.*"]),
+        }
+        ears.status = 500
+        async with cluster(daemons, 3, store, sim, endpoints) as nodes:
+            await nodes[0].post("/v1/watches", [{"source": "vidu", "id": task} for task in tasks])
+            prober = await leader(nodes)
+            others = [node for node in nodes if node is not prober]
+            await prober.kill()
+            before, ears.status = len(ears.arrivals), 200
+            await ears.wait_for(lambda it: len({one.id for one in it.arrivals[before:]}) == len(tasks), timeout=60)
+            for node in others:
+                await shows(node, "closed")
+            await ops.wait(1)
+            assert [json.loads(arrival.body)["type"] for arrival in ops.arrivals] == ["endpoint.recovered"]
+
+            assert (await others[0].post("/v1/endpoints/app/disable"))[0] == 200
+            await shows(others[1], "disabled")
+            await others[1].kill()
+            await others[1].start()
+            await others[1].log.wait("endpoint.still_disabled")

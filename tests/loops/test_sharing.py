@@ -332,3 +332,5 @@ async def test_a_node_without_the_endpoint_does_not_keep_its_lead(url: str) -> N
         await until(lambda: other.leads())
         await other.tell("1")
         await until(lambda: len(other.senders["app"].begun) == 1)
+        leader.configure(app=endpoint(rate_limit=50.0), ops=endpoint())
+        assert not leader.leads(), "it is another's now"
