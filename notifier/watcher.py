@@ -17,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 CLAIM = 1000  # watches claimed at once
 LOOK_AGAIN = 5.0  # seconds between looks for watches that nobody announced
+LOOK = 500  # watches that others changed, read at once
 COMPARE = 30.0  # seconds between comparisons of what is followed with what the store says
 
 
@@ -30,7 +31,8 @@ class Watcher:
         self._feeds: dict[str, Feed] = {}
         self._orphans: dict[int, Watch] = {}  # of sources that the configuration does not name
         self._unsure: list[Watch] = []
-        self._changed: set[int] | None = set()  # watches that others changed; None: any may be
+        self._changed: set[int] = set()  # watches that others changed, or may have
+        self._compare = False  # what is followed with what the store says
         self._wake = asyncio.Event()
         self._busy = False  # claiming or releasing
         self._tasks: asyncio.TaskGroup | None = None
@@ -96,7 +98,10 @@ class Watcher:
 
     def look(self, pks: Iterable[int] | None) -> None:
         """Hear that others changed these watches, or None: any of them."""
-        self._changed = None if pks is None or self._changed is None else self._changed | set(pks)
+        if pks is None:
+            self._compare = True
+            pks = self._followed()
+        self._changed |= set(pks)
         self._wake.set()
 
     def give_back(self, count: int) -> None:
@@ -138,9 +143,9 @@ class Watcher:
         compare = loop.time() + COMPARE
         while True:
             self._wake.clear()
-            if self._nodes is not None and loop.time() >= compare:
+            if loop.time() >= compare:
                 compare = loop.time() + COMPARE
-                self._changed = None
+                self._compare = True
             self._busy = True
             try:
                 claimed, more = await self._turn()
@@ -159,9 +164,8 @@ class Watcher:
 
     async def _turn(self) -> tuple[list[Watch], bool]:
         """Let go of what is not ours, and claim; return what was claimed, and whether there may be more."""
-        if self._nodes is not None and self._changed != set():
-            changed, self._changed = self._changed, set()
-            await self._compare(self._nodes, changed)
+        if self._nodes is not None:
+            await self._follow_others(self._nodes)
         if self._unsure:
             unsure, self._unsure = self._unsure, []
             await self._store.release_watches(unsure)
@@ -173,18 +177,30 @@ class Watcher:
         claimed = await self._store.claim_watches(count, sources)
         return claimed, len(claimed) == count == CLAIM
 
-    async def _compare(self, nodes: Nodes, changed: set[int] | None) -> None:
-        """Bring what is followed in line with what the store says of these watches, or of all."""
-        held = {watch.pk: watch for feed in self._feeds.values() for watch in feed.watches()}
-        if changed is None:
+    def _followed(self) -> dict[int, Watch]:
+        return {watch.pk: watch for feed in self._feeds.values() for watch in feed.watches()}
+
+    async def _follow_others(self, nodes: Nodes) -> None:
+        """Bring what is followed in line with the store: whose each watch is, and what was changed of some.
+
+        What could not be asked of the store is asked the next time.
+        """
+        if self._compare:
+            followed = self._followed()
             ours = await nodes.mine()
-            self._unsure.extend(await nodes.look(sorted(ours - held.keys())) if ours - held.keys() else [])
-        else:
-            held = {pk: held[pk] for pk in changed & held.keys()}
-            seen = await nodes.look(sorted(held)) if held else []
+            self.drop([watch for pk, watch in followed.items() if pk not in ours])
+            self._unsure.extend(await nodes.look(sorted(ours - followed.keys())) if ours - followed.keys() else [])
+            self._compare = False
+        followed = self._followed() if self._changed else {}
+        while self._changed:
+            some = {self._changed.pop() for _ in range(min(LOOK, len(self._changed)))}
+            try:
+                seen = await nodes.look(sorted(some & followed.keys())) if some & followed.keys() else []
+            except StoreUnavailable:
+                self._changed |= some
+                raise
             self.describe(seen)
-            ours = {watch.pk for watch in seen}
-        self.drop([watch for pk, watch in held.items() if pk not in ours])
+            self.drop([followed[pk] for pk in (some & followed.keys()) - {watch.pk for watch in seen}])
 
     def _add(self, watch: Watch) -> None:
         if watch.source in self._feeds:

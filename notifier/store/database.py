@@ -95,4 +95,5 @@ def _postgres(url: str, name: str, timeout: float, migrate: bool) -> Database:
 
 def _join(database: Database) -> None:
     with database.writing.begin() as connection:
-        database.node.join(connection)
+        joined = database.node.join(connection)
+    joined()

@@ -199,11 +199,12 @@ class GroupCommit:
         """Join again after the node was taken for dead: what rested on what it owned has come to nothing."""
         self._lost = True
         try:
-            self._asked(self._transact.rejoin)
+            joined = self._asked(self._transact.rejoin)
         except Exception as exc:
             if not is_outage(exc):
                 raise
             return [self._away(operation, exc) for operation in operations]
+        joined()
         rest = [operation for operation in operations if not operation.owned]
         fresh = iter(self._commit(rest) if rest else ())
         return [StaleWrite() if operation.owned else next(fresh) for operation in operations]

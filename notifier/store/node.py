@@ -44,6 +44,12 @@ _HELD = (
     .where(nodes.c.number == bindparam("_me", type_=BigInteger))
     .values(held=func.greatest(nodes.c.held + bindparam("_more", type_=BigInteger), 0))
 )
+_SIGN = (
+    update(nodes)
+    .where(nodes.c.number == bindparam("_me", type_=BigInteger))
+    .values(seen_at=NOW)
+    .returning(nodes.c.groups)
+)
 _LOCK_WATCHES = Prepared(
     select(watches.c.pk)
     .where(watches.c.pk == func.any(bindparam("_pks", type_=ARRAY(BigInteger))))
@@ -83,8 +89,8 @@ class Node(Protocol):
         """Count watches that were claimed, or released if it is negative."""
         ...
 
-    def join(self, connection: Connection) -> None:
-        """Begin as a new node, that owns nothing."""
+    def join(self, connection: Connection) -> Callable[[], None]:
+        """Begin as a new node, that owns nothing; the call that is returned makes it so, once that is committed."""
         ...
 
     def tell(self, connection: Connection, **said: Any) -> None:
@@ -101,12 +107,17 @@ class Solo:
     def __init__(self, number: int = 0) -> None:
         self.number = number
 
-    def join(self, connection: Connection) -> None:
+    def join(self, connection: Connection) -> Callable[[], None]:
         """Number this run, and free what an earlier one had claimed: there is no other."""
-        self.number = int(connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 1}).scalar_one())
+        number = int(connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 1}).scalar_one())
         connection.execute(sql.FREE_WATCHES)
         connection.execute(sql.FREE_DELIVERIES)
         connection.execute(callbacks.FREE)
+
+        def joined() -> None:
+            self.number = number
+
+        return joined
 
     def begin(self, connection: Connection) -> Callable[[], None]:  # noqa: ARG002
         """Begin with nothing."""
@@ -144,8 +155,11 @@ class Member:
         self._group = 0
         self._event = 0
 
-    def join(self, connection: Connection) -> None:
-        """Begin as a new node, that owns nothing."""
+    def join(self, connection: Connection) -> Callable[[], None]:
+        """Begin as a new node, that owns nothing.
+
+        Its number is not used before it is committed: taken back, it would be the next node's as well.
+        """
         number = connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 1}).scalar_one()
         connection.execute(
             insert(nodes).values(
@@ -162,8 +176,12 @@ class Member:
                 files=self.files,
             )
         )
-        self.epoch = _epoch(connection)
-        self.number, self._group = int(number), 0
+        epoch = _epoch(connection)
+
+        def joined() -> None:
+            self.number, self.epoch, self._group = int(number), epoch, 0
+
+        return joined
 
     def begin(self, connection: Connection) -> Callable[[], None]:
         """Update the row of this node, which holds it until the transaction ends."""

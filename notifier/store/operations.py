@@ -29,7 +29,11 @@ class CommitOp:
     watch: Watch | None
     records: Sequence[Record]
     hold: bool = True
-    owned: bool = True
+
+    @property
+    def owned(self) -> bool:
+        """Say whether it rests on a watch: what operators are told rests on nothing."""
+        return self.watch is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +116,9 @@ class Transaction:
                     raise TypeError(operation)
         return results
 
-    def rejoin(self, connection: Connection) -> None:
+    def rejoin(self, connection: Connection) -> Callable[[], None]:
         """Begin anew as another node."""
-        self.node.join(connection)
+        return self.node.join(connection)
 
     def ids(self, connection: Connection, counter: str, count: int) -> int:
         """Return the first of `count` ids in a row."""

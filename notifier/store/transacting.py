@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -42,6 +42,6 @@ class Transact(Protocol):
         """Say whether the last transaction was committed, though the answer to that was not heard."""
         ...
 
-    def rejoin(self, connection: Connection) -> None:
-        """Begin anew, after NodeLost was raised."""
+    def rejoin(self, connection: Connection) -> Callable[[], None]:
+        """Begin anew, after NodeLost was raised; what is returned is to be called once that is committed."""
         ...

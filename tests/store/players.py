@@ -257,6 +257,16 @@ class Player:
 
     # -- each other
 
+    async def learn(self) -> None:
+        """Return once it is known what became of this node."""
+        while True:
+            try:
+                await self.want()
+            except StoreUnavailable:  # a connection was cut just before
+                await asyncio.sleep(0.01)
+            else:
+                return
+
     async def bury(self, other: Player) -> None:
         """Declare another dead, which is not."""
         number = other.number

@@ -10,14 +10,12 @@ import asyncio
 import random
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Any
 
 import databases
 import psycopg
 import pytest
 from players import Kept, Player, broken
-from working import until
 
 from notifier.store import group
 
@@ -61,7 +59,7 @@ async def test_what_must_hold_holds_whatever_happens_between(url: str, seed: int
             await finish(observer, players)
             assert not await broken(observer)
             await all_arrived(observer, kept)
-            assert len(kept.events) > 100
+            assert len(kept.events) > 20
             assert any(player.lost for player in players)
             for player in players:
                 await player.store.close()
@@ -85,7 +83,8 @@ async def disturb(
         if chance.random() < 0.6:
             await observer.execute(cut)
         elif chance.random() < 0.6:
-            await chance.choice(players).bury(chance.choice(players))
+            one, other = chance.sample(players, 2)
+            await one.bury(other)
         found = await broken(observer)
         assert not found
 
@@ -93,8 +92,8 @@ async def disturb(
 async def at_rest(observer: Observer, players: list[Player]) -> None:
     """With nothing under way, what the database says is a node's is in that node's memory."""
     for player in players:
-        await until(partial(getattr, player.store, "available"))
-        await player.want()  # what this node was to learn of its fate, it knows after it
+        await player.learn()
+    assert len({player.number for player in players}) == len(players)
     for player in players:
         for table, key, open_, held in (
             ("deliveries", "id", "status = 'ready'", player.hand.keys()),

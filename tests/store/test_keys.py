@@ -30,7 +30,7 @@ async def test_a_node_that_joins_while_others_write_numbers_as_they_do(url: str)
                 for number in range(3):
                     watch, _ = await move(store, watch, f"state {number}")
                 joining = Member("other", 10.0)
-                joining.join(connection)
+                joining.join(connection)()
                 assert joining.epoch == store._node.epoch
         finally:
             engine.dispose()

@@ -1,0 +1,66 @@
+"""A node of a PostgreSQL that loses its row, and the one it comes back as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import databases
+import pytest
+from sqlalchemy import text
+from storing import APP, claim, follow, for_operators, move, record, running
+
+from notifier.core.errors import StaleWrite
+from notifier.interfaces import EventFilter
+from notifier.store import postgres
+from notifier.store.node import Member, leave
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """Make a database."""
+    with databases.database() as made:
+        yield made
+
+
+def test_a_join_that_came_to_nothing_gives_no_number(url: str) -> None:
+    """The next node has it: two under one number would write what the other owns."""
+    engine = postgres.engine(url, writable=True)
+    first, second = Member("first", 10.0), Member("second", 10.0)
+    try:
+        with engine.connect() as connection:
+            with connection.begin() as transaction:
+                first.join(connection)
+                transaction.rollback()
+            with connection.begin():
+                joined = second.join(connection)
+            joined()
+    finally:
+        engine.dispose()
+    assert first.number != second.number
+
+
+async def test_what_operators_are_told_outlives_the_node(url: str) -> None:
+    """It rests on nothing that the node owned; a step of a watch does."""
+    async with running(url) as store, running(url) as other:
+        [watch] = await follow(store, "1")
+        number = store._node.number
+        await other._write(lambda connection: leave(connection, number))
+        told = record(for_operators(), APP)
+        assert [delivery.event_id for delivery in await store.commit(None, [told])] == [told.id]
+        assert [event["id"] for event in await store.events(EventFilter(), limit=10)] == [told.id]
+        assert store._node.number != number
+        with pytest.raises(StaleWrite):
+            await move(store, watch, "processing")
+
+
+async def test_what_was_not_committed_is_no_sign_of_life(url: str) -> None:
+    """The lease runs from the last transaction that the others can see; one that was rolled back is none."""
+    async with running(url) as store, running(url) as other:
+        [watch] = await follow(store, "1")
+        await other._write(lambda connection: connection.execute(text("UPDATE watches SET sequence = 7")))
+        renewed = store._group.renewed
+        with pytest.raises(StaleWrite):
+            await move(store, watch, "processing")
+        assert store._group.renewed == renewed
+        await claim(store)
+        assert store._group.renewed > renewed
