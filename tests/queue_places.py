@@ -76,7 +76,7 @@ class Place(Protocol):
         ...
 
     async def left(self) -> int:
-        """Count messages that are not acknowledged, whether or not they were read."""
+        """Count messages that are not acknowledged; RabbitMQ tells only of those that nobody holds just now."""
         ...
 
     async def dead(self) -> list[Dead]:

@@ -150,6 +150,7 @@ async def test_two_consumers_share_a_queue(place: Place, start: Start, path: Pat
             await place.publish(*ids(sent, 50))
             sent += 50
             await asyncio.sleep(0.05)
+    await until(lambda: stored(path, sent), "every message is stored")
     await until(lambda: nothing_left(place), "everything is acknowledged")
     found = [id_ for _, id_, _ in rows(path)]
     assert len(found) == len(set(found)) == sent
