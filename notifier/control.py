@@ -148,11 +148,13 @@ class DaemonControl:
     def _placed(self, found: Json) -> tuple[Json, Subscription | None]:
         """Say of a watch who follows it, and whether its stream is open: only the node that has it knows."""
         owner, pk = found.pop("owner"), found.pop("pk")
-        item = found | {"node": None if owner is None else self._report.node_name(owner), "connected": None}
-        subscription = self._watcher.subscription(found["source"], pk)
+        found["node"] = None if owner is None else self._report.node_name(owner)
+        found["connected"] = None
         if owner is not None and owner != self._daemon.identity.number():
-            return item, None
-        return item | {"connected": subscription is not None and subscription.stream is not None}, subscription
+            return found, None
+        subscription = self._watcher.subscription(found["source"], pk)
+        found["connected"] = subscription is not None and subscription.stream is not None
+        return found, subscription
 
     async def forget(self, source: str, task_id: str) -> None:
         """Want a watch no longer; what was recorded is still delivered."""

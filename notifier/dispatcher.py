@@ -19,7 +19,7 @@ from notifier.core.callback import is_callback
 from notifier.core.endpoint import Want
 from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.model import Delivery, EndpointState, Micros
-from notifier.core.retry import Attempt, Delivered, Failed
+from notifier.core.retry import Attempt, Delivered, Failed, Gone
 from notifier.endpoint_health import Announce, EndpointHealth
 from notifier.endpoint_queue import EndpointPolicy, EndpointQueue, Link
 from notifier.interfaces import Dead, Done, Later, Leads, Sender, Settlement, Store, Superseded, Verdict
@@ -539,6 +539,8 @@ def _complain(delivery: Delivery, attempt: Attempt, said: Verdict, now: Micros, 
     if origin is not None:
         fields["url"] = origin
     match said:
+        case Later() if isinstance(outcome, Gone):
+            log.info("delivery.kept", **fields)  # for when somebody enables the endpoint
         case Later(due=due):
             log.info("delivery.retrying", **fields, delay=round((due - now) / 1e6, 3))
         case Superseded():

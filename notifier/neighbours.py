@@ -69,9 +69,9 @@ class Neighbours:
 
     def name(self, number: int) -> str:
         """Return what a node is called; for the second until one that has just begun is known, its number does."""
-        census = self._census()
         if number == self._identity.number():
             return self._identity.name
+        census = self._census()
         found = [peer.name for peer in census.peers if peer.number == number] if census is not None else []
         return found[0] if found else f"number {number}"
 

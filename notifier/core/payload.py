@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from notifier.core.model import Event, Json, Micros, Observation, Watch
 
@@ -24,7 +25,13 @@ def message_id(now: Micros, entropy: int) -> str:
 
 def timestamp(at: Micros) -> str:
     """Write a time as RFC 3339 in UTC with microseconds."""
-    return (_EPOCH + timedelta(microseconds=at)).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    second, micros = divmod(at, 1_000_000)
+    return f"{_second(second)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=256)  # a page of a thousand watches and a burst of events name the same few seconds again and again
+def _second(at: int) -> str:
+    return (_EPOCH + timedelta(seconds=at)).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 def body(event: Event) -> bytes:

@@ -148,8 +148,8 @@ def _watch(row: Row[Any]) -> dict[str, Json]:
         "phase": row.phase,
         "state": row.state,
         "sequence": row.sequence,
-        "labels": json.loads(row.labels),
-        "metadata": json.loads(row.metadata),
+        "labels": {} if row.labels == "{}" else json.loads(row.labels),  # as most are, in pages of a thousand
+        "metadata": {} if row.metadata == "{}" else json.loads(row.metadata),
         "endpoints": None if row.endpoints is None else json.loads(row.endpoints),
         "callback": row.callback_url and origin(row.callback_url),
         "origin": row.origin,

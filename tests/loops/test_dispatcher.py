@@ -175,21 +175,24 @@ async def test_410_disables_keeps_tells_and_survives_a_restart(tmp_path: Path) -
             senders = {name: webhook(f"{listener.base_url}/{name}") for name in ("app", "ops")}
             made.set_endpoints(senders, routes=routes)
 
-        async with sending(tmp_path) as made:
-            start(made)
-            [watch] = await made.claim("1")
-            watch = await made.tell(watch, "queueing", "processing")
-            [first, told] = await listener.wait(2)
-            assert (first.path, told.path, told.type) == ("/app", "/ops", "endpoint.disabled")
-            assert data(told) == {
-                "endpoint": "app",
-                "reason": "http_410",
-                "detail": "the endpoint answered 410 Gone",
-            }
-            await until(lambda: made.rows("SELECT disabled_at > 0 FROM endpoints WHERE name = 'app'") == [(1,)])
-            await made.settled("ops", 1)
-            await made.tell(watch, "success")
-            await until(lambda: made.statuses("app") == {"ready": 1, "waiting": 2})
+        with capture_logs() as logs:
+            async with sending(tmp_path) as made:
+                start(made)
+                [watch] = await made.claim("1")
+                watch = await made.tell(watch, "queueing", "processing")
+                [first, told] = await listener.wait(2)
+                assert (first.path, told.path, told.type) == ("/app", "/ops", "endpoint.disabled")
+                assert data(told) == {
+                    "endpoint": "app",
+                    "reason": "http_410",
+                    "detail": "the endpoint answered 410 Gone",
+                }
+                await until(lambda: made.rows("SELECT disabled_at > 0 FROM endpoints WHERE name = 'app'") == [(1,)])
+                await made.settled("ops", 1)
+                await made.tell(watch, "success")
+                await until(lambda: made.statuses("app") == {"ready": 1, "waiting": 2})
+        told_of = [entry["event"] for entry in logs if entry["event"].startswith("delivery.")]
+        assert told_of == ["delivery.kept"], "nothing is tried again until somebody enables it"
         async with rig(tmp_path, run=()) as made:
             start(made)
             made.dispatcher.recall(await made.store.endpoint_states())
