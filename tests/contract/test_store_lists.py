@@ -45,6 +45,7 @@ async def test_a_watch_is_listed_as_it_is_kept(store: Store) -> None:
         "changed_at": at,
         "ended": False,
         "lost": None,
+        "owner": None,
     }
 
 
