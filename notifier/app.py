@@ -112,7 +112,7 @@ class Application:
     def _share(self, membership: Membership, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         from notifier.store.listening import listen  # needs the client library of PostgreSQL
 
-        heard = listen(self._config.store.url.reveal(), membership.hear)
+        heard = listen(self._config.store.url.reveal(), membership.hear, timeout=self._config.node.timeout)
         return [
             tasks.create_task(membership.run(), name="membership"),
             tasks.create_task(self._sharing.run(), name="endpoints"),

@@ -22,7 +22,18 @@ from notifier.core.model import Delivery, EndpointState, Micros
 from notifier.core.retry import Attempt, Delivered, Failed, Gone
 from notifier.endpoint_health import Announce, EndpointHealth
 from notifier.endpoint_queue import EndpointPolicy, EndpointQueue, Link
-from notifier.interfaces import Dead, Done, Later, Leads, Sender, Settlement, Store, Superseded, Verdict
+from notifier.interfaces import (
+    Dead,
+    Done,
+    Later,
+    Leads,
+    Sender,
+    Settlement,
+    Store,
+    Superseded,
+    Verdict,
+    claim_holds,
+)
 from notifier.metrics import Metrics
 from notifier.verdict import verdict
 
@@ -72,6 +83,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._may_send = may_send
+        self._claims = 0  # times that all that was claimed became others'
         self._look_again = look_again
         self._shared = shared
         self._draining = False
@@ -273,6 +285,7 @@ class Dispatcher:
     def forget(self) -> None:
         """Hear that what waits here is others' now; what is under way ends as it may."""
         self.resign()
+        self._claims += 1
         for queue in self._queues.values():
             queue.empty()
         self.look()
@@ -391,7 +404,7 @@ class Dispatcher:
 
     async def _deliver(self, queue: EndpointQueue, delivery: Delivery, probe: bool) -> None:
         """Try one delivery; the boundary that keeps one delivery's fault from the rest."""
-        link = queue.link
+        link, claims = queue.link, self._claims
         link.users += 1
         try:
             attempt = await self._attempt(link, delivery)
@@ -399,6 +412,8 @@ class Dispatcher:
             # What a replaced sender met says nothing of the new one.
             if judged and self._health.judge(queue, attempt.outcome, probe=probe):
                 self._wake.set()
+            if claims != self._claims:  # it may have been claimed anew since, by this node as well
+                raise StaleWrite
             await self._conclude(queue, delivery, attempt)
             if judged and self._queues.get(queue.name) is queue:
                 await self._health.follow(queue, attempt.outcome)
@@ -418,13 +433,16 @@ class Dispatcher:
                 await link.sender.close()
 
     async def _attempt(self, link: Link, delivery: Delivery) -> Attempt:
-        began = self._clock()
+        began, claims = self._clock(), self._claims
+        token = claim_holds.set(lambda: claims == self._claims and self._may_send())
         try:
             return await link.sender.send(delivery)
         except Exception as exc:  # a sender has no business to raise; it costs an attempt, so that it cannot go on
             log.exception("sender.raised", delivery=delivery.id, endpoint=delivery.endpoint)
             detail = f"a fault of this program: {type(exc).__name__}"
             return Attempt(at=began, outcome=Failed(reason="internal", detail=detail, asked=False))
+        finally:
+            claim_holds.reset(token)
 
     async def _conclude(self, queue: EndpointQueue, delivery: Delivery, attempt: Attempt) -> None:
         """Save what an attempt came to."""

@@ -5,7 +5,8 @@ inputs -> store.watches -> watcher -> source -> machine.step -> one commit -> di
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -66,11 +67,19 @@ class Source(Protocol):
         ...
 
 
+# Of the attempt that the current task makes: whether the delivery is surely still this node's to send.
+claim_holds: ContextVar[Callable[[], bool]] = ContextVar("claim_holds", default=lambda: True)
+
+
 class Sender(Protocol):
     """Makes single attempts at deliveries to one endpoint; keeps no memory of them."""
 
     async def send(self, delivery: Delivery) -> Attempt:
-        """Try once. Never raises but for cancellation: every fault is an outcome."""
+        """Try once. Never raises but for cancellation: every fault is an outcome.
+
+        A sender asks `claim_holds` as the last thing before it writes: to connect takes time, in which a delivery may
+        have become another node's.
+        """
         ...
 
     async def close(self) -> None:

@@ -14,7 +14,7 @@ import structlog
 from notifier.clock import Clock, boottime
 from notifier.core import share
 from notifier.core.errors import StoreUnavailable
-from notifier.core.model import Json
+from notifier.core.model import Json, Micros
 from notifier.dispatcher import Dispatcher
 from notifier.interfaces import Census, Nodes
 from notifier.sharing import Sharing
@@ -55,6 +55,7 @@ class Membership:
         self._wake = asyncio.Event()
         self._contact: float | None = None  # since when there was no gap between signs of life
         self._last = 0.0  # sign of life
+        self._unchanged: dict[int, tuple[Micros, float]] = {}  # since when each node's last sign of life is the last
         self._gave = 0.0  # when watches were last let go
         self.census: Census | None = None  # the latest
         watcher.full = self._wake.set
@@ -127,6 +128,13 @@ class Membership:
         if self._contact is None or began - self._last > self._timeout / 2:
             self._contact = began
         self._last = began
+        known = self._unchanged
+        self._unchanged = {
+            peer.number: known[peer.number]
+            if known.get(peer.number, (None,))[0] == peer.seen_at
+            else (peer.seen_at, began)
+            for peer in census.peers
+        }
         fair = share.share(share.takers(census.peers, census.now), census.unclaimed)
         if fair != self._watcher.share:
             self._watcher.share = fair
@@ -136,11 +144,17 @@ class Membership:
         return census
 
     async def _bury(self, census: Census) -> None:
-        """Take over from the dead, unless it was this node that was away: then the others were not seen either."""
+        """Take over from the dead, unless it was this node that was away: then the others were not seen either.
+
+        The database's clock may be set forward, and everyone seem silent: so a node's silence must have been seen here.
+        """
         if self._contact is None or self._last - self._contact < self._timeout:
             return
         for peer in share.dead(census.peers, census.now):
-            if peer.number != census.number and await self._nodes.bury(peer):
+            silent = self._last - self._unchanged[peer.number][1]
+            if peer.number == census.number or silent < peer.timeout / 2e6:
+                continue
+            if await self._nodes.bury(peer):
                 log.warning("node.dead", name=peer.name, number=peer.number, held=peer.held, hint="its work is free")
                 self._watcher.wake()
                 self._dispatcher.look()

@@ -12,7 +12,17 @@ import pytest
 from notifier import logs
 
 # Programs of the system that some tests run.
-HELPERS = ("openssl", "node", "go", "systemd-analyze", "chromium", "promtool", "redis-server", "nats-server")
+HELPERS = (
+    "openssl",
+    "node",
+    "go",
+    "systemd-analyze",
+    "chromium",
+    "promtool",
+    "redis-server",
+    "nats-server",
+    "faketime",
+)
 CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 

@@ -20,7 +20,7 @@ from yarl import URL
 
 from notifier.core.model import Micros
 from notifier.core.retry import Attempt, Failed, Outcome
-from notifier.senders.connections import Connections, Course, course_of
+from notifier.senders.connections import ClaimLost, Connections, Course, course_of
 from notifier.senders.faults import explain
 from notifier.senders.proxy import DENIED, Proxy, denied, proxy_fault
 from notifier.senders.reply import READ_LIMIT, decode, kept, secrets_of
@@ -112,6 +112,8 @@ class Exchange:
         try:
             async with asyncio.timeout(self._timeout):
                 await self._exchange(body, headers, course)
+        except ClaimLost:
+            return Failed(reason="claim_lost", detail="nothing was sent: it is another node's by now", spend=False)
         except TimeoutError:
             return Failed(reason="timeout", detail=f"{_stage(course)} after {self._timeout:g} s")
         except Exception as exc:  # the one boundary of an attempt

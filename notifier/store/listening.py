@@ -12,15 +12,19 @@ import structlog
 from notifier.core.model import Json
 from notifier.store.faults import reason
 from notifier.store.node import CHANNEL
-from notifier.store.postgres import parameters
+from notifier.store.postgres import parameters, stall_limit
+from notifier.store.stalled import end_stalled
 
 log = structlog.get_logger(__name__)
 
 RETRY_DELAY = 1.0  # seconds between tries to connect
 
 
-async def listen(url: str, heard: Callable[[Json], None]) -> None:
-    """Hand on what is said until cancelled; `{}` after a time in which nothing could be heard."""
+async def listen(url: str, heard: Callable[[Json], None], *, timeout: float) -> None:
+    """Hand on what is said until cancelled; `{}` after a time in which nothing could be heard.
+
+    Between messages it ends what nodes left half done, which holds up every connection but this one, that only reads.
+    """
     given = parameters(url)
     deaf = False
     while True:
@@ -31,8 +35,10 @@ async def listen(url: str, heard: Callable[[Json], None]) -> None:
                     log.info("node.listening")
                 deaf = False
                 heard({})
-                async for message in connection.notifies():
-                    heard(_read(message.payload))
+                while True:
+                    async for message in connection.notifies(timeout=stall_limit(timeout) / 4):
+                        heard(_read(message.payload))
+                    await end_stalled(connection, timeout)
         except psycopg.Error as exc:
             if not deaf:
                 log.warning("node.deaf", error=reason(exc), hint="looking for news every second instead")

@@ -14,6 +14,7 @@ from notifier.store.opening import HEAD
 
 APPLICATION = "notifier"
 LEAST_SERVER = 13  # the first with pg_current_xact_id, which keys of events are made of
+LEAST_STALL = 1.0  # seconds: a busy machine may keep a process waiting for as long
 LOCK_TIMEOUT = 5000  # milliseconds that a transaction waits for another's lock before it counts as an outage
 # Seconds that the server may take to answer: a process that hangs, or a network that swallows what it is given and
 # says nothing, is an outage too. Longer than locks are waited for. A page of a long list may take more than a write.
@@ -55,8 +56,16 @@ def parameters(url: str) -> dict[str, Any]:
     return PATIENCE | given | {"client_encoding": "UTF8"}
 
 
+def stall_limit(timeout: float) -> float:
+    """Return how long a node may keep a transaction waiting, in seconds; `timeout` is after which it counts as dead.
+
+    Much less than that: while others wait for its locks, they give no sign of life either.
+    """
+    return max(LEAST_STALL, timeout / 4)
+
+
 def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | None = None) -> Engine:
-    """Make an engine; a writing transaction whose node falls silent is ended by the server after `timeout` seconds.
+    """Make an engine; a writing transaction whose node falls silent is ended by the server: see `stall_limit`.
 
     A connection whose server has not answered for `silence` seconds is given up.
     """
@@ -66,7 +75,7 @@ def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | 
     if writable:
         settings |= {
             "lock_timeout": str(LOCK_TIMEOUT),
-            "idle_in_transaction_session_timeout": str(round(timeout * 1000)),
+            "idle_in_transaction_session_timeout": str(round(stall_limit(timeout) * 1000)),
         }
     else:
         settings |= {"default_transaction_read_only": "on", "statement_timeout": str(round(READ_SILENCE * 1000))}

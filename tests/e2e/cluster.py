@@ -7,8 +7,8 @@ import json
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import psycopg
 from daemon_process import Daemon, Fields, Start, config, webhook
-from receiver import Arrival
+from receiver import Arrival, Receiver
 
 from notifier.tools.faults import Plan
 from notifier.tools.simulated import Stream, Task
@@ -106,6 +106,7 @@ class Ledger:
     """What a receiver knows: each callback that arrived, by watch and sequence."""
 
     def __init__(self) -> None:
+        self.arrivals: list[Arrival] = []
         self.first: dict[str, Arrival] = {}  # by webhook-id
         self.order: dict[str, list[int]] = defaultdict(list)  # sequences in the order of their first arrival
         self.ids: dict[tuple[str, int], str] = {}
@@ -116,6 +117,7 @@ class Ledger:
 
     def enter(self, arrival: Arrival) -> None:
         """Write an arrival in, and what is wrong with it."""
+        self.arrivals.append(arrival)
         payload = json.loads(arrival.body)
         watch, sequence = payload["data"]["watch"]["id"], payload["data"]["sequence"]
         known = self.first.get(arrival.id)
@@ -234,6 +236,11 @@ class Cluster:
         """Return what the nodes logged of an event since they were started, by node."""
         return {name: node.log.events(event) for name, node in self.nodes.items() if node.log.events(event)}
 
+    def story(self) -> str:
+        """Tell what the nodes logged, but for single watches and deliveries."""
+        lines = sorted(line for node in self.nodes.values() for line in node.log.lines if '"delivery.' not in line)
+        return "\n".join(lines)
+
     def clean(self) -> list[str]:
         """Return the errors that nodes logged; an outage of the store is none."""
         return [
@@ -280,3 +287,13 @@ def spread(seconds: list[float]) -> str:
     told = {"median": 0.5, "p95": 0.95, "p99": 0.99}
     parts = [f"{name} {ordered[int(part * (len(ordered) - 1))]:.3f}" for name, part in told.items()]
     return f"{len(ordered)}: {', '.join(parts)}, max {ordered[-1]:.3f} s"
+
+
+@asynccontextmanager
+async def cluster(daemons: Start, url: str, *names: str, **more: Any) -> AsyncIterator[tuple[Cluster, Ledger]]:
+    """Start nodes, with an upstream and a receiver."""
+    ledger = Ledger()
+    async with Upstream() as upstream, Receiver(ledger.enter) as receiver:
+        made = Cluster(daemons, url, upstream, receiver.url, **more)
+        await made.start(*names)
+        yield made, ledger

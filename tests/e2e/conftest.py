@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
+import databases
 import pytest
 from daemon_process import PYTHON, Daemon, Fields, Start
+from servers import Server
 
 
 @pytest.fixture
@@ -26,3 +28,23 @@ async def daemons(tmp_path: Path) -> AsyncIterator[Start]:
     yield make
     for daemon in made:
         await daemon.kill()
+
+
+@pytest.fixture
+def shared_url() -> Iterator[str]:
+    """Name a database with tables."""
+    databases.require_server()
+    with databases.database() as made:
+        yield made
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Start a PostgreSQL of the test's own, to be stopped and started."""
+    databases.require_programs()
+    made = Server()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()

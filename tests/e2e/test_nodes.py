@@ -6,44 +6,23 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from itertools import count
 
-import databases
 import pytest
-from cluster import NODE_HEADER, Cluster, Ledger, Upstream, spread
+from cluster import NODE_HEADER, cluster, spread
 from daemon_process import PATIENCE, Start, until
-from receiver import Receiver
 
 Record = Callable[[str, object], None]
 
 
-@pytest.fixture
-def url() -> Iterator[str]:
-    """Name a database with tables."""
-    databases.require_server()
-    with databases.database() as made:
-        yield made
-
-
-@asynccontextmanager
-async def cluster(daemons: Start, url: str, *names: str, **more: object) -> AsyncIterator[tuple[Cluster, Ledger]]:
-    """Start nodes, with an upstream and a receiver."""
-    ledger = Ledger()
-    async with Upstream() as upstream, Receiver(ledger.enter) as receiver:
-        made = Cluster(daemons, url, upstream, receiver.url, **more)
-        await made.start(*names)
-        yield made, ledger
-
-
 @pytest.mark.slow
 async def test_others_take_over_from_the_dead_and_from_who_leaves(
-    daemons: Start, url: str, record_property: Record
+    daemons: Start, shared_url: str, record_property: Record
 ) -> None:
     """From the dead within node.timeout and a little; from one that stops at once."""
     timeout = 3.0
-    async with cluster(daemons, url, "a", "b", "c", timeout=f"{timeout:g}s") as (nodes, _):
+    async with cluster(daemons, shared_url, "a", "b", "c", timeout=f"{timeout:g}s") as (nodes, _):
         await nodes.add("a", 300)
         await nodes.balanced(300)
         theirs, began = nodes.upstream.following("b"), time.monotonic()
@@ -68,10 +47,10 @@ async def test_others_take_over_from_the_dead_and_from_who_leaves(
 
 
 @pytest.mark.slow
-async def test_one_that_joins_is_given_its_share(daemons: Start, url: str, record_property: Record) -> None:
+async def test_one_that_joins_is_given_its_share(daemons: Start, shared_url: str, record_property: Record) -> None:
     """Soon, and no stream is cut that nobody opens right after."""
     watches = 1500
-    async with cluster(daemons, url, "a", "b", timeout="5s", vidu={"connect_rate": 300}) as (nodes, _):
+    async with cluster(daemons, shared_url, "a", "b", timeout="5s", vidu={"connect_rate": 300}) as (nodes, _):
         await nodes.add("b", watches)
         await nodes.balanced(watches)
         before, began = nodes.upstream.connects, time.monotonic()
@@ -92,14 +71,14 @@ async def test_one_that_joins_is_given_its_share(daemons: Start, url: str, recor
 
 
 async def test_any_node_takes_what_is_asked_and_all_act_on_it(
-    daemons: Start, url: str, record_property: Record
+    daemons: Start, shared_url: str, record_property: Record
 ) -> None:
     """What is added, taken away or described at one node is so at the one that follows the watch."""
     described = [
         {"id": "described-1", "labels": {"team": "before"}},
         {"id": "described-2", "labels": {"team": "before"}},
     ]
-    async with cluster(daemons, url, "a", "b", timeout="5s", watches=described) as (nodes, ledger):
+    async with cluster(daemons, shared_url, "a", "b", timeout="5s", watches=described) as (nodes, ledger):
         upstream, took = nodes.upstream, []
         for number in range(20):
             status, _ = await nodes.nodes["ab"[number % 2]].post("/v1/watches", f"task-{number}")

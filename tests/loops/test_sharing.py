@@ -61,7 +61,9 @@ class Node:
 
     async def start(self) -> None:
         self.dispatcher.recall(await self.store.endpoint_states())
-        ears = listen(self.url, lambda said: self.sharing.wake() if not said or "endpoints" in said else None)
+        ears = listen(
+            self.url, lambda said: self.sharing.wake() if not said or "endpoints" in said else None, timeout=10.0
+        )
         for name, loop in {"send": self.dispatcher.run(), "share": self.sharing.run(), "listen": ears}.items():
             self.loops.append(asyncio.create_task(loop, name=name))
 

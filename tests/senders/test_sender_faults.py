@@ -23,6 +23,7 @@ from scripted_receiver import Request, delivery, hang_up, receiving, reply, rese
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
+from notifier.interfaces import claim_holds
 from notifier.senders.faults import explain
 from notifier.senders.resolver import ThreadResolver, settle
 from notifier.senders.slack import SlackSender
@@ -431,3 +432,22 @@ async def test_cancelling_leaves_nothing(make: Make, stage: str) -> None:
             break
         await asyncio.sleep(0.01)
     assert descriptors() <= before
+
+
+async def test_nothing_is_written_once_the_claim_may_be_lost(make: Make) -> None:
+    """To connect takes time, in which the delivery may become another node's; what was connected to is kept."""
+    holds = True
+    async with receiving(says(reply())) as receiver, made(make(receiver.url)) as sender:
+        token = claim_holds.set(lambda: holds)
+        try:
+            assert isinstance((await sender.send(delivery())).outcome, Delivered)
+            holds = False
+            for _ in range(2):
+                outcome = (await sender.send(delivery())).outcome
+                assert isinstance(outcome, Failed)
+                assert (outcome.reason, outcome.spend) == ("claim_lost", False)
+            holds = True
+            assert isinstance((await sender.send(delivery())).outcome, Delivered)
+        finally:
+            claim_holds.reset(token)
+        assert (len(receiver.requests), receiver.connections) == (2, 1)
