@@ -55,6 +55,6 @@ def forget_watches(connection: Connection, *, before: Micros, after: Place) -> t
         .limit(CHUNK)
     ).all()
     pks = [row.pk for row in rows if row.over]
-    if pks:
-        connection.execute(delete(watches).where(watches.c.pk.in_(pks)))
+    if pks:  # but for what another node has wanted again in the meantime
+        connection.execute(delete(watches).where(watches.c.pk.in_(pks), over))
     return len(pks), (rows[-1].updated_at, rows[-1].pk) if len(rows) == CHUNK else None

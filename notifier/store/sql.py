@@ -136,7 +136,7 @@ class SqlStore:
         for _ in range(MAX_RIVALS):
             try:
                 return await self._write(apply)
-            except IntegrityError:  # another node has just wanted one of them as well: now it is known
+            except (IntegrityError, wanting.Rivaled):  # another node has just wanted one of them too: now it is known
                 continue
         return await self._write(apply)
 

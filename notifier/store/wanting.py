@@ -9,14 +9,21 @@ from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import null as sql_null
 
 from notifier.core.model import Micros, NewWatch, Watch
 from notifier.interfaces import Applied
 from notifier.store import callbacks
+from notifier.store.prepared import Prepared
 from notifier.store.rows import watch_from
 from notifier.store.schema import watches
 
 CHUNK = 400  # ids in one statement: SQLite takes 32,766 parameters, older builds 999
+
+
+class Rivaled(Exception):
+    """What was read of the watches does not hold any more."""
+
 
 TakeIds = Callable[[Connection, str, int], int]
 Key = tuple[str, str]
@@ -30,12 +37,12 @@ _DESCRIBE = (
     .where(watches.c.pk == bindparam("_pk"))
     .values({name: bindparam(name) for name in ("origin", "labels", "metadata", "endpoints", "callback", "updated_at")})
 )
-_WANT_AGAIN = (
+_WANT_AGAIN = Prepared(
     update(watches)
-    .where(watches.c.pk == bindparam("_pk"))
+    .where(watches.c.pk == bindparam("_pk"), watches.c.removed_at.is_not(None))
     .values(
         {name: bindparam(name) for name in ("created_at", "changed_at", "ended")}
-        | {"removed_at": None, "lost": None, "owner": None}
+        | {"removed_at": sql_null(), "lost": sql_null(), "owner": sql_null()}
     )
 )
 _REMOVE = (
@@ -155,8 +162,8 @@ def _describe(
 
 def _want_again(connection: Connection, again: Sequence[Row[Any]], now: Micros) -> None:
     rows = [{"_pk": row.pk, "created_at": now, "changed_at": now, "ended": _terminal(row)} for row in again]
-    if rows:
-        connection.execute(_WANT_AGAIN, rows)
+    if rows and _WANT_AGAIN.many(connection, rows).count != len(rows):
+        raise Rivaled  # another node wanted one of them again in the meantime, or forgot it
 
 
 def _remove_others(connection: Connection, asked: Mapping[Key, NewWatch], origin: str, now: Micros) -> list[Watch]:
