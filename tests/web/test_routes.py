@@ -240,7 +240,7 @@ async def test_a_wrong_request_is_a_problem(site: Site, method: str, target: str
 
 @pytest.mark.parametrize(
     "value",
-    ["%00", "%FF", "%ED%A0%80", "'; DROP TABLE deliveries; --", "%F0%9F%8E%AC", "*", "a" * 5000, "%0d%0aX:%201", "\\"],
+    ["%FF", "%ED%A0%80", "'; DROP TABLE deliveries; --", "%F0%9F%8E%AC", "*", "a" * 5000, "%0d%0aX:%201", "\\"],
 )
 async def test_hostile_values_find_nothing(site: Site, value: str) -> None:
     """They are values like any other: no error, nothing found, nothing harmed."""
