@@ -11,7 +11,7 @@ from typing import IO, Any
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from notifier.core.errors import StoreError, StoreTooNew
 
@@ -89,7 +89,11 @@ def engine(path: Path, *, writable: bool) -> Engine:
         check_file()
         mode = "rw" if writable else "ro"
         raw = sqlite3.connect(
-            f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT / 1000
+            f"{path.as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            timeout=BUSY_TIMEOUT / 1000,
+            check_same_thread=writable,
         )
         raw.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         raw.execute("PRAGMA temp_store=MEMORY")
@@ -100,9 +104,13 @@ def engine(path: Path, *, writable: bool) -> Engine:
             raw.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         return raw
 
-    made = create_engine("sqlite://", creator=connect, poolclass=NullPool)
     if writable:
+        made = create_engine("sqlite://", creator=connect, poolclass=NullPool)
         event.listen(made, "begin", begin)
+        return made
+    # A new connection reads the whole schema first, which takes longer than most of what is asked of it.
+    made = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=1)
+    event.listen(made, "checkout", lambda *_: check_file())
     return made
 
 

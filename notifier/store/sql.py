@@ -110,9 +110,10 @@ class SqlStore:
 
     def shutdown(self) -> None:
         """Let go of the database; after `run` has ended."""
-        self._group.shutdown()
         self._reader.shutdown(wait=True)
         self._counter.shutdown(wait=True)
+        self._database.reading.dispose()  # before the writer, who tidies SQLite's log up if it is the last to go
+        self._group.shutdown()
         self._database.close()
 
     # -- watches
@@ -298,7 +299,11 @@ class SqlStore:
         def read() -> T:
             try:
                 with self._database.reading.connect() as connection:
-                    return call(connection)
+                    try:
+                        return call(connection)
+                    except DBAPIError:
+                        connection.invalidate()  # the next reading takes a new one
+                        raise
             except DBAPIError as exc:
                 raise StoreUnavailable(reason(exc)) from exc
 
