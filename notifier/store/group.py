@@ -49,6 +49,7 @@ class GroupCommit:
         self._wake = asyncio.Event()
         self._linger: asyncio.TimerHandle | None = None
         self._closing = False
+        self._ending = False  # the last operation is queued
         self._doubt: dict[int, tuple[Operation, object]] = {}  # by id: results that hold if the last COMMIT came true
         self._lost = False  # the node was, in the last group
         self._signed = boottime()  # when the last transaction that was committed began; the thread's
@@ -62,17 +63,26 @@ class GroupCommit:
 
         `urgent=False`: it may wait some milliseconds for others to share a transaction with.
         """
-        if self._closing:
+        if self._closing or self._ending:
             raise StoreUnavailable("the store is closed")
         if not self.available and not operation.hold:
             raise StoreUnavailable
+        return await self._queue(operation, urgent=urgent)
+
+    async def end(self, operation: Operation) -> object:
+        """Run an operation after all that wait, and take no more; `close` follows. To be called once."""
+        last = self._queue(operation, urgent=True)
+        self._ending = True
+        return await last
+
+    def _queue(self, operation: Operation, *, urgent: bool) -> asyncio.Future[object]:
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self._waiting.append((operation, future))
         if urgent:
             self._wake.set()
         elif self._linger is None:
             self._linger = asyncio.get_running_loop().call_later(LINGER, self._end_linger)
-        return await future
+        return future
 
     def _end_linger(self) -> None:
         self._linger = None

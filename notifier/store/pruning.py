@@ -33,7 +33,9 @@ def forget_events(connection: Connection, *, before: Micros, after: Place) -> tu
         .limit(CHUNK)
     ).all()
     pks = [row.pk for row in rows if not row.lively]
-    if pks:
+    if pks:  # but for those of which another node has made a dead delivery ready in the meantime
+        connection.execute(select(deliveries.c.id).where(deliveries.c.event.in_(pks)).with_for_update())
+        pks = list(connection.execute(select(events.c.pk).where(events.c.pk.in_(pks), ~lively)).scalars())
         of_these = deliveries.c.event.in_(pks)
         connection.execute(delete(attempts).where(attempts.c.delivery.in_(select(deliveries.c.id).where(of_these))))
         connection.execute(delete(deliveries).where(of_these))

@@ -54,6 +54,7 @@ class SqlStore:
         self._database = database
         self._timeout = timeout
         self._node = database.node
+        self._left = False  # the node has, or tries to
         self._transaction = Transaction(database.node)
         self._group = GroupCommit(database.writing, self._transaction, CallOp(_probe, hold=True))
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
@@ -101,9 +102,10 @@ class SqlStore:
 
     async def close(self) -> None:
         """Let go of what this node owns and have `run` finish; `shutdown` follows once it has."""
-        if self._database.shared and self.available:
+        if self._database.shared and self.available and not self._left:
+            self._left = True
             try:
-                await self._write(lambda connection: leave(connection, self._node.number))
+                await self._group.end(CallOp(lambda connection: leave(connection, self._node.number)))
             except StoreUnavailable as exc:
                 log.warning("node.not_left", error=str(exc), hint="the others take over after node.timeout")
         self._group.close()
