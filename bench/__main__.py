@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from bench import adding, idle, job, many, table
+from bench import adding, idle, job, many, nodes, table, table_nodes
 from bench.child import ROOT, BenchError, allow_descriptors
 from bench.disk import measure as measure_disk
 from bench.programs import IDLE, JOB, NAMES, SCRIPT
@@ -41,6 +41,7 @@ LOG_TAIL = 4_000  # characters of a failed program's output to show
 FULL = Size(streams=5_000, rate=1_000, idle_streams=10_000, rounds=5, many=10_000)
 QUICK = Size(streams=500, rate=200, idle_streams=1_000, rounds=1, many=1_000)
 REDIS = "redis://127.0.0.1:6379"
+POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,7 @@ class Options:
     many: int
     connect_rate: float
     redis: str | None
+    postgres: str | None
     only: str | None
     programs: tuple[str, ...] | None
     directory: Path
@@ -72,6 +74,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--connect-rate", type=float, default=200.0, help="of the source they are added to (200)")
     parser.add_argument("--rounds", type=int, help="watches added by each way (5)")
     parser.add_argument("--redis", default=REDIS, help="for adding watches by a queue; left out if nobody is there")
+    parser.add_argument("--postgres", default=POSTGRES, help="for several nodes; left out if nobody is there")
     parser.add_argument(
         "--quick", action="store_true", help="500 streams at 200/s, 1,000 idle: shows that it works, measures little"
     )
@@ -91,7 +94,8 @@ def parse(arguments: Sequence[str]) -> Options:
         rounds=usual.rounds if args.rounds is None else args.rounds,
         many=usual.many if args.many is None else args.many,
         connect_rate=args.connect_rate,
-        redis=args.redis if _answers(args.redis) else None,
+        redis=args.redis if _answers(args.redis, 6379) else None,
+        postgres=args.postgres if _answers(args.postgres, 5432) else None,
         only=args.only,
         programs=programs,
         directory=args.directory,
@@ -174,10 +178,10 @@ def run_add(options: Options, console: Console, directory: Path) -> dict[str, An
     }
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, port: int) -> bool:
     parts = urlsplit(url)
     try:
-        socket.create_connection((parts.hostname, parts.port or 6379), timeout=1).close()
+        socket.create_connection((parts.hostname, parts.port or port), timeout=1).close()
     except OSError:
         return False
     return True
@@ -215,11 +219,40 @@ def run_many(options: Options, console: Console, directory: Path) -> dict[str, A
     }
 
 
+def run_nodes(options: Options, console: Console, directory: Path) -> dict[str, Any]:
+    """Measure one node and two, print it, and return the figures."""
+    results: list[nodes.Result] = []
+    failures: dict[str, str] = {}
+    trips: nodes.Trips | None = None
+    if options.postgres is None:
+        console.print("several nodes were left out: no PostgreSQL answers (--postgres)")
+        return {"results": [], "failures": {}, "aims": []}
+    for name in nodes.WAYS:
+        own = directory / name.replace(" ", "-")
+        with turn(f"nodes: {name}", own, console, failures):
+            result = nodes.measure(
+                name=name, streams=options.streams, rate=options.rate, directory=own, server=options.postgres
+            )
+            result.require()
+            results.append(result)
+    with turn("nodes: round trips", directory / "trips", console, failures):
+        trips = nodes.count_trips(rate=options.rate, directory=directory / "trips", server=options.postgres)
+    if results:
+        table_nodes.show(console, results, trips)
+    return {
+        "results": [asdict(result) for result in results],
+        "trips": None if trips is None else asdict(trips),
+        "failures": failures,
+        "aims": [{**asdict(aim), "met": aim.met} for aim in table_nodes.aims(results, trips)],
+    }
+
+
 PARTS: dict[str, Callable[[Options, Console, Path], dict[str, Any]]] = {
     "job": run_job,
     "idle": run_idle,
     "add": run_add,
     "many": run_many,
+    "nodes": run_nodes,
 }
 
 

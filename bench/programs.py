@@ -33,6 +33,8 @@ class Bout:
     callback: str  # URL
     authority: Path | None = None  # PEM, when the upstream speaks TLS
     profile: Path | None = None  # where cProfile writes, of the daemon
+    store: str | None = None  # the daemon's database where it is not SQLite's: a URL
+    node: str | None = None  # its name among those that share that
 
     @property
     def database(self) -> Path:
@@ -69,15 +71,17 @@ def configuration(bout: Bout, *, loop: str, port: int) -> str:
     }
     if bout.authority:
         source["ca_file"] = str(bout.authority)
-    settings = {
+    settings: dict[str, object] = {
         "sources": {"vidu": source},
         "endpoints": {"app": {"type": "webhook", "url": bout.callback, "secrets": [SECRET]}},
-        "store": {"url": f"sqlite:///{bout.database}"},
+        "store": {"url": bout.store or f"sqlite:///{bout.database}"},
         "http": {"listen": f"127.0.0.1:{port}"},
         "log": {"format": "json", "level": "warning"},
         "shutdown_timeout": "5s",
         "loop": loop,
     }
+    if bout.node:
+        settings["node"] = {"name": bout.node}
     lines = [f"{key}: {json.dumps(value)}" for key, value in settings.items()]
     lines.append("watches:" if bout.streams else "watches: []")
     lines += [f'  - "{task_id(stream)}"' for stream in range(bout.streams)]

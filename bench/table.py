@@ -79,7 +79,7 @@ def show_job(console: Console, results: Sequence[job.Result], *, streams: int, r
         if result.rows is not None:
             told = ", ".join(f"{name} {count:,}" for name, count in result.rows.items())
             console.print(f"{result.name}: rows {told}; exit status {result.exit_status}")
-    _show_aims(console, job_aims(results))
+    show_aims(console, job_aims(results))
 
 
 def show_idle(console: Console, results: Sequence[idle.Result]) -> None:
@@ -105,7 +105,7 @@ def show_idle(console: Console, results: Sequence[idle.Result]) -> None:
             str(result.missing),
         )
     console.print(table)
-    _show_aims(console, idle_aims(results))
+    show_aims(console, idle_aims(results))
 
 
 def show_add(console: Console, results: Sequence[adding.Result]) -> None:
@@ -120,7 +120,7 @@ def show_add(console: Console, results: Sequence[adding.Result]) -> None:
     console.print(table)
     if not any(result.way == adding.QUEUE for result in results):
         console.print("the queue was left out: no Redis answers (--redis)")
-    _show_aims(console, add_aims(results))
+    show_aims(console, add_aims(results))
 
 
 def add_aims(results: Iterable[adding.Result]) -> list[Aim]:
@@ -153,7 +153,7 @@ def show_many(console: Console, result: many.Result) -> None:
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    _show_aims(console, many_aims(result))
+    show_aims(console, many_aims(result))
 
 
 def many_aims(result: many.Result) -> list[Aim]:
@@ -199,7 +199,7 @@ def idle_aims(results: Sequence[idle.Result]) -> list[Aim]:
     return aims
 
 
-def _show_aims(console: Console, aims: Iterable[Aim]) -> None:
+def show_aims(console: Console, aims: Iterable[Aim]) -> None:
     for aim in aims:
         verdict = "[green]met[/]" if aim.met else "[red]missed[/]"
         console.print(f"aim: {aim.what} {aim.value:.2f}, at most {aim.at_most:.1f}: {verdict}")

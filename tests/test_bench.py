@@ -6,10 +6,13 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import databases
+import psycopg
 import pytest
 
 from bench.child import ROOT
@@ -139,3 +142,24 @@ async def test_a_watch_is_added_by_each_way(tmp_path: Path) -> None:
         ("POST /v1/watches", 2),
         ("notifier watch add", 2),
     ]
+
+
+async def test_nodes_that_share_a_database_do_the_job_once(tmp_path: Path) -> None:
+    """By every way the same callbacks; what PostgreSQL did for them is counted, and its database is gone afterwards."""
+    server = f"{databases.require_server()}/postgres"
+
+    def made() -> set[str]:
+        with psycopg.connect(server) as connection:
+            names = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'notifier_bench_%'")
+            return {name for (name,) in names}
+
+    before = made()
+    given = ("--only", "nodes", "--streams", str(STREAMS), "--rate", "100", "--postgres", server)
+    figures = (await bench(*given, directory=tmp_path))["nodes"]
+    assert [result["name"] for result in figures["results"]] == ["1 on SQLite", "1 on PostgreSQL", "2 on PostgreSQL"]
+    assert all(result["tally"]["callbacks"] == 3 * STREAMS for result in figures["results"])
+    shared = [result["used"] for result in figures["results"][1:]]
+    assert all(used["changed"] >= 5 * 3 * STREAMS for used in shared)  # a row for each write of a change
+    assert [used["connections"] for used in shared] == [3, 6]
+    assert figures["trips"]["trips"] >= 2 * figures["trips"]["groups"] > 0
+    assert not made() - before or os.environ.get("PYTEST_XDIST_WORKER")  # other workers measure, too
