@@ -18,11 +18,12 @@ import structlog
 from notifier import __version__, assembly
 from notifier import config as configuration
 from notifier.admission import Slots
+from notifier.claiming import LOOK_AGAIN
 from notifier.config import Config, QueueConfig
 from notifier.control import Daemon, DaemonControl
 from notifier.core.errors import NotifierError, StoreUnavailable
 from notifier.core.model import Event
-from notifier.dispatcher import LOOK_AGAIN, Dispatcher
+from notifier.dispatcher import Dispatcher
 from notifier.following import Follower
 from notifier.inputs.running import Inputs
 from notifier.installation import Installation
