@@ -71,6 +71,7 @@ class Dispatcher:
         self._claims = 0  # times that all that was claimed became others'
         self._shared = shared
         self._draining = False
+        self._handing_over = False
         self._tasks: asyncio.TaskGroup | None = None
         self._claiming = Claiming(
             store=store,
@@ -133,7 +134,7 @@ class Dispatcher:
         """Take deliveries that are ready and ours."""
         for delivery in deliveries:
             queue = self._queues.get(delivery.endpoint)
-            if queue is None or queue.breaker.state is State.DISABLED or queue.elsewhere:
+            if queue is None or self._handing_over or queue.breaker.state is State.DISABLED or queue.elsewhere:
                 self._settling.put_back(delivery)
             elif (pause := queue.pause(delivery, self._clock())) > 0:
                 self._settling.put_back(delivery, after=pause)
@@ -298,6 +299,7 @@ class Dispatcher:
         `hand_over`: others may begin what was not begun.
         """
         self._draining = True
+        self._handing_over = hand_over  # what was being claimed comes too late
         self._claiming.drain()
         self._settling.drain()
         self.callbacks.drain(hand_over=hand_over)
