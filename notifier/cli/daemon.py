@@ -39,6 +39,8 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
     """
     # A SIGHUP's default is death, and a manager takes that for an orderly end; held back, it is a reload later.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    # Until the loop heeds it, Ctrl-C is a plain death: as an exception it may strike where Python can only print it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     settings = _load(config)
     import structlog
 
