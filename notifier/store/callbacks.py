@@ -15,7 +15,6 @@ from sqlalchemy import (
     case,
     delete,
     exists,
-    func,
     literal_column,
     or_,
     select,
@@ -58,7 +57,8 @@ _TAKE = (
     .values(owner=bindparam("_me"), due=sql_null())
     .returning(callbacks.c.url, callbacks.c.secret, callbacks.c.held_until, callbacks.c.rounds)
 )
-_NEXT = select(func.min(callbacks.c.due)).where(callbacks.c.due.is_not(None))
+# Not min(), for the reason that `statements.NEXT_DUE` has.
+_NEXT = select(callbacks.c.due).where(callbacks.c.due.is_not(None)).order_by(callbacks.c.due, callbacks.c.name).limit(1)
 _LOCK = select(callbacks.c.owner).where(callbacks.c.name == bindparam("_name")).with_for_update()
 _LEAVE = (
     update(callbacks)

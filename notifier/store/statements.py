@@ -15,7 +15,6 @@ from sqlalchemy import (
     case,
     exists,
     false,
-    func,
     insert,
     literal_column,
     select,
@@ -215,7 +214,8 @@ CLAIM_DELIVERIES = (
     .returning(deliveries.c.id)
 )
 
-NEXT_DUE = select(func.min(deliveries.c.due)).where(_due)
+# Not min(): without statistics PostgreSQL reads every row that is ready for it.
+NEXT_DUE = select(deliveries.c.due).where(_due).order_by(deliveries.c.due, deliveries.c.id).limit(1)
 
 LOAD_DELIVERIES = _FOUND.where(deliveries.c.id.in_(bindparam("ids", expanding=True))).order_by(
     deliveries.c.due, deliveries.c.id

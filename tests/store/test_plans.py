@@ -180,7 +180,7 @@ async def test_each_statement_uses_the_index_that_was_made_for_it(crowded: Path,
         "CORRELATED SCALAR SUBQUERY 1\nSEARCH last USING PRIMARY KEY (delivery=?)"
     }
     assert of(found, "UPDATE deliveries SET attempt=?") == {by_key}
-    assert of(found, "SELECT min(deliveries.due)") == {f"{due})"}
+    assert of(found, "SELECT deliveries.due FROM") == {f"{due})"}
     assert of(found, "UPDATE deliveries SET status='superseded'") == {f"SEARCH deliveries {lane})"}
     assert of(found, "INSERT INTO deliveries") == {
         f"SCALAR SUBQUERY 1\nSEARCH ahead {lane})\nSCALAR SUBQUERY 2\nSEARCH ahead {lane})"
@@ -238,7 +238,7 @@ async def test_destinations_of_callbacks_are_found_by_their_own_index(
         f"SEARCH callbacks USING INDEX {key} (name=?)",
         "SEARCH callbacks USING INDEX callbacks_due (due<?)",
     ]
-    assert of(found, "SELECT min(callbacks.due)") == {"SEARCH callbacks USING COVERING INDEX callbacks_due (due>?)"}
+    assert of(found, "SELECT callbacks.due FROM") == {"SEARCH callbacks USING COVERING INDEX callbacks_due (due>?)"}
     [pruned] = of(found, "SELECT callbacks.name")
     assert [line.replace("COVERING ", "") for line in pruned.splitlines() if line.startswith(("SCAN", "SEARCH"))] == [
         f"SEARCH callbacks USING INDEX {key} (name>?)",

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.sql import ClauseElement
 
-from notifier.store import at_once, node, postgres, statements
+from notifier.store import at_once, callbacks, node, postgres, statements
 from notifier.store.prepared import Prepared
 from notifier.store.schema import deliveries
 
@@ -50,7 +50,7 @@ STATEMENTS: dict[str, tuple[ClauseElement, set[str]]] = {  # with the conditions
     "lock": (node._LOCK_WATCHES._statement, {"watches_pkey (pk)"}),
     "fence": (node._FENCE._statement, {"nodes_pkey (number)"}),
     "claim deliveries": (statements.CLAIM_DELIVERIES, {"deliveries_due (endpoint, due)", "deliveries_pkey (id)"}),
-    "next due": (statements.NEXT_DUE, {"deliveries_due (endpoint, due)", "deliveries_due (endpoint)"}),
+    "next due": (statements.NEXT_DUE, {"deliveries_due (endpoint)"}),
     "claim watches": (statements.CLAIM_WATCHES, {"watches_open ()", "watches_pkey (pk)"}),
 }
 
@@ -121,6 +121,14 @@ def test_what_is_claimed_is_not_sorted(connection: Connection) -> None:
     """The index has the order: a claim ends as soon as it has enough."""
     for statement in (statements.CLAIM_DELIVERIES, statements.CLAIM_WATCHES):
         assert "Sort" not in str(plan(connection, statement))
+
+
+@pytest.mark.parametrize("statement", [statements.NEXT_DUE, callbacks._NEXT])
+def test_the_next_due_is_the_first_of_its_index(connection: Connection, statement: ClauseElement) -> None:
+    """One row is read, however many are ready."""
+    found = plan(connection, statement)
+    assert found["Node Type"] == "Limit"
+    assert [below["Node Type"] for below in found["Plans"]] in (["Index Scan"], ["Index Only Scan"])
 
 
 def test_every_statement_for_many_rows_was_looked_at() -> None:
