@@ -5,25 +5,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import signal
-import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from bench import adding, idle, job, many, nodes, table, table_nodes
+from bench import adding, backlog, idle, job, many, nodes, table, table_backlog, table_nodes
 from bench.child import ROOT, BenchError, allow_descriptors
 from bench.disk import measure as measure_disk
 from bench.programs import IDLE, JOB, NAMES, SCRIPT
+from bench.turn import answers, machine, turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +31,11 @@ class Size:
     idle_streams: int
     rounds: int  # of adding watches
     many: int  # watches added at once
+    pending: int  # deliveries
 
 
-LOG_TAIL = 4_000  # characters of a failed program's output to show
-FULL = Size(streams=5_000, rate=1_000, idle_streams=10_000, rounds=5, many=10_000)
-QUICK = Size(streams=500, rate=200, idle_streams=1_000, rounds=1, many=1_000)
+FULL = Size(streams=5_000, rate=1_000, idle_streams=10_000, rounds=5, many=10_000, pending=1_000_000)
+QUICK = Size(streams=500, rate=200, idle_streams=1_000, rounds=1, many=1_000, pending=20_000)
 REDIS = "redis://127.0.0.1:6379"
 POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 
@@ -53,6 +49,7 @@ class Options:
     idle_streams: int
     rounds: int
     many: int
+    pending: int
     connect_rate: float
     redis: str | None
     postgres: str | None
@@ -71,10 +68,11 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--idle-streams", type=int, help="(10000)")
     parser.add_argument("--only", choices=list(PARTS), help="measure one of them")
     parser.add_argument("--many", type=int, help="watches to add by one request (10000)")
+    parser.add_argument("--pending", type=int, help="deliveries of the backlog (1000000)")
     parser.add_argument("--connect-rate", type=float, default=200.0, help="of the source they are added to (200)")
     parser.add_argument("--rounds", type=int, help="watches added by each way (5)")
     parser.add_argument("--redis", default=REDIS, help="for adding watches by a queue; left out if nobody is there")
-    parser.add_argument("--postgres", default=POSTGRES, help="for several nodes; left out if nobody is there")
+    parser.add_argument("--postgres", default=POSTGRES, help="for nodes and backlog; left out if nobody is there")
     parser.add_argument(
         "--quick", action="store_true", help="500 streams at 200/s, 1,000 idle: shows that it works, measures little"
     )
@@ -93,9 +91,10 @@ def parse(arguments: Sequence[str]) -> Options:
         idle_streams=usual.idle_streams if args.idle_streams is None else args.idle_streams,
         rounds=usual.rounds if args.rounds is None else args.rounds,
         many=usual.many if args.many is None else args.many,
+        pending=usual.pending if args.pending is None else args.pending,
         connect_rate=args.connect_rate,
-        redis=args.redis if _answers(args.redis, 6379) else None,
-        postgres=args.postgres if _answers(args.postgres, 5432) else None,
+        redis=args.redis if answers(args.redis, 6379) else None,
+        postgres=args.postgres if answers(args.postgres, 5432) else None,
         only=args.only,
         programs=programs,
         directory=args.directory,
@@ -104,6 +103,8 @@ def parse(arguments: Sequence[str]) -> Options:
     )
     if min(options.streams, options.rate, options.idle_streams, options.rounds, options.many) <= 0:
         parser.error("streams, rate and rounds must be above 0")
+    if options.pending < backlog.FEW:
+        parser.error(f"a backlog has {backlog.FEW} pending at least")
     return options
 
 
@@ -178,27 +179,6 @@ def run_add(options: Options, console: Console, directory: Path) -> dict[str, An
     }
 
 
-def _answers(url: str, port: int) -> bool:
-    parts = urlsplit(url)
-    try:
-        socket.create_connection((parts.hostname, parts.port or port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def turn(what: str, directory: Path, console: Console, failures: dict[str, str]) -> Iterator[None]:
-    """Give one program its turn; its failure is told and kept with what it printed, and the next one has its turn."""
-    console.print(f"{what} ...", style="dim")
-    try:
-        yield
-    except BenchError as exc:
-        logs = [log.read_text(encoding="utf-8", errors="replace") for log in sorted(directory.rglob("output.log"))]
-        failures[what] = "\n".join([str(exc), *(log[-LOG_TAIL:] for log in logs if log)])
-        console.print(f"{what}: {failures[what]}", style="red", markup=False)
-
-
 def run_many(options: Options, console: Console, directory: Path) -> dict[str, Any]:
     """Measure how very many watches are added at once, print it, and return the figures."""
     failures: dict[str, str] = {}
@@ -247,23 +227,33 @@ def run_nodes(options: Options, console: Console, directory: Path) -> dict[str, 
     }
 
 
+def run_backlog(options: Options, console: Console, directory: Path) -> dict[str, Any]:
+    """Measure very many pending deliveries, print it, and return the figures."""
+    results: list[backlog.Result] = []
+    failures: dict[str, str] = {}
+    if options.postgres is None:
+        console.print("a backlog in PostgreSQL was left out: nobody answers (--postgres)")
+    for name in (backlog.SQLITE, backlog.POSTGRES)[: 1 if options.postgres is None else 2]:
+        own = directory / f"backlog-{name}"
+        with turn(f"backlog: {name}", own, console, failures):
+            results.append(backlog.measure(name=name, pending=options.pending, directory=own, server=options.postgres))
+    if results:
+        table_backlog.show(console, results)
+    return {
+        "results": [asdict(result) for result in results],
+        "failures": failures,
+        "aims": [{**asdict(aim), "met": aim.met} for aim in table_backlog.aims(results)],
+    }
+
+
 PARTS: dict[str, Callable[[Options, Console, Path], dict[str, Any]]] = {
     "job": run_job,
     "idle": run_idle,
     "add": run_add,
     "many": run_many,
     "nodes": run_nodes,
+    "backlog": run_backlog,
 }
-
-
-def machine() -> dict[str, Any]:
-    """Say what the figures were measured on."""
-    return {
-        "cores": os.cpu_count(),
-        "load_before": os.getloadavg(),
-        "python": platform.python_version(),
-        "system": platform.platform(),
-    }
 
 
 def stop(signum: int, frame: object) -> NoReturn:  # noqa: ARG001  # a signal handler's signature

@@ -144,16 +144,17 @@ async def test_a_watch_is_added_by_each_way(tmp_path: Path) -> None:
     ]
 
 
+def made(server: str) -> set[str]:
+    """Return the databases that measurements have there now."""
+    with psycopg.connect(server) as connection:
+        names = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'notifier_bench_%'")
+        return {name for (name,) in names}
+
+
 async def test_nodes_that_share_a_database_do_the_job_once(tmp_path: Path) -> None:
     """By every way the same callbacks; what PostgreSQL did for them is counted, and its database is gone afterwards."""
     server = f"{databases.require_server()}/postgres"
-
-    def made() -> set[str]:
-        with psycopg.connect(server) as connection:
-            names = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'notifier_bench_%'")
-            return {name for (name,) in names}
-
-    before = made()
+    before = made(server)
     given = ("--only", "nodes", "--streams", str(STREAMS), "--rate", "100", "--postgres", server)
     figures = (await bench(*given, directory=tmp_path))["nodes"]
     assert [result["name"] for result in figures["results"]] == ["1 on SQLite", "1 on PostgreSQL", "2 on PostgreSQL"]
@@ -162,4 +163,20 @@ async def test_nodes_that_share_a_database_do_the_job_once(tmp_path: Path) -> No
     assert all(used["changed"] >= 5 * 3 * STREAMS for used in shared)  # a row for each write of a change
     assert [used["connections"] for used in shared] == [3, 6]
     assert figures["trips"]["trips"] >= 2 * figures["trips"]["groups"] > 0
-    assert not made() - before or os.environ.get("PYTEST_XDIST_WORKER")  # other workers measure, too
+    assert not made(server) - before or os.environ.get("PYTEST_XDIST_WORKER")  # other workers measure, too
+
+
+async def test_a_backlog_is_claimed_by_its_index_and_sent_in_order(tmp_path: Path) -> None:
+    """In both databases: claims take what was asked for, all is sent, and neither database is left."""
+    server = f"{databases.require_server()}/postgres"
+    before = made(server)
+    figures = await bench("--only", "backlog", "--pending", "6000", "--postgres", server, directory=tmp_path)
+    results = figures["backlog"]["results"]
+    assert [result["name"] for result in results] == ["SQLite", "PostgreSQL"]
+    for result in results:
+        assert [(claims["pending"], claims["taken"]) for claims in result["claims"]] == [(3_000, 256), (6_000, 256)]
+        assert any("deliveries_due" in line for line in result["plan"])
+        assert not any("TEMP B-TREE" in line or "Seq Scan" in line for line in result["plan"])
+        assert 0 < result["full"]["sent"] < 6_000  # the first do not count
+    assert not made(server) - before or os.environ.get("PYTEST_XDIST_WORKER")  # other workers measure, too
+    assert os.listdir(tmp_path) == ["figures.json"]

@@ -1,0 +1,50 @@
+"""The turn of one program, and what it is taken on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Console
+
+from bench.child import BenchError
+
+LOG_TAIL = 4_000  # characters of a failed program's output to show
+
+
+@contextmanager
+def turn(what: str, directory: Path, console: Console, failures: dict[str, str]) -> Iterator[None]:
+    """Give one program its turn; its failure is told and kept with what it printed, and the next one has its turn."""
+    console.print(f"{what} ...", style="dim")
+    try:
+        yield
+    except BenchError as exc:
+        logs = [log.read_text(encoding="utf-8", errors="replace") for log in sorted(directory.rglob("output.log"))]
+        failures[what] = "\n".join([str(exc), *(log[-LOG_TAIL:] for log in logs if log)])
+        console.print(f"{what}: {failures[what]}", style="red", markup=False)
+
+
+def answers(url: str, port: int) -> bool:
+    """Say whether somebody listens there."""
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname, parts.port or port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def machine() -> dict[str, Any]:
+    """Say what the figures are measured on."""
+    return {
+        "cores": os.cpu_count(),
+        "load_before": os.getloadavg(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
