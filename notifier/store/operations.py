@@ -131,9 +131,10 @@ class Transaction:
         op = CommitOp(None, records)
         first = self._ids.take(connection, "delivery", sum(len(record.addresses) for record in records))
         first_event = self.node.first_event(connection, self._ids.take, len(records))
-        with together(connection):
+        with together(connection) as sync:
             read = self._commit(connection, [op], [(op, record) for record in records], first, first_event)
-        (deliveries,) = read()
+            sync()
+            (deliveries,) = read()
         return deliveries
 
     def _write(
@@ -143,14 +144,15 @@ class Transaction:
         records = [(op, record) for op in commits for record in op.records]
         first = self._ids.take(connection, "delivery", sum(len(record.addresses) for _, record in records))
         first_event = self.node.first_event(connection, self._ids.take, len(records))
-        with together(connection):
+        with together(connection) as sync:
             check = self.node.begin(connection)
             self.node.keep_order(connection, _lanes(commits, settles))
             read_commits = self._commit(connection, commits, records, first, first_event)
             read_settles = self._settle(connection, settles)
             callbacks.wake(connection, _left_alone(records, settles))
-        check()
-        return read_commits(), read_settles()
+            sync()
+            check()
+            return read_commits(), read_settles()
 
     # -- commit
 
@@ -193,7 +195,6 @@ class Transaction:
         ]
         if latest:
             sql.SUPERSEDE.many(connection, latest)
-        lanes: set[tuple[str, int]] = set()
         rows = [
             {
                 "id": first + n,
@@ -204,7 +205,6 @@ class Transaction:
                 "sequence": record.sequence,
                 "due": record.at,
                 "_owner": self.node.number if address.take else None,
-                "_behind": watch is not None and _is_known(lanes, (address.endpoint, watch.pk)),
             }
             for n, (event, watch, record, address) in enumerate(addressed)
         ]
@@ -227,12 +227,12 @@ class Transaction:
             if done.count != len(rows):
                 raise StaleWrite
             found = {(next_.endpoint, next_.lane): next_ for rows in promoted for next_ in map(_delivery, rows.rows())}
-            return [found.get((s.delivery.endpoint, s.delivery.lane)) if s.take else None for s in settlements]
+            return [found.get((s.delivery.endpoint, s.delivery.lane)) for s in settlements]
 
         return read
 
     def _promote(self, connection: Connection, settlements: Sequence[Settlement]) -> list[Result]:
-        """Make the next of each lane ready; return at least those that this node takes at once."""
+        """Make the next of each lane ready; return those that this node takes at once."""
         lanes = [
             {
                 "_endpoint": s.delivery.endpoint,
@@ -243,13 +243,9 @@ class Transaction:
             for s in settlements
             if releases(s)
         ]
-        if not lanes:
+        if not lanes or not sql.PROMOTE.many(connection, lanes).may_have_changed:
             return []
-        promoted = sql.PROMOTE.many(connection, lanes)
-        if promoted.pending:
-            return [promoted]  # it will return them
-        taken = [lane for lane in lanes if lane["_owner"] is not None] if promoted.count else []
-        return [sql.PROMOTED.one(connection, lane) for lane in taken]
+        return [sql.PROMOTED.one(connection, lane) for lane in lanes if lane["_owner"] is not None]
 
     # -- claims
 
@@ -297,13 +293,6 @@ def _left_alone(
                 yield settlement.delivery.endpoint, due
             case _ if not settlement.take:
                 yield settlement.delivery.endpoint, settlement.at
-
-
-def _is_known(known: set[tuple[str, int]], lane: tuple[str, int]) -> bool:
-    """Say whether a lane was seen before, and remember it."""
-    before = len(known)
-    known.add(lane)
-    return len(known) == before
 
 
 def _taken(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from notifier.core.errors import StoreError, StoreTooNew, StoreTooOld
-from notifier.store import arrays
 from notifier.store.faults import reason
 from notifier.store.opening import HEAD
 
@@ -33,12 +32,6 @@ PATIENCE: dict[str, Any] = {
 }
 # The same from the server's side, lest what a lost node left behind takes up its connections for hours.
 SESSION = {"timezone": "UTC", "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
-# Every statement that writes finds its rows by an index that was made for it, and in its order, however little there is
-# in a table when its plan is made: plans are kept, and tables that were empty a minute ago are not. The planner guesses
-# from statistics, and of arrays and limits that it is not told; so it is not asked.
-PLANS = dict.fromkeys(
-    ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort", "jit"), "off"
-) | {"plan_cache_mode": "force_generic_plan", "random_page_cost": "0.1", "cpu_index_tuple_cost": "0.1"}
 MIGRATE = "run `notifier migrate` with this configuration, or `notifier run --migrate`"
 
 
@@ -80,7 +73,7 @@ def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | 
     kind = _connection_class(silence)
     settings = dict(SESSION)
     if writable:
-        settings |= PLANS | {
+        settings |= {
             "lock_timeout": str(LOCK_TIMEOUT),
             "idle_in_transaction_session_timeout": str(round(stall_limit(timeout) * 1000)),
         }
@@ -89,7 +82,6 @@ def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | 
 
     def connect() -> Any:
         raw = kind.connect(**given, autocommit=True)
-        arrays.register(raw)
         try:
             with raw.cursor() as cursor:
                 # What is committed is on disk, whatever the server's default is; stronger settings stay as they are.
@@ -105,14 +97,7 @@ def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | 
         return raw
 
     pool: dict[str, Any] = {"poolclass": NullPool} if writable else {"poolclass": QueuePool, "pool_size": 1}
-    made = create_engine("postgresql+psycopg://", creator=connect, pool_pre_ping=not writable, **pool)
-    event.listen(made, "begin", _by_itself)
-    return made
-
-
-def _by_itself(connection: Connection) -> None:
-    """Let psycopg begin the transaction with the first statement, unless `prepared.together` is there before."""
-    connection.connection.dbapi_connection.autocommit = False  # type: ignore[union-attr]
+    return create_engine("postgresql+psycopg://", creator=connect, pool_pre_ping=not writable, **pool)
 
 
 def _connection_class(silence: float | None) -> Any:
