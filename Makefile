@@ -42,7 +42,7 @@ demo: $(STAMP) ## watch it work: an upstream, the daemon and a receiver in one
 test: $(STAMP) ## run the tests and measure what they reach (ARGS='...' for some of them: then nothing is demanded)
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=$(COVERAGE)
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-fail-under=$(COVERAGE)
 	@report=$$($(BIN)/coverage report --include='notifier/core/*' --fail-under=100 2>&1) \
 		|| { echo "The tests must reach every line and branch of notifier/core:"; echo "$$report"; exit 1; }
 else

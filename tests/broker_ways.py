@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import shutil
 import signal
-import socket
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 import pytest
+import waiting
 
 Way = Literal["end", "within", "abort"]  # between two replies, within one, with a reset
 WAYS: tuple[Way, ...] = get_args(Way)
 PATIENCE = 60.0  # seconds for whatever has to happen at all, the takeover from a killed daemon included
+
+until = partial(waiting.until, timeout=PATIENCE)
 
 
 class Proxy:
@@ -63,22 +64,22 @@ class Proxy:
         there_reader, there_writer = await asyncio.open_connection(self._parts.hostname, self._parts.port)
         self._writers |= {writer, there_writer}
         end, self._end = self._end, None
-        for source, sink, until in ((reader, there_writer, None), (there_reader, writer, end)):
-            pump = asyncio.create_task(self._pump(source, sink, until), name="proxy pump")
+        for source, sink, end_at in ((reader, there_writer, None), (there_reader, writer, end)):
+            pump = asyncio.create_task(self._pump(source, sink, end_at), name="proxy pump")
             self._pumps.add(pump)
             pump.add_done_callback(self._pumps.discard)
 
     async def _pump(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, until: tuple[int, Way] | None
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, end_at: tuple[int, Way] | None
     ) -> None:
         count = 0
         try:
             while data := await source.read(65536):
-                if until is not None and count == until[0]:
+                if end_at is not None and count == end_at[0]:
                     self.ended = True
-                    if until[1] == "within":
+                    if end_at[1] == "within":
                         sink.write(data[: len(data) // 2])
-                    elif until[1] == "abort":
+                    elif end_at[1] == "abort":
                         sink.transport.abort()
                     break
                 count += 1
@@ -89,16 +90,6 @@ class Proxy:
         finally:
             sink.close()
             self._writers.discard(sink)
-
-
-async def until(holds: Callable[[], Any], what: str) -> None:
-    """Wait for something on a server, which nobody announces; `holds` returns an awaitable truth."""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while not await holds():  # noqa: ASYNC110  # a server cannot set our event
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"never came to be: {what}") from None
 
 
 class OwnServer:
@@ -142,15 +133,3 @@ class OwnServer:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
             await self._process.wait()
-
-
-def free_port() -> int:
-    """Return a port that nobody uses, out of the range that the kernel gives to clients (ip(7))."""
-    while True:
-        port = random.SystemRandom().randint(12_000, 31_999)
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

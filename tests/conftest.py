@@ -1,4 +1,4 @@
-"""What every test shares: logging starts afresh, and continuous integration accepts no skipped test."""
+"""What tests share: logging starts afresh, a database on request, and no skipped test in continuous integration."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import platform
 import shutil
 from collections.abc import Iterator
 
+import databases
 import pytest
 
-from notifier import logs
+from notifier import logs, watcher
 
 # Programs of the system that some tests run.
 HELPERS = (
@@ -31,6 +32,19 @@ def _fresh_logging() -> Iterator[None]:
     """Undo what a test configured: loggers are module-wide and outlive it."""
     yield
     logs.reset()
+
+
+@pytest.fixture(autouse=True)
+def _told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test pass for a comparison that sets right, in the end, what ought to have been told at once."""
+    monkeypatch.setattr(watcher, "COMPARE", 3600.0)
+
+
+@pytest.fixture
+def shared_url() -> Iterator[str]:
+    """Name a PostgreSQL database of nobody else's, with tables."""
+    with databases.database() as made:
+        yield made
 
 
 def pytest_report_header() -> str:

@@ -58,6 +58,18 @@ def require_programs() -> None:
         pytest.skip(WANTED)
 
 
+@contextmanager
+def own_server() -> Iterator[Server]:
+    """Run a server of the test's own, to be stopped and started; or skip the test."""
+    require_programs()
+    made = Server()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
+
+
 def execute(statement: str, *names: str) -> None:
     """Run a statement on the server that is no transaction's, with names in it."""
     with psycopg.connect(f"{require_server()}/postgres", autocommit=True) as connection:

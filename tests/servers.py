@@ -5,13 +5,12 @@ They are started from the system's programs, in directories of their own, and en
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pwd
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import Any
 
 import psutil
 import psycopg
+from ports import free_port
 
 NAME = "notifier"  # of the database that tests make there
 NEEDED = ("postgres", "initdb", "pg_basebackup")
@@ -58,18 +58,6 @@ def _account() -> pwd.struct_passwd | None:
 def _as_whom() -> dict[str, Any]:
     account = _account() if os.geteuid() == 0 else None
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
-
-
-def free_port() -> int:
-    """Return a port that nobody uses, out of the range that the kernel gives to clients (ip(7))."""
-    while True:
-        port = random.SystemRandom().randint(12_000, 31_999)
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 class Server:
@@ -165,7 +153,8 @@ class Server:
     def resume(self) -> None:
         """Let it go on."""
         for process in reversed(self._processes()):
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):  # one that served a client which has just left
+                process.resume()
 
     def _processes(self) -> list[psutil.Process]:
         if self._process is None or self._process.poll() is not None:

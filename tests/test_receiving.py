@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import re
 import shutil
-import socket
 import sqlite3
 import sys
 import time
@@ -18,6 +16,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from ports import free_port
 
 from notifier.core.signing import decode_secret, sign
 
@@ -129,18 +128,6 @@ async def serving(command: list[str], folder: Path) -> AsyncIterator[tuple[str, 
             process.terminate()
         output, _ = await process.communicate()
         taken += [line for line in output.decode().splitlines() if line.startswith("received")]
-
-
-def free_port() -> int:
-    """Find a port below the range from which the system gives out others meanwhile."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 async def listening(process: asyncio.subprocess.Process, port: int) -> None:

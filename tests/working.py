@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
+import waiting
 from storing import follow, move, running, settled
 from structlog.typing import EventDict
 
@@ -13,17 +15,14 @@ from notifier.core.model import Watch
 from notifier.interfaces import DeliveryFilter
 from notifier.store.sql import SqlStore
 
+PATIENCE = 60.0  # seconds: a server may have to be started, or given up
+
+until = partial(waiting.until, timeout=PATIENCE)
+
 
 def told(logs: list[EventDict]) -> list[str]:
     """Return what a store said of its database."""
     return [str(line["event"]) for line in logs if str(line["event"]).startswith("store.")]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that nobody announces."""
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - the store has no signal for it: callers only ask
-            await asyncio.sleep(0.005)
 
 
 class Work:

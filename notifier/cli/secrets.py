@@ -95,7 +95,7 @@ def verify_body(
     signature: Annotated[str, typer.Option(help="webhook-signature")] = "",
     header: Annotated[
         list[str], typer.Option("--header", "-H", help="A header as received, 'name: value'; instead of the three.")
-    ] = [],  # noqa: B006  # Typer copies it
+    ] = [],
     tolerance: Annotated[float, typer.Option(help="How old it may be, in seconds; 0: any age.", min=0)] = 300,
 ) -> None:
     """Verify a callback's signature; exit 0 if it is good.

@@ -41,13 +41,13 @@ def simulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free one.")] = 8781,
     token: Annotated[str | None, typer.Option(help="The bearer token to ask for; none: any will do.")] = None,
-    ids: Annotated[list[str], typer.Option("--id", help="Known task ids, globs; none: all but unknown*.")] = [],  # noqa: B006
+    ids: Annotated[list[str], typer.Option("--id", help="Known task ids, globs; none: all but unknown*.")] = [],
     transcript: Annotated[
         str, typer.Option(help="documented, @FILE, or a list such as queueing*3,processing*28,success.")
     ] = "documented",
     task: Annotated[
         list[str], typer.Option("--task", help="GLOB=TRANSCRIPT for some ids, such as bad*=queueing,failed.")
-    ] = [],  # noqa: B006
+    ] = [],
     framing: Annotated[str, typer.Option(help="line, as documented, or event, with blank lines between.")] = "line",
     every: Annotated[str, typer.Option(help="Time between lines, such as 250ms or 1s; 0s: at full speed.")] = "1s",
     jitter: Annotated[float, typer.Option(min=0, max=1, help="Share of that time, at random.")] = 0.0,
@@ -63,7 +63,7 @@ def simulate(
             + "; kinds: drop reset truncate stall garbage huge "
             "html json 204 redirect hangup slowhead comments crlf cr bom, and 400 to 599.",
         ),
-    ] = [],  # noqa: B006
+    ] = [],
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
 ) -> None:
     """Be an upstream that speaks the documented API, with faults on request.
@@ -102,7 +102,7 @@ def listen(
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free one.")] = 8782,
     secret: Annotated[
         list[str], typer.Option("--secret", "-s", envvar="WEBHOOK_SECRET", help="whsec_...; none: one is made.")
-    ] = [],  # noqa: B006
+    ] = [],
     respond: Annotated[
         list[str],
         typer.Option(
@@ -110,7 +110,7 @@ def listen(
             help=r"\[/PATH=]ANSWER,...: a status with an optional argument (429:5, 302:/x), drop, reset, blackhole, "
             "drip or slow:SECONDS, each with xTIMES, such as 500x3,200.",
         ),
-    ] = ["200"],  # noqa: B006
+    ] = ["200"],
     tolerance: Annotated[str, typer.Option(help="How old a callback's timestamp may be.")] = "5m",
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each callback.")] = False,

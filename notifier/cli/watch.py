@@ -38,9 +38,9 @@ def register(app: typer.Typer) -> None:
 
 @watch.command("add")
 def add(
-    ids: Annotated[list[str], typer.Argument(metavar="ID", help="The provider's ids of tasks.")] = [],  # noqa: B006
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="The provider's ids of tasks.")] = [],
     source: SourceOption = None,
-    label: Labels = [],  # noqa: B006
+    label: Labels = [],
     metadata: Annotated[str | None, typer.Option(help="Any JSON, sent along with every event.")] = None,
     endpoint: Annotated[
         list[str],
@@ -50,7 +50,7 @@ def add(
             help="Whom to tell; several times; not given: all that match.",
             autocompletion=endpoint_names,
         ),
-    ] = [],  # noqa: B006
+    ] = [],
     callback_url: Annotated[
         str | None, typer.Option(metavar="URL", help="A URL of the task's own, told beside the endpoints.")
     ] = None,
@@ -155,7 +155,7 @@ def list_watches(
     phase: Annotated[
         str | None, typer.Option("--phase", "-p", help="new, queued, running, succeeded, failed, canceled, lost.")
     ] = None,
-    label: Labels = [],  # noqa: B006
+    label: Labels = [],
     search: Annotated[str | None, typer.Option("--search", "-q", help="A part of the id.")] = None,
     ended: Annotated[bool | None, typer.Option("--ended/--open", help="Only those that ended, or go on.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 50,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -42,8 +43,8 @@ def decide(
     return after(ending, health, policy, observed=observed, hint=hint, now=now, jitter=jitter)
 
 
-def wait(ending: SourceError | None, health: Health = WELL, **how: object) -> Wait:
-    decision = decide(ending, health, **how)  # type: ignore[arg-type]  # named as in `decide`
+def wait(ending: SourceError | None, health: Health = WELL, **how: Any) -> Wait:
+    decision = decide(ending, health, **how)
     assert isinstance(decision, Wait)
     return decision
 

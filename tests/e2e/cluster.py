@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 import psycopg
-from daemon_process import Daemon, Fields, Start, config, webhook
+from daemon_process import Daemon, Fields, Start, config, until, webhook
 from receiver import Arrival, Receiver
 
 from notifier.tools.faults import Plan
@@ -25,7 +25,7 @@ from notifier.tools.transcript import Transcript
 from notifier.tools.wire import Connection, Request
 
 NODE_HEADER = "x-node"  # of each webhook: which node sent it
-LONG = 60.0  # seconds for what thousands of watches have to come to
+LONG = 150.0  # seconds for what thousands of watches have to come to
 SILENT = Transcript(snapshots=())  # of tasks that move only by hand
 
 
@@ -70,6 +70,10 @@ class Upstream(Simulator):
     async def until(self, holds: Callable[[], bool], *, timeout: float = LONG) -> None:
         """Return when something holds of what is followed. Raises TimeoutError."""
         await self.wait_for(lambda _: holds(), timeout=timeout)
+
+    async def left(self, task: str) -> None:
+        """Return when nobody follows a task any more."""
+        await self.until(lambda: self.who(task) is None)
 
     def held(self) -> Counter[str]:
         """Count the streams that are open by node."""
@@ -136,6 +140,15 @@ class Ledger:
         if payload["type"] in ("task.succeeded", "task.failed", "task.canceled"):
             self.ended.add(watch)
 
+    async def more(self, count: int, *, what: str) -> None:
+        """Wait until so many more events have arrived, counted from now."""
+        before = len(self.first)
+        await until(lambda: len(self.first) >= before + count, what)
+
+    async def heard(self, watch: str, count: int) -> None:
+        """Wait until so many events of a watch have arrived."""
+        await until(lambda: len(self.order[watch]) == count, f"{count} events of {watch}")
+
     def check(self, stored: Mapping[tuple[str, int], str]) -> None:
         """Hold what arrived against what was committed: `webhook-id` by watch and sequence."""
         assert not self.faults, self.faults[:10]
@@ -183,7 +196,8 @@ class Cluster:
         """Ask a node for so many watches; return their ids."""
         ids = [f"task-{number}" for number in range(count)]
         status, told = await self.nodes[node].post("/v1/watches", ids)
-        assert (status, told["created"]) == (201, count)
+        assert status == 201, told
+        assert told["created"] == count
         return ids
 
     async def remove(self, node: str, task: str) -> int:

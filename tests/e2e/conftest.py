@@ -31,20 +31,7 @@ async def daemons(tmp_path: Path) -> AsyncIterator[Start]:
 
 
 @pytest.fixture
-def shared_url() -> Iterator[str]:
-    """Name a database with tables."""
-    databases.require_server()
-    with databases.database() as made:
-        yield made
-
-
-@pytest.fixture
 def server() -> Iterator[Server]:
     """Start a PostgreSQL of the test's own, to be stopped and started."""
-    databases.require_programs()
-    made = Server()
-    try:
-        made.start()
+    with databases.own_server() as made:
         yield made
-    finally:
-        made.remove()

@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import signal
-import socket
 import sqlite3
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -18,30 +16,23 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import waiting
 import yaml
+from ports import free_port
 
-PATIENCE = 30.0  # seconds for whatever has to happen at all; a loaded machine takes its time
+PATIENCE = 90.0  # seconds for whatever has to happen at all; a loaded machine takes its time
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the example of the Standard Webhooks specification
 SECRET_2 = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"  # from the test suites of Svix
 PYTHON = (sys.executable, "-m", "notifier")
 
+until = partial(waiting.until, timeout=PATIENCE)
+
 Fields = dict[str, Any]
-
-
-def free_port() -> int:
-    """Return a port that nobody uses, out of the range that the kernel gives to clients (ip(7))."""
-    while True:
-        port = random.SystemRandom().randint(12_000, 31_999)
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def config(*, upstream: str, endpoints: Mapping[str, Any], watches: Sequence[Any] = (), **more: Any) -> Fields:
@@ -266,13 +257,3 @@ async def command(
             await process.wait()
     assert process.returncode is not None
     return Finished(code=process.returncode, out=out.decode(), err=err.decode())
-
-
-async def until(holds: Callable[[], bool], *, what: str) -> None:
-    """Wait for something that nobody announces, such as a row or a socket of another process."""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while not holds():  # noqa: ASYNC110  # another process cannot set our event
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"never came to be: {what}") from None

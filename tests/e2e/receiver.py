@@ -58,12 +58,12 @@ class Receiver:
         assert self._runner is not None
         await self._runner.cleanup()
 
-    async def wait(self, n: int, *, timeout: float = 20.0) -> list[Arrival]:
+    async def wait(self, n: int, *, timeout: float = 90.0) -> list[Arrival]:
         """Return what arrived, once it is `n` at least."""
         await self._waiters.wait(lambda: len(self.arrivals) >= n, timeout=timeout)
         return self.arrivals
 
-    async def wait_for(self, holds: Callable[[Receiver], bool], *, timeout: float = 20.0) -> None:
+    async def wait_for(self, holds: Callable[[Receiver], bool], *, timeout: float = 90.0) -> None:
         """Return when it is so; looked at after each arrival and answer."""
         await self._waiters.wait(lambda: holds(self), timeout=timeout)
 

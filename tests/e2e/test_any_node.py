@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import aiohttp
 import databases
 import pytest
 from cutting import Proxy
-from daemon_process import PATIENCE, Daemon, Start, config, webhook
+from daemon_process import PATIENCE, Daemon, Start, config, until, webhook
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
@@ -28,13 +28,6 @@ TASKS = [f"t{number:03}" for number in range(60)]
 def database() -> Iterator[str]:
     with databases.database() as url:
         yield url
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Return once `await holds()`: of other processes nobody tells."""
-    async with asyncio.timeout(PATIENCE):
-        while not await holds():  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
 
 
 async def ask(daemon: Daemon, path: str) -> Any:

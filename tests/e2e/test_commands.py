@@ -7,7 +7,8 @@ import json
 import signal
 
 import pytest
-from daemon_process import SECRET, Daemon, Start, config, free_port, until, webhook
+from daemon_process import SECRET, Daemon, Start, config, until, webhook
+from ports import free_port
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator

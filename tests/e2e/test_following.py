@@ -43,7 +43,9 @@ class Site:
 
     async def followed(self, *ids: str) -> None:
         """Return once these tasks and no others have a stream."""
-        await self.sim.wait_for(lambda s: {n for n, task in s.tasks.items() if task.streams} == {"1", *ids}, timeout=30)
+        await self.sim.wait_for(
+            lambda s: {n for n, task in s.tasks.items() if task.streams} == {"1", *ids}, timeout=120
+        )
 
     async def nothing(self) -> None:
         """Give whatever should not happen its time."""
@@ -247,6 +249,6 @@ async def test_where_the_kernel_tells_nothing(daemons: Start, tmp_path: Path) ->
         told = await daemon.log.wait("files.no_notices")
         assert told["error"] == "no inotify here"
         daemon.write(settings | {"watches": ["1", "2"]})
-        await sim.wait_open(2, timeout=30)
+        await sim.wait_open(2, timeout=120)
         assert len(daemon.log.events("files.no_notices")) == 1
         assert await daemon.stop() == 0

@@ -101,12 +101,11 @@ async def flowing(daemons: Start) -> AsyncIterator[tuple[Daemon, Simulator, List
         ids = [str(number) for number in range(STREAMS)]
         daemon = daemons(config(upstream=sim.base_url, endpoints={"app": webhook(ears.url)}, watches=ids))
         await daemon.start()
-        await sim.wait_open(STREAMS, timeout=60)
+        await sim.wait_open(STREAMS, timeout=120)
         yield daemon, sim, ears
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 async def test_hostile_requests_are_refused_while_a_thousand_streams_flow(
     flowing: tuple[Daemon, Simulator, Listener],
 ) -> None:
@@ -119,7 +118,7 @@ async def test_hostile_requests_are_refused_while_a_thousand_streams_flow(
         for number in range(STREAMS):
             sim.push(str(number), state)
         told += STREAMS
-        await ears.wait(told, timeout=60)
+        await ears.wait(told, timeout=120)
 
     await move("queueing")  # everything that a daemon does was done once
     await ask(daemon, whole(b"null"))
@@ -155,7 +154,7 @@ async def test_bodies_that_never_end_hold_nobody_up(flowing: tuple[Daemon, Simul
             writer.write(b" " if turn else _head("content-length: 1000", JSON))
         for number in range(STREAMS):
             sim.push(str(number), ("queueing", "processing")[turn % 2])
-        await ears.wait(STREAMS * (turn + 1), timeout=60)
+        await ears.wait(STREAMS * (turn + 1), timeout=120)
         assert (await daemon.get("/v1/watches?limit=1"))[0] == 200
     for _, writer in slow:
         writer.close()

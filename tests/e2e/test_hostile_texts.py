@@ -10,7 +10,8 @@ from pathlib import Path
 import databases
 import pytest
 from aiohttp import web
-from daemon_process import Start, config, free_port, until, webhook
+from daemon_process import Start, config, until, webhook
+from ports import free_port
 
 SNAPSHOTS = (
     rb'{"state": "a\u0000b\ud800c", "err_code": "\u0000\udfff"}',

@@ -11,7 +11,7 @@ from itertools import count
 
 import pytest
 from cluster import NODE_HEADER, cluster, spread
-from daemon_process import PATIENCE, Start, until
+from daemon_process import PATIENCE, Start
 
 Record = Callable[[str, object], None]
 
@@ -88,7 +88,7 @@ async def test_any_node_takes_what_is_asked_and_all_act_on_it(
             task = f"task-{number}"
             began = time.monotonic()
             assert await nodes.remove("b" if upstream.who(task) == "a" else "a", task) == 204
-            await upstream.until(lambda task=task: upstream.who(task) is None)  # type: ignore[misc]
+            await upstream.left(task)
             took.append(time.monotonic() - began)
         print(f"let go of: {spread(took)}")
         record_property("delete", spread(took))
@@ -103,7 +103,7 @@ async def test_any_node_takes_what_is_asked_and_all_act_on_it(
         async with asyncio.timeout(PATIENCE):  # nobody announces that a node has heard of it
             for number in count(1):
                 upstream.push("described-1", ("queueing", "processing")[number % 2])
-                await until(lambda number=number: len(ledger.order["described-1"]) == number, what="it is told of")  # type: ignore[misc]
+                await ledger.heard("described-1", number)
                 told = ledger.first[ledger.ids["described-1", number]]
                 if json.loads(told.body)["data"]["watch"]["labels"] == {"team": "after"}:
                     break

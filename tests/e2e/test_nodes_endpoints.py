@@ -84,7 +84,6 @@ async def leader(nodes: Sequence[Daemon], name: str = "app") -> Daemon:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(170)
 @pytest.mark.parametrize("kind", ["webhook", "slack"])
 async def test_a_rate_holds_over_nodes_and_over_the_death_of_the_leader(daemons: Start, store: str, kind: str) -> None:
     """Many at once, by whichever node: all arrive, at no time more than the limit and one."""
@@ -107,7 +106,7 @@ async def test_a_rate_holds_over_nodes_and_over_the_death_of_the_leader(daemons:
             others = [node for node in nodes if node is not first]
             await leader(others)
             taken_over = asyncio.get_running_loop().time() - killed
-            await ears.wait_for(lambda _: len(arrivals.tasks) >= len(tasks), timeout=60)
+            await ears.wait_for(lambda _: len(arrivals.tasks) >= len(tasks), timeout=120)
             assert before < len(tasks), "it was killed midway"
             assert taken_over < TIMEOUT + 2 + TARDY
             arrivals.check(rate)
@@ -126,7 +125,6 @@ async def shows(node: Daemon, state: str, name: str = "app") -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(170)
 async def test_an_outage_outlives_the_node_that_probes(daemons: Start, store: str) -> None:
     """Another takes its place, finds the endpoint well, and everything arrives; what is disabled stays so."""
     tasks = TASKS[:20]
@@ -146,7 +144,7 @@ async def test_an_outage_outlives_the_node_that_probes(daemons: Start, store: st
             others = [node for node in nodes if node is not prober]
             await prober.kill()
             before, ears.status = len(ears.arrivals), 200
-            await ears.wait_for(lambda it: len({one.id for one in it.arrivals[before:]}) == len(tasks), timeout=60)
+            await ears.wait_for(lambda it: len({one.id for one in it.arrivals[before:]}) == len(tasks), timeout=120)
             for node in others:
                 await shows(node, "closed")
             await ops.wait(1)

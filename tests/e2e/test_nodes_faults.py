@@ -39,6 +39,18 @@ def causes(ledger: Ledger, incidents: Incidents) -> Counter[str]:
     return found
 
 
+async def accounted(nodes: Cluster, ledger: Ledger, incidents: Incidents) -> str:
+    """Wait until all is settled; hold what arrived against what was committed, and repeats against what befell."""
+    await nodes.settled()
+    found = causes(ledger, incidents)
+    told = f"{len(ledger.first)} events, {len(ledger.repeats)} repeats: {dict(found)}"
+    print(told)
+    ledger.check(nodes.stored())
+    assert not found["nothing"], "what arrives again has a cause"
+    assert not nodes.clean()
+    return told
+
+
 def awoke(node: Daemon) -> float:
     """Return when a node learned that it had been taken for dead, in Unix seconds."""
     lost = node.log.events("node.lost")[0]
@@ -51,7 +63,6 @@ async def recovered(node: Daemon, times: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 async def test_nothing_is_lost_whatever_befalls(daemons: Start, server: Server, record_property: Record) -> None:
     """One is killed, one sleeps past its lease, the database restarts, one's connections are cut: all under way."""
     dice, incidents, count = dice_of_the_day(), Incidents(), 3000
@@ -65,7 +76,7 @@ async def test_nothing_is_lost_whatever_befalls(daemons: Start, server: Server, 
         tasks = await nodes.add("a", count)
         await nodes.balanced(count)
         load = asyncio.create_task(lively(nodes.upstream, tasks, dice, rate=250), name="load")
-        await until(lambda: len(ledger.first) > 500, what="it is under way")
+        await ledger.more(500, what="it is under way")
 
         befalls("b", "killed")
         await nodes.nodes["b"].kill()
@@ -74,8 +85,7 @@ async def test_nothing_is_lost_whatever_befalls(daemons: Start, server: Server, 
         befalls("c", "slept")
         nodes.nodes["c"].signal(signal.SIGSTOP)
         await nodes.nodes["a"].log.wait("node.gone", 2)
-        arrived = len(ledger.first)
-        await until(lambda: len(ledger.first) > arrived + 300, what="others send what it held")
+        await ledger.more(300, what="others send what it held")
         woken = time.time()
         nodes.nodes["c"].signal(signal.SIGCONT)
         await nodes.nodes["c"].log.wait("node.lost")
@@ -85,33 +95,24 @@ async def test_nothing_is_lost_whatever_befalls(daemons: Start, server: Server, 
         server.stop()
         server.start()
         await asyncio.gather(recovered(nodes.nodes["a"], 1), recovered(nodes.nodes["c"], 1))
-        arrived = len(ledger.first)
-        await until(lambda: len(ledger.first) > arrived + 300, what="it goes on")
+        await ledger.more(300, what="it goes on")
 
+        await nodes.nodes["a"].log.wait("node.listening")  # later than it writes
         befalls("a", "cut off from the database")
         cut = server.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'a'")
         assert len(cut) >= 2
         await recovered(nodes.nodes["a"], 2)
-        arrived = len(ledger.first)
-        await until(lambda: len(ledger.first) > arrived + 300, what="it goes on")
+        await ledger.more(300, what="it goes on")
 
         load.cancel()
         await finish(nodes.upstream, ledger, tasks, dice)
-        await nodes.settled()
-        told = f"{len(ledger.first)} events, {len(ledger.repeats)} repeats: {dict(causes(ledger, incidents))}"
-        print(told)
-        record_property("nodes", told)
-
-        ledger.check(nodes.stored())
-        assert not causes(ledger, incidents)["nothing"], "what arrives again has a cause"
+        record_property("nodes", await accounted(nodes, ledger, incidents))
         awake = [arrival for arrival in ledger.arrivals if arrival.headers[NODE_HEADER] == "c" and arrival.at > woken]
         assert not [arrival for arrival in awake if arrival.at < awoke(nodes.nodes["c"])], "it sent what it had lost"
         assert awake, "but it does its part again"
-        assert not nodes.clean()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 async def test_nothing_is_lost_when_nodes_are_killed_again_and_again(
     daemons: Start, shared_url: str, record_property: Record
 ) -> None:
@@ -122,8 +123,7 @@ async def test_nothing_is_lost_when_nodes_are_killed_again_and_again(
         await nodes.balanced(count)
         load = asyncio.create_task(lively(nodes.upstream, tasks, dice, rate=200), name="load")
         for _ in range(10):
-            arrived = len(ledger.first)
-            await until(lambda arrived=arrived: len(ledger.first) > arrived + dice.randint(10, 200), what="news")  # type: ignore[misc]
+            await ledger.more(dice.randint(10, 200), what="news")
             name = dice.choice("abc")
             incidents.append((time.time(), name, "killed"))
             await nodes.nodes[name].kill()
@@ -132,20 +132,16 @@ async def test_nothing_is_lost_when_nodes_are_killed_again_and_again(
         await asyncio.gather(*(node.log.wait("daemon.ready") for node in nodes.nodes.values()))
         await nodes.balanced(count)
         await finish(nodes.upstream, ledger, tasks, dice)
-        await nodes.settled()
-        told = f"{len(ledger.first)} events, {len(ledger.repeats)} repeats: {dict(causes(ledger, incidents))}"
-        print(told)
-        record_property("kills", told)
-        ledger.check(nodes.stored())
-        assert not causes(ledger, incidents)["nothing"], "what arrives again has a cause"
-        assert not nodes.clean()
+        record_property("kills", await accounted(nodes, ledger, incidents))
 
 
 NUMBERS = "SELECT number FROM nodes ORDER BY number"
 
 
-def unmoved(nodes: Cluster, numbers: list[tuple[int]]) -> None:
-    """Hold the nodes to it: nobody was taken for dead, and no stream was touched."""
+async def unmoved(nodes: Cluster, numbers: list[tuple[int]], *, timeout: float) -> None:
+    """Hold the nodes to it, long enough for a burial: nobody was taken for dead, and no stream was touched."""
+    later = f"SELECT min(seen_at) > {(time.time() + timeout * 1.5) * 1e6:.0f} FROM nodes"
+    await until(lambda: nodes.query(later) == [(True,)], what="everyone had the time to bury another")
     assert nodes.upstream.connects == len(nodes.upstream.tasks), "no stream was touched"
     assert not nodes.said("node.dead")
     assert not nodes.said("node.lost")
@@ -172,10 +168,7 @@ async def test_nobody_is_buried_by_those_who_were_away_themselves(daemons: Start
         for node in nodes.nodes.values():
             node.signal(signal.SIGCONT)
         await until(lambda: len(ledger.first) == len(tasks), what="what happened meanwhile arrives")
-        began = time.time()
-        later = f"SELECT min(seen_at) > {(began + timeout * 1.5) * 1e6:.0f} FROM nodes"
-        await until(lambda: nodes.query(later) == [(True,)], what="everyone had the time to bury another")
-        unmoved(nodes, numbers)
+        await unmoved(nodes, numbers, timeout=timeout)
         ledger.check(nodes.stored())
         assert not nodes.clean()
 
@@ -199,9 +192,6 @@ async def test_streams_stay_open_while_the_database_is_away(daemons: Start, serv
         assert not ledger.first, "nothing is sent that is not saved"
         server.start()
         await until(lambda: len(ledger.first) == len(tasks), what="what happened meanwhile arrives")
-        began = time.time()
-        later = f"SELECT min(seen_at) > {(began + timeout * 1.5) * 1e6:.0f} FROM nodes"
-        await until(lambda: nodes.query(later) == [(True,)], what="everyone had the time to bury another")
-        unmoved(nodes, numbers)
+        await unmoved(nodes, numbers, timeout=timeout)
         ledger.check(nodes.stored())
         assert not nodes.clean()

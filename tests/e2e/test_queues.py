@@ -15,8 +15,9 @@ import aio_pika
 import pytest
 import redis
 from broker_ways import OwnServer, Proxy, until
-from daemon_process import Daemon, Start, config, free_port, webhook
+from daemon_process import Daemon, Start, config, webhook
 from nats.errors import Error as NatsError
+from ports import free_port
 from queue_places import AMQP, AmqpPlace, NatsPlace, Place, RedisPlace, ids
 
 MESSAGES = 5000
@@ -119,7 +120,6 @@ async def publish(place: Place) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(170)
 @pytest.mark.parametrize("kind", list(SITES))
 async def test_no_message_is_lost(kind: str, daemons: Start, tmp_path: Path) -> None:
     """The daemon is killed again and again, and the broker restarted, while 5,000 messages come in."""
@@ -130,14 +130,14 @@ async def test_no_message_is_lost(kind: str, daemons: Start, tmp_path: Path) -> 
         await daemon.start()
         publishing = asyncio.create_task(publish(site.place))
         for step in range(1, 6):
-            await until(lambda: counted(daemon, MESSAGES * step // 8), f"step {step}")  # noqa: B023  # awaited at once
+            await stored(daemon, MESSAGES * step // 8)
             if step == 3:
                 await site.restart()
             else:
                 await daemon.kill()
                 await daemon.start()
         await publishing
-        await until(lambda: counted(daemon, MESSAGES), "every message is stored")
+        await stored(daemon, MESSAGES)
         assert sorted(daemon.rows("SELECT id FROM watches")) == sorted((each.decode(),) for each in ids(0, MESSAGES))
 
         async def acknowledged() -> bool:
@@ -148,10 +148,9 @@ async def test_no_message_is_lost(kind: str, daemons: Start, tmp_path: Path) -> 
         assert "Traceback" not in "\n".join(daemon.log.lines)
 
 
-async def counted(daemon: Daemon, least: int) -> bool:
-    """Say whether the store has so many watches."""
-    [(count,)] = daemon.rows("SELECT count(*) FROM watches")
-    return bool(count >= least)
+async def stored(daemon: Daemon, least: int) -> None:
+    """Wait until the store has so many watches."""
+    await until(lambda: daemon.rows("SELECT count(*) FROM watches")[0][0] >= least, f"{least} messages are stored")
 
 
 @pytest.fixture
@@ -171,7 +170,7 @@ async def test_a_reload_exchanges_queues(daemons: Start, places: tuple[RedisPlac
     daemon = daemons(settings(one.settings()))
     await daemon.start()
     await one.publish(b"1", b"{")
-    await until(lambda: counted(daemon, 1), "the first queue is read")
+    await stored(daemon, 1)
     refused = await daemon.log.wait("queue.message_refused")
     assert refused["message"] == "data={"
     assert refused["queue"] == f"redis:{one.stream}"

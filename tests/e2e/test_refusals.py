@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
-from daemon_process import SECRET, Finished, Start, command, config, free_port, webhook
+from daemon_process import SECRET, Finished, Start, command, config, webhook
+from ports import free_port
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
@@ -253,7 +254,7 @@ async def test_upstream_answers_a_web_page(daemons: Start) -> None:
         sim.fault("*", "html")
         daemon = daemons(config(upstream=sim.base_url, endpoints={"app": webhook(ears.url)}, watches=ids))
         await daemon.start()
-        await sim.wait_for(lambda s: s.outcomes["html"] >= 60, timeout=20)
+        await sim.wait_for(lambda s: s.outcomes["html"] >= 60, timeout=120)
         [line] = [line for line in daemon.log.lines if '"level":"warning"' in line or '"level":"error"' in line]
         [told] = daemon.log.events("source.unreadable")
         assert told["source"] == "vidu"
@@ -261,7 +262,7 @@ async def test_upstream_answers_a_web_page(daemons: Start) -> None:
         assert '"unreadable"' in (await daemon.get("/metrics"))[1]
         assert not ears.callbacks
         sim.clear_faults()
-        await ears.wait(60, timeout=20)
+        await ears.wait(60, timeout=120)
         await daemon.log.wait("source.recovered")
         assert await daemon.stop() == 0
         assert line

@@ -61,7 +61,7 @@ async def test_reload_keeps_five_hundred_streams(daemons: Start) -> None:
         settings = config(upstream=sim.base_url, endpoints={"app": webhook(ears.url + "/a")}, watches=ids)
         daemon = daemons(settings)
         await daemon.start()
-        await sim.wait_open(STREAMS, timeout=30)
+        await sim.wait_open(STREAMS, timeout=120)
         before = sockets(daemon, sim)
         assert len(before) == STREAMS
 

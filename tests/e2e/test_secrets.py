@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from daemon_process import Daemon, Start, config, free_port, until, webhook
+from daemon_process import Daemon, Start, config, until, webhook
+from ports import free_port
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator

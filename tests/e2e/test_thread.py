@@ -83,7 +83,7 @@ async def test_interval_keeps_the_order_of_many(daemons: Start) -> None:
     async with Simulator(interval=0.02, jitter=0.5, seed=1) as sim, Listener(secrets=[SECRET]) as ears:
         daemon = daemons(config(upstream=sim.base_url, endpoints={"app": webhook(ears.url)}, watches=ids))
         await daemon.start()
-        await ears.wait(300, timeout=30)
+        await ears.wait(300, timeout=120)
         assert await daemon.stop() == 0
         told: dict[str | None, list[str | None]] = {}
         for callback in ears.callbacks:

@@ -72,7 +72,7 @@ async def test_nothing_grows_over_reconnects(daemons: Start) -> None:
         before = process.num_fds(), process.num_threads()
         for n in range(1, 21):
             sim.cut()
-            await sim.wait_connects(50 * (n + 1), timeout=20)
+            await sim.wait_connects(50 * (n + 1), timeout=120)
             await sim.wait_open(50)
         await until(lambda: process.num_fds() <= before[0] + 3, what="descriptors are closed")
         assert process.num_threads() <= before[1] + 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ def test_removals_name_source_and_id() -> None:
 
 def test_an_entry_of_fields_is_a_watch(config: Config) -> None:
     """Of a watch's own fields, id and source are text and the others JSON; `data` holds a whole message."""
-    parse = lambda value: configuration.parse_watch(value, config)  # noqa: E731  # it is no longer than its name
+    parse = partial(configuration.parse_watch, config=config)
     [order] = read(
         {"id": b"007", "source": b"other", "labels": b'{"team": "video"}', "metadata": b"7", "endpoints": b'["app"]'},
         parse,

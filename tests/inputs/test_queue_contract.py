@@ -20,8 +20,6 @@ from queue_places import Place, ids
 from notifier.inputs import nats
 from notifier.inputs.broker import BrokerUnavailable, Message, Session
 
-pytestmark = pytest.mark.timeout(90)
-
 MOST_REPLIES = 60  # in one conversation with a broker, by far
 
 

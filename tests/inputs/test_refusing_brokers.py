@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker_ways import OwnServer, free_port, until
+from broker_ways import OwnServer, until
 from input_rig import Start
+from ports import free_port
 from queue_places import RedisPlace
 from test_queue_contract import rows
 

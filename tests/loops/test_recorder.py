@@ -10,7 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rig import SECRET, ScriptedSender, clock, endpoint, rig, route, until, webhook
+from rig import SECRET, ScriptedSender, clock, endpoint, rig, route, webhook
+from waiting import until
 
 from notifier.core.model import Event, EventType
 from notifier.core.routing import Route

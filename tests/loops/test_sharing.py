@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import databases
 import psycopg
 import pytest
-from rig import ScriptedSender, clock, endpoint, observed, route, until
+from rig import ScriptedSender, clock, endpoint, observed, route
+from waiting import until
 
 from notifier.core import machine
 from notifier.core.breaker import State

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import databases
 import pytest
-from rig import Rig, until
+from rig import Rig
 from storing import T0, running, wanted
+from waiting import until
 
 from notifier.store.sql import SqlStore
 from notifier.tools.simulator import Simulator

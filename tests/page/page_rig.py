@@ -5,26 +5,28 @@ What the browser complains of is kept: a test ends well only if nothing is left 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import waiting
 import yaml
 from playwright.async_api import BrowserContext, Page, Request, Response, expect
+from serving import serving
 
-from notifier import config as configuration
-from notifier.app import Application
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
 
-PATIENCE = 30.0  # seconds for whatever has to happen at all
+PATIENCE = 90.0  # seconds for whatever has to happen at all
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the example of the Standard Webhooks specification
+
+until = partial(waiting.until, timeout=PATIENCE)
 
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -73,7 +75,7 @@ class Site:
 
 
 def settings(simulator: Simulator, endpoints: Mapping[str, Any], *, token: str | None, source: Any) -> dict[str, Any]:
-    """Write a configuration."""
+    """Make a configuration."""
     vidu = {"preset": "vidu", "base_url": simulator.base_url, "token": "t0p", "default": True}
     return {
         "sources": {"vidu": {**vidu, **source}, "other": {**vidu, "default": False}},
@@ -82,6 +84,12 @@ def settings(simulator: Simulator, endpoints: Mapping[str, Any], *, token: str |
         "http": {"listen": "127.0.0.1:0", "token": token},
         "shutdown_timeout": "1s",
     }
+
+
+def write(path: Path, given: Mapping[str, Any]) -> Path:
+    """Write a configuration; return where it is."""
+    path.write_text(yaml.safe_dump(given))
+    return path
 
 
 def webhook(url: str, **more: Any) -> dict[str, Any]:
@@ -99,32 +107,10 @@ async def daemon(
         Listener(secrets=[SECRET], respond=respond) as listener,
     ):
         endpoints = {"app": webhook(listener.url), "spare": webhook(listener.url, events=["watch.lost"])}
-        path = directory / "config.yaml"
         given = settings(simulator, endpoints, token=token, source=source or {})
         given["store"]["url"] = f"sqlite:///{directory}/notifier.db"
-        path.write_text(yaml.safe_dump(given))
-        app = Application(path, configuration.load(path))
-        task = asyncio.create_task(app.run(), name="daemon")
-
-        async def started() -> bool:
-            return task.done() or (app.address is not None and app.ready() is None)
-
-        try:
-            await until(started)
-            if task.done():
-                task.result()
+        async with serving(write(directory / "config.yaml", given)) as app:
             yield Site(url=f"http://{app.address}", simulator=simulator, listener=listener, token=token)
-        finally:
-            app.stop()
-            await asyncio.wait({task})
-        task.result()
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Return once `await holds()`; for what is seen from outside only."""
-    async with asyncio.timeout(PATIENCE):
-        while not await holds():  # noqa: ASYNC110  # there is no event to wait for
-            await asyncio.sleep(0.02)
 
 
 @dataclass

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import databases
-import yaml
-from page_rig import SECRET, Complaints, Site, daemon, settings, until, visit, webhook
+from page_rig import SECRET, Complaints, Site, daemon, settings, until, visit, webhook, write
 from playwright.async_api import BrowserContext, expect
+from serving import serving
 
-from notifier import config as configuration
-from notifier.app import Application
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import parse_spec
@@ -24,23 +21,8 @@ async def node(directory: Path, name: str, url: str, simulator: Simulator, liste
     """Run one of the nodes on a PostgreSQL until the end of the block."""
     given = settings(simulator, {"app": webhook(listener.url)}, token=None, source={})
     given |= {"store": {"url": url}, "node": {"name": name, "timeout": "5s"}}
-    path = directory / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(given))
-    app = Application(path, configuration.load(path))
-    task = asyncio.create_task(app.run(), name=name)
-
-    async def started() -> bool:
-        return task.done() or (app.address is not None and app.ready() is None)
-
-    try:
-        await until(started)
-        if task.done():
-            task.result()
+    async with serving(write(directory / f"{name}.yaml", given)) as app:
         yield Site(url=f"http://{app.address}", simulator=simulator, listener=listener, token=None)
-    finally:
-        app.stop()
-        await asyncio.wait({task})
-    task.result()
 
 
 async def test_all_nodes_are_shown_live(tmp_path: Path, context: BrowserContext, complaints: Complaints) -> None:

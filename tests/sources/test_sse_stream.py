@@ -9,7 +9,6 @@ import pytest
 from raw_upstream import (
     CHUNKED_HEAD,
     ONE,
-    PATIENCE,
     TOKEN,
     UNTIL_CLOSED_HEAD,
     Peer,
@@ -24,6 +23,7 @@ from raw_upstream import (
     stay,
 )
 from structlog.testing import capture_logs
+from waiting import until
 
 from notifier.core.model import Phase
 
@@ -105,9 +105,7 @@ async def test_comments_are_signs_of_life() -> None:
         reading = asyncio.create_task(read_next(stream))
         await asyncio.sleep(0.02)
         proceed.set()
-        async with asyncio.timeout(PATIENCE):
-            while stream.last_activity == opened:  # noqa: ASYNC110  # the attribute is all there is to see
-                await asyncio.sleep(0.001)
+        await until(lambda: stream.last_activity != opened)
         assert stream.last_activity <= asyncio.get_running_loop().time()
         assert not reading.done()
         reading.cancel()

@@ -26,6 +26,7 @@ from raw_upstream import (
     settled,
     stay,
 )
+from waiting import until
 
 from notifier.core.errors import Unavailable
 
@@ -88,9 +89,7 @@ async def test_a_peer_that_does_not_answer_the_goodbye(authority: trustme.CA) ->
         assert (await read_next(stream)).state == "processing"
         opened = descriptors()
         stream.close()
-        async with asyncio.timeout(PATIENCE):
-            while descriptors() == opened:  # noqa: ASYNC110  # nothing tells when a socket is closed
-                await asyncio.sleep(0.005)
+        await until(lambda: descriptors() != opened, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("case", ["another authority", "another name"])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from databases import require_programs
+from databases import own_server
 from servers import NAME, Server
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
@@ -62,13 +62,8 @@ def unprivileged() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Server]:
     """Start a PostgreSQL for the tests of a file, which leave it as they found it: running."""
-    require_programs()
-    made = Server()
-    try:
-        made.start()
+    with own_server() as made:
         yield made
-    finally:
-        made.remove()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +23,7 @@ from sqlalchemy import Engine, event
 from storing import T0, follow, move, running, settled, wanted
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
+from waiting import until
 
 from notifier.core import endpoint
 from notifier.core.errors import StoreUnavailable
@@ -159,13 +160,6 @@ def fault(request: pytest.FixtureRequest, path: Path, unprivileged: None) -> Fau
     return made
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that nobody announces."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - the store has no signal for it: callers only ask
-            await asyncio.sleep(0.005)
-
-
 async def test_what_may_not_be_lost_waits_and_the_rest_is_told_at_once(
     url: str, fault: Fault, logs: list[EventDict]
 ) -> None:
@@ -195,7 +189,7 @@ async def test_what_may_not_be_lost_waits_and_the_rest_is_told_at_once(
                 store.prune(T0),
             ):
                 with pytest.raises(StoreUnavailable):
-                    await asyncio.wait_for(refused, 5)
+                    await asyncio.wait_for(refused, 30)
             assert not any(task.done() for task in waiting)
         finally:
             fault.pass_over()
@@ -316,7 +310,7 @@ async def test_a_short_lock_is_waited_for_and_not_worth_a_word(
         await asyncio.sleep(0.2)
         assert not moving.done()
         lock.pass_over()
-        await asyncio.wait_for(moving, 20)
+        await asyncio.wait_for(moving, 60)
         assert store.available
     assert [line for line in logs if line["event"].startswith("store.")] == []
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil
@@ -212,13 +213,13 @@ ROLE = cast(1)[0]
 WRITTEN = [Move(at=float(at), state=state) for at, state in enumerate(ROLE.states, start=10)]
 
 
-def arrival(sequence: int, *, at: float | None = None, answer: str = "200", **more: object) -> Callback:
-    fields: dict[str, object] = {
+def arrival(sequence: int, *, at: float | None = None, answer: str = "200", **more: Any) -> Callback:
+    fields: dict[str, Any] = {
         "number": sequence, "at": 9.5 + sequence if at is None else at, "path": "/hooks", "id": f"msg_{sequence}",
         "sent_at": "1", "verified": True, "type": "task.state_changed", "latency": 0.002, "watch": ROLE.id,
         "state": ROLE.states[sequence - 1], "sequence": sequence, "answer": answer,
     }  # fmt: skip
-    return Callback(**{**fields, **more})  # type: ignore[arg-type]  # fields are chosen by name
+    return Callback(**{**fields, **more})
 
 
 def verdict(*callbacks: Callback) -> list[str]:

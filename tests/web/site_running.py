@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from notifier import config as configuration
+from serving import serving
+
 from notifier.app import Application
 
-PATIENCE = 20.0  # seconds
+PATIENCE = 90.0  # seconds: ten thousand watches in one request take a slow machine long
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -108,25 +109,5 @@ async def running(
     """Run a daemon until the end of the block."""
     path = tmp_path / "config.yaml"
     path.write_text(text(tmp_path, http=http, **more))
-    app = Application(path, configuration.load(path))
-    task = asyncio.create_task(app.run(), name="daemon")
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while app.address is None or app.ready() is not None:  # it gives no signal in-process
-                if task.done():
-                    break
-                await asyncio.sleep(0.005)
-        if task.done():
-            task.result()
+    async with serving(path) as app:
         yield Site(app=app, path=path, unix=unix)
-    finally:
-        app.stop()
-        await asyncio.wait({task})
-    task.result()
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Return once `await holds()`; for what is seen from outside only."""
-    async with asyncio.timeout(PATIENCE):
-        while not await holds():  # noqa: ASYNC110  # there is no event to wait for
-            await asyncio.sleep(0.02)

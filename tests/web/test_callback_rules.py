@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from site_running import Site, running, until
+from site_running import Site, running
+from waiting import until
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema  # type: ignore[import-untyped]  # it has no types
 import pytest
@@ -14,7 +14,8 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
-from site_running import SECRET, Site, running, until
+from site_running import SECRET, Site, running
+from waiting import until
 
 from notifier.core.model import EventType, LostReason, Phase
 from notifier.tools.listener import Listener
@@ -65,11 +66,11 @@ def test_every_route_is_in_the_document_and_nothing_else() -> None:
 
 def test_the_words_are_those_of_the_program() -> None:
     """What the models list is what there is."""
-    assert set(models.Type.__args__) == {kind.value for kind in EventType}  # type: ignore[attr-defined]  # of Literal
-    assert set(models.Phase.__args__) == {phase.value for phase in Phase}  # type: ignore[attr-defined]
-    assert set(models.Lost.__args__) == {reason.value for reason in LostReason}  # type: ignore[attr-defined]
-    assert requests.PhaseFilter.__args__ == query.PHASES  # type: ignore[attr-defined]
-    assert set(requests.StatusFilter.__args__) == set(query.STATUSES)  # type: ignore[attr-defined]
+    assert set(get_args(models.Type)) == {kind.value for kind in EventType}
+    assert set(get_args(models.Phase)) == {phase.value for phase in Phase}
+    assert set(get_args(models.Lost)) == {reason.value for reason in LostReason}
+    assert get_args(requests.PhaseFilter) == query.PHASES
+    assert set(get_args(requests.StatusFilter)) == set(query.STATUSES)
     assert tuple(requests.RetryRequest.model_fields) == query.RETRY_KEYS
 
 

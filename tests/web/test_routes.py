@@ -10,7 +10,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from site_running import SECRET, Site, running, text, until
+from site_running import SECRET, Site, running, text
+from waiting import until
 
 from notifier import __version__
 from notifier.tools.listener import Listener

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from site_running import PATIENCE, Site, running, until
+from site_running import PATIENCE, Site, running
+from waiting import until
 
 from notifier.tools.simulator import Simulator
 from notifier.web import hub as hubs

@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from site_running import SECRET, Reply, Site, running, until
+from site_running import SECRET, Reply, Site, running
+from waiting import until
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
