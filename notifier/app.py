@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from notifier import __version__, assembly
+from notifier import __version__, assembly, upkeep
 from notifier import config as configuration
 from notifier.admission import Slots
 from notifier.claiming import LOOK_AGAIN
@@ -28,7 +28,7 @@ from notifier.following import Follower
 from notifier.inputs.running import Inputs
 from notifier.installation import Installation
 from notifier.intake import Intake
-from notifier.interfaces import Changed, EndpointChange
+from notifier.interfaces import Changed, EndpointChange, Nodes
 from notifier.loops import raise_file_limit
 from notifier.membership import Membership
 from notifier.metrics import Metrics
@@ -47,9 +47,7 @@ from notifier.web.server import Listener, application, split, unix_path
 log = structlog.get_logger(__name__)
 
 HEEDED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-STATUS_EVERY = 5.0  # seconds between status lines to systemd
 LOOK_SHARED = 1.0  # seconds between looks for what other nodes left in the store
-PRUNE_EVERY = 3600.0  # seconds
 RESERVED_FILES = 256  # descriptors kept for everything that is no stream
 
 
@@ -98,8 +96,8 @@ class Application:
                         ("inputs", self._inputs.run()),
                         ("stream", self._hub.run()),
                         ("follow files", self._follower.run()),
-                        ("prune", self._prune()),
-                        ("status", self._tell_systemd()),
+                        ("prune", upkeep.prune(self._store, retention=self._retention, clock=assembly.clock)),
+                        ("status", upkeep.tell(self._systemd, self._report.line)),
                     )
                 ]
                 if self._membership is not None:
@@ -147,18 +145,11 @@ class Application:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED)  # `run` of cli/daemon.py held them back until now
 
     async def _build(self, stack: AsyncExitStack) -> None:
-        files = raise_file_limit()
+        """Make every part out of those before it; none runs yet."""
+        slots = _slots()
         self._metrics = Metrics()
-        self._store = await asyncio.to_thread(
-            SqlStore.open,
-            self._config.store.url.reveal(),
-            name=self._node_name,
-            timeout=self._config.node.timeout,
-            migrate=self._migrate,
-        )
+        self._store = await self._open_store(stack)
         nodes = self._store.nodes
-        stack.callback(self._store.shutdown)
-        self._store.observe_commits(self._metrics.commit_seconds.observe)
         self._dispatcher = Dispatcher(
             store=self._store,
             metrics=self._metrics,
@@ -171,8 +162,40 @@ class Application:
         stack.push_async_callback(self._dispatcher.close)
         self._watcher = Watcher(store=self._store, nodes=nodes)
         self._inputs: Inputs[QueueConfig] = Inputs()
+        self._build_report()
+        self._recorder = Recorder(
+            store=self._store, outbox=self._dispatcher, metrics=self._metrics, committed=self._hub.notice
+        )
+        self._installation = Installation(
+            self._config,
+            dispatcher=self._dispatcher,
+            recorder=self._recorder,
+            watcher=self._watcher,
+            inputs=self._inputs,
+            intake=Intake(store=self._store, watcher=self._watcher, clock=assembly.clock),
+            metrics=self._metrics,
+            slots=slots,
+        )
+        stack.push_async_callback(self._installation.close)
+        if nodes is not None:
+            self._build_sharing(nodes)
+
+    async def _open_store(self, stack: AsyncExitStack) -> SqlStore:
+        store = await asyncio.to_thread(
+            SqlStore.open,
+            self._config.store.url.reveal(),
+            name=self._node_name,
+            timeout=self._config.node.timeout,
+            migrate=self._migrate,
+        )
+        stack.callback(store.shutdown)
+        store.observe_commits(self._metrics.commit_seconds.observe)
+        return store
+
+    def _build_report(self) -> None:
+        """Make what tells of the daemon."""
         self._identity = Identity(
-            name=self._config.node.name or socket.gethostname(),
+            name=self._node_name,
             number=lambda: self._store.number,
             started_at=assembly.clock(),
             timeout=self._config.node.timeout,
@@ -188,36 +211,23 @@ class Application:
             clock=assembly.clock,
             census=lambda: None if self._membership is None else self._membership.census,
         )
-        self._hub = Hub(
-            store=self._store, summary=self._report.pulse, look_again=None if nodes is None else LOOK_SHARED
-        )
-        self._recorder = Recorder(
-            store=self._store, outbox=self._dispatcher, metrics=self._metrics, committed=self._hub.notice
-        )
-        self._installation = Installation(
-            self._config,
-            dispatcher=self._dispatcher,
-            recorder=self._recorder,
+        look_again = None if self._store.nodes is None else LOOK_SHARED
+        self._hub = Hub(store=self._store, summary=self._report.pulse, look_again=look_again)
+
+    def _build_sharing(self, nodes: Nodes) -> None:
+        """Make what shares the work with other nodes."""
+        self._sharing = Sharing(nodes=nodes, dispatcher=self._dispatcher)
+        self._membership = Membership(
+            nodes=nodes,
+            timeout=self._config.node.timeout,
+            clock=assembly.clock,
             watcher=self._watcher,
-            inputs=self._inputs,
-            intake=Intake(store=self._store, watcher=self._watcher, clock=assembly.clock),
-            metrics=self._metrics,
-            slots=Slots(max(1, files - RESERVED_FILES) if files > 0 else 1 << 30),
+            dispatcher=self._dispatcher,
+            sharing=self._sharing,
+            rate=lambda: assembly.connect_rate(self._installation.config),
+            status=self._report.itself,
         )
-        stack.push_async_callback(self._installation.close)
-        if nodes is not None:
-            self._sharing = Sharing(nodes=nodes, dispatcher=self._dispatcher)
-            self._membership = Membership(
-                nodes=nodes,
-                timeout=self._config.node.timeout,
-                clock=assembly.clock,
-                watcher=self._watcher,
-                dispatcher=self._dispatcher,
-                sharing=self._sharing,
-                rate=lambda: assembly.connect_rate(self._installation.config),
-                status=self._report.itself,
-            )
-            self._store.on_lost(self._membership.lost)
+        self._store.on_lost(self._membership.lost)
 
     async def _start(self, stack: AsyncExitStack) -> None:
         if self._membership is not None:
@@ -314,6 +324,9 @@ class Application:
         host = None if unix_path(listen) is not None else split(listen)[0]
         return Guard(token=token.reveal() if token else None, host=host)
 
+    def _retention(self) -> float:
+        return self._installation.config.store.retention
+
     def _hang_up(self) -> None:
         if self._stopping:
             return
@@ -328,23 +341,8 @@ class Application:
             log.warning("event.not_kept", type=event.type.value)
             return None
 
-    # -- in the background
 
-    async def _prune(self) -> None:
-        while True:
-            before = assembly.clock() - round(self._installation.config.store.retention * 1e6)
-            try:
-                rows = await self._store.prune(before)
-            except StoreUnavailable:
-                rows = 0  # the store has said so; there is another time
-            if rows:
-                log.info("store.pruned", rows=rows)
-            await asyncio.sleep(PRUNE_EVERY)
-
-    async def _tell_systemd(self) -> None:
-        """Keep the watchdog quiet and the status line true; runs on the loop that everything runs on."""
-        every = min(STATUS_EVERY, self._systemd.watchdog_interval or STATUS_EVERY)
-        while True:
-            self._systemd.watchdog()
-            self._systemd.status(self._report.line())
-            await asyncio.sleep(every)
+def _slots() -> Slots:
+    """Allow as many descriptors as the system does, and keep some; return places for streams in the rest."""
+    files = raise_file_limit()
+    return Slots(max(1, files - RESERVED_FILES) if files > 0 else 1 << 30)

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, MutableMapping
+from pathlib import Path
+from traceback import extract_tb
 from typing import Protocol
+
+import structlog
 
 from notifier.core.breaker import Breaker, State
 from notifier.core.callback import LABEL, Callback
 from notifier.core.model import Delivery, Micros
+from notifier.core.retry import Attempt, Failed
 from notifier.endpoint_queue import EndpointPolicy, EndpointQueue, Link
 from notifier.interfaces import Sender, Standing, Store
+
+log = structlog.get_logger(__name__)
 
 MAX_LIVE = 256  # queues at a time: with IN_FLIGHT it bounds connections, with AHEAD of `endpoint_queue` memory
 IN_FLIGHT = 16  # attempts at a time to one destination
@@ -38,6 +45,22 @@ class Courier(Protocol):
         ...
 
 
+class Unsendable:
+    """Sends nothing, in the place of a sender that could not be made; costs attempts, so that it does not go on."""
+
+    def __init__(self, fault: str, clock: Callable[[], Micros]) -> None:
+        self._fault = fault
+        self._clock = clock
+
+    async def send(self, _delivery: Delivery) -> Attempt:
+        """Fail as a sender does that raises."""
+        detail = f"a fault of this program: {self._fault}"
+        return Attempt(at=self._clock(), outcome=Failed(reason="internal", detail=detail, asked=False))
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
 class CallbackQueue(EndpointQueue):
     """The deliveries in memory for one destination."""
 
@@ -50,7 +73,11 @@ class CallbackQueue(EndpointQueue):
         self.since = self.used = since  # of its turn
         if standing.rounds:  # it was failing: a probe first
             self.breaker = Breaker(
-                state=State.OPEN, not_before=standing.held_until or 0, failures=1, rounds=standing.rounds
+                state=State.OPEN,
+                not_before=standing.held_until or 0,
+                failures=1,
+                failing_since=0,  # nobody remembers
+                rounds=standing.rounds,
             )
 
     def standing(self, now: Micros) -> Standing:
@@ -125,7 +152,7 @@ class CallbackQueues:
             else:
                 if queue.breaker.state is State.DISABLED:
                     queue.breaker = queue.breaker.enable()
-                self._retire(queue.relink(courier.sender(queue.callback), self._clock()))
+                self._retire(queue.relink(self._sender(courier, queue.callback), self._clock()))
         self.stir()
         return before
 
@@ -231,7 +258,7 @@ class CallbackQueues:
             if queue is not None:
                 queue.backlog = True
             elif courier is not None:
-                queue = CallbackQueue(callback, standing, courier.sender(callback), since=tick)
+                queue = CallbackQueue(callback, standing, self._sender(courier, callback), since=tick)
                 self._live[queue.name] = self._queues[queue.name] = queue
             else:  # switched off meanwhile
                 left[callback.name] = standing
@@ -239,3 +266,19 @@ class CallbackQueues:
             await self._store.leave_callbacks(left, now=self._clock())
         if found.taken:
             self._wake()
+
+    def _sender(self, courier: Courier, callback: Callback) -> Sender:
+        """Have a sender made; the boundary that keeps one destination's fault from all else."""
+        try:
+            return courier.sender(callback)
+        except Exception as exc:
+            last = extract_tb(exc.__traceback__)[-1]
+            log.error(  # without the error's words, which may be the URL
+                "callback.no_sender",
+                endpoint=callback.name,
+                url=callback.origin,
+                error=type(exc).__name__,
+                at=f"{Path(last.filename).name}:{last.lineno}",
+                hint="its deliveries fail as `internal`; those to other destinations go on",
+            )
+            return Unsendable(type(exc).__name__, self._clock)

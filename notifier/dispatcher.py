@@ -1,8 +1,8 @@
-"""From the outbox to the endpoints: which have a queue, who works at it, and what one attempt takes.
+"""From the outbox to the endpoints: which have a queue, and what goes into it.
 
-What is due comes from `claiming.py`, what became of it goes to `settling.py`. Order holds because the store releases
-the next delivery of a watch and endpoint only when the one before is settled. Endpoints share nothing here but the
-loop: each has its own queue, workers and breaker.
+What is due comes from `claiming.py`, is sent by `sending.py`, and what became of it goes to `settling.py`. Order holds
+because the store releases the next delivery of a watch and endpoint only when the one before is settled. Endpoints
+share nothing here but the loop: each has its own queue, workers and breaker.
 """
 
 from __future__ import annotations
@@ -15,22 +15,19 @@ from dataclasses import dataclass
 import structlog
 
 from notifier.callback_queues import CallbackQueues, Courier
-from notifier.claiming import AFTER_OUTAGE, LOOK_AGAIN, Claiming
+from notifier.claiming import LOOK_AGAIN, Claiming
 from notifier.core.breaker import State
 from notifier.core.callback import is_callback
 from notifier.core.endpoint import Want
-from notifier.core.errors import StaleWrite
 from notifier.core.model import Delivery, EndpointState, Micros
-from notifier.core.retry import Attempt, Failed
 from notifier.endpoint_health import Announce, EndpointHealth
-from notifier.endpoint_queue import EndpointPolicy, EndpointQueue, Link
-from notifier.interfaces import Leads, Sender, Store, claim_holds
+from notifier.endpoint_queue import EndpointPolicy, EndpointQueue
+from notifier.interfaces import Leads, Sender, Store
 from notifier.metrics import Metrics
+from notifier.sending import Sending
 from notifier.settling import Settling, Work
 
 log = structlog.get_logger(__name__)
-
-LEASE_LOOK = 0.25  # seconds between looks whether this node may send again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +63,6 @@ class Dispatcher:
         )
         self._queues: dict[str, EndpointQueue] = {}
         self._parted: dict[str, EndpointQueue] = {}  # of endpoints that the configuration names no more
-        self._idle = asyncio.Event()
-        self._may_send = may_send
-        self._claims = 0  # times that all that was claimed became others'
         self._shared = shared
         self._draining = False
         self._handing_over = False
@@ -92,13 +86,22 @@ class Dispatcher:
             stored=self.stored,
             wake=self._claiming.wake,
         )
+        self._sending = Sending(
+            queues=self._queues,
+            health=self._health,
+            claiming=self._claiming,
+            settling=self._settling,
+            clock=clock,
+            may_send=may_send,
+            begin=self._begin,
+        )
         self.callbacks = CallbackQueues(
             store=store,
             queues=self._queues,
             clock=clock,
             wake=self._claiming.wake,
             put_back=self._settling.put_back,
-            retire=self._retire,
+            retire=self._sending.retire,
         )
 
     @property
@@ -140,7 +143,7 @@ class Dispatcher:
                 self._settling.put_back(delivery, after=pause)
             else:
                 queue.push(delivery)
-                self._pump(queue)
+                self._sending.pump(queue)
 
     def stored(self, endpoint: str) -> None:
         """Hear that the store holds a new delivery that is not ours yet."""
@@ -166,7 +169,7 @@ class Dispatcher:
             queue = self._parted[name] = self._queues.pop(name)
             _lead(queue, False)  # another node may take it over
             self._health.hide(queue)
-            self._retire(queue.link)
+            self._sending.retire(queue.link)
             if queue.timer is not None:
                 queue.timer.cancel()
             self._settling.clear(queue)
@@ -176,7 +179,7 @@ class Dispatcher:
             self._health.show(queue)
             if queue.elsewhere:
                 self._settling.clear(queue)
-            self._pump(queue)
+            self._sending.pump(queue)
         self._health.saved()  # what this node wants of others is another now
         self._claiming.wake()
 
@@ -188,7 +191,7 @@ class Dispatcher:
         elif name in self._queues:
             queue = self._queues[name]
             if setup.sender is not queue.link.sender:
-                self._retire(queue.relink(setup.sender, self._clock()))
+                self._sending.retire(queue.relink(setup.sender, self._clock()))
         else:
             queue = EndpointQueue(name, setup.sender, setup.policy, shared=self._shared)
         return queue
@@ -221,7 +224,7 @@ class Dispatcher:
         finally:
             queue.backlog = True
             self._claiming.wake()
-            self._pump(queue)
+            self._sending.pump(queue)
 
     def wants(self) -> dict[str, Want]:
         """Return what this node asks for its endpoints, where one node has to serve for all."""
@@ -264,7 +267,7 @@ class Dispatcher:
             return
         queue.backlog = True
         self._claiming.wake()
-        self._pump(queue)
+        self._sending.pump(queue)
 
     async def run(self) -> None:
         """Claim and send until cancelled."""
@@ -273,7 +276,7 @@ class Dispatcher:
                 self._tasks = tasks
                 tasks.create_task(self.callbacks.run(), name="callbacks")
                 for queue in self._queues.values():
-                    self._pump(queue)
+                    self._sending.pump(queue)
                 await self._claiming.run()
         finally:
             self._tasks = None
@@ -288,7 +291,7 @@ class Dispatcher:
     def forget(self) -> None:
         """Hear that what waits here is others' now; what is under way ends as it may."""
         self.resign()
-        self._claims += 1
+        self._sending.forget()
         for queue in self._queues.values():
             queue.empty()
         self.look()
@@ -306,14 +309,7 @@ class Dispatcher:
         if hand_over:
             for queue in self._queues.values():
                 self._settling.clear(queue)
-        try:
-            async with asyncio.timeout(timeout):
-                while self._in_flight():
-                    self._idle.clear()
-                    await self._idle.wait()
-        except TimeoutError:
-            pass
-        return self._in_flight()
+        return await self._sending.drain(timeout)
 
     async def close(self) -> None:
         """Let the senders go; after `run` has ended."""
@@ -322,81 +318,6 @@ class Dispatcher:
             if queue.timer is not None:
                 queue.timer.cancel()
             await queue.link.sender.close()
-
-    # -- sending
-
-    def _pump(self, queue: EndpointQueue) -> None:
-        """See that enough workers are at it: one more than are busy, as far as there is work for it."""
-        if self._tasks is None or self._draining or self._queues.get(queue.name) is not queue:
-            return
-        if len(queue) and queue.workers < queue.policy.max_in_flight:
-            queue.workers += 1
-            self._tasks.create_task(self._work(queue), name=f"deliver {queue.name}")
-
-    async def _work(self, queue: EndpointQueue) -> None:
-        try:
-            while not self._draining:
-                if not self._may_send():
-                    self._later(queue, LEASE_LOOK)
-                    return
-                taken = queue.take(self._clock(), asyncio.get_running_loop().time())
-                if not isinstance(taken, tuple):
-                    self._later(queue, taken)
-                    return
-                self._pump(queue)
-                await self._deliver(queue, *taken)
-        finally:
-            queue.workers -= 1
-
-    def _later(self, queue: EndpointQueue, wait: float | None) -> None:
-        """Look again after `wait` seconds; None: whoever changes something will."""
-        if wait is None:
-            return
-        if queue.timer is not None:
-            queue.timer.cancel()
-        queue.timer = asyncio.get_running_loop().call_later(max(wait, 0.001), self._pump, queue)
-
-    async def _deliver(self, queue: EndpointQueue, delivery: Delivery, probe: bool) -> None:
-        """Try one delivery; the boundary that keeps one delivery's fault from the rest."""
-        link, claims = queue.link, self._claims
-        link.users += 1
-        try:
-            attempt = await self._attempt(link, delivery)
-            judged = queue.link is link and self._queues.get(queue.name) is queue
-            # What a replaced sender met says nothing of the new one.
-            if judged and self._health.judge(queue, attempt.outcome, probe=probe):
-                self._claiming.wake()
-            if claims != self._claims:  # it may have been claimed anew since, by this node as well
-                raise StaleWrite
-            await self._settling.conclude(queue, delivery, attempt)
-            if judged and self._queues.get(queue.name) is queue:
-                await self._health.follow(queue, attempt.outcome)
-                if queue.breaker.state is State.DISABLED or queue.elsewhere:
-                    self._settling.clear(queue)
-        except StaleWrite:
-            log.warning("delivery.not_ours", delivery=delivery.id, endpoint=queue.name)
-        except Exception:
-            log.exception("delivery.failed", delivery=delivery.id, endpoint=queue.name)
-            self._settling.put_back(delivery, after=AFTER_OUTAGE)
-        finally:
-            queue.ended(delivery)
-            self._claiming.ask(queue)
-            self._idle.set()
-            link.users -= 1
-            if link.retired and not link.users:
-                await link.sender.close()
-
-    async def _attempt(self, link: Link, delivery: Delivery) -> Attempt:
-        began, claims = self._clock(), self._claims
-        token = claim_holds.set(lambda: claims == self._claims and self._may_send())
-        try:
-            return await link.sender.send(delivery)
-        except Exception as exc:  # a sender has no business to raise; it costs an attempt, so that it cannot go on
-            log.exception("sender.raised", delivery=delivery.id, endpoint=delivery.endpoint)
-            detail = f"a fault of this program: {type(exc).__name__}"
-            return Attempt(at=began, outcome=Failed(reason="internal", detail=detail, asked=False))
-        finally:
-            claim_holds.reset(token)
 
     # -- tasks
 
@@ -409,18 +330,12 @@ class Dispatcher:
 
         self._begin(f"hasten {queue.name}", hasten)
 
-    def _retire(self, link: Link) -> None:
-        link.retired = True
-        if not link.users:
-            self._begin("close sender", link.sender.close)
-
-    def _begin(self, name: str, work: Work) -> None:
-        """Begin a task beside all else, if this runs."""
-        if self._tasks is not None:
-            self._tasks.create_task(work(), name=name)
-
-    def _in_flight(self) -> int:
-        return sum(queue.in_flight for queues in (self._queues, self._parted) for queue in queues.values())
+    def _begin(self, name: str, work: Work) -> bool:
+        """Begin a task beside all else, if this runs; say whether it does."""
+        if self._tasks is None:
+            return False
+        self._tasks.create_task(work(), name=name)
+        return True
 
 
 def _lead(queue: EndpointQueue, leading: bool, tick: float = 0.0) -> None:

@@ -57,6 +57,8 @@ class EndpointHealth:
         self.show(queue)
         if probe and after.state is State.OPEN:
             queue.passing = queue.leading
+        if not queue.configured and after.state is State.CLOSED and before.failing_since is not None:
+            self._recovered(queue, before.failing_since)  # of endpoints their row decides, see `follow`
         if after.state is not State.DISABLED:
             log.info("endpoint.state", endpoint=queue.name, state=after.state.value, was=before.state.value)
         return True

@@ -79,8 +79,6 @@ class EndpointQueue:
         self.next_due: Micros | None = None  # of those in the store
         self.timer: asyncio.TimerHandle | None = None
         self._queued: OrderedDict[int, Delivery] = OrderedDict()
-        self._sending: dict[int, Delivery] = {}  # by lane
-        self._overtaken: set[int] = set()  # lanes of which a newer state has come meanwhile (`latest` only)
         self._bucket = _bucket(policy)
 
     def __len__(self) -> int:
@@ -102,6 +100,15 @@ class EndpointQueue:
     def room(self) -> int:
         """Return how many more deliveries memory takes."""
         return max(0, AHEAD * self.policy.max_in_flight - len(self._queued) - self.in_flight - self.promised)
+
+    @property
+    def claimable(self) -> int:
+        """Return how many deliveries may be claimed from the store.
+
+        Some room is left to what is committed while a claim is under way: that would have to be claimed as well, and
+        what comes during that claim too, so that under load nothing would skip the store ever again.
+        """
+        return max(0, self.room - self.policy.max_in_flight)
 
     def update(self, policy: EndpointPolicy) -> None:
         """Take a new policy; another URL is another endpoint, of whose health nothing is known."""
@@ -140,19 +147,13 @@ class EndpointQueue:
         self._queued[_key(delivery)] = delivery
 
     def overtake(self, lane: int, event_id: str) -> Delivery | None:
-        """Give back the delivery of a watch that a newer event replaces, if it was not begun; else remember it.
+        """Give back the delivery of a watch that a newer event replaces, if it was not begun.
 
         The newer one may have come here first: it is released together with its commit if the one before is settled.
         """
-        if lane in self._sending and self._sending[lane].event_id != event_id:
-            self._overtaken.add(lane)
         if lane in self._queued and self._queued[lane].event_id != event_id:
             return self._queued.pop(lane)
         return None
-
-    def overtaken(self, delivery: Delivery) -> bool:
-        """Say whether a newer state than the one being sent has come."""
-        return _key(delivery) in self._overtaken
 
     def empty(self) -> list[Delivery]:
         """Give back everything that was not begun."""
@@ -178,28 +179,25 @@ class EndpointQueue:
         self.breaker, probe = self.breaker.admit(now)
         self.in_flight += 1
         self.used = tick
-        key, delivery = self._queued.popitem(last=False)
-        self._sending[key] = delivery
+        _, delivery = self._queued.popitem(last=False)
         return delivery, probe
 
-    def ended(self, delivery: Delivery) -> None:
+    def ended(self) -> None:
         """Hear that an attempt is over, and its outcome saved."""
         self.in_flight -= 1
-        self._sending.pop(_key(delivery), None)
-        self._overtaken.discard(_key(delivery))
 
     def wants(self, now: Micros) -> int:
         """Return how many deliveries to claim from the store now."""
         if self.leaving or self.elsewhere:
             return 0
         due = self.backlog or (self.next_due is not None and self.next_due <= now)
-        return self.room if due and self.low and self.breaker.ready(now) else 0
+        return self.claimable if due and self.low and self.breaker.ready(now) else 0
 
     def wait(self, now: Micros) -> float | None:
         """Return the seconds until `wants` may say more; None: not before something happens."""
         due = now if self.backlog else self.next_due
         ready = now if self.breaker.ready(now) else self.breaker.wake_at()
-        if due is None or ready is None or not self.low or not self.room or self.leaving or self.elsewhere:
+        if due is None or ready is None or not self.low or not self.claimable or self.leaving or self.elsewhere:
             return None
         return (max(due, ready, now) - now) / 1e6
 

@@ -1,4 +1,4 @@
-"""The subscriptions of one source: reads what is open, records what is new, and decides what follows an end.
+"""The subscriptions of one source: who may connect when, what follows a connection that ended, and when time is up.
 
 A step that is being saved is never cancelled: what is committed has to be handed on (see Recorder.record). A watch that
 is dropped meanwhile lets go of its connection right after.
@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
 import structlog
 
 from notifier.admission import Admission, Slots
+from notifier.connecting import Connecting
 from notifier.core import machine, reconnect
-from notifier.core.errors import NoContent, Refused, SourceError, StaleWrite, TaskNotFound, Unavailable, Unreadable
+from notifier.core.errors import StaleWrite
 from notifier.core.machine import Step
-from notifier.core.model import LostReason, Micros, Observation, Watch
+from notifier.core.model import LostReason, Micros, Watch
 from notifier.core.reconnect import WELL, GiveUp, ReconnectPolicy, Wait
-from notifier.interfaces import Source, Stream
+from notifier.interfaces import Source
 from notifier.metrics import Metrics
 from notifier.recorder import Recorder
 from notifier.subscription import Ended, Subscription
@@ -29,14 +30,6 @@ from notifier.subscription import Ended, Subscription
 log = structlog.get_logger(__name__)
 
 SWEEP = (0.05, 1.0)  # seconds between looks at the clocks, least and most
-
-_OUTCOMES: tuple[tuple[type[SourceError], str], ...] = (
-    (Refused, "refused"),
-    (TaskNotFound, "not_found"),
-    (Unreadable, "unreadable"),
-    (NoContent, "no_content"),
-    (Unavailable, "unavailable"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +62,6 @@ class Feed:
         self.source = source
         self._policy = policy
         self._recorder = recorder
-        self._metrics = metrics
         self._clock = clock
         self._jitter = jitter
         self._lost_hold = lost_hold
@@ -77,9 +69,10 @@ class Feed:
         self._admission: Admission[Subscription] = Admission(
             slots=slots, limit=policy.max_streams, rate=policy.connect_rate
         )
+        self._connecting = Connecting(
+            source=source, recorder=recorder, metrics=metrics, clock=clock, idle_timeout=policy.idle_timeout
+        )
         self._stopped = False
-        self._troubles: set[str] = set()  # said so already
-        self._gauge = metrics.streams_open.labels(source.name)
         self._tasks: asyncio.TaskGroup | None = None
 
     # -- what others ask of it
@@ -127,11 +120,12 @@ class Feed:
         """Take over labels, metadata, endpoints and callback; the connection stays."""
         subscription = self._all.get(watch.pk)
         if subscription is not None:
-            subscription.watch = _described(subscription.watch, watch)
+            subscription.describe(watch)
 
     def update(self, policy: FeedPolicy, *, reopen: bool, hurry: bool) -> None:
         """Take a new policy. `reopen`: connect every stream anew. `hurry`: let nothing wait for its backoff."""
         self._policy = policy
+        self._connecting.idle_timeout = policy.idle_timeout
         self._admission.update(limit=policy.max_streams, rate=policy.connect_rate)
         if not (reopen or hurry):
             return
@@ -180,7 +174,7 @@ class Feed:
 
     async def _session(self, subscription: Subscription) -> None:
         try:
-            ended = await self._connection(subscription)
+            ended = await self._connecting.follow(subscription)
         except StaleWrite:
             self._let_go(subscription)
             return
@@ -198,76 +192,6 @@ class Feed:
             subscription.task = None
             subscription.stream = None
             self._admission.ended()
-
-    async def _connection(self, subscription: Subscription) -> Ended:
-        """Connect, read to the end, and tell how it ended; the boundary that keeps one watch's fault from the rest."""
-        stream: Stream | None = None
-        error: SourceError | None = None
-        fault = False  # our own
-        try:
-            stream = await self._open_stream(subscription)
-            await self._read(subscription, stream)
-        except SourceError as exc:
-            error = exc
-        except TimeoutError:
-            error = Unavailable(f"no bytes for {self._policy.idle_timeout:g} s")
-        except StaleWrite:
-            raise
-        except Exception:
-            log.exception("watch.failed", source=self.source.name, id=subscription.watch.id)
-            error, fault = Unavailable("an internal error; see the log"), True
-        finally:
-            if stream is not None:
-                stream.close()
-                self._gauge.dec()
-        if stream is None:
-            self._trouble(error)
-            return Ended(error=error)
-        # A fault of ours that comes back with each observation must not come back without ever longer pauses.
-        return Ended(error=error, observed=stream.observations > 0 and not fault, hint=stream.retry)
-
-    async def _open_stream(self, subscription: Subscription) -> Stream:
-        outcome = "failed"
-        try:
-            stream = await self.source.open(subscription.watch.id)
-            outcome = "open"
-        except SourceError as exc:
-            outcome = next(name for kind, name in _OUTCOMES if isinstance(exc, kind))
-            raise
-        finally:
-            self._metrics.stream_connects.labels(self.source.name, outcome).inc()
-        subscription.stream = stream
-        self._gauge.inc()
-        return stream
-
-    async def _read(self, subscription: Subscription, stream: Stream) -> None:
-        while not (subscription.watch.ended or subscription.gone or subscription.reopen):
-            observation = await subscription.next(stream)
-            if observation is None:
-                return
-            if self._troubles:
-                log.info("source.recovered", source=self.source.name, after=sorted(self._troubles))
-                self._troubles.clear()
-            await self._observe(subscription, observation)
-
-    async def _observe(self, subscription: Subscription, observation: Observation) -> None:
-        async with subscription.lock:
-            step = machine.step(subscription.watch, observation, self._clock())
-            if step.events:
-                subscription.saving = True
-                try:
-                    await self._take(subscription, step)
-                finally:
-                    subscription.saving = False
-
-    async def _take(self, subscription: Subscription, step: Step) -> None:
-        await self._recorder.record(step)
-        # Labels may have been described anew meanwhile; the step's other values are the committed ones.
-        now, then = subscription.watch, step.watch
-        as_it_was = (then.labels, then.metadata, then.endpoints, then.callback)
-        if (now.labels, now.metadata, now.endpoints, now.callback) != as_it_was:
-            then = _described(then, now)
-        subscription.watch = then
 
     # -- what follows
 
@@ -327,7 +251,8 @@ class Feed:
                 return False
             taken = step(subscription.watch, self._clock())
             try:
-                await self._take(subscription, taken)
+                await self._recorder.record(taken)
+                subscription.moved(taken.watch)
             except StaleWrite:
                 self._let_go(subscription)
             except Exception:
@@ -348,14 +273,6 @@ class Feed:
             del self._all[subscription.watch.pk]
         if subscription.task is not None and subscription.task is not asyncio.current_task():
             subscription.task.cancel()
-
-    def _trouble(self, error: SourceError | None) -> None:
-        """Say once what is wrong with a source, not once for each of its thousands of watches."""
-        kind = next((name for kind, name in _OUTCOMES if isinstance(error, kind)), "")
-        if kind in {"refused", "unreadable", "unavailable"} and kind not in self._troubles:
-            self._troubles.add(kind)
-            hint = "check the source's token" if kind == "refused" else "trying again"
-            log.warning(f"source.{kind}", source=self.source.name, error=str(error), hint=hint)
 
     # -- the clocks: idle, stalled, past the deadline
 
@@ -384,7 +301,3 @@ class Feed:
             tasks.create_task(self._stall(subscription), name=f"stall {watch.source}/{watch.id}")
         if subscription.stream is not None and tick - subscription.stream.last_activity >= policy.idle_timeout:
             subscription.interrupt()
-
-
-def _described(watch: Watch, like: Watch) -> Watch:
-    return replace(watch, labels=like.labels, metadata=like.metadata, endpoints=like.endpoints, callback=like.callback)

@@ -77,8 +77,8 @@ class Sender(Protocol):
     async def send(self, delivery: Delivery) -> Attempt:
         """Try once. Never raises but for cancellation: every fault is an outcome.
 
-        A sender asks `claim_holds` as the last thing before it writes: to connect takes time, in which a delivery may
-        have become another node's.
+        A sender asks `claim_holds` in the very step that writes: to connect takes time, and so may a round of the event
+        loop, in which a delivery may have become another node's.
         """
         ...
 
@@ -161,6 +161,7 @@ class Settlement:
     at: Micros
     attempt: Attempt | None = None  # for the log; None where no attempt was made
     take: bool = True  # claim the next delivery of the lane at once
+    latest: bool = False  # what is to be tried again gives way to a newer state of its lane, if there is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,6 +290,8 @@ class Store(Protocol):
 
     async def settle(self, settlement: Settlement) -> Delivery | None:
         """Save what became of a delivery; return the next of its lane if it is to be sent now.
+
+        Of one that is `Later` only with `latest`: then a newer state has taken its place.
 
         Raises StaleWrite when the delivery is no longer this node's.
         """

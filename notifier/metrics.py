@@ -6,6 +6,7 @@ Labels are bounded: names from the configuration and words from our own tables, 
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -36,62 +37,42 @@ class Metrics:
     """Every metric of one daemon, in a registry of its own."""
 
     def __init__(self) -> None:
-        registry = self.registry = CollectorRegistry()
-        self.watches = Gauge("notifier_watches", "Watches that are wanted.", ["source", "phase"], registry=registry)
-        self.streams_open = Gauge("notifier_streams_open", "Subscriptions open now.", ["source"], registry=registry)
-        self.stream_connects = Counter(
-            "notifier_stream_connects", "Attempts to open a subscription.", ["source", "outcome"], registry=registry
+        self.registry = CollectorRegistry()
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        self.watches = gauge("notifier_watches", "Watches that are wanted.", ["source", "phase"])
+        self.streams_open = gauge("notifier_streams_open", "Subscriptions open now.", ["source"])
+        self.stream_connects = counter(
+            "notifier_stream_connects", "Attempts to open a subscription.", ["source", "outcome"]
         )
-        self.observations = Counter(
-            "notifier_observations", "Reports read, repeats included.", ["source"], registry=registry
-        )
-        self.unreadable = Counter(
-            "notifier_observations_unreadable", "Reports that could not be read.", ["source"], registry=registry
-        )
-        self.events = Counter("notifier_events", "Events recorded.", ["type"], registry=registry)
-        self.attempts = Counter(
-            "notifier_delivery_attempts", "Tries at deliveries.", ["endpoint", "outcome"], registry=registry
-        )
-        self.pending = Gauge("notifier_deliveries_pending", "Deliveries not settled.", ["endpoint"], registry=registry)
-        self.dead = Gauge("notifier_deliveries_dead", "Deliveries given up.", ["endpoint"], registry=registry)
-        self.oldest = Gauge(
-            "notifier_delivery_oldest_seconds",
-            "Age of the oldest delivery not settled.",
-            ["endpoint"],
-            registry=registry,
-        )
-        self.latency = Histogram(
+        self.observations = counter("notifier_observations", "Reports read, repeats included.", ["source"])
+        self.unreadable = counter("notifier_observations_unreadable", "Reports that could not be read.", ["source"])
+        self.events = counter("notifier_events", "Events recorded.", ["type"])
+        self.attempts = counter("notifier_delivery_attempts", "Tries at deliveries.", ["endpoint", "outcome"])
+        self.pending = gauge("notifier_deliveries_pending", "Deliveries not settled.", ["endpoint"])
+        self.dead = gauge("notifier_deliveries_dead", "Deliveries given up.", ["endpoint"])
+        self.oldest = gauge("notifier_delivery_oldest_seconds", "Age of the oldest delivery not settled.", ["endpoint"])
+        self.latency = histogram(
             "notifier_delivery_latency_seconds",
             "From an observation to the 2xx.",
             ["endpoint"],
             buckets=LATENCY_BUCKETS,
-            registry=registry,
         )
-        self.endpoint_state = Gauge(
-            "notifier_endpoint_state",
-            "1 for the state that an endpoint is in.",
-            ["endpoint", "state"],
-            registry=registry,
+        self.endpoint_state = gauge(
+            "notifier_endpoint_state", "1 for the state that an endpoint is in.", ["endpoint", "state"]
         )
-        self.queue_messages = Counter(
-            "notifier_queue_messages", "Messages read from queues.", ["queue", "outcome"], registry=registry
+        self.queue_messages = counter("notifier_queue_messages", "Messages read from queues.", ["queue", "outcome"])
+        self.reload_success = gauge("notifier_reload_success", "Whether the last load of the configuration succeeded.")
+        self.reload_timestamp = gauge("notifier_reload_timestamp_seconds", "When the running configuration was loaded.")
+        self.store_available = gauge("notifier_store_available", "1 while the database can be written, else 0.")
+        self.commit_seconds = histogram(
+            "notifier_store_commit_seconds", "Time of a group commit.", buckets=COMMIT_BUCKETS
         )
-        self.reload_success = Gauge(
-            "notifier_reload_success", "Whether the last load of the configuration succeeded.", registry=registry
-        )
-        self.reload_timestamp = Gauge(
-            "notifier_reload_timestamp_seconds", "When the running configuration was loaded.", registry=registry
-        )
-        self.store_available = Gauge(
-            "notifier_store_available", "1 while the database can be written, else 0.", registry=registry
-        )
-        self.commit_seconds = Histogram(
-            "notifier_store_commit_seconds", "Time of a group commit.", buckets=COMMIT_BUCKETS, registry=registry
-        )
-        self.nodes = Gauge("notifier_nodes", "Nodes that share the store.", ["state"], registry=registry)
-        self.node_watches = Gauge("notifier_node_watches", "Watches that this node follows.", registry=registry)
-        self.ready = Gauge("notifier_ready", "1 while /readyz says so, else 0.", registry=registry)
-        self.build_info = Gauge("notifier_build_info", "Always 1.", ["version", "python"], registry=registry)
+        self.nodes = gauge("notifier_nodes", "Nodes that share the store.", ["state"])
+        self.node_watches = gauge("notifier_node_watches", "Watches that this node follows.")
+        self.ready = gauge("notifier_ready", "1 while /readyz says so, else 0.")
+        self.build_info = gauge("notifier_build_info", "Always 1.", ["version", "python"])
         self.build_info.labels(version=__version__, python=".".join(map(str, sys.version_info[:3]))).set(1)
 
     def render(self) -> bytes:

@@ -22,7 +22,7 @@ from notifier.verdict import verdict
 log = structlog.get_logger(__name__)
 
 Work = Callable[[], Coroutine[Any, Any, None]]
-Begin = Callable[[str, Work], None]  # a task of that name, beside all else; nothing, once the end has come
+Begin = Callable[[str, Work], bool]  # a task of that name, beside all else; False, and none, once the end has come
 
 
 class Settling:
@@ -63,8 +63,6 @@ class Settling:
         outcome = attempt.outcome
         self._metrics.attempts.labels(queue.label, type(outcome).__name__.lower()).inc()
         said = verdict(outcome, delivery, schedule=queue.policy.schedule, now=now, jitter=self._jitter())
-        if isinstance(said, Later) and queue.overtaken(delivery):
-            said = Superseded()
         if isinstance(said, Done):
             self._metrics.latency.labels(queue.label).observe(max(0, now - delivery.observed_at) / 1e6)
         else:
@@ -115,19 +113,24 @@ class Settling:
             and not queue.elsewhere
             and queue.breaker.state is not State.DISABLED
         )
+        latest = queue is not None and queue.policy.latest
         released = await self._store.settle(
-            Settlement(delivery=delivery, verdict=said, at=self._clock(), attempt=attempt, take=take)
+            Settlement(delivery=delivery, verdict=said, at=self._clock(), attempt=attempt, take=take, latest=latest)
         )
         queue = self._queues.get(delivery.endpoint)
         if queue is not None:
             if isinstance(said, Later):
                 queue.due(said.due)
                 self._wake()
-            elif not take:
+            if not take and (latest or not isinstance(said, Later)):
                 self._stored(queue.name)
         elif isinstance(said, Later) or not take:
             self._stored(delivery.endpoint)
         if released is not None:
+            if isinstance(said, Later):
+                log.info(
+                    "delivery.superseded", endpoint=delivery.endpoint, delivery=delivery.id, event_id=delivery.event_id
+                )
             self._offer([released])
 
 
@@ -150,7 +153,5 @@ def _complain(delivery: Delivery, attempt: Attempt, said: Verdict, now: Micros, 
             log.info("delivery.kept", **fields)  # for when somebody enables the endpoint
         case Later(due=due):
             log.info("delivery.retrying", **fields, delay=round((due - now) / 1e6, 3))
-        case Superseded():
-            log.info("delivery.superseded", **fields)
-        case Dead() | Done():
+        case Dead() | Done() | Superseded():  # the last two do not follow from an attempt that failed
             log.error("delivery.dead", **fields, hint=f"notifier delivery retry {delivery.id}")

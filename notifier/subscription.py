@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from notifier.core.errors import SourceError
 from notifier.core.model import Observation, Watch
@@ -33,6 +33,18 @@ class Subscription:
         """Say that it is not to connect any more."""
         return self.dropped or self.closing
 
+    def describe(self, like: Watch) -> None:
+        """Take over labels, metadata, endpoints and callback."""
+        self.watch = _described(self.watch, like)
+
+    def moved(self, watch: Watch) -> None:
+        """Take over the watch of a step that was recorded; what was described anew meanwhile stays."""
+        now = self.watch
+        as_it_was = (watch.labels, watch.metadata, watch.endpoints, watch.callback)
+        if (now.labels, now.metadata, now.endpoints, now.callback) != as_it_was:
+            watch = _described(watch, now)
+        self.watch = watch
+
     def interrupt(self) -> None:
         """End the wait for the next observation, if there is one.
 
@@ -54,6 +66,10 @@ class Subscription:
             raise
         finally:
             self.waiting = False
+
+
+def _described(watch: Watch, like: Watch) -> Watch:
+    return replace(watch, labels=like.labels, metadata=like.metadata, endpoints=like.endpoints, callback=like.callback)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

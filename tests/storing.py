@@ -6,6 +6,8 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 from notifier.core import machine, payload
 from notifier.core.machine import Step
@@ -41,9 +43,9 @@ _entropy = itertools.count(1)
 
 
 @asynccontextmanager
-async def running(url: str) -> AsyncIterator[SqlStore]:
+async def running(url: str, **options: Any) -> AsyncIterator[SqlStore]:
     """Open a store and let it write; close it in order."""
-    store = await asyncio.to_thread(SqlStore.open, url)
+    store = await asyncio.to_thread(partial(SqlStore.open, url, **options))
     writer = asyncio.create_task(store.run(), name="store")
     try:
         yield store
@@ -53,9 +55,9 @@ async def running(url: str) -> AsyncIterator[SqlStore]:
         store.shutdown()
 
 
-def wanted(task_id: str = "1", **described: object) -> NewWatch:
+def wanted(task_id: str = "1", **described: Any) -> NewWatch:
     """Ask for a watch of the source `vidu`."""
-    return NewWatch(**({"source": "vidu", "id": task_id} | described))  # type: ignore[arg-type]  # as NewWatch has them
+    return NewWatch(**({"source": "vidu", "id": task_id} | described))
 
 
 async def follow(store: Store, *ids: str, origin: str = "api", now: Micros = T0) -> list[Watch]:
@@ -108,11 +110,17 @@ async def lose(store: Store, watch: Watch, *, at: Micros = T0, to: Sequence[Addr
 
 
 def settled(
-    delivery: Delivery, verdict: Verdict | None = None, *, at: Micros = T0, take: bool = True, tried: bool = True
+    delivery: Delivery,
+    verdict: Verdict | None = None,
+    *,
+    at: Micros = T0,
+    take: bool = True,
+    tried: bool = True,
+    latest: bool = False,
 ) -> Settlement:
     """Say what became of a delivery; by default it was accepted."""
     attempt = Attempt(at=at, outcome=Delivered(), status=200, seconds=0.01) if tried else None
-    return Settlement(delivery=delivery, verdict=verdict or Done(), at=at, attempt=attempt, take=take)
+    return Settlement(delivery=delivery, verdict=verdict or Done(), at=at, attempt=attempt, take=take, latest=latest)
 
 
 async def claim(store: Store, *endpoints: str, now: Micros = T0, room: int = 100) -> list[Delivery]:

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSchema
 
+from notifier.config.files import tried
 from notifier.config.problems import error
 from notifier.config.secret import Secret
-from notifier.config.section import Context, Impossible
-from notifier.config.types import printable
+from notifier.config.section import Impossible
 from notifier.core.signers import PLAIN_SECRET_BYTES
 from notifier.core.signing import SecretError, decode_secret
 from notifier.senders.tls import EncryptedKey, tls_context
@@ -50,18 +50,7 @@ FormSecrets = Annotated[tuple[Annotated[Secret, AfterValidator(_fitting)], ...],
 
 
 def _file(value: Any, info: ValidationInfo) -> Path:
-    if isinstance(value, Path):
-        return value
-    context = Context.of(info)
-    path = context.directory / printable(value)
-    context.note(path)
-    try:
-        if not path.is_file():  # a pipe might never begin
-            raise error("no such file")
-        with path.open("rb"):
-            return path
-    except OSError as exc:
-        raise error(f"cannot be read: {exc.strerror}") from exc
+    return tried(value, info, lambda path: path.open("rb").close())
 
 
 PemFile = Annotated[Path, PlainValidator(_file), WithJsonSchema({"type": "string", "minLength": 1})]

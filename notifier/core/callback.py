@@ -23,10 +23,13 @@ class Callback:
 
     url: str = field(repr=False)
     secret: str | None = field(default=None, repr=False)  # whsec_...; None: the configured one signs
+    kept_as: str | None = field(default=None, compare=False)  # its name in the store, that its deliveries carry
 
     @property
     def name(self) -> str:
-        """Return what it is called."""
+        """Return what it is called; where it is kept, by that name, though its row may have been mended by hand."""
+        if self.kept_as is not None:
+            return self.kept_as
         digest = sha256(f"{self.url}\n{self.secret or ''}".encode()).digest()
         return PREFIX + b32encode(digest[:_NAME_BYTES]).decode().lower()
 

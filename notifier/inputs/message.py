@@ -5,15 +5,15 @@ A message is a watch as in YAML, a list of watches, `{"remove": ...}`, or a bare
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import NoReturn
 
+from notifier.core import strictjson
 from notifier.core.errors import NotifierError
 from notifier.core.model import Json, NewWatch
+from notifier.core.strictjson import SameKeyTwice
 
 MAX_BYTES = 1024 * 1024  # of one message, NATS's own default: reading it holds up the loop
 MAX_ORDERS = 5000  # of one message, for the same reason
@@ -102,7 +102,9 @@ def _document(body: bytes) -> Json:
     if not text:
         raise MessageRefused("the message is empty")
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+        value = strictjson.parse(text)
+    except SameKeyTwice as exc:
+        raise MessageRefused(str(exc)) from exc
     except RecursionError as exc:
         raise MessageRefused("nested too deeply") from exc
     except ValueError as exc:
@@ -126,10 +128,10 @@ def _entry(fields: Mapping[str, bytes]) -> Json:
                 case "remove":
                     value[name] = _document(content)
                 case _:
-                    value[name] = json.loads(_text(content), object_pairs_hook=_object, parse_constant=_no_constant)
+                    value[name] = strictjson.parse(_text(content))
         except RecursionError as exc:
             raise MessageRefused(f"{name}: nested too deeply") from exc
-        except MessageRefused as exc:
+        except (MessageRefused, SameKeyTwice) as exc:
             raise MessageRefused(f"{name}: {exc}") from exc
         except ValueError as exc:
             raise MessageRefused(f"{name}: expected JSON text: {exc}") from exc
@@ -171,14 +173,3 @@ def _text(body: bytes) -> str:
         return body.decode("utf-8-sig").strip()
     except UnicodeDecodeError as exc:
         raise MessageRefused("not UTF-8") from exc
-
-
-def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise MessageRefused("a mapping has the same key twice")
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")  # RFC 8259 section 6: Infinity and NaN are not permitted

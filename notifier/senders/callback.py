@@ -13,9 +13,9 @@ from dataclasses import replace
 from notifier.core.callback import Callback
 from notifier.core.callback_policy import CallbackPolicy
 from notifier.core.model import Delivery, Micros
-from notifier.core.retry import Attempt, Failed, Gone, Rejected
+from notifier.core.retry import Attempt, Failed, Gone, Outcome, Rejected
 from notifier.core.signers import StandardSigner
-from notifier.core.signing import decode_secret
+from notifier.core.signing import SecretError, decode_secret
 from notifier.senders.connections import Connections
 from notifier.senders.webhook import WebhookSender
 
@@ -46,9 +46,8 @@ class CallbackCourier:
 
     def sender(self, callback: Callback) -> CallbackSender:
         """Make a sender to one destination, to be closed."""
+        way = self._way(callback)
         self._users += 1
-        refusal = self._policy.refusal(callback.url)
-        way = Refusing(refusal, self._clock) if refusal is not None else self._webhook(callback)
         return CallbackSender(way, closed=self.close)
 
     async def close(self) -> None:
@@ -57,10 +56,18 @@ class CallbackCourier:
         if not self._users:
             await self._connections.close()
 
-    def _webhook(self, callback: Callback) -> WebhookSender:
+    def _way(self, callback: Callback) -> WebhookSender | Refusing:
+        refusal = self._policy.refusal(callback.url)
+        if refusal is not None:  # to be tried again: rules can be put right
+            return Refusing(Failed(reason="forbidden_url", detail=refusal), self._clock)
+        try:
+            signer = StandardSigner([decode_secret(callback.secret or self._secret)])
+        except SecretError as exc:  # of a row that was written otherwise than by an intake, which reads it as well
+            detail = f"the callback_secret in the database cannot sign: {exc}"
+            return Refusing(Rejected(reason="unreadable_secret", detail=detail, well=None), self._clock)
         return WebhookSender(
             url=callback.url,
-            signer=StandardSigner([decode_secret(callback.secret or self._secret)]),
+            signer=signer,
             timeout=self._timeout,
             headers={},
             max_in_flight=0,
@@ -71,15 +78,15 @@ class CallbackCourier:
 
 
 class Refusing:
-    """Sends nothing: the URL is one that the rules of now do not allow."""
+    """Sends nothing: the URL is one that the rules of now do not allow, or nothing can sign for it."""
 
-    def __init__(self, reason: str, clock: Callable[[], Micros]) -> None:
-        self._reason = reason
+    def __init__(self, outcome: Outcome, clock: Callable[[], Micros]) -> None:
+        self._outcome = outcome
         self._clock = clock
 
     async def send(self, _delivery: Delivery) -> Attempt:
-        """Fail, to be tried again: rules can be put right."""
-        return Attempt(at=self._clock(), outcome=Failed(reason="forbidden_url", detail=self._reason))
+        """Say why not."""
+        return Attempt(at=self._clock(), outcome=self._outcome)
 
     async def close(self) -> None:
         """Do nothing."""

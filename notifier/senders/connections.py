@@ -16,7 +16,6 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
-from notifier.interfaces import claim_holds
 from notifier.senders.reply import READ_LIMIT
 from notifier.senders.resolver import ThreadResolver
 from notifier.senders.vetting import Vet, VettingResolver, vetted_sockets
@@ -50,10 +49,6 @@ class Course:
 course_of: ContextVar[Course] = ContextVar("course")  # of the attempt that the current task makes
 
 
-class ClaimLost(Exception):
-    """The delivery may be another node's by now."""
-
-
 class _Connector(aiohttp.TCPConnector):
     """Tells the attempt about its connection; cheaper than aiohttp's tracing, which costs on every request."""
 
@@ -84,9 +79,6 @@ class _Connector(aiohttp.TCPConnector):
             elif course.fresh_only:
                 connection.close()  # idle like the one that turned out stale, and likely as dead
                 continue
-            if not claim_holds.get()():
-                connection.release()
-                raise ClaimLost
             course.address = address
             course.connected = perf_counter()
             return connection

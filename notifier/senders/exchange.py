@@ -7,7 +7,6 @@ whatever can be computed once is computed in the constructor, and phases are not
 from __future__ import annotations
 
 import asyncio
-import io
 import ssl as tls
 from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter  # the time of uvloop's loop stands still within a round, and counts milliseconds
@@ -20,7 +19,8 @@ from yarl import URL
 
 from notifier.core.model import Micros
 from notifier.core.retry import Attempt, Failed, Outcome
-from notifier.senders.connections import ClaimLost, Connections, Course, course_of
+from notifier.senders.body import ClaimLost, payload
+from notifier.senders.connections import Connections, Course, course_of
 from notifier.senders.faults import explain
 from notifier.senders.proxy import DENIED, Proxy, denied, proxy_fault
 from notifier.senders.reply import READ_LIMIT, decode, kept, secrets_of
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     pass
 
 Judge = Callable[[int, str, Mapping[str, str], Micros], Outcome]  # status, text, headers, now
-LARGE_BODY = 1 << 20  # bytes; above, aiohttp wants a file, which it writes in pieces
 
 log = structlog.stdlib.get_logger()
 
@@ -112,11 +111,11 @@ class Exchange:
         try:
             async with asyncio.timeout(self._timeout):
                 await self._exchange(body, headers, course)
-        except ClaimLost:
-            return Failed(reason="claim_lost", detail="nothing was sent: it is another node's by now", spend=False)
         except TimeoutError:
             return Failed(reason="timeout", detail=f"{_stage(course)} after {self._timeout:g} s")
         except Exception as exc:  # the one boundary of an attempt
+            if isinstance(exc.__cause__, ClaimLost):
+                return Failed(reason="claim_lost", detail="nothing was sent: it is another node's by now", spend=False)
             fault = proxy_fault(exc) if self._proxy is not None else None
             if fault is not None or (fault := explain(exc)) is not None:
                 return fault
@@ -138,9 +137,10 @@ class Exchange:
             options = self._proxy.options
             headers.update(self._proxy.headers)
         while True:
-            data = body if len(body) <= LARGE_BODY else io.BytesIO(body)
             try:
-                reply = await session.post(self._url, data=data, headers=headers, allow_redirects=False, **options)
+                reply = await session.post(
+                    self._url, data=payload(body), headers=headers, allow_redirects=False, **options
+                )
                 break
             except aiohttp.ClientConnectorError:
                 raise

@@ -10,13 +10,13 @@ import json
 import math
 import re
 from collections.abc import Callable
-from typing import NoReturn
 
 import jmespath
 import structlog
 
 from notifier.core.errors import Unreadable
 from notifier.core.model import Json, Observation, Phase, TaskError
+from notifier.core.strictjson import no_constant
 from notifier.sources.preset import Preset
 
 MAX_STATE = 200  # characters; a state is a word, and is compared, indexed and shown everywhere
@@ -122,10 +122,6 @@ def _expression(path: str) -> Find:
     return search
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
-
-
 def _finite(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
@@ -133,7 +129,7 @@ def _finite(digits: str) -> float:
     return number
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+_decoder = json.JSONDecoder(parse_constant=no_constant, parse_float=_finite)
 
 
 def _brief(exc: ValueError) -> str:

@@ -55,7 +55,7 @@ _TAKE = (
     update(callbacks)
     .where(callbacks.c.name.in_(select(_found.c.name)))
     .values(owner=bindparam("_me"), due=sql_null())
-    .returning(callbacks.c.url, callbacks.c.secret, callbacks.c.held_until, callbacks.c.rounds)
+    .returning(callbacks.c.name, callbacks.c.url, callbacks.c.secret, callbacks.c.held_until, callbacks.c.rounds)
 )
 # Not min(), for the reason that `statements.NEXT_DUE` has.
 _NEXT = select(callbacks.c.due).where(callbacks.c.due.is_not(None)).order_by(callbacks.c.due, callbacks.c.name).limit(1)
@@ -119,7 +119,10 @@ def take(connection: Connection, node: int, limit: int, now: Micros) -> Found:
     """Take destinations in hand of which something is due."""
     rows = connection.execute(_TAKE, {"_me": node, "limit": limit, "_now": now}).all()
     taken = tuple(
-        (Callback(url=row.url, secret=row.secret), Standing(held_until=row.held_until, rounds=row.rounds))
+        (
+            Callback(url=row.url, secret=row.secret, kept_as=row.name),
+            Standing(held_until=row.held_until, rounds=row.rounds),
+        )
         for row in rows
     )
     return Found(taken=taken, next_due=connection.execute(_NEXT).scalar())

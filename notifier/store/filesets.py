@@ -45,12 +45,9 @@ def forgetting(kept: int) -> Delete:
 _FORGET = forgetting(KEPT)
 
 
-def put_in_force(
-    connection: Connection, node: Member, wanted: Sequence[NewWatch], now: Micros, *, insist: bool
-) -> str | None:
-    """Note that the files list these watches; None: they are to be applied, else: the node that has newer ones."""
+def put_in_force(connection: Connection, node: Member, digest: str, now: Micros, *, insist: bool) -> str | None:
+    """Note what the files list, by its `digest_of`; None: it is to be applied, else: the node that has newer ones."""
     connection.execute(_ALONE)
-    digest = _digest(wanted)
     before = connection.execute(_MINE, {"_me": node.number}).scalar()
     current = connection.execute(_CURRENT).scalar()
     others = [Copy(node=row.name, digest=row.files) for row in connection.execute(_OTHERS, {"_name": node.name})]
@@ -69,7 +66,7 @@ def put_in_force(
     return None
 
 
-def _digest(wanted: Sequence[NewWatch]) -> str:
+def digest_of(wanted: Sequence[NewWatch]) -> str:
     """Return what two nodes have in common that want the same, in whatever order their files list it."""
     rows = sorted(json.dumps([watch.source, watch.id, described(watch)], sort_keys=True) for watch in wanted)
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()

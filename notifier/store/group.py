@@ -8,7 +8,7 @@ waiting can say so. Only of those whose COMMIT was not answered everyone waits u
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -51,7 +51,7 @@ class GroupCommit:
         self._closing = False
         self._ending = False  # the last operation is queued
         self._doubt: dict[int, tuple[Operation, object]] = {}  # by id: results that hold if the last COMMIT came true
-        self._lost = False  # the node was, in the last group
+        self._losses = 0  # times that the node was lost
         self._signed = boottime()  # when the last transaction that was committed began; the thread's
         self.available = True
         self.renewed = self._signed  # as far as the loop knows: the node's last sign of life is no older
@@ -90,7 +90,7 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Commit groups until closed."""
-        loop = asyncio.get_running_loop()
+        loop, losses = asyncio.get_running_loop(), 0
         while not (self._closing and not self._waiting):
             if not self._waiting or not self._wake.is_set():
                 await self._wake.wait()
@@ -104,8 +104,8 @@ class GroupCommit:
             started = loop.time()
             operations = [operation for operation, _ in group]
             results = await self._patiently(loop.run_in_executor(self._thread, self._commit, operations))
-            if self._lost:
-                self._lost = False
+            if self._losses != losses:
+                losses = self._losses
                 self.lost()
             self.renewed = self._signed  # after `lost`: only now is nothing left that the node before held
             outage = self._hand_out(group, results)
@@ -184,11 +184,17 @@ class GroupCommit:
                 return [exc]
         results: list[object] = []
         for operation in operations:
-            last = results[-1] if results else None
-            results += (
-                [self._away(operation, last)] if isinstance(last, StoreUnavailable) else self._commit([operation])
-            )
+            last, losses = results[-1] if results else None, self._losses
+            result = [self._away(operation, last)] if isinstance(last, StoreUnavailable) else self._commit([operation])
+            results = self._still(operations, results, losses) + result
         return results
+
+    def _still(self, operations: Iterable[Operation], results: Iterable[object], losses: int) -> list[object]:
+        """Return what holds of results that were committed when the node had been lost so many times."""
+        if self._losses == losses:
+            return list(results)
+        pairs = zip(operations, results, strict=False)  # those that come later have none yet
+        return [result if isinstance(result, BaseException) else op.forfeit(result) for op, result in pairs]
 
     def _away(self, operation: Operation, exc: BaseException) -> StoreUnavailable:
         away = (InDoubt if id(operation) in self._doubt else StoreUnavailable)(reason(exc))
@@ -200,14 +206,17 @@ class GroupCommit:
         if not self._asked(self._transact.landed):
             self._doubt.clear()
             return self._commit(operations)
-        known, self._doubt = self._doubt, {}
-        rest = [operation for operation in operations if id(operation) not in known]
+        doubt, self._doubt = self._doubt, {}
+        known = [operation for operation in operations if id(operation) in doubt]
+        rest = [operation for operation in operations if id(operation) not in doubt]
+        losses = self._losses
         fresh = iter(self._commit(rest) if rest else ())
-        return [known[id(op)][1] if id(op) in known else next(fresh) for op in operations]
+        landed = iter(self._still(known, [doubt[id(operation)][1] for operation in known], losses))
+        return [next(landed if id(operation) in doubt else fresh) for operation in operations]
 
     def _begin_anew(self, operations: Sequence[Operation]) -> list[object]:
         """Join again after the node was taken for dead: what rested on what it owned has come to nothing."""
-        self._lost = True
+        self._losses += 1
         try:
             joined = self._asked(self._transact.rejoin)
         except Exception as exc:

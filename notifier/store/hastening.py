@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, Select, Text, and_, bindparam, func, lit
 from notifier.core.model import Micros
 from notifier.core.retry import may_be_outage
 from notifier.interfaces import Recovery
+from notifier.store import callbacks
 from notifier.store.schema import attempts, deliveries
 
 CHUNK = 500  # deliveries in one transaction: others wait for it
@@ -82,12 +83,14 @@ def bring_forward(connection: Connection, recovery: Recovery, after: Place) -> t
     """
     found = connection.execute(_NEXT, {"endpoint": recovery.endpoint, "due": after.due, "id": after.id}).all()
     moves: list[dict[str, object]] = []
+    first = recovery.at + STEP * (after.moved // BATCH)
     for row in found:
         due = recovery.at + STEP * ((after.moved + len(moves)) // BATCH)
         if due < row.due and _is_of(recovery, row):
             moves.append({"_id": row.id, "_due": due, "_attempt": max(row.attempt - 1, 0)})
     if moves:
         connection.execute(_MOVE, moves)
+        callbacks.wake(connection, [(recovery.endpoint, first)])
     if not found:
         return after, False
     place = Place(due=found[-1].due, id=found[-1].id, moved=after.moved + len(moves))

@@ -21,13 +21,13 @@ _EPOCH = select(counters.c.value).where(counters.c.name == "event").scalar_subqu
 
 
 class EventKey(FunctionElement[int]):
-    """The key of the event whose number, or place in the transaction, is the parameter of that name."""
+    """The key of the event whose number, or place in the transaction, is that column, or parameter of that name."""
 
     type = BigInteger()
     inherit_cache = True
 
-    def __init__(self, name: str) -> None:
-        super().__init__(bindparam(name, type_=BigInteger))
+    def __init__(self, place: str | ColumnElement[int]) -> None:
+        super().__init__(bindparam(place, type_=BigInteger) if isinstance(place, str) else place)
 
 
 @compiles(EventKey)

@@ -119,7 +119,7 @@ class Solo:
 
         return joined
 
-    def begin(self, connection: Connection) -> Callable[[], None]:  # noqa: ARG002
+    def begin(self, connection: Connection) -> Callable[[], None]:  # noqa: ARG002  # as `Member` needs it
         """Begin with nothing."""
         return _well
 
@@ -130,7 +130,7 @@ class Solo:
         """Take the next of the counter."""
         return take(connection, "event", count)
 
-    def landed(self, connection: Connection) -> bool:  # noqa: ARG002
+    def landed(self, connection: Connection) -> bool:  # noqa: ARG002  # the same
         """A COMMIT that failed is a transaction that was not."""
         return False
 
@@ -204,7 +204,7 @@ class Member:
         if wanted:
             _LOCK_WATCHES.one(connection, {"_pks": wanted})
 
-    def first_event(self, connection: Connection, take: Callable[[Connection, str, int], int], count: int) -> int:  # noqa: ARG002
+    def first_event(self, connection: Connection, take: Callable[[Connection, str, int], int], count: int) -> int:  # noqa: ARG002  # as `Solo` needs it
         """Number events by their place in the transaction."""
         first, self._event = self._event, self._event + count
         return first

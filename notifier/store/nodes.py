@@ -70,6 +70,8 @@ class Nodes:
 
         def beat(connection: Connection) -> Census:
             me = self._node.number
+            # Plans are made anew every now and then: what was best for a table of three rows is not for a million.
+            connection.exec_driver_sql("DISCARD PLANS")
             connection.execute(_STATUS, {"_me": me, "_held": held, "_status": json.dumps(status)})
             return Census(
                 number=me,

@@ -35,6 +35,10 @@ class CommitOp:
         """Say whether it rests on a watch: what operators are told rests on nothing."""
         return self.watch is not None
 
+    def forfeit(self, _result: object) -> object:
+        """Leave its deliveries to others."""
+        return []
+
 
 @dataclass(frozen=True, slots=True)
 class SettleOp:
@@ -44,6 +48,10 @@ class SettleOp:
     hold: bool = True
     owned: bool = True
 
+    def forfeit(self, _result: object) -> object:
+        """Leave what it released to others."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class CallOp:
@@ -52,6 +60,11 @@ class CallOp:
     call: Callable[[Connection], object]
     hold: bool = False
     owned: bool = False
+    left: Callable[[Any], object] | None = None  # what `forfeit` makes of a result; None: it takes nothing
+
+    def forfeit(self, result: object) -> object:
+        """Leave what it took to others."""
+        return result if self.left is None else self.left(result)
 
 
 class Ids:
@@ -131,10 +144,9 @@ class Transaction:
         op = CommitOp(None, records)
         first = self._ids.take(connection, "delivery", sum(len(record.addresses) for record in records))
         first_event = self.node.first_event(connection, self._ids.take, len(records))
-        with together(connection) as sync:
+        with together(connection):
             read = self._commit(connection, [op], [(op, record) for record in records], first, first_event)
-            sync()
-            (deliveries,) = read()
+        (deliveries,) = read()
         return deliveries
 
     def _write(
@@ -143,16 +155,15 @@ class Transaction:
         """Run the statements of all, and read their results once all are sent."""
         records = [(op, record) for op in commits for record in op.records]
         first = self._ids.take(connection, "delivery", sum(len(record.addresses) for _, record in records))
-        first_event = self.node.first_event(connection, self._ids.take, len(records))
-        with together(connection) as sync:
-            check = self.node.begin(connection)
+        with together(connection):
+            check = self.node.begin(connection)  # first: it begins to count the events anew
+            first_event = self.node.first_event(connection, self._ids.take, len(records))
             self.node.keep_order(connection, _lanes(commits, settles))
             read_commits = self._commit(connection, commits, records, first, first_event)
             read_settles = self._settle(connection, settles)
             callbacks.wake(connection, _left_alone(records, settles))
-            sync()
-            check()
-            return read_commits(), read_settles()
+        check()
+        return read_commits(), read_settles()
 
     # -- commit
 
@@ -195,6 +206,7 @@ class Transaction:
         ]
         if latest:
             sql.SUPERSEDE.many(connection, latest)
+        lanes: set[tuple[str, int]] = set()
         rows = [
             {
                 "id": first + n,
@@ -205,6 +217,7 @@ class Transaction:
                 "sequence": record.sequence,
                 "due": record.at,
                 "_owner": self.node.number if address.take else None,
+                "_behind": watch is not None and _is_known(lanes, (address.endpoint, watch.pk)),
             }
             for n, (event, watch, record, address) in enumerate(addressed)
         ]
@@ -221,18 +234,25 @@ class Transaction:
         tried = [attempt_row(s.delivery.id, s.attempt) for s in settlements if s.attempt is not None]
         if tried:
             sql.INSERT_ATTEMPTS.many(connection, tried)
+        retried = [
+            {"_endpoint": s.delivery.endpoint, "_lane": s.delivery.lane, "_now": s.at}
+            for s in settlements
+            if isinstance(s.verdict, Later) and releases(s)
+        ]
+        if retried:  # a newer state may have come meanwhile, from another node too
+            sql.OVERTAKE.many(connection, retried)
         promoted = self._promote(connection, settlements)
 
         def read() -> list[Delivery | None]:
             if done.count != len(rows):
                 raise StaleWrite
             found = {(next_.endpoint, next_.lane): next_ for rows in promoted for next_ in map(_delivery, rows.rows())}
-            return [found.get((s.delivery.endpoint, s.delivery.lane)) for s in settlements]
+            return [found.get((s.delivery.endpoint, s.delivery.lane)) if s.take else None for s in settlements]
 
         return read
 
     def _promote(self, connection: Connection, settlements: Sequence[Settlement]) -> list[Result]:
-        """Make the next of each lane ready; return those that this node takes at once."""
+        """Make the next of each lane ready; return at least those that this node takes at once."""
         lanes = [
             {
                 "_endpoint": s.delivery.endpoint,
@@ -243,9 +263,13 @@ class Transaction:
             for s in settlements
             if releases(s)
         ]
-        if not lanes or not sql.PROMOTE.many(connection, lanes).may_have_changed:
+        if not lanes:
             return []
-        return [sql.PROMOTED.one(connection, lane) for lane in lanes if lane["_owner"] is not None]
+        promoted = sql.PROMOTE.many(connection, lanes)
+        if promoted.pending:
+            return [promoted]  # it will return them
+        taken = [lane for lane in lanes if lane["_owner"] is not None] if promoted.count else []
+        return [sql.PROMOTED.one(connection, lane) for lane in taken]
 
     # -- claims
 
@@ -271,8 +295,8 @@ def load(connection: Connection, ids: Sequence[int]) -> list[Delivery]:
 
 
 def releases(settlement: Settlement) -> bool:
-    """Say whether the next delivery of the lane may go out."""
-    return settlement.delivery.lane is not None and not isinstance(settlement.verdict, Later)
+    """Say whether the next delivery of the lane may go out; with `latest` it may go instead of one that failed."""
+    return settlement.delivery.lane is not None and (settlement.latest or not isinstance(settlement.verdict, Later))
 
 
 def _lanes(commits: Sequence[CommitOp], settlements: Sequence[Settlement]) -> Iterator[int]:
@@ -293,6 +317,13 @@ def _left_alone(
                 yield settlement.delivery.endpoint, due
             case _ if not settlement.take:
                 yield settlement.delivery.endpoint, settlement.at
+
+
+def _is_known(known: set[tuple[str, int]], lane: tuple[str, int]) -> bool:
+    """Say whether a lane was seen before, and remember it."""
+    before = len(known)
+    known.add(lane)
+    return len(known) == before
 
 
 def _taken(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from notifier.core.errors import StoreError, StoreTooNew, StoreTooOld
+from notifier.store import arrays
 from notifier.store.faults import reason
 from notifier.store.opening import HEAD
+from notifier.store.sessions import Sessions
 
 APPLICATION = "notifier"
 LEAST_SERVER = 13  # the first with pg_current_xact_id, which keys of events are made of
-LEAST_STALL = 1.0  # seconds: a busy machine may keep a process waiting for as long
+LEAST_STALL = 2.0  # seconds: a busy machine may keep a process waiting for as long
 LOCK_TIMEOUT = 5000  # milliseconds that a transaction waits for another's lock before it counts as an outage
 # Seconds that the server may take to answer: a process that hangs, or a network that swallows what it is given and
 # says nothing, is an outage too. Longer than locks are waited for. A page of a long list may take more than a write.
@@ -32,6 +35,12 @@ PATIENCE: dict[str, Any] = {
 }
 # The same from the server's side, lest what a lost node left behind takes up its connections for hours.
 SESSION = {"timezone": "UTC", "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+# Every statement that writes finds its rows by an index that was made for it, and in its order, however little there is
+# in a table when its plan is made: plans are kept, and tables that were empty a minute ago are not. The planner guesses
+# from statistics, and of arrays and limits that it is not told; so it is not asked.
+PLANS = dict.fromkeys(
+    ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort", "jit"), "off"
+) | {"plan_cache_mode": "force_generic_plan", "random_page_cost": "0.1", "cpu_index_tuple_cost": "0.1"}
 MIGRATE = "run `notifier migrate` with this configuration, or `notifier run --migrate`"
 
 
@@ -41,6 +50,7 @@ def driver() -> Any:
         import psycopg  # 40 ms, which the users of SQLite need not pay
     except ImportError as exc:  # the extra, or the C library that it would do with
         raise StoreError("store.url needs a client library: pip install 'notifier[postgresql]'") from exc
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of what follows an exception that it raises as well
     return psycopg
 
 
@@ -67,13 +77,14 @@ def stall_limit(timeout: float) -> float:
 def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | None = None) -> Engine:
     """Make an engine; a writing transaction whose node falls silent is ended by the server: see `stall_limit`.
 
-    A connection whose server has not answered for `silence` seconds is given up.
+    A connection whose server has not answered for `silence` seconds is given up; its session is ended with the next.
     """
     given = parameters(url)
     kind = _connection_class(silence)
     settings = dict(SESSION)
+    sessions = Sessions()
     if writable:
-        settings |= {
+        settings |= PLANS | {
             "lock_timeout": str(LOCK_TIMEOUT),
             "idle_in_transaction_session_timeout": str(round(stall_limit(timeout) * 1000)),
         }
@@ -82,6 +93,7 @@ def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | 
 
     def connect() -> Any:
         raw = kind.connect(**given, autocommit=True)
+        arrays.register(raw)
         try:
             with raw.cursor() as cursor:
                 # What is committed is on disk, whatever the server's default is; stronger settings stay as they are.
@@ -90,6 +102,8 @@ def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | 
                     "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
                 )
                 cursor.executemany("SELECT set_config(%s, %s, false)", list(settings.items()))
+            if writable:
+                sessions.opened(raw)
             raw.autocommit = False
         except BaseException:
             raw.close()
@@ -97,7 +111,14 @@ def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | 
         return raw
 
     pool: dict[str, Any] = {"poolclass": NullPool} if writable else {"poolclass": QueuePool, "pool_size": 1}
-    return create_engine("postgresql+psycopg://", creator=connect, pool_pre_ping=not writable, **pool)
+    made = create_engine("postgresql+psycopg://", creator=connect, pool_pre_ping=not writable, **pool)
+    event.listen(made, "begin", _by_itself)
+    return made
+
+
+def _by_itself(connection: Connection) -> None:
+    """Let psycopg begin the transaction with the first statement, unless `prepared.together` is there before."""
+    connection.connection.dbapi_connection.autocommit = False  # type: ignore[union-attr]
 
 
 def _connection_class(silence: float | None) -> Any:
@@ -143,7 +164,8 @@ def check(url: str) -> None:
 
 def _admit(connection: Connection) -> None:
     """Refuse a server that cannot do what is asked of it, or a database that cannot hold what is written."""
-    info: Any = connection.connection.dbapi_connection.info  # type: ignore[union-attr]
+    raw: Any = connection.connection.dbapi_connection
+    info = raw.info
     if info.server_version < LEAST_SERVER * 10_000:
         raise StoreError(
             f"store.url leads to PostgreSQL {info.server_version // 10_000}; {LEAST_SERVER} or newer is needed"

@@ -3,8 +3,10 @@
 SQLAlchemy's own execution costs more than SQLite's work on a single row: each of these runs several hundred times a
 second, for a handful of rows. The SQL is still SQLAlchemy Core's, and so are the dialects.
 
+On PostgreSQL a statement costs more than a row: there one may be worded so that it takes all rows at once, as arrays.
+
 Inside `together`, a driver that can (psycopg) sends statements without waiting for each other's results: what they
-return is there to be read after the call of `sync`, all for one round trip.
+return is there to be read after the block, all for one round trip.
 """
 
 from __future__ import annotations
@@ -14,15 +16,20 @@ from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import ARRAY, Connection
 from sqlalchemy.sql import ClauseElement
+
+from notifier.store.arrays import Packed, packer
+
+IDLE = 0  # libpq's PQTRANS_IDLE: no transaction has begun
 
 Row = Mapping[str, object]
 Bind = Callable[[Row], Any]
+Pack = Callable[[Sequence[Any]], Packed]
 
 
 class Result:
-    """What a statement came to; inside `together` to be read after `sync`."""
+    """What a statement came to; inside `together` to be read after the block."""
 
     __slots__ = ("_cursor", "_rows", "pending")
 
@@ -37,11 +44,6 @@ class Result:
         """Return how many rows of the table were affected in all."""
         return int(self._cursor.rowcount)
 
-    @property
-    def may_have_changed(self) -> bool:
-        """Say whether any row was affected, or that is not known yet."""
-        return self.pending or self.count > 0
-
     def rows(self) -> list[Any]:
         """Return the rows of the result."""
         return list(self._cursor.fetchall()) if self._rows is None else self._rows
@@ -50,14 +52,23 @@ class Result:
 class Prepared:
     """One statement; its parameters are named as in SQLAlchemy."""
 
-    def __init__(self, statement: ClauseElement, **variants: ClauseElement) -> None:
-        """Make ready; `variants` are for dialects that word it differently."""
+    def __init__(
+        self, statement: ClauseElement, *, at_once: ClauseElement | None = None, **variants: ClauseElement
+    ) -> None:
+        """Make ready; `variants` are for dialects that word it differently.
+
+        `at_once` is PostgreSQL's wording for many rows: its parameters are arrays, those that are not are the first
+        row's and the same in all.
+        """
         self._statement = statement
         self._variants = variants
+        self._at_once = AtOnce(at_once) if at_once is not None else None
         self._compiled: dict[str, tuple[str, Bind]] = {}  # by dialect: text, how a row becomes its parameters
 
     def many(self, connection: Connection, rows: Sequence[Row]) -> Result:
         """Run once for each row."""
+        if self._at_once is not None and connection.dialect.name == "postgresql":
+            return self._at_once.run(connection, rows)
         sql, bind = self._on(connection)
         cursor = connection.connection.cursor()
         cursor.executemany(sql, [bind(row) for row in rows])
@@ -78,19 +89,53 @@ class Prepared:
         return self._compiled[dialect.name]
 
 
+class AtOnce:
+    """A statement of PostgreSQL that takes many rows."""
+
+    def __init__(self, statement: ClauseElement) -> None:
+        self._statement = statement
+        self._compiled: tuple[str, Sequence[str], Mapping[str, Pack]] | None = None  # text, scalars, arrays
+
+    def run(self, connection: Connection, rows: Sequence[Row]) -> Result:
+        """Run for all these rows."""
+        if self._compiled is None:
+            self._compiled = self._compile(connection)
+        sql, scalars, arrays = self._compiled
+        given: dict[str, object] = {name: rows[0][name] for name in scalars}
+        for name, pack in arrays.items():
+            given[name] = pack([row[name] for row in rows])
+        cursor = connection.connection.cursor()
+        cursor.execute(sql, given)
+        return Result(cursor, pending=True)
+
+    def _compile(self, connection: Connection) -> tuple[str, Sequence[str], Mapping[str, Pack]]:
+        compiled: Any = self._statement.compile(dialect=connection.dialect)
+        types = {name: parameter.type for name, parameter in compiled.binds.items()}
+        arrays = {name: packer(kind.item_type) for name, kind in types.items() if isinstance(kind, ARRAY)}
+        return str(compiled), [name for name in types if name not in arrays], arrays
+
+
 @contextmanager
-def together(connection: Connection) -> Iterator[Callable[[], None]]:
-    """Send the statements of the block together; hands in `sync`, which waits for their results."""
-    raw: Any = connection.connection.dbapi_connection
+def together(connection: Connection) -> Iterator[None]:
+    """Send the statements of the block together, and wait for all their results at its end."""
     if connection.dialect.name != "postgresql":
-        yield _nothing
+        yield
         return
-    with raw.pipeline() as pipeline:
-        yield pipeline.sync
-
-
-def _nothing() -> None:
-    """Wait for nothing: each statement has run."""
+    raw: Any = connection.connection.dbapi_connection
+    # psycopg would wait for the answer to a BEGIN of its own. `postgres.engine` takes this back with each transaction.
+    unbegun = raw.pgconn.transaction_status == IDLE
+    if unbegun:
+        raw.autocommit = True
+    try:
+        with raw.pipeline():
+            if unbegun:
+                raw.execute("BEGIN")
+            yield
+    except Exception as exc:
+        # What came after the statement that failed was not run, which psycopg tells in place of the failure itself.
+        if type(exc).__name__ == "PipelineAborted" and exc.__context__ is not None:
+            raise exc.__context__ from None
+        raise
 
 
 def _binder(order: Sequence[str] | None) -> Bind:

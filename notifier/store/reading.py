@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, case, func, select
@@ -14,8 +15,17 @@ from notifier.core.model import Json, Micros
 from notifier.core.payload import timestamp
 from notifier.interfaces import DeliveryFilter
 from notifier.store import callbacks
-from notifier.store.schema import attempts, deliveries, events, watches
+from notifier.store.schema import OPEN, attempts, deliveries, events, watches
 from notifier.store.statements import IS_DEAD, REVIVE, is_open
+
+RECENT = 20_000  # deliveries that are looked through before an index is: some milliseconds
+# What indexes tell apart from the many that are done, and the statuses of each.
+_INDEXED: dict[str | None, Sequence[str]] = {
+    "pending": OPEN,
+    "ready": ("ready",),
+    "waiting": ("waiting",),
+    "dead": ("dead",),
+}
 
 _TOLD = (
     select(
@@ -71,13 +81,40 @@ def _of_callback(endpoint: ColumnElement[str]) -> ColumnElement[bool]:
 
 def deliveries_page(connection: Connection, which: DeliveryFilter, limit: int, before: int | None) -> list[Json]:
     """List deliveries, newest first."""
-    query = _TOLD.where(*_conditions(which)).order_by(deliveries.c.id.desc()).limit(limit)
+    query = _TOLD.order_by(deliveries.c.id.desc())
+    if which.id is None and which.status in _INDEXED:
+        chosen = _newest(connection, which, limit, before)
+        return [_item(row) for row in connection.execute(query.where(deliveries.c.id.in_(chosen)))]
+    query = query.where(*_conditions(which)).limit(limit)
     if before is not None:
         query = query.where(deliveries.c.id < before)
     if which.id is None:
         return [_item(row) for row in connection.execute(query)]
     rows = connection.execute(query.add_columns(events.c.body))
     return [_item(row) | {"payload": json.loads(row.body), "attempts": _attempts(connection, row.id)} for row in rows]
+
+
+def _newest(connection: Connection, which: DeliveryFilter, limit: int, before: int | None) -> Sequence[int]:
+    """Return the ids of a page of what is open or dead, which may be most of what there is, or next to nothing.
+
+    Where they are many, the newest rows fill the page. Where these do not, an index knows all that are, though in
+    another order; few are found at once, where otherwise all rows would have to be read for them.
+    """
+    if before is None:
+        before = connection.execute(select(func.coalesce(func.max(deliveries.c.id), 0) + 1)).scalar_one()
+    recent = (
+        select(deliveries.c.id)
+        .where(deliveries.c.status.in_(_INDEXED[which.status]), *_conditions(replace(which, status=None)))
+        .where(deliveries.c.id < before, deliveries.c.id >= before - RECENT)
+        .order_by(deliveries.c.id.desc())
+        .limit(limit)
+    )
+    found = connection.execute(recent).scalars().all()
+    if len(found) == limit:
+        return found
+    number = deliveries.c.id + 0  # a sum, that no index has the order of, or the key would be read from its end on
+    indexed = select(deliveries.c.id).where(*_conditions(which), number < before).order_by(number.desc()).limit(limit)
+    return connection.execute(indexed).scalars().all()
 
 
 def deliveries_of(connection: Connection, pks: Sequence[int]) -> dict[int, list[Json]]:
@@ -124,6 +161,8 @@ def _conditions(which: DeliveryFilter) -> list[ColumnElement[bool]]:
     elif which.status == "dead":
         conditions.append(IS_DEAD)
     elif which.status is not None:
+        if which.status in OPEN:
+            conditions.append(is_open(deliveries))  # in the words of the index
         conditions.append(deliveries.c.status == which.status)
     if which.since is not None:
         conditions.append(deliveries.c.created_at >= which.since)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar, cast
 
@@ -124,10 +125,12 @@ class SqlStore:
         self, watches: Sequence[NewWatch], *, origin: str, now: Micros, replace: bool = False, insist: bool = True
     ) -> Applied:
         """Want these watches; with `replace`, of this origin no others."""
+        # With `replace` they state the whole, and other nodes may state another.
+        digest = await asyncio.to_thread(filesets.digest_of, watches) if replace and self._database.shared else ""
 
         def apply(connection: Connection) -> Applied:
-            if replace and isinstance(self._node, Member):  # they state the whole, and others may state another
-                newer = filesets.put_in_force(connection, self._node, watches, now, insist=insist)
+            if digest and isinstance(self._node, Member):
+                newer = filesets.put_in_force(connection, self._node, digest, now, insist=insist)
                 if newer is not None:
                     return Applied(newer=newer)
             applied = wanting.apply(connection, self._transaction.ids, watches, origin, now, replace)
@@ -166,14 +169,14 @@ class SqlStore:
                 self._node.holds_more(connection, len(rows))
             return sorted(map(watch_from, rows), key=lambda watch: (watch.created_at, watch.pk))
 
-        return await self._write(claim)
+        return await self._write(claim, left=lambda _: [])
 
     async def release_watches(self, watches: Sequence[Watch]) -> None:
         """Let go of watches."""
         rows = [{"_pk": watch.pk, "_me": self._node.number} for watch in watches]
 
         def release(connection: Connection) -> None:
-            connection.execute(sql.RELEASE_WATCH, rows)
+            wanting.in_pieces(connection, sql.RELEASE_WATCH, rows)
             self._node.holds_more(connection, -len(rows))
             self._node.tell(connection, watches=True)
 
@@ -194,7 +197,9 @@ class SqlStore:
     async def claim_deliveries(self, room: Mapping[str, int], *, now: Micros) -> Claim:
         """Take deliveries that are due."""
         wanted = tuple(room.items())
-        taken, next_due = await self._write(lambda c: self._transaction.claim_deliveries(c, wanted, now))
+        taken, next_due = await self._write(
+            lambda c: self._transaction.claim_deliveries(c, wanted, now), left=lambda claim: ([], claim[1])
+        )
         return Claim(deliveries=tuple(taken), next_due=next_due)
 
     async def settle(self, settlement: Settlement) -> Delivery | None:
@@ -227,7 +232,9 @@ class SqlStore:
 
     async def take_callbacks(self, limit: int, *, now: Micros) -> Found:
         """Take destinations in hand of which deliveries are due."""
-        return await self._write(lambda c: callbacks.take(c, self._node.number, limit, now), hold=True)
+        return await self._write(
+            lambda c: callbacks.take(c, self._node.number, limit, now), hold=True, left=lambda _: Found()
+        )
 
     async def leave_callbacks(self, left: Mapping[str, Standing], *, now: Micros) -> None:
         """Let go of destinations."""
@@ -248,7 +255,7 @@ class SqlStore:
                 self._node.tell(connection, endpoints=True)
             return Changed(before=before, after=after, done=done, deliveries=tuple(deliveries))
 
-        return await self._write(save, hold=True)
+        return await self._write(save, hold=True, left=lambda changed: replace(changed, deliveries=()))
 
     # -- looking and tidying
 
@@ -294,8 +301,10 @@ class SqlStore:
             total += count
         return total
 
-    async def _write(self, call: Callable[[Connection], T], *, hold: bool = False) -> T:
-        return cast(T, await self._group.submit(CallOp(call, hold)))
+    async def _write(
+        self, call: Callable[[Connection], T], *, hold: bool = False, left: Callable[[T], T] | None = None
+    ) -> T:
+        return cast(T, await self._group.submit(CallOp(call, hold, left=left)))
 
     async def _read(self, call: Callable[[Connection], T], thread: ThreadPoolExecutor | None = None) -> T:
         def read() -> T:

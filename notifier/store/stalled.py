@@ -1,8 +1,9 @@
 """Transactions of nodes that stopped in the middle: ended, lest everybody waits for what they have locked.
 
-A server ends by itself a transaction whose client is idle in it, but not one whose client stopped while it was sending:
-statements go out many at a time (`prepared.together`), and until their end is heard, the server waits without a limit.
-The kernel of a stopped process, or of a machine that is suspended, goes on acknowledging.
+PostgreSQL's own limit (`idle_in_transaction_session_timeout`) does not reach them all: not those that stopped while
+they sent, since statements go out many at a time (`prepared.together`), nor those whose client sent a Flush when all
+was answered, as psycopg does at the end of a pipeline. The kernel of a stopped process, or of a machine that is
+suspended, goes on acknowledging.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ _END = """
 SELECT application_name, pg_terminate_backend(pid)
 FROM pg_stat_activity AS session
 WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
-  AND state = 'active' AND wait_event_type = 'Client' AND backend_xid IS NOT NULL
-  AND query_start < clock_timestamp() - make_interval(secs => %s)
+  AND wait_event_type = 'Client' AND backend_xid IS NOT NULL
+  AND state_change < clock_timestamp() - make_interval(secs => %s)
   AND EXISTS (
     SELECT FROM pg_locks AS held
     WHERE held.pid = session.pid AND held.mode = 'RowExclusiveLock'

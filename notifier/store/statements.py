@@ -1,7 +1,6 @@
 """The SQL of the hot path and of claims, written once for both databases.
 
-Conditions on `status` are literals, not parameters: SQLite uses a partial index only where the query repeats the
-index's own condition.
+What the hot path does to many rows PostgreSQL has in another wording, see `at_once`.
 """
 
 from __future__ import annotations
@@ -23,27 +22,18 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import null as sql_null
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql import ColumnElement, FromClause
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from notifier.store import at_once
+from notifier.store.conditions import IS_DEAD as IS_DEAD
+from notifier.store.conditions import IS_FOLLOWED as IS_FOLLOWED
+from notifier.store.conditions import READY, SUPERSEDED, WAITING
+from notifier.store.conditions import is_open as is_open
 from notifier.store.keys import EventKey
 from notifier.store.prepared import Prepared
-from notifier.store.schema import OPEN, attempts, counters, deliveries, events, watches
-
-_READY = literal_column("'ready'", Text)
-_WAITING = literal_column("'waiting'", Text)
-_SUPERSEDED = literal_column("'superseded'", Text)
-_DEAD = literal_column("'dead'", Text)
-
-
-def is_open(table: FromClause) -> ColumnElement[bool]:
-    """Return the condition of the index `deliveries_lane`."""
-    return table.c.status.in_([literal_column(f"'{status}'", Text) for status in OPEN])
-
-
-IS_DEAD = deliveries.c.status == _DEAD  # the condition of the index `deliveries_dead`
-
+from notifier.store.schema import attempts, counters, deliveries, events, watches
 
 TAKE_IDS = (
     update(counters)
@@ -53,8 +43,6 @@ TAKE_IDS = (
 )
 
 # -- watches
-
-IS_FOLLOWED = and_(watches.c.ended == false(), watches.c.removed_at.is_(None))
 
 STEP_WATCH = Prepared(
     update(watches)
@@ -69,7 +57,8 @@ STEP_WATCH = Prepared(
             name: bindparam(name)
             for name in ("state", "phase", "sequence", "changed_at", "stalled", "ended", "lost", "updated_at")
         }
-    )
+    ),
+    at_once=at_once.STEP_WATCH,
 )
 
 
@@ -110,7 +99,8 @@ INSERT_EVENTS = Prepared(
     insert(events).values(
         {column.name: bindparam(column.name) for column in events.c if column is not events.c.pk}
         | {"pk": EventKey("pk")}
-    )
+    ),
+    at_once=at_once.INSERT_EVENTS,
 )
 
 _ahead = deliveries.alias("ahead")
@@ -127,13 +117,14 @@ INSERT_DELIVERIES = Prepared(
         lane=bindparam("lane"),
         endpoint=bindparam("endpoint"),
         sequence=bindparam("sequence"),
-        status=case((_occupied, _WAITING), else_=_READY),
+        status=case((_occupied, WAITING), else_=READY),
         attempt=literal_column("0"),
         due=bindparam("due"),
         created_at=bindparam("due"),
         manual=false(),
         owner=case((_occupied, sql_null()), else_=bindparam("_owner", type_=BigInteger)),
-    )
+    ),
+    at_once=at_once.INSERT_DELIVERIES,
 )
 
 SUPERSEDE = Prepared(
@@ -144,12 +135,13 @@ SUPERSEDE = Prepared(
         is_open(deliveries),
         deliveries.c.owner.is_(None),
     )
-    .values(status=_SUPERSEDED, settled_at=bindparam("_now"), reason=literal_column("'superseded'", Text))
+    .values(status=SUPERSEDED, settled_at=bindparam("_now"), reason=literal_column("'superseded'", Text)),
+    at_once=at_once.SUPERSEDE,
 )
 
 WHICH_WAIT = Prepared(
     select(deliveries.c.id).where(
-        deliveries.c.id.between(bindparam("first"), bindparam("last")), deliveries.c.status == _WAITING
+        deliveries.c.id.between(bindparam("first"), bindparam("last")), deliveries.c.status == WAITING
     )
 )
 
@@ -158,14 +150,12 @@ SETTLE = Prepared(
     .where(deliveries.c.id == bindparam("_id"), deliveries.c.owner == bindparam("_me"))
     .values(
         {name: bindparam(name) for name in ("status", "attempt", "due", "settled_at", "reason")} | {"owner": sql_null()}
-    )
+    ),
+    at_once=at_once.SETTLE,
 )
 
 # Of two attempts in the same microsecond, or of one that is saved twice, the first is kept.
-INSERT_ATTEMPTS = Prepared(
-    sqlite.insert(attempts).on_conflict_do_nothing(),
-    postgresql=postgresql.insert(attempts).on_conflict_do_nothing(),
-)
+INSERT_ATTEMPTS = Prepared(sqlite.insert(attempts).on_conflict_do_nothing(), at_once=at_once.INSERT_ATTEMPTS)
 
 _FOUND = select(
     deliveries.c.id,
@@ -179,13 +169,32 @@ _FOUND = select(
 ).join(events, events.c.pk == deliveries.c.event)
 
 _first = deliveries.alias("first")
+_newer = deliveries.alias("newer")
+# Of a lane in which nothing is being sent, for `ordering: latest`: only the newest stays.
+OVERTAKE = Prepared(
+    update(deliveries)
+    .where(
+        deliveries.c.endpoint == bindparam("_endpoint"),
+        deliveries.c.lane == bindparam("_lane"),
+        is_open(deliveries),
+        deliveries.c.owner.is_(None),
+        exists().where(
+            _newer.c.endpoint == bindparam("_endpoint"),
+            _newer.c.lane == bindparam("_lane"),
+            is_open(_newer),
+            _newer.c.sequence > deliveries.c.sequence,
+        ),
+    )
+    .values(status=SUPERSEDED, settled_at=bindparam("_now"), reason=literal_column("'superseded'", Text)),
+    at_once=at_once.OVERTAKE,
+)
 PROMOTE = Prepared(
     update(deliveries)
     .where(
         deliveries.c.endpoint == bindparam("_endpoint"),
         deliveries.c.lane == bindparam("_lane"),
         is_open(deliveries),
-        deliveries.c.status == _WAITING,
+        deliveries.c.status == WAITING,
         ~exists().where(
             _first.c.endpoint == bindparam("_endpoint"),
             _first.c.lane == bindparam("_lane"),
@@ -193,7 +202,8 @@ PROMOTE = Prepared(
             _first.c.sequence < deliveries.c.sequence,
         ),
     )
-    .values(status=_READY, due=bindparam("_due"), owner=bindparam("_owner"))
+    .values(status=READY, due=bindparam("_due"), owner=bindparam("_owner")),
+    at_once=at_once.promote(*_FOUND.selected_columns),
 )
 
 PROMOTED = Prepared(
@@ -201,14 +211,12 @@ PROMOTED = Prepared(
         deliveries.c.endpoint == bindparam("_endpoint"),
         deliveries.c.lane == bindparam("_lane"),
         is_open(deliveries),
-        deliveries.c.status == _READY,
+        deliveries.c.status == READY,
         deliveries.c.owner == bindparam("_owner"),
-    )
+    ),
 )
 
-_due = and_(
-    deliveries.c.status == _READY, deliveries.c.owner.is_(None), deliveries.c.endpoint == bindparam("_endpoint")
-)
+_due = and_(deliveries.c.status == READY, deliveries.c.owner.is_(None), deliveries.c.endpoint == bindparam("_endpoint"))
 
 _claimable_deliveries = (
     select(deliveries.c.id)
@@ -241,9 +249,9 @@ REVIVE = Prepared(
                 exists().where(
                     _first.c.endpoint == deliveries.c.endpoint, _first.c.lane == deliveries.c.lane, is_open(_first)
                 ),
-                _WAITING,
+                WAITING,
             ),
-            else_=_READY,
+            else_=READY,
         ),
         due=bindparam("_now"),
         attempt=literal_column("0"),

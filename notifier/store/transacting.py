@@ -21,6 +21,10 @@ class Operation(Protocol):
         """Say whether it rests on what the node owns: another node must not do it again."""
         ...
 
+    def forfeit(self, result: object) -> object:
+        """Return what is left of its result if the node was taken for dead after the commit: nothing that it took."""
+        ...
+
 
 class Transact(Protocol):
     """Runs a group inside a transaction that the caller begins and commits."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace as with_
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Executable, Row, bindparam, insert, select, update
 from sqlalchemy import null as sql_null
 
 from notifier.core.model import Micros, NewWatch, Watch
@@ -19,6 +19,9 @@ from notifier.store.rows import watch_from
 from notifier.store.schema import watches
 
 CHUNK = 400  # ids in one statement: SQLite takes 32,766 parameters, older builds 999
+# Rows handed to the driver at once. It prepares them all before it sends the first, and a server does not wait long for
+# a client that has begun a transaction: see `postgres.stall_limit`.
+PIECE = 1000
 
 
 class Rivaled(Exception):
@@ -27,6 +30,7 @@ class Rivaled(Exception):
 
 TakeIds = Callable[[Connection, str, int], int]
 Key = tuple[str, str]
+Text = dict[str, Any]  # what a watch's owner says of it, as it is stored
 
 # By source, since SQLite looks pairs up one by one in the whole table.
 _BY_IDS = select(watches).where(
@@ -61,14 +65,14 @@ def apply(
     goes on where it was, as described now; one that had been lost is followed anew.
     """
     asked = {(watch.source, watch.id): watch for watch in wanted}
-    known = _known(connection, list(asked))
+    known, texts = _known(connection, asked)
     fresh = [watch for key, watch in asked.items() if key not in known]
     again = [row for row in known.values() if row.removed_at is not None]
     described = {key: row for key, row in known.items() if origin == "file" or row.removed_at is not None}
     callbacks.keep(connection, [*fresh, *(asked[key] for key in described)], now)
-    told = _describe(connection, asked, described, origin, now)
+    told = _describe(connection, asked, texts, described, origin, now)
     _want_again(connection, again, now)
-    added = _insert(connection, take_ids, fresh, origin, now)
+    added = _insert(connection, take_ids, fresh, texts, origin, now)
     resumed = [row for row in again if not _terminal(row)]
     added += [
         with_(told.get(row.pk) or watch_from(row), created_at=now, changed_at=now, ended=False) for row in resumed
@@ -86,27 +90,36 @@ def apply(
 
 def remove(connection: Connection, source: str, task_id: str, now: Micros) -> Watch | None:
     """Want a watch no longer."""
-    row = _known(connection, [(source, task_id)]).get((source, task_id))
+    row = connection.execute(_BY_IDS, {"source": source, "ids": [task_id]}).first()
     if row is None or row.removed_at is not None:
         return None
     connection.execute(_REMOVE, {"_pk": row.pk, "_now": now})
     return watch_from(row)
 
 
-def _known(connection: Connection, keys: Sequence[Key]) -> dict[Key, Row[Any]]:
+def _known(connection: Connection, asked: Mapping[Key, NewWatch]) -> tuple[dict[Key, Row[Any]], dict[Key, Text]]:
+    """Return those that are stored, and what all are to be stored as: written between one question and the next."""
     by_source: dict[str, list[str]] = {}
-    for source, task_id in keys:
+    for source, task_id in asked:
         by_source.setdefault(source, []).append(task_id)
     found: dict[Key, Row[Any]] = {}
+    texts: dict[Key, Text] = {}
     for source, ids in by_source.items():
-        for chunk in _chunks(ids):
+        for start in range(0, len(ids), CHUNK):
+            chunk = ids[start : start + CHUNK]
             rows = connection.execute(_BY_IDS, {"source": source, "ids": chunk})
             found |= {(row.source, row.id): row for row in rows}
-    return found
+            texts |= {(source, task_id): described(asked[source, task_id]) for task_id in chunk}
+    return found, texts
 
 
 def _insert(
-    connection: Connection, take_ids: TakeIds, fresh: Sequence[NewWatch], origin: str, now: Micros
+    connection: Connection,
+    take_ids: TakeIds,
+    fresh: Sequence[NewWatch],
+    texts: Mapping[Key, Text],
+    origin: str,
+    now: Micros,
 ) -> list[Watch]:
     if not fresh:
         return []
@@ -114,11 +127,11 @@ def _insert(
     blank = {"state": None, "phase": None, "sequence": 0, "stalled": False, "ended": False, "origin": origin}
     times = {"created_at": now, "changed_at": now, "updated_at": now}
     rows = [
-        {"pk": first + n, "source": watch.source, "id": watch.id} | described(watch) | blank | times
+        {"pk": first + n, "source": watch.source, "id": watch.id} | texts[watch.source, watch.id] | blank | times
         for n, watch in enumerate(fresh)
     ]
     # In one order for all nodes, so that two that want the same in the same moment do not wait for each other.
-    connection.execute(insert(watches), sorted(rows, key=itemgetter("source", "id")))
+    in_pieces(connection, insert(watches), sorted(rows, key=itemgetter("source", "id")))
     return [
         Watch(
             pk=first + n,
@@ -136,13 +149,18 @@ def _insert(
 
 
 def _describe(
-    connection: Connection, asked: Mapping[Key, NewWatch], known: Mapping[Key, Row[Any]], origin: str, now: Micros
+    connection: Connection,
+    asked: Mapping[Key, NewWatch],
+    texts: Mapping[Key, Text],
+    known: Mapping[Key, Row[Any]],
+    origin: str,
+    now: Micros,
 ) -> dict[int, Watch]:
     """Bring what describes them in line, and their origin; return the watches that differ in more than origin."""
     told: dict[int, Watch] = {}
     rows = []
     for key, row in known.items():
-        text = described(asked[key])
+        text = texts[key]
         differs = any(getattr(row, name) != value for name, value in text.items())
         if differs or row.origin != origin:
             rows.append({"_pk": row.pk, "origin": origin, "updated_at": now} | text)
@@ -155,8 +173,7 @@ def _describe(
                 endpoints=new.endpoints,
                 callback=text["callback"],
             )
-    if rows:
-        connection.execute(_DESCRIBE, rows)
+    in_pieces(connection, _DESCRIBE, rows)
     return told
 
 
@@ -169,8 +186,7 @@ def _want_again(connection: Connection, again: Sequence[Row[Any]], now: Micros) 
 def _remove_others(connection: Connection, asked: Mapping[Key, NewWatch], origin: str, now: Micros) -> list[Watch]:
     current = connection.execute(select(watches).where(watches.c.origin == origin, watches.c.removed_at.is_(None)))
     gone = [row for row in current if (row.source, row.id) not in asked]
-    if gone:
-        connection.execute(_REMOVE, [{"_pk": row.pk, "_now": now} for row in gone])
+    in_pieces(connection, _REMOVE, [{"_pk": row.pk, "_now": now} for row in gone])
     return [watch_from(row) for row in gone]
 
 
@@ -178,7 +194,13 @@ def _terminal(row: Row[Any]) -> bool:
     return bool(row.ended and row.lost is None)
 
 
-def described(watch: NewWatch) -> dict[str, Any]:
+def in_pieces(connection: Connection, statement: Executable, rows: Sequence[Mapping[str, object]]) -> None:
+    """Run a statement once for each row."""
+    for start in range(0, len(rows), PIECE):
+        connection.execute(statement, rows[start : start + PIECE])
+
+
+def described(watch: NewWatch) -> Text:
     """Write what a watch's owner says of it."""
     return {
         "labels": json.dumps(dict(watch.labels), sort_keys=True),
@@ -190,8 +212,3 @@ def described(watch: NewWatch) -> dict[str, Any]:
 
 def _name(watch: NewWatch) -> str | None:
     return None if watch.callback is None else watch.callback.name
-
-
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), CHUNK):
-        yield ids[start : start + CHUNK]

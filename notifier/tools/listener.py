@@ -126,11 +126,11 @@ class Listener:
         names = ("received", "verified", "rejected", "duplicates", "out_of_order")
         return Summary(**{name: self.counts[name] for name in names}, types=dict(self.types))
 
-    async def wait_for(self, holds: Callable[[Listener], bool], *, timeout: float | None = 10.0) -> None:
+    async def wait_for(self, holds: Callable[[Listener], bool], *, timeout: float | None = 60.0) -> None:
         """Return when `holds(self)`; looked at after each callback. Raises TimeoutError."""
         await self._waiters.wait(lambda: holds(self), timeout=timeout)
 
-    async def wait(self, n: int, *, timeout: float | None = 10.0) -> list[Callback]:
+    async def wait(self, n: int, *, timeout: float | None = 60.0) -> list[Callback]:
         """Return the callbacks kept, once at least `n` were received in all. Raises TimeoutError."""
         await self.wait_for(lambda listener: listener.counts["received"] >= n, timeout=timeout)
         return list(self.callbacks)

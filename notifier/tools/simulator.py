@@ -144,15 +144,15 @@ class Simulator:
         task = self.tasks.get(id_)
         return tuple(task.moves) if task else ()
 
-    async def wait_for(self, holds: Callable[[Simulator], bool], *, timeout: float | None = 10.0) -> None:
+    async def wait_for(self, holds: Callable[[Simulator], bool], *, timeout: float | None = 60.0) -> None:
         """Return when `holds(self)`; looked at after each connect, end and change. Raises TimeoutError."""
         await self._waiters.wait(lambda: holds(self), timeout=timeout)
 
-    async def wait_open(self, n: int, *, timeout: float | None = 10.0) -> None:
+    async def wait_open(self, n: int, *, timeout: float | None = 60.0) -> None:
         """Return when exactly `n` streams are open. Raises TimeoutError."""
         await self.wait_for(lambda sim: sim.open_streams == n, timeout=timeout)
 
-    async def wait_connects(self, n: int, *, timeout: float | None = 10.0) -> None:
+    async def wait_connects(self, n: int, *, timeout: float | None = 60.0) -> None:
         """Return when at least `n` streams have been opened in all. Raises TimeoutError."""
         await self.wait_for(lambda sim: sim.connects >= n, timeout=timeout)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from typing import NoReturn
 
 from aiohttp import web
 
+from notifier.core import strictjson
 from notifier.core.errors import NotifierError
 from notifier.core.model import Json
+from notifier.core.strictjson import SameKeyTwice
 from notifier.web.query import BadRequest
 
 MAX_BODY = 1 << 20  # bytes
@@ -69,21 +69,12 @@ def _check_type(request: web.Request) -> None:
 
 def _parse(raw: bytes) -> Json:
     try:
-        return json.loads(raw.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
+        return strictjson.parse(raw.decode())
     except UnicodeDecodeError as exc:
         raise BadRequest("the body is not UTF-8") from exc
+    except SameKeyTwice as exc:
+        raise BadRequest("the body has a mapping with the same key twice") from exc
     except RecursionError as exc:
         raise BadRequest("the body is no JSON that can be taken: nested too deeply") from exc
     except ValueError as exc:
         raise BadRequest(f"the body is no JSON: {exc}") from exc
-
-
-def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise BadRequest("the body has a mapping with the same key twice")
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")  # RFC 8259 section 6: Infinity and NaN are not permitted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
@@ -68,12 +69,12 @@ async def test_the_same_watch_again_changes_nothing(store: Store) -> None:
 @pytest.mark.parametrize(
     "described", [{"labels": {"a": "c"}}, {"metadata": 5}, {"endpoints": ("app",)}, {"endpoints": ()}]
 )
-async def test_a_file_changes_what_it_describes_anew(store: Store, described: dict[str, object]) -> None:
+async def test_a_file_changes_what_it_describes_anew(store: Store, described: dict[str, Any]) -> None:
     """Labels, metadata and endpoints follow the file; what was seen stays."""
     (watch,) = await follow(store, "1", origin="file")
     watch, _ = await move(store, watch, "queueing")
     applied = await apply(store, wanted("1", **described), origin="file", replace=True)
-    assert applied == Applied(changed=(replace(watch, **described),))  # type: ignore[arg-type]  # as Watch has them
+    assert applied == Applied(changed=(replace(watch, **described),))
     await store.release_watches([watch])
     assert await store.claim_watches(10) == list(applied.changed)
     assert await apply(store, wanted("1", **described), origin="file", replace=True) == Applied(unchanged=1)

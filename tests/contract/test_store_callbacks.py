@@ -7,7 +7,18 @@ from storing import LATER, SECOND, T0, claim, for_operators, move, record, runni
 
 from notifier.core.callback import Callback
 from notifier.core.model import Address, Delivery, Watch
-from notifier.interfaces import Dead, DeliveryFilter, Found, Later, Standing, Store, WatchFilter
+from notifier.core.retry import Attempt, Failed
+from notifier.interfaces import (
+    Dead,
+    DeliveryFilter,
+    Found,
+    Later,
+    Recovery,
+    Settlement,
+    Standing,
+    Store,
+    WatchFilter,
+)
 
 OWN = Callback(url="https://hooks.example.com/t0ken", secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 OTHER = Callback(url="https://other.example.com/t0ken")
@@ -66,6 +77,24 @@ async def test_a_file_states_the_whole_of_a_watch(store: Store) -> None:
 async def test_nothing_is_found_of_which_nothing_is_due(store: Store) -> None:
     await told(store, "1")
     assert await store.take_callbacks(10, now=LATER) == Found()
+
+
+async def test_what_is_brought_forward_is_found_then(store: Store) -> None:
+    """A destination that recovers may be let go of before its deliveries went out."""
+    [watch] = await told(store, "1")
+    await move(store, watch, "queueing", to=LEFT)
+    assert await found(store) == [OWN]
+    [delivery] = await claim(store, OWN.name)
+    attempt = Attempt(at=T0, outcome=Failed(reason="timeout"))
+    retry = Later(due=LATER, attempt=1, reason="timeout")
+    await store.settle(Settlement(delivery=delivery, verdict=retry, at=T0, attempt=attempt))
+    await held(store)
+    assert await store.take_callbacks(10, now=LATER - 1) == Found(next_due=LATER)
+    at = T0 + 5 * SECOND
+    assert await store.hasten(Recovery(endpoint=OWN.name, at=at, failing_since=T0, created_after=T0)) == 1
+    assert await store.take_callbacks(10, now=at - 1) == Found(next_due=at)
+    assert await found(store, now=at) == [OWN]
+    assert [again.id for again in await claim(store, OWN.name, now=at)] == [delivery.id]
 
 
 async def test_what_is_left_to_nobody_is_found(store: Store) -> None:

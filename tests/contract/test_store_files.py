@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
 import databases
 import psycopg
@@ -13,7 +13,6 @@ from storing import T0, running, wanted
 
 from notifier.interfaces import Applied, Store, WatchFilter
 from notifier.store import filesets
-from notifier.store.sql import SqlStore
 
 
 async def start(store: Store, *ids: str) -> Applied:
@@ -49,27 +48,14 @@ def url() -> Iterator[str]:
         yield made
 
 
-@asynccontextmanager
-async def node(url: str, name: str) -> AsyncIterator[SqlStore]:
-    """Run the store of a node of that name."""
-    store = await asyncio.to_thread(SqlStore.open, url, name=name)
-    writing = asyncio.create_task(store.run(), name="store")
-    try:
-        yield store
-    finally:
-        await store.close()
-        await writing
-        store.shutdown()
-
-
 async def test_a_start_with_older_files_does_not_undo_newer_ones(url: str) -> None:
     """A removal stays one; the node that is up to date is named."""
-    async with node(url, "a") as a:
-        async with node(url, "b") as b:
+    async with running(url, name="a") as a:
+        async with running(url, name="b") as b:
             await start(a, "1", "2")
             assert (await start(b, "2", "1")).newer is None, "the order does not matter"
             assert len((await reload(a, "1", "3")).removed) == 1
-        async with node(url, "b") as b:
+        async with running(url, name="b") as b:
             assert (await start(b, "1", "2")) == Applied(newer="a")
             assert await listed(b) == "1 3"
             assert (await start(b, "1", "2")).newer == "a", "and when it reads them again"
@@ -79,41 +65,41 @@ async def test_a_start_with_older_files_does_not_undo_newer_ones(url: str) -> No
 
 async def test_whoever_insists_has_his_way(url: str) -> None:
     """And then the other copy is the older one."""
-    async with node(url, "a") as a, node(url, "b") as b:
+    async with running(url, name="a") as a, running(url, name="b") as b:
         await start(a, "1")
         await reload(a, "2")
         assert (await start(b, "1")).newer == "a"
         assert (await reload(b, "1")).newer is None
         assert await listed(a) == "1"
-        async with node(url, "c") as c:
+        async with running(url, name="c") as c:
             assert (await start(c, "2")).newer == "b"
 
 
 async def test_files_that_nobody_knows_hold(url: str) -> None:
     """A deployment may restart nodes one by one, instead of reloading them."""
-    async with node(url, "a") as a:
+    async with running(url, name="a") as a:
         await start(a, "1")
-        async with node(url, "b") as b:
+        async with running(url, name="b") as b:
             assert (await start(b, "2")).newer is None
             assert await listed(a) == "2"
 
 
 async def test_a_rollback_by_restarts_settles_once_nobody_has_the_newer_files(url: str) -> None:
     """The first that comes back defers to the second, which defers to nobody."""
-    async with node(url, "a") as a:
+    async with running(url, name="a") as a:
         await start(a, "1")
         async with AsyncExitStack() as stack:
-            b = await stack.enter_async_context(node(url, "b"))
+            b = await stack.enter_async_context(running(url, name="b"))
             await reload(b, "2")
             assert (await start(a, "1")).newer == "b"
-        async with node(url, "b") as b:
+        async with running(url, name="b") as b:
             assert (await start(b, "1")).newer is None
             assert await listed(b) == "1"
 
 
 async def test_files_that_change_back_hold_without_insisting(url: str) -> None:
     """A node that follows its files reads what somebody has written there."""
-    async with node(url, "a") as a, node(url, "b") as b:
+    async with running(url, name="a") as a, running(url, name="b") as b:
         await start(a, "1")
         await start(a, "2")
         await start(b, "2")
@@ -123,16 +109,16 @@ async def test_files_that_change_back_hold_without_insisting(url: str) -> None:
 
 async def test_a_killed_node_is_no_other(url: str) -> None:
     """Started again before it is buried, it does not defer to itself."""
-    async with node(url, "a") as killed:
+    async with running(url, name="a") as killed:
         await start(killed, "1")
         await reload(killed, "2")
-        async with node(url, "a") as a:
+        async with running(url, name="a") as a:
             assert (await start(a, "1")).newer is None
 
 
 async def test_a_node_that_is_silent_has_no_say(url: str) -> None:
     """It may never come back."""
-    async with node(url, "a") as a, node(url, "b") as b:
+    async with running(url, name="a") as a, running(url, name="b") as b:
         await start(a, "1")
         await reload(a, "2")
         with psycopg.connect(url, autocommit=True) as connection:
@@ -144,7 +130,7 @@ async def test_nodes_that_start_at_once_agree(url: str) -> None:
     """The same files on each: every watch once, and nobody fails."""
     ids = [str(n) for n in range(300)]
     async with AsyncExitStack() as stack:
-        nodes = [await stack.enter_async_context(node(url, f"n{n}")) for n in range(4)]
+        nodes = [await stack.enter_async_context(running(url, name=f"n{n}")) for n in range(4)]
         applied = await asyncio.gather(*(start(store, *ids[n:], *ids[:n]) for n, store in enumerate(nodes)))
         assert sum(len(one.added) for one in applied) == 300
         assert [one.newer for one in applied] == [None] * 4
@@ -156,7 +142,7 @@ async def test_nodes_that_start_at_once_agree(url: str) -> None:
 async def test_what_is_remembered_is_bounded(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest states are forgotten, never the one in force."""
     monkeypatch.setattr(filesets, "_FORGET", filesets.forgetting(3))
-    async with node(url, "a") as a:
+    async with running(url, name="a") as a:
         for n in range(8):
             await a.apply([wanted(str(n))], origin="file", now=T0 + n, replace=True)
         with psycopg.connect(url) as connection:

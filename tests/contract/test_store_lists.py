@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import Any
 
 import pytest
 from storing import APP, LATER, T0, claim, follow, for_operators, lose, move, record, settled, wanted
+from waiting import until
 
 from notifier.core.model import NewWatch
 from notifier.interfaces import EventFilter, Store, WatchFilter
 from notifier.store import browsing
 
 
-async def ids(store: Store, *, limit: int = 1000, before: int | None = None, **which: object) -> list[str]:
-    found = await store.watches(WatchFilter(**which), limit=limit, before=before)  # type: ignore[arg-type]  # as it has them
+async def ids(store: Store, *, limit: int = 1000, before: int | None = None, **which: Any) -> list[str]:
+    found = await store.watches(WatchFilter(**which), limit=limit, before=before)
     return [item["id"] for item in found]
 
 
-async def cursors(store: Store, *, before: int | None = None, after: int | None = None, **which: object) -> list[int]:
-    found = await store.events(EventFilter(**which), limit=1000, before=before, after=after)  # type: ignore[arg-type]
+async def cursors(store: Store, *, before: int | None = None, after: int | None = None, **which: Any) -> list[int]:
+    found = await store.events(EventFilter(**which), limit=1000, before=before, after=after)
     return [int(item["cursor"]) for item in found]
 
 
@@ -183,9 +184,11 @@ async def test_events_are_listed_both_ways(store: Store) -> None:
     newest, middle, oldest = await cursors(store)
     assert newest > middle > oldest
     assert await cursors(store, before=newest) == [middle, oldest]
-    # PostgreSQL: not before all transactions of before have ended, those of other databases too
-    while len(await cursors(store, after=0)) < 3:  # noqa: ASYNC110 - the server has no signal for it
-        await asyncio.sleep(0.01)
+
+    async def shown() -> bool:
+        return len(await cursors(store, after=0)) == 3
+
+    await until(shown)  # PostgreSQL: not before all transactions of before have ended, those of other databases too
     assert await cursors(store, after=oldest) == [middle, newest]
     assert await cursors(store, after=0) == [oldest, middle, newest]
     assert await cursors(store, before=newest, after=oldest) == [middle]

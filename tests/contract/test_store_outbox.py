@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections import defaultdict
+from typing import Any
 
 import pytest
 from storing import APP, SECOND, T0, claim, follow, for_operators, move, record, settled
@@ -14,12 +15,14 @@ from notifier.core.errors import StaleWrite
 from notifier.core.model import Address, Delivery, Watch
 from notifier.core.retry import Attempt, Failed
 from notifier.interfaces import Claim, Dead, DeliveryFilter, Done, Later, Store, Superseded, Verdict
+from notifier.store import reading
 from notifier.store.sql import MAX_REVIVED
 
 LATER = T0 + 60 * SECOND
 STORED = (Address(endpoint="app", take=False),)  # left to be claimed
 LATEST = (Address(endpoint="app", latest=True),)
 LATEST_STORED = (Address(endpoint="app", latest=True, take=False),)
+RETRY = Later(due=LATER, attempt=1, reason="timeout")
 ENDINGS = [Done(), Dead(attempt=3, reason="http_500"), Superseded()]
 
 
@@ -29,9 +32,9 @@ async def one(store: Store, task_id: str = "1") -> Watch:
     return watch
 
 
-async def statuses(store: Store, **which: object) -> list[str]:
+async def statuses(store: Store, **which: Any) -> list[str]:
     """List what became of each delivery, oldest first."""
-    items = await store.deliveries(DeliveryFilter(**which), limit=1000)  # type: ignore[arg-type]  # as the filter's
+    items = await store.deliveries(DeliveryFilter(**which), limit=1000)
     return [item["status"] for item in reversed(items)]
 
 
@@ -211,6 +214,69 @@ async def test_a_newer_state_does_not_supersede_what_is_being_sent(store: Store)
     last = await store.settle(settled(first))
     assert last is not None
     assert json.loads(last.body)["data"]["state"] == "success"
+
+
+@pytest.mark.parametrize("take", [True, False])
+async def test_what_failed_gives_way_to_what_came_meanwhile(store: Store, take: bool) -> None:
+    """Whichever node observed it: instead of a retry of the stale state, the newest goes at once."""
+    watch = await one(store)
+    watch, (first,) = await move(store, watch, "queueing", to=LATEST)
+    watch, _ = await move(store, watch, "processing", to=LATEST)
+    await move(store, watch, "success", to=LATEST)
+    next_ = await store.settle(settled(first, RETRY, at=T0 + 5, take=take, latest=True))
+    if not take:
+        assert next_ is None
+        assert await claim(store, now=T0 + 4) == []
+        [next_] = await claim(store, now=T0 + 5)
+    assert next_ is not None
+    assert json.loads(next_.body)["data"]["state"] == "success"
+    assert await statuses(store) == ["superseded", "superseded", "ready"]
+    [shown] = await store.deliveries(DeliveryFilter(id=first.id), limit=1)
+    assert (shown["reason"], len(shown["attempts"])) == ("superseded", 1)
+    assert shown["settled_at"] is not None
+    assert await claim(store, now=LATER) == []
+    assert await store.settle(settled(next_)) is None
+
+
+async def test_what_failed_and_is_the_newest_is_tried_again(store: Store) -> None:
+    """It keeps its time and its reason; other watches and endpoints do not matter to it."""
+    first, second = await follow(store, "1", "2")
+    first, (mine, _) = await move(store, first, "queueing", to=(*LATEST, Address(endpoint="ops", latest=True)))
+    second, _ = await move(store, second, "queueing", to=LATEST)
+    await move(store, second, "processing", to=LATEST)
+    await move(store, first, "success", to=[Address(endpoint="ops", latest=True)])
+    assert await store.settle(settled(mine, RETRY, latest=True)) is None
+    assert await claim(store, now=LATER - 1) == []
+    [again] = await claim(store, now=LATER)
+    assert (again.id, again.attempt) == (mine.id, 1)
+
+
+async def test_what_was_revived_and_is_stale_gives_way_to_what_failed(store: Store) -> None:
+    """Of a watch and endpoint one is ready at most, also where the one that is to be tried again is the newest."""
+    watch = await one(store)
+    watch, old = await dead(store, watch, "queueing")
+    watch, (newest,) = await move(store, watch, "success", to=LATEST)
+    assert await store.retry(DeliveryFilter(id=old.id), now=T0) == 1
+    assert await store.settle(settled(newest, RETRY, latest=True)) is None
+    assert await statuses(store) == ["superseded", "ready"]
+    assert [found.id for found in await claim(store, now=LATER)] == [newest.id]
+
+
+async def test_each_of_many_that_failed_together_gives_way_to_its_own(store: Store) -> None:
+    """Those of the same transaction do not mix, whatever each asks for."""
+    firsts: list[Delivery] = []
+    for n, watch in enumerate(await follow(store, *map(str, range(30)))):
+        watch, (first,) = await move(store, watch, "queueing", to=LATEST)
+        firsts.append(first)
+        if n % 2:
+            await move(store, watch, "success", to=LATEST)
+    released = await asyncio.gather(
+        *(store.settle(settled(first, RETRY, latest=n % 3 > 0)) for n, first in enumerate(firsts))
+    )
+    for n, (first, next_) in enumerate(zip(firsts, released, strict=True)):
+        assert (next_ is not None) == (n % 2 == 1 and n % 3 > 0)
+        assert next_ is None or next_.lane == first.lane
+    assert sorted(await statuses(store)) == ["ready"] * 30 + ["superseded"] * 10 + ["waiting"] * 5
 
 
 async def test_only_the_same_watch_and_endpoint_give_way(store: Store) -> None:
@@ -489,6 +555,26 @@ async def test_deliveries_are_listed_newest_first_page_by_page(store: Store) -> 
         pages.append([item["task"] for item in page])
         before = page[-1]["id"]
     assert pages == [["6", "5", "4"], ["3", "2", "1"], ["0"]]
+
+
+@pytest.mark.parametrize("recent", [1, 3, reading.RECENT])
+@pytest.mark.parametrize(("status", "found"), [("dead", "9630"), ("pending", "852"), ("ready", "852"), ("waiting", "")])
+async def test_what_is_rare_is_listed_in_the_same_order(
+    store: Store, monkeypatch: pytest.MonkeyPatch, recent: int, status: str, found: str
+) -> None:
+    """Whether the newest rows fill a page or the rest of it is elsewhere: newest first, each once."""
+    monkeypatch.setattr(reading, "RECENT", recent)
+    for n, watch in enumerate(await follow(store, *"0123456789")):
+        _, (delivery,) = await move(store, watch, "queueing", at=T0 + n)
+        if n % 3 < 2:
+            await store.settle(settled(delivery, Done() if n % 3 else Dead(attempt=1, reason="x")))
+    listed: list[str] = []
+    before: int | None = None
+    while page := await store.deliveries(DeliveryFilter(status=status, endpoint="app"), limit=2, before=before):
+        listed += [item["task"] for item in page]
+        before = page[-1]["id"]
+    assert "".join(listed) == found
+    assert await store.deliveries(DeliveryFilter(status=status, until=T0), limit=2) == []
 
 
 @pytest.mark.parametrize(

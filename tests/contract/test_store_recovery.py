@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from storing import SECOND, T0, claim, follow, move
@@ -18,20 +19,20 @@ RECOVERY = Recovery(endpoint="app", at=NOW, failing_since=T0, created_after=T0 -
 
 
 async def fail(
-    store: Store, delivery: Delivery, *, at: Micros = T0, due: Micros = T0 + 6 * HOUR, attempt: int = 3, **more: object
+    store: Store, delivery: Delivery, *, at: Micros = T0, due: Micros = T0 + 6 * HOUR, attempt: int = 3, **more: Any
 ) -> None:
     """Save an attempt that failed and is to be repeated at `due`."""
-    outcome = Failed(**({"reason": "http_500"} | more))  # type: ignore[arg-type]  # as Failed has them
+    outcome = Failed(**({"reason": "http_500"} | more))
     verdict = Later(due=due, attempt=attempt, reason=outcome.reason)
     tried = Attempt(at=at, outcome=outcome, seconds=0.5)
     await store.settle(Settlement(delivery=delivery, verdict=verdict, at=at, attempt=tried))
 
 
-async def failed(store: Store, **more: object) -> Delivery:
+async def failed(store: Store, **more: Any) -> Delivery:
     """Have a delivery fail."""
     *_, watch = await follow(store, "1")
     _, (delivery,) = await move(store, watch, "success")
-    await fail(store, delivery, **more)  # type: ignore[arg-type]  # as `fail` has them
+    await fail(store, delivery, **more)
     return delivery
 
 

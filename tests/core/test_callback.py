@@ -25,6 +25,13 @@ def test_a_name_is_of_url_and_secret() -> None:
     assert not is_callback("callback")
 
 
+def test_what_is_kept_goes_by_the_name_that_it_is_kept_under() -> None:
+    """Its deliveries carry that, though somebody may have changed the row by hand since."""
+    kept = Callback(url="https://a.example/1", kept_as="callback:x")
+    assert kept.name == "callback:x"
+    assert kept == Callback(url="https://a.example/1")
+
+
 def test_nothing_secret_is_printed() -> None:
     shown = repr(Callback(url="https://a.example/t0ken", secret=SECRET))
     assert "t0ken" not in shown

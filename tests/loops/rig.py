@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from waiting import until
+
 from notifier.admission import Slots
 from notifier.core import machine
 from notifier.core.model import Delivery, Event, Micros, NewWatch, Observation, Phase, Watch
@@ -38,7 +40,7 @@ from notifier.watcher import Watcher
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 TOKEN = "tok"
 DEFAULT_EVENTS = ("task.*", "watch.*")
-PATIENCE = 20.0  # seconds: generous, for a busy machine
+PATIENCE = 60.0  # seconds: generous, for a busy machine
 
 
 def clock() -> Micros:
@@ -185,6 +187,12 @@ class Rig:
         connection.close()
         return found
 
+    def execute(self, statement: str) -> None:
+        """Change the database, past the store."""
+        with sqlite3.connect(self.path, timeout=10) as connection:
+            connection.execute(statement)
+        connection.close()
+
     def statuses(self, name: str) -> dict[str, int]:
         """Count an endpoint's deliveries by status."""
         query = "SELECT status, count(*) FROM deliveries WHERE endpoint = ? GROUP BY status"
@@ -268,13 +276,6 @@ def locked(made: Rig) -> Iterator[sqlite3.Connection]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         connection.close()
-
-
-async def until(holds: Callable[[], bool], timeout: float = PATIENCE) -> None:
-    """Return once `holds()`; for what gives no signal of its own."""
-    async with asyncio.timeout(timeout):
-        while not holds():  # noqa: ASYNC110  # there is no event to wait for
-            await asyncio.sleep(0.005)
 
 
 def story(callbacks: Iterable[Callback], watch: str) -> list[str]:

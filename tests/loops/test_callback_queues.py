@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rig import Rig, clock, rig, until
+from rig import SECRET, Rig, clock, rig
+from structlog.testing import capture_logs
+from waiting import until
 
 from notifier import callback_queues
 from notifier.core.callback import Callback
+from notifier.core.callback_policy import CallbackPolicy
 from notifier.core.model import Delivery
 from notifier.core.retry import Attempt, Delivered, Failed
+from notifier.senders.callback import CallbackCourier
 
 DEAD = "https://dead.example/"
+ODD = "https://odd.example/t0ken"
 
 
 class Post:
@@ -25,11 +31,15 @@ class Post:
         self.open = asyncio.Event()  # sends to others than the dead end only while it is set
         self.open.set()
         self.dead = asyncio.Event()  # those to the dead fail once it is set; before, they hang
+        self.well = False  # the dead are, and fail no more
+        self.refuses = ODD  # no sender can be made to it
         self.senders = 0  # open
         self.most = 0
         self.closed = False
 
     def sender(self, callback: Callback) -> _Sender:
+        if callback.url == self.refuses:
+            raise ValueError(callback.url)
         self.senders += 1
         self.most = max(self.most, self.senders)
         return _Sender(self, callback.url)
@@ -48,7 +58,8 @@ class _Sender:
         self._post.sent.append((self._url, delivery.lane))
         if self._url.startswith(DEAD):
             await self._post.dead.wait()
-            return Attempt(at=clock(), outcome=Failed(reason="timeout"))
+            outcome = Delivered() if self._post.well else Failed(reason="timeout")
+            return Attempt(at=clock(), outcome=outcome)
         await self._post.open.wait()
         return Attempt(at=clock(), outcome=Delivered())
 
@@ -73,6 +84,11 @@ def delivered(made: Rig) -> int:
     return int(made.rows("SELECT count(*) FROM deliveries WHERE status = 'delivered'")[0][0])
 
 
+async def arrived(made: Rig, count: int) -> None:
+    """Return once so many deliveries have been accepted."""
+    await until(lambda: delivered(made) == count)
+
+
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have room for four at a time."""
@@ -87,7 +103,7 @@ async def test_there_are_never_more_queues_than_room(tmp_path: Path) -> None:
         post = Post()
         made.dispatcher.set_courier(post)
         await want(made, *map(url, range(30)), states=("queueing", "processing", "success"))
-        await until(lambda: delivered(made) == 90)
+        await arrived(made, 90)
         assert post.most <= 4
         lanes: dict[int, list[int]] = {}
         for lane, sequence in made.rows("SELECT lane, sequence FROM deliveries ORDER BY settled_at, sequence"):
@@ -108,7 +124,7 @@ async def test_the_dead_make_room_when_they_had_their_turn(tmp_path: Path, monke
         monkeypatch.setattr(callback_queues, "TURN", 0.0)
         await want(made, url(1))
         post.dead.set()
-        await until(lambda: delivered(made) == 1)
+        await arrived(made, 1)
         assert post.most <= 4
         [(waiting,)] = made.rows("SELECT count(*) FROM deliveries WHERE status = 'ready'")
         assert waiting == 200
@@ -132,6 +148,30 @@ async def test_who_fails_is_remembered_as_failing(tmp_path: Path, monkeypatch: p
         assert made.dispatcher.callbacks.live == 1
 
 
+@pytest.mark.parametrize("keep", [callback_queues.KEEP, 0.0], ids=["in hand", "let go of"])
+async def test_what_failed_in_an_outage_goes_out_when_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: float
+) -> None:
+    """As with an endpoint: what failed does not wait for its schedule once something arrives again."""
+    monkeypatch.setattr(callback_queues, "KEEP", keep)
+    monkeypatch.setattr(callback_queues, "_POLICY", replace(callback_queues._POLICY, schedule=(0.0, 3600.0)))
+    async with rig(tmp_path, run=["dispatcher"]) as made:
+        post = Post()
+        made.dispatcher.set_courier(post)
+        await want(made, *[DEAD] * 10)
+        await until(lambda: len(post.sent) == 10)
+        post.dead.set()
+        failed = "SELECT count(*) FROM deliveries WHERE status = 'ready' AND owner IS NULL AND attempt = 1"
+        await until(lambda: made.rows(failed) == [(10,)])
+        if not keep:
+            made.dispatcher.callbacks.stir()
+            await until(lambda: made.dispatcher.callbacks.live == 0)
+        post.well = True
+        await want(made, DEAD)
+        await until(lambda: delivered(made) == 11)
+        assert len(post.sent) == 10 + 11
+
+
 async def test_an_idle_queue_is_let_go_of_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callback_queues, "KEEP", 0.0)
     async with rig(tmp_path, run=["dispatcher"]) as made:
@@ -139,7 +179,7 @@ async def test_an_idle_queue_is_let_go_of_and_comes_back(tmp_path: Path, monkeyp
         made.dispatcher.set_courier(post)
         for count in (1, 2):
             await want(made, url(1))
-            await until(lambda count=count: delivered(made) == count)  # type: ignore[misc]  # bound at once
+            await arrived(made, count)
             made.dispatcher.callbacks.stir()
             await until(lambda: made.dispatcher.callbacks.live == 0 and post.senders == 0)
         assert made.rows("SELECT due, owner, rounds FROM callbacks") == [(None, None, 0)]
@@ -150,7 +190,7 @@ async def test_what_comes_to_a_live_queue_is_not_left_to_the_store(tmp_path: Pat
     async with rig(tmp_path, run=["dispatcher"]) as made:
         made.dispatcher.set_courier(Post())
         await want(made, url(1))
-        await until(lambda: delivered(made) == 1)
+        await arrived(made, 1)
         assert made.dispatcher.promise(Callback(url=url(1)).name)
         made.dispatcher.redeem(Callback(url=url(1)).name)
         assert not made.dispatcher.promise(Callback(url=url(2)).name)
@@ -172,7 +212,7 @@ async def test_switched_off_nothing_more_goes_out_and_all_is_kept(tmp_path: Path
         free = "SELECT count(*) FROM deliveries WHERE status = 'ready' AND owner IS NULL"
         await until(lambda: made.rows(free) == [(41 - callback_queues.IN_FLIGHT,)])
         made.dispatcher.set_courier(after)
-        await until(lambda: delivered(made) == 41)
+        await arrived(made, 41)
         assert len(post.sent) == callback_queues.IN_FLIGHT
 
 
@@ -187,7 +227,7 @@ async def test_another_courier_takes_over_what_is_live(tmp_path: Path) -> None:
         made.dispatcher.set_courier(after)
         assert post.senders == 1
         post.open.set()
-        await until(lambda: delivered(made) == 20)
+        await arrived(made, 20)
         assert (post.senders, len(after.sent)) == (0, 20 - callback_queues.IN_FLIGHT)
 
 
@@ -208,11 +248,57 @@ async def test_handing_over_leaves_everything_to_others(tmp_path: Path) -> None:
         assert made.rows(due) == [(1,)]
 
 
+async def test_a_destination_without_a_sender_hurts_no_other(tmp_path: Path) -> None:
+    """What is for it costs attempts, as with a sender that raises; it is logged once, and the URL is not told."""
+    async with rig(tmp_path, run=["dispatcher"]) as made:
+        made.dispatcher.set_courier(Post())
+        with capture_logs() as logs:
+            await want(made, url(1), ODD, ODD, url(2))
+            failed = "SELECT count(*) FROM deliveries WHERE status = 'ready' AND reason = 'internal' AND attempt = 1"
+            await until(lambda: delivered(made) == 2 and made.rows(failed) == [(2,)])
+        [told] = [entry for entry in logs if entry["event"] == "callback.no_sender"]
+        assert (told["url"], told["error"]) == ("https://odd.example", "ValueError")
+        assert told["at"].startswith("test_callback_queues.py:")
+        assert "t0ken" not in str(logs)
+
+
+async def test_a_reload_lives_through_a_destination_without_a_sender(tmp_path: Path) -> None:
+    """One that has a queue by the rules of before: the others go on by those of now."""
+    before, after = Post(), Post()
+    for post in (before, after):
+        post.open.clear()
+    async with rig(tmp_path, run=["dispatcher"]) as made:
+        made.dispatcher.set_courier(before)
+        await want(made, url(1), url(2))
+        await until(lambda: len(before.sent) == 2)
+        after.refuses = url(1)
+        made.dispatcher.set_courier(after)
+        before.open.set()
+        after.open.set()
+        await until(lambda: delivered(made) == 2)
+        await want(made, url(1), url(2))
+        failed = "SELECT count(*) FROM deliveries WHERE reason = 'internal' AND attempt = 1"
+        await until(lambda: delivered(made) == 3 and made.rows(failed) == [(1,)])
+
+
+async def test_what_nothing_can_sign_for_is_dead_and_says_why(tmp_path: Path) -> None:
+    """A secret that was spoiled in the database: what is for it is given up, counted and listed, and can be retried."""
+    courier = CallbackCourier(policy=CallbackPolicy(), secret=SECRET, clock=clock, user_agent="test")
+    async with rig(tmp_path, run=["dispatcher"]) as made:
+        await want(made, *[url(1)] * 2)
+        made.execute("UPDATE callbacks SET secret = 'whsec_c2hvcnQ='")
+        made.dispatcher.set_courier(courier)
+        dead = "SELECT count(*) FROM deliveries WHERE status = 'dead' AND reason = 'unreadable_secret' AND attempt = 1"
+        await until(lambda: made.rows(dead) == [(2,)])
+        labels: dict[str, Any] = {"endpoint": "callback", "outcome": "rejected"}
+        assert made.metrics.registry.get_sample_value("notifier_delivery_attempts_total", labels) == 2
+
+
 async def test_labels_of_metrics_name_no_destination(tmp_path: Path) -> None:
     async with rig(tmp_path, run=["dispatcher"]) as made:
         made.dispatcher.set_courier(Post())
         await want(made, *map(url, range(5)))
-        await until(lambda: delivered(made) == 5)
+        await arrived(made, 5)
         labels: dict[str, Any] = {"endpoint": "callback", "outcome": "delivered"}
         assert made.metrics.registry.get_sample_value("notifier_delivery_attempts_total", labels) == 5
         assert b"callback:" not in made.metrics.render()

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from rig import PATIENCE, Rig, ScriptedSender, clock, data, endpoint, locked, rig, route, until, webhook
+from rig import PATIENCE, Rig, ScriptedSender, clock, data, endpoint, locked, rig, route, webhook
 from structlog.testing import capture_logs
+from waiting import until
 
 from notifier.core.breaker import TRIP_AFTER, State
-from notifier.core.model import Delivery
+from notifier.core.model import Delivery, Watch
 from notifier.core.retry import Attempt, Delivered, Failed, Gone, Rejected
 from notifier.endpoint_queue import AHEAD
 from notifier.interfaces import DeliveryFilter
@@ -116,6 +117,22 @@ async def test_the_rate_limit_holds(tmp_path: Path) -> None:
 
 
 # -- memory
+
+
+async def test_what_is_committed_during_a_claim_need_not_be_claimed(tmp_path: Path) -> None:
+    """Else it would be claimed next, and under load all that follows as well: three more statements a group."""
+    async with sending(tmp_path) as made:
+        made.set_endpoints({"app": ScriptedSender()}, app=endpoint(max_in_flight=4))
+        queue = made.dispatcher.queues["app"]
+        await until(lambda: not queue.backlog and not queue.promised)
+        with locked(made):
+            made.dispatcher.stored("app")
+            await until(lambda: queue.promised > 0)  # the claim has begun
+            assert queue.promised <= (AHEAD - 1) * 4
+            assert [made.dispatcher.promise("app") for _ in range(5)] == [True] * 4 + [False]
+            for _ in range(4):
+                made.dispatcher.redeem("app")
+        await until(lambda: not queue.promised)
 
 
 async def test_a_backlog_larger_than_memory_drains_in_order_with_bounded_memory(tmp_path: Path) -> None:
@@ -460,19 +477,35 @@ async def test_latest_drops_what_is_undelivered_but_never_the_end(tmp_path: Path
         assert statuses == ["delivered", "superseded", "superseded", "delivered", "delivered"]
 
 
+async def failing(made: Rig) -> tuple[ScriptedSender, Watch]:
+    """Begin with `latest` an attempt that will fail, as the only one, once the sender is opened; return its watch."""
+    sender = ScriptedSender(lambda d: failed(d) if len(sender.begun) == 1 else Attempt(at=clock(), outcome=Delivered()))
+    sender.open.clear()
+    policy = endpoint(latest=True, schedule=(0.0, 3600.0))
+    made.set_endpoints({"app": sender}, routes=[route("app", latest=True)], app=policy)
+    [watch] = await made.claim("1")
+    watch = await made.tell(watch, "a")
+    await until(lambda: sender.under_way == 1)
+    return sender, watch
+
+
 async def test_latest_does_not_retry_what_is_overtaken(tmp_path: Path) -> None:
     """A state that failed, and is no longer the newest, gives way instead of waiting for its next attempt."""
     async with sending(tmp_path) as made:
-        sender = ScriptedSender(
-            lambda d: failed(d) if len(sender.begun) == 1 else Attempt(at=clock(), outcome=Delivered())
-        )
-        sender.open.clear()
-        policy = endpoint(latest=True, schedule=(0.0, 3600.0))
-        made.set_endpoints({"app": sender}, routes=[route("app", latest=True)], app=policy)
-        [watch] = await made.claim("1")
-        watch = await made.tell(watch, "a")
-        await until(lambda: sender.under_way == 1)
+        sender, watch = await failing(made)
         await made.tell(watch, "success")
+        sender.open.set()
+        await made.settled("app", 1)
+        assert made.statuses("app") == {"superseded": 1, "delivered": 1}
+
+
+async def test_latest_does_not_retry_what_another_node_has_overtaken(tmp_path: Path) -> None:
+    """The newer state was committed elsewhere: this node learns of it with the end of its own attempt."""
+    async with sending(tmp_path) as made:
+        sender, watch = await failing(made)
+        elsewhere = Rig(made.store, made.path, made.jitter)
+        elsewhere.recorder.routes = made.recorder.routes
+        await elsewhere.tell(watch, "success")
         sender.open.set()
         await made.settled("app", 1)
         assert made.statuses("app") == {"superseded": 1, "delivered": 1}

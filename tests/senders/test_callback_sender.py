@@ -103,6 +103,22 @@ async def test_what_the_rules_do_not_allow_any_more_fails_and_says_why(policy: C
         await post.close()
 
 
+@pytest.mark.parametrize("secret", ["whsec_c2hvcnQ=", "whsec_t0ken!", "t0ken"])
+async def test_a_secret_that_cannot_sign_is_no_endless_matter(secret: str) -> None:
+    """What waits is dead at once, and says why; the secret is not told, and nothing is connected to."""
+    async with receiving(says(reply())) as receiver:
+        post = courier()
+        sender = post.sender(Callback(url=receiver.url, secret=secret))
+        attempt = await sender.send(delivery())
+        assert isinstance(attempt.outcome, Rejected)
+        assert (attempt.outcome.reason, attempt.outcome.well) == ("unreadable_secret", None)
+        assert attempt.outcome.detail.startswith("the callback_secret in the database cannot sign: ")
+        assert secret.removeprefix("whsec_") not in attempt.outcome.detail
+        assert receiver.connections == 0
+        await sender.close()
+        await post.close()
+
+
 async def test_idle_connections_are_kept_to_a_bounded_number_of_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one to the first host stays, that to the second is closed after use."""
     monkeypatch.setattr("notifier.senders.connections.MAX_IDLE", 1)

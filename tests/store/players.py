@@ -213,7 +213,8 @@ class Player:
 
     async def _settle(self, delivery: Delivery, verdict: Verdict) -> None:
         take = self._room() if delivery.endpoint in (ALL, LATEST) else self._may_take(delivery.endpoint)
-        released = await self.store.settle(settled(delivery, verdict, at=next(_clock), take=take))
+        given = settled(delivery, verdict, at=next(_clock), take=take, latest=delivery.endpoint == LATEST)
+        released = await self.store.settle(given)
         if isinstance(verdict, Done):
             self.kept.accepted.add(delivery.id)
         if released is not None:

@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 
-import databases
 import psycopg
 import pytest
-from storing import T0, claim, follow, move, settled, wanted
+from burying import buried_in_between
+from sqlalchemy import Connection
+from storing import T0, claim, follow, for_operators, move, observed, record, recorded, running, settled, wanted
 
+from notifier.core.callback import Callback
+from notifier.core.endpoint import disabling
 from notifier.core.errors import StaleWrite
 from notifier.core.model import Address
-from notifier.interfaces import Census
+from notifier.interfaces import Census, Changed, EndpointChange, Found
 from notifier.store.nodes import Nodes
 from notifier.store.sql import SqlStore
 
 HERE = (Address(endpoint="app", take=True),)
-
-
-@pytest.fixture
-def shared_url() -> Iterator[str]:
-    """Name a database with tables."""
-    databases.require_server()
-    with databases.database() as made:
-        yield made
-
-
-@asynccontextmanager
-async def node(url: str, name: str, timeout: float = 10.0) -> AsyncIterator[SqlStore]:
-    """Run a store as a node."""
-    store = await asyncio.to_thread(lambda: SqlStore.open(url, name=name, timeout=timeout))
-    writer = asyncio.create_task(store.run(), name=f"store {name}")
-    try:
-        yield store
-    finally:
-        await store.close()
-        await writer
-        store.shutdown()
 
 
 def nodes_of(store: SqlStore) -> Nodes:
@@ -67,7 +47,7 @@ async def bury(undertaker: SqlStore, name: str) -> bool:
 
 async def test_what_is_held_and_what_is_free_add_up_at_every_moment(shared_url: str) -> None:
     """Claims and releases count what they move; a sign of life that comes in between does not undo it."""
-    async with node(shared_url, "a") as a, node(shared_url, "b") as b:
+    async with running(shared_url, name="a") as a, running(shared_url, name="b") as b:
         await a.apply([wanted(str(n)) for n in range(10)], origin="api", now=T0)
         mine = await a.claim_watches(6)
         for held, free, count in ((None, 4, 6), (6, 4, 6)):
@@ -83,7 +63,7 @@ async def test_what_is_held_and_what_is_free_add_up_at_every_moment(shared_url: 
 
 async def test_who_leaves_is_told_of_and_frees_what_it_followed(shared_url: str) -> None:
     """At once, while it goes on to give signs of life; nobody is to wait for it to end."""
-    async with node(shared_url, "a") as a, node(shared_url, "b") as b:
+    async with running(shared_url, name="a") as a, running(shared_url, name="b") as b:
         await follow(a, "1", "2")
         await nodes_of(a).release_all()
         census = await beat(b)
@@ -99,7 +79,7 @@ def rows(url: str, query: str) -> list[tuple[object, ...]]:
 
 async def test_who_lives_is_not_buried(shared_url: str) -> None:
     """Whatever was read of it a moment ago: what counts is the row at the burial."""
-    async with node(shared_url, "a") as a, node(shared_url, "b") as b:
+    async with running(shared_url, name="a") as a, running(shared_url, name="b") as b:
         silence(shared_url, "a")
         [peer] = [peer for peer in (await beat(b)).peers if peer.name == "a"]
         await beat(a)
@@ -108,7 +88,7 @@ async def test_who_lives_is_not_buried(shared_url: str) -> None:
 
 async def test_the_buried_write_nothing_and_come_back_with_nothing(shared_url: str) -> None:
     """Its steps and settlements come to nothing, others have its work; it goes on under another number."""
-    async with node(shared_url, "a") as a, node(shared_url, "b") as b:
+    async with running(shared_url, name="a") as a, running(shared_url, name="b") as b:
         [watch] = await follow(a, "1")
         watch, [delivery] = await move(a, watch, "queueing", to=HERE)
         number = nodes_of(a).number
@@ -137,3 +117,52 @@ async def test_the_buried_write_nothing_and_come_back_with_nothing(shared_url: s
 async def bury_again(undertaker: SqlStore, number: int) -> bool:
     assert all(peer.number != number for peer in (await beat(undertaker)).peers)
     return False
+
+
+async def test_what_was_taken_a_moment_before_the_burial_is_not_handed_out(shared_url: str) -> None:
+    """A group is run singly, for the fault of one: whatever the others took is another node's before they have it."""
+    tries: list[int] = []
+    called = Callback(url="https://example.com/")
+    to = (Address(endpoint="app", take=False), Address(endpoint=called.name, take=False))
+
+    def fail(_: Connection) -> None:
+        tries.append(len(tries))
+        raise LookupError("my own")
+
+    async with running(shared_url, name="a") as a, running(shared_url, name="b") as b:
+        await a.apply([wanted("1", callback=called), wanted("2"), wanted("3")], origin="api", now=T0)
+        one, two = await a.claim_watches(2)
+        await move(a, one, "queueing", to=to)
+        two, [first] = await move(a, two, "queueing", to=HERE)
+        two, _ = await move(a, two, "processing", to=HERE)
+        step = observed(one, "queueing", T0)
+        step = observed(step.watch, "processing", T0)
+        lost: list[int] = []
+        a.on_lost(lambda: lost.append(nodes_of(a).number))
+        with buried_in_between(a, b, before=lambda: len(tries) == 2):
+            *taken, failed, number = await asyncio.gather(
+                a.claim_watches(10),
+                claim(a),
+                a.take_callbacks(10, now=T0),
+                a.settle(settled(first)),
+                a.commit(step.watch, recorded(step, [Address(endpoint="new")])),
+                a.commit(None, [record(for_operators(), [Address(endpoint="ops")])]),
+                a.change_endpoint(
+                    EndpointChange(name="app", fingerprint="f", make=disabling(T0, "http_410", T0)),
+                    [record(for_operators(), [Address(endpoint="ops")])],
+                ),
+                a._write(fail),
+                a._write(lambda _: nodes_of(a).number),
+                return_exceptions=True,
+            )
+        assert isinstance(failed, LookupError)
+        assert lost == [number]
+        changed = taken.pop()
+        assert isinstance(changed, Changed)
+        assert (changed.done, changed.deliveries) == (True, ())
+        assert taken == [[], [], Found(), None, [], []]
+
+        assert len(await b.claim_watches(10)) == 3
+        assert [callback for callback, _ in (await b.take_callbacks(10, now=T0)).taken] == [called]
+        theirs = await claim(b, "app", "new", "ops", called.name)
+        assert [delivery.endpoint for delivery in theirs] == ["app", "app", "new", "ops", "ops", called.name]

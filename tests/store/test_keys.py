@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import databases
 import pytest
-from sqlalchemy import text
-from storing import follow, move, running
+from sqlalchemy import select, text
+from storing import T0, follow, for_operators, move, record, running
 
+from notifier.core.endpoint import disabling
+from notifier.interfaces import EndpointChange
 from notifier.store import postgres
+from notifier.store.keys import SHIFT
 from notifier.store.node import Member
+from notifier.store.schema import events
 
 
 @pytest.fixture
@@ -34,3 +39,18 @@ async def test_a_node_that_joins_while_others_write_numbers_as_they_do(url: str)
                 assert joining.epoch == store._node.epoch
         finally:
             engine.dispose()
+
+
+async def test_what_happens_to_endpoints_and_watches_shares_a_transaction(url: str) -> None:
+    """Each of their events has a key of its own there: a group that falls apart costs a transaction for each."""
+    change = EndpointChange(name="app", fingerprint="f", make=disabling(T0, "http_410", T0))
+    async with running(url) as store:
+        [watch] = await follow(store, "1")
+        await asyncio.gather(
+            store.change_endpoint(change, [record(for_operators()), record(for_operators())]),
+            move(store, watch, "queueing"),
+            store.commit(None, [record(for_operators())]),
+        )
+        keys = await store._read(lambda connection: connection.execute(select(events.c.pk)).scalars().all())
+        assert len(keys) == 4
+        assert len({key >> SHIFT for key in keys}) == 1

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, event
 from storing import running
 
-from notifier.interfaces import EventFilter, WatchFilter
+from notifier.interfaces import DeliveryFilter, EventFilter, WatchFilter
 
 
 @pytest.fixture
@@ -99,3 +99,33 @@ async def test_a_watchs_events_are_found_by_it(path: Path, url: str, read: list[
     steps = plan(path, read)
     assert any("USING INDEX events_watch (watch=?)" in step for step in steps)
     assert not [step for step in steps if re.match("SCAN (events|watches)", step)]
+
+
+@pytest.mark.parametrize(
+    ("which", "index"),
+    [
+        (DeliveryFilter(status="dead"), "SCAN deliveries USING INDEX deliveries_dead"),
+        (DeliveryFilter(status="pending"), "SCAN deliveries USING INDEX deliveries_lane"),
+        (DeliveryFilter(status="ready"), "SCAN deliveries USING INDEX deliveries_lane"),
+        (DeliveryFilter(status="waiting"), "SCAN deliveries USING INDEX deliveries_lane"),
+        (DeliveryFilter(status="dead", endpoint="app"), "SEARCH deliveries USING INDEX deliveries_dead (endpoint=?)"),
+        (
+            DeliveryFilter(status="pending", endpoint="app"),
+            "SEARCH deliveries USING INDEX deliveries_lane (endpoint=?)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("before", [None, 5])
+async def test_deliveries_that_are_rare_are_found_by_their_index(
+    path: Path, url: str, read: list[tuple[str, Any]], which: DeliveryFilter, index: str, before: int | None
+) -> None:
+    """After a look at the newest rows, which is bounded; what was delivered long ago is not read."""
+    async with running(url) as store:
+        read.clear()
+        assert await store.deliveries(which, limit=100, before=before) == []
+    steps = [step.replace("COVERING ", "") for step in plan(path, read) if re.match(r"(SCAN|SEARCH) deliveries ", step)]
+    assert steps == [
+        "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+        index,
+        "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)",
+    ]

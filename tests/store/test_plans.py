@@ -114,7 +114,7 @@ async def hot_path(store: Store) -> None:
     first, second = [await store.settle(settled(delivery)) for delivery in taken]
     assert first is not None
     assert second is not None
-    await store.settle(settled(first, Later(due=LATER, attempt=1, reason="timeout")))
+    await store.settle(settled(first, Later(due=LATER, attempt=1, reason="timeout"), latest=True))
     await store.settle(settled(second, Dead(attempt=1, reason="x"), take=False))
     assert await store.hasten(Recovery(endpoint="app", at=T0, failing_since=T0, created_after=T0))
     await store.claim_deliveries({"app": 50, "other": 50}, now=LATER)
@@ -181,7 +181,10 @@ async def test_each_statement_uses_the_index_that_was_made_for_it(crowded: Path,
     }
     assert of(found, "UPDATE deliveries SET attempt=?") == {by_key}
     assert of(found, "SELECT deliveries.due FROM") == {f"{due})"}
-    assert of(found, "UPDATE deliveries SET status='superseded'") == {f"SEARCH deliveries {lane})"}
+    assert of(found, "UPDATE deliveries SET status='superseded'") == {
+        f"SEARCH deliveries {lane})",
+        f"SEARCH deliveries {lane})\nCORRELATED SCALAR SUBQUERY 1\nSEARCH newer {lane} AND sequence>?)",
+    }
     assert of(found, "INSERT INTO deliveries") == {
         f"SCALAR SUBQUERY 1\nSEARCH ahead {lane})\nSCALAR SUBQUERY 2\nSEARCH ahead {lane})"
     }

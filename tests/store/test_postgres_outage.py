@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Iterator
 from functools import partial
 
 import pytest
+from burying import buried_in_between
 from cutting import Cut, Proxy
 from servers import NAME, Server
-from storing import T0, follow, move, running, settled, wanted
+from storing import T0, follow, for_operators, move, record, running, settled, wanted
 from structlog.typing import EventDict
 from working import told, until, working
 
@@ -60,7 +61,7 @@ async def test_a_server_that_ends_is_waited_for(
             work.store.summary(),
         ):
             with pytest.raises(StoreUnavailable):
-                await asyncio.wait_for(refused, 20)
+                await asyncio.wait_for(refused, 60)
         await asyncio.to_thread(server.start)
         await until(lambda: work.store.available)
         assert len((await work.store.apply([wanted("new")], origin="api", now=T0)).added) == 1
@@ -116,6 +117,28 @@ async def test_whoever_need_not_wait_does_so_in_doubt(proxy: Proxy, proxied: str
         (watch, _) = await move(store, claimed[0], "queueing")
         proxy.cut = cut
         assert await store.remove("vidu", "1", now=T0) == watch
+
+
+async def test_what_was_taken_in_doubt_is_not_handed_out_after_a_burial(
+    url: str, proxy: Proxy, proxied: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim came true unheard; before its caller learns of that, what it took is another node's."""
+    monkeypatch.setattr(group, "RETRY_DELAY", 1.0)
+    began: list[int] = []
+
+    def asked() -> bool:  # the first transaction asks what became of the COMMIT
+        began.append(len(began))
+        return len(began) == 2
+
+    async with running(proxied) as dying, running(url) as undertaker:
+        await dying.apply([wanted("1")], origin="api", now=T0)
+        proxy.cut = Cut.AFTER
+        claiming = asyncio.create_task(dying.claim_watches(10), name="claim")
+        await until(lambda: not dying.available)
+        with buried_in_between(dying, undertaker, before=asked):
+            await dying.commit(None, [record(for_operators())])
+        assert await claiming == []
+        assert len(await undertaker.claim_watches(10)) == 1
 
 
 async def test_a_commit_that_the_server_is_still_at_is_waited_for(server: Server, proxy: Proxy, proxied: str) -> None:
@@ -176,7 +199,7 @@ async def test_a_server_that_says_nothing_is_given_up(
             ]
             for each in asked:
                 with pytest.raises(StoreUnavailable):
-                    await asyncio.wait_for(each, 20)
+                    await asyncio.wait_for(each, 60)
         finally:
             mend()
         await until(lambda: work.store.available)
@@ -195,8 +218,8 @@ async def test_the_end_does_not_wait_for_a_silent_server(server: Server, url: st
         try:
             moving = asyncio.create_task(move(store, watch, "queueing"))
             await until(lambda: not store.available)
-            await asyncio.wait_for(store.close(), 30)
+            await asyncio.wait_for(store.close(), 90)
             with pytest.raises(StoreUnavailable):
-                await asyncio.wait_for(moving, 30)
+                await asyncio.wait_for(moving, 90)
         finally:
             server.resume()

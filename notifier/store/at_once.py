@@ -1,0 +1,166 @@
+"""PostgreSQL's wording of what the hot path does to many rows: one statement for all of a group, instead of one a row.
+
+Each comes to the same as its namesake in `statements`, run for one row after the other. What a row's statement would
+have seen of the rows before it has to be told, since all of these see the table as it was: `_behind` says that another
+delivery of the lane is inserted before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    FromClause,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    case,
+    false,
+    func,
+    insert,
+    literal_column,
+    select,
+    true,
+    update,
+)
+from sqlalchemy import null as sql_null
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.types import TypeEngine
+
+from notifier.store.conditions import READY, SUPERSEDED, WAITING, in_lane, is_open
+from notifier.store.keys import EventKey
+from notifier.store.schema import attempts, deliveries, events, watches
+
+
+def _given(**columns: TypeEngine[Any] | type[TypeEngine[Any]]) -> FromClause:
+    """Return the rows that are given, as a table; each column is the parameter of its name, an array."""
+    arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in columns.items()]
+    named = [Column(name, kind) for name, kind in columns.items()]
+    return func.unnest(*arrays).table_valued(*named, name="given").render_derived()
+
+
+def _as(table: Table, *names: str) -> dict[str, TypeEngine[Any]]:
+    return {name: table.c[name].type for name in names or table.c.keys()}
+
+
+def _surely(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition, worded like no index's: without statistics the planner would read all of such an index."""
+    return case((condition, true()), else_=false())
+
+
+_step = ("state", "phase", "sequence", "changed_at", "stalled", "ended", "lost", "updated_at")
+_steps = _given(_pk=BigInteger(), _before=BigInteger(), **_as(watches, *_step))
+STEP_WATCH = (
+    update(watches)
+    .where(
+        watches.c.pk == _steps.c._pk,
+        watches.c.sequence == _steps.c._before,
+        watches.c.owner == bindparam("_me", type_=BigInteger),
+        _surely(watches.c.removed_at.is_(None)),
+    )
+    .values({name: _steps.c[name] for name in _step})
+)
+
+_event = _given(**_as(events))
+INSERT_EVENTS = insert(events).from_select(
+    events.c.keys(),
+    select(*(EventKey(_event.c.pk) if name == "pk" else _event.c[name] for name in events.c.keys())),  # noqa: SIM118 - the columns themselves would be compared as SQL
+)
+
+_new = _given(
+    id=BigInteger(),
+    event=BigInteger(),
+    lane=BigInteger(),
+    endpoint=Text(),
+    sequence=BigInteger(),
+    due=BigInteger(),
+    _owner=BigInteger(),
+    _behind=Boolean(),
+)
+# Lanes are looked up one by one, by subqueries that are limited: without that, and without statistics, the planner
+# takes open deliveries for rare, and reads all that there are.
+_of_lane = deliveries.alias("of_lane")
+_ahead = (
+    select(literal_column("true", Boolean).label("found"))
+    .where(in_lane(_of_lane, _new.c.endpoint, _new.c.lane))
+    .limit(literal_column("1"))
+    .lateral("ahead")
+)
+_waits = _new.c._behind | _ahead.c.found
+_delivery = {
+    "id": _new.c.id,
+    "event": EventKey(_new.c.event),
+    "lane": _new.c.lane,
+    "endpoint": _new.c.endpoint,
+    "sequence": _new.c.sequence,
+    "status": case((_waits, WAITING), else_=READY),
+    "attempt": literal_column("0"),
+    "due": _new.c.due,
+    "created_at": _new.c.due,
+    "manual": false(),
+    "owner": case((_waits, sql_null()), else_=_new.c._owner),
+}
+INSERT_DELIVERIES = insert(deliveries).from_select(
+    list(_delivery), select(*_delivery.values()).select_from(_new.outerjoin(_ahead, true()))
+)
+
+_newer = _given(_endpoint=Text(), _lane=BigInteger(), _now=BigInteger())
+_open = select(_of_lane.c.id).where(in_lane(_of_lane, _newer.c._endpoint, _newer.c._lane))
+
+
+def _supersede(chosen: Select[Any]) -> ClauseElement:
+    """Return the statement that lets a newer delivery take the place of those that are chosen of its lane."""
+    each = chosen.lateral("each")
+    old = select(each.c.id, _newer.c._now).select_from(_newer.join(each, true())).subquery("old")
+    return (
+        update(deliveries)
+        # Asked again of the row itself: a node may claim it in this very moment, and claims lock no watch.
+        .where(deliveries.c.id == old.c.id, _surely(is_open(deliveries)), _surely(deliveries.c.owner.is_(None)))
+        .values(status=SUPERSEDED, settled_at=old.c._now, reason=literal_column("'superseded'", Text))
+    )
+
+
+SUPERSEDE = _supersede(_open.where(_of_lane.c.owner.is_(None)).offset(literal_column("0")))
+OVERTAKE = _supersede(_open.order_by(_of_lane.c.sequence.desc()).offset(literal_column("1")))
+
+_verdict = ("status", "attempt", "due", "settled_at", "reason")
+_settled = _given(_id=BigInteger(), **_as(deliveries, *_verdict))
+SETTLE = (
+    update(deliveries)
+    .where(deliveries.c.id == _settled.c._id, deliveries.c.owner == bindparam("_me", type_=BigInteger))
+    .values({name: _settled.c[name] for name in _verdict} | {"owner": sql_null()})
+)
+
+_tried = _given(**_as(attempts))
+INSERT_ATTEMPTS = postgresql.insert(attempts).from_select(attempts.c.keys(), select(*_tried.c)).on_conflict_do_nothing()
+
+_freed = _given(_endpoint=Text(), _lane=BigInteger(), _due=BigInteger(), _owner=BigInteger())
+_first = (
+    select(_of_lane.c.id, _of_lane.c.event)
+    .where(in_lane(_of_lane, _freed.c._endpoint, _freed.c._lane))
+    .order_by(_of_lane.c.sequence)
+    .limit(literal_column("1"))
+    .lateral("first")
+)
+_next = (
+    select(_first.c.id, _first.c.event, _freed.c._due, _freed.c._owner)
+    .select_from(_freed.join(_first, true()))
+    .subquery("next")
+)
+
+
+def promote(*found: Any) -> ClauseElement:
+    """Return the statement that makes the first of each lane ready, if it waits, and returns these columns of it."""
+    return (
+        update(deliveries)
+        .where(deliveries.c.id == _next.c.id, _surely(deliveries.c.status == WAITING), events.c.pk == _next.c.event)
+        .values(status=READY, due=_next.c._due, owner=_next.c._owner)
+        .returning(*found)
+    )

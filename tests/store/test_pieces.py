@@ -1,0 +1,41 @@
+"""However many watches are wanted at once, no statement of a transaction is long in coming."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+from storing import T0, running, wanted
+
+from notifier.store import wanting
+
+MANY = 2 * wanting.PIECE + 500
+
+
+@pytest.fixture
+def sizes() -> Iterator[list[int]]:
+    """Note how many rows each statement is given."""
+    found: list[int] = []
+
+    def note(*given: Any) -> None:
+        *_, parameters, _context, executemany = given
+        found.append(len(parameters) if executemany else 1)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield found
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+async def test_a_client_that_prepares_much_is_not_taken_for_dead(url: str, sizes: list[int]) -> None:
+    """A server waits seconds for one that has begun a transaction; a driver prepares all its rows before it sends."""
+    async with running(url) as store:
+        for labels in ({}, {"team": "a"}):
+            many = [wanted(str(number), labels=labels) for number in range(MANY)]
+            await store.apply(many, origin="file", now=T0, replace=True)
+        claimed = await store.claim_watches(MANY)
+        assert len(claimed) == MANY
+        await store.release_watches(claimed)
+        assert len((await store.apply([], origin="file", now=T0, replace=True)).removed) == MANY
+    assert max(sizes) == wanting.PIECE
