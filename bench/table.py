@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -37,6 +38,18 @@ class Aim:
         return self.value <= self.at_most
 
 
+class Named(Protocol):
+    """What a column is of."""
+
+    @property
+    def name(self) -> str:
+        """Return its heading."""
+        ...
+
+
+R = TypeVar("R", bound=Named)
+
+
 def show_job(console: Console, results: Sequence[job.Result], *, streams: int, rate: float, disk: Disk) -> None:
     """Print the job: one column for each program."""
     console.print(
@@ -44,9 +57,6 @@ def show_job(console: Console, results: Sequence[job.Result], *, streams: int, r
         f"daemon's disk: {disk.filesystem}, fdatasync p50 {disk.sync_p50_ms:.2f} ms, p99 {disk.sync_p99_ms:.2f} ms"
         + ("" if disk.durable else " [red](in memory: not durable)[/]")
     )
-    table = Table("", *(result.name for result in results))
-    for column in table.columns[1:]:
-        column.justify = "right"
     rows: list[tuple[str, Callable[[job.Result], str]]] = [
         ("CPU s, all", lambda r: f"{r.cpu:.2f}"),
         ("  start", lambda r: f"{r.start_cpu:.2f}"),
@@ -67,8 +77,7 @@ def show_job(console: Console, results: Sequence[job.Result], *, streams: int, r
         ("load generator CPU s", lambda r: f"{r.loadgen_cpu:.2f}"),
         ("  late ms p99 / max", lambda r: f"{r.lag_p99_ms:.1f} / {r.lag_max_ms:.1f}"),
     ]
-    for label, cell in rows:
-        table.add_row(label, *(cell(result) for result in results))
+    table = by_column(results, rows)
     for base in [result for result in results if result.name == SCRIPT or result.name in FLOORS]:
         table.add_section()
         table.add_row(f"CPU, all / {base.name}", *(f"{r.cpu / base.cpu:.2f}" for r in results))
@@ -203,6 +212,16 @@ def show_aims(console: Console, aims: Iterable[Aim]) -> None:
     for aim in aims:
         verdict = "[green]met[/]" if aim.met else "[red]missed[/]"
         console.print(f"aim: {aim.what} {aim.value:.2f}, at most {aim.at_most:.1f}: {verdict}")
+
+
+def by_column(results: Sequence[R], rows: Iterable[tuple[str, Callable[[R], str]]]) -> Table:
+    """Return a table with one column for each result; a row is its label and how a result's cell is written."""
+    table = Table("", *(result.name for result in results))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for label, cell in rows:
+        table.add_row(label, *(cell(result) for result in results))
+    return table
 
 
 def _floor(results: Iterable[idle.Result], of: idle.Result) -> idle.Result | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
-from rich.table import Table
 
 from bench.backlog import Claims, Result
-from bench.table import MIB, Aim, show_aims
+from bench.table import MIB, Aim, by_column, show_aims
 
 MAX_RSS = 300 * MIB
 MAX_CLAIM_RATIO = 1.5  # of a claim among all to one among few
@@ -18,9 +17,6 @@ MAX_SLOWER = 1.1  # by which a store with few drains faster
 def show(console: Console, results: Sequence[Result]) -> None:
     """Print one column for each database."""
     console.print(f"\n[bold]Backlog[/]: {results[0].full.pending:,} pending deliveries")
-    table = Table("", *(result.name for result in results))
-    for column in table.columns[1:]:
-        column.justify = "right"
     rows: list[tuple[str, Callable[[Result], str]]] = [
         *(
             (f"claim among {claims.pending:,}: ms p50 / max", lambda r, n=n: _claim(r.claims[n]))
@@ -34,9 +30,7 @@ def show(console: Console, results: Sequence[Result]) -> None:
         ("load average", lambda r: f"{r.short.load_average:.1f} / {r.full.load_average:.1f}"),
         ("seeding, s", lambda r: f"{r.seed_seconds:.0f}"),
     ]
-    for label, cell in rows:
-        table.add_row(label, *(cell(result) for result in results))
-    console.print(table)
+    console.print(by_column(results, rows))
     for result in results:
         console.print(f"the claim's plan, {result.name}:")
         console.print("\n".join(f"  {line}" for line in result.plan), markup=False, highlight=False)

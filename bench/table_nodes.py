@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
-from rich.table import Table
 
 from bench import nodes
 from bench.server import Used
-from bench.table import MIB, Aim, show_aims
+from bench.table import MIB, Aim, by_column, show_aims
 
 MAX_CPU_RATIO = 1.3  # of a node on PostgreSQL to one on SQLite, for each change
 MAX_TRIPS = 3.0  # round trips for each group of changes
@@ -18,9 +17,6 @@ MAX_TRIPS = 3.0  # round trips for each group of changes
 def show(console: Console, results: Sequence[nodes.Result], trips: nodes.Trips | None) -> None:
     """Print one column for each way."""
     console.print(f"\n[bold]Nodes[/]: {results[0].changes:,} changes with their signed callbacks")
-    table = Table("", *(result.name for result in results))
-    for column in table.columns[1:]:
-        column.justify = "right"
     rows: list[tuple[str, Callable[[nodes.Result], str]]] = [
         ("changes/s", lambda r: f"{r.changes / r.seconds:,.0f}"),
         ("CPU us / change, nodes", lambda r: f"{r.node_us:.0f}"),
@@ -41,9 +37,7 @@ def show(console: Console, results: Sequence[nodes.Result], trips: nodes.Trips |
         ("load generator late ms p99", lambda r: f"{r.late_p99_ms:.1f}"),
         ("load average", lambda r: f"{r.load_average:.1f}"),
     ]
-    for label, cell in rows:
-        table.add_row(label, *(cell(result) for result in results))
-    console.print(table)
+    console.print(by_column(results, rows))
     if trips is not None:
         console.print(f"round trips of the writer: {trips.trips:,} for {trips.groups:,} groups, counted by a relay")
     show_aims(console, aims(results, trips))

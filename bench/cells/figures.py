@@ -51,7 +51,7 @@ class Figures:
         value=600e-6,
         unit="s",
         ground=Ground.MEASURED,
-        note="bench, job: a change with its signed POST, on SQLite; on PostgreSQL 1.0 to 1.4 of it",
+        note="bench, job: a change with its signed POST, on SQLite; on PostgreSQL 1.0 to 1.3 of it",
     )
     connect_cpu: Figure = Figure(
         value=900e-6, unit="s", ground=Ground.MEASURED, note="1,500 streams opened over TLS; 280 us without TLS"
