@@ -216,7 +216,9 @@ def run_nodes(options: Options, console: Console, directory: Path) -> dict[str, 
             result.require()
             results.append(result)
     with turn("nodes: round trips", directory / "trips", console, failures):
-        trips = nodes.count_trips(rate=options.rate, directory=directory / "trips", server=options.postgres)
+        trips = nodes.count_trips(
+            streams=options.streams, rate=options.rate, directory=directory / "trips", server=options.postgres
+        )
     if results:
         table_nodes.show(console, results, trips)
     return {

@@ -21,7 +21,7 @@ SQLITE, ONE, TWO = "1 on SQLite", "1 on PostgreSQL", "2 on PostgreSQL"
 WAYS = {SQLITE: 1, ONE: 1, TWO: 2}
 SHARE_SECONDS = 60.0  # at most, until two nodes have about the same
 EVEN = 0.1  # by which their shares may differ
-COUNTED_STREAMS = 500  # of the run through the relay, in which round trips are counted
+COUNTED_STREAMS = 500  # at most, of the run through the relay, in which round trips are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +71,13 @@ def measure(*, name: str, streams: int, rate: float, directory: Path, server: st
         return _measure(name, streams, rate, directory, store=made.url, made=made)
 
 
-def count_trips(*, rate: float, directory: Path, server: str) -> Trips:
+def count_trips(*, streams: int, rate: float, directory: Path, server: str) -> Trips:
     """Do a small job at the same rate through a relay, and count. Raises BenchError."""
     with database(server) as made, relay(made.url) as through:
         marks: list[tuple[int, int]] = []
         result = _measure(
             ONE,
-            COUNTED_STREAMS,
+            min(streams, COUNTED_STREAMS),
             rate,
             directory,
             store=through.url,

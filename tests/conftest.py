@@ -40,6 +40,13 @@ def _told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watcher, "COMPARE", 3600.0)
 
 
+@pytest.fixture(autouse=True)
+def _unmeasured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let programs that a slow test starts run at their own pace: other tests show what of them is reached."""
+    if request.node.get_closest_marker("slow"):
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 @pytest.fixture
 def shared_url() -> Iterator[str]:
     """Name a PostgreSQL database of nobody else's, with tables."""

@@ -101,6 +101,7 @@ async def bench(*arguments: str, directory: Path) -> dict[str, Any]:
     return read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["script", "floor-uvloop", "floor-asyncio", "daemon"])
 async def test_a_program_does_the_whole_job(program: str, tmp_path: Path) -> None:
     """Three signed callbacks for each stream, in order, none twice, none missing."""
@@ -114,6 +115,7 @@ async def test_a_program_does_the_whole_job(program: str, tmp_path: Path) -> Non
     assert tally["callbacks"] == 3 * STREAMS
 
 
+@pytest.mark.slow
 async def test_every_watch_that_is_added_at_once_is_subscribed_once(tmp_path: Path) -> None:
     """The run is a failure if one is connected twice; what was asked meanwhile was answered."""
     figures = await bench("--only", "many", "--many", "100", "--connect-rate", "50", directory=tmp_path)
@@ -131,6 +133,7 @@ async def test_idle_streams_are_weighed_plain_and_over_tls(program: str, tmp_pat
     assert all(result["missing"] == 0 for result in figures["idle"]["results"])
 
 
+@pytest.mark.slow
 async def test_a_watch_is_added_by_each_way(tmp_path: Path) -> None:
     """Each is timed as often as asked for; a queue is left out where nobody answers."""
     given = ("--only", "add", "--streams", str(STREAMS), "--rounds", "2", "--redis", "redis://127.0.0.1:1")
@@ -151,6 +154,7 @@ def made(server: str) -> set[str]:
         return {name for (name,) in names}
 
 
+@pytest.mark.slow
 async def test_nodes_that_share_a_database_do_the_job_once(tmp_path: Path) -> None:
     """By every way the same callbacks; what PostgreSQL did for them is counted, and its database is gone afterwards."""
     server = f"{databases.require_server()}/postgres"
@@ -166,6 +170,7 @@ async def test_nodes_that_share_a_database_do_the_job_once(tmp_path: Path) -> No
     assert not made(server) - before or os.environ.get("PYTEST_XDIST_WORKER")  # other workers measure, too
 
 
+@pytest.mark.slow
 async def test_a_backlog_is_claimed_by_its_index_and_sent_in_order(tmp_path: Path) -> None:
     """In both databases: claims take what was asked for, all is sent, and neither database is left."""
     server = f"{databases.require_server()}/postgres"

@@ -78,6 +78,7 @@ async def site(daemons: Start, database: str, count: int, *, moves: str) -> Asyn
         await asyncio.gather(*(node.stop() for node in nodes))
 
 
+@pytest.mark.slow
 async def test_any_node_tells_of_all_and_acts_on_all(daemons: Start, database: str) -> None:
     """Who follows a watch; whether its stream is open only by who has it; a removal is heeded by who follows it."""
     async with site(daemons, database, 2, moves="queueing") as nodes:
@@ -122,6 +123,7 @@ async def test_any_node_tells_of_all_and_acts_on_all(daemons: Start, database: s
         ]
 
 
+@pytest.mark.slow
 async def test_the_stream_of_any_node_tells_the_events_of_all(daemons: Start, database: str) -> None:
     """Each once, in the order of the cursors, though it goes on at another node time and again."""
     async with site(daemons, database, 3, moves=",".join(MOVES)) as nodes:

@@ -64,6 +64,7 @@ def told(own: Receiver) -> dict[str, list[int]]:
     return {task: list(sequences) for task, sequences in found.items()}
 
 
+@pytest.mark.slow
 async def test_another_node_goes_on_where_the_killed_one_had_it_in_hand(daemons: Start, store: str) -> None:
     """Watches come to one node and are shared; the node that is sending dies with all in flight. Nothing is lost, each
     watch's events come in order, and what comes twice comes under the same id."""
@@ -96,6 +97,7 @@ async def test_another_node_goes_on_where_the_killed_one_had_it_in_hand(daemons:
         assert survivor.log.events("node.dead")
 
 
+@pytest.mark.slow
 async def test_what_a_node_could_not_send_the_other_retries_in_order(daemons: Start, store: str) -> None:
     """The destination fails as long as the first node lives, and answers once that one is gone."""
     async with Simulator(transcript=Transcript(snapshots=())) as sim, Receiver() as own:

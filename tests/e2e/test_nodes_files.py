@@ -38,6 +38,7 @@ async def listed(node: Daemon) -> list[str]:
     return sorted(item["id"] for item in json.loads(text)["items"])
 
 
+@pytest.mark.slow
 async def test_a_rolling_deployment_settles_on_the_new_files(daemons: Start, store: str) -> None:
     """One node has them, the other is killed and comes back with the old ones, then gets the new ones as well."""
     tasks = {id_: parse_spec("queueing") for id_ in ("kept", "gone", "new")}
@@ -74,6 +75,7 @@ async def test_a_rolling_deployment_settles_on_the_new_files(daemons: Start, sto
         assert sorted(told) == ["kept", "new"], "each once, and nothing of what was removed"
 
 
+@pytest.mark.slow
 async def test_a_rollback_by_reload_wins(daemons: Start, store: str) -> None:
     """On a node that deferred, and then on the other."""
     tasks = {id_: parse_spec("queueing") for id_ in ("old", "new")}
