@@ -22,6 +22,7 @@ def show(console: Console, results: Sequence[nodes.Result], trips: nodes.Trips |
         ("CPU us / change, nodes", lambda r: f"{r.node_us:.0f}"),
         ("  of it, event loops", lambda r: f"{sum(r.main_cpu) / r.changes * 1e6:.0f}"),
         ("latency ms p50 / p99", lambda r: f"{r.tally['p50_ms']:.1f} / {r.tally['p99_ms']:.1f}"),
+        ("reconnects", lambda r: f"{r.reconnects:,}"),
         ("RSS MiB, peak", lambda r: " + ".join(f"{peak / MIB:.0f}" for peak in r.peak_rss)),
         ("PostgreSQL: CPU us / change, backends", lambda r: _of(r, lambda u: f"{u.backend_cpu / r.changes * 1e6:.0f}")),
         ("  its other processes", lambda r: _of(r, lambda u: f"{u.shared_cpu / r.changes * 1e6:.0f}")),
