@@ -34,7 +34,7 @@ from notifier.membership import Membership
 from notifier.metrics import Metrics
 from notifier.neighbours import Identity
 from notifier.recorder import Recorder
-from notifier.reloading import Reloading, apply_files
+from notifier.reloading import Reloading, apply_files, counts
 from notifier.report import Report
 from notifier.sdnotify import SystemdNotifier
 from notifier.sharing import Sharing
@@ -235,7 +235,9 @@ class Application:
         states = await self._store.endpoint_states()
         self._installation.install(self._config, await self._installation.make(self._config), self._tasks)
         self._dispatcher.recall(states)
-        await apply_files(self._store, self._config, insist=False)
+        applied = await apply_files(self._store, self._config, insist=False)
+        if applied.added or applied.changed or applied.removed:
+            log.info("files.applied", **counts(applied))
         self._reloading = Reloading(
             path=self._path,
             installation=self._installation,

@@ -58,6 +58,7 @@ class Membership:
         self._unchanged: dict[int, tuple[Micros, float]] = {}  # since when each node's last sign of life is the last
         self._gave = 0.0  # when watches were last let go
         self.census: Census | None = None  # the latest
+        self._namesakes: set[int] = set()  # that have been told of
         watcher.full = self._wake.set
 
     async def run(self) -> None:
@@ -94,6 +95,7 @@ class Membership:
         log.warning(
             "node.lost",
             number=self._nodes.number,
+            was=self.census.number if self.census is not None else None,
             hint="it gave no sign of life for node.timeout; others follow its watches now",
         )
         self._contact = None
@@ -186,3 +188,11 @@ class Membership:
             log.info("node.seen", name=now[number].name, number=number)
         for number in before.keys() - now.keys() - {census.number}:
             log.info("node.gone", name=before[number].name, number=number)
+        # One that gives no more signs of life is this node as it was before it was killed.
+        for number in before.keys() & now.keys() - {census.number} - self._namesakes:
+            living = now[number].seen_at != before[number].seen_at
+            if living and census.number in now and now[number].name == now[census.number].name:
+                self._namesakes.add(number)
+                log.warning(
+                    "node.namesake", name=now[number].name, number=number, hint="give each a node.name of its own"
+                )

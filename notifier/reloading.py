@@ -151,13 +151,7 @@ class Reloading:
         unmoved = [name for name in FIXED if _part(config, name) != _part(self._started_with, name)]
         if unmoved:
             log.warning("reload.needs_restart", keys=unmoved)
-        log.info(
-            "reload.done",
-            added=len(applied.added),
-            changed=len(applied.changed),
-            removed=len(applied.removed),
-            unchanged=applied.unchanged,
-        )
+        log.info("reload.done", **counts(applied))
         return []
 
     def _taken(self) -> None:
@@ -176,6 +170,16 @@ async def apply_files(store: Store, config: Config, *, insist: bool) -> Applied:
             hint="the watches that its files list hold; bring yours up to date, or insist on them: notifier reload",
         )
     return applied
+
+
+def counts(applied: Applied) -> dict[str, int]:
+    """Say how many watches were added, changed, removed and left as they were."""
+    return {
+        "added": len(applied.added),
+        "changed": len(applied.changed),
+        "removed": len(applied.removed),
+        "unchanged": applied.unchanged,
+    }
 
 
 def _part(config: Config, path: str) -> Any:

@@ -36,6 +36,7 @@ UrlOption = Annotated[
     str | None,
     typer.Option("--url", envvar="NOTIFIER_URL", help=f"The daemon: a URL or unix:PATH; default: {DEFAULT_URL}."),
 ]
+WAYS = "--token, NOTIFIER_TOKEN or -c FILE"
 TokenOption = Annotated[
     str | None, typer.Option("--token", envvar="NOTIFIER_TOKEN", help="Its bearer token.", show_default=False)
 ]
@@ -124,6 +125,7 @@ class Client:
     url: str
     token: str | None = None
     options: str = ""  # of the command line that led here, to be repeated in advice; never the token
+    ways: str = WAYS  # to give the token
 
     def get(self, path: str, **query: Any) -> Json:
         """Return what the daemon answers; exits with a message when it does not, or refuses."""
@@ -172,7 +174,7 @@ class Client:
         told: Mapping[str, Any] = answer if isinstance(answer, dict) else {}
         if status == 401:
             need = "refuses this bearer token" if self.token else "asks for its bearer token"
-            return Denied(status, f"the daemon at {self.url} {need}: --token, NOTIFIER_TOKEN or -c FILE")
+            return Denied(status, f"the daemon at {self.url} {need}: {self.ways}")
         return Denied(status, str(told.get("detail", self.stranger())), told.get("problems") or ())
 
     def stranger(self) -> str:
@@ -190,15 +192,18 @@ def _reason(exc: Exception) -> str:
 
 def connect(url: str | None, token: str | None, config: Path | None) -> Client:
     """Find the daemon: by --url and --token, or else by the configuration's http section."""
+    ways = WAYS
     options = f" --url {url}" if url is not None and url != os.environ.get("NOTIFIER_URL") else ""
     if url is None and config is not None:
         if str(config) != os.environ.get("NOTIFIER_CONFIG"):
             options = f" -c {config}"
         url, token = _configured(config, token)
+        if token is None:
+            ways = f"--token or NOTIFIER_TOKEN, as {config} names none that can be read here"
     url = url or DEFAULT_URL
     if not url.startswith(("http://", "https://", "unix:")):
         fail(f"--url {url}: expected http://HOST:PORT or unix:PATH")
-    return Client(url=url, token=token, options=options)
+    return Client(url=url, token=token, options=options, ways=ways)
 
 
 def _configured(config: Path, token: str | None) -> tuple[str, str | None]:

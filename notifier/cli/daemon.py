@@ -122,13 +122,10 @@ def reload(config: ConfigOption = None, url: UrlOption = None, token: TokenOptio
     """
     told = connect(url, token, config).post("/v1/reload", refused=EXIT_CONFIG)
     console.print("reloaded")
-    if others := told.get("others"):
-        noun = (
-            "another node goes on with what it has"
-            if others == 1
-            else f"{others} other nodes go on with what they have"
-        )
-        show(f"on {printable(told['node'])} alone; {noun}: ask each, see notifier node list")
+    if told.get("others"):
+        node = printable(told["node"])
+        listed = f"for every node what its files list as watches, for {node} alone all else"
+        show(f"{listed}: ask each, see notifier node list")
 
 
 def _load(path: Path) -> Config:

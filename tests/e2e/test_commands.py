@@ -129,6 +129,10 @@ async def test_token(daemons: Start) -> None:
         refused = await daemon.run("status", "--url", daemon.url, *wrong)
         assert (refused.code, len(refused.lines)) == (1, 1), refused.err
         assert "bearer token" in refused.err
+    foreign = daemon.directory / "foreign.yaml"
+    foreign.write_text(f"http: {{listen: '{daemon.url.removeprefix('http://')}', token: {{credential: x}}}}")
+    refused = await daemon.run("status", "-c", str(foreign))
+    assert f"asks for its bearer token: --token or NOTIFIER_TOKEN, as {foreign} names none" in refused.err
     assert await daemon.stop() == 0
 
 

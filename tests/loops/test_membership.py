@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import psycopg
 from rig import ScriptedSender, endpoint, route
 from storing import T0, wanted
+from structlog.testing import capture_logs
 from waiting import until
 
 from notifier.clock import Clock
@@ -101,6 +102,12 @@ def query(url: str, statement: str) -> list[tuple[object, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
+async def moved(url: str, statement: str) -> None:
+    """Return once the answer is another."""
+    before = query(url, statement)
+    await until(lambda: query(url, statement) != before)
+
+
 def names(url: str) -> set[object]:
     return {name for (name,) in query(url, "SELECT name FROM nodes")}
 
@@ -118,6 +125,25 @@ async def test_the_silent_are_buried_by_those_who_saw_it(shared_url: str) -> Non
             [(seen,)] = query(shared_url, contact)
             assert isinstance(seen, int)
             assert seen >= TIMEOUT * 0.9e6
+
+
+async def test_a_living_namesake_is_warned_of(shared_url: str) -> None:
+    """Once by each of them; not of the row that is left of one that was killed, which gives no more signs of life."""
+    with capture_logs() as logs:
+
+        def told() -> list[int]:
+            return [entry["number"] for entry in logs if entry["event"] == "node.namesake"]
+
+        async with node(shared_url, "a", member=False) as killed:
+            await until(lambda: not killed.dispatcher.queues["app"].backlog)
+            async with node(shared_url, "a") as one:
+                await until(lambda: any(entry["event"] == "node.dead" for entry in logs))
+                assert told() == []
+                async with node(shared_url, "a") as two:
+                    await until(lambda: len(told()) == 2)
+                    for _ in range(3):
+                        await moved(shared_url, "SELECT min(seen_at) FROM nodes")
+                    assert sorted(told()) == sorted([one.nodes.number, two.nodes.number])
 
 
 async def test_a_leap_of_the_databases_clock_buries_nobody(shared_url: str) -> None:
