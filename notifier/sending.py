@@ -16,7 +16,7 @@ from notifier.claiming import AFTER_OUTAGE, Claiming
 from notifier.core.breaker import State
 from notifier.core.errors import StaleWrite
 from notifier.core.model import Delivery, Micros
-from notifier.core.retry import Attempt, Failed
+from notifier.core.retry import Attempt, Failed, Outcome
 from notifier.endpoint_health import EndpointHealth
 from notifier.endpoint_queue import EndpointQueue, Link
 from notifier.interfaces import claim_holds
@@ -109,28 +109,13 @@ class Sending:
         queue.timer = asyncio.get_running_loop().call_later(max(wait, 0.001), self.pump, queue)
 
     async def _deliver(self, queue: EndpointQueue, delivery: Delivery, probe: bool) -> None:
-        """Try one delivery; the boundary that keeps one delivery's fault from the rest."""
-        link, claims = queue.link, self._claims
+        link = queue.link
         link.users += 1
         self._under_way += 1
         try:
-            attempt = await self._attempt(link, delivery)
-            judged = queue.link is link and self._queues.get(queue.name) is queue
-            # What a replaced sender met says nothing of the new one.
-            if judged and self._health.judge(queue, attempt.outcome, probe=probe):
-                self._claiming.wake()
-            if claims != self._claims:  # it may have been claimed anew since, by this node as well
-                raise StaleWrite
-            await self._settling.conclude(queue, delivery, attempt)
-            if judged and self._queues.get(queue.name) is queue:
-                await self._health.follow(queue, attempt.outcome)
-                if queue.breaker.state is State.DISABLED or queue.elsewhere:
-                    self._settling.clear(queue)
-        except StaleWrite:
-            log.warning("delivery.not_ours", delivery=delivery.id, endpoint=queue.name)
-        except Exception:
-            log.exception("delivery.failed", delivery=delivery.id, endpoint=queue.name)
-            self._settling.put_back(delivery, after=AFTER_OUTAGE)
+            met = await self._conclude(queue, link, delivery, probe)
+            if met is not None and self._queues.get(queue.name) is queue:
+                await self._follow(queue, met)
         finally:
             queue.ended()
             self._claiming.ask(queue)
@@ -139,6 +124,41 @@ class Sending:
             link.users -= 1
             if link.retired and not link.users:
                 await link.sender.close()
+
+    async def _conclude(self, queue: EndpointQueue, link: Link, delivery: Delivery, probe: bool) -> Outcome | None:
+        """Try one delivery, and keep what came of it; return that, if it tells of the endpoint.
+
+        The boundary that keeps one delivery's fault from the rest.
+        """
+        met, claims = None, self._claims
+        try:
+            attempt = await self._attempt(link, delivery)
+            # What a replaced sender met says nothing of the new one.
+            if queue.link is link and self._queues.get(queue.name) is queue:
+                met = attempt.outcome
+                if self._health.judge(queue, met, probe=probe):
+                    self._claiming.wake()
+            if claims != self._claims:  # it may have been claimed anew since, by this node as well
+                raise StaleWrite
+            await self._settling.conclude(queue, delivery, attempt)
+        except StaleWrite:
+            log.warning("delivery.not_ours", delivery=delivery.id, endpoint=queue.name)
+        except Exception:
+            log.exception("delivery.failed", delivery=delivery.id, endpoint=queue.name)
+            self._settling.put_back(delivery, after=AFTER_OUTAGE)
+        return met
+
+    async def _follow(self, queue: EndpointQueue, met: Outcome) -> None:
+        """Keep what an answer says of its endpoint, whosever the delivery is by now.
+
+        Else the breaker would be open here alone: with several nodes each would leave the endpoint to another.
+        """
+        try:
+            await self._health.follow(queue, met)
+        except Exception:
+            log.exception("endpoint.not_kept", endpoint=queue.name)
+        if queue.breaker.state is State.DISABLED or queue.elsewhere:
+            self._settling.clear(queue)
 
     async def _attempt(self, link: Link, delivery: Delivery) -> Attempt:
         began, claims = self._clock(), self._claims

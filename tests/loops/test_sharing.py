@@ -24,6 +24,7 @@ from notifier.metrics import Metrics
 from notifier.recorder import Recorder
 from notifier.sharing import Sharing
 from notifier.store.listening import listen
+from notifier.store.node import leave
 from notifier.store.sql import SqlStore
 
 ROUTES = (route("app"), route("ops", events=("endpoint.*",)))
@@ -337,3 +338,29 @@ async def test_a_node_without_the_endpoint_does_not_keep_its_lead(url: str) -> N
         await until(lambda: len(other.senders["app"].begun) == 1)
         leader.configure(app=endpoint(rate_limit=50.0), ops=endpoint())
         assert not leader.leads(), "it is another's now"
+
+
+@pytest.mark.parametrize(
+    "met", [Failed(reason="timeout", detail="x"), Gone(reason="gone", detail="x")], ids=["failed", "gone"]
+)
+async def test_what_an_endpoint_said_counts_though_its_node_was_taken_for_dead(url: str, met: Outcome) -> None:
+    """Its deliveries are others' by then. Of what it met they would never know, and nobody would try it again."""
+    ways = {"app": endpoint(max_in_flight=8), "ops": endpoint()}
+    async with sharing(url, 1, **ways) as (node,), joined(url, "undertaker") as undertaker:
+        node.store.on_lost(node.dispatcher.forget)
+        sender = node.senders["app"]
+        answers = iter([met] * 6)
+        sender.answer = answering(lambda _: next(answers, Delivered()))
+        sender.open.clear()
+        await node.tell(*"abcdef")
+        await until(lambda: len(sender.begun) == 6)
+        with undertaker.store._database.writing.begin() as connection:
+            assert leave(connection, node.nodes.number)
+        sender.open.set()
+        if isinstance(met, Gone):
+            await until(lambda: node.queue() is State.DISABLED)
+            await until(lambda: ("ops", "delivered") in statuses(url))
+            assert await told(node) == ["endpoint.disabled"]
+            assert (await kept(node)).disabled_at is not None
+        else:
+            await until(lambda: statuses(url)["app", "delivered"] == 6)
