@@ -239,7 +239,7 @@ class Census:
 
     number: int  # this node's
     peers: tuple[Peer, ...]  # this one among them
-    unclaimed: int  # open watches that nobody follows
+    unclaimed: int  # open watches that nobody follows, of the sources that were asked about
     now: Micros  # the database's time
 
 
@@ -381,10 +381,11 @@ class Nodes(Protocol):
         """Return the number of this node; another one after it was taken for dead."""
         ...
 
-    async def beat(self, *, held: int | None, status: Json) -> Census:
-        """Give a sign of life, say how many watches this node follows, and look at the others.
+    async def beat(self, *, held: int | None, status: Json, sources: Sequence[str] | None = None) -> Census:
+        """Give a sign of life, say how many watches this node follows, and look at the others and at what is free.
 
-        `held` is None while a claim or a release is under way: each counts by itself what it takes or lets go.
+        `sources` are those that this node can follow watches of; None: all. `held` is None while a claim or a release
+        is under way: each counts by itself what it takes or lets go.
         """
         ...
 

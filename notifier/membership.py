@@ -125,7 +125,8 @@ class Membership:
 
     async def _beat(self) -> Census:
         began, asked = boottime(), self._clock()
-        census = await self._nodes.beat(held=self._watcher.held, status=self._status())
+        sources = list(self._watcher.feeds) or None  # when it joins, none is installed yet
+        census = await self._nodes.beat(held=self._watcher.held, status=self._status(), sources=sources)
         self._clock.correct(census.now, asked, self._clock())
         if self._contact is None or began - self._last > self._timeout / 2:
             self._contact = began

@@ -106,6 +106,7 @@ class GroupCommit:
             results = await self._patiently(loop.run_in_executor(self._thread, self._commit, operations))
             if self._losses != losses:
                 losses = self._losses
+                self._give_up_owned()
                 self.lost()
             self.renewed = self._signed  # after `lost`: only now is nothing left that the node before held
             outage = self._hand_out(group, results)
@@ -131,6 +132,15 @@ class GroupCommit:
                     _resolve(future, outage)
             self._waiting = [(operation, future) for operation, future in self._waiting if operation.hold]
         return await work
+
+    def _give_up_owned(self) -> None:
+        """Refuse what rests on what the node owned before it was taken for dead: it may own it anew by now."""
+        waiting, self._waiting = self._waiting, []
+        for operation, future in waiting:
+            if operation.owned:
+                _resolve(future, StaleWrite())
+            else:
+                self._waiting.append((operation, future))
 
     def _hand_out(self, group: Sequence[Waiting], results: Sequence[object]) -> StoreUnavailable | None:
         """Give each writer its result, put those that wait for the database back in front, and return what ails it."""
@@ -217,6 +227,7 @@ class GroupCommit:
     def _begin_anew(self, operations: Sequence[Operation]) -> list[object]:
         """Join again after the node was taken for dead: what rested on what it owned has come to nothing."""
         self._losses += 1
+        began = boottime()
         try:
             joined = self._asked(self._transact.rejoin)
         except Exception as exc:
@@ -224,17 +235,16 @@ class GroupCommit:
                 raise
             return [self._away(operation, exc) for operation in operations]
         joined()
+        self._signed = began
         rest = [operation for operation in operations if not operation.owned]
         fresh = iter(self._commit(rest) if rest else ())
         return [StaleWrite() if operation.owned else next(fresh) for operation in operations]
 
     def _asked(self, question: Callable[[Connection], T]) -> T:
-        connection, began = self._connected(), boottime()
+        connection = self._connected()
         try:
             with connection.begin():
-                answer = question(connection)
-            self._signed = began
-            return answer
+                return question(connection)
         except BaseException as exc:
             if is_outage(exc):
                 self._disconnect()

@@ -52,4 +52,11 @@ def _read(payload: str) -> Json:
         said = json.loads(payload)
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    if not isinstance(said, dict):
+        return {}
+    changed = said.get("changed")
+    return said if changed is None or _is_keys(changed) else {}
+
+
+def _is_keys(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, int) for each in value)

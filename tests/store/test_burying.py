@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import psycopg
 import pytest
 from burying import buried_in_between
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 from storing import T0, claim, follow, for_operators, move, observed, record, recorded, running, settled, wanted
 
 from notifier.core.callback import Callback
@@ -56,7 +57,10 @@ async def test_what_is_held_and_what_is_free_add_up_at_every_moment(shared_url: 
             assert census.unclaimed == free
         await a.release_watches(mine[:2])
         await b.claim_watches(100)
-        census = await beat(a)
+        await a.apply([wanted("orphan", source="elsewhere")], origin="api", now=T0)
+        for sources, free in ((None, 1), (["vidu"], 0), (["vidu", "elsewhere"], 1)):
+            assert (await nodes_of(b).beat(held=None, status={}, sources=sources)).unclaimed == free
+        census = await nodes_of(a).beat(held=None, status={}, sources=["vidu"])
         assert {peer.name: peer.held for peer in census.peers} == {"a": 4, "b": 6}
         assert census.unclaimed == 0
 
@@ -112,6 +116,34 @@ async def test_the_buried_write_nothing_and_come_back_with_nothing(shared_url: s
         assert await a.claim_watches(100) == []
         assert await b.settle(settled(theirs)) is None
         assert {peer.name for peer in (await beat(b)).peers} == {"a", "b"}
+
+
+async def test_what_waits_while_a_node_finds_itself_buried_rests_on_what_it_had(shared_url: str) -> None:
+    """A verdict on a delivery that it claims anew at that very moment is not the new claim's."""
+    begun, go = threading.Event(), threading.Event()
+
+    def held_up(_: Connection) -> None:
+        begun.set()
+        go.wait(60)
+
+    async with running(shared_url, name="a") as a, running(shared_url, name="b") as b:
+        [watch] = await follow(a, "1")
+        await move(a, watch, "queueing", to=(Address(endpoint="app", take=False),))
+        [delivery] = await claim(a)
+        silence(shared_url, "a")
+        assert await bury(b, "a")
+        event.listen(a._database.writing, "begin", held_up)
+        claiming = asyncio.create_task(claim(a))
+        assert await asyncio.to_thread(begun.wait, 60)
+        verdict = asyncio.create_task(a.settle(settled(delivery)))
+        await asyncio.sleep(0)  # it waits for the next group
+        go.set()
+        [again] = await claiming
+        assert again.id == delivery.id
+        with pytest.raises(StaleWrite):
+            await verdict
+        assert rows(shared_url, "SELECT count(*) FROM attempts") == [(0,)]
+        assert await a.settle(settled(again)) is None
 
 
 async def bury_again(undertaker: SqlStore, number: int) -> bool:

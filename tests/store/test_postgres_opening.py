@@ -136,6 +136,13 @@ def test_commits_are_on_disk_whatever_the_servers_default_is(url: str) -> None:
         made.dispose()
 
 
+def test_waiting_statements_see_what_was_committed_whatever_the_servers_default_is(url: str) -> None:
+    made = postgres.engine(f"{url}?options=-c%20default_transaction_isolation%3Dserializable", writable=True)
+    with made.connect() as connection:
+        assert connection.exec_driver_sql("SHOW transaction_isolation").scalar() == "read committed"
+    made.dispose()
+
+
 def test_the_driver_is_loaded_only_for_postgresql() -> None:
     """It takes 40 ms, which the users of SQLite need not pay."""
     loaded = "import sys; import notifier.app, notifier.cli; print([n for n in sys.modules if n.startswith('psycopg')])"
