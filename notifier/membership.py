@@ -109,8 +109,9 @@ class Membership:
         self._watcher.forget()
         self._dispatcher.resign()
         try:
-            await self._nodes.release_all()
-        except StoreUnavailable:
+            async with asyncio.timeout(self._timeout):
+                await self._nodes.release_all()
+        except (StoreUnavailable, TimeoutError):
             log.warning("node.not_released", hint="the others take over after node.timeout")
 
     async def _turn(self) -> bool:

@@ -21,6 +21,7 @@ from working import told, until, working
 from notifier.core.errors import StoreUnavailable
 from notifier.interfaces import DeliveryFilter, EventFilter
 from notifier.store import group, postgres
+from notifier.store.sql import SqlStore
 
 pytestmark = pytest.mark.usefixtures("logs")
 
@@ -98,6 +99,24 @@ async def test_a_connection_that_dies_in_commit_leaves_no_doubt(proxy: Proxy, pr
             proxy.cut = cut
             await until(partial(cuts_are, proxy, n))
             await work.more(10)
+
+
+async def test_a_node_that_does_not_know_whether_it_has_left_ends_all_the_same(
+    proxy: Proxy, proxied: str, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would wait for the database without end, to learn whether its last COMMIT came true."""
+    monkeypatch.setattr("notifier.store.sql.LEAVE", 3.0)
+    store = await asyncio.to_thread(SqlStore.open, proxied)
+    writing = asyncio.create_task(store.run(), name="store")
+    await store.apply([wanted("1")], origin="api", now=T0)
+    proxy.cut = Cut.BEFORE
+    closing = asyncio.create_task(store.close(), name="close")
+    await until(lambda: proxy.cuts == 1)
+    proxy.swallow()
+    await asyncio.wait_for(closing, 30)
+    await asyncio.wait_for(writing, 60)
+    store.shutdown()
+    assert [entry["event"] for entry in logs] == ["store.unavailable", "node.not_left"]
 
 
 @pytest.mark.parametrize("cut", [Cut.BEFORE, Cut.AFTER, Cut.WITH], ids=lambda cut: cut.name.lower())
