@@ -227,4 +227,4 @@ def _ed25519() -> ModuleType:
     try:
         return import_module("cryptography.hazmat.primitives.asymmetric.ed25519")
     except ImportError as exc:
-        raise SecretError("ed25519 keys need the package cryptography: install notifier[ed25519]") from exc
+        raise SecretError("ed25519 keys need the package cryptography: install notifier's extra 'ed25519'") from exc

@@ -36,6 +36,6 @@ def _load(kind: str, library: str) -> Any:
         import_module(library)
     except ModuleNotFoundError as exc:
         raise MissingExtra(
-            f"a queue of the kind {kind} needs its client library: pip install 'notifier[{kind}]'"
+            f"a queue of the kind {kind} needs its client library: install notifier's extra '{kind}'"
         ) from exc
     return import_module(f"notifier.inputs.{kind}")

@@ -51,7 +51,7 @@ def driver() -> Any:
     try:
         import psycopg  # 40 ms, which the users of SQLite need not pay
     except ImportError as exc:  # the extra, or the C library that it would do with
-        raise StoreError("store.url needs a client library: pip install 'notifier[postgresql]'") from exc
+        raise StoreError("store.url needs a client library: install notifier's extra 'postgresql'") from exc
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of what follows an exception that it raises as well
     return psycopg
 

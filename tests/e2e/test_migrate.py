@@ -126,7 +126,7 @@ async def test_a_missing_client_library_is_named(daemons: Start, tmp_path: Path)
     env = {"PYTHONPATH": str(tmp_path)}
     daemon = daemons(settings("postgresql://127.0.0.1/x"), env=env)
     for words in (["run"], ["migrate"]):
-        refused(await daemon.run(*words, "-c", "config.yaml"), "pip install 'notifier[postgresql]'")
+        refused(await daemon.run(*words, "-c", "config.yaml"), "install notifier's extra 'postgresql'")
     assert (await daemon.run("check", "-c", "config.yaml")).code == 0
     daemon = daemons(settings("sqlite:///./notifier.db"), name="other", env=env)
     await daemon.start()
