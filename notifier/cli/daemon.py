@@ -85,8 +85,9 @@ def check(config: FileOption = DEFAULT_FILE) -> None:
 def migrate(config: FileOption = DEFAULT_FILE) -> None:
     """Make the tables of the database, or bring them up to date; say what was done.
 
-    SQLite does so by itself when the daemon starts. Nodes on a PostgreSQL are stopped first, unless the notes of the
-    release say that they may go on.
+    SQLite does so by itself when the daemon starts. Of a PostgreSQL, stop all nodes before and start them after it.
+    Only where the notes of the release say that the old and the new version go together, migrate first, then restart
+    one node after the other.
 
     Example: notifier migrate -c config.yaml
     """
