@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from notifier import __version__
+from notifier.core import share
 from notifier.core.model import Json, Micros
 from notifier.core.payload import timestamp
 from notifier.core.share import Peer
@@ -123,7 +124,7 @@ class Neighbours:
         census = self._census()
         if census is None or self._clock() - census.now > self._identity.timeout * 1e6:
             return None
-        return census.now - peer.seen_at <= peer.timeout
+        return share.alive(peer, census.now)
 
 
 def _item(status: Mapping[str, Any], fields: Json) -> Json:

@@ -30,14 +30,19 @@ class Peer:
     status: str  # JSON object
 
 
+def alive(peer: Peer, now: Micros) -> bool:
+    """Say whether a node has given a sign of life; one of the far future was given before the clock was set back."""
+    return abs(now - peer.seen_at) <= peer.timeout
+
+
 def takers(peers: Sequence[Peer], now: Micros) -> list[Peer]:
     """Return the nodes that live and take watches."""
-    return [peer for peer in peers if now - peer.seen_at <= peer.timeout and not peer.leaving]
+    return [peer for peer in peers if alive(peer, now) and not peer.leaving]
 
 
 def dead(peers: Sequence[Peer], now: Micros) -> list[Peer]:
     """Return the nodes that have given no sign of life for too long."""
-    return [peer for peer in peers if now - peer.seen_at > peer.timeout]
+    return [peer for peer in peers if not alive(peer, now)]
 
 
 def share(peers: Sequence[Peer], unclaimed: int) -> int:

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql
 from notifier.core import files as core
 from notifier.core.files import Copy
 from notifier.core.model import Micros, NewWatch
-from notifier.store.node import NOW, Member
+from notifier.store.node import ALIVE, Member
 from notifier.store.schema import file_sets, nodes
 from notifier.store.wanting import described
 
@@ -24,7 +24,7 @@ _MINE = select(nodes.c.files).where(nodes.c.number == bindparam("_me", type_=Big
 _OTHERS = (
     select(nodes.c.name, nodes.c.files)
     # One of this name is this node before it was killed, and not buried yet.
-    .where(nodes.c.name != bindparam("_name"), nodes.c.seen_at > NOW - nodes.c.timeout)
+    .where(nodes.c.name != bindparam("_name"), ALIVE)
     .order_by(nodes.c.number)
 )
 _HAVE = update(nodes).where(nodes.c.number == bindparam("_me", type_=BigInteger)).values(files=bindparam("_files"))

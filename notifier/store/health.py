@@ -12,7 +12,7 @@ from notifier.core import endpoint as core
 from notifier.core.endpoint import Want
 from notifier.core.model import EndpointState
 from notifier.interfaces import EndpointChange
-from notifier.store.node import NOW
+from notifier.store.node import ALIVE
 from notifier.store.prepared import Prepared
 from notifier.store.rows import storable
 from notifier.store.schema import endpoints, nodes
@@ -36,9 +36,7 @@ _LEAD = (
     )
     .values(leader=bindparam("_after", type_=BigInteger))
 )
-_NODES = select(nodes.c.number, (~nodes.c.leaving & (nodes.c.seen_at > NOW - nodes.c.timeout)).label("fit")).order_by(
-    nodes.c.number
-)
+_NODES = select(nodes.c.number, (~nodes.c.leaving & ALIVE).label("fit")).order_by(nodes.c.number)
 
 
 def states(connection: Connection) -> list[EndpointState]:

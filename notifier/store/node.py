@@ -27,6 +27,7 @@ CHANNEL = "notifier"  # of NOTIFY; what is said there is a JSON object, see `Sai
 MAX_TOLD = 500  # watches named in one message: PostgreSQL takes 8,000 bytes
 
 NOW = literal_column("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint", BigInteger)
+ALIVE = func.abs(nodes.c.seen_at - NOW) <= nodes.c.timeout  # as core/share.py has it
 
 _FENCE = Prepared(
     update(nodes)
@@ -43,12 +44,6 @@ _HELD = (
     update(nodes)
     .where(nodes.c.number == bindparam("_me", type_=BigInteger))
     .values(held=func.greatest(nodes.c.held + bindparam("_more", type_=BigInteger), 0))
-)
-_SIGN = (
-    update(nodes)
-    .where(nodes.c.number == bindparam("_me", type_=BigInteger))
-    .values(seen_at=NOW)
-    .returning(nodes.c.groups)
 )
 _LOCK_WATCHES = Prepared(
     select(watches.c.pk)

@@ -14,7 +14,7 @@ from notifier.core.share import Peer
 from notifier.interfaces import Census, Leads
 from notifier.store import health
 from notifier.store import statements as sql
-from notifier.store.node import NOW, Node, leave, tell, unlead
+from notifier.store.node import ALIVE, NOW, Node, leave, tell, unlead
 from notifier.store.rows import watch_from
 from notifier.store.schema import nodes, watches
 
@@ -88,7 +88,7 @@ class Nodes:
         def bury(connection: Connection) -> bool:
             still = (
                 select(nodes.c.number)
-                .where(nodes.c.number == peer.number, nodes.c.seen_at < NOW - nodes.c.timeout)
+                .where(nodes.c.number == peer.number, ~ALIVE)
                 .with_for_update(skip_locked=True)  # a transaction of its, or somebody else who buries it
             )
             return connection.execute(still).first() is not None and leave(connection, peer.number)

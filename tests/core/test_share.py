@@ -33,8 +33,9 @@ def test_who_was_silent_for_longer_than_its_own_timeout_is_dead() -> None:
     late = peer(2, silent=TIMEOUT + 1)
     patient = peer(3, silent=TIMEOUT + 1, timeout=2 * TIMEOUT)
     ahead = peer(4, silent=-TIMEOUT)
-    assert share.dead([just, late, patient, ahead], NOW) == [late]
-    assert share.takers([just, late, patient, ahead], NOW) == [just, patient, ahead]
+    before = peer(5, silent=-TIMEOUT - 1)  # the clock was set back since
+    assert share.dead([just, late, patient, ahead, before], NOW) == [late, before]
+    assert share.takers([just, late, patient, ahead, before], NOW) == [just, patient, ahead]
 
 
 def test_who_leaves_takes_nothing_but_is_not_dead() -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
+import pytest
 from rig import ScriptedSender, endpoint, route
 from storing import T0, wanted
 from structlog.testing import capture_logs
@@ -112,11 +113,12 @@ def names(url: str) -> set[object]:
     return {name for (name,) in query(url, "SELECT name FROM nodes")}
 
 
-async def test_the_silent_are_buried_by_those_who_saw_it(shared_url: str) -> None:
-    """Not by one that has just come, and finds a row of long ago; but after as long as it takes to be sure."""
+@pytest.mark.parametrize("ago", [3600, -3600], ids=["long ago", "before the clock was set back"])
+async def test_the_silent_are_buried_by_those_who_saw_it(shared_url: str, ago: int) -> None:
+    """Not by one that has just come, and finds a row of another time; but after as long as it takes to be sure."""
     async with node(shared_url, "silent", member=False) as silent:
         await until(lambda: not silent.dispatcher.queues["app"].backlog)
-        query(shared_url, "UPDATE nodes SET seen_at = seen_at - 3600000000")
+        query(shared_url, f"UPDATE nodes SET seen_at = seen_at - {ago * 1_000_000}")
         async with node(shared_url, "new") as new:
             await until(lambda: new.membership.census is not None)
             assert names(shared_url) == {"silent", "new"}
