@@ -34,7 +34,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import TypeEngine
 
-from notifier.store.conditions import READY, SUPERSEDED, WAITING, in_lane, is_open
+from notifier.store.conditions import READY, WAITING, in_lane, is_open, superseded
 from notifier.store.keys import EventKey
 from notifier.store.schema import attempts, deliveries, events, watches
 
@@ -123,7 +123,7 @@ def _supersede(chosen: Select[Any]) -> ClauseElement:
         update(deliveries)
         # Asked again of the row itself: a node may claim it in this very moment, and claims lock no watch.
         .where(deliveries.c.id == old.c.id, _surely(is_open(deliveries)), _surely(deliveries.c.owner.is_(None)))
-        .values(status=SUPERSEDED, settled_at=old.c._now, reason=literal_column("'superseded'", Text))
+        .values(superseded(old.c._now))
     )
 
 

@@ -1,9 +1,11 @@
-"""Conditions that statements share.
+"""Conditions and values that statements share.
 
 Those on `status` are literals, not parameters: a partial index is used only where the query repeats its condition.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Text, and_, false, literal_column
 
@@ -23,6 +25,11 @@ def is_open(table: FromClause) -> ColumnElement[bool]:
 def in_lane(table: FromClause, endpoint: ColumnElement[str], lane: ColumnElement[int]) -> ColumnElement[bool]:
     """Return the condition of being open in a lane."""
     return and_(table.c.endpoint == endpoint, table.c.lane == lane, is_open(table))
+
+
+def superseded(now: ColumnElement[int]) -> dict[str, ColumnElement[Any]]:
+    """Return the values of a delivery whose place a newer one took."""
+    return {"status": SUPERSEDED, "settled_at": now, "reason": SUPERSEDED}
 
 
 IS_DEAD = deliveries.c.status == DEAD  # the condition of the index `deliveries_dead`

@@ -39,8 +39,6 @@ _PEERS = select(
     nodes.c.status,
 ).order_by(nodes.c.number)
 _FREE = select(watches.c.pk).where(sql.IS_FOLLOWED, watches.c.owner.is_(None)).limit(COUNTED)
-_FREE_OF = _FREE.where(watches.c.source.in_(bindparam("sources", expanding=True)))
-_UNCLAIMED, _UNCLAIMED_OF = (select(func.count()).select_from(free.subquery()) for free in (_FREE, _FREE_OF))
 _MINE = select(watches.c.pk).where(sql.IS_FOLLOWED, watches.c.owner == bindparam("_me", type_=BigInteger))
 _NOW = select(NOW)
 
@@ -67,6 +65,8 @@ class Nodes:
 
     async def beat(self, *, held: int | None, status: Json, sources: Sequence[str] | None = None) -> Census:
         """Give a sign of life and look at the others. Raises StoreUnavailable."""
+        # What nobody has the source of is not to be shared, and waits for ever.
+        free = _FREE if sources is None else _FREE.where(watches.c.source.in_(sources))
 
         def beat(connection: Connection) -> Census:
             me = self._node.number
@@ -76,7 +76,7 @@ class Nodes:
             return Census(
                 number=me,
                 peers=tuple(Peer(**row._mapping) for row in connection.execute(_PEERS)),
-                unclaimed=_unclaimed(connection, sources),
+                unclaimed=connection.execute(select(func.count()).select_from(free.subquery())).scalar_one(),
                 now=connection.execute(_NOW).scalar_one(),
             )
 
@@ -132,11 +132,3 @@ class Nodes:
         return await self._write(
             lambda connection: [watch_from(row) for row in connection.execute(query, {"_me": self._node.number})]
         )
-
-
-def _unclaimed(connection: Connection, sources: Sequence[str] | None) -> int:
-    """Count what this node could claim: what nobody has the source of is not to be shared, and waits for ever."""
-    if sources is None:
-        found: int = connection.execute(_UNCLAIMED).scalar_one()
-        return found
-    return int(connection.execute(_UNCLAIMED_OF, {"sources": list(sources)}).scalar_one())

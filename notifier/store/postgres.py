@@ -33,10 +33,15 @@ PATIENCE: dict[str, Any] = {
     "target_session_attrs": "read-write",  # of several hosts, the one that can be written
     "application_name": APPLICATION,
 }
-# The same from the server's side, lest what a lost node left behind takes up its connections for hours.
-SESSION = {"timezone": "UTC", "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
-# A statement that waited for a row sees what was committed meanwhile, whatever the default of the role or database is.
-SESSION["default_transaction_isolation"] = "read committed"
+SESSION = {
+    "timezone": "UTC",
+    # A statement that waited for a row sees what was committed meanwhile, whatever the role's or database's default is.
+    "default_transaction_isolation": "read committed",
+    # As above, from the server's side, lest what a lost node left behind takes up its connections for hours.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
 # Every statement that writes finds its rows by an index that was made for it, and in its order, however little there is
 # in a table when its plan is made: plans are kept, and tables that were empty a minute ago are not. The planner guesses
 # from statistics, and of arrays and limits that it is not told; so it is not asked.

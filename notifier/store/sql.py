@@ -43,7 +43,6 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-LEAVE = 10.0  # seconds to tell the others that this node ends
 MAX_RIVALS = 5  # times that other nodes may want the same watches in the very moment
 
 MAX_REVIVED = 500  # dead deliveries made ready in one transaction: others wait for it
@@ -107,12 +106,11 @@ class SqlStore:
         if self._database.shared and self.available and not self._left:
             self._left = True
             try:
-                async with asyncio.timeout(
-                    LEAVE
-                ):  # whether a COMMIT came true may not be known for as long as it is away
+                # Whether a COMMIT came true may stay unknown. After its timeout the others take over anyway.
+                async with asyncio.timeout(self._timeout):
                     await self._group.end(CallOp(lambda connection: leave(connection, self._node.number)))
             except (StoreUnavailable, TimeoutError) as exc:
-                error = str(exc) or f"no answer within {LEAVE:g} s"
+                error = str(exc) or f"no answer within {self._timeout:g} s"
                 log.warning("node.not_left", error=error, hint="the others take over after node.timeout")
         self._group.close()
 

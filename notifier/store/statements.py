@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Text,
     and_,
     bindparam,
     case,
@@ -29,7 +28,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from notifier.store import at_once
 from notifier.store.conditions import IS_DEAD as IS_DEAD
 from notifier.store.conditions import IS_FOLLOWED as IS_FOLLOWED
-from notifier.store.conditions import READY, SUPERSEDED, WAITING
+from notifier.store.conditions import READY, WAITING, in_lane, superseded
 from notifier.store.conditions import is_open as is_open
 from notifier.store.keys import EventKey
 from notifier.store.prepared import Prepared
@@ -104,11 +103,8 @@ INSERT_EVENTS = Prepared(
 )
 
 _ahead = deliveries.alias("ahead")
-_occupied = exists().where(
-    _ahead.c.endpoint == bindparam("endpoint"),
-    _ahead.c.lane == bindparam("lane"),
-    is_open(_ahead),
-)
+_occupied = exists().where(in_lane(_ahead, bindparam("endpoint"), bindparam("lane")))
+_IN_LANE = in_lane(deliveries, bindparam("_endpoint"), bindparam("_lane"))
 
 INSERT_DELIVERIES = Prepared(
     insert(deliveries).values(
@@ -130,12 +126,10 @@ INSERT_DELIVERIES = Prepared(
 SUPERSEDE = Prepared(
     update(deliveries)
     .where(
-        deliveries.c.endpoint == bindparam("_endpoint"),
-        deliveries.c.lane == bindparam("_lane"),
-        is_open(deliveries),
+        _IN_LANE,
         deliveries.c.owner.is_(None),
     )
-    .values(status=SUPERSEDED, settled_at=bindparam("_now"), reason=literal_column("'superseded'", Text)),
+    .values(superseded(bindparam("_now"))),
     at_once=at_once.SUPERSEDE,
 )
 
@@ -174,32 +168,22 @@ _newer = deliveries.alias("newer")
 OVERTAKE = Prepared(
     update(deliveries)
     .where(
-        deliveries.c.endpoint == bindparam("_endpoint"),
-        deliveries.c.lane == bindparam("_lane"),
-        is_open(deliveries),
+        _IN_LANE,
         deliveries.c.owner.is_(None),
         exists().where(
-            _newer.c.endpoint == bindparam("_endpoint"),
-            _newer.c.lane == bindparam("_lane"),
-            is_open(_newer),
-            _newer.c.sequence > deliveries.c.sequence,
+            in_lane(_newer, bindparam("_endpoint"), bindparam("_lane")), _newer.c.sequence > deliveries.c.sequence
         ),
     )
-    .values(status=SUPERSEDED, settled_at=bindparam("_now"), reason=literal_column("'superseded'", Text)),
+    .values(superseded(bindparam("_now"))),
     at_once=at_once.OVERTAKE,
 )
 PROMOTE = Prepared(
     update(deliveries)
     .where(
-        deliveries.c.endpoint == bindparam("_endpoint"),
-        deliveries.c.lane == bindparam("_lane"),
-        is_open(deliveries),
+        _IN_LANE,
         deliveries.c.status == WAITING,
         ~exists().where(
-            _first.c.endpoint == bindparam("_endpoint"),
-            _first.c.lane == bindparam("_lane"),
-            is_open(_first),
-            _first.c.sequence < deliveries.c.sequence,
+            in_lane(_first, bindparam("_endpoint"), bindparam("_lane")), _first.c.sequence < deliveries.c.sequence
         ),
     )
     .values(status=READY, due=bindparam("_due"), owner=bindparam("_owner")),
@@ -208,9 +192,7 @@ PROMOTE = Prepared(
 
 PROMOTED = Prepared(
     _FOUND.where(
-        deliveries.c.endpoint == bindparam("_endpoint"),
-        deliveries.c.lane == bindparam("_lane"),
-        is_open(deliveries),
+        _IN_LANE,
         deliveries.c.status == READY,
         deliveries.c.owner == bindparam("_owner"),
     ),
@@ -246,9 +228,7 @@ REVIVE = Prepared(
     .values(
         status=case(
             (
-                exists().where(
-                    _first.c.endpoint == deliveries.c.endpoint, _first.c.lane == deliveries.c.lane, is_open(_first)
-                ),
+                exists().where(in_lane(_first, deliveries.c.endpoint, deliveries.c.lane)),
                 WAITING,
             ),
             else_=READY,

@@ -102,11 +102,10 @@ async def test_a_connection_that_dies_in_commit_leaves_no_doubt(proxy: Proxy, pr
 
 
 async def test_a_node_that_does_not_know_whether_it_has_left_ends_all_the_same(
-    proxy: Proxy, proxied: str, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
+    proxy: Proxy, proxied: str, logs: list[EventDict]
 ) -> None:
     """It would wait for the database without end, to learn whether its last COMMIT came true."""
-    monkeypatch.setattr("notifier.store.sql.LEAVE", 3.0)
-    store = await asyncio.to_thread(SqlStore.open, proxied)
+    store = await asyncio.to_thread(lambda: SqlStore.open(proxied, timeout=3.0))
     writing = asyncio.create_task(store.run(), name="store")
     await store.apply([wanted("1")], origin="api", now=T0)
     proxy.cut = Cut.BEFORE
