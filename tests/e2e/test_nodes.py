@@ -64,7 +64,7 @@ async def test_one_that_joins_is_given_its_share(daemons: Start, shared_url: str
         print(told)
         record_property("join", told)
         assert moved < watches / 3 * 1.2, "no stream is cut without need"
-        assert joined - ready < 30
+        assert joined - ready < 15
         assert max(gaps.values()) < 10
         assert not nodes.clean()
         assert not nodes.said("node.dead")
