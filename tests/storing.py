@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -29,7 +30,8 @@ from notifier.interfaces import Done, Settlement, Store, Verdict
 from notifier.store.sql import SqlStore
 
 SECOND = 1_000_000
-T0 = 1_795_328_461_000_000  # microseconds; in November 2026
+# Microseconds, a whole second: now, since the daemon's own clock runs beside it and gives up what is overdue.
+T0 = int(time.time()) * SECOND
 LATER = T0 + 60 * SECOND
 PHASES = {
     "queueing": Phase.QUEUED,

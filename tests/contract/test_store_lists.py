@@ -9,6 +9,7 @@ from storing import APP, LATER, T0, claim, follow, for_operators, lose, move, re
 from waiting import until
 
 from notifier.core.model import NewWatch
+from notifier.core.payload import timestamp
 from notifier.interfaces import EventFilter, Store, WatchFilter
 from notifier.store import browsing
 
@@ -28,7 +29,7 @@ async def test_a_watch_is_listed_as_it_is_kept(store: Store) -> None:
     asked = wanted("1", labels={"team": "video"}, metadata={"order": [7, None]}, endpoints=("app",))
     await store.apply([asked], origin="queue", now=T0)
     [item] = await store.watches(WatchFilter(), limit=10)
-    at = "2026-11-22T06:21:01.000000Z"
+    at = timestamp(T0)
     assert item == {
         "pk": item["pk"],
         "source": "vidu",

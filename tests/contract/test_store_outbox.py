@@ -13,6 +13,7 @@ from storing import APP, SECOND, T0, claim, follow, for_operators, move, record,
 
 from notifier.core.errors import StaleWrite
 from notifier.core.model import Address, Delivery, Watch
+from notifier.core.payload import timestamp
 from notifier.core.retry import Attempt, Failed
 from notifier.interfaces import Claim, Dead, DeliveryFilter, Done, Later, Store, Superseded, Verdict
 from notifier.store import reading
@@ -631,13 +632,13 @@ async def test_one_delivery_is_shown_with_its_attempts_and_what_was_sent(store: 
         "attempt": 2,
         "reason": None,
         "manual": False,
-        "created_at": "2026-11-22T06:21:01.000000Z",
+        "created_at": timestamp(T0),
         "due": None,
-        "settled_at": "2026-11-22T06:22:01.000000Z",
+        "settled_at": timestamp(LATER),
         "payload": json.loads(delivery.body),
     }
     assert attempts[0] == {
-        "at": "2026-11-22T06:21:01.000005Z",
+        "at": timestamp(T0 + 5),
         "outcome": "failed",
         "reason": "http_500",
         "detail": "the endpoint answered 500",
@@ -660,7 +661,7 @@ async def test_an_operators_delivery_is_listed_without_a_task(store: Store) -> N
         None,
         None,
         0,
-        "2026-11-22T06:21:01.000000Z",
+        timestamp(T0),
     )
     assert "payload" not in item
 
