@@ -22,7 +22,7 @@ from bench.server import database
 from bench.tally import Callback, percentile, signed
 from notifier.store import statements as sql
 from notifier.store.database import Database, open_database
-from notifier.store.sql import SqlStore
+from notifier.store.store import Store
 
 SQLITE, POSTGRES = "SQLite", "PostgreSQL"
 ROOM = 256  # deliveries a claim asks for: what an endpoint's queue has room for by default
@@ -116,11 +116,11 @@ def _store(name: str, which: str, directory: Path, server: str | None) -> Iterat
 
 def _claims(seeded: Seeded) -> Claims:
     """Claim from the store in this process, letting go each time of what was taken."""
-    store = SqlStore(_open(seeded.url), timeout=OWN_TIMEOUT)
+    store = Store(_open(seeded.url), timeout=OWN_TIMEOUT)
     return asyncio.run(_claim(store, seeded))
 
 
-async def _claim(store: SqlStore, seeded: Seeded) -> Claims:
+async def _claim(store: Store, seeded: Seeded) -> Claims:
     writer = asyncio.create_task(store.run(), name="store")
     seconds: list[float] = []
     taken: set[int] = set()

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import databases
 import pytest
 
-from notifier import logs, watcher
+from notifier.follow import watcher
+from notifier.runtime import logs
 
 # Programs of the system that some tests run.
 HELPERS = (

@@ -44,9 +44,9 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
     settings = _load(config)
     import structlog
 
-    from notifier import logs
-    from notifier.app import HEEDED, Application
-    from notifier.loops import LoopUnavailable, runner, settle_memory
+    from notifier.runtime import logs
+    from notifier.daemon.app import HEEDED, Application
+    from notifier.runtime.loops import LoopUnavailable, runner, settle_memory
 
     logs.configure(format=settings.log.format, level=settings.log.level)
     # While handlers change hands, from Python's to the loop's, a signal may be lost: it waits until they have.

@@ -15,7 +15,7 @@ from notifier.config.secret import Secret
 from notifier.config.section import Impossible
 from notifier.core.signers import PLAIN_SECRET_BYTES
 from notifier.core.signing import SecretError, decode_secret
-from notifier.senders.tls import EncryptedKey, tls_context
+from notifier.runtime.tls import EncryptedKey, tls_context
 
 Signature = Literal["standard", "github", "stripe", "none"]
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Hashable, Mapping
 from typing import Generic, TypeVar
 
-from notifier.interfaces import Input
+from notifier.inputs.input import Input
 
 K = TypeVar("K", bound=Hashable)
 

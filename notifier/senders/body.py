@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from notifier.interfaces import claim_holds
+from notifier.senders.claims import claim_holds
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter

@@ -15,10 +15,10 @@ from sqlalchemy import ColumnElement, Connection, Row, TextClause, func, select,
 from notifier.core.callback import origin
 from notifier.core.model import Json
 from notifier.core.payload import timestamp
-from notifier.interfaces import EventFilter, WatchFilter
 from notifier.store.keys import settled
 from notifier.store.reading import deliveries_of
 from notifier.store.schema import callbacks, events, watches
+from notifier.store.values import EventFilter, WatchFilter
 
 TIMELINE = 200  # events told of one watch, the latest
 TIMELINE_BYTES = 4 << 20  # of their payloads

@@ -25,10 +25,10 @@ from sqlalchemy import null as sql_null
 
 from notifier.core.callback import Callback, is_callback
 from notifier.core.model import Micros, NewWatch
-from notifier.interfaces import Found, Standing
 from notifier.store import statements as sql
 from notifier.store.prepared import Prepared
 from notifier.store.schema import callbacks, deliveries, watches
+from notifier.store.values import Found, Standing
 
 CHUNK = 500  # destinations looked at in one transaction: others wait for it
 

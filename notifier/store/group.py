@@ -15,8 +15,8 @@ from typing import TypeVar
 import structlog
 from sqlalchemy import Connection, Engine
 
-from notifier.clock import boottime
 from notifier.core.errors import NodeLost, StaleWrite, StoreUnavailable
+from notifier.runtime.clock import boottime
 from notifier.store.faults import InDoubt, is_conflict, is_outage, reason
 from notifier.store.transacting import Operation, Transact
 

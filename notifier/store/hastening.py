@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Row, Select, Text, and_, bindparam, func, lit
 
 from notifier.core.model import Micros
 from notifier.core.retry import may_be_outage
-from notifier.interfaces import Recovery
 from notifier.store import callbacks
 from notifier.store.schema import attempts, deliveries
+from notifier.store.values import Recovery
 
 CHUNK = 500  # deliveries in one transaction: others wait for it
 BATCH = 50  # deliveries that become due together

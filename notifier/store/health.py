@@ -11,11 +11,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from notifier.core import endpoint as core
 from notifier.core.endpoint import Want
 from notifier.core.model import EndpointState
-from notifier.interfaces import EndpointChange
 from notifier.store.node import ALIVE
 from notifier.store.prepared import Prepared
 from notifier.store.rows import storable
 from notifier.store.schema import endpoints, nodes
+from notifier.store.values import EndpointChange
 
 _COLUMNS = [column.name for column in endpoints.c]
 _ADD = Prepared(

@@ -11,12 +11,12 @@ from sqlalchemy import BigInteger, Connection, bindparam, func, select, update
 from notifier.core.endpoint import Want
 from notifier.core.model import Json, Watch
 from notifier.core.share import Peer
-from notifier.interfaces import Census, Leads
 from notifier.store import health
 from notifier.store import statements as sql
 from notifier.store.node import ALIVE, NOW, Node, leave, tell, unlead
 from notifier.store.rows import watch_from
 from notifier.store.schema import nodes, watches
+from notifier.store.values import Census, Leads
 
 T = TypeVar("T")
 

@@ -10,13 +10,13 @@ from sqlalchemy import Connection
 
 from notifier.core.errors import StaleWrite
 from notifier.core.model import Address, Delivery, Micros, Record, Watch
-from notifier.interfaces import Later, Settlement
 from notifier.store import callbacks
 from notifier.store import statements as sql
 from notifier.store.node import Node
 from notifier.store.prepared import Result, together
 from notifier.store.rows import attempt_row, event_row, fresh_delivery, settle_row, step_row
 from notifier.store.transacting import Operation
+from notifier.store.values import Later, Settlement
 
 ID_BLOCK = 1000  # ids taken at once: one statement for a thousand rows, and a gap at most that wide after a stop
 MAX_CLAIM = 1000  # deliveries of one endpoint taken at once: bounds memory and a statement's parameters

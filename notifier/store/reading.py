@@ -13,10 +13,10 @@ from sqlalchemy import ColumnElement, Connection, Row, case, func, select
 from notifier.core.callback import LABEL, PREFIX
 from notifier.core.model import Json, Micros
 from notifier.core.payload import timestamp
-from notifier.interfaces import DeliveryFilter
 from notifier.store import callbacks
 from notifier.store.schema import OPEN, attempts, deliveries, events, watches
 from notifier.store.statements import IS_DEAD, REVIVE, is_open
+from notifier.store.values import DeliveryFilter
 
 RECENT = 20_000  # deliveries that are looked through before an index is: some milliseconds
 # What indexes tell apart from the many that are done, and the statuses of each.

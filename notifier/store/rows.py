@@ -11,7 +11,7 @@ from sqlalchemy import Row
 
 from notifier.core.model import Address, Delivery, Phase, Record, Watch
 from notifier.core.retry import Attempt, Delivered, Failed
-from notifier.interfaces import Dead, Done, Later, Settlement, Superseded
+from notifier.store.values import Dead, Done, Later, Settlement, Superseded
 
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 

@@ -12,11 +12,11 @@ from sqlalchemy import Connection, Executable, Row, bindparam, insert, select, u
 from sqlalchemy import null as sql_null
 
 from notifier.core.model import Micros, NewWatch, Watch
-from notifier.interfaces import Applied
 from notifier.store import callbacks
 from notifier.store.prepared import Prepared
 from notifier.store.rows import watch_from
 from notifier.store.schema import watches
+from notifier.store.values import Applied
 
 CHUNK = 400  # ids in one statement: SQLite takes 32,766 parameters, older builds 999
 # Rows handed to the driver at once. It prepares them all before it sends the first, and a server does not wait long for

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from notifier.core.errors import NotifierError
 from notifier.core.model import Json
-from notifier.interfaces import DeliveryFilter, EventFilter, WatchFilter
+from notifier.store.values import DeliveryFilter, EventFilter, WatchFilter
 from notifier.web.hub import Hub
 
 

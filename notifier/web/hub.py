@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from notifier.core.errors import NotifierError, StoreUnavailable
 from notifier.core.model import Json
-from notifier.interfaces import EventFilter, Store
+from notifier.store.store import Store
+from notifier.store.values import EventFilter
 
 KEPT = 1024  # events kept for all who listen
 PAGE = 256  # events read or written at once

@@ -9,7 +9,7 @@ from multidict import MultiMapping
 
 from notifier.core.errors import NotifierError
 from notifier.core.model import EventType, Json, Micros, Phase
-from notifier.interfaces import DeliveryFilter, EventFilter, WatchFilter
+from notifier.store.values import DeliveryFilter, EventFilter, WatchFilter
 
 MAX_LIMIT = 1000
 MAX_TEXT = 5000  # characters; no name, id or label that is kept is that long

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from notifier.interfaces import DeliveryFilter
+from notifier.store.values import DeliveryFilter
 from notifier.web import events, nodes, openapi, query, stream, watches
 from notifier.web.body import read_json
 from notifier.web.control import CONTROL

@@ -9,7 +9,7 @@ import databases
 import pytest
 from storing import running
 
-from notifier.interfaces import Store
+from notifier.store.store import Store
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -26,7 +26,8 @@ from storing import (
 
 from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.model import Address, Delivery, NewWatch, Phase, Watch
-from notifier.interfaces import Applied, DeliveryFilter, Store
+from notifier.store.store import Store
+from notifier.store.values import Applied, DeliveryFilter
 
 LATER = T0 + 60 * SECOND
 

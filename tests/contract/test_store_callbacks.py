@@ -8,17 +8,8 @@ from storing import LATER, SECOND, T0, claim, for_operators, move, record, runni
 from notifier.core.callback import Callback
 from notifier.core.model import Address, Delivery, Watch
 from notifier.core.retry import Attempt, Failed
-from notifier.interfaces import (
-    Dead,
-    DeliveryFilter,
-    Found,
-    Later,
-    Recovery,
-    Settlement,
-    Standing,
-    Store,
-    WatchFilter,
-)
+from notifier.store.store import Store
+from notifier.store.values import Dead, DeliveryFilter, Found, Later, Recovery, Settlement, Standing, WatchFilter
 
 OWN = Callback(url="https://hooks.example.com/t0ken", secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 OTHER = Callback(url="https://other.example.com/t0ken")

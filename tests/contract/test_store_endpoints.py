@@ -10,7 +10,8 @@ from storing import T0, for_operators, record, running
 from notifier.core import endpoint
 from notifier.core.endpoint import Make
 from notifier.core.model import Address, EndpointState
-from notifier.interfaces import DeliveryFilter, EndpointChange, EventFilter, Store
+from notifier.store.store import Store
+from notifier.store.values import DeliveryFilter, EndpointChange, EventFilter
 
 OPS = [Address(endpoint="ops")]
 GONE = endpoint.disabling(T0, "http_410", T0 - 5)

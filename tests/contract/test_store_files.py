@@ -11,8 +11,9 @@ import psycopg
 import pytest
 from storing import T0, running, wanted
 
-from notifier.interfaces import Applied, Store, WatchFilter
 from notifier.store import filesets
+from notifier.store.store import Store
+from notifier.store.values import Applied, WatchFilter
 
 
 async def start(store: Store, *ids: str) -> Applied:

@@ -10,8 +10,9 @@ from waiting import until
 
 from notifier.core.model import NewWatch
 from notifier.core.payload import timestamp
-from notifier.interfaces import EventFilter, Store, WatchFilter
 from notifier.store import browsing
+from notifier.store.store import Store
+from notifier.store.values import EventFilter, WatchFilter
 
 
 async def ids(store: Store, *, limit: int = 1000, before: int | None = None, **which: Any) -> list[str]:

@@ -15,9 +15,9 @@ from notifier.core.errors import StaleWrite
 from notifier.core.model import Address, Delivery, Watch
 from notifier.core.payload import timestamp
 from notifier.core.retry import Attempt, Failed
-from notifier.interfaces import Claim, Dead, DeliveryFilter, Done, Later, Store, Superseded, Verdict
 from notifier.store import reading
-from notifier.store.sql import MAX_REVIVED
+from notifier.store.store import MAX_REVIVED, Store
+from notifier.store.values import Claim, Dead, DeliveryFilter, Done, Later, Superseded, Verdict
 
 LATER = T0 + 60 * SECOND
 STORED = (Address(endpoint="app", take=False),)  # left to be claimed

@@ -10,8 +10,9 @@ from storing import SECOND, T0, claim, follow, move
 
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Failed
-from notifier.interfaces import DeliveryFilter, Later, Recovery, Settlement, Store
 from notifier.store.hastening import BATCH, CHUNK, STEP
+from notifier.store.store import Store
+from notifier.store.values import DeliveryFilter, Later, Recovery, Settlement
 
 HOUR = 3600 * SECOND
 NOW = T0 + HOUR

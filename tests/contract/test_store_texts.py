@@ -9,7 +9,8 @@ from storing import T0, claim, follow, move, settled, wanted
 
 from notifier.core import endpoint
 from notifier.core.retry import Attempt, Failed
-from notifier.interfaces import Dead, DeliveryFilter, EndpointChange, EventFilter, Store
+from notifier.store.store import Store
+from notifier.store.values import Dead, DeliveryFilter, EndpointChange, EventFilter
 
 HOSTILE = "a\0b\ud800c\udfffd\U0001f600"
 STORED = "a\ufffdb\ufffdc\ufffdd\U0001f600"

@@ -285,7 +285,7 @@ async def test_upstream_answers_a_web_page_for_too_long(daemons: Start) -> None:
 
 DIE = """
 import sys
-from notifier.watcher import Watcher
+from notifier.follow.watcher import Watcher
 async def run(self):
     raise RuntimeError("cannot read https://user:hunter2@example.com/")
 Watcher.run = run

@@ -17,7 +17,7 @@ from queue_places import KINDS, Place
 from notifier import config as configuration
 from notifier.config import Config
 from notifier.store import group, opening
-from notifier.store.sql import SqlStore
+from notifier.store.store import Store
 
 
 @pytest.fixture
@@ -27,11 +27,11 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SqlStore]:
+async def store(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
     """Return a store that gives up waiting for a lock as soon as a test wants it to."""
     monkeypatch.setattr(group, "RETRY_DELAY", 0.02)
     monkeypatch.setattr(opening, "BUSY_TIMEOUT", 50)
-    opened = SqlStore.open(f"sqlite:///{path}")
+    opened = Store.open(f"sqlite:///{path}")
     running = asyncio.create_task(opened.run())
     yield opened
     await opened.close()
@@ -48,7 +48,7 @@ def config(tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-async def start(store: SqlStore, config: Config) -> AsyncIterator[Start]:
+async def start(store: Store, config: Config) -> AsyncIterator[Start]:
     """Return what starts inputs."""
     starting = Start(store, config)
     yield starting

@@ -14,7 +14,7 @@ from notifier.config import Config
 from notifier.core.model import NewWatch
 from notifier.inputs.broker import Broker
 from notifier.inputs.consumer import QueueInput
-from notifier.store.sql import SqlStore
+from notifier.store.store import Store
 
 CONFIG = """
 sources:
@@ -47,7 +47,7 @@ class Tally:
 class Running:
     """One input at work."""
 
-    def __init__(self, broker: Broker[Any], store: SqlStore, config: Config) -> None:
+    def __init__(self, broker: Broker[Any], store: Store, config: Config) -> None:
         self.tally = Tally()
         self.applied: list[Sequence[NewWatch]] = []  # the batches, as they were committed
         self._store = store
@@ -74,7 +74,7 @@ class Running:
 class Start:
     """Starts inputs on one store."""
 
-    def __init__(self, store: SqlStore, config: Config) -> None:
+    def __init__(self, store: Store, config: Config) -> None:
         self._store = store
         self._config = config
         self._running: list[Running] = []

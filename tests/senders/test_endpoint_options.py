@@ -10,9 +10,9 @@ import trustme
 from forward_proxy import proxying
 from scripted_receiver import delivery, receiving, reply, says
 
-from notifier import assembly
 from notifier.config import load
 from notifier.core.retry import Delivered
+from notifier.daemon import build
 
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -42,7 +42,7 @@ async def test_an_endpoint_is_reached_as_it_is_configured(tmp_path: Path, keys: 
         (tmp_path / "config.yaml").write_text(
             f"endpoints: {{e: {{{keys}, url: '{receiver.url}', proxy: '{proxy_url}', {more}}}}}"
         )
-        sender = assembly.sender(load(tmp_path / "config.yaml", env={}).endpoints["e"])
+        sender = build.sender(load(tmp_path / "config.yaml", env={}).endpoints["e"])
         attempt = await sender.send(delivery())
         await sender.close()
     assert attempt.outcome == Delivered()

@@ -18,8 +18,8 @@ from scripted_receiver import delivery, receiving, reply, says
 
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.signers import Unsigned
+from notifier.runtime.tls import tls_context
 from notifier.senders.slack import SlackSender
-from notifier.senders.tls import tls_context
 from notifier.senders.webhook import WebhookSender
 
 Sender = WebhookSender | SlackSender

@@ -24,7 +24,7 @@ from scripted_receiver import Request, delivery, hang_up, receiving, reply, rese
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
-from notifier.interfaces import claim_holds
+from notifier.senders.claims import claim_holds
 from notifier.senders.faults import explain
 from notifier.senders.resolver import ThreadResolver, settle
 from notifier.senders.slack import SlackSender

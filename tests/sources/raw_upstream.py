@@ -17,7 +17,7 @@ from waiting import until
 
 from notifier.core.errors import SourceError
 from notifier.core.model import Observation
-from notifier.interfaces import Stream
+from notifier.follow.source import Stream
 from notifier.sources.preset import Preset, raw
 from notifier.sources.sse import SseSource
 

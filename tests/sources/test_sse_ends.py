@@ -30,7 +30,7 @@ from raw_upstream import (
 from structlog.testing import capture_logs
 
 from notifier.core.errors import SourceError, Unavailable
-from notifier.interfaces import Source
+from notifier.follow.source import Source
 
 
 def stays_open(_: Peer) -> None:

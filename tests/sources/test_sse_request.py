@@ -25,7 +25,7 @@ from raw_upstream import (
 )
 
 from notifier.core.errors import Refused, TaskNotFound, Unavailable, Unreadable
-from notifier.interfaces import Source, Stream
+from notifier.follow.source import Source, Stream
 from notifier.sources.preset import Preset
 from notifier.sources.sse import SseSource
 

@@ -12,7 +12,7 @@ import sys
 from storing import T0, claim, follow, move, running, settled
 
 from notifier.core.model import Delivery, Watch
-from notifier.interfaces import Store
+from notifier.store.store import Store
 
 
 def say(*words: object) -> None:

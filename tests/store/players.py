@@ -16,9 +16,9 @@ from storing import T0, for_operators, observed, record, recorded, settled, want
 from notifier.core.callback import Callback
 from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.model import Address, Delivery, NewWatch, Watch
-from notifier.interfaces import Dead, DeliveryFilter, Done, Later, Recovery, Standing, Superseded, Verdict
 from notifier.store.node import leave
-from notifier.store.sql import SqlStore
+from notifier.store.store import Store
+from notifier.store.values import Dead, DeliveryFilter, Done, Later, Recovery, Standing, Superseded, Verdict
 
 ALL, LATEST = "all", "latest"  # endpoints: of every event, of the newest alone
 CALLBACKS = tuple(Callback(url=f"https://example.com/{number}") for number in range(3))
@@ -73,7 +73,7 @@ class Player:
 
     def __init__(self, name: str, url: str, kept: Kept, chance: random.Random) -> None:
         self.name = name
-        self.store = SqlStore.open(url, name=name, timeout=30.0)
+        self.store = Store.open(url, name=name, timeout=30.0)
         self.store.on_lost(self._lose)
         self.kept = kept
         self.chance = chance

@@ -15,19 +15,19 @@ from notifier.core.callback import Callback
 from notifier.core.endpoint import disabling
 from notifier.core.errors import StaleWrite
 from notifier.core.model import Address
-from notifier.interfaces import Census, Changed, EndpointChange, Found
 from notifier.store.nodes import Nodes
-from notifier.store.sql import SqlStore
+from notifier.store.store import Store
+from notifier.store.values import Census, Changed, EndpointChange, Found
 
 HERE = (Address(endpoint="app", take=True),)
 
 
-def nodes_of(store: SqlStore) -> Nodes:
+def nodes_of(store: Store) -> Nodes:
     assert store.nodes is not None
     return store.nodes
 
 
-async def beat(store: SqlStore, held: int | None = None) -> Census:
+async def beat(store: Store, held: int | None = None) -> Census:
     return await nodes_of(store).beat(held=held, status={})
 
 
@@ -41,7 +41,7 @@ def silence(url: str, name: str) -> None:
     execute(url, f"UPDATE nodes SET seen_at = seen_at - 3600000000 WHERE name = '{name}'")
 
 
-async def bury(undertaker: SqlStore, name: str) -> bool:
+async def bury(undertaker: Store, name: str) -> bool:
     [peer] = [peer for peer in (await beat(undertaker)).peers if peer.name == name]
     return await nodes_of(undertaker).bury(peer)
 
@@ -146,7 +146,7 @@ async def test_what_waits_while_a_node_finds_itself_buried_rests_on_what_it_had(
         assert await a.settle(settled(again)) is None
 
 
-async def bury_again(undertaker: SqlStore, number: int) -> bool:
+async def bury_again(undertaker: Store, number: int) -> bool:
     assert all(peer.number != number for peer in (await beat(undertaker)).peers)
     return False
 

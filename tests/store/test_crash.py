@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from storing import T0, claim, follow, running
 
-from notifier.interfaces import DeliveryFilter
+from notifier.store.values import DeliveryFilter
 
 HERE = Path(__file__).parent
 

@@ -11,11 +11,11 @@ from sqlalchemy import select, text
 from storing import T0, follow, for_operators, move, record, running
 
 from notifier.core.endpoint import disabling
-from notifier.interfaces import EndpointChange
 from notifier.store import postgres
 from notifier.store.keys import SHIFT
 from notifier.store.node import Member
 from notifier.store.schema import events
+from notifier.store.values import EndpointChange
 
 
 @pytest.fixture

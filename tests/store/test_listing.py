@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, event
 from storing import running
 
-from notifier.interfaces import DeliveryFilter, EventFilter, WatchFilter
+from notifier.store.values import DeliveryFilter, EventFilter, WatchFilter
 
 
 @pytest.fixture

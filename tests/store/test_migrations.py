@@ -17,9 +17,9 @@ from sqlalchemy.schema import CreateIndex
 from storing import follow, move, running
 
 from notifier.core.errors import StoreError
-from notifier.interfaces import DeliveryFilter
 from notifier.store import opening
 from notifier.store.schema import metadata
+from notifier.store.values import DeliveryFilter
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from sqlalchemy import text
 from storing import APP, claim, follow, for_operators, move, record, running
 
 from notifier.core.errors import StaleWrite
-from notifier.interfaces import EventFilter
 from notifier.store import postgres
 from notifier.store.node import Member, leave
+from notifier.store.values import EventFilter
 
 
 @pytest.fixture

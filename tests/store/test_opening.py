@@ -20,8 +20,8 @@ from sqlalchemy import Engine, event
 from storing import follow, move, running
 
 from notifier.core.errors import StoreError, StoreTooNew
-from notifier.interfaces import DeliveryFilter
-from notifier.store.sql import SqlStore
+from notifier.store.store import Store
+from notifier.store.values import DeliveryFilter
 
 HOLD_LOCK = """
 import sqlite3, sys
@@ -42,7 +42,7 @@ async def fill(url: str, count: int = 200) -> None:
 def refusal(path: Path) -> str:
     """Open a database that cannot be used; return what is said."""
     with pytest.raises(StoreError) as caught:
-        SqlStore.open(f"sqlite:///{path}")
+        Store.open(f"sqlite:///{path}")
     message = str(caught.value)
     assert "\n" not in message
     assert str(path) in message or str(path.parent) in message
@@ -124,7 +124,7 @@ async def test_the_journal_stays_small_under_load_and_reading(path: Path, url: s
 def test_an_address_that_is_no_lasting_database_is_refused(url: str, why: str) -> None:
     """The key is named; a password in it is not shown."""
     with pytest.raises(StoreError, match=why) as caught:
-        SqlStore.open(url)
+        Store.open(url)
     assert str(caught.value).startswith("store.url")
     assert "secret" not in str(caught.value)
 
@@ -243,7 +243,7 @@ async def test_a_database_of_a_newer_version_is_refused(path: Path, url: str) ->
     newer.close()
     assert "was written by a newer notifier (schema 9999)" in refusal(path)
     with pytest.raises(StoreTooNew):
-        SqlStore.open(url)
+        Store.open(url)
 
 
 @pytest.mark.parametrize("name", ["itself", "a link", "a linked directory"])
@@ -258,7 +258,7 @@ async def test_a_second_daemon_is_refused(path: Path, url: str, tmp_path: Path, 
             (tmp_path / "elsewhere").symlink_to(tmp_path)
             second = tmp_path / "elsewhere" / "notifier.db"
         with pytest.raises(StoreError) as caught:
-            SqlStore.open(f"sqlite:///{second}")
+            Store.open(f"sqlite:///{second}")
         assert str(caught.value) == f"{path} is in use by another notifier; stop it first, or change store.url"
         assert await store.claim_watches(1) == []
     async with running(url):

@@ -17,8 +17,9 @@ from storing import LATER, T0, follow, lose, move, running, settled, wanted
 
 from notifier.core.callback import Callback
 from notifier.core.model import Address
-from notifier.interfaces import Dead, DeliveryFilter, Later, Recovery, Standing, Store
 from notifier.store import opening
+from notifier.store.store import Store
+from notifier.store.values import Dead, DeliveryFilter, Later, Recovery, Standing
 
 PENDING = 200_000
 LANES = 2_000  # with a hundred deliveries each, of which one is ready

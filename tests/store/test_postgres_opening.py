@@ -18,11 +18,11 @@ from alembic.script import ScriptDirectory
 from storing import follow, move, running
 
 from notifier.core.errors import StoreError, StoreTooNew, StoreTooOld
-from notifier.interfaces import DeliveryFilter
 from notifier.store import opening, postgres
 from notifier.store.database import migrate
 from notifier.store.schema import metadata
-from notifier.store.sql import SqlStore
+from notifier.store.store import Store
+from notifier.store.values import DeliveryFilter
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ async def test_a_database_of_every_version_is_brought_up_to_date(empty: str, sta
     made.dispose()
     if start != opening.HEAD:
         with pytest.raises(StoreTooOld, match=f"schema {start}"):
-            SqlStore.open(empty)
+            Store.open(empty)
     assert migrate(empty) == (start, opening.HEAD)
     async with running(empty) as store:
         (watch,) = await follow(store, "1")
@@ -96,7 +96,7 @@ def test_tables_of_a_newer_version_are_left_alone(url: str) -> None:
     """By a start as by a migration."""
     with psycopg.connect(url) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    for attempt in (lambda: SqlStore.open(url), lambda: SqlStore.open(url, migrate=True), lambda: migrate(url)):
+    for attempt in (lambda: Store.open(url), lambda: Store.open(url, migrate=True), lambda: migrate(url)):
         with pytest.raises(StoreTooNew, match=r"newer notifier \(schema 9999\); upgrade this one"):
             attempt()
 
@@ -106,7 +106,7 @@ def test_an_encoding_that_cannot_hold_every_text_is_refused(encoding: str) -> No
     """Before any table is made; how to make a database that can is said."""
     options = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
     with databases.empty_database(options) as url:
-        for attempt in (lambda: SqlStore.open(url), lambda: migrate(url)):
+        for attempt in (lambda: Store.open(url), lambda: migrate(url)):
             with pytest.raises(StoreError, match=f"is encoded in {encoding}; make one with: createdb -E UTF8"):
                 attempt()
 
@@ -114,7 +114,7 @@ def test_an_encoding_that_cannot_hold_every_text_is_refused(encoding: str) -> No
 def test_a_server_that_is_too_old_is_refused(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the one at hand is declared to be: none so old can be had."""
     monkeypatch.setattr(postgres, "LEAST_SERVER", 99)
-    for attempt in (lambda: SqlStore.open(empty), lambda: migrate(empty)):
+    for attempt in (lambda: Store.open(empty), lambda: migrate(empty)):
         with pytest.raises(StoreError, match=r"store.url leads to PostgreSQL \d+; 99 or newer is needed"):
             attempt()
 
@@ -145,6 +145,7 @@ def test_waiting_statements_see_what_was_committed_whatever_the_servers_default_
 
 def test_the_driver_is_loaded_only_for_postgresql() -> None:
     """It takes 40 ms, which the users of SQLite need not pay."""
-    loaded = "import sys; import notifier.app, notifier.cli; print([n for n in sys.modules if n.startswith('psycopg')])"
+    imports = "import sys; import notifier.daemon.app, notifier.cli"
+    loaded = f"{imports}; print([n for n in sys.modules if n.startswith('psycopg')])"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

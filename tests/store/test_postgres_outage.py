@@ -19,9 +19,9 @@ from structlog.typing import EventDict
 from working import told, until, working
 
 from notifier.core.errors import StoreUnavailable
-from notifier.interfaces import DeliveryFilter, EventFilter
 from notifier.store import group, postgres
-from notifier.store.sql import SqlStore
+from notifier.store.store import Store
+from notifier.store.values import DeliveryFilter, EventFilter
 
 pytestmark = pytest.mark.usefixtures("logs")
 
@@ -105,7 +105,7 @@ async def test_a_node_that_does_not_know_whether_it_has_left_ends_all_the_same(
     proxy: Proxy, proxied: str, logs: list[EventDict]
 ) -> None:
     """It would wait for the database without end, to learn whether its last COMMIT came true."""
-    store = await asyncio.to_thread(lambda: SqlStore.open(proxied, timeout=3.0))
+    store = await asyncio.to_thread(lambda: Store.open(proxied, timeout=3.0))
     writing = asyncio.create_task(store.run(), name="store")
     await store.apply([wanted("1")], origin="api", now=T0)
     proxy.cut = Cut.BEFORE

@@ -10,9 +10,9 @@ from structlog.typing import EventDict
 from working import told, until, working
 
 from notifier.core.errors import StoreError
-from notifier.interfaces import EventFilter
 from notifier.store import postgres
-from notifier.store.sql import SqlStore
+from notifier.store.store import Store
+from notifier.store.values import EventFilter
 
 pytestmark = pytest.mark.usefixtures("logs")
 
@@ -29,7 +29,7 @@ async def test_too_many_connections(server: Server, url: str) -> None:
     few = server.url(NAME, user="few")
     try:
         with pytest.raises(StoreError, match=r"too many connections for role <secret>$"):
-            SqlStore.open(few)
+            Store.open(few)
         server.query("ALTER ROLE few CONNECTION LIMIT 10")
         async with working(few) as work:
             server.query("ALTER ROLE few CONNECTION LIMIT 0")

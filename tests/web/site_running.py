@@ -12,7 +12,7 @@ from typing import Any
 
 from serving import serving
 
-from notifier.app import Application
+from notifier.daemon.app import Application
 
 PATIENCE = 90.0  # seconds: ten thousand watches in one request take a slow machine long
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -1,0 +1,1 @@
+"""The process: built, changed by a reload, stopped."""

@@ -1,0 +1,30 @@
+"""What an attempt means for its delivery: done, later, or dead. Pure."""
+
+from __future__ import annotations
+
+from notifier.core import retry
+from notifier.core.model import Delivery, Micros
+from notifier.core.retry import Delivered, Failed, Gone, Outcome, Rejected
+from notifier.store.values import Dead, Done, Later, Verdict
+
+
+def verdict(
+    outcome: Outcome, delivery: Delivery, *, schedule: tuple[float, ...], now: Micros, jitter: float
+) -> Verdict:
+    """Decide by the outcome of an attempt that has just ended; `schedule` as for retry.next_attempt."""
+    match outcome:
+        case Delivered():
+            return Done()
+        case Rejected(reason=reason):
+            return Dead(attempt=delivery.attempt + 1, reason=reason)
+        case Gone(reason=reason):
+            return Later(due=now, attempt=delivery.attempt, reason=reason)
+        case Failed(reason=reason, retry_after=hint, spend=False):
+            wait = retry.after_unspent(jitter=jitter, retry_after=hint)
+            return Later(due=now + round(wait * 1e6), attempt=delivery.attempt, reason=reason)
+        case Failed(reason=reason, retry_after=hint):  # pragma: no branch  the union has no other member
+            made = delivery.attempt + 1
+            pause = retry.next_attempt(attempts_made=made, schedule=schedule, jitter=jitter, retry_after=hint)
+            if pause is None:
+                return Dead(attempt=made, reason=reason)
+            return Later(due=now + round(pause * 1e6), attempt=made, reason=reason)

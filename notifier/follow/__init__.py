@@ -1,0 +1,1 @@
+"""From a watch to a commit."""

@@ -1,0 +1,44 @@
+"""What following asks of a source."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from notifier.core.model import Observation
+
+
+class Stream(Protocol):
+    """One open subscription to one task."""
+
+    observations: int  # read so far on this connection, repeats included
+    last_activity: float  # loop time of the last byte, comments included
+    retry: float | None  # seconds that the upstream asked us to wait before reconnecting (`retry:`)
+
+    def __aiter__(self) -> Stream: ...
+
+    async def __anext__(self) -> Observation:
+        """Return the next snapshot whose bytes differ from the one before.
+
+        Ends at the end of the stream, everything received having been returned first, also when the connection broke.
+        Raises SourceError when the connection broke or the upstream overstepped a limit. A snapshot that cannot be
+        read is logged and skipped.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection at once; may be called twice."""
+        ...
+
+
+class Source(Protocol):
+    """Follows tasks of one upstream; knows nothing of watches, retries or storage."""
+
+    name: str
+
+    async def open(self, task_id: str) -> Stream:
+        """Connect; return once the reply's head is in. Raises SourceError (see its subclasses for the kinds)."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...

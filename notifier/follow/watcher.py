@@ -1,0 +1,211 @@
+"""From watches to subscriptions: claims what is to be followed and hands each watch to its source's feed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+
+from notifier.core.errors import StoreUnavailable
+from notifier.core.model import Watch
+from notifier.follow.feed import Feed
+from notifier.follow.subscription import Subscription
+from notifier.store.nodes import Nodes
+from notifier.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+CLAIM = 1000  # watches claimed at once
+LOOK_AGAIN = 5.0  # seconds between looks for watches that nobody announced
+LOOK = 500  # watches that others changed, read at once
+COMPARE = 30.0  # seconds between comparisons of what is followed with what the store says
+
+
+class Watcher:
+    """Owns the feeds."""
+
+    def __init__(self, *, store: Store, nodes: Nodes | None = None) -> None:
+        """Make ready; `nodes` are those that share the store, None if there is no other."""
+        self._store = store
+        self._nodes = nodes
+        self._feeds: dict[str, Feed] = {}
+        self._orphans: dict[int, Watch] = {}  # of sources that the configuration does not name
+        self._unsure: list[Watch] = []
+        self._changed: set[int] = set()  # watches that others changed, or may have
+        self._compare = False  # what is followed with what the store says
+        self._wake = asyncio.Event()
+        self._busy = False  # claiming or releasing
+        self._tasks: asyncio.TaskGroup | None = None
+        self.share: int | None = None  # watches to follow; None: all
+        self.full: Callable[[], None] = lambda: None  # told that there may be watches beyond the share
+
+    @property
+    def feeds(self) -> Mapping[str, Feed]:
+        """Return the feeds by source."""
+        return self._feeds
+
+    @property
+    def held(self) -> int | None:
+        """Return how many watches are followed; None while that is about to change in the store."""
+        return None if self._busy or self._unsure else len(self)
+
+    def __len__(self) -> int:
+        return len(self._orphans) + sum(map(len, self._feeds.values()))
+
+    async def run(self) -> None:
+        """Claim and follow until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            for name in self._feeds:
+                self._start(name)
+            await self._claim()
+
+    def wake(self) -> None:
+        """Look for watches now."""
+        self._wake.set()
+
+    def set_feeds(self, feeds: Mapping[str, Feed]) -> None:
+        """Follow through these feeds. One that stays the same object goes on untouched."""
+        for name in [name for name, feed in self._feeds.items() if feeds.get(name) is not feed]:
+            gone = self._feeds.pop(name)
+            if self._nodes is None:
+                self._orphans.update((watch.pk, watch) for watch in gone.watches())
+            else:  # others may be configured otherwise
+                self._unsure.extend(gone.watches())
+            gone.stop()
+        for name, feed in feeds.items():
+            if name not in self._feeds:
+                self._feeds[name] = feed
+                self._start(name)
+        for watch in [watch for watch in self._orphans.values() if watch.source in self._feeds]:
+            del self._orphans[watch.pk]
+            self._feeds[watch.source].add(watch)
+
+    def drop(self, watches: Iterable[Watch]) -> None:
+        """Stop following these."""
+        for watch in watches:
+            self._orphans.pop(watch.pk, None)
+            if watch.source in self._feeds:
+                self._feeds[watch.source].drop(watch.pk)
+
+    def describe(self, watches: Iterable[Watch]) -> None:
+        """Take over labels, metadata, endpoints and callbacks of these."""
+        for watch in watches:
+            if watch.source in self._feeds:
+                self._feeds[watch.source].describe(watch)
+            elif watch.pk in self._orphans:
+                self._orphans[watch.pk] = watch
+
+    def look(self, pks: Iterable[int] | None) -> None:
+        """Hear that others changed these watches, or None: any of them."""
+        if pks is None:
+            self._compare = True
+            pks = self._followed()
+        self._changed |= set(pks)
+        self._wake.set()
+
+    def give_back(self, count: int) -> None:
+        """Let go of so many watches, for other nodes to follow; first of those that are not connected."""
+        chosen: list[Watch] = []
+        for connected in (False, True):
+            for feed in self._feeds.values():
+                chosen += feed.some(count - len(chosen), connected=connected)
+        for watch in chosen:
+            self._feeds[watch.source].drop(watch.pk)
+        self._unsure.extend(chosen)
+        self._wake.set()
+
+    def forget(self) -> None:
+        """Stop following everything: it is others' now."""
+        for feed in self._feeds.values():
+            for watch in feed.watches():
+                feed.drop(watch.pk)
+        self._orphans.clear()
+        self._unsure.clear()
+        self._wake.set()
+
+    def subscription(self, source: str, pk: int) -> Subscription | None:
+        """Return what is remembered of a watch's connections while it is followed."""
+        feed = self._feeds.get(source)
+        return None if feed is None else feed.subscription(pk)
+
+    def lost_hold(self, watch: Watch) -> None:
+        """Hear that a watch turned out not to be as we knew it: let go of it, and take it up again as it is."""
+        self._unsure.append(watch)
+        self._wake.set()
+
+    def _start(self, name: str) -> None:
+        if self._tasks is not None:
+            self._tasks.create_task(self._feeds[name].run(), name=f"feed {name}")
+
+    async def _claim(self) -> None:
+        loop = asyncio.get_running_loop()
+        compare = loop.time() + COMPARE
+        while True:
+            self._wake.clear()
+            if loop.time() >= compare:
+                compare = loop.time() + COMPARE
+                self._compare = True
+            self._busy = True
+            try:
+                claimed, more = await self._turn()
+            except StoreUnavailable:
+                claimed, more = [], False  # the store has said so; the next look comes soon
+            for watch in claimed:
+                self._add(watch)
+            self._busy = False
+            if more:
+                continue
+            try:
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _turn(self) -> tuple[list[Watch], bool]:
+        """Let go of what is not ours, and claim; return what was claimed, and whether there may be more."""
+        if self._nodes is not None:
+            await self._follow_others(self._nodes)
+        if self._unsure:
+            unsure, self._unsure = self._unsure, []
+            await self._store.release_watches(unsure)
+        count = CLAIM if self.share is None else min(CLAIM, self.share - len(self))
+        if count <= 0:
+            self.full()
+            return [], False
+        sources = None if self._nodes is None else list(self._feeds)
+        claimed = await self._store.claim_watches(count, sources)
+        return claimed, len(claimed) == count == CLAIM
+
+    def _followed(self) -> dict[int, Watch]:
+        return {watch.pk: watch for feed in self._feeds.values() for watch in feed.watches()}
+
+    async def _follow_others(self, nodes: Nodes) -> None:
+        """Bring what is followed in line with the store: whose each watch is, and what was changed of some.
+
+        What could not be asked of the store is asked the next time.
+        """
+        if self._compare:
+            followed = self._followed()
+            ours = await nodes.mine()
+            self.drop([watch for pk, watch in followed.items() if pk not in ours])
+            self._unsure.extend(await nodes.look(sorted(ours - followed.keys())) if ours - followed.keys() else [])
+            self._compare = False
+        followed = self._followed() if self._changed else {}
+        while self._changed:
+            some = {self._changed.pop() for _ in range(min(LOOK, len(self._changed)))}
+            try:
+                seen = await nodes.look(sorted(some & followed.keys())) if some & followed.keys() else []
+            except StoreUnavailable:
+                self._changed |= some
+                raise
+            self.describe(seen)
+            self.drop([followed[pk] for pk in (some & followed.keys()) - {watch.pk for watch in seen}])
+
+    def _add(self, watch: Watch) -> None:
+        if watch.source in self._feeds:
+            self._feeds[watch.source].add(watch)
+            return
+        self._orphans[watch.pk] = watch
+        log.warning("watch.no_source", source=watch.source, id=watch.id, hint="the configuration names no such source")

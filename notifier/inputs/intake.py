@@ -1,0 +1,30 @@
+"""What inputs ask for: stored first, then told to the watcher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from notifier.core.model import Micros, NewWatch
+from notifier.follow.watcher import Watcher
+from notifier.store.store import Store
+
+
+class Intake:
+    """Adds and takes away watches for queues. Both methods return after the commit; they raise StoreUnavailable."""
+
+    def __init__(self, *, store: Store, watcher: Watcher, clock: Callable[[], Micros]) -> None:
+        self._store = store
+        self._watcher = watcher
+        self._clock = clock
+
+    async def apply(self, watches: Sequence[NewWatch]) -> None:
+        """Want these. One that is there stays as it is."""
+        applied = await self._store.apply(watches, origin="queue", now=self._clock())
+        if applied.added:
+            self._watcher.wake()
+
+    async def remove(self, source: str, task_id: str) -> None:
+        """Want a watch no longer, if there is one."""
+        removed = await self._store.remove(source, task_id, now=self._clock())
+        if removed is not None:
+            self._watcher.drop([removed])

@@ -1,0 +1,1 @@
+"""The ground floor beside the core: clock, logs, metrics, systemd, threads, TLS."""

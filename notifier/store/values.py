@@ -1,0 +1,168 @@
+"""Values that the store takes and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from notifier.core.callback import Callback
+from notifier.core.endpoint import Make
+from notifier.core.model import Delivery, EndpointState, Micros, Watch
+from notifier.core.retry import Attempt
+from notifier.core.share import Peer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What a change of the wanted watches came to."""
+
+    added: tuple[Watch, ...] = ()
+    changed: tuple[Watch, ...] = ()  # labels, metadata, endpoints or callback
+    removed: tuple[Watch, ...] = ()
+    unchanged: int = 0
+    newer: str | None = None  # the node that has newer files, so that nothing was done
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Deliveries that are due and now this node's, and when the next one of each endpoint will be."""
+
+    deliveries: tuple[Delivery, ...] = ()
+    next_due: Mapping[str, Micros] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a callback's destination did when it was let go of; `Standing()` is well."""
+
+    held_until: Micros | None = None  # nothing is to be sent before
+    rounds: int = 0  # cool-downs in a row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Destinations of callbacks that something is due of, now in this node's hand, and when the next will be."""
+
+    taken: tuple[tuple[Callback, Standing], ...] = ()
+    next_due: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The delivery was accepted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """The delivery waits until `due`."""
+
+    due: Micros
+    attempt: int  # attempts that count, made so far
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dead:
+    """The delivery is given up, but kept."""
+
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Superseded:
+    """A newer state of the same watch takes the delivery's place."""
+
+
+Verdict = Done | Later | Dead | Superseded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What became of a delivery that this node had claimed."""
+
+    delivery: Delivery
+    verdict: Verdict
+    at: Micros
+    attempt: Attempt | None = None  # for the log; None where no attempt was made
+    take: bool = True  # claim the next delivery of the lane at once
+    latest: bool = False  # what is to be tried again gives way to a newer state of its lane, if there is one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """An endpoint that is well again."""
+
+    endpoint: str
+    at: Micros
+    failing_since: Micros
+    created_after: Micros  # older deliveries have had their whole schedule: they are left to what remains of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointChange:
+    """A change of what is kept of an endpoint."""
+
+    name: str
+    fingerprint: str
+    make: Make  # run in the store's thread, maybe more than once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """What a change of an endpoint came to."""
+
+    before: EndpointState
+    after: EndpointState
+    done: bool  # False: there was nothing to change, and nothing was recorded with it
+    deliveries: tuple[Delivery, ...] = ()  # to send now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leads:
+    """What is kept of every endpoint, and the number of the node that has asked."""
+
+    number: int
+    states: tuple[EndpointState, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFilter:
+    """Which deliveries to list or to retry; None means any."""
+
+    id: int | None = None
+    endpoint: str | None = None
+    status: str | None = None
+    since: Micros | None = None  # created at or after
+    until: Micros | None = None  # created before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchFilter:
+    """Which of the watches that are wanted to list; None means any."""
+
+    source: str | None = None
+    phase: str | None = None  # or `new`: nothing observed yet; `lost`: given up, whatever its phase, and only there
+    state: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()  # all of them
+    text: str | None = None  # a part of the id, in upper or lower case
+    ended: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events to list; None means any."""
+
+    source: str | None = None
+    task: str | None = None  # the watch's id
+    type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """The nodes that share a store, and what waits for one of them."""
+
+    number: int  # this node's
+    peers: tuple[Peer, ...]  # this one among them
+    unclaimed: int  # open watches that nobody follows, of the sources that were asked about
+    now: Micros  # the database's time

@@ -1,0 +1,194 @@
+"""A node among others, with real stores in one process: whom it buries, what it lets go of, what it may still send."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+import pytest
+from parts import ScriptedSender, endpoint, route
+from storing import T0, wanted
+from structlog.testing import capture_logs
+from waiting import until
+
+from notifier.cluster.leadership import Sharing
+from notifier.cluster.membership import Membership
+from notifier.core import machine
+from notifier.core.model import Event, Observation, Phase
+from notifier.deliver.dispatcher import Dispatcher, EndpointSetup
+from notifier.follow.recorder import Recorder
+from notifier.follow.watcher import Watcher
+from notifier.runtime.clock import Clock
+from notifier.runtime.metrics import Metrics
+from notifier.store.store import Store
+from notifier.store.values import Changed, EndpointChange
+
+TIMEOUT = 1.0  # seconds
+
+
+class Node:
+    """A node without sources: what it follows is claimed by hand."""
+
+    def __init__(self, store: Store, *, may_send: bool | None = None) -> None:
+        assert store.nodes is not None
+        self.store = store
+        self.nodes = store.nodes
+        self.clock = Clock()
+        self.sender = ScriptedSender()
+        metrics = Metrics()
+        self.may_send = may_send
+        self.dispatcher = Dispatcher(
+            store=store,
+            metrics=metrics,
+            clock=self.clock,
+            announce=self._announce,
+            may_send=lambda: store.holds() if self.may_send is None else self.may_send,
+            look_again=600.0,  # each look is a sign of life
+        )
+        self.dispatcher.set_endpoints({"app": EndpointSetup(sender=self.sender, policy=endpoint())})
+        self.recorder = Recorder(store=store, outbox=self.dispatcher, metrics=metrics)
+        self.recorder.routes = [route("app")]
+        self.watcher = Watcher(store=store, nodes=self.nodes)
+        self.membership = Membership(
+            nodes=self.nodes,
+            timeout=TIMEOUT,
+            clock=self.clock,
+            watcher=self.watcher,
+            dispatcher=self.dispatcher,
+            sharing=Sharing(nodes=self.nodes, dispatcher=self.dispatcher),
+            rate=lambda: 100.0,
+            status=dict,
+        )
+        store.on_lost(self.membership.lost)
+
+    async def _announce(self, event: Event, change: EndpointChange | None = None) -> Changed | None:
+        return await self.recorder.announce(event, change)
+
+    async def observe(self, task: str, state: str = "processing") -> None:
+        """Want a watch, claim it, and record a state of it."""
+        await self.store.apply([wanted(task)], origin="api", now=T0)
+        [watch] = await self.store.claim_watches(1)
+        await self.recorder.record(
+            machine.step(watch, Observation(state=state, phase=Phase.RUNNING, task={}), self.clock())
+        )
+
+
+@asynccontextmanager
+async def node(url: str, name: str, *, member: bool = True, may_send: bool | None = None) -> AsyncIterator[Node]:
+    """Run a node; one that is no `member` says nothing by itself."""
+    store = await asyncio.to_thread(lambda: Store.open(url, name=name, timeout=TIMEOUT))
+    writing = asyncio.create_task(store.run(), name=f"store {name}")
+    made = Node(store, may_send=may_send)
+    loops = [asyncio.create_task(made.dispatcher.run(), name="dispatcher")]
+    if member:
+        loops.append(asyncio.create_task(made.membership.run(), name="membership"))
+    try:
+        async with asyncio.timeout(100):
+            yield made
+    finally:
+        for task in loops:
+            task.cancel()
+        await asyncio.wait(loops)
+        await made.dispatcher.close()
+        await store.close()
+        await writing
+        store.shutdown()
+
+
+def query(url: str, statement: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+async def moved(url: str, statement: str) -> None:
+    """Return once the answer is another."""
+    before = query(url, statement)
+    await until(lambda: query(url, statement) != before)
+
+
+def names(url: str) -> set[object]:
+    return {name for (name,) in query(url, "SELECT name FROM nodes")}
+
+
+@pytest.mark.parametrize("ago", [3600, -3600], ids=["long ago", "before the clock was set back"])
+async def test_the_silent_are_buried_by_those_who_saw_it(shared_url: str, ago: int) -> None:
+    """Not by one that has just come, and finds a row of another time; but after as long as it takes to be sure."""
+    async with node(shared_url, "silent", member=False) as silent:
+        await until(lambda: not silent.dispatcher.queues["app"].backlog)
+        query(shared_url, f"UPDATE nodes SET seen_at = seen_at - {ago * 1_000_000}")
+        async with node(shared_url, "new") as new:
+            await until(lambda: new.membership.census is not None)
+            assert names(shared_url) == {"silent", "new"}
+            await until(lambda: names(shared_url) == {"new"})
+            contact = "SELECT seen_at - started_at FROM nodes WHERE name = 'new'"
+            [(seen,)] = query(shared_url, contact)
+            assert isinstance(seen, int)
+            assert seen >= TIMEOUT * 0.9e6
+
+
+async def test_a_living_namesake_is_warned_of(shared_url: str) -> None:
+    """Once by each of them; not of the row that is left of one that was killed, which gives no more signs of life."""
+    with capture_logs() as logs:
+
+        def told() -> list[int]:
+            return [entry["number"] for entry in logs if entry["event"] == "node.namesake"]
+
+        async with node(shared_url, "a", member=False) as killed:
+            await until(lambda: not killed.dispatcher.queues["app"].backlog)
+            async with node(shared_url, "a") as one:
+                await until(lambda: any(entry["event"] == "node.dead" for entry in logs))
+                assert told() == []
+                async with node(shared_url, "a") as two:
+                    await until(lambda: len(told()) == 2)
+                    for _ in range(3):
+                        await moved(shared_url, "SELECT min(seen_at) FROM nodes")
+                    assert sorted(told()) == sorted([one.nodes.number, two.nodes.number])
+
+
+async def test_a_leap_of_the_databases_clock_buries_nobody(shared_url: str) -> None:
+    """Everybody seems to have been silent for an hour; whoever looked knows better."""
+    async with node(shared_url, "a") as a, node(shared_url, "b") as b:
+        contact = f"SELECT min(seen_at - started_at) > {2 * TIMEOUT * 1e6:.0f} FROM nodes"
+        await until(lambda: query(shared_url, contact) == [(True,)])
+        numbers = {a.nodes.number, b.nodes.number}
+        for _ in range(20):
+            query(shared_url, "UPDATE nodes SET seen_at = seen_at - 3600000000")
+            await b.membership._turn()
+            await a.membership._turn()
+        assert {a.nodes.number, b.nodes.number} == numbers
+        assert names(shared_url) == {"a", "b"}
+
+
+async def test_what_was_claimed_before_a_node_was_lost_is_neither_sent_nor_settled(shared_url: str) -> None:
+    """What waited is forgotten; an attempt that was under way proves nothing, though this node claim it again."""
+    async with node(shared_url, "a", member=False, may_send=True) as a:
+        a.sender.open.clear()
+        await a.observe("1")
+        await until(lambda: len(a.sender.begun) == 1)
+        async with node(shared_url, "b", member=False) as b:
+            query(shared_url, "UPDATE nodes SET seen_at = seen_at - 3600000000 WHERE name = 'a'")
+            [peer] = [peer for peer in (await b.nodes.beat(held=0, status={})).peers if peer.name == "a"]
+            b.may_send = False
+            assert await b.nodes.bury(peer)
+            number = a.nodes.number
+            await a.nodes.beat(held=0, status={})
+            assert a.nodes.number != number
+            query(shared_url, f"UPDATE deliveries SET owner = {a.nodes.number}")  # as if claimed by its new self
+            a.sender.open.set()
+            await until(lambda: not a.sender.under_way)
+            await a.nodes.beat(held=0, status={})
+            assert query(shared_url, "SELECT status, owner FROM deliveries") == [("ready", a.nodes.number)]
+            assert query(shared_url, "SELECT count(*) FROM attempts") == [(0,)]
+
+
+async def test_a_lease_that_ran_out_sends_nothing_until_it_is_renewed(shared_url: str) -> None:
+    """What was claimed stays where it is, and goes out with the next sign of life."""
+    async with node(shared_url, "a", member=False, may_send=False) as a:
+        await a.observe("1")
+        await until(lambda: len(a.dispatcher.queues["app"]) > 0)
+        assert not a.sender.begun
+        a.may_send = None
+        await until(lambda: len(a.sender.begun) == 1)

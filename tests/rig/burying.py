@@ -1,0 +1,31 @@
+"""A node that is taken for dead at the worst moment: between two of its transactions that its group was split into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, event
+
+from notifier.store.node import leave
+from notifier.store.store import Store
+
+
+@contextmanager
+def buried_in_between(dying: Store, undertaker: Store, *, before: Callable[[], bool]) -> Iterator[None]:
+    """Have another node take over everything before the first transaction of `dying` of which that can be said."""
+    number = dying.number
+    done: list[int] = []
+
+    def bury_now(_: Connection) -> None:
+        if not done and before():
+            done.append(number)
+            with undertaker._database.writing.begin() as connection:
+                assert leave(connection, number)
+
+    event.listen(dying._database.writing, "begin", bury_now)
+    try:
+        yield
+        assert done
+    finally:
+        event.remove(dying._database.writing, "begin", bury_now)

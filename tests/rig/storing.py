@@ -1,0 +1,130 @@
+"""What tests of the store share: a store that runs, and steps of watches as the recorder makes them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from notifier.core import machine, payload
+from notifier.core.machine import Step
+from notifier.core.model import (
+    Address,
+    Delivery,
+    Event,
+    EventType,
+    LostReason,
+    Micros,
+    NewWatch,
+    Observation,
+    Phase,
+    Record,
+    Watch,
+)
+from notifier.core.retry import Attempt, Delivered
+from notifier.store.store import Store
+from notifier.store.values import Done, Settlement, Verdict
+
+SECOND = 1_000_000
+# Microseconds, a whole second: now, since the daemon's own clock runs beside it and gives up what is overdue.
+T0 = int(time.time()) * SECOND
+LATER = T0 + 60 * SECOND
+PHASES = {
+    "queueing": Phase.QUEUED,
+    "processing": Phase.RUNNING,
+    "success": Phase.SUCCEEDED,
+    "failed": Phase.FAILED,
+}
+APP = (Address(endpoint="app"),)
+
+_entropy = itertools.count(1)
+
+
+@asynccontextmanager
+async def running(url: str, **options: Any) -> AsyncIterator[Store]:
+    """Open a store and let it write; close it in order."""
+    store = await asyncio.to_thread(partial(Store.open, url, **options))
+    writer = asyncio.create_task(store.run(), name="store")
+    try:
+        yield store
+    finally:
+        await store.close()
+        await writer
+        store.shutdown()
+
+
+def wanted(task_id: str = "1", **described: Any) -> NewWatch:
+    """Ask for a watch of the source `vidu`."""
+    return NewWatch(**({"source": "vidu", "id": task_id} | described))
+
+
+async def follow(store: Store, *ids: str, origin: str = "api", now: Micros = T0) -> list[Watch]:
+    """Want tasks, and claim all that there are to claim."""
+    await store.apply([wanted(task_id) for task_id in ids], origin=origin, now=now)
+    return await store.claim_watches(1_000_000)
+
+
+def observed(watch: Watch, state: str, at: Micros) -> Step:
+    """Let a watch see a state that is another than before."""
+    return machine.step(watch, Observation(state=state, phase=PHASES.get(state, Phase.RUNNING)), at)
+
+
+def recorded(step: Step, to: Sequence[Address] = APP) -> list[Record]:
+    """Make what is stored of a step's events."""
+    return [record(event, to) for event in step.events]
+
+
+def record(event: Event, to: Sequence[Address] = APP) -> Record:
+    """Make what is stored of an event."""
+    return Record(
+        id=payload.message_id(event.at, next(_entropy)),
+        type=event.type,
+        at=event.at,
+        sequence=event.watch.sequence if event.watch else 0,
+        body=payload.body(event),
+        addresses=tuple(to),
+        lost=LostReason(event.extra["reason"]) if event.type is EventType.LOST else None,
+    )
+
+
+def for_operators(at: Micros = T0) -> Event:
+    """Make an event of no watch."""
+    return Event(type=EventType.ENDPOINT_DISABLED, at=at, extra={"endpoint": "app", "reason": "http_410"})
+
+
+async def move(
+    store: Store, watch: Watch, state: str, *, at: Micros = T0, to: Sequence[Address] = APP
+) -> tuple[Watch, list[Delivery]]:
+    """Commit a change of state; return the watch after it, and the deliveries to send now."""
+    step = observed(watch, state, at)
+    return step.watch, await store.commit(step.watch, recorded(step, to))
+
+
+async def lose(store: Store, watch: Watch, *, at: Micros = T0, to: Sequence[Address] = APP) -> Watch:
+    """Give a watch up."""
+    step = machine.give_up(watch, LostReason.NOT_FOUND, "unknown", at)
+    await store.commit(step.watch, recorded(step, to))
+    return step.watch
+
+
+def settled(
+    delivery: Delivery,
+    verdict: Verdict | None = None,
+    *,
+    at: Micros = T0,
+    take: bool = True,
+    tried: bool = True,
+    latest: bool = False,
+) -> Settlement:
+    """Say what became of a delivery; by default it was accepted."""
+    attempt = Attempt(at=at, outcome=Delivered(), status=200, seconds=0.01) if tried else None
+    return Settlement(delivery=delivery, verdict=verdict or Done(), at=at, attempt=attempt, take=take, latest=latest)
+
+
+async def claim(store: Store, *endpoints: str, now: Micros = T0, room: int = 100) -> list[Delivery]:
+    """Claim what is due of endpoints."""
+    return list((await store.claim_deliveries(dict.fromkeys(endpoints or ("app",), room), now=now)).deliveries)

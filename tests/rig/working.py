@@ -1,0 +1,85 @@
+"""A store under load, whatever becomes of its database; in the end each change is there once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import waiting
+from storing import follow, move, running, settled
+from structlog.typing import EventDict
+
+from notifier.core.model import Watch
+from notifier.store.store import Store
+from notifier.store.values import DeliveryFilter
+
+PATIENCE = 60.0  # seconds: a server may have to be started, or given up
+
+until = partial(waiting.until, timeout=PATIENCE)
+
+
+def told(logs: list[EventDict]) -> list[str]:
+    """Return what a store said of its database."""
+    return [str(line["event"]) for line in logs if str(line["event"]).startswith("store.")]
+
+
+class Work:
+    """Steps and settlements of some watches, as fast as they go; checks in the end that each was done once."""
+
+    def __init__(self, store: Store, watches: list[Watch]) -> None:
+        self.store = store
+        self.watches = {watch.pk: watch for watch in watches}
+        self.delivered: set[int] = set()
+        self.steps = 0
+        self._stop = asyncio.Event()
+
+    async def _follow(self, pk: int) -> None:
+        while not self._stop.is_set():
+            self.watches[pk], deliveries = await move(self.store, self.watches[pk], f"s{self.watches[pk].sequence}")
+            self.steps += 1
+            for delivery in deliveries:
+                assert await self.store.settle(settled(delivery)) is None
+                assert delivery.id not in self.delivered
+                self.delivered.add(delivery.id)
+
+    async def more(self, steps: int = 50) -> None:
+        """Wait until so many more steps were acknowledged."""
+        wanted_steps = self.steps + steps
+        await until(lambda: self.steps >= wanted_steps)
+
+    @asynccontextmanager
+    async def going_on(self) -> AsyncIterator[None]:
+        """Work inside of the block, then hold what the database has against what was acknowledged."""
+        async with asyncio.TaskGroup() as tasks:
+            for pk in self.watches:
+                tasks.create_task(self._follow(pk))
+            try:
+                yield
+                await self.more()
+            finally:
+                self._stop.set()
+        assert await asyncio.to_thread(self._events) == [
+            (watch.id, n) for watch in self.watches.values() for n in range(1, watch.sequence + 1)
+        ]
+        listed = await self.store.deliveries(DeliveryFilter(), limit=1_000_000)
+        assert sorted(item["id"] for item in listed) == sorted(self.delivered)
+        assert {item["status"] for item in listed} <= {"delivered"}
+
+    def _events(self) -> list[tuple[str, int]]:
+        with self.store._database.reading.connect() as connection:
+            rows = connection.exec_driver_sql(
+                "SELECT w.id, e.sequence FROM events e JOIN watches w ON w.pk = e.watch ORDER BY w.pk, e.sequence"
+            )
+            return [(row.id, row.sequence) for row in rows]
+
+
+@asynccontextmanager
+async def working(url: str, watches: int = 10) -> AsyncIterator[Work]:
+    """Run a store with work to do."""
+    async with running(url) as store:
+        work = Work(store, await follow(store, *map(str, range(watches))))
+        async with work.going_on():
+            await work.more()
+            yield work
