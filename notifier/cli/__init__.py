@@ -16,6 +16,8 @@ from notifier.cli import daemon, deliver, endpoint, node, secrets, status, tools
 from notifier.cli.output import fail
 from notifier.core.errors import NotifierError
 
+__all__ = ["main"]
+
 app = typer.Typer(
     name="notifier",
     help="Follow generation tasks over Server-Sent Events; POST a signed webhook on every change; lose nothing.",

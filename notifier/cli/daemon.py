@@ -44,8 +44,8 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
     settings = _load(config)
     import structlog
 
-    from notifier.runtime import logs
     from notifier.daemon.app import HEEDED, Application
+    from notifier.runtime import logs
     from notifier.runtime.loops import LoopUnavailable, runner, settle_memory
 
     logs.configure(format=settings.log.format, level=settings.log.level)

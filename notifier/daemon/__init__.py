@@ -1,1 +1,5 @@
 """The process: built, changed by a reload, stopped."""
+
+__all__ = [
+    "app",
+]

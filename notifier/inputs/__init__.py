@@ -1,1 +1,10 @@
 """Where watches come from: files, queues."""
+
+__all__ = [
+    "broker",
+    "consumer",
+    "input",
+    "intake",
+    "making",
+    "running",
+]

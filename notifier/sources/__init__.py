@@ -1,1 +1,6 @@
 """Adapters that read task states from upstreams."""
+
+__all__ = [
+    "preset",
+    "sse",
+]

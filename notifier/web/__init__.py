@@ -1,1 +1,9 @@
 """The HTTP listener: health, metrics, API."""
+
+__all__ = [
+    "daemon_control",
+    "guard",
+    "hub",
+    "report",
+    "server",
+]

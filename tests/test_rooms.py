@@ -1,0 +1,37 @@
+"""Every room has a front door: its `__init__` lists what other rooms may import, names or whole modules."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import notifier
+
+ROOT = Path(notifier.__file__).parent
+
+
+def _imports(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the room and the module or name behind its door, of every import from a room of the package."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("notifier."):
+            continue
+        _, room, *inside = (node.module or "").split(".")
+        yield from ((room, inside[0] if inside else alias.name) for alias in node.names)
+
+
+def test_rooms_import_each_other_through_the_front_door() -> None:
+    """Who looks for what a room offers finds all of it in one list."""
+    around = [
+        f"{path.relative_to(ROOT)} imports {room}.{name}"
+        for path in sorted(ROOT.rglob("*.py"))
+        for room, name in _imports(path)
+        if room != path.relative_to(ROOT).parts[0] and name not in import_module(f"notifier.{room}").__all__
+    ]
+    assert not around
+
+
+def test_the_root_is_a_hall_without_furniture() -> None:
+    """What stands in the root belongs to no layer."""
+    assert {path.name for path in ROOT.glob("*.py")} == {"__init__.py", "__main__.py"}
