@@ -19,7 +19,7 @@ from notifier.deliver.dispatcher import Dispatcher
 from notifier.follow.watcher import Watcher
 from notifier.runtime.clock import Clock, boottime
 from notifier.store.nodes import Nodes
-from notifier.store.values import Census
+from notifier.store.values import NodeList
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ class Membership:
         self._last = 0.0  # sign of life
         self._unchanged: dict[int, tuple[Micros, float]] = {}  # since when each node's last sign of life is the last
         self._gave = 0.0  # when watches were last let go
-        self.census: Census | None = None  # the latest
+        self.census: NodeList | None = None  # the latest
         self._namesakes: set[int] = set()  # that have been told of
         watcher.full = self._wake.set
 
@@ -125,7 +125,7 @@ class Membership:
             return False
         return self._balance(census)
 
-    async def _beat(self) -> Census:
+    async def _beat(self) -> NodeList:
         began, asked = boottime(), self._clock()
         sources = list(self._watcher.feeds) or None  # when it joins, none is installed yet
         census = await self._nodes.beat(held=self._watcher.held, status=self._status(), sources=sources)
@@ -148,7 +148,7 @@ class Membership:
         self.census = census
         return census
 
-    async def _bury(self, census: Census) -> None:
+    async def _bury(self, census: NodeList) -> None:
         """Take over from the dead, unless it was this node that was away: then the others were not seen either.
 
         The database's clock may be set forward, and everyone seem silent: so a node's silence must have been seen here.
@@ -166,7 +166,7 @@ class Membership:
                 self._sharing.wake()
                 self._wake.set()
 
-    def _balance(self, census: Census) -> bool:
+    def _balance(self, census: NodeList) -> bool:
         """Let go of what is beyond this node's share, no faster than others can connect."""
         takers = share.takers(census.peers, census.now)
         others = [peer for peer in takers if peer.number != census.number]
@@ -184,7 +184,7 @@ class Membership:
             self._watcher.give_back(count)
         return True
 
-    def _tell_changes(self, census: Census) -> None:
+    def _tell_changes(self, census: NodeList) -> None:
         before = {peer.number: peer for peer in self.census.peers} if self.census is not None else {}
         now = {peer.number: peer for peer in census.peers}
         for number in now.keys() - before.keys() - {census.number}:

@@ -16,7 +16,7 @@ from notifier.core import share
 from notifier.core.model import Json, Micros
 from notifier.core.payload import timestamp
 from notifier.core.share import Peer
-from notifier.store.values import Census
+from notifier.store.values import NodeList
 
 STATES = ("alive", "leaving", "dead")
 TOLD = (  # of a node's status, null where it told nothing: it has just begun, or is of another version
@@ -53,7 +53,7 @@ class Neighbours:
         *,
         clock: Callable[[], Micros],
         itself: Callable[[], Json],
-        census: Callable[[], Census | None],
+        census: Callable[[], NodeList | None],
     ) -> None:
         """Make ready; `itself` tells this node's status, `census` what the store told last, None if there is no other.
 

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from notifier.core.breaker import TRIP_AFTER, Breaker, State
 from notifier.core.model import EndpointState, Micros
 
-Make = Callable[[EndpointState], EndpointState | None]
+EndpointUpdate = Callable[[EndpointState], EndpointState | None]
 
 NEAR = 500_000  # microseconds by which a time has to be later to be worth telling others
 
@@ -29,7 +29,7 @@ class News(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Want:
+class LeaderRequest:
     """What a node asks for an endpoint of its configuration."""
 
     fingerprint: str
@@ -40,7 +40,7 @@ class Want:
 # -- changes
 
 
-def disabling(at: Micros, reason: str, failing_since: Micros | None) -> Make:
+def disabling(at: Micros, reason: str, failing_since: Micros | None) -> EndpointUpdate:
     """Send no more to it, unless that is so already."""
 
     def make(kept: EndpointState) -> EndpointState | None:
@@ -62,7 +62,7 @@ def forgiving(kept: EndpointState) -> EndpointState | None:
     return None if kept == blank else blank
 
 
-def failing(own: Breaker) -> Make:
+def failing(own: Breaker) -> EndpointUpdate:
     """Keep what a breaker says, unless the endpoint is disabled."""
 
     def make(kept: EndpointState) -> EndpointState | None:
@@ -80,7 +80,7 @@ def failing(own: Breaker) -> Make:
     return make
 
 
-def recovering(own: Breaker) -> Make:
+def recovering(own: Breaker) -> EndpointUpdate:
     """Keep that it fails no more, unless that is known already, or it is disabled."""
 
     def make(kept: EndpointState) -> EndpointState | None:
@@ -136,7 +136,11 @@ def needs_leader(state: State, *, limited: bool) -> bool:
 
 
 def leads(
-    states: Sequence[EndpointState], wants: Mapping[str, Want], me: int, present: Collection[int], fit: Collection[int]
+    states: Sequence[EndpointState],
+    wants: Mapping[str, LeaderRequest],
+    me: int,
+    present: Collection[int],
+    fit: Collection[int],
 ) -> dict[str, int | None]:
     """Return which endpoints are to have another leader.
 
@@ -154,7 +158,7 @@ def leads(
     return changes
 
 
-def _keeps(state: EndpointState, want: Want | None, me: int, fit: Collection[int]) -> int | None:
+def _keeps(state: EndpointState, want: LeaderRequest | None, me: int, fit: Collection[int]) -> int | None:
     """Return who is to lead what this node leads."""
     if want is None or (state.held == State.OPEN and not _needs(want, state)):  # those who know it are to have it
         return None
@@ -164,6 +168,6 @@ def _keeps(state: EndpointState, want: Want | None, me: int, fit: Collection[int
     return next((node for node in others if node > me), others[0])
 
 
-def _needs(want: Want, state: EndpointState) -> bool:
+def _needs(want: LeaderRequest, state: EndpointState) -> bool:
     known = state.fingerprint == want.fingerprint and state.held == State.OPEN
     return want.limited or known

@@ -22,7 +22,7 @@ from notifier.core.retry import Attempt, Failed
 from notifier.deliver.endpoint_queue import EndpointPolicy, EndpointQueue, Link
 from notifier.deliver.sender import Sender
 from notifier.store.store import Store
-from notifier.store.values import Standing
+from notifier.store.values import CallbackHealth
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class Unsendable:
 class CallbackQueue(EndpointQueue):
     """The deliveries in memory for one destination."""
 
-    def __init__(self, callback: Callback, standing: Standing, sender: Sender, *, since: float) -> None:
+    def __init__(self, callback: Callback, standing: CallbackHealth, sender: Sender, *, since: float) -> None:
         super().__init__(callback.name, sender, _POLICY)
         self.callback = callback
         self.label = LABEL
@@ -82,13 +82,13 @@ class CallbackQueue(EndpointQueue):
                 rounds=standing.rounds,
             )
 
-    def standing(self, now: Micros) -> Standing:
+    def standing(self, now: Micros) -> CallbackHealth:
         """Return what is to be remembered of it."""
         breaker = self.breaker
         if breaker.state in (State.CLOSED, State.DISABLED):
-            return Standing()
+            return CallbackHealth()
         held = max(now, breaker.not_before)
-        return Standing(held_until=held, rounds=0 if breaker.state is State.THROTTLED else max(1, breaker.rounds))
+        return CallbackHealth(held_until=held, rounds=0 if breaker.state is State.THROTTLED else max(1, breaker.rounds))
 
     def idle(self, now: Micros) -> bool:
         """Say whether nothing is to be done for it in memory, or nothing may be for now."""
@@ -254,7 +254,7 @@ class CallbackQueues:
         if self._next_due is None:  # else somebody stirred meanwhile
             self._next_due = found.next_due
         courier = self._courier
-        left: dict[str, Standing] = {}
+        left: dict[str, CallbackHealth] = {}
         for callback, standing in found.taken:
             queue = self._live.get(callback.name)
             if queue is not None:

@@ -16,7 +16,7 @@ import structlog
 
 from notifier.core.breaker import State
 from notifier.core.callback import is_callback
-from notifier.core.endpoint import Want
+from notifier.core.endpoint import LeaderRequest
 from notifier.core.model import Delivery, EndpointState, Micros
 from notifier.deliver.callbacks import CallbackQueues, Courier
 from notifier.deliver.claiming import LOOK_AGAIN, Claiming
@@ -27,7 +27,7 @@ from notifier.deliver.sending import Sending
 from notifier.deliver.settling import Settling, Work
 from notifier.runtime.metrics import Metrics
 from notifier.store.store import Store
-from notifier.store.values import Leads
+from notifier.store.values import Leadership
 
 log = structlog.get_logger(__name__)
 
@@ -228,10 +228,10 @@ class Dispatcher:
             self._claiming.wake()
             self._sending.pump(queue)
 
-    def wants(self) -> dict[str, Want]:
+    def wants(self) -> dict[str, LeaderRequest]:
         """Return what this node asks for its endpoints, where one node has to serve for all."""
         return {
-            name: Want(
+            name: LeaderRequest(
                 fingerprint=queue.policy.fingerprint,
                 limited=queue.policy.rate_limit is not None,
                 passing=queue.passing,
@@ -240,7 +240,7 @@ class Dispatcher:
             if queue.shared
         }
 
-    def heed(self, leads: Leads) -> None:
+    def heed(self, leads: Leadership) -> None:
         """Take over what other nodes have met, and serve or leave what one node serves for all."""
         tick = asyncio.get_running_loop().time()
         for state in leads.states:

@@ -12,7 +12,7 @@ import structlog
 
 from notifier.core import endpoint
 from notifier.core.breaker import State
-from notifier.core.endpoint import Make, News
+from notifier.core.endpoint import EndpointUpdate, News
 from notifier.core.model import EndpointState, Event, EventType, Micros
 from notifier.core.retry import Gone, Outcome
 from notifier.deliver.endpoint_queue import EndpointQueue
@@ -182,12 +182,16 @@ class EndpointHealth:
                 pass
 
     async def _change(
-        self, queue: EndpointQueue, make: Make, tell: EventType | None = None, told: Mapping[str, object] | None = None
+        self,
+        queue: EndpointQueue,
+        make: EndpointUpdate,
+        tell: EventType | None = None,
+        told: Mapping[str, object] | None = None,
     ) -> bool:
         """Keep a change, and tell operators of it; False: another node has, or it was so already."""
         version = queue.kept.version
         queue.kept = make(queue.kept) or queue.kept  # at once, for the attempts that end before it is saved
-        change = EndpointChange(name=queue.name, fingerprint=queue.policy.fingerprint, make=make)
+        change = EndpointChange(name=queue.name, fingerprint=queue.policy.fingerprint, update=make)
         if tell is None:
             changed = await self._store.change_endpoint(change)
         else:

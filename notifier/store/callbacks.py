@@ -28,7 +28,7 @@ from notifier.core.model import Micros, NewWatch
 from notifier.store import statements as sql
 from notifier.store.prepared import Prepared
 from notifier.store.schema import callbacks, deliveries, watches
-from notifier.store.values import Found, Standing
+from notifier.store.values import CallbackHealth, Found
 
 CHUNK = 500  # destinations looked at in one transaction: others wait for it
 
@@ -121,24 +121,24 @@ def take(connection: Connection, node: int, limit: int, now: Micros) -> Found:
     taken = tuple(
         (
             Callback(url=row.url, secret=row.secret, kept_as=row.name),
-            Standing(held_until=row.held_until, rounds=row.rounds),
+            CallbackHealth(held_until=row.held_until, rounds=row.rounds),
         )
         for row in rows
     )
     return Found(taken=taken, next_due=connection.execute(_NEXT).scalar())
 
 
-def leave(connection: Connection, node: int, left: Mapping[str, Standing], now: Micros) -> None:
+def leave(connection: Connection, node: int, left: Mapping[str, CallbackHealth], now: Micros) -> None:
     """Let go of destinations; what is due of them now goes to the end of the line."""
     for name in sorted(left):
         owner = connection.execute(_LOCK, {"_name": name}).scalar()
         due = connection.execute(sql.NEXT_DUE, {"_endpoint": name}).scalar()
-        standing = left[name]
+        health = left[name]
         row = {
             "_name": name,
-            "due": None if due is None else max(due, now, standing.held_until or 0),
-            "held_until": standing.held_until,
-            "rounds": standing.rounds,
+            "due": None if due is None else max(due, now, health.held_until or 0),
+            "held_until": health.held_until,
+            "rounds": health.rounds,
             "owner": None if owner == node else owner,
         }
         connection.execute(_LEAVE, row)

@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Connection, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from notifier.core import endpoint as core
-from notifier.core.endpoint import Want
+from notifier.core.endpoint import LeaderRequest
 from notifier.core.model import EndpointState
 from notifier.store.node import ALIVE
 from notifier.store.prepared import Prepared
@@ -55,15 +55,15 @@ def change(connection: Connection, asked: EndpointChange) -> tuple[EndpointState
     before = EndpointState(**row._mapping)
     if before.fingerprint != asked.fingerprint:
         before = core.unknown(before, asked.fingerprint)
-    made = asked.make(before)
-    if made is None:
+    updated = asked.update(before)
+    if updated is None:
         return before, before, False
-    after = replace(made, version=before.version + 1, reason=storable(made.reason))
+    after = replace(updated, version=before.version + 1, reason=storable(updated.reason))
     connection.execute(_SAVE, {"_name": after.name} | {name: getattr(after, name) for name in _COLUMNS})
     return before, after, True
 
 
-def lead(connection: Connection, wants: Mapping[str, Want], me: int) -> bool:
+def lead(connection: Connection, wants: Mapping[str, LeaderRequest], me: int) -> bool:
     """Take the leads that nobody has, and give up those that others should have; say whether any is another now."""
     # First what is led, then who is there: whoever leads has joined before, so that no living node is missed.
     known = states(connection)

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import BigInteger, Connection, bindparam, func, select, update
 
-from notifier.core.endpoint import Want
+from notifier.core.endpoint import LeaderRequest
 from notifier.core.model import Json, Watch
 from notifier.core.share import Peer
 from notifier.store import health
@@ -16,7 +16,7 @@ from notifier.store import statements as sql
 from notifier.store.node import ALIVE, NOW, Node, leave, tell, unlead
 from notifier.store.rows import watch_from
 from notifier.store.schema import nodes, watches
-from notifier.store.values import Census, Leads
+from notifier.store.values import Leadership, NodeList
 
 T = TypeVar("T")
 
@@ -63,17 +63,17 @@ class Nodes:
         """Return the number of this node; another one after it was taken for dead."""
         return self._node.number
 
-    async def beat(self, *, held: int | None, status: Json, sources: Sequence[str] | None = None) -> Census:
+    async def beat(self, *, held: int | None, status: Json, sources: Sequence[str] | None = None) -> NodeList:
         """Give a sign of life and look at the others. Raises StoreUnavailable."""
         # What nobody has the source of is not to be shared, and waits for ever.
         free = _FREE if sources is None else _FREE.where(watches.c.source.in_(sources))
 
-        def beat(connection: Connection) -> Census:
+        def beat(connection: Connection) -> NodeList:
             me = self._node.number
             # Plans are made anew every now and then: what was best for a table of three rows is not for a million.
             connection.exec_driver_sql("DISCARD PLANS")
             connection.execute(_STATUS, {"_me": me, "_held": held, "_status": json.dumps(status)})
-            return Census(
+            return NodeList(
                 number=me,
                 peers=tuple(Peer(**row._mapping) for row in connection.execute(_PEERS)),
                 unclaimed=connection.execute(select(func.count()).select_from(free.subquery())).scalar_one(),
@@ -107,14 +107,14 @@ class Nodes:
 
         await self._write(release)
 
-    async def lead(self, wants: Mapping[str, Want]) -> Leads:
+    async def lead(self, wants: Mapping[str, LeaderRequest]) -> Leadership:
         """Settle which endpoints this node leads, and look at all."""
 
-        def lead(connection: Connection) -> Leads:
+        def lead(connection: Connection) -> Leadership:
             me = self._node.number
             if health.lead(connection, wants, me):
                 tell(connection, me, endpoints=True)
-            return Leads(number=me, states=tuple(health.states(connection)))
+            return Leadership(number=me, states=tuple(health.states(connection)))
 
         return await self._write(lead)
 

@@ -27,6 +27,7 @@ from notifier.store.operations import CallOp, CommitOp, SettleOp, Transaction
 from notifier.store.rows import watch_from
 from notifier.store.values import (
     Applied,
+    CallbackHealth,
     Changed,
     Claim,
     DeliveryFilter,
@@ -35,7 +36,6 @@ from notifier.store.values import (
     Found,
     Recovery,
     Settlement,
-    Standing,
     WatchFilter,
 )
 
@@ -239,7 +239,7 @@ class Store:
             lambda c: callbacks.take(c, self._node.number, limit, now), hold=True, left=lambda _: Found()
         )
 
-    async def leave_callbacks(self, left: Mapping[str, Standing], *, now: Micros) -> None:
+    async def leave_callbacks(self, left: Mapping[str, CallbackHealth], *, now: Micros) -> None:
         """Let go of destinations."""
         await self._write(lambda c: callbacks.leave(c, self._node.number, left, now), hold=True)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from notifier.core.callback import Callback
-from notifier.core.endpoint import Make
+from notifier.core.endpoint import EndpointUpdate
 from notifier.core.model import Delivery, EndpointState, Micros, Watch
 from notifier.core.retry import Attempt
 from notifier.core.share import Peer
@@ -32,8 +32,8 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How a callback's destination did when it was let go of; `Standing()` is well."""
+class CallbackHealth:
+    """How a callback's destination did when it was let go of; `CallbackHealth()` is well."""
 
     held_until: Micros | None = None  # nothing is to be sent before
     rounds: int = 0  # cool-downs in a row
@@ -43,7 +43,7 @@ class Standing:
 class Found:
     """Destinations of callbacks that something is due of, now in this node's hand, and when the next will be."""
 
-    taken: tuple[tuple[Callback, Standing], ...] = ()
+    taken: tuple[tuple[Callback, CallbackHealth], ...] = ()
     next_due: Micros | None = None
 
 
@@ -105,7 +105,7 @@ class EndpointChange:
 
     name: str
     fingerprint: str
-    make: Make  # run in the store's thread, maybe more than once
+    update: EndpointUpdate  # run in the store's thread, maybe more than once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leads:
+class Leadership:
     """What is kept of every endpoint, and the number of the node that has asked."""
 
     number: int
@@ -159,7 +159,7 @@ class EventFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Census:
+class NodeList:
     """The nodes that share a store, and what waits for one of them."""
 
     number: int  # this node's

@@ -20,7 +20,7 @@ from notifier.deliver.dispatcher import Dispatcher
 from notifier.follow.watcher import Watcher
 from notifier.runtime.metrics import Metrics
 from notifier.store.store import Store
-from notifier.store.values import Census
+from notifier.store.values import NodeList
 
 Statuses = Sequence[Mapping[str, Any]]  # of the nodes that live
 
@@ -39,7 +39,7 @@ class Report:
         watcher: Watcher,
         identity: Identity,
         clock: Callable[[], Micros],
-        census: Callable[[], Census | None],
+        census: Callable[[], NodeList | None],
     ) -> None:
         """Make ready; `census` tells of the nodes that share the store, None if there is no other."""
         self._store = store

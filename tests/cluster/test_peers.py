@@ -7,7 +7,7 @@ from typing import Any
 
 from notifier.cluster.peers import Identity, Neighbours
 from notifier.core.share import Peer
-from notifier.store.values import Census
+from notifier.store.values import NodeList
 
 SECOND = 1_000_000
 NOW = 1_800_000_000 * SECOND
@@ -26,7 +26,7 @@ def peer(number: int, *, age: float = 0.5, status: str | None = None, **more: An
     return Peer(number=number, seen_at=NOW - round(age * SECOND), status=told, **fields | more)
 
 
-def neighbours(census: Census | None, *, number: int = 2, now: int = NOW) -> Neighbours:
+def neighbours(census: NodeList | None, *, number: int = 2, now: int = NOW) -> Neighbours:
     identity = Identity(
         name="me",
         number=lambda: number,
@@ -39,8 +39,8 @@ def neighbours(census: Census | None, *, number: int = 2, now: int = NOW) -> Nei
     return Neighbours(identity, clock=lambda: now, itself=lambda: itself, census=lambda: census)
 
 
-def census(*peers: Peer, number: int = 2) -> Census:
-    return Census(number=number, peers=peers, unclaimed=0, now=NOW)
+def census(*peers: Peer, number: int = 2) -> NodeList:
+    return NodeList(number=number, peers=peers, unclaimed=0, now=NOW)
 
 
 def test_alone_there_is_one_node() -> None:

@@ -9,7 +9,7 @@ from notifier.core.callback import Callback
 from notifier.core.model import Address, Delivery, Watch
 from notifier.core.retry import Attempt, Failed
 from notifier.store.store import Store
-from notifier.store.values import Dead, DeliveryFilter, Found, Later, Recovery, Settlement, Standing, WatchFilter
+from notifier.store.values import CallbackHealth, Dead, DeliveryFilter, Found, Later, Recovery, Settlement, WatchFilter
 
 OWN = Callback(url="https://hooks.example.com/t0ken", secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 OTHER = Callback(url="https://other.example.com/t0ken")
@@ -27,8 +27,8 @@ async def found(store: Store, *, now: int = T0, limit: int = 10) -> list[Callbac
     return [callback for callback, _ in (await store.take_callbacks(limit, now=now)).taken]
 
 
-async def held(store: Store, **standing: int) -> None:
-    await store.leave_callbacks({OWN.name: Standing(**standing)}, now=T0)
+async def held(store: Store, **health: int) -> None:
+    await store.leave_callbacks({OWN.name: CallbackHealth(**health)}, now=T0)
 
 
 async def test_a_watch_knows_its_callback_by_name_and_lists_tell_its_origin(store: Store) -> None:
@@ -167,15 +167,15 @@ async def test_who_is_held_back_is_found_when_that_is_over(store: Store) -> None
     await held(store, held_until=LATER, rounds=3)
     await move(store, watch, "processing", at=T0 + SECOND, to=LEFT)
     assert await store.take_callbacks(10, now=LATER - 1) == Found(next_due=LATER)
-    [(callback, standing)] = (await store.take_callbacks(10, now=LATER)).taken
-    assert (callback, standing) == (OWN, Standing(held_until=LATER, rounds=3))
+    [(callback, health)] = (await store.take_callbacks(10, now=LATER)).taken
+    assert (callback, health) == (OWN, CallbackHealth(held_until=LATER, rounds=3))
 
 
 async def test_what_is_due_when_it_is_let_go_of_goes_to_the_end_of_the_line(store: Store) -> None:
     [one] = await told(store, "1")
     await move(store, one, "queueing", to=LEFT)
     assert await found(store) == [OWN]
-    await store.leave_callbacks({OWN.name: Standing()}, now=T0 + 5)
+    await store.leave_callbacks({OWN.name: CallbackHealth()}, now=T0 + 5)
     assert await store.take_callbacks(10, now=T0 + 4) == Found(next_due=T0 + 5)
 
 

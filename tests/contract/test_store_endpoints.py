@@ -8,7 +8,7 @@ from dataclasses import replace
 from storing import T0, for_operators, record, running
 
 from notifier.core import endpoint
-from notifier.core.endpoint import Make
+from notifier.core.endpoint import EndpointUpdate
 from notifier.core.model import Address, EndpointState
 from notifier.store.store import Store
 from notifier.store.values import DeliveryFilter, EndpointChange, EventFilter
@@ -18,9 +18,9 @@ GONE = endpoint.disabling(T0, "http_410", T0 - 5)
 BLANK = EndpointState(name="app", fingerprint="f1")
 
 
-def changing(make: Make, *, name: str = "app", fingerprint: str = "f1") -> EndpointChange:
+def changing(make: EndpointUpdate, *, name: str = "app", fingerprint: str = "f1") -> EndpointChange:
     """Ask for a change."""
-    return EndpointChange(name=name, fingerprint=fingerprint, make=make)
+    return EndpointChange(name=name, fingerprint=fingerprint, update=make)
 
 
 async def test_the_health_of_an_endpoint_is_kept_over_a_restart(store_url: str) -> None:

@@ -23,7 +23,9 @@ async def test_a_state_that_is_no_text_is_an_event_all_the_same(store: Store) ->
     assert json.loads(delivery.body)["data"]["state"] == "a\0b\ufffdc\ufffdd\U0001f600", "escaped in JSON, it may stay"
     attempt = Attempt(at=T0, outcome=Failed(reason=HOSTILE, detail=HOSTILE), status=500, address=HOSTILE, reply=HOSTILE)
     await store.settle(replace(settled(delivery, Dead(attempt=1, reason=HOSTILE)), attempt=attempt))
-    await store.change_endpoint(EndpointChange(name="app", fingerprint="f", make=endpoint.disabling(T0, HOSTILE, None)))
+    await store.change_endpoint(
+        EndpointChange(name="app", fingerprint="f", update=endpoint.disabling(T0, HOSTILE, None))
+    )
     assert [item["phase"] for item in await store.events(EventFilter(task="1"), limit=9)] == ["running"]
     told = await store.watch("vidu", "1")
     assert isinstance(told, dict)

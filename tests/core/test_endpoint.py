@@ -8,7 +8,7 @@ import pytest
 
 from notifier.core import endpoint
 from notifier.core.breaker import TRIP_AFTER, Breaker, State
-from notifier.core.endpoint import NEAR, News, Want
+from notifier.core.endpoint import NEAR, LeaderRequest, News
 from notifier.core.model import EndpointState
 
 T = 1_000_000_000
@@ -125,8 +125,8 @@ def test_one_serves_where_a_rate_or_a_probe_is_concerned(state: State) -> None:
     assert endpoint.needs_leader(state, limited=False) is (state in (State.OPEN, State.HALF_OPEN))
 
 
-LIMITED = Want(fingerprint="f", limited=True)
-FREE = Want(fingerprint="f", limited=False)
+LIMITED = LeaderRequest(fingerprint="f", limited=True)
+FREE = LeaderRequest(fingerprint="f", limited=False)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,9 @@ FREE = Want(fingerprint="f", limited=False)
         (replace(KEPT, leader=2), FREE, {}),
     ],
 )
-def test_a_lead_goes_to_whoever_is_there(kept: EndpointState, want: Want | None, change: dict[str, int | None]) -> None:
+def test_a_lead_goes_to_whoever_is_there(
+    kept: EndpointState, want: LeaderRequest | None, change: dict[str, int | None]
+) -> None:
     """Taken if nobody alive has it, kept while it can be kept, given up where it is of no use."""
     wants = {} if want is None else {"app": want}
     assert endpoint.leads([kept], wants, 2, {1, 2, 3}, {1, 2, 3}) == change

@@ -18,7 +18,7 @@ from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.model import Address, Delivery, NewWatch, Watch
 from notifier.store.node import leave
 from notifier.store.store import Store
-from notifier.store.values import Dead, DeliveryFilter, Done, Later, Recovery, Standing, Superseded, Verdict
+from notifier.store.values import CallbackHealth, Dead, DeliveryFilter, Done, Later, Recovery, Superseded, Verdict
 
 ALL, LATEST = "all", "latest"  # endpoints: of every event, of the newest alone
 CALLBACKS = tuple(Callback(url=f"https://example.com/{number}") for number in range(3))
@@ -253,8 +253,8 @@ class Player:
             name = self.chance.choice(sorted(free))
             self.destinations.discard(name)
             held = next(_clock) if self.chance.random() < 0.3 else None
-            standing = Standing(held_until=held, rounds=0 if held is None else 1)
-            await self.store.leave_callbacks({name: standing}, now=next(_clock))
+            health = CallbackHealth(held_until=held, rounds=0 if held is None else 1)
+            await self.store.leave_callbacks({name: health}, now=next(_clock))
 
     # -- each other
 

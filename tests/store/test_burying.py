@@ -17,7 +17,7 @@ from notifier.core.errors import StaleWrite
 from notifier.core.model import Address
 from notifier.store.nodes import Nodes
 from notifier.store.store import Store
-from notifier.store.values import Census, Changed, EndpointChange, Found
+from notifier.store.values import Changed, EndpointChange, Found, NodeList
 
 HERE = (Address(endpoint="app", take=True),)
 
@@ -27,7 +27,7 @@ def nodes_of(store: Store) -> Nodes:
     return store.nodes
 
 
-async def beat(store: Store, held: int | None = None) -> Census:
+async def beat(store: Store, held: int | None = None) -> NodeList:
     return await nodes_of(store).beat(held=held, status={})
 
 
@@ -180,7 +180,7 @@ async def test_what_was_taken_a_moment_before_the_burial_is_not_handed_out(share
                 a.commit(step.watch, recorded(step, [Address(endpoint="new")])),
                 a.commit(None, [record(for_operators(), [Address(endpoint="ops")])]),
                 a.change_endpoint(
-                    EndpointChange(name="app", fingerprint="f", make=disabling(T0, "http_410", T0)),
+                    EndpointChange(name="app", fingerprint="f", update=disabling(T0, "http_410", T0)),
                     [record(for_operators(), [Address(endpoint="ops")])],
                 ),
                 a._write(fail),

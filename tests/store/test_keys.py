@@ -43,7 +43,7 @@ async def test_a_node_that_joins_while_others_write_numbers_as_they_do(url: str)
 
 async def test_what_happens_to_endpoints_and_watches_shares_a_transaction(url: str) -> None:
     """Each of their events has a key of its own there: a group that falls apart costs a transaction for each."""
-    change = EndpointChange(name="app", fingerprint="f", make=disabling(T0, "http_410", T0))
+    change = EndpointChange(name="app", fingerprint="f", update=disabling(T0, "http_410", T0))
     async with running(url) as store:
         [watch] = await follow(store, "1")
         await asyncio.gather(

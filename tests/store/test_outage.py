@@ -39,7 +39,7 @@ def logs() -> Iterator[list[EventDict]]:
         yield kept
 
 
-SICK = EndpointChange(name="app", fingerprint="f", make=endpoint.disabling(T0, "http_410", None))
+SICK = EndpointChange(name="app", fingerprint="f", update=endpoint.disabling(T0, "http_410", None))
 HOLD_LOCK = """
 import sqlite3, sys
 held = sqlite3.connect(sys.argv[1], isolation_level=None)

@@ -19,7 +19,7 @@ from notifier.core.callback import Callback
 from notifier.core.model import Address
 from notifier.store import opening
 from notifier.store.store import Store
-from notifier.store.values import Dead, DeliveryFilter, Later, Recovery, Standing
+from notifier.store.values import CallbackHealth, Dead, DeliveryFilter, Later, Recovery
 
 PENDING = 200_000
 LANES = 2_000  # with a hundred deliveries each, of which one is ready
@@ -232,7 +232,7 @@ async def test_destinations_of_callbacks_are_found_by_their_own_index(
         await store.take_callbacks(10, now=LATER)
         [delivery] = (await store.claim_deliveries({name: 10}, now=LATER)).deliveries
         await store.settle(settled(delivery, Later(due=LATER, attempt=1)))
-        await store.leave_callbacks({name: Standing()}, now=LATER)
+        await store.leave_callbacks({name: CallbackHealth()}, now=LATER)
         await store.prune(T0)
         found = list(explained)
     key = "sqlite_autoindex_callbacks_1"
