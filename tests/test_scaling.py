@@ -1,16 +1,12 @@
-"""docs/scaling.md quotes the simulation truly, names units and keys that exist, and its links lead somewhere."""
+"""docs/scaling.md does its arithmetic right, names keys that exist, and its links lead somewhere."""
 
 from __future__ import annotations
 
 import re
+from math import ceil
 from pathlib import Path
 
-import pytest
 import yaml
-
-from bench.cells import budget, placement, stories
-from bench.cells.__main__ import SEED, SIZES, size
-from bench.cells.figures import Figures
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "scaling.md"
@@ -23,49 +19,49 @@ def row(first: str) -> list[str]:
     return [cell.strip() for cell in found[1].split("|")]
 
 
-def test_the_way_to_ten_million_is_what_the_simulation_says() -> None:
-    plans = [budget.plan(watches, Figures()) for watches in SIZES]
-    node = [{demand.what: f"{demand.units:.2f}" for demand in plan.node_demands} for plan in plans]
-    assert row("open watches") == [f"{plan.watches:,}" for plan in plans]
-    assert row("changes/s") == [f"{plan.changes:,.0f}" for plan in plans]
-    assert row("streams opened/s") == [f"{plan.arrivals:,.0f}" for plan in plans]
-    assert row("nodes that CPU") == [found["CPU"] for found in node]
-    assert row("nodes that memory") == [found["memory"] for found in node]
-    assert row("nodes that 4 upstream") == [found["ports to an upstream"] for found in node]
-    assert row("nodes that 524,032") == [found["open files"] for found in node]
-    assert row("cells x nodes") == [f"{plan.cells} x {plan.nodes}" for plan in plans]
-    assert row("streams of a node") == [f"{plan.streams:,.0f}" for plan in plans]
-    assert row("kept in 7 days, by cell") == [size(plan.disk) for plan in plans]
+SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
+# The figures that the page's arithmetic names, in seconds and bytes.
+TASK, CHANGES, CHANGE_CPU, CONNECT_CPU, PLANNED = 300, 3, 600e-6, 900e-6, 0.6
+STREAM, DAEMON, MACHINE = 57.2 * 2**10, 90 * 2**20, 8 * 2**30
+PORTS, ADDRESSES, FILES = 28_000, 4, 524_288 - 256
+POSTGRES, KEPT, RETENTION = 5_000, 1.3 * 2**10, 7 * 86_400
 
 
-@pytest.mark.parametrize(
-    ("first", "story"),
-    [
-        ("a quiet minute", stories.quiet),
-        ("a sixth node joins", stories.joins),
-        ("a node is killed", stories.dies),
-        ("a node is stopped", stories.stops),
-        ("PostgreSQL is away", stories.loses_database),
-    ],
-)
-def test_what_happens_to_a_cell_is_what_the_simulation_says(first: str, story: stories.Story) -> None:
-    told = stories.tell(first, story, stories.PACED, seed=SEED)
-    page = PAGE.read_text().partition("How a cell behaves")[2]
-    found = re.search(rf"^\| {re.escape(first)}[^|]*\|([^|]*)\|([^|]*)\|([^|]*)\|$", page, re.MULTILINE)
-    assert found
-    handed, settled, dark = (part.strip() for part in found.groups())
-    assert handed.startswith(f"{told.handed:,}")
-    if told.handed:
-        assert settled == f"{told.settled:.0f} s"
-        assert dark == f"{told.dark_p50:.1f} s, {told.dark_p99:.1f} s"
+def size(amount: float) -> str:
+    """Write bytes as the page does: in TB from one on, else in GiB."""
+    return f"{amount / 1e12:.1f} TB" if amount >= 1e12 else f"{amount / 2**30:.1f} GiB"
 
 
-def test_slots_move_as_little_as_the_page_says() -> None:
-    cells = budget.plan(SIZES[-1], Figures()).cells
-    moved = {spread.way: f"{spread.moved:.1%}" for spread in placement.compare(cells)}
+def test_the_way_to_ten_million_is_what_the_arithmetic_says() -> None:
+    rates = [watches / TASK for watches in SIZES]
+    cpu = [rate * (CHANGES * CHANGE_CPU + CONNECT_CPU) / PLANNED for rate in rates]
+    memory = [watches * STREAM / (MACHINE - DAEMON) for watches in SIZES]
+    ports = [watches / (PORTS * ADDRESSES) for watches in SIZES]
+    files = [watches / FILES for watches in SIZES]
+    cells = [max(1, ceil(rate * CHANGES / (POSTGRES * PLANNED))) for rate in rates]
+    needed = [ceil(max(wants) / n) for *wants, n in zip(cpu, memory, ports, files, cells, strict=True)]
+    nodes = [n + 1 if n > 1 else 1 for n in needed]
+    assert row("open watches") == [f"{watches:,}" for watches in SIZES]
+    assert row("changes/s") == [f"{rate * CHANGES:,.0f}" for rate in rates]
+    assert row("streams opened/s") == [f"{rate:,.0f}" for rate in rates]
+    assert row("nodes that CPU") == [f"{n:.2f}" for n in cpu]
+    assert row("nodes that memory") == [f"{n:.2f}" for n in memory]
+    assert row("nodes that 4 upstream") == [f"{n:.2f}" for n in ports]
+    assert row("nodes that 524,032") == [f"{n:.2f}" for n in files]
+    assert row("cells x nodes") == [f"{c} x {n}" for c, n in zip(cells, nodes, strict=True)]
+    assert row("streams of a node") == [f"{w / c / n:,.0f}" for w, c, n in zip(SIZES, cells, nodes, strict=True)]
+    assert row("kept in 7 days, by cell") == [
+        size(rate * CHANGES / c * KEPT * RETENTION) for rate, c in zip(rates, cells, strict=True)
+    ]
+
+
+def test_a_table_of_slots_moves_as_little_as_the_page_says() -> None:
+    cells = ceil(SIZES[-1] / TASK * CHANGES / (POSTGRES * PLANNED))
     text = " ".join(PAGE.read_text().split())
-    assert f"takes over {moved['slots'].replace('%', ' %')} of the new tasks" in text
-    assert f"division moves {round(float(moved['modulo'].rstrip('%')))} %" in text
+    # A new cell takes its share and no more; a remainder stays only where both divisions leave the same.
+    assert f"a new, {cells + 1}th cell then takes over {1 / (cells + 1):.1%}".replace("%", " %") in text.lower()
+    stay = sum(n % cells == n % (cells + 1) for n in range(cells * (cells + 1))) / (cells * (cells + 1))
+    assert f"division moves {1 - stay:.0%}".replace("%", " %") in text
 
 
 def test_links_lead_somewhere() -> None:
