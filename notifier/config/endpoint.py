@@ -35,10 +35,10 @@ from notifier.config.section import Context, Impossible, Section
 from notifier.config.template import JsonTemplate, TextTemplate
 from notifier.config.types import Boolean, Duration, PositiveDuration, Rate, Text, Whole, printable
 from notifier.core.model import EventType
+from notifier.core.retry import SCHEDULE
 from notifier.senders.services import ServiceName
 
-_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
-SCHEDULE = (0.0, 5.0, 5 * _MINUTE, 30 * _MINUTE, 2 * _HOUR, 5 * _HOUR, 10 * _HOUR, 14 * _HOUR, 20 * _HOUR, _DAY)
+_DAY = 86400.0
 
 
 def _event_glob(value: object) -> str:

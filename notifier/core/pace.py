@@ -1,6 +1,17 @@
-"""How fast things may happen: a token bucket that is told the time."""
+"""How fast things may happen: exponential backoff, and a token bucket. Time and randomness enter as arguments."""
 
 from __future__ import annotations
+
+MAX_DOUBLINGS = 32  # keeps 2**n finite at any number of failures
+
+
+def backoff(failures: int, *, initial: float, ceiling: float, jitter: float) -> float:
+    """Return the seconds to wait after `failures` failures in a row, at least one.
+
+    The wait is random below a bound that doubles from `initial` to `ceiling`, both in seconds; `jitter` is random in
+    [0, 1).
+    """
+    return min(ceiling, initial * 2.0 ** min(failures - 1, MAX_DOUBLINGS)) * jitter
 
 
 class TokenBucket:

@@ -10,19 +10,19 @@ from dataclasses import dataclass, replace
 
 from notifier.core.errors import NoContent, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
 from notifier.core.model import LostReason, Micros
+from notifier.core.pace import backoff
 
 MAX_HINT = 3600.0  # seconds; a Retry-After or `retry:` beyond an hour is taken as an hour
-MAX_DOUBLINGS = 32  # keeps 2**n finite at any number of failures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconnectPolicy:
     """A source's patience; all in seconds."""
 
-    backoff_initial: float = 1.0
-    backoff_max: float = 60.0
-    not_found_grace: float = 60.0
-    give_up_after: float = 3600.0
+    backoff_initial: float
+    backoff_max: float
+    not_found_grace: float
+    give_up_after: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +91,7 @@ def after(
 
 
 def _backoff(health: Health, policy: ReconnectPolicy, jitter: float) -> float:
-    ceiling = min(policy.backoff_max, policy.backoff_initial * 2.0 ** min(health.failures - 1, MAX_DOUBLINGS))
-    return float(ceiling * jitter)
+    return backoff(health.failures, initial=policy.backoff_initial, ceiling=policy.backoff_max, jitter=jitter)
 
 
 def _hint(seconds: float | None) -> float:

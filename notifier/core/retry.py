@@ -14,6 +14,7 @@ LONGEST_HINT = 366 * 86_400.0  # seconds; keeps any `Retry-After` finite and rep
 LONGEST_OBEYED = 86_400.0  # seconds of a hint that are obeyed: a slip of the endpoint must not silence it for a year
 JITTER = 0.1  # of a wait, added to it at most: messages that failed together do not return together
 UNSPENT_WAIT = 1.0  # seconds before a message is tried again whose attempt did not count
+SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)  # the usual waits, seconds
 THROTTLING = frozenset({429, 502, 503, 504})  # statuses that hold the whole endpoint back
 _LONGEST_LOCATION = 200  # characters of a Location that are worth logging
 

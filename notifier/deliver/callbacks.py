@@ -18,7 +18,7 @@ import structlog
 from notifier.core.breaker import Breaker, State
 from notifier.core.callback import LABEL, Callback
 from notifier.core.model import Delivery, Micros
-from notifier.core.retry import Attempt, Failed
+from notifier.core.retry import SCHEDULE, Attempt, Failed
 from notifier.deliver.endpoint_queue import EndpointPolicy, EndpointQueue, Link
 from notifier.deliver.sender import Sender
 from notifier.store.store import Store
@@ -101,7 +101,9 @@ class CallbackQueue(EndpointQueue):
         return not self.backlog and (self.next_due is None or self.next_due > now)
 
 
-_POLICY = EndpointPolicy(fingerprint="", max_in_flight=IN_FLIGHT, disable_after=None)
+_POLICY = EndpointPolicy(
+    fingerprint="", schedule=SCHEDULE, max_in_flight=IN_FLIGHT, rate_limit=None, latest=False, disable_after=None
+)
 
 
 class CallbackQueues:

@@ -26,11 +26,11 @@ class EndpointPolicy:
     """What an endpoint's owner asked for; times in seconds."""
 
     fingerprint: str  # of the URL
-    schedule: tuple[float, ...] = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
-    max_in_flight: int = 32
-    rate_limit: float | None = None  # a second
-    latest: bool = False
-    disable_after: float | None = 5 * 86400.0
+    schedule: tuple[float, ...]
+    max_in_flight: int
+    rate_limit: float | None  # a second
+    latest: bool
+    disable_after: float | None
 
 
 @dataclass(slots=True, eq=False)

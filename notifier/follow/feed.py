@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
@@ -36,12 +36,12 @@ SWEEP = (0.05, 1.0)  # seconds between looks at the clocks, least and most
 class FeedPolicy:
     """A source's limits; times in seconds."""
 
-    reconnect: ReconnectPolicy = field(default_factory=ReconnectPolicy)
-    max_streams: int = 2000
-    connect_rate: float = 200.0  # a second
-    idle_timeout: float = 90.0  # without a byte
-    deadline: float = 86400.0  # of a whole watch
-    stall_after: float | None = None  # without a change
+    reconnect: ReconnectPolicy
+    max_streams: int
+    connect_rate: float  # a second
+    idle_timeout: float  # without a byte
+    deadline: float  # of a whole watch
+    stall_after: float | None  # without a change
 
 
 class Feed:

@@ -15,6 +15,7 @@ import structlog
 
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import NewWatch
+from notifier.core.pace import backoff
 from notifier.inputs.broker import Broker, BrokerUnavailable, Message, NotSetAside, Session
 from notifier.inputs.message import MessageRefused, Order, ParseWatch, Want, excerpt, read, steps
 
@@ -25,15 +26,9 @@ log = structlog.get_logger(__name__)
 BACKOFF_INITIAL = 0.5  # seconds
 BACKOFF_MAX = 30.0  # seconds, for a broker
 STORE_BACKOFF_MAX = 5.0  # seconds; it is near, and many wait for it
-MAX_DOUBLINGS = 32  # keeps 2**n finite at any number of failures
 
 ACCEPTED, REMOVED, REFUSED, RETRIED = "accepted", "removed", "refused", "retried"
 OUTCOMES = (ACCEPTED, REMOVED, REFUSED, RETRIED)  # of a message; `retried`: not stored now, it comes again
-
-
-def backoff(failures: int, ceiling: float, jitter: float) -> float:
-    """Return the seconds to wait after so many failures in a row: full jitter, random in [0, 1)."""
-    return min(ceiling, BACKOFF_INITIAL * 2.0 ** min(failures - 1, MAX_DOUBLINGS)) * jitter
 
 
 class QueueInput(Generic[R]):
@@ -82,7 +77,8 @@ class QueueInput(Generic[R]):
                     self._log.exception("queue.failed", hint="connecting again")
             _heed_cancellation()
             self._failures += 1
-            await asyncio.sleep(backoff(self._failures, ceiling, random.random()))
+            pause = backoff(self._failures, initial=BACKOFF_INITIAL, ceiling=ceiling, jitter=random.random())
+            await asyncio.sleep(pause)
 
     async def _turn(self, session: Session[R]) -> None:
         batch = await session.receive()

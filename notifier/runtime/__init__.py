@@ -1,4 +1,4 @@
-"""The ground floor beside the core: clock, logs, metrics, systemd, threads, TLS."""
+"""The ground floor beside the core: clock, logs, metrics, systemd, threads, TLS, wake."""
 
 __all__ = [
     "clock",
@@ -8,4 +8,5 @@ __all__ = [
     "systemd",
     "threads",
     "tls",
+    "wake",
 ]

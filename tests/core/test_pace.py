@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.pace import TokenBucket
+from notifier.core.pace import TokenBucket, backoff
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
+def test_waits_are_bounded(failures: int, jitter: float) -> None:
+    """However often it failed, the wait is finite and at most the ceiling."""
+    assert 0 <= backoff(failures, initial=0.5, ceiling=30.0, jitter=jitter) <= 30.0
+
+
+def test_waits_double_up_to_the_ceiling() -> None:
+    """The bound doubles with every failure in a row."""
+    bounds = [backoff(failures, initial=0.5, ceiling=30.0, jitter=1.0) for failures in range(1, 9)]
+    assert bounds == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 
 def test_a_burst_then_the_rate() -> None:

@@ -16,7 +16,7 @@ from notifier.core.reconnect import MAX_HINT, WELL, GiveUp, Health, ReconnectPol
 
 SECOND = 1_000_000
 T0 = 1_700_000_000 * SECOND
-POLICY = ReconnectPolicy()
+POLICY = ReconnectPolicy(backoff_initial=1.0, backoff_max=60.0, not_found_grace=60.0, give_up_after=3600.0)
 BROKEN = SourceError("connection reset")
 ALMOST_ONE = math.nextafter(1.0, 0.0)
 TROUBLES = [  # an ending that may not pass by itself, what it is called, how long it is borne with

@@ -11,15 +11,12 @@ from typing import Any
 
 import pytest
 from broker_ways import until
-from hypothesis import given
-from hypothesis import strategies as st
 from input_rig import Start
 from queue_places import AMQP, AmqpPlace
 
 from notifier.core.errors import NotifierError
 from notifier.inputs import consumer
 from notifier.inputs.broker import BrokerUnavailable, Message, part, told
-from notifier.inputs.consumer import BACKOFF_MAX, backoff
 from notifier.inputs.making import MissingExtra, amqp_broker, nats_broker, redis_broker
 from notifier.inputs.running import Inputs
 
@@ -66,12 +63,6 @@ async def test_only_inputs_that_differ_are_exchanged() -> None:
     await asyncio.wait({task})
     assert task.cancelled()
     assert diary[6:] == ["+a", "-a"]
-
-
-@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
-def test_waits_are_bounded(failures: int, jitter: float) -> None:
-    """However often it failed, the wait is finite and at most the ceiling."""
-    assert 0 <= backoff(failures, BACKOFF_MAX, jitter) <= BACKOFF_MAX
 
 
 def test_errors_are_told_without_credentials() -> None:

@@ -61,12 +61,27 @@ def quick(**more: Any) -> FeedPolicy:
         not_found_grace=more.pop("not_found_grace", 60.0),
         give_up_after=more.pop("give_up_after", 60.0),
     )
-    return FeedPolicy(reconnect=reconnect, **{"idle_timeout": 30.0, "connect_rate": 5000.0} | more)
+    limits: dict[str, Any] = {
+        "max_streams": 2000,
+        "connect_rate": 5000.0,
+        "idle_timeout": 30.0,
+        "deadline": 86400.0,
+        "stall_after": None,
+    }
+    return FeedPolicy(reconnect=reconnect, **limits | more)
 
 
 def endpoint(**more: Any) -> EndpointPolicy:
     """Return a policy whose schedule is short."""
-    return EndpointPolicy(**{"fingerprint": "one", "schedule": (0.0,) + (0.02,) * 20} | more)
+    limits: dict[str, Any] = {
+        "fingerprint": "one",
+        "schedule": (0.0,) + (0.02,) * 20,
+        "max_in_flight": 32,
+        "rate_limit": None,
+        "latest": False,
+        "disable_after": 5 * 86400.0,
+    }
+    return EndpointPolicy(**limits | more)
 
 
 def webhook(url: str, **more: Any) -> WebhookSender:
