@@ -1,6 +1,7 @@
 """The ground floor beside the core: clock, logs, metrics, systemd, threads, TLS, wake."""
 
 __all__ = [
+    "aiohttp_private",
     "clock",
     "logs",
     "loops",

@@ -16,12 +16,13 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
+from notifier.runtime.aiohttp_private import IdleLimitedConnector
 from notifier.senders.reply import READ_LIMIT
 from notifier.senders.resolver import ThreadResolver
 from notifier.senders.vetting import Vet, VettingResolver, vetted_sockets
 
 if TYPE_CHECKING:
-    from aiohttp.client_reqrep import ClientRequest, ConnectionKey
+    from aiohttp.client_reqrep import ClientRequest
     from aiohttp.tracing import Trace
 
 KEEPALIVE = 15.0  # seconds that an idle connection is kept; below the usual limits of servers and balancers
@@ -49,12 +50,13 @@ class Course:
 course_of: ContextVar[Course] = ContextVar("course")  # of the attempt that the current task makes
 
 
-class _Connector(aiohttp.TCPConnector):
+class _Connector(IdleLimitedConnector):
     """Tells the attempt about its connection; cheaper than aiohttp's tracing, which costs on every request."""
 
     def __init__(self, *, limit: int, ssl: tls.SSLContext | bool, vet: Vet | None) -> None:
         self._lookup = ThreadResolver()
         super().__init__(
+            max_idle_hosts=MAX_IDLE,
             limit=limit,
             ssl=ssl,
             keepalive_timeout=KEEPALIVE,
@@ -82,10 +84,6 @@ class _Connector(aiohttp.TCPConnector):
             course.address = address
             course.connected = perf_counter()
             return connection
-
-    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
-        too_many = len(self._conns) >= MAX_IDLE and key not in self._conns
-        super()._release(key, protocol, should_close=should_close or too_many)
 
 
 class Connections:

@@ -14,6 +14,7 @@ from aiohttp_sse_client.client import READY_STATE_CLOSED, EventSource, MessageEv
 
 from notifier.core.errors import DecodeError, SourceError, Unreadable
 from notifier.core.eventstream import Decoder, Framing, StreamEvent
+from notifier.runtime.aiohttp_private import abort, connection_closed, read_buffered
 from notifier.sources.http import FAULTS, fetch, translated
 from notifier.sources.request import Request
 
@@ -123,16 +124,12 @@ class EventConnection(EventSource):  # type: ignore[misc]  # the library is unty
         """Close the connection without waiting for the peer, as TLS would for its goodbye."""
         self._content = None
         response, self._response = self._response, None
-        if response is None:
-            return
-        if response.connection is not None and response.connection.protocol is not None:
-            response.connection.protocol.abort()
-        response.close()
+        if response is not None:
+            abort(response)
 
     def _watch(self, response: aiohttp.ClientResponse) -> None:
         self._content = response.content
-        connection = response.connection
-        if connection is not None and connection.protocol is not None and (closed := connection.protocol.closed):
+        if (closed := connection_closed(response)) is not None:
             closed.add_done_callback(self._lost)
 
     def _lost(self, closed: asyncio.Future[None]) -> None:
@@ -159,7 +156,7 @@ class EventConnection(EventSource):  # type: ignore[misc]  # the library is unty
         self._error = translated(exc)
         self._error.__cause__ = exc.with_traceback(None)  # whose frames would keep this connection alive
         events: list[StreamEvent] = []
-        while self._decoder.error is None and (rest := content._read_nowait(-1)):
+        while self._decoder.error is None and (rest := read_buffered(content)):
             events += self._decode(rest)
         self._drop()
         return events

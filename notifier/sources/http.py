@@ -14,6 +14,7 @@ from yarl import URL
 
 from notifier.core.errors import NoContent, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
 from notifier.core.retry import parse_retry_after
+from notifier.runtime.aiohttp_private import disable_retries
 from notifier.sources.request import Request
 
 MAX_REDIRECTS = 5  # a chain that is longer is a loop
@@ -37,8 +38,8 @@ def new_session() -> aiohttp.ClientSession:
         skip_auto_headers=("Content-Type",),
     )
     # It retries once what failed on a connection that may have been stale; ours are new, and when to try again is
-    # not decided here. There is no public switch.
-    session._retry_connection = False
+    # not decided here.
+    disable_retries(session)
     return session
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from notifier.runtime.aiohttp_private import event_loop
 from notifier.web.problem import problem
 
 log = structlog.get_logger(__name__)
@@ -55,4 +56,4 @@ class Runner(web.AppRunner):
     def server(self) -> Any:
         """Return what makes a connection's protocol; None before the start."""
         made = super().server
-        return None if made is None else lambda: Protocol(made, loop=made._loop, **self._options)
+        return None if made is None else lambda: Protocol(made, loop=event_loop(made), **self._options)

@@ -1,0 +1,168 @@
+"""Each private part of aiohttp that is used does what it is used for; a new version that changes one fails here."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+import pytest
+import trustme
+from aiohttp import web
+
+from notifier.runtime import aiohttp_private
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+
+
+@asynccontextmanager
+async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Run a TCP server; yield its URL."""
+    server = await asyncio.start_server(handler, "127.0.0.1", 0, ssl=tls)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}/"
+
+
+async def _read_head(reader: asyncio.StreamReader) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+
+
+async def test_read_buffered_returns_what_came_before_the_connection_broke() -> None:
+    """The library's own methods raise the connection's error and drop the bytes before it."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _read_head(reader)
+        writer.write(HEAD + b"the last state")
+        await writer.drain()
+        writer.close()
+
+    async with serving(handler) as url, aiohttp.ClientSession() as session:
+        response = await session.get(url)
+        closed = aiohttp_private.connection_closed(response)
+        assert closed is not None
+        await asyncio.wait({closed}, timeout=30)
+        assert closed.done()
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.content.readany()
+        assert aiohttp_private.read_buffered(response.content) == b"the last state"
+        assert aiohttp_private.read_buffered(response.content) == b""
+        response.close()
+
+
+async def test_abort_sends_no_goodbye() -> None:
+    """Over TLS, a peer that reads sees the connection reset or cut, and no close_notify is waited for."""
+    ended = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _read_head(reader)
+        writer.write(HEAD)
+        await writer.drain()
+        with suppress(OSError, ssl.SSLError):
+            await reader.read()
+        ended.set()
+        writer.transport.abort()
+
+    authority = trustme.CA()
+    server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    async with serving(handler, server) as url, aiohttp.ClientSession() as session:
+        response = await session.get(url, ssl=client)
+        connection = response.connection
+        assert connection is not None
+        assert connection.transport is not None
+        transport = connection.transport
+        aiohttp_private.abort(response)
+        assert transport.is_closing()
+        assert response.connection is None
+        async with asyncio.timeout(30):
+            await ended.wait()
+
+
+async def test_a_finished_response_has_no_connection_to_watch() -> None:
+    """A response that was read to its end has given its connection back."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with serving(handler) as url, aiohttp.ClientSession() as session:
+        response = await session.get(url)
+        await response.read()
+        assert aiohttp_private.connection_closed(response) is None
+        aiohttp_private.abort(response)
+
+
+@pytest.mark.parametrize(("disabled", "connections"), [(True, 1), (False, 2)])
+async def test_disable_retries_sends_a_request_once(disabled: bool, connections: int) -> None:
+    """aiohttp repeats an idempotent request whose kept connection turns out to be closed."""
+    accepted = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal accepted
+        accepted += 1
+        await _read_head(reader)
+        if accepted == 1:  # answered and kept; the second request over it is cut off
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+            await _read_head(reader)
+        writer.close()
+
+    async with serving(handler) as url, aiohttp.ClientSession() as session:
+        if disabled:
+            aiohttp_private.disable_retries(session)
+        async with session.get(url) as response:
+            await response.read()
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await session.get(url)
+    assert accepted == connections
+
+
+async def test_event_loop_is_the_loop_of_the_server() -> None:
+    """A protocol of our own is made for the same loop."""
+
+    async def handler(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response()
+
+    server = web.Server(handler)
+    assert aiohttp_private.event_loop(server) is asyncio.get_running_loop()
+    await server.shutdown()
+
+
+async def test_a_connector_keeps_idle_connections_to_a_bounded_number_of_hosts() -> None:
+    """The connection to one host more is closed after its reply; those that are kept are used again."""
+    accepted: list[int] = []
+    closed = asyncio.Event()
+
+    def handler(number: int) -> Handler:
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accepted.append(number)
+            try:
+                while True:
+                    await _read_head(reader)
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                    await writer.drain()
+            except asyncio.IncompleteReadError:
+                if number == 2:
+                    closed.set()
+            finally:
+                writer.close()
+
+        return handle
+
+    async with serving(handler(0)) as first, serving(handler(1)) as second, serving(handler(2)) as third:
+        connector = aiohttp_private.IdleLimitedConnector(max_idle_hosts=2, limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            for url in (first, second, third, first, second):
+                async with session.get(url) as response:
+                    await response.read()
+            async with asyncio.timeout(30):
+                await closed.wait()
+            assert connector.idle_hosts() == 2
+    assert accepted == [0, 1, 2]
