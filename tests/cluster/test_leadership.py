@@ -11,7 +11,7 @@ import databases
 import psycopg
 import pytest
 from parts import ScriptedSender, clock, endpoint, observed, route
-from waiting import until
+from waits import until
 
 from notifier.cluster.leadership import Sharing
 from notifier.core import machine

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 from parts import ScriptedSender, endpoint, route
-from storing import T0, wanted
+from store_rig import T0, wanted
 from structlog.testing import capture_logs
-from waiting import until
+from waits import until
 
 from notifier.cluster.leadership import Sharing
 from notifier.cluster.membership import Membership

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import databases
 import pytest
-from storing import running
+from store_rig import running
 
 from notifier.store.store import Store
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from storing import (
+from store_rig import (
     APP,
     SECOND,
     T0,

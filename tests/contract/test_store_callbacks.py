@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from storing import LATER, SECOND, T0, claim, for_operators, move, record, running, settled, wanted
+from store_rig import LATER, SECOND, T0, claim, for_operators, move, record, running, settled, wanted
 
 from notifier.core.callback import Callback
 from notifier.core.model import Address, Delivery, Watch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from storing import T0, for_operators, record, running
+from store_rig import T0, for_operators, record, running
 
 from notifier.core import endpoint
 from notifier.core.endpoint import EndpointUpdate

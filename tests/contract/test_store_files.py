@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import databases
 import psycopg
 import pytest
-from storing import T0, running, wanted
+from store_rig import T0, running, wanted
 
 from notifier.store import filesets
 from notifier.store.store import Store

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from storing import APP, LATER, T0, claim, follow, for_operators, lose, move, record, settled, wanted
-from waiting import until
+from store_rig import APP, LATER, T0, claim, follow, for_operators, lose, move, record, settled, wanted
+from waits import until
 
 from notifier.core.model import NewWatch
 from notifier.core.payload import timestamp

@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
-from storing import APP, SECOND, T0, claim, follow, for_operators, move, record, settled
+from store_rig import APP, SECOND, T0, claim, follow, for_operators, move, record, settled
 
 from notifier.core.errors import StaleWrite
 from notifier.core.model import Address, Delivery, Watch

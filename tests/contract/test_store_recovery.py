@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from storing import SECOND, T0, claim, follow, move
+from store_rig import SECOND, T0, claim, follow, move
 
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Failed

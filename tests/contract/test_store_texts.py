@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from storing import T0, claim, follow, move, settled, wanted
+from store_rig import T0, claim, follow, move, settled, wanted
 
 from notifier.core import endpoint
 from notifier.core.retry import Attempt, Failed

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from parts import SECRET, Rig, clock, rig
 from structlog.testing import capture_logs
-from waiting import until
+from waits import until
 
 from notifier.core.callback import Callback
 from notifier.core.callback_policy import CallbackPolicy

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from parts import PATIENCE, Rig, ScriptedSender, clock, data, endpoint, locked, rig, route, webhook
 from structlog.testing import capture_logs
-from waiting import until
+from waits import until
 
 from notifier.core.breaker import TRIP_AFTER, State
 from notifier.core.model import Delivery, Watch

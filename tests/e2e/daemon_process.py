@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import waiting
+import waits
 import yaml
 from ports import free_port
 
@@ -30,7 +30,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the example of the Standard
 SECRET_2 = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"  # from the test suites of Svix
 PYTHON = (sys.executable, "-m", "notifier")
 
-until = partial(waiting.until, timeout=PATIENCE)
+until = partial(waits.until, timeout=PATIENCE)
 
 Fields = dict[str, Any]
 

@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 import databases
 import pytest
-from cutting import Proxy
 from daemon_process import PATIENCE, Daemon, Start, config, until, webhook
+from database_proxy import Proxy
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator

@@ -31,7 +31,7 @@ from parts import (
     webhook,
 )
 from structlog.testing import capture_logs
-from waiting import until
+from waits import until
 
 from notifier.core.machine import Step
 from notifier.follow.admission import Slots

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from parts import SECRET, ScriptedSender, clock, endpoint, rig, route, webhook
-from waiting import until
+from waits import until
 
 from notifier.core.model import Event, EventType
 from notifier.core.routing import Route

@@ -9,8 +9,8 @@ from pathlib import Path
 import databases
 import pytest
 from parts import Rig
-from storing import T0, running, wanted
-from waiting import until
+from store_rig import T0, running, wanted
+from waits import until
 
 from notifier.follow.watcher import LOOK, Watcher
 from notifier.store.store import Store

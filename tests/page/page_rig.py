@@ -14,10 +14,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import waiting
+import waits
 import yaml
+from daemon_rig import serving
 from playwright.async_api import BrowserContext, Page, Request, Response, expect
-from serving import serving
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
@@ -26,7 +26,7 @@ from notifier.tools.transcript import Transcript
 PATIENCE = 90.0  # seconds for whatever has to happen at all
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the example of the Standard Webhooks specification
 
-until = partial(waiting.until, timeout=PATIENCE)
+until = partial(waits.until, timeout=PATIENCE)
 
 expect.set_options(timeout=PATIENCE * 1000)
 

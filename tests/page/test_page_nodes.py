@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import databases
+from daemon_rig import serving
 from page_rig import SECRET, Complaints, Site, daemon, settings, until, visit, webhook, write
 from playwright.async_api import BrowserContext, expect
-from serving import serving
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator

@@ -12,13 +12,13 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 import pytest
-import waiting
+import waits
 
 Way = Literal["end", "within", "abort"]  # between two replies, within one, with a reset
 WAYS: tuple[Way, ...] = get_args(Way)
 PATIENCE = 60.0  # seconds for whatever has to happen at all, the takeover from a killed daemon included
 
-until = partial(waiting.until, timeout=PATIENCE)
+until = partial(waits.until, timeout=PATIENCE)
 
 
 class Proxy:

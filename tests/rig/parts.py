@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from waiting import until
+from waits import until
 
 from notifier.core import machine
 from notifier.core.model import Delivery, Event, Micros, NewWatch, Observation, Phase, Watch

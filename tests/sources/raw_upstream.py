@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import psutil
 import pytest
-from waiting import until
+from waits import until
 
 from notifier.core.errors import SourceError
 from notifier.core.model import Observation

@@ -23,7 +23,7 @@ from raw_upstream import (
     stay,
 )
 from structlog.testing import capture_logs
-from waiting import until
+from waits import until
 
 from notifier.core.model import Phase
 

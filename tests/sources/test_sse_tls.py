@@ -26,7 +26,7 @@ from raw_upstream import (
     settled,
     stay,
 )
-from waiting import until
+from waits import until
 
 from notifier.core.errors import Unavailable
 

@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 
-from storing import T0, claim, follow, move, running, settled
+from store_rig import T0, claim, follow, move, running, settled
 
 from notifier.core.model import Delivery, Watch
 from notifier.store.store import Store

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from storing import T0, for_operators, observed, record, recorded, settled, wanted
+from store_rig import T0, for_operators, observed, record, recorded, settled, wanted
 
 from notifier.core.callback import Callback
 from notifier.core.errors import StaleWrite, StoreUnavailable

@@ -7,9 +7,9 @@ import threading
 
 import psycopg
 import pytest
-from burying import buried_in_between
 from sqlalchemy import Connection, event
-from storing import T0, claim, follow, for_operators, move, observed, record, recorded, running, settled, wanted
+from store_rig import T0, claim, follow, for_operators, move, observed, record, recorded, running, settled, wanted
+from takeover import buried_in_between
 
 from notifier.core.callback import Callback
 from notifier.core.endpoint import disabling

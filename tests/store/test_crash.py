@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from storing import T0, claim, follow, running
+from store_rig import T0, claim, follow, running
 
 from notifier.store.values import DeliveryFilter
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, event
-from waiting import until
+from waits import until
 
 from notifier.core.errors import StoreUnavailable
 from notifier.store import opening

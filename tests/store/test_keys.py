@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import databases
 import pytest
 from sqlalchemy import select, text
-from storing import T0, follow, for_operators, move, record, running
+from store_rig import T0, follow, for_operators, move, record, running
 
 from notifier.core.endpoint import disabling
 from notifier.store import postgres

@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import psycopg
-from waiting import until
+from waits import until
 
 from notifier.core.model import Json
 from notifier.store.listening import listen

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
-from storing import running
+from store_rig import running
 
 from notifier.store.values import DeliveryFilter, EventFilter, WatchFilter
 

@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.schema import CreateIndex
-from storing import follow, move, running
+from store_rig import follow, move, running
 
 from notifier.core.errors import StoreError
 from notifier.store import opening

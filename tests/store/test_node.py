@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import databases
 import pytest
 from sqlalchemy import text
-from storing import APP, claim, follow, for_operators, move, record, running
+from store_rig import APP, claim, follow, for_operators, move, record, running
 
 from notifier.core.errors import StaleWrite
 from notifier.store import postgres

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pytest
 from sqlalchemy import Engine, event
-from storing import follow, move, running
+from store_rig import follow, move, running
 
 from notifier.core.errors import StoreError, StoreTooNew
 from notifier.store.store import Store

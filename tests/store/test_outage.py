@@ -20,10 +20,10 @@ from typing import ClassVar
 
 import pytest
 from sqlalchemy import Engine, event
-from storing import T0, follow, move, running, settled, wanted
+from store_rig import T0, follow, move, running, settled, wanted
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
-from waiting import until
+from waits import until
 
 from notifier.core import endpoint
 from notifier.core.errors import StoreUnavailable

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
-from storing import T0, running, wanted
+from store_rig import T0, running, wanted
 
 from notifier.store import wanting
 

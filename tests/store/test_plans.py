@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from storing import LATER, T0, follow, lose, move, running, settled, wanted
+from store_rig import LATER, T0, follow, lose, move, running, settled, wanted
 
 from notifier.core.callback import Callback
 from notifier.core.model import Address

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from databases import require_programs
 from servers import NAME, Server
-from storing import T0, wanted
-from working import until, working
+from store_rig import T0, wanted
+from workload import until, working
 
 from notifier.core.errors import StoreUnavailable
 from notifier.store import postgres

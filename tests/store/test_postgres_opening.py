@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from storing import follow, move, running
+from store_rig import follow, move, running
 
 from notifier.core.errors import StoreError, StoreTooNew, StoreTooOld
 from notifier.store import opening, postgres

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Iterator
 from functools import partial
 
 import pytest
-from burying import buried_in_between
-from cutting import Cut, Proxy
+from database_proxy import Cut, Proxy
 from servers import NAME, Server
-from storing import T0, follow, for_operators, move, record, running, settled, wanted
+from store_rig import T0, follow, for_operators, move, record, running, settled, wanted
 from structlog.typing import EventDict
-from working import told, until, working
+from takeover import buried_in_between
+from workload import told, until, working
 
 from notifier.core.errors import StoreUnavailable
 from notifier.store import group, postgres

@@ -5,9 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 from servers import NAME, Server
-from storing import follow, move, running, settled
+from store_rig import follow, move, running, settled
 from structlog.typing import EventDict
-from working import told, until, working
+from workload import told, until, working
 
 from notifier.core.errors import StoreError
 from notifier.store import postgres

@@ -9,7 +9,7 @@ import databases
 import psycopg
 import pytest
 from sqlalchemy import Connection
-from storing import LATER, T0, follow, move, running, wanted
+from store_rig import LATER, T0, follow, move, running, wanted
 
 from notifier.store import callbacks
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from cutting import Proxy
+from database_proxy import Proxy
 from servers import NAME, Server
 
 from notifier.store.sessions import Sessions

@@ -7,7 +7,7 @@ from contextlib import nullcontext, suppress
 
 import psycopg
 import pytest
-from waiting import until
+from waits import until
 
 from notifier.store.postgres import stall_limit
 from notifier.store.stalled import end_stalled

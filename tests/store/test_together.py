@@ -8,7 +8,7 @@ import databases
 import psycopg
 import pytest
 from sqlalchemy import BigInteger, Connection, bindparam, literal_column, select
-from storing import T0, claim, follow, move, observed, recorded, running
+from store_rig import T0, claim, follow, move, observed, recorded, running
 
 from bench.relay import relay
 from notifier.store import postgres

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving import serving
+from daemon_rig import serving
 
 from notifier.daemon.app import Application
 

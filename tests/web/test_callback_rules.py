@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from site_running import Site, running
-from waiting import until
+from waits import until
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator

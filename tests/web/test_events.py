@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from site_running import Site, running
-from waiting import until
+from waits import until
 
 from notifier.tools.simulator import Simulator
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
 from site_running import SECRET, Site, running
-from waiting import until
+from waits import until
 
 from notifier.core.model import EventType, LostReason, Phase
 from notifier.tools.listener import Listener

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from site_running import SECRET, Site, running, text
-from waiting import until
+from waits import until
 
 from notifier import __version__
 from notifier.tools.listener import Listener

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from site_running import PATIENCE, Site, running
-from waiting import until
+from waits import until
 
 from notifier.tools.simulator import Simulator
 from notifier.web import hub as hubs

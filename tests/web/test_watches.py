@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 from site_running import SECRET, Reply, Site, running
-from waiting import until
+from waits import until
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-import waiting
-from storing import follow, move, running, settled
+import waits
+from store_rig import follow, move, running, settled
 from structlog.typing import EventDict
 
 from notifier.core.model import Watch
@@ -17,7 +17,7 @@ from notifier.store.values import DeliveryFilter
 
 PATIENCE = 60.0  # seconds: a server may have to be started, or given up
 
-until = partial(waiting.until, timeout=PATIENCE)
+until = partial(waits.until, timeout=PATIENCE)
 
 
 def told(logs: list[EventDict]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from waiting import until
+from waits import until
 
 from notifier import config as configuration
 from notifier.daemon.app import Application
