@@ -10,7 +10,7 @@ import asyncio
 
 from notifier.core.errors import StoreUnavailable
 from notifier.deliver.dispatcher import Dispatcher
-from notifier.store.nodes import Nodes
+from notifier.store.cluster import Nodes
 
 LOOK = 1.0  # seconds between looks at what nobody announced
 

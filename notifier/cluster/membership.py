@@ -18,7 +18,7 @@ from notifier.core.model import Json, Micros
 from notifier.deliver.dispatcher import Dispatcher
 from notifier.follow.watcher import Watcher
 from notifier.runtime.clock import Clock, boottime
-from notifier.store.nodes import Nodes
+from notifier.store.cluster import Nodes
 from notifier.store.values import NodeList
 
 log = structlog.get_logger(__name__)

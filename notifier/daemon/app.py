@@ -38,7 +38,7 @@ from notifier.inputs.running import Inputs
 from notifier.runtime.loops import raise_file_limit
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.systemd import SystemdNotifier
-from notifier.store.nodes import Nodes
+from notifier.store.cluster import Nodes
 from notifier.store.store import Store
 from notifier.store.values import Changed, EndpointChange
 from notifier.web.daemon_control import Daemon, DaemonControl

@@ -1,9 +1,9 @@
 """The durable memory: watches, events and the outbox."""
 
 __all__ = [
+    "cluster",
     "database",
     "listening",
-    "nodes",
     "store",
     "values",
 ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from notifier.store import opening, postgres
+from notifier.store import postgres, sqlite
 from notifier.store.node import Member, Node, Solo
 
 
@@ -46,20 +46,20 @@ def migrate(url: str) -> tuple[str | None, str]:
     Raises StoreError.
     """
     if is_shared(url):
-        return postgres.migrate(url), opening.HEAD
-    path = opening.sqlite_path(opening.parse(url))
-    with opening.lock(path):
-        return opening.prepare(path), opening.HEAD
+        return postgres.migrate(url), sqlite.HEAD
+    path = sqlite.sqlite_path(sqlite.parse(url))
+    with sqlite.lock(path):
+        return sqlite.prepare(path), sqlite.HEAD
 
 
 def _sqlite(url: str) -> Database:
-    path = opening.sqlite_path(opening.parse(url))
-    lock = opening.lock(path)
+    path = sqlite.sqlite_path(sqlite.parse(url))
+    lock = sqlite.lock(path)
     try:
-        opening.prepare(path)
+        sqlite.prepare(path)
         found = Database(
-            writing=opening.engine(path, writable=True),
-            reading=opening.engine(path, writable=False),
+            writing=sqlite.engine(path, writable=True),
+            reading=sqlite.engine(path, writable=False),
             node=Solo(),
             shared=False,
             release=lock.close,
@@ -67,7 +67,7 @@ def _sqlite(url: str) -> Database:
         _join(found)
     except (DBAPIError, sqlite3.Error) as exc:
         lock.close()
-        raise opening.refusal(path, exc) from exc
+        raise sqlite.refusal(path, exc) from exc
     except BaseException:
         lock.close()
         raise

@@ -14,7 +14,7 @@ from notifier.core.files import Copy
 from notifier.core.model import Micros, NewWatch
 from notifier.store.node import ALIVE, Member
 from notifier.store.schema import file_sets, nodes
-from notifier.store.wanting import described
+from notifier.store.watches import described
 
 KEPT = 10_000  # states that are remembered: years of deployments, or weeks of a list that changes every minute
 

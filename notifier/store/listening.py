@@ -10,7 +10,7 @@ import psycopg
 import structlog
 
 from notifier.core.model import Json
-from notifier.store.faults import reason
+from notifier.store.errors import reason
 from notifier.store.node import CHANNEL
 from notifier.store.postgres import parameters, stall_limit
 from notifier.store.stalled import end_stalled

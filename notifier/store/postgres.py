@@ -11,9 +11,9 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from notifier.core.errors import StoreError, StoreTooNew, StoreTooOld
 from notifier.store import arrays
-from notifier.store.faults import reason
-from notifier.store.opening import HEAD
+from notifier.store.errors import reason
 from notifier.store.sessions import Sessions
+from notifier.store.sqlite import HEAD
 
 APPLICATION = "notifier"
 LEAST_SERVER = 13  # the first with pg_current_xact_id, which keys of events are made of

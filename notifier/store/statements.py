@@ -25,7 +25,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from notifier.store import at_once
+from notifier.store import hot_postgres
 from notifier.store.conditions import IS_DEAD as IS_DEAD
 from notifier.store.conditions import IS_FOLLOWED as IS_FOLLOWED
 from notifier.store.conditions import READY, WAITING, in_lane, superseded
@@ -57,7 +57,7 @@ STEP_WATCH = Prepared(
             for name in ("state", "phase", "sequence", "changed_at", "stalled", "ended", "lost", "updated_at")
         }
     ),
-    at_once=at_once.STEP_WATCH,
+    at_once=hot_postgres.STEP_WATCH,
 )
 
 
@@ -99,7 +99,7 @@ INSERT_EVENTS = Prepared(
         {column.name: bindparam(column.name) for column in events.c if column is not events.c.pk}
         | {"pk": EventKey("pk")}
     ),
-    at_once=at_once.INSERT_EVENTS,
+    at_once=hot_postgres.INSERT_EVENTS,
 )
 
 _ahead = deliveries.alias("ahead")
@@ -120,7 +120,7 @@ INSERT_DELIVERIES = Prepared(
         manual=false(),
         owner=case((_occupied, sql_null()), else_=bindparam("_owner", type_=BigInteger)),
     ),
-    at_once=at_once.INSERT_DELIVERIES,
+    at_once=hot_postgres.INSERT_DELIVERIES,
 )
 
 SUPERSEDE = Prepared(
@@ -130,7 +130,7 @@ SUPERSEDE = Prepared(
         deliveries.c.owner.is_(None),
     )
     .values(superseded(bindparam("_now"))),
-    at_once=at_once.SUPERSEDE,
+    at_once=hot_postgres.SUPERSEDE,
 )
 
 WHICH_WAIT = Prepared(
@@ -145,11 +145,11 @@ SETTLE = Prepared(
     .values(
         {name: bindparam(name) for name in ("status", "attempt", "due", "settled_at", "reason")} | {"owner": sql_null()}
     ),
-    at_once=at_once.SETTLE,
+    at_once=hot_postgres.SETTLE,
 )
 
 # Of two attempts in the same microsecond, or of one that is saved twice, the first is kept.
-INSERT_ATTEMPTS = Prepared(sqlite.insert(attempts).on_conflict_do_nothing(), at_once=at_once.INSERT_ATTEMPTS)
+INSERT_ATTEMPTS = Prepared(sqlite.insert(attempts).on_conflict_do_nothing(), at_once=hot_postgres.INSERT_ATTEMPTS)
 
 _FOUND = select(
     deliveries.c.id,
@@ -175,7 +175,7 @@ OVERTAKE = Prepared(
         ),
     )
     .values(superseded(bindparam("_now"))),
-    at_once=at_once.OVERTAKE,
+    at_once=hot_postgres.OVERTAKE,
 )
 PROMOTE = Prepared(
     update(deliveries)
@@ -187,7 +187,7 @@ PROMOTE = Prepared(
         ),
     )
     .values(status=READY, due=bindparam("_due"), owner=bindparam("_owner")),
-    at_once=at_once.promote(*_FOUND.selected_columns),
+    at_once=hot_postgres.promote(*_FOUND.selected_columns),
 )
 
 PROMOTED = Prepared(

@@ -16,15 +16,16 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Delivery, EndpointState, Json, Micros, NewWatch, Record, Watch
 from notifier.runtime.clock import boottime
-from notifier.store import browsing, callbacks, filesets, hastening, health, pruning, reading, wanting
+from notifier.store import callbacks, delivery_lists, endpoints, filesets, lists, tidying
+from notifier.store import recovery as recoveries
 from notifier.store import statements as sql
+from notifier.store import watches as wanted
+from notifier.store.cluster import Nodes
 from notifier.store.database import Database, open_database
-from notifier.store.faults import reason
-from notifier.store.group import GroupCommit
+from notifier.store.errors import reason
 from notifier.store.node import Member, leave, named
-from notifier.store.nodes import Nodes
-from notifier.store.operations import CallOp, CommitOp, SettleOp, Transaction
 from notifier.store.rows import watch_from
+from notifier.store.transaction import CallOp, CommitOp, SettleOp, Transaction
 from notifier.store.values import (
     Applied,
     CallbackHealth,
@@ -38,6 +39,7 @@ from notifier.store.values import (
     Settlement,
     WatchFilter,
 )
+from notifier.store.writer import GroupCommit
 
 log = structlog.get_logger(__name__)
 
@@ -136,7 +138,7 @@ class Store:
                 newer = filesets.put_in_force(connection, self._node, digest, now, insist=insist)
                 if newer is not None:
                     return Applied(newer=newer)
-            applied = wanting.apply(connection, self._transaction.ids, watches, origin, now, replace)
+            applied = wanted.apply(connection, self._transaction.ids, watches, origin, now, replace)
             self._tell_changed(connection, [*applied.changed, *applied.removed])
             if applied.added:
                 self._node.tell(connection, watches=True)
@@ -145,7 +147,7 @@ class Store:
         for _ in range(MAX_RIVALS):
             try:
                 return await self._write(apply)
-            except (IntegrityError, wanting.Rivaled):  # another node has just wanted one of them too: now it is known
+            except (IntegrityError, wanted.Rivaled):  # another node has just wanted one of them too: now it is known
                 continue
         return await self._write(apply)
 
@@ -153,7 +155,7 @@ class Store:
         """Want a watch no longer."""
 
         def remove(connection: Connection) -> Watch | None:
-            removed = wanting.remove(connection, source, task_id, now)
+            removed = wanted.remove(connection, source, task_id, now)
             self._tell_changed(connection, [removed] if removed is not None else [])
             return removed
 
@@ -179,7 +181,7 @@ class Store:
         rows = [{"_pk": watch.pk, "_me": self._node.number} for watch in watches]
 
         def release(connection: Connection) -> None:
-            wanting.in_pieces(connection, sql.RELEASE_WATCH, rows)
+            wanted.in_pieces(connection, sql.RELEASE_WATCH, rows)
             self._node.holds_more(connection, -len(rows))
             self._node.tell(connection, watches=True)
 
@@ -211,7 +213,7 @@ class Store:
 
     async def retry(self, which: DeliveryFilter, *, now: Micros) -> int:
         """Make dead deliveries ready again, in transactions of bounded size."""
-        ids = await self._read(lambda connection: reading.dead(connection, which))
+        ids = await self._read(lambda connection: delivery_lists.dead(connection, which))
         total = 0
         for start in range(0, max(len(ids), 1), MAX_REVIVED):  # once at least: who cannot write says so
             some = ids[start : start + MAX_REVIVED]
@@ -220,15 +222,17 @@ class Store:
 
     def _revive(self, connection: Connection, ids: Sequence[int], now: Micros) -> int:
         if self._database.shared:
-            self._node.keep_order(connection, reading.lanes(connection, ids))
+            self._node.keep_order(connection, delivery_lists.lanes(connection, ids))
             self._node.tell(connection, deliveries=True)
-        return reading.revive(connection, ids, now)
+        return delivery_lists.revive(connection, ids, now)
 
     async def hasten(self, recovery: Recovery) -> int:
         """Bring forward what failed during an outage, in transactions of bounded size."""
-        place, more = hastening.start(recovery), True
+        place, more = recoveries.start(recovery), True
         while more:
-            place, more = await self._write(partial(hastening.bring_forward, recovery=recovery, after=place), hold=True)
+            place, more = await self._write(
+                partial(recoveries.bring_forward, recovery=recovery, after=place), hold=True
+            )
         return place.moved
 
     # -- endpoints
@@ -245,13 +249,13 @@ class Store:
 
     async def endpoint_states(self) -> list[EndpointState]:
         """Return the kept health of every endpoint."""
-        return await self._read(health.states)
+        return await self._read(endpoints.states)
 
     async def change_endpoint(self, change: EndpointChange, records: Sequence[Record] = ()) -> Changed:
         """Change what is kept of an endpoint, and save operators' events with it."""
 
         def save(connection: Connection) -> Changed:
-            before, after, done = health.change(connection, change)
+            before, after, done = endpoints.change(connection, change)
             deliveries: list[Delivery] = []
             if done:
                 deliveries = self._transaction.append(connection, records)
@@ -264,19 +268,19 @@ class Store:
 
     async def summary(self) -> Json:
         """Count watches and deliveries."""
-        return await self._read(reading.summary, self._counter)
+        return await self._read(delivery_lists.summary, self._counter)
 
     async def deliveries(self, which: DeliveryFilter, *, limit: int, before: int | None = None) -> list[Json]:
         """List deliveries, newest first."""
-        return await self._read(lambda connection: reading.deliveries_page(connection, which, limit, before))
+        return await self._read(lambda connection: delivery_lists.deliveries_page(connection, which, limit, before))
 
     async def watches(self, which: WatchFilter, *, limit: int, before: int | None = None) -> list[Json]:
         """List watches, newest first."""
-        return await self._read(lambda connection: browsing.watches_page(connection, which, limit, before))
+        return await self._read(lambda connection: lists.watches_page(connection, which, limit, before))
 
     async def watch(self, source: str, task_id: str) -> Json | None:
         """Show a watch with what happened to it."""
-        return await self._read(lambda connection: browsing.watch_told(connection, source, task_id))
+        return await self._read(lambda connection: lists.watch_told(connection, source, task_id))
 
     async def events(
         self,
@@ -288,13 +292,13 @@ class Store:
         in_order: bool = False,
     ) -> list[Json]:
         """List events."""
-        return await self._read(lambda c: browsing.events_page(c, which, limit, before, after, in_order))
+        return await self._read(lambda c: lists.events_page(c, which, limit, before, after, in_order))
 
     async def prune(self, before: Micros) -> int:
         """Forget what ended and was settled before, in transactions of bounded size."""
         total = 0
-        for forget in (pruning.forget_events, pruning.forget_watches):
-            after: pruning.Place | None = pruning.START
+        for forget in (tidying.forget_events, tidying.forget_watches):
+            after: tidying.Place | None = tidying.START
             while after is not None:
                 count, after = await self._write(partial(forget, before=before, after=after))
                 total += count

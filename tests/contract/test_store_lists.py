@@ -10,7 +10,7 @@ from waits import until
 
 from notifier.core.model import NewWatch
 from notifier.core.payload import timestamp
-from notifier.store import browsing
+from notifier.store import lists
 from notifier.store.store import Store
 from notifier.store.values import EventFilter, WatchFilter
 
@@ -169,8 +169,8 @@ async def test_a_watch_with_many_events_is_shown_with_the_latest(store: Store, m
     for number in range(6):
         watch, _ = await move(store, watch, f"state {number}")
     for limit, size, expected in [(6, 1 << 20, 6), (5, 1 << 20, 5), (6, 0, 1)]:
-        monkeypatch.setattr(browsing, "TIMELINE", limit)
-        monkeypatch.setattr(browsing, "TIMELINE_BYTES", size)
+        monkeypatch.setattr(lists, "TIMELINE", limit)
+        monkeypatch.setattr(lists, "TIMELINE_BYTES", size)
         shown = await store.watch("vidu", "1")
         assert shown is not None
         assert [event["sequence"] for event in shown["events"]] == list(range(7 - expected, 7))

@@ -15,7 +15,7 @@ from notifier.core.errors import StaleWrite
 from notifier.core.model import Address, Delivery, Watch
 from notifier.core.payload import timestamp
 from notifier.core.retry import Attempt, Failed
-from notifier.store import reading
+from notifier.store import delivery_lists
 from notifier.store.store import MAX_REVIVED, Store
 from notifier.store.values import Claim, Dead, DeliveryFilter, Done, Later, Superseded, Verdict
 
@@ -558,13 +558,13 @@ async def test_deliveries_are_listed_newest_first_page_by_page(store: Store) -> 
     assert pages == [["6", "5", "4"], ["3", "2", "1"], ["0"]]
 
 
-@pytest.mark.parametrize("recent", [1, 3, reading.RECENT])
+@pytest.mark.parametrize("recent", [1, 3, delivery_lists.RECENT])
 @pytest.mark.parametrize(("status", "found"), [("dead", "9630"), ("pending", "852"), ("ready", "852"), ("waiting", "")])
 async def test_what_is_rare_is_listed_in_the_same_order(
     store: Store, monkeypatch: pytest.MonkeyPatch, recent: int, status: str, found: str
 ) -> None:
     """Whether the newest rows fill a page or the rest of it is elsewhere: newest first, each once."""
-    monkeypatch.setattr(reading, "RECENT", recent)
+    monkeypatch.setattr(delivery_lists, "RECENT", recent)
     for n, watch in enumerate(await follow(store, *"0123456789")):
         _, (delivery,) = await move(store, watch, "queueing", at=T0 + n)
         if n % 3 < 2:

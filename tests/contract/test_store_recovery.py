@@ -10,7 +10,7 @@ from store_rig import SECOND, T0, claim, follow, move
 
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Failed
-from notifier.store.hastening import BATCH, CHUNK, STEP
+from notifier.store.recovery import BATCH, CHUNK, STEP
 from notifier.store.store import Store
 from notifier.store.values import DeliveryFilter, Later, Recovery, Settlement
 

@@ -16,7 +16,7 @@ from queue_places import KINDS, Place
 
 from notifier import config as configuration
 from notifier.config import Config
-from notifier.store import group, opening
+from notifier.store import sqlite, writer
 from notifier.store.store import Store
 
 
@@ -29,8 +29,8 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 async def store(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
     """Return a store that gives up waiting for a lock as soon as a test wants it to."""
-    monkeypatch.setattr(group, "RETRY_DELAY", 0.02)
-    monkeypatch.setattr(opening, "BUSY_TIMEOUT", 50)
+    monkeypatch.setattr(writer, "RETRY_DELAY", 0.02)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 50)
     opened = Store.open(f"sqlite:///{path}")
     running = asyncio.create_task(opened.run())
     yield opened

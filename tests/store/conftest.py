@@ -13,7 +13,7 @@ from servers import NAME, Server
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from notifier.store import group, opening, postgres
+from notifier.store import postgres, sqlite, writer
 
 _CAPABILITY_VERSION_3 = 0x20080522
 _OVERRIDES = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, capabilities(7)
@@ -34,8 +34,8 @@ def url(path: Path) -> str:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for locks and between tries as long as a test can, not as long as a daemon should."""
-    monkeypatch.setattr(group, "RETRY_DELAY", 0.02)
-    monkeypatch.setattr(opening, "BUSY_TIMEOUT", 50)
+    monkeypatch.setattr(writer, "RETRY_DELAY", 0.02)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 50)
 
 
 @pytest.fixture
@@ -78,6 +78,6 @@ def server(shared: Server) -> Iterator[Server]:
 @pytest.fixture
 def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EventDict]]:
     """Keep what is logged; try again sooner than a daemon should."""
-    monkeypatch.setattr(group, "RETRY_DELAY", 0.05)
+    monkeypatch.setattr(writer, "RETRY_DELAY", 0.05)
     with capture_logs() as kept:
         yield kept

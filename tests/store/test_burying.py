@@ -15,7 +15,7 @@ from notifier.core.callback import Callback
 from notifier.core.endpoint import disabling
 from notifier.core.errors import StaleWrite
 from notifier.core.model import Address
-from notifier.store.nodes import Nodes
+from notifier.store.cluster import Nodes
 from notifier.store.store import Store
 from notifier.store.values import Changed, EndpointChange, Found, NodeList
 

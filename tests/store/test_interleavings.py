@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from players import Kept, Player, broken
 
-from notifier.store import group
+from notifier.store import writer
 
 Observer = psycopg.AsyncConnection[Any]
 
@@ -29,7 +29,7 @@ FAULT = 0.06  # seconds between faults, on average
 @pytest.fixture
 def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Make a database; try again sooner than a daemon should."""
-    monkeypatch.setattr(group, "RETRY_DELAY", 0.01)
+    monkeypatch.setattr(writer, "RETRY_DELAY", 0.01)
     with databases.database() as made:
         yield made
 

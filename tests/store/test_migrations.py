@@ -17,7 +17,7 @@ from sqlalchemy.schema import CreateIndex
 from store_rig import follow, move, running
 
 from notifier.core.errors import StoreError
-from notifier.store import opening
+from notifier.store import sqlite
 from notifier.store.schema import metadata
 from notifier.store.values import DeliveryFilter
 
@@ -25,8 +25,8 @@ from notifier.store.values import DeliveryFilter
 @pytest.fixture
 def connection(path: Path) -> Iterator[Connection]:
     """Connect to a database that was just made."""
-    opening.prepare(path)
-    made = opening.engine(path, writable=True)
+    sqlite.prepare(path)
+    made = sqlite.engine(path, writable=True)
     with made.connect() as connected:
         yield connected
     made.dispose()
@@ -60,7 +60,7 @@ def test_partial_indexes_have_the_conditions_that_are_described(connection: Conn
 
 def test_the_newest_migration_is_the_one_that_is_looked_for() -> None:
     """There is one line of migrations, and its end is what a start takes for up to date."""
-    assert scripts().get_heads() == [opening.HEAD]
+    assert scripts().get_heads() == [sqlite.HEAD]
 
 
 def test_every_migration_says_what_it_does() -> None:
@@ -91,7 +91,7 @@ async def test_a_database_that_is_up_to_date_is_not_migrated(path: Path, url: st
 async def test_a_database_of_every_version_is_brought_up_to_date(path: Path, url: str, start: str) -> None:
     """A start migrates whatever an older version left, and works."""
     sqlite3.connect(path).close()
-    made = opening.engine(path, writable=True)
+    made = sqlite.engine(path, writable=True)
     with made.connect() as connected:
         config = Config()
         config.set_main_option("script_location", "notifier.store:migrations")
@@ -106,7 +106,7 @@ async def test_a_database_of_every_version_is_brought_up_to_date(path: Path, url
         await move(store, watch, "queueing")
         assert len(await store.deliveries(DeliveryFilter(), limit=1)) == 1
     raw = sqlite3.connect(path)
-    assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [(opening.HEAD,)]
+    assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [(sqlite.HEAD,)]
     raw.close()
 
 
@@ -119,10 +119,10 @@ def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
     event.listen(Engine, "connect", limit)
     try:
         with pytest.raises(StoreError, match="full"):
-            opening.prepare(path)
+            sqlite.prepare(path)
     finally:
         event.remove(Engine, "connect", limit)
     raw = sqlite3.connect(path)
     assert raw.execute("SELECT name FROM sqlite_master").fetchall() == []
     raw.close()
-    opening.prepare(path)
+    sqlite.prepare(path)

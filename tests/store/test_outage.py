@@ -301,7 +301,7 @@ async def test_a_short_lock_is_waited_for_and_not_worth_a_word(
     url: str, path: Path, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody looks in with another program: the write comes a little later, that is all."""
-    monkeypatch.setattr("notifier.store.opening.BUSY_TIMEOUT", 20_000)
+    monkeypatch.setattr("notifier.store.sqlite.BUSY_TIMEOUT", 20_000)
     lock = Locked(path)
     async with running(url) as store:
         (watch,) = await follow(store, "1")

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Engine, event
 from store_rig import T0, running, wanted
 
-from notifier.store import wanting
+from notifier.store import watches
 
-MANY = 2 * wanting.PIECE + 500
+MANY = 2 * watches.PIECE + 500
 
 
 @pytest.fixture
@@ -38,4 +38,4 @@ async def test_a_client_that_prepares_much_is_not_taken_for_dead(url: str, sizes
         assert len(claimed) == MANY
         await store.release_watches(claimed)
         assert len((await store.apply([], origin="file", now=T0, replace=True)).removed) == MANY
-    assert max(sizes) == wanting.PIECE
+    assert max(sizes) == watches.PIECE

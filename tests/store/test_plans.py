@@ -17,7 +17,7 @@ from store_rig import LATER, T0, follow, lose, move, running, settled, wanted
 
 from notifier.core.callback import Callback
 from notifier.core.model import Address
-from notifier.store import opening
+from notifier.store import sqlite
 from notifier.store.store import Store
 from notifier.store.values import CallbackHealth, Dead, DeliveryFilter, Later, Recovery
 
@@ -29,7 +29,7 @@ LANES = 2_000  # with a hundred deliveries each, of which one is ready
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a database in which very much waits, is dead and is done."""
     path = tmp_path_factory.mktemp("crowded") / "notifier.db"
-    opening.prepare(path)
+    sqlite.prepare(path)
     raw = sqlite3.connect(path, isolation_level=None)
     raw.execute("PRAGMA synchronous=OFF")
     raw.execute("BEGIN")

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.sql import ClauseElement
 
-from notifier.store import at_once, callbacks, node, postgres, statements
+from notifier.store import callbacks, hot_postgres, node, postgres, statements
 from notifier.store.prepared import Prepared
 from notifier.store.schema import deliveries
 
@@ -39,13 +39,13 @@ FROM deliveries;
 
 KEYS = ("pk", "number", "endpoint", "lane", "due", "id")
 STATEMENTS: dict[str, tuple[ClauseElement, set[str]]] = {  # with the conditions by which it may read indexes
-    "step": (at_once.STEP_WATCH, {"watches_pkey (pk)"}),
-    "insert": (at_once.INSERT_DELIVERIES, {"deliveries_lane (endpoint, lane)"}),
-    "supersede": (at_once.SUPERSEDE, {"deliveries_lane (endpoint, lane)", "deliveries_pkey (id)"}),
-    "overtake": (at_once.OVERTAKE, {"deliveries_lane (endpoint, lane)", "deliveries_pkey (id)"}),
-    "settle": (at_once.SETTLE, {"deliveries_pkey (id)"}),
+    "step": (hot_postgres.STEP_WATCH, {"watches_pkey (pk)"}),
+    "insert": (hot_postgres.INSERT_DELIVERIES, {"deliveries_lane (endpoint, lane)"}),
+    "supersede": (hot_postgres.SUPERSEDE, {"deliveries_lane (endpoint, lane)", "deliveries_pkey (id)"}),
+    "overtake": (hot_postgres.OVERTAKE, {"deliveries_lane (endpoint, lane)", "deliveries_pkey (id)"}),
+    "settle": (hot_postgres.SETTLE, {"deliveries_pkey (id)"}),
     "promote": (
-        at_once.promote(deliveries.c.id),
+        hot_postgres.promote(deliveries.c.id),
         {"deliveries_lane (endpoint, lane)", "deliveries_pkey (id)", "events_pkey (pk)"},
     ),
     "lock": (node._LOCK_WATCHES._statement, {"watches_pkey (pk)"}),

@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from store_rig import follow, move, running
 
 from notifier.core.errors import StoreError, StoreTooNew, StoreTooOld
-from notifier.store import opening, postgres
+from notifier.store import postgres, sqlite
 from notifier.store.database import migrate
 from notifier.store.schema import metadata
 from notifier.store.store import Store
@@ -65,10 +65,10 @@ async def test_a_database_of_every_version_is_brought_up_to_date(empty: str, sta
         config.attributes["connection"] = connection
         command.upgrade(config, start)
     made.dispose()
-    if start != opening.HEAD:
+    if start != sqlite.HEAD:
         with pytest.raises(StoreTooOld, match=f"schema {start}"):
             Store.open(empty)
-    assert migrate(empty) == (start, opening.HEAD)
+    assert migrate(empty) == (start, sqlite.HEAD)
     async with running(empty) as store:
         (watch,) = await follow(store, "1")
         await move(store, watch, "queueing")
@@ -78,7 +78,7 @@ async def test_a_database_of_every_version_is_brought_up_to_date(empty: str, sta
 async def test_those_who_migrate_at_once_wait_for_each_other(empty: str) -> None:
     """Several nodes may be started with `--migrate`: one makes the tables, the others find them."""
     found = await asyncio.gather(*(asyncio.to_thread(migrate, empty) for _ in range(4)))
-    assert sorted(str(before) for before, _ in found) == [opening.HEAD] * 3 + ["None"]
+    assert sorted(str(before) for before, _ in found) == [sqlite.HEAD] * 3 + ["None"]
 
 
 def test_a_migration_that_fails_changes_nothing(empty: str) -> None:

@@ -19,7 +19,7 @@ from takeover import buried_in_between
 from workload import told, until, working
 
 from notifier.core.errors import StoreUnavailable
-from notifier.store import group, postgres
+from notifier.store import postgres, writer
 from notifier.store.store import Store
 from notifier.store.values import DeliveryFilter, EventFilter
 
@@ -141,7 +141,7 @@ async def test_what_was_taken_in_doubt_is_not_handed_out_after_a_burial(
     url: str, proxy: Proxy, proxied: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The claim came true unheard; before its caller learns of that, what it took is another node's."""
-    monkeypatch.setattr(group, "RETRY_DELAY", 1.0)
+    monkeypatch.setattr(writer, "RETRY_DELAY", 1.0)
     began: list[int] = []
 
     def asked() -> bool:  # the first transaction asks what became of the COMMIT
@@ -188,7 +188,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "WRITE_SILENCE", 1.0)
     monkeypatch.setattr(postgres, "READ_SILENCE", 1.0)
     monkeypatch.setitem(postgres.PATIENCE, "connect_timeout", 2)
-    monkeypatch.setattr(group, "LONG", 0.7)
+    monkeypatch.setattr(writer, "LONG", 0.7)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Connection, bindparam, func, select, update
 from notifier.core.endpoint import LeaderRequest
 from notifier.core.model import Json, Watch
 from notifier.core.share import Peer
-from notifier.store import health
+from notifier.store import endpoints
 from notifier.store import statements as sql
 from notifier.store.node import ALIVE, NOW, Node, leave, tell, unlead
 from notifier.store.rows import watch_from
@@ -112,9 +112,9 @@ class Nodes:
 
         def lead(connection: Connection) -> Leadership:
             me = self._node.number
-            if health.lead(connection, wants, me):
+            if endpoints.lead(connection, wants, me):
                 tell(connection, me, endpoints=True)
-            return Leadership(number=me, states=tuple(health.states(connection)))
+            return Leadership(number=me, states=tuple(endpoints.states(connection)))
 
         return await self._write(lead)
 

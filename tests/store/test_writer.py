@@ -12,10 +12,10 @@ from sqlalchemy import Connection, Engine, event
 from waits import until
 
 from notifier.core.errors import StoreUnavailable
-from notifier.store import opening
-from notifier.store.group import LINGER, MAX_GROUP, GroupCommit
+from notifier.store import sqlite
 from notifier.store.node import Solo
-from notifier.store.operations import CallOp, Transaction
+from notifier.store.transaction import CallOp, Transaction
+from notifier.store.writer import LINGER, MAX_GROUP, GroupCommit
 
 
 class Writer:
@@ -24,7 +24,7 @@ class Writer:
     def __init__(self, path: Path) -> None:
         self.groups: list[float] = []  # seconds of each
         self.began = 0  # transactions
-        self._engine = opening.engine(path, writable=True)
+        self._engine = sqlite.engine(path, writable=True)
         event.listen(self._engine, "begin", self._note)
         with self._engine.begin() as connection:
             connection.exec_driver_sql("CREATE TABLE said (word TEXT UNIQUE)")
@@ -147,7 +147,7 @@ async def test_what_was_committed_before_an_outage_is_not_done_again(
     writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A group that is split for one's fault, and then meets an outage half-way: the first half has its results."""
-    monkeypatch.setattr("notifier.store.group.RETRY_DELAY", 0.01)
+    monkeypatch.setattr("notifier.store.writer.RETRY_DELAY", 0.01)
     tries: list[str] = []
 
     def fail(connection: Connection) -> None:
@@ -178,7 +178,7 @@ async def test_what_was_committed_before_an_outage_is_not_done_again(
 
 async def test_an_outage_is_told_to_all_who_do_not_wait(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it lasts, others are refused without asking the database; one probe finds out that it is over."""
-    monkeypatch.setattr("notifier.store.group.RETRY_DELAY", 0.01)
+    monkeypatch.setattr("notifier.store.writer.RETRY_DELAY", 0.01)
     full = [True]
 
     def bound(raw: sqlite3.Connection, _: object) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine
 
 from notifier.core.errors import NodeLost, StaleWrite, StoreUnavailable
 from notifier.runtime.clock import boottime
-from notifier.store.faults import InDoubt, is_conflict, is_outage, reason
+from notifier.store.errors import InDoubt, is_conflict, is_outage, reason
 from notifier.store.transacting import Operation, Transact
 
 log = structlog.get_logger(__name__)

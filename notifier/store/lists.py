@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Connection, Row, TextClause, func, select,
 from notifier.core.callback import origin
 from notifier.core.model import Json
 from notifier.core.payload import timestamp
+from notifier.store.delivery_lists import deliveries_of
 from notifier.store.keys import settled
-from notifier.store.reading import deliveries_of
 from notifier.store.schema import callbacks, events, watches
 from notifier.store.values import EventFilter, WatchFilter
 
