@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class NotifierError(Exception):
     """Something went wrong."""
@@ -17,6 +19,8 @@ class DecodeError(NotifierError):
 class SourceError(NotifierError):
     """The upstream could not be read."""
 
+    kind: ClassVar[str] = "failed"  # the outcome's name in metrics and logs
+
     def __init__(self, message: str | None = None, *, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
@@ -25,13 +29,19 @@ class SourceError(NotifierError):
 class Refused(SourceError):
     """The upstream refuses the credentials or the request."""
 
+    kind: ClassVar[str] = "refused"
+
 
 class TaskNotFound(SourceError):
     """The upstream does not know the task."""
 
+    kind: ClassVar[str] = "not_found"
+
 
 class Unavailable(SourceError):
     """The upstream cannot be reached, or is not able to answer now."""
+
+    kind: ClassVar[str] = "unavailable"
 
     def __init__(
         self, message: str | None = None, *, status: int | None = None, retry_after: float | None = None
@@ -43,9 +53,13 @@ class Unavailable(SourceError):
 class NoContent(SourceError):
     """The upstream answered 204: there is nothing to stream."""
 
+    kind: ClassVar[str] = "no_content"
+
 
 class Unreadable(SourceError):
     """The upstream answered something that is no task state."""
+
+    kind: ClassVar[str] = "unreadable"
 
 
 class StoreError(NotifierError):

@@ -1,7 +1,7 @@
-"""What a watch does when something is observed: a table of phases and three functions, pure.
+"""What a watch does when something is observed: one event type for each phase and three functions, pure.
 
-An event comes of a state that differs from the last committed one; the first observation is a change from nothing.
-A repeat gives no event, a step backwards is a change like any other, and nothing follows an ended watch.
+A state that differs from the last committed one makes an event; the first observation is a change from nothing.
+A repeat makes no event, a step backwards is a change like any other, and nothing follows an ended watch.
 """
 
 from __future__ import annotations
@@ -11,44 +11,34 @@ from dataclasses import dataclass, replace
 
 from notifier.core.model import TERMINAL, Event, EventType, LostReason, Micros, Observation, Phase, Watch
 
-_FROM_OPEN: Mapping[Phase, EventType] = {
+# The event of a change depends on the new phase alone: an open watch may go anywhere, an ended one nowhere.
+CHANGES: Mapping[Phase, EventType] = {
     Phase.QUEUED: EventType.STATE_CHANGED,
     Phase.RUNNING: EventType.STATE_CHANGED,
     Phase.SUCCEEDED: EventType.SUCCEEDED,
     Phase.FAILED: EventType.FAILED,
     Phase.CANCELED: EventType.CANCELED,
 }
-_FROM_TERMINAL: Mapping[Phase, None] = dict.fromkeys(Phase)  # nothing after the end
-
-TRANSITIONS: Mapping[Phase | None, Mapping[Phase, EventType | None]] = {
-    None: _FROM_OPEN,
-    Phase.QUEUED: _FROM_OPEN,
-    Phase.RUNNING: _FROM_OPEN,
-    Phase.SUCCEEDED: _FROM_TERMINAL,
-    Phase.FAILED: _FROM_TERMINAL,
-    Phase.CANCELED: _FROM_TERMINAL,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A watch after something happened, and what is to be told. `events` empty: nothing to commit."""
+    """A watch after something happened, and the events to tell. Without events there is nothing to commit."""
 
     watch: Watch
     events: tuple[Event, ...] = ()
 
 
 def step(watch: Watch, observation: Observation, now: Micros) -> Step:
-    """Take an observation in.
+    """Return the step that an observation causes.
 
     The same state under another phase (a preset's `failure_if_present`) is a change too: else it would never end.
     """
-    if watch.ended or (observation.state == watch.state and observation.phase == watch.phase):
+    if watch.ended or watch.phase in TERMINAL:
         return Step(watch=watch)
-    kind = TRANSITIONS[watch.phase][observation.phase]
-    if kind is None:
+    if observation.state == watch.state and observation.phase == watch.phase:
         return Step(watch=watch)
-    after = Watch(  # in full, as `replace` costs three times as much and this happens for every change
+    after = Watch(  # written in full: `replace` costs three times as much, and every change comes this way
         pk=watch.pk,
         source=watch.source,
         id=watch.id,
@@ -64,7 +54,7 @@ def step(watch: Watch, observation: Observation, now: Micros) -> Step:
         ended=observation.phase in TERMINAL,
     )
     event = Event(
-        type=kind,
+        type=CHANGES[observation.phase],
         at=now,
         watch=after,
         previous_state=watch.state,

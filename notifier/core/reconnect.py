@@ -17,7 +17,7 @@ MAX_HINT = 3600.0  # seconds; a Retry-After or `retry:` beyond an hour is taken 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconnectPolicy:
-    """A source's patience; all in seconds."""
+    """A source's patience; all in seconds. The defaults are the configuration's."""
 
     backoff_initial: float
     backoff_max: float

@@ -34,7 +34,7 @@ SWEEP = (0.05, 1.0)  # seconds between looks at the clocks, least and most
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedPolicy:
-    """A source's limits; times in seconds."""
+    """A source's limits; times in seconds. The defaults are the configuration's."""
 
     reconnect: ReconnectPolicy
     max_streams: int

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.machine import TRANSITIONS, Step, give_up, stall, step
+from notifier.core.machine import CHANGES, Step, give_up, stall, step
 from notifier.core.model import TERMINAL, Event, EventType, LostReason, Observation, Phase, Watch
 
 SECOND = 1_000_000
@@ -115,15 +115,20 @@ def test_nothing_follows_a_terminal_state(end: str, then: str) -> None:
 
 @pytest.mark.parametrize(("before", "then"), list(itertools.product(sorted(TERMINAL), Phase)))
 def test_a_terminal_phase_is_an_end_though_the_watch_was_not_marked(before: Phase, then: Phase) -> None:
-    """The table decides by itself that nothing follows."""
+    """The phase alone decides that nothing follows."""
     watch = replace(WATCH, state="over", phase=before, sequence=1)
     assert step(watch, Observation(state="other", phase=then), T0) == Step(watch=watch)
 
 
 def test_every_pair_of_phases_is_decided() -> None:
-    """The table has no gap: a phase that is added has to be decided for."""
-    assert set(TRANSITIONS) == {None, *Phase}
-    assert all(set(row) == set(Phase) for row in TRANSITIONS.values())
+    """The table has no gap, and every pair of phases follows it: a new phase needs a decision."""
+    assert set(CHANGES) == set(Phase)
+    for before, then in itertools.product((None, *Phase), Phase):
+        watch = replace(WATCH, state=None if before is None else "before", phase=before)
+        after = step(watch, Observation(state="then", phase=then), T0)
+        expected = [] if before in TERMINAL else [CHANGES[then]]
+        assert kinds(after) == expected
+        assert after.watch.ended is (bool(expected) and then in TERMINAL)
 
 
 def test_a_watch_is_given_up_once() -> None:
