@@ -20,7 +20,7 @@ from notifier.core.callback import LABEL, Callback
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import SCHEDULE, Attempt, Failed
 from notifier.deliver.endpoint_queue import EndpointPolicy, EndpointQueue, Link
-from notifier.deliver.sender import Sender
+from notifier.deliver.sender import Sender, StillOurs
 from notifier.store.store import Store
 from notifier.store.values import CallbackHealth
 
@@ -54,7 +54,7 @@ class Unsendable:
         self._fault = fault
         self._clock = clock
 
-    async def send(self, _delivery: Delivery) -> Attempt:
+    async def send(self, _delivery: Delivery, _still_ours: StillOurs) -> Attempt:
         """Fail as a sender does that raises."""
         detail = f"a fault of this program: {self._fault}"
         return Attempt(at=self._clock(), outcome=Failed(reason="internal", detail=detail, asked=False))

@@ -1,21 +1,24 @@
-"""What delivering asks of a sender."""
+"""The interface of a sender."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from notifier.core.model import Delivery
 from notifier.core.retry import Attempt
 
+StillOurs = Callable[[], bool]  # whether a delivery is surely still this node's
+
 
 class Sender(Protocol):
     """Makes single attempts at deliveries to one endpoint; keeps no memory of them."""
 
-    async def send(self, delivery: Delivery) -> Attempt:
-        """Try once. Never raises but for cancellation: every fault is an outcome.
+    async def send(self, delivery: Delivery, still_ours: StillOurs, /) -> Attempt:
+        """Try once. Raises nothing but CancelledError: every fault is an outcome.
 
-        A sender asks `claim_holds` in the very step that writes: to connect takes time, and so may a round of the event
-        loop, in which a delivery may have become another node's.
+        A sender calls `still_ours` in the very step that writes, and writes nothing if it returns False. Connecting
+        takes time, and so may a round of the event loop: the delivery may become another node's meanwhile.
         """
         ...
 

@@ -20,7 +20,6 @@ from notifier.deliver.claiming import AFTER_OUTAGE, Claiming
 from notifier.deliver.endpoint_queue import EndpointQueue, Link
 from notifier.deliver.health import EndpointHealth
 from notifier.deliver.settling import Begin, Settling
-from notifier.senders.claims import claim_holds
 
 log = structlog.get_logger(__name__)
 
@@ -162,12 +161,9 @@ class Sending:
 
     async def _attempt(self, link: Link, delivery: Delivery) -> Attempt:
         began, claims = self._clock(), self._claims
-        token = claim_holds.set(lambda: claims == self._claims and self._may_send())
         try:
-            return await link.sender.send(delivery)
+            return await link.sender.send(delivery, lambda: claims == self._claims and self._may_send())
         except Exception as exc:  # a sender has no business to raise; it costs an attempt, so that it cannot go on
             log.exception("sender.raised", delivery=delivery.id, endpoint=delivery.endpoint)
             detail = f"a fault of this program: {type(exc).__name__}"
             return Attempt(at=began, outcome=Failed(reason="internal", detail=detail, asked=False))
-        finally:
-            claim_holds.reset(token)

@@ -2,7 +2,6 @@
 
 __all__ = [
     "callback",
-    "claims",
     "services",
     "slack",
     "template",

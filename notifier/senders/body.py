@@ -1,22 +1,23 @@
 """The body of a request, written only while its delivery is surely this node's.
 
-aiohttp may write it a round of the event loop after it has its connection, and a process may be stopped in between.
-Headers wait for the body, so that nothing is sent where this raises.
+aiohttp may write the body a round of the event loop after it has a connection, and the process may be stopped in
+between. aiohttp writes the headers together with the body, so nothing is sent if the body raises.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import aiohttp
 
-from notifier.senders.claims import claim_holds
-
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
-LARGE = 1 << 20  # bytes; above, aiohttp wants a file, which it writes in pieces
+LARGE = 1 << 20  # bytes; aiohttp wants a file for a larger body, and writes it in pieces
+
+StillOurs = Callable[[], bool]  # asked in the step that writes: whether the delivery is surely still this node's
 
 
 class ClaimLost(Exception):
@@ -24,22 +25,35 @@ class ClaimLost(Exception):
 
 
 class _Small(aiohttp.BytesPayload):
+    def __init__(self, body: bytes, still_ours: StillOurs) -> None:
+        super().__init__(body)
+        self._still_ours = still_ours
+
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        _require_claim()
+        _require(self._still_ours)
         await super().write_with_length(writer, content_length)
 
 
 class _Large(aiohttp.BytesIOPayload):
+    def __init__(self, body: bytes, still_ours: StillOurs) -> None:
+        super().__init__(io.BytesIO(body))
+        self._still_ours = still_ours
+
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        _require_claim()
+        _require(self._still_ours)
         await super().write_with_length(writer, content_length)
 
 
-def payload(body: bytes) -> aiohttp.Payload:
-    """Return a body to send once; to write it raises ClaimLost, which aiohttp wraps, unless the claim holds."""
-    return _Small(body) if len(body) <= LARGE else _Large(io.BytesIO(body))
+def always() -> bool:
+    """Return True: the delivery is in no outbox, so no other node can take it."""
+    return True
 
 
-def _require_claim() -> None:
-    if not claim_holds.get()():
+def payload(body: bytes, still_ours: StillOurs) -> aiohttp.Payload:
+    """Return a body to send once. Writing it raises ClaimLost, which aiohttp wraps, if the delivery may be lost."""
+    return _Small(body, still_ours) if len(body) <= LARGE else _Large(body, still_ours)
+
+
+def _require(still_ours: StillOurs) -> None:
+    if not still_ours():
         raise ClaimLost

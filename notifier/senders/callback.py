@@ -16,6 +16,7 @@ from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Failed, Gone, Outcome, Rejected
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import SecretError, decode_secret
+from notifier.senders.body import StillOurs, always
 from notifier.senders.connections import Connections
 from notifier.senders.webhook import WebhookSender
 
@@ -84,8 +85,8 @@ class Refusing:
         self._outcome = outcome
         self._clock = clock
 
-    async def send(self, _delivery: Delivery) -> Attempt:
-        """Say why not."""
+    async def send(self, _delivery: Delivery, _still_ours: StillOurs = always) -> Attempt:
+        """Return why nothing is sent."""
         return Attempt(at=self._clock(), outcome=self._outcome)
 
     async def close(self) -> None:
@@ -99,12 +100,12 @@ class CallbackSender:
         self._way = way
         self._closed = closed
 
-    async def send(self, delivery: Delivery) -> Attempt:
+    async def send(self, delivery: Delivery, still_ours: StillOurs = always) -> Attempt:
         """Try once.
 
         A destination that is gone takes this delivery with it: it has no name by which anybody could enable it again.
         """
-        attempt = await self._way.send(delivery)
+        attempt = await self._way.send(delivery, still_ours)
         if isinstance(attempt.outcome, Gone):
             rejected = Rejected(reason=attempt.outcome.reason, detail=attempt.outcome.detail)
             return replace(attempt, outcome=rejected)

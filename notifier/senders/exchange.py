@@ -10,7 +10,7 @@ import asyncio
 import ssl as tls
 from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter  # the time of uvloop's loop stands still within a round, and counts milliseconds
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import structlog
@@ -19,15 +19,12 @@ from yarl import URL
 
 from notifier.core.model import Micros
 from notifier.core.retry import Attempt, Failed, Outcome
-from notifier.senders.body import ClaimLost, payload
+from notifier.senders.body import ClaimLost, StillOurs, always, payload
 from notifier.senders.connections import Connections, Course, course_of
 from notifier.senders.faults import explain
 from notifier.senders.proxy import DENIED, Proxy, denied, proxy_fault
 from notifier.senders.reply import READ_LIMIT, decode, kept, secrets_of
 from notifier.senders.vetting import Vet
-
-if TYPE_CHECKING:
-    pass
 
 Judge = Callable[[int, str, Mapping[str, str], Micros], Outcome]  # status, text, headers, now
 
@@ -72,10 +69,18 @@ class Exchange:
         self._connections = connections or Connections(limit=max_in_flight, ssl=ssl, vet=vet)
         self._closed = False
 
-    async def post(self, body: bytes, headers: CIMultiDict[str], judge: Judge, *, at: Micros) -> Attempt:
+    async def post(
+        self,
+        body: bytes,
+        headers: CIMultiDict[str],
+        judge: Judge,
+        *,
+        at: Micros,
+        still_ours: StillOurs = always,
+    ) -> Attempt:
         """POST, and judge the reply; `at` is for the record. Raises nothing but CancelledError."""
         course = Course(perf_counter())
-        fault = await self._guarded(body, headers, course)
+        fault = await self._guarded(body, headers, course, still_ours)
         ended = perf_counter()
         status, raw = course.status, bytes(course.body)
         text = decode(raw, course.headers.get("content-encoding")) if raw else ""
@@ -103,14 +108,16 @@ class Exchange:
         if not self._shared:
             await self._connections.close()
 
-    async def _guarded(self, body: bytes, headers: CIMultiDict[str], course: Course) -> Failed | None:
+    async def _guarded(
+        self, body: bytes, headers: CIMultiDict[str], course: Course, still_ours: StillOurs
+    ) -> Failed | None:
         """Make the exchange within the one deadline; return what went wrong, if anything did."""
         if self._closed:
             return Failed(reason="closed", detail="the endpoint was closed or its configuration replaced", spend=False)
         token = course_of.set(course)
         try:
             async with asyncio.timeout(self._timeout):
-                await self._exchange(body, headers, course)
+                await self._exchange(body, headers, course, still_ours)
         except TimeoutError:
             return Failed(reason="timeout", detail=f"{_stage(course)} after {self._timeout:g} s")
         except Exception as exc:  # the one boundary of an attempt
@@ -125,7 +132,7 @@ class Exchange:
             course_of.reset(token)
         return None
 
-    async def _exchange(self, body: bytes, headers: CIMultiDict[str], course: Course) -> None:
+    async def _exchange(self, body: bytes, headers: CIMultiDict[str], course: Course, still_ours: StillOurs) -> None:
         """POST once, and once more if a kept connection had died unnoticed.
 
         An endpoint may close an idle connection while a request is on its way to it; then no reply begins, and the
@@ -139,7 +146,7 @@ class Exchange:
         while True:
             try:
                 reply = await session.post(
-                    self._url, data=payload(body), headers=headers, allow_redirects=False, **options
+                    self._url, data=payload(body, still_ours), headers=headers, allow_redirects=False, **options
                 )
                 break
             except aiohttp.ClientConnectorError:

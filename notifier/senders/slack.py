@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 from notifier.core.model import Delivery, Json, Micros
 from notifier.core.payload import encode
 from notifier.core.retry import Attempt, Failed, Outcome, Rejected
+from notifier.senders.body import StillOurs, always
 from notifier.senders.exchange import Exchange
 from notifier.senders.notice import read
 from notifier.senders.services import ServiceName, load
@@ -69,7 +70,7 @@ class SlackSender:
         self._headers.update(headers)
         self._headers["accept-encoding"] = "identity"
 
-    async def send(self, delivery: Delivery) -> Attempt:
+    async def send(self, delivery: Delivery, still_ours: StillOurs = always) -> Attempt:
         """Try once. Never raises but for cancellation."""
         now = self._clock()
         try:
@@ -81,7 +82,7 @@ class SlackSender:
             log.exception("sender.unexpected_error", endpoint=delivery.endpoint, delivery=delivery.id)
             detail = f"a fault of this program: {type(exc).__name__}"
             return Attempt(at=now, outcome=Rejected(reason="internal", detail=detail, well=None))
-        attempt = await self._exchange.post(body, self._headers.copy(), self._judge, at=now)
+        attempt = await self._exchange.post(body, self._headers.copy(), self._judge, at=now, still_ours=still_ours)
         outcome = attempt.outcome
         if self._retry_on_timeout or attempt.address is None:  # without an address, it was never on its way
             return attempt

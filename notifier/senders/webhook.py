@@ -14,6 +14,7 @@ from notifier import __version__
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Outcome, Rejected, classify_http
 from notifier.core.signers import Signer
+from notifier.senders.body import StillOurs, always
 from notifier.senders.connections import Connections
 from notifier.senders.exchange import Exchange
 from notifier.senders.vetting import Vet
@@ -68,7 +69,7 @@ class WebhookSender:
         self._headers.update(headers)
         self._headers["accept-encoding"] = "identity"
 
-    async def send(self, delivery: Delivery) -> Attempt:
+    async def send(self, delivery: Delivery, still_ours: StillOurs = always) -> Attempt:
         """Try once, with a timestamp and signatures of now. Never raises but for cancellation."""
         now = self._clock()
         body = self._body(delivery)
@@ -79,7 +80,7 @@ class WebhookSender:
         headers["webhook-id"] = delivery.event_id
         headers["webhook-timestamp"] = str(seconds)
         headers.extend(self._signer.headers(delivery.event_id, seconds, body))
-        return await self._exchange.post(body, headers, self._judge, at=now)
+        return await self._exchange.post(body, headers, self._judge, at=now, still_ours=still_ours)
 
     async def close(self) -> None:
         """Close every connection; the caller has waited for its attempts."""

@@ -17,6 +17,7 @@ from notifier.core.callback_policy import CallbackPolicy
 from notifier.core.model import Delivery
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.deliver import callbacks as callback_queues
+from notifier.deliver.sender import StillOurs
 from notifier.senders.callback import CallbackCourier
 
 DEAD = "https://dead.example/"
@@ -53,7 +54,7 @@ class _Sender:
         self._post = post
         self._url = url
 
-    async def send(self, delivery: Delivery) -> Attempt:
+    async def send(self, delivery: Delivery, _still_ours: StillOurs) -> Attempt:
         assert delivery.lane is not None
         self._post.sent.append((self._url, delivery.lane))
         if self._url.startswith(DEAD):

@@ -113,10 +113,10 @@ async def test_nothing_is_offered_before_it_is_committed(tmp_path: Path) -> None
     missing: list[str] = []
 
     class Looking(ScriptedSender):
-        async def send(self, delivery: Any) -> Any:
+        async def send(self, delivery: Any, still_ours: Any) -> Any:
             if not made.rows("SELECT 1 FROM events WHERE id = ?", delivery.event_id):
                 missing.append(delivery.event_id)
-            return await super().send(delivery)
+            return await super().send(delivery, still_ours)
 
     async with recording(tmp_path) as made:
         made.set_endpoints({"app": Looking()})

@@ -22,7 +22,7 @@ from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
 from notifier.deliver.dispatcher import Dispatcher, EndpointSetup
 from notifier.deliver.endpoint_queue import EndpointPolicy
-from notifier.deliver.sender import Sender
+from notifier.deliver.sender import Sender, StillOurs
 from notifier.follow.admission import Slots
 from notifier.follow.feed import Feed, FeedPolicy
 from notifier.follow.recorder import Recorder
@@ -101,7 +101,7 @@ class ScriptedSender:
         self.most = 0
         self.closed = 0
 
-    async def send(self, delivery: Delivery) -> Attempt:
+    async def send(self, delivery: Delivery, still_ours: StillOurs) -> Attempt:
         assert not self.closed, "a closed sender is used"
         self.begun.append(delivery)
         self.under_way += 1

@@ -43,7 +43,7 @@ async def test_an_endpoint_is_reached_as_it_is_configured(tmp_path: Path, keys: 
             f"endpoints: {{e: {{{keys}, url: '{receiver.url}', proxy: '{proxy_url}', {more}}}}}"
         )
         sender = build.sender(load(tmp_path / "config.yaml", env={}).endpoints["e"])
-        attempt = await sender.send(delivery())
+        attempt = await sender.send(delivery(), lambda: True)
         await sender.close()
     assert attempt.outcome == Delivered()
     assert len(proxy.asked) == 1

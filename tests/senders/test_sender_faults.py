@@ -24,7 +24,6 @@ from scripted_receiver import Request, delivery, hang_up, receiving, reply, rese
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
-from notifier.senders.claims import claim_holds
 from notifier.senders.faults import explain
 from notifier.senders.resolver import ThreadResolver, settle
 from notifier.senders.slack import SlackSender
@@ -441,18 +440,14 @@ async def test_nothing_is_written_once_the_claim_may_be_lost(size: int) -> None:
     given = delivery(json.dumps({"filler": "x" * size}).encode())
     holds = True
     async with receiving(says(reply())) as receiver, made(webhook(receiver.url)) as sender:
-        token = claim_holds.set(lambda: holds)
-        try:
-            assert isinstance((await sender.send(given)).outcome, Delivered)
-            holds = False
-            for _ in range(2):
-                outcome = (await sender.send(given)).outcome
-                assert isinstance(outcome, Failed)
-                assert (outcome.reason, outcome.spend) == ("claim_lost", False)
-            holds = True
-            assert isinstance((await sender.send(given)).outcome, Delivered)
-        finally:
-            claim_holds.reset(token)
+        assert isinstance((await sender.send(given, lambda: holds)).outcome, Delivered)
+        holds = False
+        for _ in range(2):
+            outcome = (await sender.send(given, lambda: holds)).outcome
+            assert isinstance(outcome, Failed)
+            assert (outcome.reason, outcome.spend) == ("claim_lost", False)
+        holds = True
+        assert isinstance((await sender.send(given, lambda: holds)).outcome, Delivered)
         assert len(receiver.requests) == 2
 
 
@@ -472,11 +467,7 @@ async def test_what_is_written_follows_the_question_at_once(make: Make) -> None:
             asyncio.get_running_loop().call_soon(look)  # in the next round
             return True
 
-        token = claim_holds.set(holds)
-        try:
-            async with made(make(f"http://127.0.0.1:{listening.getsockname()[1]}/")) as sender:
-                await sender.send(delivery())
-        finally:
-            claim_holds.reset(token)
+        async with made(make(f"http://127.0.0.1:{listening.getsockname()[1]}/")) as sender:
+            await sender.send(delivery(), holds)
     assert len(seen) == 1
     assert seen[0].endswith(b"}")
