@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from notifier.config.variables import interpolate
+from notifier.config.document import interpolate
 
 SYSTEMD = Path(__file__).parent.parent / "systemd"
 UNIT = SYSTEMD / "notifier.service"

@@ -15,8 +15,8 @@ from pydantic import AfterValidator
 
 from notifier.config.problems import error, suggest
 from notifier.config.secret import SecretUrl, server
+from notifier.core.databases import POSTGRESQL, is_shared
 
-POSTGRESQL = ("postgresql", "postgres")  # libpq takes both, and hosting services hand out either
 SHOWN = ("host", "hostaddr", "port", "dbname")  # parameters that name the database, and are no secret
 
 _URL = re.compile(
@@ -43,8 +43,8 @@ class StoreUrl(SecretUrl):
 
     @property
     def shared(self) -> bool:
-        """Say whether several nodes can work on the database."""
-        return self.scheme in POSTGRESQL
+        """Return whether several nodes can work on the database."""
+        return is_shared(self._value)
 
     @property
     def origin(self) -> str:
@@ -57,11 +57,7 @@ class StoreUrl(SecretUrl):
 
     @classmethod
     def _sound(cls, content: str) -> bool:
-        return _is_postgresql(content) or super()._sound(content)
-
-
-def _is_postgresql(url: str) -> bool:
-    return url.partition("://")[0].lower() in POSTGRESQL
+        return is_shared(content) or super()._sound(content)
 
 
 def _split(url: str) -> _Parts | None:

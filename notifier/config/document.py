@@ -1,7 +1,12 @@
-"""One YAML file: read, parsed, variables filled in; and the way back from a value's location to its line and column."""
+"""One YAML file: read, parsed, variables filled in; and the way back from a value's location to its line and column.
+
+In text, `${NAME}` comes from the environment, and `${NAME:-default}` too unless it is unset or empty; `$${` is a
+literal `${`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +16,8 @@ from notifier.config import tree
 from notifier.config.problems import Location, Problem, key_path
 from notifier.config.reading import MAX_BYTES
 from notifier.config.scalars import Interpolated, resolve
-from notifier.config.variables import Unresolved, interpolate
+
+_REFERENCE = re.compile(r"\$(?P<escaped>\$)?\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\})?")
 
 
 class Broken:
@@ -153,3 +159,43 @@ class _Filling:
             self._seen.add((at.line, at.column, message))
             key = key_path(location)
             self.problems.append(Problem(file=self._file, line=at.line, column=at.column, key=key, message=message))
+
+
+class Unresolved(Exception):
+    """A text's variables cannot be filled in. The messages name variables, never values."""
+
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__("; ".join(messages))
+        self.messages = messages
+
+
+def interpolate(text: str, env: Mapping[str, str]) -> str:
+    """Fill in the variables; the result is Interpolated if there were any. Raises Unresolved, naming every fault."""
+    if "${" not in text:
+        return text
+    faults: list[str] = []
+    used = False
+
+    def replace(found: re.Match[str]) -> str:
+        nonlocal used
+        if found["escaped"]:
+            return found[0][1:]
+        name, default = found["name"], found["default"]
+        if name is None:
+            faults.append("`${` begins no variable such as ${NAME} or ${NAME:-default}; write $${ for a literal ${")
+            return ""
+        used = True
+        value = env.get(name)
+        if default is not None:
+            return value or str(default[2:])
+        if value is None:
+            faults.append(f"environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+            return ""
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            faults.append(f"environment variable {name} is not valid UTF-8")
+        return value
+
+    result = _REFERENCE.sub(replace, text)
+    if faults:
+        raise Unresolved(list(dict.fromkeys(faults)))
+    return Interpolated(result) if used else result

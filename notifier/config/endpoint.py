@@ -20,9 +20,8 @@ from pydantic import (
     WrapValidator,
 )
 
-from notifier.config.files import CaFile
-from notifier.config.headers import delivery_header
 from notifier.config.identity import (
+    CaFile,
     FormSecrets,
     PemFile,
     Signature,
@@ -33,7 +32,7 @@ from notifier.config.reading import digest
 from notifier.config.secret import HttpUrl, Secret, SecretUrl, check_http, server
 from notifier.config.section import Context, Impossible, Section
 from notifier.config.template import JsonTemplate, TextTemplate
-from notifier.config.types import Boolean, Duration, PositiveDuration, Rate, Text, Whole, printable
+from notifier.config.types import Boolean, Duration, PositiveDuration, Rate, Text, Whole, delivery_header, printable
 from notifier.core.model import EventType
 from notifier.core.retry import SCHEDULE
 from notifier.senders.services import ServiceName

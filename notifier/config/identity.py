@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSchema
 
-from notifier.config.files import tried
 from notifier.config.problems import error
 from notifier.config.secret import Secret
-from notifier.config.section import Impossible
+from notifier.config.section import Context, Impossible
+from notifier.config.types import printable
 from notifier.core.signers import PLAIN_SECRET_BYTES
 from notifier.core.signing import SecretError, decode_secret
 from notifier.runtime.tls import EncryptedKey, tls_context
@@ -47,6 +47,36 @@ def _fitting_number(secrets: tuple[Secret, ...], info: ValidationInfo) -> tuple[
 
 # after a field `signature`
 FormSecrets = Annotated[tuple[Annotated[Secret, AfterValidator(_fitting)], ...], AfterValidator(_fitting_number)]
+
+
+def tried(value: Any, info: ValidationInfo, read: Callable[[Path], None]) -> Path:
+    """Return where a file is, which `read` has tried."""
+    if isinstance(value, Path):
+        return value
+    context = Context.of(info)
+    path = context.directory / printable(value)
+    context.note(path)
+    try:
+        if not path.is_file():  # a pipe might never begin
+            raise error("no such file")
+        read(path)
+    except OSError as exc:
+        raise error(f"cannot be read: {exc.strerror}") from exc
+    return path
+
+
+def _ca_file(value: Any, info: ValidationInfo) -> Path:
+    return tried(value, info, _read_authorities)
+
+
+def _read_authorities(path: Path) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except ssl.SSLError as exc:  # a kind of OSError
+        raise error("holds no certificates in PEM form") from exc
+
+
+CaFile = Annotated[Path, PlainValidator(_ca_file), WithJsonSchema({"type": "string", "minLength": 1})]
 
 
 def _file(value: Any, info: ValidationInfo) -> Path:

@@ -27,7 +27,7 @@ from notifier.config.scalars import Unclear, settle
 from notifier.config.secret import Secret
 from notifier.config.section import Context, unknown_keys
 from notifier.config.settings import HttpConfig
-from notifier.config.source import SourceConfig
+from notifier.config.source import SourceConfig, default_source
 from notifier.config.types import name as check_name
 from notifier.config.watch import NO_SOURCE, RequestedWatch, WatchConfig, read_watch
 from notifier.core.callback import LABEL, PREFIX, is_callback
@@ -196,7 +196,7 @@ class _Loading:
         marked = [name for name, value in sources.items() if isinstance(value, dict) and _true(value.get("default"))]
         for name in marked[1:]:
             self._say(document, ("sources", name, "default"), f"only one source can be the default; {marked[0]} is")
-        return next(iter(marked or (sources if len(sources) == 1 else ())), None)
+        return default_source(sources, marked)
 
     def _queues(self, document: Document) -> Iterator[Any]:
         value = document.data.get("queues")

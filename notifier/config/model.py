@@ -12,7 +12,7 @@ from notifier.config.queue import QueueConfig
 from notifier.config.reading import Reading
 from notifier.config.section import Section
 from notifier.config.settings import CallbacksConfig, HttpConfig, LogConfig, NodeConfig, StoreConfig
-from notifier.config.source import SourceConfig
+from notifier.config.source import SourceConfig, default_source
 from notifier.config.types import Boolean, Duration, Name, Printable
 from notifier.config.watch import WatchConfig
 
@@ -52,9 +52,8 @@ class Config(Section):
 
     @property
     def default_source(self) -> str | None:
-        """Name the source of watches that name none: the one marked `default`, or the only one."""
-        marked = [name for name, source in self.sources.items() if source.default]
-        return next(iter(marked or (self.sources if len(self.sources) == 1 else ())), None)
+        """Name the source of watches that name none; None where there is none or no telling."""
+        return default_source(self.sources, [name for name, source in self.sources.items() if source.default])
 
     @classmethod
     def arrange(cls, value: dict[str, Any]) -> dict[str, Any]:

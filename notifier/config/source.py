@@ -6,7 +6,7 @@ The fields of a preset stand beside the source's own keys; which they are is ask
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -21,13 +21,12 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
-from notifier.config.files import CaFile
-from notifier.config.headers import header_name
+from notifier.config.identity import CaFile
 from notifier.config.problems import below, carry, detail, error, got, refusal, suggest
 from notifier.config.reading import digest
 from notifier.config.secret import Secret, SecretUrl, check_http
 from notifier.config.section import Impossible, Section, unknown_keys
-from notifier.config.types import Boolean, Duration, Positive, PositiveDuration, Whole, printable, text
+from notifier.config.types import Boolean, Duration, Positive, PositiveDuration, Whole, header_name, printable, text
 from notifier.core.model import Phase
 from notifier.sources import preset as presets
 from notifier.sources.preset import Preset
@@ -194,6 +193,11 @@ def _placeholders(template: str) -> set[str]:
 
 def _fill(template: str, base_url: str | None) -> str:
     return template.format(base_url=base_url, id="id", token="token")
+
+
+def default_source(names: Collection[str], marked: Sequence[str]) -> str | None:
+    """Return the source of watches that name none: the one marked `default`, or the only one."""
+    return next(iter(marked or (names if len(names) == 1 else ())), None)
 
 
 class Backoff(Section):

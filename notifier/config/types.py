@@ -1,6 +1,6 @@
-"""The kinds of value that keys take: text, names, numbers, durations, rates, JSON. Each says what it expected.
+"""The kinds of value that keys take: text, names, numbers, durations, rates, JSON. Each message names what is expected.
 
-Every kind reads plain JSON values as well as those of a YAML document (Interpolated, Unclear); none guesses.
+Every kind reads plain JSON values and those of a YAML document (Interpolated, Unclear). None of them guesses.
 """
 
 from __future__ import annotations
@@ -27,6 +27,16 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([smh])")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
+# RFC 9110, section 7.6.1, and what it took over from RFC 2616, section 13.5.1
+_HOP_BY_HOP = frozenset(
+    {
+        "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+        "trailers", "transfer-encoding", "upgrade",
+    }
+)  # fmt: skip
+_SIGNATURES = frozenset({"x-hub-signature-256", "stripe-signature"})  # `webhook-signature` goes by its beginning
+_OURS = frozenset({"host", "content-length", "content-type", "content-encoding", "expect"})
 
 
 def text(value: object) -> str:
@@ -139,6 +149,23 @@ def _rate(value: object) -> float:
             return rate
         raise error("expected a rate above 0, at most 1000000/s")
     raise error(f"expected a rate such as 10/s, 100/m or 5/h, got {got(value)}")
+
+
+def header_name(name: str) -> str:
+    """Refuse what is no name of a header field."""
+    if not _TOKEN.fullmatch(name):
+        raise error("not the name of a header: letters, digits and - only")
+    return name
+
+
+def delivery_header(name: str) -> str:
+    """Refuse a header that a delivery's sender sets itself, or that is about the connection only."""
+    lowered = header_name(name).lower()
+    if lowered.startswith("webhook-") or lowered in _OURS or lowered in _SIGNATURES:
+        raise error("this header is set by notifier itself; remove it")
+    if lowered in _HOP_BY_HOP:
+        raise error("this header is about the connection, not the message; remove it")
+    return name
 
 
 def _json(value: object, location: tuple[int | str, ...] = ()) -> Any:

@@ -5,6 +5,7 @@ __all__ = [
     "breaker",
     "callback",
     "callback_policy",
+    "databases",
     "endpoint",
     "errors",
     "eventstream",
@@ -21,4 +22,5 @@ __all__ = [
     "signing",
     "slack",
     "strictjson",
+    "text",
 ]

@@ -7,15 +7,15 @@ time and keeps the answer for ten seconds, so there is at most one such thread f
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+
+from notifier.runtime.threads import beside
 
 _Infos = Sequence[tuple[Any, ...]]  # of `socket.getaddrinfo`
 
@@ -30,48 +30,27 @@ class ThreadResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """Return the host's addresses. Raises socket.gaierror."""
-        loop = asyncio.get_running_loop()
         began = perf_counter()
-        answer: asyncio.Future[_Infos] = loop.create_future()
-        # A daemon, since nothing can end a lookup: it must not hold up the end of the program.
-        threading.Thread(target=_look_up, args=(loop, answer, host, port, family), name="resolver", daemon=True).start()
-        infos = await answer
+        infos = await beside(partial(_look_up, host, port, family), name="resolver")
         self.last = (host, began, perf_counter())
         return [
             ResolveResult(
                 hostname=host,
-                host=f"{address[0]}%{address[3]}" if found is socket.AF_INET6 and address[3] else address[0],
+                host=f"{address[0]}%{address[3]}" if kind is socket.AF_INET6 and address[3] else address[0],
                 port=port,
-                family=found,
+                family=kind,
                 proto=proto,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for found, _, proto, _, address in infos
+            for kind, _, proto, _, address in infos
         ]
 
     async def close(self) -> None:
         """Do nothing: lookups end by themselves."""
 
 
-def _look_up(
-    loop: asyncio.AbstractEventLoop, answer: asyncio.Future[_Infos], host: str, port: int, family: int
-) -> None:
-    found: _Infos | OSError
+def _look_up(host: str, port: int, family: int) -> _Infos:
     try:
-        found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
-    except OSError as exc:
-        found = exc
-    except UnicodeError:  # an IDNA label that is empty or too long
-        found = socket.gaierror(socket.EAI_NONAME, "not a host name")
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(settle, answer, found)
-
-
-def settle(answer: asyncio.Future[_Infos], found: _Infos | OSError) -> None:
-    """Hand a lookup's result to who waits for it, if anybody still does."""
-    if answer.done():  # cancelled meanwhile
-        return
-    if isinstance(found, OSError):
-        answer.set_exception(found)
-    else:
-        answer.set_result(found)
+        return socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+    except UnicodeError as exc:  # an IDNA label that is empty or too long
+        raise socket.gaierror(socket.EAI_NONAME, "not a host name") from exc

@@ -17,6 +17,7 @@ import structlog
 from notifier.core.errors import Unreadable
 from notifier.core.model import Json, Observation, Phase, TaskError
 from notifier.core.strictjson import no_constant
+from notifier.core.text import storable
 from notifier.sources.preset import Preset
 
 MAX_STATE = 200  # characters; a state is a word, and is compared, indexed and shown everywhere
@@ -30,8 +31,7 @@ log = structlog.get_logger(__name__)
 
 _NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _NUMBER = re.compile(r"\s*([+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?)\s*%?\s*", re.ASCII)
-_NO_TEXT = re.compile("[\0\ud800-\udfff]")
-_NO_TEXT_ESCAPED = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")  # these come only as escapes: raw ones are no JSON
+_UNSTORABLE_ESCAPES = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")  # these come only as escapes: raw ones are no JSON
 
 
 class SnapshotReader:
@@ -79,7 +79,7 @@ def parse(data: bytes) -> Json:
     """Parse JSON strictly (RFC 8259) into values that can be stored and written again. Raises Unreadable."""
     try:
         value = _decoder.decode(data.decode("utf-8", "replace").removeprefix("\ufeff"))
-        if _NO_TEXT_ESCAPED.search(data) or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        if _UNSTORABLE_ESCAPES.search(data) or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
             value = _cleaned(value, MAX_DEPTH)
     except ValueError as exc:
         raise Unreadable(f"the snapshot is not JSON: {_brief(exc)}") from exc
@@ -139,11 +139,11 @@ def _brief(exc: ValueError) -> str:
 
 def _cleaned(value: Json, depth: int) -> Json:
     if isinstance(value, str):
-        return _NO_TEXT.sub("\ufffd", value)
+        return storable(value)
     if isinstance(value, dict | list) and not depth:
         raise RecursionError
     if isinstance(value, dict):
-        return {_NO_TEXT.sub("\ufffd", key): _cleaned(item, depth - 1) for key, item in value.items()}
+        return {storable(key): _cleaned(item, depth - 1) for key, item in value.items()}
     if isinstance(value, list):
         return [_cleaned(item, depth - 1) for item in value]
     return value

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from notifier.core.databases import is_shared
 from notifier.store import postgres, sqlite
 from notifier.store.node import Member, Node, Solo
 
@@ -28,11 +29,6 @@ class Database:
         self.writing.dispose()
         self.reading.dispose()
         self.release()
-
-
-def is_shared(url: str) -> bool:
-    """Say whether several nodes can work on the database of that URL."""
-    return url.startswith(("postgresql:", "postgresql+psycopg:", "postgres:"))
 
 
 def open_database(url: str, *, name: str, timeout: float, migrate: bool) -> Database:

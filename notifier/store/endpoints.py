@@ -11,9 +11,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from notifier.core import endpoint as core
 from notifier.core.endpoint import LeaderRequest
 from notifier.core.model import EndpointState
+from notifier.core.text import storable
 from notifier.store.node import ALIVE
 from notifier.store.prepared import Prepared
-from notifier.store.rows import storable
 from notifier.store.schema import endpoints, nodes
 from notifier.store.values import EndpointChange
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,17 +10,8 @@ from sqlalchemy import Row
 
 from notifier.core.model import Address, Delivery, Phase, Record, Watch
 from notifier.core.retry import Attempt, Delivered, Failed
+from notifier.core.text import storable
 from notifier.store.values import Dead, Done, Later, Settlement, Superseded
-
-_NO_TEXT = re.compile("[\0\ud800-\udfff]")
-
-
-def storable(text: str | None) -> str | None:
-    """Return text that both databases take: PostgreSQL refuses NUL, and neither can write half of a surrogate pair.
-
-    Who reads what strangers send sees to that; here lest one that was overlooked holds up what is written with it.
-    """
-    return text if text is None or (text.isascii() and "\0" not in text) else _NO_TEXT.sub("\ufffd", text)
 
 
 def watch_from(row: Row[Any]) -> Watch:

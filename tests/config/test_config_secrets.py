@@ -12,7 +12,7 @@ import pytest
 from config_site import WHSEC, WHSK, Site
 
 from notifier.config import ConfigError, Secret, SecretUrl, describe, load
-from notifier.config.variables import interpolate
+from notifier.config.document import interpolate
 
 MARKER = "hunter2"
 

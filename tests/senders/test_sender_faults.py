@@ -25,7 +25,7 @@ from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
 from notifier.senders.faults import explain
-from notifier.senders.resolver import ThreadResolver, settle
+from notifier.senders.resolver import ThreadResolver
 from notifier.senders.slack import SlackSender
 from notifier.senders.webhook import WebhookSender
 
@@ -337,14 +337,33 @@ async def test_a_name_server_that_hangs_holds_up_nobody_else(monkeypatch: pytest
         await sender.close()
 
 
-async def test_a_lookup_may_outlive_who_asked() -> None:
+@pytest.mark.parametrize("fault", [None, socket.gaierror(socket.EAI_AGAIN, "x")])
+async def test_a_lookup_may_outlive_who_asked(fault: OSError | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancelled while a thread looks: its answer is dropped, and no exception is left over."""
-    found = asyncio.get_running_loop().create_future()
-    found.cancel()
-    answers: tuple[list[tuple[object, ...]] | OSError, ...] = ([], socket.gaierror(socket.EAI_AGAIN, "x"))
-    for answer in answers:
-        settle(found, answer)
-    assert found.cancelled()
+    asked, go_on = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def look_up(*_: object) -> list[object]:
+        threads.append(threading.current_thread())
+        asked.set()
+        go_on.wait()
+        if fault is not None:
+            raise fault
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    lookup = asyncio.create_task(ThreadResolver().resolve("slow.example"))
+    assert await asyncio.to_thread(asked.wait, 60)
+    lookup.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await lookup
+    go_on.set()
+    await asyncio.to_thread(threads[0].join)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not complaints
 
 
 async def test_no_host_name() -> None:
