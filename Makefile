@@ -1,4 +1,5 @@
-# Everything happens in .venv; nothing of the system is changed. Needs Python 3.11 or newer with venv, git and make.
+# Everything happens in .venv. Only `make test` may change the system: as root it installs the programs that tests run,
+# with apt (INSTALL=no keeps it from that). Needs Python 3.11 or newer with venv, git and make.
 
 .DEFAULT_GOAL := help
 SHELL := bash
@@ -14,6 +15,7 @@ WORKERS ?= auto
 COVERAGE := 92
 # Handed on: make demo ARGS='--help', make test ARGS='tests/core -k retry'
 ARGS ?=
+INSTALL ?= yes
 
 # uv installs exactly what uv.lock says, with the interpreter of .venv and no other. Where it is not on the PATH it gets
 # an environment of its own inside .venv: among the project's packages, it would remove itself as not locked.
@@ -41,6 +43,7 @@ demo: $(STAMP) ## watch it work: an upstream, the daemon and a receiver in one
 # The core's own gate prints only when it fails, so that pytest's summary is the last line.
 test: $(STAMP) ## run the tests and measure what they reach (ARGS='...' for some of them: then nothing is demanded)
 ifeq ($(strip $(ARGS)),)
+	@[ "$(INSTALL)" = no ] || $(BIN)/python tests/rig/helper_programs.py
 	@$(BIN)/coverage erase
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-fail-under=$(COVERAGE)
 	@report=$$($(BIN)/coverage report --include='notifier/core/*' --fail-under=100 2>&1) \

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 
 import databases
 import pytest
+from helper_programs import command, missing
 
 from notifier.follow import watcher
 from notifier.runtime import logs
 
-# Programs of the system that some tests run.
-HELPERS = (
-    "openssl",
-    "node",
-    "go",
-    "systemd-analyze",
-    "chromium",
-    "promtool",
-    "redis-server",
-    "nats-server",
-    "faketime",
-)
 CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 
@@ -56,13 +44,13 @@ def shared_url() -> Iterator[str]:
 
 
 def pytest_report_header() -> str:
-    """Say which helpers are there, so that a log of the run tells why a test was skipped."""
-    found = [f"{name}={'yes' if shutil.which(name) else 'NO'}" for name in HELPERS]
-    return f"helpers: {' '.join(found)}, {platform.python_implementation()} on {platform.machine()}, CI={CI}"
+    """Return a line on what this machine offers, so that a log of the run tells why a test was skipped."""
+    absent = ", ".join(missing()) or "none"
+    return f"missing programs: {absent}; {platform.python_implementation()} on {platform.machine()}, CI={CI}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List what continuous integration does not accept."""
+    """List the skipped tests where continuous integration refuses them."""
     if CI and _skipped(terminalreporter):
         terminalreporter.section("FAILED: tests were skipped, which CI=true forbids", red=True)
         for report in _skipped(terminalreporter):
@@ -70,12 +58,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"{report.nodeid}: {reason}")
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail the run if a test was skipped; what is expected to fail (xfail) is not a skip."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Fail the run in continuous integration if a test was skipped; elsewhere end with how to run the skipped ones."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if CI and reporter is not None and session.exitstatus == pytest.ExitCode.OK and _skipped(reporter):
+    skipped = _skipped(reporter) if reporter is not None else []
+    if CI and session.exitstatus == pytest.ExitCode.OK and skipped:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    yield
+    if not CI and skipped:
+        assert reporter is not None
+        absent = missing()
+        remedy = f"{', '.join(absent)} missing; as root: {command(absent)}" if absent else "pytest -rs lists why"
+        reporter.write_line(f"{len(skipped)} tests were skipped: {remedy}")
 
 
 def _skipped(reporter: pytest.TerminalReporter) -> list[pytest.TestReport]:
+    """Return the skipped tests; a test that is expected to fail (xfail) is none of them."""
     return [report for report in reporter.stats.get("skipped", []) if not hasattr(report, "wasxfail")]

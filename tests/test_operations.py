@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helper_programs import require
 from prometheus_client.metrics import MetricWrapperBase
 
 from notifier.runtime.metrics import Metrics
@@ -27,11 +27,9 @@ DASHBOARD = ROOT / "docs" / "grafana" / "notifier.json"
 
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
 
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian: prometheus) is missing")
-
 
 def promtool(*arguments: str | Path) -> str:
-    done = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([require("promtool"), *map(str, arguments)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -164,12 +162,10 @@ def test_the_dashboard_is_whole() -> None:
         assert panel["type"] == "row" or panel["description"]
 
 
-@needs_promtool
 def test_promtool_accepts_the_rules() -> None:
     assert "SUCCESS" in promtool("check", "rules", "--lint=all", "--lint-fatal", ALERTS)
 
 
-@needs_promtool
 def test_promtool_accepts_the_dashboards_expressions(tmp_path: Path) -> None:
     """Each as a recording rule, which has the same language."""
     written = [{"record": f"panel:{index}", "expr": expr} for index, expr in enumerate(expressions())]
@@ -279,7 +275,6 @@ STORIES: list[tuple[str, dict[str, str], str, int]] = [
 ]
 
 
-@needs_promtool
 def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
     """And do not when they should not: by the series that Prometheus keeps of alerts."""
     tests = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import sqlite3
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from helper_programs import require
 from ports import free_port
 
 from notifier.core.signing import decode_secret, sign
@@ -99,12 +99,11 @@ async def prepare(name: str, folder: Path) -> list[str]:
     if name.endswith(".py"):
         return [sys.executable, name]
     tool = "node" if name.endswith(".mjs") else "go"
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed")
+    path = require(tool)
     if tool == "node":
-        return ["node", name]
+        return [path, name]
     # Compiled apart from `go run`, which would stand between us and the process to end.
-    compiler = await asyncio.create_subprocess_exec("go", "build", "-o", "receive", name, cwd=folder)
+    compiler = await asyncio.create_subprocess_exec(path, "build", "-o", "receive", name, cwd=folder)
     assert await compiler.wait() == 0
     return ["./receive"]
 

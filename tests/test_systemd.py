@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from helper_programs import require
 
 from notifier.config.document import interpolate
 
@@ -21,12 +21,10 @@ TARGET = SYSTEMD / "notifier.target"
 PROGRAM = "/opt/notifier/bin/notifier"
 SPECIFIERS = {"%i": "2", "%H": "web3"}  # systemd.unit(5)
 
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-
 
 def analyze(*arguments: str | Path) -> str:
     done = subprocess.run(
-        ["systemd-analyze", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+        [require("systemd-analyze"), *map(str, arguments)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -51,7 +49,6 @@ def seconds(text: str) -> int:
 either = pytest.mark.parametrize("unit", [UNIT, NODES], ids=lambda path: path.name)
 
 
-@needs_systemd
 @pytest.mark.parametrize("unit", [UNIT, NODES, TARGET], ids=lambda path: path.name)
 def test_systemd_finds_nothing_to_say_about_the_unit(unit: Path, tmp_path: Path) -> None:
     """Every key is known and every value valid; the program must exist, so an existing one stands in."""
@@ -59,7 +56,6 @@ def test_systemd_finds_nothing_to_say_about_the_unit(unit: Path, tmp_path: Path)
     assert analyze("verify", "--man=no", tmp_path / unit.name) == ""
 
 
-@needs_systemd
 @either
 def test_systemd_finds_the_unit_confined(unit: Path) -> None:
     report = analyze("security", "--offline=yes", "--no-pager", unit)

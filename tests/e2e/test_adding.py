@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from queue_places import REDIS, require
+from broker_servers import broker_url
 
 from bench.adding import WAYS, measure
 from bench.child import allow_descriptors
@@ -23,9 +23,9 @@ async def test_every_way_leads_to_a_subscription(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """By file and SIGHUP, by the file alone, by command, queue and API: the upstream sees it within the bound."""
-    require(REDIS)
+    redis = broker_url("redis")
     allow_descriptors(STREAMS)
-    results = await measure(streams=STREAMS, rounds=1, directory=tmp_path, redis=REDIS)
+    results = await measure(streams=STREAMS, rounds=1, directory=tmp_path, redis=redis)
     for result in results:
         record_property(result.way, result.worst)
         print(f"{result.way}: {result.worst:.3f} s")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cluster import Cluster, Upstream
 from daemon_process import SECRET, Start, until
+from helper_programs import require
 
 from notifier.tools.callback import Callback
 from notifier.tools.listener import Listener
@@ -24,7 +25,7 @@ def skewed(seconds: int) -> dict[str, str]:
     """Return the environment in which a process finds the wall clock wrong, and only that one."""
     libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
     if not libraries:
-        pytest.skip("no libfaketime (Debian: apt install faketime)")
+        require("faketime")
     return {"LD_PRELOAD": str(libraries[0]), "FAKETIME": f"{seconds:+d}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 

@@ -18,7 +18,7 @@ from broker_ways import OwnServer, Proxy, until
 from daemon_process import Daemon, Start, config, webhook
 from nats.errors import Error as NatsError
 from ports import free_port
-from queue_places import AMQP, AmqpPlace, NatsPlace, Place, RedisPlace, ids
+from queue_places import AmqpPlace, NatsPlace, Place, RedisPlace, ids
 
 MESSAGES = 5000
 CHUNK = 100  # messages that are sent at once
@@ -76,8 +76,8 @@ async def own_nats(directory: Path, number: signal.Signals = signal.SIGTERM) -> 
 @asynccontextmanager
 async def way_to_rabbitmq(_directory: Path) -> AsyncIterator[Site]:
     """The shared RabbitMQ, over a way that is closed for a while."""
-    place = AmqpPlace(AMQP)
-    proxy = Proxy(AMQP)
+    place = AmqpPlace()
+    proxy = Proxy(place.url)
 
     async def restart() -> None:
         await proxy.close()

@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from broker_servers import broker_url
 from broker_ways import until
 from input_rig import Start
-from queue_places import AMQP, AmqpPlace
+from queue_places import AmqpPlace
 
 from notifier.core.errors import NotifierError
 from notifier.inputs import consumer
@@ -118,7 +119,7 @@ def test_a_url_that_cannot_be_used_is_refused_at_once() -> None:
 
 async def test_a_wrong_password_is_told_with_advice(start: Start, events: list[Any]) -> None:
     """RabbitMQ refuses; the log says what to check, and no password."""
-    place = AmqpPlace(AMQP.replace("guest:guest", "guest:wr0ng"))
+    place = AmqpPlace(broker_url("amqp").replace("guest:guest", "guest:wr0ng"))
     start(place.broker())
 
     async def said() -> bool:

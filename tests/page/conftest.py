@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from helper_programs import require
 from page_rig import Complaints
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
-CHROMIUM = shutil.which("chromium")
 QUIET = (
     "--no-sandbox",  # tests may run as root, in a container
     "--disable-gpu",
@@ -24,10 +23,9 @@ QUIET = (
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     """Start the system's Chromium."""
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium on this machine to look at the status page with")
+    chromium = require("chromium")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        browser = await playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
         yield browser
         await browser.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 from asyncio.subprocess import DEVNULL, Process
 from functools import partial
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-import pytest
 import waits
+from helper_programs import require
 
 Way = Literal["end", "within", "abort"]  # between two replies, within one, with a reset
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -96,9 +95,7 @@ class OwnServer:
     """A server of the test's own on a port of 127.0.0.1, with its data in a directory."""
 
     def __init__(self, command: list[str], port: int) -> None:
-        if shutil.which(command[0]) is None:
-            pytest.skip(f"no {command[0]} here")
-        self._command = command
+        self._command = [require(command[0]), *command[1:]]
         self._port = port
         self._process: Process | None = None
 

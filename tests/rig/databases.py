@@ -15,13 +15,14 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
+from helper_programs import command
 from psycopg import sql
 from servers import Server, programs
 
 from notifier.store import postgres
 
 USUAL = "postgresql://postgres@127.0.0.1:5432"
-WANTED = "no PostgreSQL: install one (Debian: apt install postgresql), or name a server in NOTIFIER_TEST_POSTGRES"
+WANTED = f"postgres is missing: {command(['postgres'])}, or name a server in NOTIFIER_TEST_POSTGRES"
 
 
 @functools.cache

@@ -1,22 +1,19 @@
-"""A queue of each kind on a real server, seen from the producer's side and the operator's.
+"""A queue of each kind on a real server, as the producer and the operator see it.
 
-Names are random and deleted at the end; the servers themselves are shared and stay as they are.
+Names are random and deleted at the end; the servers are shared (broker_servers.py) and stay as they are.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import aio_pika
-import pytest
 from aio_pika.abc import AbstractChannel, AbstractRobustConnection
+from broker_servers import broker_url
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
@@ -25,21 +22,6 @@ from notifier.inputs.amqp import AmqpBroker
 from notifier.inputs.broker import Broker
 from notifier.inputs.nats import NatsBroker
 from notifier.inputs.redis import RedisBroker
-
-REDIS = os.environ.get("NOTIFIER_TEST_REDIS", "redis://127.0.0.1:6379")
-NATS = os.environ.get("NOTIFIER_TEST_NATS", "nats://127.0.0.1:4222")
-AMQP = os.environ.get("NOTIFIER_TEST_AMQP", "amqp://guest:guest@127.0.0.1:5672/")
-
-
-def require(url: str) -> None:
-    """Skip the test if there is no such server here."""
-    parts = urlsplit(url)
-    try:
-        socket.create_connection((parts.hostname, parts.port), timeout=5).close()
-    except OSError:
-        pytest.skip(
-            f"no {parts.scheme} server at {parts.hostname}:{parts.port}; see NOTIFIER_TEST_{parts.scheme.upper()}"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +77,10 @@ class Place(Protocol):
 class RedisPlace:
     """A stream with a group."""
 
-    def __init__(self, url: str = REDIS) -> None:
-        require(url)
-        self.url = url
+    def __init__(self, url: str | None = None) -> None:
+        self.url = url or broker_url("redis")
         self.stream = f"test:{secrets.token_hex(6)}"
-        self.client = Redis.from_url(url, protocol=2)
+        self.client = Redis.from_url(self.url, protocol=2)
 
     async def open(self) -> None:
         await self.client.xgroup_create(self.stream, "notifier", id="0", mkstream=True)
@@ -140,9 +121,8 @@ class RedisPlace:
 class NatsPlace:
     """A stream with a durable consumer."""
 
-    def __init__(self, url: str = NATS) -> None:
-        require(url)
-        self.url = url
+    def __init__(self, url: str | None = None) -> None:
+        self.url = url or broker_url("nats")
         self.stream = f"TEST_{secrets.token_hex(6)}"
         self.subject = f"test.{self.stream}.watches"
         self.client = Client()
@@ -208,9 +188,8 @@ class NatsPlace:
 class AmqpPlace:
     """A durable queue."""
 
-    def __init__(self, url: str = AMQP) -> None:
-        require(url)
-        self.url = url
+    def __init__(self, url: str | None = None) -> None:
+        self.url = url or broker_url("amqp")
         self.queue = f"test.{secrets.token_hex(6)}"
         self.connection: AbstractRobustConnection | None = None
         self.channel: AbstractChannel

@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 import psycopg
+from helper_programs import find
 from ports import free_port
 
 NAME = "notifier"  # of the database that tests make there
@@ -37,12 +38,12 @@ SETTINGS = {
 
 @functools.cache
 def programs() -> Path | None:
-    """Return the directory of the newest server's programs; None: there is none, or nobody to run it as."""
-    found = shutil.which("postgres")
-    places = [Path(found).resolve().parent] if found else []
-    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda place: int(place.parent.name), reverse=True)
-    usable = [place for place in places if all((place / name).exists() for name in NEEDED)]
-    return usable[0] if usable and (os.geteuid() != 0 or _account() is not None) else None
+    """Return the directory of the server's programs, or None: there is none, or no account to run it as."""
+    path = find("postgres")
+    if path is None or (os.geteuid() == 0 and _account() is None):
+        return None
+    place = Path(path).resolve().parent
+    return place if all((place / name).exists() for name in NEEDED) else None
 
 
 def _account() -> pwd.struct_passwd | None:
