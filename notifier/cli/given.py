@@ -111,10 +111,10 @@ def _checked(document: Any, location: tuple[int | str, ...], value: Any, problem
 
     from notifier.config.problems import say
     from notifier.config.section import Context
-    from notifier.config.watch import RequestedWatch, read_watch
+    from notifier.config.watch import WatchRequest, read_watch
 
     try:
-        watch = read_watch(value, default=ANY, context=Context(), model=RequestedWatch)
+        watch = read_watch(value, default=ANY, context=Context(), model=WatchRequest)
     except ValidationError as exc:
         told = (document.problem((*location, *entry["loc"]), *say(entry)) for entry in exc.errors(include_url=False))
         problems.extend(str(problem) for problem in told if problem is not None)

@@ -22,7 +22,7 @@ from notifier.config.settings import (
     UnixAddress,
 )
 from notifier.config.source import Backoff, SourceConfig
-from notifier.config.watch import WatchConfig
+from notifier.config.watch import WatchConfig, WatchRequest
 
 __all__ = [
     "Address",
@@ -50,6 +50,7 @@ __all__ = [
     "UnixAddress",
     "WatchConfig",
     "WatchRefused",
+    "WatchRequest",
     "WebhookEndpoint",
     "describe",
     "document",

@@ -29,7 +29,7 @@ from notifier.config.section import Context, unknown_keys
 from notifier.config.settings import HttpConfig
 from notifier.config.source import SourceConfig, default_source
 from notifier.config.types import name as check_name
-from notifier.config.watch import NO_SOURCE, RequestedWatch, WatchConfig, read_watch
+from notifier.config.watch import NO_SOURCE, WatchConfig, WatchRequest, read_watch
 from notifier.core.callback import LABEL, PREFIX, is_callback
 from notifier.core.model import Json, NewWatch
 
@@ -53,7 +53,7 @@ def parse_watch(value: Json, config: Config) -> NewWatch:
         callback_refusal=config.callbacks.refusal,
     )
     try:
-        watch = read_watch(value, default=config.default_source, context=context, model=RequestedWatch)
+        watch = read_watch(value, default=config.default_source, context=context, model=WatchRequest)
         return watch.to_new_watch()
     except ValidationError as exc:
         raise WatchRefused(map(_placeless, exc.errors(include_url=False))) from exc

@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import CoreSchema
 
 from notifier.config.endpoint import EndpointName, SourceName
@@ -19,6 +27,7 @@ from notifier.config.secret import Secret, SecretUrl, signing
 from notifier.config.section import Context, Impossible, Section
 from notifier.config.types import JsonValue, TaskId, Text
 from notifier.core.callback import Callback
+from notifier.core.callback_policy import MAX_URL
 from notifier.core.model import NewWatch
 
 NO_SOURCE = "no source is configured; a watch needs one under `sources`"
@@ -80,15 +89,38 @@ def _symmetric(secret: Secret) -> Secret:
     return secret
 
 
-class RequestedWatch(WatchConfig):
-    """A task to follow, as HTTP and queues bring it."""
+_URL_SCHEMA = {"type": "string", "maxLength": MAX_URL}
+
+
+class WatchRequest(WatchConfig):
+    """A task to follow."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {}
 
-    callback_url: Annotated[SecretUrl, BeforeValidator(_text_alone), AfterValidator(_allowed)] | None = None
+    callback_url: (
+        Annotated[SecretUrl, BeforeValidator(_text_alone), AfterValidator(_allowed), WithJsonSchema(_URL_SCHEMA)] | None
+    ) = Field(default=None, description="receives the watch's events beside the endpoints; never shown again")
     callback_secret: (
-        Annotated[Secret, BeforeValidator(_text_alone), AfterValidator(_symmetric), AfterValidator(signing)] | None
-    ) = None
+        Annotated[
+            Secret,
+            BeforeValidator(_text_alone),
+            AfterValidator(_symmetric),
+            AfterValidator(signing),
+            WithJsonSchema({"type": "string"}),
+        ]
+        | None
+    ) = Field(
+        default=None, description="whsec_...; signs the requests to `callback_url`; null: `callbacks.secret` signs them"
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe it as clients write it: the source may be left out, or null."""
+        reference = super().__get_pydantic_json_schema__(core, handler)
+        source = handler.resolve_ref_schema(reference)["properties"]["source"]
+        source["anyOf"] = [{"type": source.pop("type"), "minLength": source.pop("minLength")}, {"type": "null"}]
+        source["default"] = None
+        return reference
 
     def impossible(self) -> Iterator[Impossible]:
         """Refuse a secret that signs nothing."""

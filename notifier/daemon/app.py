@@ -16,7 +16,6 @@ from pathlib import Path
 import structlog
 
 from notifier import __version__
-from notifier import config as configuration
 from notifier.cluster.leadership import Sharing
 from notifier.cluster.membership import Membership
 from notifier.cluster.peers import Identity
@@ -41,11 +40,7 @@ from notifier.runtime.systemd import SystemdNotifier
 from notifier.store.cluster import Nodes
 from notifier.store.store import Store
 from notifier.store.values import Changed, EndpointChange
-from notifier.web.daemon_control import Daemon, DaemonControl
-from notifier.web.guard import Guard
-from notifier.web.hub import Hub
-from notifier.web.report import Report
-from notifier.web.server import Listener, application, split, unix_path
+from notifier.web import Api, Guard, Hub, Listener, StatusReport, application, split, unix_path
 
 log = structlog.get_logger(__name__)
 
@@ -205,12 +200,13 @@ class Application:
             ready=self.ready,
             http=lambda: self.address,
         )
-        self._report = Report(
+        self._report = StatusReport(
             store=self._store,
             metrics=self._metrics,
             dispatcher=self._dispatcher,
             watcher=self._watcher,
             identity=self._identity,
+            config=str(self._path),
             clock=build.clock,
             census=lambda: None if self._membership is None else self._membership.census,
         )
@@ -253,27 +249,21 @@ class Application:
         )
         self._follower = Follower(reloading=self._reloading, can_reload=lambda: self._store.available)
         if self._config.http.listen is not None:
-            listener = Listener(application(self._control(), self._guard), self._config.http.listen)
+            listener = Listener(application(self._api(), self._guard), self._config.http.listen)
             await listener.start()
             stack.push_async_callback(listener.stop)
             self.address = listener.address
 
-    def _control(self) -> DaemonControl:
-        daemon = Daemon(
-            config=str(self._path),
-            clock=build.clock,
-            identity=self._identity,
-            reload=self._reloading.reload,
-            parse_watch=lambda value: configuration.parse_watch(value, self._installation.config),  # of the moment
-            origins=lambda: build.origins(self._installation.config),
-        )
-        return DaemonControl(
-            daemon=daemon,
+    def _api(self) -> Api:
+        return Api(
             store=self._store,
+            status=self._report,
+            hub=self._hub,
             dispatcher=self._dispatcher,
             watcher=self._watcher,
-            report=self._report,
-            hub=self._hub,
+            clock=build.clock,
+            config=lambda: self._installation.config,  # of the moment
+            reload=self._reloading.reload,
         )
 
     def _ready(self) -> None:

@@ -63,11 +63,6 @@ def routes(config: Config) -> tuple[Route, ...]:
     )
 
 
-def origins(config: Config) -> dict[str, Json]:
-    """Return of each endpoint its type, and of its URL what is no secret."""
-    return {name: {"type": endpoint.type, "url": endpoint.url.origin} for name, endpoint in config.endpoints.items()}
-
-
 def sender(endpoint: Endpoint) -> Sender:
     """Make a sender. Raises OSError when a certificate file cannot be read any more."""
     headers = {name: value.reveal() for name, value in endpoint.headers.items()}

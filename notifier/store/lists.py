@@ -75,6 +75,8 @@ def events_page(
 def _watch_conditions(which: WatchFilter) -> Iterator[ColumnElement[bool] | TextClause]:
     if which.source is not None:
         yield watches.c.source == which.source
+    if which.id is not None:
+        yield watches.c.id == which.id
     match which.phase:
         case None:
             pass

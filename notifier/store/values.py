@@ -142,6 +142,7 @@ class WatchFilter:
     """Which of the watches that are wanted to list; None means any."""
 
     source: str | None = None
+    id: str | None = None
     phase: str | None = None  # or `new`: nothing observed yet; `lost`: given up, whatever its phase, and only there
     state: str | None = None
     labels: tuple[tuple[str, str], ...] = ()  # all of them

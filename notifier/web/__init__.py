@@ -1,9 +1,20 @@
-"""The HTTP listener: health, metrics, API."""
+"""The HTTP listener: health, metrics, the API, and the status page."""
+
+from __future__ import annotations
+
+from notifier.web.api import Api
+from notifier.web.guard import Guard
+from notifier.web.hub import Hub
+from notifier.web.server import Listener, application, split, unix_path
+from notifier.web.status import StatusReport
 
 __all__ = [
-    "daemon_control",
-    "guard",
-    "hub",
-    "report",
-    "server",
+    "Api",
+    "Guard",
+    "Hub",
+    "Listener",
+    "StatusReport",
+    "application",
+    "split",
+    "unix_path",
 ]

@@ -1,4 +1,4 @@
-"""Reading a request's body: JSON of bounded size and depth, or a clear refusal before much was spent on it."""
+"""The body of a request: JSON of bounded size and depth. A refusal comes before much work is spent on it."""
 
 from __future__ import annotations
 
@@ -7,27 +7,18 @@ import asyncio
 from aiohttp import web
 
 from notifier.core import strictjson
-from notifier.core.errors import NotifierError
 from notifier.core.model import Json
 from notifier.core.strictjson import SameKeyTwice
-from notifier.web.query import BadRequest
+from notifier.web.refusals import BadRequest, NotJson, TooLarge
 
 MAX_BODY = 1 << 20  # bytes
 MAX_WATCHES_BODY = 8 << 20  # bytes, of a list of watches
-MAX_COMMAS = 1_000_000  # bounds the values in a body, each of which takes far more memory than its bytes
-AT_ONCE = 64 << 10  # bytes that are parsed right away; more would hold up the loop
-
-
-class TooLarge(NotifierError):
-    """The body is too large."""
-
-
-class NotJson(NotifierError):
-    """The body is not said to be JSON."""
+MAX_COMMAS = 1_000_000  # limits the values in a body: each takes far more memory than its bytes
+AT_ONCE = 64 << 10  # bytes; a larger body is parsed in a thread, because it would hold up the loop
 
 
 async def read_json(request: web.Request, *, limit: int = MAX_BODY, empty: Json = ...) -> Json:
-    """Return the body's value, or `empty` where there is no body, which is refused unless `empty` is given.
+    """Return the body's value, or `empty` for an empty body; without `empty`, an empty body is refused.
 
     Raises TooLarge, NotJson, BadRequest.
     """
@@ -55,7 +46,7 @@ async def _read(request: web.Request, limit: int) -> bytes:
 
 
 def _check_type(request: web.Request) -> None:
-    """Refuse what a form or a page elsewhere could have sent; a body of no type is taken for what it has to be."""
+    """Refuse a type that a form of another page could have sent; a body without a type counts as JSON."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise NotJson("send the body as it is, without Content-Encoding")
     if "Content-Type" not in request.headers:

@@ -1,7 +1,7 @@
-"""Who may use the HTTP listener.
+"""Access to the HTTP listener.
 
-Without a token it answers those alone who address it by a loopback name or by its own: a page from elsewhere cannot
-reach it through a name that it makes point here (DNS rebinding), nor post to it (CSRF).
+Without a token it answers only requests that address it by a loopback name or by its own host: a page of another site
+cannot reach it through a name that resolves to it (DNS rebinding), and cannot post to it (CSRF).
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from notifier.web.problem import problem
+from notifier.web.refusals import problem
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/"})  # for probes, scrapers and browsers; tell no secret
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/"})  # for probes and browsers; they show no secret
 OPEN_PREFIX = "/static/"  # the parts of the status page, the same for everybody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """Whom the listener answers."""
+    """The rules by which the listener answers."""
 
     token: str | None
-    host: str | None  # that it listens on; None: a unix socket
+    host: str | None  # on which it listens; None: a unix socket
 
     def refusal(self, request: web.Request) -> web.Response | None:
-        """Return the answer to a request that is not to be served."""
+        """Return the answer to a refused request; None: serve it."""
         origin = request.headers.get("Origin")
         if origin is not None and origin.lower().partition("://")[2] != request.host.lower():
             return problem(403, "requests from pages of other origins are not answered")
@@ -37,18 +37,18 @@ class Guard:
             if self.host is not None and not self._known(request.host):
                 return problem(403, "this Host is not answered without a token; use localhost")
             return None
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        # Bytes that are no UTF-8 arrive as surrogates.
-        given_bytes = given.strip().encode("utf-8", "surrogateescape")
-        if scheme.lower() == "bearer" and hmac.compare_digest(given_bytes, self.token.encode()):
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        # Bytes that are not UTF-8 arrive as surrogates.
+        token_bytes = token.strip().encode("utf-8", "surrogateescape")
+        if scheme.lower() == "bearer" and hmac.compare_digest(token_bytes, self.token.encode()):
             return None
-        refused = problem(401, "a bearer token is needed: http.token of the configuration")
-        refused.headers["WWW-Authenticate"] = "Bearer"
-        return refused
+        refusal = problem(401, "a bearer token is needed: http.token of the configuration")
+        refusal.headers["WWW-Authenticate"] = "Bearer"
+        return refusal
 
     def _known(self, host: str) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname or ""
             return name in {"localhost", self.host} or ipaddress.ip_address(name).is_loopback
-        except ValueError:  # neither of these names nor an address
+        except ValueError:  # not one of these names, and not an address
             return False

@@ -1,24 +1,43 @@
-"""The API as a table: each operation with its parameters, its body, and every answer that it may give."""
+"""The API as one table: each operation with its handler, its parameters, its body, and every answer it may give.
+
+The routes, the parsing of requests, and the OpenAPI document are all made from it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from aiohttp import web
+from pydantic import Field
 
-from notifier.web import models, nodes, requests
-
-MAX_WATCHES = 10_000  # of one request
+from notifier.config import WatchRequest
+from notifier.core.model import Json
+from notifier.web import answers, handlers, requests, stream
+from notifier.web.api import API
+from notifier.web.body import MAX_BODY, MAX_WATCHES_BODY, read_json
+from notifier.web.handlers import MAX_WATCHES, Call
+from notifier.web.requests import Parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A body that is no JSON."""
+    """A body that is not JSON."""
 
     media: str
     description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """The JSON body of a request."""
+
+    schema: Any  # a type, for the document
+    parse: Callable[[Json], Any] = field(default=lambda value: value)  # raises BadRequest
+    limit: int = MAX_BODY  # bytes
+    empty: Json = ...  # the value of an empty body; ...: an empty body is refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,32 +48,65 @@ class Operation:
     path: str
     name: str
     summary: str
-    replies: Mapping[int, Any]  # by status: a model, a Text, or None for no body
-    query: type[BaseModel] = requests.NoQuery
-    body: Any = None  # a type; None: whatever is sent is not read
-    body_required: bool = True
-    refusals: frozenset[int] = field(default_factory=frozenset)  # problems, besides those of every operation
+    handler: Callable[[Call[Any]], Awaitable[web.StreamResponse]]
+    replies: Mapping[int, Any]  # by status: a type, a Text, or None for no body
+    parameters: type[Parameters] = Parameters
+    body: Body | None = None  # None: a body is not read
+    refusals: frozenset[int] = frozenset()  # statuses of problems, besides those of every operation
 
     @property
     def open(self) -> bool:
-        """Say whether it is answered without a token, and whatever the parameters."""
+        """Return whether the operation needs no token and accepts any parameters, as probes and browsers send them."""
         return not self.path.startswith("/v1/")
 
+    @property
+    def in_path(self) -> list[str]:
+        """Return the names of the parameters in the path."""
+        return re.findall(r"\{(\w+)\}", self.path)
 
-_Entry = requests.WatchRequest | models.TaskId | Annotated[int, Field(ge=0)]
-_Watches = _Entry | Annotated[list[_Entry], Field(max_length=MAX_WATCHES)]
-_BODY = frozenset({413, 415})
+    @property
+    def in_query(self) -> list[str]:
+        """Return the names of the parameters in the query."""
+        elsewhere = {*self.in_path, *self.parameters.in_header}
+        return [name for name in self.parameters.names() if name not in elsewhere]
+
+    def route(self) -> web.RouteDef:
+        """Return the route; a parameter in the path holds any characters but a slash."""
+        return web.route(self.method.upper(), re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", self.path), self._serve)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        """Parse a request and answer it. Raises Refusal."""
+        parameters, body = self.parameters.model_construct(), None
+        if not self.open:
+            parameters = self.parameters.read(path=request.match_info, query=request.query, headers=request.headers)
+        if self.body is not None:
+            body = self.body.parse(await read_json(request, limit=self.body.limit, empty=self.body.empty))
+        return await self.handler(Call(api=request.app[API], request=request, parameters=parameters, body=body))
+
+
+_WatchEntry = WatchRequest | answers.TaskId | Annotated[int, Field(ge=0)]
+_WatchBody = Body(
+    schema=_WatchEntry | Annotated[list[_WatchEntry], Field(max_length=MAX_WATCHES)], limit=MAX_WATCHES_BODY
+)
+_RetryBody = Body(schema=requests.RetryRequest, parse=requests.RetryRequest.read, empty={})
+_OF_BODY = frozenset({413, 415})
 _PLAIN = Text(media="text/plain")
 
 OPERATIONS = (
     Operation(
-        method="get", path="/healthz", name="healthz", summary="Say that the process answers", replies={200: _PLAIN}
+        method="get",
+        path="/healthz",
+        name="healthz",
+        summary="Check that the process answers",
+        handler=handlers.healthz,
+        replies={200: _PLAIN},
     ),
     Operation(
         method="get",
         path="/readyz",
         name="readyz",
-        summary="Say whether the daemon has started and can write its store",
+        summary="Check that the daemon has started and can write its store",
+        handler=handlers.readyz,
         replies={200: _PLAIN, 503: _PLAIN},
     ),
     Operation(
@@ -62,16 +114,23 @@ OPERATIONS = (
         path="/metrics",
         name="metrics",
         summary="Return metrics for Prometheus",
+        handler=handlers.metrics,
         replies={200: Text(media="text/plain", description="text format, version 0.0.4")},
     ),
     Operation(
-        method="get", path="/", name="page", summary="Show the status page", replies={200: Text(media="text/html")}
+        method="get",
+        path="/",
+        name="page",
+        summary="Show the status page",
+        handler=handlers.page,
+        replies={200: Text(media="text/html")},
     ),
     Operation(
         method="get",
         path="/v1/openapi.json",
         name="openapi",
         summary="Return this document",
+        handler=handlers.openapi,
         replies={200: Any},
     ),
     Operation(
@@ -79,7 +138,8 @@ OPERATIONS = (
         path="/v1/status",
         name="status",
         summary="Describe the daemon at a glance",
-        replies={200: models.DaemonStatus},
+        handler=handlers.status,
+        replies={200: answers.DaemonStatus},
         refusals=frozenset({503}),
     ),
     Operation(
@@ -87,32 +147,36 @@ OPERATIONS = (
         path="/v1/nodes",
         name="listNodes",
         summary="List the nodes that share the store",
-        replies={200: nodes.Nodes},
+        handler=handlers.nodes,
+        replies={200: answers.Nodes},
     ),
     Operation(
         method="post",
         path="/v1/reload",
         name="reload",
-        summary="Have this node load its configuration again; of several, each has to be asked",
-        replies={200: models.Reloaded},
+        summary="Load the configuration of this node again; ask each of several nodes",
+        handler=handlers.reload,
+        replies={200: answers.Reloaded},
         refusals=frozenset({422, 503}),
     ),
     Operation(
         method="post",
         path="/v1/watches",
         name="addWatches",
-        summary="Follow one task, or a list of them; answered after the commit",
-        body=_Watches,
-        replies={200: models.Watch | models.AddedWatches, 201: models.Watch | models.AddedWatches},
-        refusals=_BODY | {404, 422, 503},
+        summary="Follow one task, or a list of them; the answer comes after the commit",
+        handler=handlers.add_watches,
+        body=_WatchBody,
+        replies={200: answers.Watch | answers.AddedWatches, 201: answers.Watch | answers.AddedWatches},
+        refusals=_OF_BODY | {404, 422, 503},
     ),
     Operation(
         method="get",
         path="/v1/watches",
         name="listWatches",
         summary="List watches, newest first",
-        query=requests.WatchQuery,
-        replies={200: models.Watches},
+        handler=handlers.list_watches,
+        parameters=requests.WatchQuery,
+        replies={200: answers.Watches},
         refusals=frozenset({503}),
     ),
     Operation(
@@ -120,14 +184,18 @@ OPERATIONS = (
         path="/v1/watches/{source}/{id}",
         name="showWatch",
         summary="Show a watch with its latest events and their deliveries",
-        replies={200: models.WatchTold},
+        handler=handlers.show_watch,
+        parameters=requests.WatchPath,
+        replies={200: answers.WatchDetails},
         refusals=frozenset({404, 503}),
     ),
     Operation(
         method="delete",
         path="/v1/watches/{source}/{id}",
         name="removeWatch",
-        summary="Follow a task no longer; what was recorded is still delivered",
+        summary="Stop following a task; its recorded events are still delivered",
+        handler=handlers.remove_watch,
+        parameters=requests.WatchPath,
         replies={204: None},
         refusals=frozenset({404, 503}),
     ),
@@ -136,8 +204,9 @@ OPERATIONS = (
         path="/v1/events",
         name="listEvents",
         summary="List events, newest first; with `after`, oldest first",
-        query=requests.EventQuery,
-        replies={200: models.Events},
+        handler=handlers.list_events,
+        parameters=requests.EventQuery,
+        replies={200: answers.Events},
         refusals=frozenset({503}),
     ),
     Operation(
@@ -145,13 +214,14 @@ OPERATIONS = (
         path="/v1/stream",
         name="stream",
         summary="Follow events as they are committed",
-        query=requests.StreamQuery,
+        handler=stream.stream,
+        parameters=requests.StreamQuery,
         replies={
             200: Text(
                 media="text/event-stream",
                 description="`id` is an event's cursor, `event` its type, `data` the event as in `GET /v1/events`. "
-                "Sent as `Last-Event-ID`, a cursor has a later request go on after it. Besides, about every two "
-                "seconds, `event: status` without an id, and every 15 seconds a comment.",
+                "A request with a cursor as `Last-Event-ID` continues after that event. About every two seconds "
+                "comes an `event: status` without an id, and every 15 seconds a comment.",
             )
         },
         refusals=frozenset({503}),
@@ -161,8 +231,9 @@ OPERATIONS = (
         path="/v1/deliveries",
         name="listDeliveries",
         summary="List deliveries, newest first",
-        query=requests.DeliveryQuery,
-        replies={200: models.Deliveries},
+        handler=handlers.list_deliveries,
+        parameters=requests.DeliveryQuery,
+        replies={200: answers.Deliveries},
         refusals=frozenset({503}),
     ),
     Operation(
@@ -170,7 +241,9 @@ OPERATIONS = (
         path="/v1/deliveries/{id}",
         name="showDelivery",
         summary="Show a delivery with its attempts and payload",
-        replies={200: models.DeliveryTold},
+        handler=handlers.show_delivery,
+        parameters=requests.DeliveryPath,
+        replies={200: answers.DeliveryDetails},
         refusals=frozenset({404, 503}),
     ),
     Operation(
@@ -178,25 +251,28 @@ OPERATIONS = (
         path="/v1/deliveries/{id}/retry",
         name="retryDelivery",
         summary="Make a dead delivery ready again, under the same id",
-        replies={200: models.Retried},
+        handler=handlers.retry_delivery,
+        parameters=requests.DeliveryPath,
+        replies={200: answers.Retried},
         refusals=frozenset({404, 409, 503}),
     ),
     Operation(
         method="post",
         path="/v1/deliveries/retry",
         name="retryDeliveries",
-        summary="Make dead deliveries of an endpoint or a time ready again",
-        body=requests.RetryRequest,
-        body_required=False,
-        replies={200: models.Retried},
-        refusals=_BODY | {404, 503},
+        summary="Make the dead deliveries of an endpoint or a time ready again",
+        handler=handlers.retry_deliveries,
+        body=_RetryBody,
+        replies={200: answers.Retried},
+        refusals=_OF_BODY | {404, 503},
     ),
     Operation(
         method="get",
         path="/v1/endpoints",
         name="listEndpoints",
         summary="List endpoints with their health",
-        replies={200: models.Endpoints},
+        handler=handlers.list_endpoints,
+        replies={200: answers.Endpoints},
         refusals=frozenset({503}),
     ),
     Operation(
@@ -204,29 +280,29 @@ OPERATIONS = (
         path="/v1/endpoints/{name}/test",
         name="testEndpoint",
         summary="Send a test event to an endpoint at once, past the outbox",
-        replies={200: models.Tested},
+        handler=handlers.test_endpoint,
+        parameters=requests.EndpointPath,
+        replies={200: answers.TestResult},
         refusals=frozenset({404}),
     ),
     Operation(
         method="post",
         path="/v1/endpoints/{name}/enable",
         name="enableEndpoint",
-        summary="Send to an endpoint again",
-        replies={200: models.Enabled},
+        summary="Enable an endpoint",
+        handler=handlers.enable_endpoint,
+        parameters=requests.EndpointPath,
+        replies={200: answers.Enabled},
         refusals=frozenset({404, 503}),
     ),
     Operation(
         method="post",
         path="/v1/endpoints/{name}/disable",
         name="disableEndpoint",
-        summary="Send no more to an endpoint; what is for it is kept",
-        replies={200: models.Enabled},
+        summary="Disable an endpoint; its deliveries are kept",
+        handler=handlers.disable_endpoint,
+        parameters=requests.EndpointPath,
+        replies={200: answers.Enabled},
         refusals=frozenset({404, 503}),
     ),
 )
-
-# What each may be asked for; of these, that which may be repeated.
-PARAMETERS: Mapping[tuple[str, str], tuple[str, ...]] = {
-    (each.method, each.path): tuple(each.query.model_fields) for each in OPERATIONS if not each.open
-}
-REPEATABLE = frozenset({"label"})

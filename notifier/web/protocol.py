@@ -1,7 +1,7 @@
-"""What is answered to what is no HTTP, or too much of it: a problem as for all else, and nothing in the log.
+"""The answer to bytes that are not HTTP, or too many of them: a problem like any other, and no traceback in the log.
 
-aiohttp refuses these before there is a request to route: in plain text, and with a traceback in the log, which anybody
-who can reach the port could fill with them.
+aiohttp refuses them before there is a request to route: in plain text, and with a traceback in the log. Anybody who
+can reach the port could fill the log with tracebacks.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import structlog
 from aiohttp import web
 
 from notifier.runtime.aiohttp_private import event_loop
-from notifier.web.problem import problem
+from notifier.web.refusals import problem
 
 log = structlog.get_logger(__name__)
 
-MAX_TOLD = 200  # characters of what aiohttp says is wrong; it may quote what was sent
+MAX_REASON = 200  # characters of aiohttp's message, which may quote the request
 
 
 class Protocol(web.RequestHandler):
@@ -31,20 +31,20 @@ class Protocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what could not be read; what is our fault is left to aiohttp, which logs it."""
+        """Answer a request that could not be read; aiohttp answers and logs the daemon's own errors."""
         if status >= 500:
             return super().handle_error(request, status, exc, message)
         if request.writer.output_size > 0:
-            raise ConnectionError("an answer was begun; there cannot be another")
-        why = ((message or str(exc)).splitlines() or [""])[0][:MAX_TOLD]
-        log.debug("http.refused", peer=request.remote, status=status, reason=why)
-        answer = problem(status, f"this is no HTTP request that can be taken: {why}")
+            raise ConnectionError("the answer has begun")
+        reason = ((message or str(exc)).splitlines() or [""])[0][:MAX_REASON]
+        log.debug("http.refused", peer=request.remote, status=status, reason=reason)
+        answer = problem(status, f"this is no HTTP request that can be taken: {reason}")
         answer.force_close()
         return answer
 
 
 class Runner(web.AppRunner):
-    """An aiohttp runner whose connections are of this kind."""
+    """An aiohttp runner that makes connections of this kind."""
 
     __slots__ = ("_options",)
 
@@ -54,6 +54,6 @@ class Runner(web.AppRunner):
 
     @property
     def server(self) -> Any:
-        """Return what makes a connection's protocol; None before the start."""
+        """Return the factory of a connection's protocol; None before the start."""
         made = super().server
         return None if made is None else lambda: Protocol(made, loop=event_loop(made), **self._options)

@@ -1,96 +1,313 @@
-"""What is asked over HTTP, as types: they tell the OpenAPI document, and which parameters there are.
+"""Requests as types: the models that parse them are also the models that the OpenAPI document describes.
 
-Values are read by `query` and the configuration's own model of a watch, which say in our words what is wrong with them.
+A refusal names the parameter or key, the fault, and the values that are accepted. `config.problems` words pydantic's
+own errors, for the configuration and for requests alike.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from multidict import MultiMapping
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails
 
-from notifier.core.callback_policy import MAX_URL
-from notifier.web.models import TaskId, Time, Type
-from notifier.web.query import MAX_ID, MAX_LIMIT
+from notifier.config.problems import Problem, error, key_path, say
+from notifier.core.model import Json, Micros
+from notifier.store.values import DeliveryFilter, EventFilter, WatchFilter
+from notifier.web.answers import TIME, EventTypeName, PhaseName, StatusName
+from notifier.web.refusals import BadRequest
 
-PhaseFilter = Literal["queued", "running", "succeeded", "failed", "canceled", "new", "lost"]
-StatusFilter = Literal["pending", "ready", "waiting", "delivered", "dead", "superseded"]
-DeliveryId = Annotated[int, Field(ge=0, le=MAX_ID)]
-
-
-class _Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid", defer_build=True)
-
-
-class NoQuery(_Asked):
-    """No parameter."""
+MAX_LIMIT = 1000  # items of a page
+MAX_TEXT = 5000  # characters; every stored name, id and label is shorter
+MAX_ID = 2**63 - 1
+FORWARD = "a"  # the first character of a cursor that leads to newer events
+_Model = TypeVar("_Model", bound=BaseModel)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Page(_Asked):
+# -- values
+
+
+def _searchable(value: object) -> str:
+    """Return a text that a database can look for."""
+    if not isinstance(value, str):
+        raise error("expected text")
+    if len(value) > MAX_TEXT:
+        raise error(f"longer than {MAX_TEXT} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError as exc:  # bytes that are not UTF-8 arrive as surrogates
+        raise error("not UTF-8") from exc
+    if "\0" in value:  # PostgreSQL refuses it, and no stored text holds one
+        raise error("a NUL is no text")
+    return value
+
+
+def _whole(least: int, most: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+            raise error(f"expected a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+_position = _whole(0, MAX_ID)
+
+
+def _event_position(value: object) -> int:
+    """Read an event's cursor, or the cursor of a page that continues after an event."""
+    return _position(str(value).removeprefix(FORWARD))
+
+
+def _truth(value: object) -> bool:
+    if value not in ("true", "false"):
+        raise error("expected one of true, false")
+    return value == "true"
+
+
+def _label(value: object) -> tuple[str, str]:
+    key, colon, content = _searchable(value).partition(":")
+    if not colon:
+        raise error("expected KEY:VALUE")
+    return key, content
+
+
+def _instant(value: object) -> Micros:
+    if not isinstance(value, str):
+        raise error("expected text")
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError as exc:
+        raise error("expected a time such as 2026-11-22T06:00:00Z") from exc
+    if at.tzinfo is None:
+        raise error("say the time zone too, such as 2026-11-22T06:00:00Z")
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventCursor:
+    """The place where a page of events begins."""
+
+    position: int
+    forward: bool  # to newer events
+
+    @classmethod
+    def read(cls, value: object) -> EventCursor:
+        """Read a cursor, which begins with `a` where it leads to newer events."""
+        return cls(position=_event_position(value), forward=str(value).startswith(FORWARD))
+
+    def __str__(self) -> str:
+        return f"{FORWARD}{self.position}" if self.forward else str(self.position)
+
+
+_TEXT: Mapping[str, Any] = {"type": "string"}
+SearchText = Annotated[str, BeforeValidator(_searchable)]
+Cursor = Annotated[int, BeforeValidator(_position), WithJsonSchema({**_TEXT})]
+Position = Annotated[int, BeforeValidator(_event_position), WithJsonSchema({**_TEXT})]
+Page = Annotated[EventCursor, BeforeValidator(EventCursor.read), WithJsonSchema({**_TEXT})]
+Truth = Annotated[bool, BeforeValidator(_truth)]
+Label = Annotated[tuple[str, str], BeforeValidator(_label), WithJsonSchema({**_TEXT})]
+Instant = Annotated[Micros, BeforeValidator(_instant), WithJsonSchema({**TIME})]
+DeliveryId = Annotated[
+    int, BeforeValidator(_position), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_ID})
+]
+PhaseFilter = Literal[PhaseName, "new", "lost"]
+StatusFilter = Literal["pending", StatusName]
+
+
+# -- parameters
+
+
+class Parameters(BaseModel):
+    """No parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+    repeatable: ClassVar[Collection[str]] = ()  # names that a query may hold several times
+    in_header: ClassVar[Collection[str]] = ()  # names of headers
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the names as clients send them, in the path, the query, or a header."""
+        return tuple(field.alias or name for name, field in cls.model_fields.items())
+
+    @classmethod
+    def read(cls, *, path: Mapping[str, str], query: MultiMapping[str], headers: Mapping[str, str]) -> Self:
+        """Parse the parameters of a request. Raises BadRequest."""
+        known = [name for name in cls.names() if name not in path and name not in cls.in_header]
+        values: dict[str, object] = dict(path)
+        for name in dict.fromkeys(query):
+            if name not in known:
+                options = f"there are {', '.join(known)}" if known else "there are none here"
+                raise BadRequest(f"{name[:50]!a}: no such parameter; {options}")
+            texts = query.getall(name)
+            if name not in cls.repeatable and len(texts) > 1:
+                raise BadRequest(f"{name}: given twice")
+            values[name] = texts if name in cls.repeatable else texts[0]
+        values |= {name: headers[name] for name in cls.in_header if headers.get(name)}
+        return _validated(cls, values)
+
+
+class WatchPath(Parameters):
+    """One watch."""
+
+    source: SearchText = Field(description="name of the source", json_schema_extra={"minLength": 1})
+    id: SearchText = Field(description="id of the task", json_schema_extra={"minLength": 1, "maxLength": 512})
+
+
+class DeliveryPath(Parameters):
+    """One delivery."""
+
+    id: DeliveryId = Field(description="id of the delivery")
+
+
+class EndpointPath(Parameters):
+    """One endpoint."""
+
+    name: str = Field(description="name of the endpoint", json_schema_extra={"minLength": 1})
+
+
+class Limited(Parameters):
+    """How much of a list."""
+
+    limit: Annotated[int, BeforeValidator(_whole(1, MAX_LIMIT))] = Field(
+        default=100, ge=1, le=MAX_LIMIT, description="items of a page"
+    )
+
+
+class ListQuery(Limited):
     """Which part of a list."""
 
-    limit: int = Field(default=100, ge=1, le=MAX_LIMIT, description="items of a page")
-    cursor: str | None = Field(default=None, description="`next` of the page before")
+    cursor: Cursor | None = Field(default=None, description="`next` of the page before")
 
 
-class WatchQuery(Page):
+class WatchQuery(ListQuery):
     """Which watches."""
 
-    source: str | None = Field(default=None, description="of this source")
+    repeatable: ClassVar[Collection[str]] = ("label",)
+
+    source: SearchText | None = Field(default=None, description="of this source")
     phase: PhaseFilter | None = Field(
-        default=None, description="`new`: nothing was observed yet; `lost`: given up, and so in no other phase"
+        default=None,
+        description="`new`: nothing was observed yet; `lost`: given up; such a watch is listed in no other phase",
     )
-    state: str | None = Field(default=None, description="the provider's own word")
-    label: list[str] | None = Field(default=None, description="KEY:VALUE; may be repeated, and all have to be there")
-    q: str | None = Field(default=None, description="a part of the id, in upper or lower case")
-    ended: bool | None = Field(default=None, description="whether nothing more will happen")
+    state: SearchText | None = Field(default=None, description="the provider's own word")
+    label: list[Label] | None = Field(default=None, description="KEY:VALUE; if repeated, a watch must have all labels")
+    q: SearchText | None = Field(default=None, description="a part of the id, in upper or lower case")
+    ended: Truth | None = Field(default=None, description="whether nothing more will happen")
+
+    def filter(self) -> WatchFilter:
+        """Return the filter for the store."""
+        return WatchFilter(
+            source=self.source,
+            phase=self.phase,
+            state=self.state,
+            labels=tuple(self.label or ()),
+            text=self.q,
+            ended=self.ended,
+        )
 
 
-class EventQuery(Page):
+class EventQuery(Limited):
     """Which events."""
 
-    source: str | None = Field(default=None, description="of this source")
-    id: str | None = Field(default=None, description="of the watches with this id")
-    type: Type | None = Field(default=None, description="of this type")
-    after: str | None = Field(default=None, description="an event's cursor: those after it, oldest first")
+    cursor: Page | None = Field(default=None, description="`next` of the page before")
+    source: SearchText | None = Field(default=None, description="of this source")
+    id: SearchText | None = Field(default=None, description="of the watches with this id")
+    type: EventTypeName | None = Field(default=None, description="of this type")
+    after: Position | None = Field(
+        default=None, description="an event's cursor: list the events after it, oldest first"
+    )
+
+    def filter(self) -> EventFilter:
+        """Return the filter for the store."""
+        return EventFilter(source=self.source, task=self.id, type=self.type)
+
+    def place(self) -> tuple[int | None, int | None]:
+        """Return the events before and after which the page is to be; newest first unless `after` is there."""
+        if self.cursor is None:
+            return None, self.after
+        if self.cursor.forward or self.after is not None:
+            return None, self.cursor.position
+        return self.cursor.position, None
 
 
-class StreamQuery(_Asked):
-    """Which events, as they come."""
+class StreamQuery(Parameters):
+    """Which events, as they are committed."""
 
-    source: str | None = Field(default=None, description="of this source")
-    type: Type | None = Field(default=None, description="of this type")
-    after: str | None = Field(default=None, description="an event's cursor, for clients that send no Last-Event-ID")
+    in_header: ClassVar[Collection[str]] = ("Last-Event-ID",)
+
+    source: SearchText | None = Field(default=None, description="of this source")
+    type: EventTypeName | None = Field(default=None, description="of this type")
+    after: Position | None = Field(
+        default=None, description="an event's cursor, for clients that send no Last-Event-ID"
+    )
+    last_event_id: Annotated[Position, WithJsonSchema({"type": "string", "pattern": "^a?[0-9]{1,18}$"})] | None = Field(
+        default=None, alias="Last-Event-ID"
+    )
+
+    def filter(self) -> EventFilter:
+        """Return the filter for the store."""
+        return EventFilter(source=self.source, type=self.type)
+
+    def position(self) -> int | None:
+        """Return the event after which the stream begins; None: begin now."""
+        return self.after if self.last_event_id is None else self.last_event_id
 
 
-class DeliveryQuery(Page):
+class DeliveryQuery(ListQuery):
     """Which deliveries."""
 
-    endpoint: str | None = Field(default=None, description="to this endpoint")
+    endpoint: SearchText | None = Field(default=None, description="to this endpoint")
     status: StatusFilter | None = Field(default=None, description="`pending`: ready or waiting")
-    since: Time | None = Field(default=None, description="created at or after this time")
-    until: Time | None = Field(default=None, description="created before this time")
+    since: Instant | None = Field(default=None, description="created at or after this time")
+    until: Instant | None = Field(default=None, description="created before this time")
+
+    def filter(self) -> DeliveryFilter:
+        """Return the filter for the store."""
+        return DeliveryFilter(endpoint=self.endpoint, status=self.status, since=self.since, until=self.until)
 
 
-class RetryRequest(_Asked):
-    """Which dead deliveries to send again; all that is left out means any."""
-
-    endpoint: str | None = None
-    since: Time | None = None
-    until: Time | None = None
+# -- bodies
 
 
-class WatchRequest(_Asked):
-    """A task to follow."""
+class RetryRequest(BaseModel):
+    """Which dead deliveries to send again; a key that is left out excludes none."""
 
-    id: TaskId | Annotated[int, Field(ge=0)] = Field(description="the provider's id of the task")
-    source: str | None = Field(default=None, description="needed where there are several sources and no default")
-    endpoints: list[str] | None = Field(default=None, description="whom to tell; null: all whose match accepts it")
-    labels: dict[str, str] = Field(default={}, description="to match, filter and show by")
-    metadata: Any = Field(default=None, description="sent along with every event")
-    callback_url: str | None = Field(
-        default=None, max_length=MAX_URL, description="told of its events beside the endpoints; never shown again"
-    )
-    callback_secret: str | None = Field(
-        default=None, description="whsec_...; signs what is sent there; null: `callbacks.secret` does"
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    endpoint: SearchText | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+
+    @classmethod
+    def read(cls, body: Json) -> Self:
+        """Parse a request's body. Raises BadRequest."""
+        if not isinstance(body, dict):
+            raise BadRequest("the body has to be a JSON object")
+        for name in body:
+            if name not in cls.model_fields:
+                raise BadRequest(f"{name[:50]!a}: unknown key; there are {', '.join(cls.model_fields)}")
+        return _validated(cls, body)
+
+    def filter(self) -> DeliveryFilter:
+        """Return the filter for the store."""
+        return DeliveryFilter(endpoint=self.endpoint, since=self.since, until=self.until)
+
+
+def _validated(model: type[_Model], values: Mapping[str, object]) -> _Model:
+    try:
+        return model.model_validate(values)
+    except ValidationError as exc:
+        raise BadRequest("; ".join(map(_worded, exc.errors(include_url=False)))) from exc
+
+
+def _worded(entry: ErrorDetails) -> str:
+    message, suggestion = say(entry)
+    name = key_path(entry["loc"][:1])  # not the index of a repeated parameter: its value is in the message
+    return str(Problem(file="", line=0, column=0, key=name, message=message, suggestion=suggestion))

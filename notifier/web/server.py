@@ -1,4 +1,4 @@
-"""The HTTP listener: its socket, and what every request has in common. It knows the daemon only as `Control`."""
+"""The HTTP listener: its socket, and what all requests have in common."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import structlog
 from aiohttp import web
 
 from notifier.core.errors import NotifierError, StoreUnavailable
-from notifier.web import routes
-from notifier.web.body import NotJson, TooLarge
-from notifier.web.control import CONTROL, Control, Refused, Unknown
+from notifier.web import openapi
+from notifier.web.api import API, Api
 from notifier.web.guard import Guard
-from notifier.web.operations import PARAMETERS, REPEATABLE
-from notifier.web.problem import problem
+from notifier.web.handlers import DOCUMENT
+from notifier.web.operations import OPERATIONS
+from notifier.web.page import page
 from notifier.web.protocol import Runner
-from notifier.web.query import BadRequest, check
+from notifier.web.refusals import Refusal, problem
 
 log = structlog.get_logger(__name__)
 
-LINGER = 1.0  # seconds of reading on what was refused, so that whoever sends it can read why
+LINGER = 1.0  # seconds of reading the rest of a refused request, so that its sender can read the answer
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -32,8 +32,8 @@ class ListenFailed(NotifierError):
     """The HTTP listener could not be opened."""
 
 
-def application(control: Control, guard: Callable[[], Guard]) -> web.Application:
-    """Make the web application; `guard` is asked anew for each request, as a reload may change the token."""
+def application(api: Api, guard: Callable[[], Guard]) -> web.Application:
+    """Create the web application; `guard` is called for each request, because a reload may change the token."""
 
     @web.middleware
     async def protect(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -41,31 +41,24 @@ def application(control: Control, guard: Callable[[], Guard]) -> web.Application
         return refusal if refusal is not None else await _answer(request, handler)
 
     app = web.Application(middlewares=[protect])
-    app[CONTROL] = control
-    app.add_routes(routes.ROUTES)
+    app[API] = api
+    app[DOCUMENT] = openapi.encoded
+    app.add_routes([operation.route() for operation in OPERATIONS])
+    app.router.add_get("/static/{name}", page.static)
     return app
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn whatever goes wrong into a problem; the boundary that keeps one request's fault from the rest."""
+    """Answer a request, with a problem if it fails; the boundary that keeps one request's error from the others."""
     try:
-        _check_query(request)
         return await handler(request)
     except web.HTTPException as exc:
         allow = {"Allow": exc.headers["Allow"]} if "Allow" in exc.headers else {}
         answer = problem(exc.status, exc.text or exc.reason)
         answer.headers.update(allow)
         return answer
-    except BadRequest as exc:
-        return problem(400, str(exc))
-    except Unknown as exc:
-        return problem(404, str(exc))
-    except TooLarge as exc:
-        return problem(413, str(exc))
-    except NotJson as exc:
-        return problem(415, str(exc))
-    except Refused as exc:
-        return problem(422, "refused; nothing was changed", problems=list(exc.problems))
+    except Refusal as exc:
+        return exc.answer()
     except StoreUnavailable as exc:
         answer = problem(503, f"the store cannot be used for now: {exc}")
         answer.headers["Retry-After"] = "1"
@@ -73,17 +66,6 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         log.exception("http.failed", method=request.method, path=request.path)
         return problem(500, "an internal error; see the log")
-
-
-def _check_query(request: web.Request) -> None:
-    """Refuse parameters that are not for this path; probes and browsers may send what they like."""
-    resource = request.match_info.route.resource
-    if resource is None:
-        return
-    method = "get" if request.method == "HEAD" else request.method.lower()
-    known = PARAMETERS.get((method, resource.canonical))
-    if known is not None:
-        check(request.query, known, repeatable=REPEATABLE)
 
 
 class Listener:
@@ -100,7 +82,7 @@ class Listener:
         path = unix_path(self._listen)
         try:
             if path is not None:
-                _make_way(path)
+                _remove_dead_socket(path)
                 await web.UnixSite(self._runner, str(path)).start()
                 path.chmod(0o660)
                 return
@@ -123,8 +105,8 @@ class Listener:
             path.unlink(missing_ok=True)
 
 
-def _make_way(path: Path) -> None:
-    """Remove the socket that a killed daemon left behind. Raises OSError if it is in use, or is no socket."""
+def _remove_dead_socket(path: Path) -> None:
+    """Remove the socket that a killed daemon left. Raises OSError if it is in use, or is not a socket."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -138,17 +120,17 @@ def _make_way(path: Path) -> None:
         except (ConnectionRefusedError, FileNotFoundError):
             path.unlink(missing_ok=True)
             return
-        except BlockingIOError:  # somebody listens, and is busy
+        except BlockingIOError:  # another process listens, and is busy
             pass
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def unix_path(listen: str) -> Path | None:
-    """Return the path of `unix:/path`."""
+    """Return the path of `unix:/path`; None for another address."""
     return Path(listen.removeprefix("unix:")) if listen.startswith("unix:") else None
 
 
 def split(listen: str) -> tuple[str, int]:
-    """Take `host:port` or `[v6]:port` apart."""
+    """Split `host:port` or `[v6]:port`."""
     host, _, port = listen.rpartition(":")
     return host.removeprefix("[").removesuffix("]"), int(port)

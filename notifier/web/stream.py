@@ -1,4 +1,4 @@
-"""The handler for the live stream: Server-Sent Events of what is committed, and of how things stand."""
+"""The handler of the live stream: Server-Sent Events for committed events and for the daemon's state."""
 
 from __future__ import annotations
 
@@ -9,74 +9,65 @@ import structlog
 from aiohttp import web
 
 from notifier.core.errors import StoreUnavailable
-from notifier.web import query
-from notifier.web.control import CONTROL
-from notifier.web.hub import Follower, TooMany
-from notifier.web.problem import problem
+from notifier.web.handlers import Call
+from notifier.web.hub import Follower
+from notifier.web.requests import StreamQuery
 
 log = structlog.get_logger(__name__)
 
 HEARTBEAT = 15.0  # seconds
-PATIENCE = 10.0  # seconds that a write may wait for whoever reads
-RETRY = 2000  # milliseconds until a browser connects again
-SEND_BUFFER = 128 << 10  # bytes that the system keeps for one who reads slowly
+PATIENCE = 10.0  # seconds that a write may wait for the client
+RETRY = 2000  # milliseconds before a browser connects again
+SEND_BUFFER = 128 << 10  # bytes that the system buffers for a slow client
 
 _HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",  # a proxy is not to hold it back
+    "X-Accel-Buffering": "no",  # proxies must not buffer it
 }
 
 
-async def stream(request: web.Request) -> web.StreamResponse:
-    """Send what happens as it is committed; goes on after `Last-Event-ID`, or `after`."""
-    which = query.event_filter(request.query)
-    seen = request.headers.get("Last-Event-ID") or request.query.get("after")
-    after = None if seen is None else query.event_after(seen, "Last-Event-ID or after")
+async def stream(call: Call[StreamQuery]) -> web.StreamResponse:
+    """Send events as they are committed, from the position of the request on."""
     response = web.StreamResponse(headers=_HEADERS)
-    if request.method == "HEAD":
+    if call.request.method == "HEAD":
         return response
-    try:
-        async with request.app[CONTROL].hub.follow(which, after) as follower:
-            await response.prepare(request)
-            await _tell(request, response, follower)
-    except TooMany as exc:
-        refused = problem(503, str(exc))
-        refused.headers["Retry-After"] = "10"
-        return refused
+    async with call.api.hub.follow(call.parameters.filter(), call.parameters.position()) as follower:
+        await response.prepare(call.request)
+        await _write(call.request, response, follower)
     return response
 
 
-async def _tell(request: web.Request, response: web.StreamResponse, follower: Follower) -> None:
-    """Write until either side ends it. What is not written by then is read again by whoever comes back."""
+async def _write(request: web.Request, response: web.StreamResponse, follower: Follower) -> None:
+    """Write until either side ends the stream. A client that connects again continues after its last event."""
     transport = request.transport
-    _bound(transport)
-    heard = f"retry: {RETRY}\n\n".encode()
+    _limit_buffer(transport)
+    frames: bytes | None = f"retry: {RETRY}\n\n".encode()
     next_heartbeat = asyncio.get_running_loop().time() + HEARTBEAT
     try:
-        while heard is not None:
+        while frames is not None:
             now = asyncio.get_running_loop().time()
             if now >= next_heartbeat:
-                heard += b":\n\n"
+                frames += b":\n\n"
                 next_heartbeat = now + HEARTBEAT
-            if heard:
+            if frames:
                 async with asyncio.timeout(PATIENCE):
-                    await response.write(heard)
-            told = await follower.next(max(0.0, next_heartbeat - now))
-            if told is None:
-                return
-            heard = told
+                    await response.write(frames)
+            frames = await follower.next(max(0.0, next_heartbeat - now))
     except TimeoutError:
-        log.info("stream.cut", hint="its reader does not read; it may come back and go on where it was")
+        log.info("stream.cut", hint="the client does not read; it can connect again and continue after its last event")
         if transport is not None:
             transport.abort()
     except StoreUnavailable:
-        log.info("stream.ended", hint="the store cannot be read; its reader may come back and go on where it was")
+        log.info(
+            "stream.ended",
+            hint="the store cannot be read; the client can connect again later",
+        )
     except ConnectionResetError:
-        pass  # the reader has gone
+        pass  # the client has gone
 
 
-def _bound(transport: asyncio.Transport | None) -> None:
+def _limit_buffer(transport: asyncio.Transport | None) -> None:
     sock = transport.get_extra_info("socket") if transport is not None else None
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)

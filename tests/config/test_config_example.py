@@ -36,7 +36,7 @@ from notifier.config import (
 from notifier.config import document as documents
 from notifier.config.section import Section
 from notifier.config.types import write_duration
-from notifier.config.watch import RequestedWatch
+from notifier.config.watch import WatchRequest
 from notifier.core.model import EventType, Phase
 from notifier.sources.preset import Paths
 
@@ -98,7 +98,7 @@ def _sections(model: type[Section]) -> set[type[Section]]:
 
 def test_every_model_has_its_place_in_the_example() -> None:
     """All but what comes by API and queue alone."""
-    assert {model for model, _ in PLACES} == _sections(Section) - {Section, RequestedWatch}
+    assert {model for model, _ in PLACES} == _sections(Section) - {Section, WatchRequest}
 
 
 @pytest.mark.parametrize(

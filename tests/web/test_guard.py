@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from site_running import running
 
-from notifier.web.control import Control
+from notifier.web.api import Api
 from notifier.web.guard import Guard
 from notifier.web.server import Listener, ListenFailed, application
 
@@ -151,8 +151,8 @@ class Idle:
 
 
 def listener(listen: str) -> Listener:
-    control: Control = Idle()  # type: ignore[assignment]  # no request is made
-    return Listener(application(control, lambda: Guard(token=None, host=None)), listen)
+    api: Api = Idle()  # type: ignore[assignment]  # no request is made
+    return Listener(application(api, lambda: Guard(token=None, host=None)), listen)
 
 
 async def test_an_address_in_use_is_one_clear_line(tmp_path: Path) -> None:

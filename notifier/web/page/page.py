@@ -1,4 +1,4 @@
-"""Serves the status page. It holds nothing secret: what it shows it asks of the API, which wants the token."""
+"""The files of the status page. They hold nothing secret: the page reads the API, which asks for the token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import resources
 
 from aiohttp import web
 
-# Nothing but our own files runs, and nothing but the API is talked to (W3C CSP level 3); data: is for browsers' icons.
+# Only the page's own files run, and they connect only to the API (W3C CSP level 3); browsers' icons need data:.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -19,7 +19,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-cache",  # kept, but asked for each time by its tag: a new version shows at once
+    "Cache-Control": "no-cache",  # the browser asks by the tag each time: a new version shows at once
 }
 TYPES = {
     "html": "text/html; charset=utf-8",
@@ -38,7 +38,7 @@ class Part:
     tag: str  # changes with the body
 
     def answer(self, request: web.Request) -> web.Response:
-        """Send it, or say that the browser has it (RFC 9110 section 13.1.2)."""
+        """Return the file, or 304 if the browser has it (RFC 9110 section 13.1.2)."""
         known = request.if_none_match or ()
         if any(tag.value in (self.tag, "*") for tag in known):
             response = web.Response(status=304, headers=HEADERS)
@@ -59,16 +59,11 @@ def _read() -> Mapping[str, Part]:
     return parts
 
 
-PARTS = _read()  # once: they are small, and no request can then name another file
-
-
-async def index(request: web.Request) -> web.Response:
-    """Send the status page."""
-    return PARTS["index.html"].answer(request)
+PARTS = _read()  # read once: they are small, and no request can name another file
 
 
 async def static(request: web.Request) -> web.Response:
-    """Send a part of it."""
+    """Send a part of the page."""
     part = PARTS.get(request.match_info["name"])
     if part is None:
         raise web.HTTPNotFound(text="the page has no such part")

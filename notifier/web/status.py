@@ -1,4 +1,4 @@
-"""What is told of the daemon: metrics, status, the line for systemd. Reads only."""
+"""The daemon's state for its readers: metrics, status, the line for systemd. It changes nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client import Counter
 
@@ -21,14 +21,15 @@ from notifier.follow.watcher import Watcher
 from notifier.runtime.metrics import Metrics
 from notifier.store.store import Store
 from notifier.store.values import NodeList
+from notifier.web import answers
 
-Statuses = Sequence[Mapping[str, Any]]  # of the nodes that live
+Statuses = Sequence[Mapping[str, Any]]  # of the living nodes
 
-PACE = 1.0  # seconds that a rate is measured over, at least
+PACE = 1.0  # seconds over which a rate is measured, at least
 
 
-class Report:
-    """Tells what there is."""
+class StatusReport:
+    """Describes this node, and all nodes together."""
 
     def __init__(
         self,
@@ -38,19 +39,21 @@ class Report:
         dispatcher: Dispatcher,
         watcher: Watcher,
         identity: Identity,
+        config: str,
         clock: Callable[[], Micros],
         census: Callable[[], NodeList | None],
     ) -> None:
-        """Make ready; `census` tells of the nodes that share the store, None if there is no other."""
+        """Create it; `config`: the file's path; `census` returns the nodes that share the store, or None."""
         self._store = store
         self._metrics = metrics
         self._dispatcher = dispatcher
         self._watcher = watcher
         self._identity = identity
+        self._config = config
         self._neighbours = Neighbours(identity, clock=clock, itself=self.itself, census=census)
         self._counting = Counting(store.summary, clock=clock, told=self._neighbours.statuses)
         self._started = time.monotonic()
-        self._paced: tuple[float, float, float] | None = None  # when, events until then, deliveries until then
+        self._paced: tuple[float, float, float] | None = None  # when last measured; events, deliveries then
         self._rates = (0.0, 0.0)  # of events and deliveries a second
 
     def line(self) -> str:
@@ -63,28 +66,32 @@ class Report:
         states = self._neighbours.states()
         if (alive := states["alive"] + states["leaving"]) > 1:
             text += f"; one of {alive} nodes"
-        missing = self._identity.ready()
-        return text if missing is None else f"{missing}; {text}"
+        reason = self.not_ready()
+        return text if reason is None else f"{reason}; {text}"
 
-    def nodes(self) -> list[Json]:
+    def not_ready(self) -> str | None:
+        """Return the reason why this node is not ready; None: it is."""
+        return self._identity.ready()
+
+    def nodes(self) -> list[answers.Node]:
         """List the nodes that share the store."""
-        return self._neighbours.told()
+        return cast(list[answers.Node], self._neighbours.told())
 
     def node_name(self, number: int) -> str:
-        """Return what a node is called."""
+        """Return the name of a node."""
         return self._neighbours.name(number)
 
     def itself(self) -> Json:
-        """Tell of this node alone, as the others are to know it. Bounded: a few words for each source and endpoint."""
-        missing = self._identity.ready()
+        """Describe this node for the other nodes. Bounded: a few words for each source and endpoint."""
+        reason = self.not_ready()
         events, deliveries = self._pace()
         feeds, queues = self._watcher.feeds, self._dispatcher.queues.values()
-        told = {
+        description = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "http": self._identity.http(),
-            "ready": missing is None,
-            "reason": missing,
+            "ready": reason is None,
+            "reason": reason,
             "watches": len(self._watcher),
             "streams": sum(feed.open for feed in feeds.values()),
             "deliveries": sum(queue.in_flight for queue in queues),
@@ -94,19 +101,19 @@ class Report:
             "endpoints": {queue.name: queue.in_flight for queue in queues if queue.in_flight},
         }
         shared = self._counting.shared
-        return told if shared is None else told | {"counted": shared}
+        return description if shared is None else description | {"counted": shared}
 
     async def metrics(self) -> bytes:
         """Return the Prometheus text, counts of rows included."""
         self._metrics.store_available.set(self._store.available)
-        self._metrics.ready.set(self._identity.ready() is None)
+        self._metrics.ready.set(self.not_ready() is None)
         self._metrics.node_watches.set(len(self._watcher))
         for state, count in self._neighbours.states().items():
             self._metrics.nodes.labels(state).set(count)
         try:
             counts = await self._counting.counts()
         except StoreUnavailable:
-            return self._metrics.render()  # the rest is told all the same
+            return self._metrics.render()  # without the counts
         self._metrics.watches.clear()
         for source, phases in counts["watches"].items():
             for phase, count in phases.items():
@@ -125,9 +132,9 @@ class Report:
             self._metrics.dead.labels(LABEL).set(callbacks["dead"])
         return self._metrics.render()
 
-    async def status(self, *, config: str) -> Json:
-        """Describe this node at a glance, and all watches, streams and deliveries, whoever works on them."""
-        counts, missing = await self._counting.counts(), self._identity.ready()
+    async def status(self) -> answers.DaemonStatus:
+        """Describe this node at a glance, and the watches, streams and deliveries of all nodes."""
+        counts, reason = await self._counting.counts(), self.not_ready()
         statuses = self._neighbours.statuses()
         return {
             "version": __version__,
@@ -136,9 +143,9 @@ class Report:
             "nodes": len(statuses),
             "pid": os.getpid(),
             "uptime_seconds": round(time.monotonic() - self._started, 1),
-            "ready": missing is None,
-            "reason": missing,
-            "config": config,
+            "ready": reason is None,
+            "reason": reason,
+            "config": self._config,
             "store": {"available": self._store.available},
             "sources": [
                 {
@@ -154,7 +161,7 @@ class Report:
         }
 
     async def pulse(self) -> Json:
-        """Tell in short how things stand on all nodes, and how fast they go."""
+        """Describe all nodes in short, with their rates, for the live stream."""
         counts, statuses = await self._counting.counts(), self._neighbours.statuses()
         return {
             "watches": counts["watches"],
@@ -165,11 +172,11 @@ class Report:
             "deliveries_per_second": round(_sum(statuses, "deliveries_per_second"), 1),
         }
 
-    async def endpoints(self) -> list[Json]:
+    async def endpoints(self) -> list[answers.EndpointHealth]:
         """List endpoints with their health."""
         return self._endpoints(await self._counting.counts(), self._neighbours.statuses())
 
-    def _endpoints(self, counts: Json, statuses: Statuses) -> list[Json]:
+    def _endpoints(self, counts: Json, statuses: Statuses) -> list[answers.EndpointHealth]:
         return [
             {
                 "name": queue.name,
@@ -183,8 +190,8 @@ class Report:
             for queue in self._dispatcher.queues.values()
         ]
 
-    def _callbacks(self, counts: Json) -> Json:
-        if LABEL in self._dispatcher.queues:  # an endpoint goes by that name, as callbacks are switched off
+    def _callbacks(self, counts: Json) -> answers.CallbacksStatus:
+        if LABEL in self._dispatcher.queues:  # an endpoint may have that name while callbacks are disabled
             counts = {"pending": {}, "dead": {}}
         pending = counts["pending"].get(LABEL)
         return {
@@ -195,7 +202,7 @@ class Report:
         }
 
     def _pace(self) -> tuple[float, float]:
-        """Measure how many events and deliveries a second there were on this node since it was measured last."""
+        """Return the events and deliveries of this node per second since the last measurement."""
         now = (time.monotonic(), _total(self._metrics.events), _total(self._metrics.attempts, outcome="delivered"))
         before = self._paced or now
         seconds = now[0] - before[0]
@@ -206,9 +213,9 @@ class Report:
         return self._rates
 
 
-def _of(status: Mapping[str, Any], part: str, name: str, nothing: Json) -> Json:
-    """Return what a node tells of a source or an endpoint."""
-    return status.get(part, {}).get(name, nothing)
+def _of(status: Mapping[str, Any], part: str, name: str, default: Json) -> Json:
+    """Return the value that a node reports for a source or an endpoint."""
+    return status.get(part, {}).get(name, default)
 
 
 def _sum(statuses: Statuses, key: str) -> float:

@@ -1,0 +1,246 @@
+"""The daemon as the HTTP handlers see it: the loops and the store, in plain values. Nothing here runs by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
+
+from aiohttp import web
+
+from notifier.config import Config, WatchRefused, parse_watch
+from notifier.core import payload
+from notifier.core.callback import LABEL, is_callback
+from notifier.core.model import Delivery, Json, Micros, NewWatch
+from notifier.core.retry import Delivered
+from notifier.deliver.dispatcher import Dispatcher
+from notifier.follow.subscription import Subscription
+from notifier.follow.watcher import Watcher
+from notifier.store.store import Store
+from notifier.store.values import DeliveryFilter, WatchFilter
+from notifier.web import answers
+from notifier.web.hub import Hub
+from notifier.web.refusals import Invalid, Unknown
+from notifier.web.status import StatusReport
+
+WATCHES_PER_COMMIT = 1000  # in one transaction: other writers wait for it
+SLICE = 0.005  # seconds of reading watches before other tasks have their turn on the loop
+MAX_PROBLEMS = 1000  # in one answer
+TEST = "notifier.test"  # the type of a test event, which is about no watch
+GREETING = "this is a test; nothing happened"
+
+
+class Api:
+    """What the daemon does for its HTTP clients. Handlers read `store`, `status` and `hub` directly."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        status: StatusReport,
+        hub: Hub,
+        dispatcher: Dispatcher,
+        watcher: Watcher,
+        clock: Callable[[], Micros],
+        config: Callable[[], Config],
+        reload: Callable[[], Awaitable[Sequence[str]]],
+    ) -> None:
+        """Create it; `config` returns the configuration in force, `reload` the problems of the one on disk."""
+        self.store = store
+        self.status = status
+        self.hub = hub
+        self._dispatcher = dispatcher
+        self._watcher = watcher
+        self._clock = clock
+        self._config = config
+        self._reload = reload
+
+    async def reload(self) -> None:
+        """Load the configuration again. Raises Invalid."""
+        problems = await self._reload()
+        if problems:
+            raise Invalid("the configuration was refused; nothing was changed", problems)
+
+    # -- watches
+
+    async def add_watches(self, entries: Sequence[Json], *, listed: bool) -> list[answers.AddedWatch]:
+        """Add watches; return one item for each entry, after the commit.
+
+        Raises Invalid with every problem and adds none; `listed`: problems name the entry's index.
+        """
+        watches = await self._parse(entries, listed=listed)
+        unique: dict[tuple[str, str], NewWatch] = {}
+        for watch in watches:
+            unique.setdefault((watch.source, watch.id), watch)  # the first of several entries for one task counts
+        wanted, created = list(unique.values()), set[tuple[str, str]]()
+        for start in range(0, len(wanted), WATCHES_PER_COMMIT):
+            applied = await self.store.apply(
+                wanted[start : start + WATCHES_PER_COMMIT], origin="api", now=self._clock()
+            )
+            created.update((watch.source, watch.id) for watch in applied.added)
+            self._watcher.describe(applied.changed)
+            if applied.added:
+                self._watcher.wake()
+        items: list[answers.AddedWatch] = []
+        for watch in watches:
+            key = (watch.source, watch.id)
+            items.append({"source": watch.source, "id": watch.id, "created": key in created})
+            created.discard(key)
+        return items
+
+    async def _parse(self, entries: Sequence[Json], *, listed: bool) -> list[NewWatch]:
+        """Read every watch before any is written. Raises Invalid."""
+        loop, config = asyncio.get_running_loop(), self._config()
+        watches: list[NewWatch] = []
+        problems: list[str] = []
+        pause = loop.time() + SLICE
+        for index, entry in enumerate(entries):
+            try:
+                watches.append(parse_watch(entry, config))
+            except WatchRefused as exc:
+                place = f"[{index}]" if listed else ""
+                problems.extend(_with_place(place, problem.key, str(problem)) for problem in exc.problems)
+                if len(problems) > MAX_PROBLEMS:
+                    problems[MAX_PROBLEMS:] = ["and more; these are the first"]
+                    break
+            if loop.time() >= pause:
+                await asyncio.sleep(0)
+                pause = loop.time() + SLICE
+        if problems:
+            raise Invalid("refused; nothing was changed", problems)
+        return watches
+
+    async def watches(
+        self, which: WatchFilter, *, limit: int, before: int | None
+    ) -> tuple[list[answers.Watch], int | None]:
+        """List watches, newest first, and return the cursor of the next page."""
+        rows = await self.store.watches(which, limit=limit, before=before)
+        next_cursor = rows[-1]["pk"] if len(rows) == limit else None
+        return [cast(answers.Watch, self._locate(row)) for row in rows], next_cursor
+
+    async def watch(self, source: str, task_id: str) -> answers.Watch:
+        """Return one watch. Raises Unknown."""
+        rows = await self.store.watches(WatchFilter(source=source, id=task_id), limit=1)
+        if not rows:
+            raise _no_watch(source, task_id)
+        return cast(answers.Watch, self._locate(rows[0]))
+
+    async def watch_details(self, source: str, task_id: str) -> answers.WatchDetails:
+        """Return one watch with its events, their deliveries, and its connection. Raises Unknown."""
+        row = await self.store.watch(source, task_id)
+        if row is None:
+            raise _no_watch(source, task_id)
+        subscription = self._watcher.subscription(row["source"], row["pk"])
+        item = self._locate(row)
+        if item["connected"] is None:
+            return cast(answers.WatchDetails, item | {"connection": None})
+        health = subscription.health if subscription is not None else None
+        connection: answers.Connection = {
+            "open": item["connected"],
+            "failures": health.failures if health else 0,
+            "trouble": health.trouble.value if health and health.trouble else None,
+        }
+        return cast(answers.WatchDetails, item | {"connection": connection})
+
+    def _locate(self, row: Json) -> Json:
+        """Add the node that follows a watch, and whether its stream is open, which only that node knows."""
+        owner, pk = row.pop("owner"), row.pop("pk")
+        row["node"] = None if owner is None else self.status.node_name(owner)
+        row["connected"] = None
+        if owner is None or owner == self.store.number:
+            row["connected"] = _is_open(self._watcher.subscription(row["source"], pk))
+        return row
+
+    async def remove_watch(self, source: str, task_id: str) -> None:
+        """Stop following a watch; recorded events are still delivered. Raises Unknown."""
+        removed = await self.store.remove(source, task_id, now=self._clock())
+        if removed is None:
+            raise _no_watch(source, task_id)
+        self._watcher.drop([removed])
+
+    # -- deliveries
+
+    async def delivery(self, number: int) -> answers.DeliveryDetails:
+        """Return one delivery with its attempts and payload. Raises Unknown."""
+        items = await self.store.deliveries(DeliveryFilter(id=number), limit=1)
+        if not items:
+            raise Unknown(f"there is no delivery {number}")
+        return cast(answers.DeliveryDetails, items[0])
+
+    async def retry(self, which: DeliveryFilter) -> int:
+        """Make dead deliveries ready again; return their number. Raises Unknown for an endpoint not configured."""
+        if which.endpoint is not None and which.endpoint != LABEL and not is_callback(which.endpoint):
+            self._check(which.endpoint)
+        count = await self.store.retry(which, now=self._clock())
+        for name in self._dispatcher.queues:
+            self._dispatcher.stored(name)
+        self._dispatcher.callbacks.stir()
+        return count
+
+    # -- endpoints
+
+    async def endpoints(self) -> list[answers.Endpoint]:
+        """List endpoints with their health."""
+        configured = self._config().endpoints
+        items: list[answers.Endpoint] = []
+        for health in await self.status.endpoints():
+            endpoint = configured[health["name"]]
+            items.append({**health, "type": endpoint.type, "url": endpoint.url.origin})
+        return items
+
+    async def test(self, endpoint: str) -> answers.TestResult:
+        """Send a test event to an endpoint at once, past the outbox; return its outcome. Raises Unknown."""
+        self._check(endpoint)
+        now = self._clock()
+        delivery = Delivery(
+            id=0,
+            endpoint=endpoint,
+            event_id=payload.message_id(now, secrets.randbits(80)),
+            event_type=TEST,
+            body=payload.encode(
+                {"type": TEST, "timestamp": payload.timestamp(now), "data": {"endpoint": endpoint, "detail": GREETING}}
+            ),
+            lane=None,
+            observed_at=now,
+        )
+        attempt = await self._dispatcher.queues[endpoint].link.send(delivery)
+        failure = None if isinstance(attempt.outcome, Delivered) else attempt.outcome
+        return {
+            "outcome": cast(answers.OutcomeName, type(attempt.outcome).__name__.lower()),
+            "status": attempt.status,
+            "seconds": attempt.seconds,
+            "reason": None if failure is None else failure.reason,
+            "detail": None if failure is None else failure.detail,
+            "reply": attempt.reply,
+        }
+
+    async def enable(self, endpoint: str, *, enabled: bool) -> None:
+        """Enable or disable an endpoint. Raises Unknown."""
+        self._check(endpoint)
+        if enabled:
+            await self._dispatcher.enable(endpoint)
+        else:
+            await self._dispatcher.disable(endpoint, "operator", "disabled by hand")
+
+    def _check(self, endpoint: str) -> None:
+        if endpoint not in self._dispatcher.queues:
+            raise Unknown(f"there is no endpoint {endpoint}")
+
+
+API = web.AppKey("api", Api)
+
+
+def _is_open(subscription: Subscription | None) -> bool:
+    return subscription is not None and subscription.stream is not None
+
+
+def _no_watch(source: str, task_id: str) -> Unknown:
+    return Unknown(f"no watch of source {source} has the id {task_id}")
+
+
+def _with_place(place: str, key: str, problem: str) -> str:
+    """Put the place of an entry before its problem."""
+    if not place:
+        return problem
+    return f"{place}.{problem}" if key else f"{place}: {problem}"

@@ -1,0 +1,205 @@
+"""The handlers, one for each operation: each reads a `Call`, asks the `Api`, and builds the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from aiohttp import web
+
+from notifier.core.model import Json
+from notifier.store.values import DeliveryFilter
+from notifier.web import answers
+from notifier.web.api import Api
+from notifier.web.page.page import PARTS
+from notifier.web.refusals import BadRequest, Conflict
+from notifier.web.requests import (
+    DeliveryPath,
+    DeliveryQuery,
+    EndpointPath,
+    EventCursor,
+    EventQuery,
+    Parameters,
+    RetryRequest,
+    WatchPath,
+    WatchQuery,
+)
+
+MAX_WATCHES = 10_000  # of one request
+P_co = TypeVar("P_co", bound=Parameters, covariant=True)
+DOCUMENT: web.AppKey[Callable[[], bytes]] = web.AppKey("document")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[P_co]):
+    """One request to one operation."""
+
+    api: Api
+    request: web.Request
+    parameters: P_co
+    body: Json = None  # as the operation parses it; None: it takes none
+
+
+# -- the daemon
+
+
+async def healthz(_call: Call[Parameters]) -> web.Response:
+    """Answer, which shows that the process works."""
+    return web.Response(text="ok\n")
+
+
+async def readyz(call: Call[Parameters]) -> web.Response:
+    """Return whether the daemon has started and can write its store."""
+    reason = call.api.status.not_ready()
+    return web.Response(text="ok\n") if reason is None else web.Response(text=f"{reason}\n", status=503)
+
+
+async def metrics(call: Call[Parameters]) -> web.Response:
+    """Return the Prometheus text format, version 0.0.4."""
+    body = await call.api.status.metrics()
+    return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+async def page(call: Call[Parameters]) -> web.Response:
+    """Send the status page."""
+    return PARTS["index.html"].answer(call.request)
+
+
+async def openapi(call: Call[Parameters]) -> web.Response:
+    """Return the OpenAPI document."""
+    return web.Response(body=call.request.app[DOCUMENT](), content_type="application/json")
+
+
+async def status(call: Call[Parameters]) -> web.Response:
+    """Describe the daemon at a glance."""
+    return web.json_response(await call.api.status.status())
+
+
+async def nodes(call: Call[Parameters]) -> web.Response:
+    """List the nodes that share the store."""
+    body: answers.Nodes = {"items": call.api.status.nodes(), "next": None}
+    return web.json_response(body)
+
+
+async def reload(call: Call[Parameters]) -> web.Response:
+    """Load the configuration again."""
+    await call.api.reload()
+    nodes = call.api.status.nodes()
+    body: answers.Reloaded = {"reloaded": True}
+    if len(nodes) > 1:
+        body["node"] = next(node["name"] for node in nodes if node["this"])
+        body["others"] = len(nodes) - 1
+    return web.json_response(body)
+
+
+# -- watches
+
+
+async def add_watches(call: Call[Parameters]) -> web.Response:
+    """Follow one task, or a list of them; the answer comes after the commit."""
+    listed = isinstance(call.body, list)
+    if listed and len(call.body) > MAX_WATCHES:
+        raise BadRequest(f"more than {MAX_WATCHES} watches; send several requests")
+    added = await call.api.add_watches(call.body if listed else [call.body], listed=listed)
+    created = sum(item["created"] for item in added)
+    code = 201 if created else 200
+    if not listed:
+        return web.json_response(await call.api.watch(added[0]["source"], added[0]["id"]), status=code)
+    body: answers.AddedWatches = {"items": added, "created": created, "existing": len(added) - created}
+    return web.json_response(body, status=code)
+
+
+async def list_watches(call: Call[WatchQuery]) -> web.Response:
+    """List watches, newest first."""
+    query = call.parameters
+    items, next_cursor = await call.api.watches(query.filter(), limit=query.limit, before=query.cursor)
+    body: answers.Watches = {"items": items, "next": None if next_cursor is None else str(next_cursor)}
+    return web.json_response(body)
+
+
+async def show_watch(call: Call[WatchPath]) -> web.Response:
+    """Show one watch with its events and their deliveries."""
+    return web.json_response(await call.api.watch_details(call.parameters.source, call.parameters.id))
+
+
+async def remove_watch(call: Call[WatchPath]) -> web.Response:
+    """Stop following a task; the events that were recorded are still delivered."""
+    await call.api.remove_watch(call.parameters.source, call.parameters.id)
+    return web.Response(status=204)
+
+
+# -- events and deliveries
+
+
+async def list_events(call: Call[EventQuery]) -> web.Response:
+    """List events, newest first; with `after`, oldest first."""
+    query = call.parameters
+    before, after = query.place()
+    items = await call.api.store.events(query.filter(), limit=query.limit, before=before, after=after)
+    next_cursor = None
+    if len(items) == query.limit:
+        next_cursor = str(EventCursor(position=int(items[-1]["cursor"]), forward=after is not None))
+    body: answers.Events = {"items": items, "next": next_cursor}
+    return web.json_response(body)
+
+
+async def list_deliveries(call: Call[DeliveryQuery]) -> web.Response:
+    """List deliveries, newest first."""
+    query = call.parameters
+    items = await call.api.store.deliveries(query.filter(), limit=query.limit, before=query.cursor)
+    body: answers.Deliveries = {"items": items, "next": str(items[-1]["id"]) if len(items) == query.limit else None}
+    return web.json_response(body)
+
+
+async def show_delivery(call: Call[DeliveryPath]) -> web.Response:
+    """Show one delivery with its attempts and payload."""
+    return web.json_response(await call.api.delivery(call.parameters.id))
+
+
+async def retry_delivery(call: Call[DeliveryPath]) -> web.Response:
+    """Make one dead delivery ready again."""
+    number = call.parameters.id
+    delivery = await call.api.delivery(number)
+    if delivery["status"] != "dead":
+        raise Conflict(f"delivery {number} is {delivery['status']}, not dead")
+    body: answers.Retried = {"retried": await call.api.retry(DeliveryFilter(id=number))}
+    return web.json_response(body)
+
+
+async def retry_deliveries(call: Call[Parameters]) -> web.Response:
+    """Make the dead deliveries of an endpoint or a time ready again."""
+    request: RetryRequest = call.body
+    body: answers.Retried = {"retried": await call.api.retry(request.filter())}
+    return web.json_response(body)
+
+
+# -- endpoints
+
+
+async def list_endpoints(call: Call[Parameters]) -> web.Response:
+    """List endpoints with their health."""
+    body: answers.Endpoints = {"items": await call.api.endpoints(), "next": None}
+    return web.json_response(body)
+
+
+async def test_endpoint(call: Call[EndpointPath]) -> web.Response:
+    """Send a test event to an endpoint at once."""
+    return web.json_response(await call.api.test(call.parameters.name))
+
+
+async def enable_endpoint(call: Call[EndpointPath]) -> web.Response:
+    """Send to an endpoint again."""
+    return await _enable(call, enabled=True)
+
+
+async def disable_endpoint(call: Call[EndpointPath]) -> web.Response:
+    """Send nothing to an endpoint; its deliveries are kept."""
+    return await _enable(call, enabled=False)
+
+
+async def _enable(call: Call[EndpointPath], *, enabled: bool) -> web.Response:
+    name = call.parameters.name
+    await call.api.enable(name, enabled=enabled)
+    body: answers.Enabled = {"endpoint": name, "enabled": enabled}
+    return web.json_response(body)
