@@ -44,13 +44,13 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
     settings = _load(config)
     import structlog
 
-    from notifier.daemon.app import HEEDED, Application
+    from notifier.daemon.app import SIGNALS, Application
     from notifier.runtime import logs
     from notifier.runtime.loops import LoopUnavailable, runner, settle_memory
 
     logs.configure(format=settings.log.format, level=settings.log.level)
     # While handlers change hands, from Python's to the loop's, a signal may be lost: it waits until they have.
-    signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         loop = runner(settings.loop)
     except LoopUnavailable as exc:
@@ -67,7 +67,7 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
             )
             sys.exit(EXIT_FAILED)
         finally:  # the exit code is decided: a second signal must not change it
-            for number in HEEDED:
+            for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
 
 

@@ -1,28 +1,27 @@
-"""Endpoints that several nodes send to: what others met there is heeded, and one node serves where only one may.
+"""Endpoints that several nodes send to: the nodes share what they learn, and one node leads where only one may send.
 
-No node talks to another; everyone reads the same rows every second, and `core/endpoint.py` says what follows from them.
-To be told of a change only makes that happen sooner.
+No node talks to another. Each reads the same rows every second, and `core/endpoint.py` decides what follows from them.
+A notification of a change only makes that happen sooner.
 """
 
 from __future__ import annotations
 
-import asyncio
-
 from notifier.core.errors import StoreUnavailable
 from notifier.deliver.dispatcher import Dispatcher
+from notifier.runtime.wake import Wake
 from notifier.store.cluster import Nodes
 
-LOOK = 1.0  # seconds between looks at what nobody announced
+LOOK = 1.0  # seconds between looks without a notification
 
 
-class Sharing:
-    """Keeps a dispatcher in line with those of other nodes."""
+class EndpointSharing:
+    """Keeps a dispatcher in step with those of other nodes."""
 
-    def __init__(self, *, nodes: Nodes, dispatcher: Dispatcher) -> None:
+    def __init__(self, *, nodes: Nodes, dispatcher: Dispatcher, wake: Wake) -> None:
+        """Look at once when `wake` is set."""
         self._nodes = nodes
         self._dispatcher = dispatcher
-        self._wake = asyncio.Event()
-        dispatcher.on_saved(self.wake)
+        self._wake = wake
 
     def wake(self) -> None:
         """Look at once."""
@@ -31,18 +30,13 @@ class Sharing:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            self._wake.clear()
             await self._look()
-            try:
-                async with asyncio.timeout(LOOK):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass  # it is time for another look
+            await self._wake.wait(LOOK)
 
     async def _look(self) -> None:
         try:
             leads = await self._nodes.lead(self._dispatcher.wants())
         except StoreUnavailable:
-            return  # the store has said so; what is led is led as long as this node lives
-        if leads.number == self._nodes.number:  # else it was taken for dead meanwhile
+            return  # the store has logged it; this node leads its endpoints as long as it lives
+        if leads.number == self._nodes.number:  # otherwise it was declared dead meanwhile
             self._dispatcher.heed(leads)

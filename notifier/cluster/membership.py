@@ -1,7 +1,7 @@
-"""This node among those that share a store: signs of life, its share of the watches, and what dead nodes leave behind.
+"""This node among those that share a store: its heartbeat, its share of the watches, and the takeover from dead nodes.
 
-No node talks to another; everyone reads the same table every second and draws the same conclusions (`core/share.py`).
-What nodes say through the store (`hear`) only makes things happen sooner.
+No node talks to another. Each reads the same table every second and draws the same conclusions (`core/share.py`).
+Notifications from other nodes (`hear`) only make things happen sooner.
 """
 
 from __future__ import annotations
@@ -11,26 +11,28 @@ from collections.abc import Callable
 
 import structlog
 
-from notifier.cluster.leadership import Sharing
+from notifier.cluster.leadership import EndpointSharing
+from notifier.cluster.peers import Peers
 from notifier.core import share
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json, Micros
 from notifier.deliver.dispatcher import Dispatcher
 from notifier.follow.watcher import Watcher
 from notifier.runtime.clock import Clock, boottime
+from notifier.runtime.wake import Wake
 from notifier.store.cluster import Nodes
 from notifier.store.values import NodeList
 
 log = structlog.get_logger(__name__)
 
-BEAT = 1.0  # seconds between signs of life, at most
-BEATS = 4  # in the time after which a node counts as dead, at least
-HASTE = 0.25  # seconds between batches of watches that are let go
-PACE = 0.8  # of the rate at which whoever takes them over can connect
+BEAT = 1.0  # seconds between heartbeats, at most
+BEATS = 4  # heartbeats within `node.timeout`, at least
+HASTE = 0.25  # seconds between batches of released watches
+PACE = 0.8  # releases, as a part of the rate at which other nodes can connect
 
 
 class Membership:
-    """What the node thinks of itself and the others."""
+    """Gives this node's heartbeat and keeps its share of the watches."""
 
     def __init__(
         self,
@@ -40,11 +42,17 @@ class Membership:
         clock: Clock,
         watcher: Watcher,
         dispatcher: Dispatcher,
-        sharing: Sharing,
+        sharing: EndpointSharing,
+        wake: Wake,
+        peers: Peers,
         rate: Callable[[], float],
         status: Callable[[], Json],
     ) -> None:
-        """Make ready; `timeout` in seconds; `rate` tells how many watches a second a node can connect."""
+        """Take the seconds after which a silent node counts as dead (`timeout`).
+
+        A `wake` ends the pause between two heartbeats. `peers` receives each heartbeat's answer. `rate` returns the
+        number of watches a second that a node can connect.
+        """
         self._nodes = nodes
         self._timeout = timeout
         self._clock = clock
@@ -53,50 +61,45 @@ class Membership:
         self._sharing = sharing
         self._rate = rate
         self._status = status
-        self._wake = asyncio.Event()
-        self._contact: float | None = None  # since when there was no gap between signs of life
-        self._last = 0.0  # sign of life
-        self._unchanged: dict[int, tuple[Micros, float]] = {}  # since when each node's last sign of life is the last
-        self._gave = 0.0  # when watches were last let go
-        self.census: NodeList | None = None  # the latest
-        self._namesakes: set[int] = set()  # that have been told of
-        watcher.full = self._wake.set
+        self._wake = wake
+        self._peers = peers
+        self._contact: float | None = None  # time since which there was no gap between heartbeats
+        self._last = 0.0  # time of the last heartbeat
+        self._unchanged: dict[int, tuple[Micros, float]] = {}  # each node's last heartbeat, and when it was first seen
+        self._gave = 0.0  # time of the last release of watches
+        self._namesakes: set[int] = set()  # nodes of the same name that were logged
 
     async def run(self) -> None:
-        """Give signs of life until cancelled."""
+        """Give heartbeats until cancelled."""
         while True:
             busy = await self._turn()
             self._wake.clear()
-            try:
-                async with asyncio.timeout(HASTE if busy else min(BEAT, self._timeout / BEATS)):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass  # it is time for another
+            await self._wake.wait(HASTE if busy else min(BEAT, self._timeout / BEATS))
 
     async def join(self) -> None:
-        """Give the first sign of life, and learn the time and this node's share. Raises StoreUnavailable."""
+        """Give the first heartbeat; take over the store's time and this node's share. Raises StoreUnavailable."""
         await self._beat()
 
-    def hear(self, said: Json) -> None:
-        """Hear what another node said; `{}`: something may have gone unheard."""
-        if said.get("from") == self._nodes.number:
+    def hear(self, message: Json) -> None:
+        """Act on another node's notification; `{}` means that notifications may have been missed."""
+        if message.get("from") == self._nodes.number:
             return
-        if not said or said.get("watches"):
-            self._wake.set()  # there may be another share now
+        if not message or message.get("watches"):
+            self._wake.set()  # the share may have changed
             self._watcher.wake()
-        if not said or "changed" in said:
-            self._watcher.look(said.get("changed"))
-        if not said or said.get("deliveries"):
+        if not message or "changed" in message:
+            self._watcher.look(message.get("changed"))
+        if not message or message.get("deliveries"):
             self._dispatcher.look()
-        if not said or said.get("endpoints"):
+        if not message or message.get("endpoints"):
             self._sharing.wake()
 
     def lost(self) -> None:
-        """Hear that this node was taken for dead: it goes on as a new one, with nothing."""
+        """Go on as a new node that owns nothing, since the others have declared this node dead."""
         log.warning(
             "node.lost",
             number=self._nodes.number,
-            was=self.census.number if self.census is not None else None,
+            was=self._peers.latest.number if self._peers.latest is not None else None,
             hint="it gave no sign of life for node.timeout; others follow its watches now",
         )
         self._contact = None
@@ -106,7 +109,7 @@ class Membership:
         self._wake.set()
 
     async def leave(self) -> None:
-        """Let the other nodes have the watches and the endpoints; the signs of life go on."""
+        """Leave the watches and endpoints to the other nodes; the heartbeats go on."""
         self._watcher.forget()
         self._dispatcher.resign()
         try:
@@ -116,18 +119,18 @@ class Membership:
             log.warning("node.not_released", hint="the others take over after node.timeout")
 
     async def _turn(self) -> bool:
-        """Say that this node lives, and do what the others' state asks for; say whether there is more to do soon."""
+        """Give a heartbeat and act on the state of the others; return whether there is more to do soon."""
         try:
             census = await self._beat()
             await self._bury(census)
         except StoreUnavailable:
-            self._contact = None  # the store has said so
+            self._contact = None  # the store has logged it
             return False
         return self._balance(census)
 
     async def _beat(self) -> NodeList:
         began, asked = boottime(), self._clock()
-        sources = list(self._watcher.feeds) or None  # when it joins, none is installed yet
+        sources = list(self._watcher.feeds) or None  # none is installed yet when the node joins
         census = await self._nodes.beat(held=self._watcher.held, status=self._status(), sources=sources)
         self._clock.correct(census.now, asked, self._clock())
         if self._contact is None or began - self._last > self._timeout / 2:
@@ -145,13 +148,13 @@ class Membership:
             self._watcher.share = fair
             self._watcher.wake()
         self._tell_changes(census)
-        self.census = census
+        self._peers.latest = census
         return census
 
     async def _bury(self, census: NodeList) -> None:
-        """Take over from the dead, unless it was this node that was away: then the others were not seen either.
+        """Take over from dead nodes, unless this node was away itself and could not see the others.
 
-        The database's clock may be set forward, and everyone seem silent: so a node's silence must have been seen here.
+        If the database's clock is set forward, every node seems silent. So this node must have seen the silence itself.
         """
         if self._contact is None or self._last - self._contact < self._timeout:
             return
@@ -167,14 +170,14 @@ class Membership:
                 self._wake.set()
 
     def _balance(self, census: NodeList) -> bool:
-        """Let go of what is beyond this node's share, no faster than others can connect."""
+        """Release the watches beyond this node's share, no faster than others can connect."""
         takers = share.takers(census.peers, census.now)
         others = [peer for peer in takers if peer.number != census.number]
         fair = share.share(takers, census.unclaimed)
         beyond = share.excess(len(self._watcher), fair, others)
-        if beyond <= 0 or census.unclaimed > self._rate():  # what was let go before has not been taken up yet
+        if beyond <= 0 or census.unclaimed > self._rate():  # the others have not claimed the last ones yet
             return beyond > 0
-        # By the time that has passed: what the others let go wakes this node as well, more often than it is its turn.
+        # In proportion to the time that has passed, since releases of other nodes wake this node out of turn.
         pace = PACE * self._rate() / max(1, share.givers(takers, fair))
         now = boottime()
         count = min(beyond, max(1, round(pace * HASTE)), int(pace * (now - self._gave)))
@@ -185,13 +188,14 @@ class Membership:
         return True
 
     def _tell_changes(self, census: NodeList) -> None:
-        before = {peer.number: peer for peer in self.census.peers} if self.census is not None else {}
+        latest = self._peers.latest
+        before = {peer.number: peer for peer in latest.peers} if latest is not None else {}
         now = {peer.number: peer for peer in census.peers}
         for number in now.keys() - before.keys() - {census.number}:
             log.info("node.seen", name=now[number].name, number=number)
         for number in before.keys() - now.keys() - {census.number}:
             log.info("node.gone", name=before[number].name, number=number)
-        # One that gives no more signs of life is this node as it was before it was killed.
+        # A namesake without heartbeats is this node itself, before it was killed and started again.
         for number in before.keys() & now.keys() - {census.number} - self._namesakes:
             living = now[number].seen_at != before[number].seen_at
             if living and census.number in now and now[number].name == now[census.number].name:

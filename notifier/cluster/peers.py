@@ -1,6 +1,6 @@
-"""Which nodes share the store: this one as it is now, the others as they last told, about a second ago.
+"""The nodes that share the store: this one as it is now, the others as of their last heartbeat, about a second ago.
 
-Everything is read from what the store told last: whoever asks costs it nothing, and is answered while it is away.
+Everything is read from the last heartbeat's answer. So a query costs the store nothing, and is answered without it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from notifier.core.share import Peer
 from notifier.store.values import NodeList
 
 STATES = ("alive", "leaving", "dead")
-TOLD = (  # of a node's status, null where it told nothing: it has just begun, or is of another version
+STATUS_KEYS = (  # null where a node's status lacks one: it has just begun, or has another version
     "host",
     "pid",
     "http",
@@ -34,18 +34,25 @@ TOLD = (  # of a node's status, null where it told nothing: it has just begun, o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who this node is; what may change is asked for."""
+    """This node's identity; values that may change are functions."""
 
     name: str
-    number: Callable[[], int]  # another one after it was taken for dead
+    number: Callable[[], int]  # changes when the node was declared dead
     started_at: Micros
-    timeout: float  # seconds without a sign of life that mean death
-    ready: Callable[[], str | None]  # what is missing
+    timeout: float  # seconds without a heartbeat after which it counts as dead
+    ready: Callable[[], str | None]  # the reason why it is not ready
     http: Callable[[], str | None]  # the listener's address
 
 
+class Peers:
+    """The answer to the last heartbeat. The membership writes it, and reports read it."""
+
+    def __init__(self, latest: NodeList | None = None) -> None:
+        self.latest = latest  # None before the first heartbeat, and where no other node can share the store
+
+
 class Neighbours:
-    """Tells of the nodes."""
+    """Describes the nodes that share the store."""
 
     def __init__(
         self,
@@ -53,45 +60,42 @@ class Neighbours:
         *,
         clock: Callable[[], Micros],
         itself: Callable[[], Json],
-        census: Callable[[], NodeList | None],
+        peers: Peers,
     ) -> None:
-        """Make ready; `itself` tells this node's status, `census` what the store told last, None if there is no other.
-
-        `itself` has to have the key `watches`.
-        """
+        """Take a function that returns this node's status (`itself`), which must have the key `watches`."""
         self._identity = identity
         self._clock = clock
         self._itself = itself
-        self._census = census
+        self._peers = peers
 
     def told(self) -> list[Json]:
         """List the nodes, this one among them, by their numbers."""
         return [_item(status, fields) for fields, status in self._all()]
 
     def name(self, number: int) -> str:
-        """Return what a node is called; for the second until one that has just begun is known, its number does."""
+        """Return the node's name, or its number until its first heartbeat is seen."""
         if number == self._identity.number():
             return self._identity.name
-        census = self._census()
-        found = [peer.name for peer in census.peers if peer.number == number] if census is not None else []
-        return found[0] if found else f"number {number}"
+        census = self._peers.latest
+        names = [peer.name for peer in census.peers if peer.number == number] if census is not None else []
+        return names[0] if names else f"number {number}"
 
     def statuses(self) -> list[Mapping[str, Any]]:
-        """Return what the nodes that live tell of themselves."""
+        """Return the statuses of the living nodes."""
         return [status for fields, status in self._all() if fields["alive"] is not False]
 
     def states(self) -> dict[str, int]:
-        """Count the nodes by what they are."""
+        """Count the nodes by state."""
         counted = Counter(_state(fields) for fields, _ in self._all())
         return {state: counted[state] for state in STATES}
 
     def _all(self) -> list[tuple[Json, Mapping[str, Any]]]:
-        census, number = self._census(), self._identity.number()
+        census, number = self._peers.latest, self._identity.number()
         others = [peer for peer in census.peers if peer.number not in (census.number, number)] if census else []
         leaving = census is not None and any(peer.leaving for peer in census.peers if peer.number == number)
-        told = [(self._other(peer), {**_status(peer), "watches": peer.held}) for peer in others]
-        told.append((self._this(number, leaving=leaving), self._itself()))
-        return sorted(told, key=lambda each: int(each[0]["number"]))
+        nodes = [(self._other(peer), {**_status(peer), "watches": peer.held}) for peer in others]
+        nodes.append((self._this(number, leaving=leaving), self._itself()))
+        return sorted(nodes, key=lambda each: int(each[0]["number"]))
 
     def _this(self, number: int, *, leaving: bool) -> Json:
         return {
@@ -120,15 +124,15 @@ class Neighbours:
         }
 
     def _lives(self, peer: Peer) -> bool | None:
-        """Say whether a node lives; None where this one was away itself, and cannot know."""
-        census = self._census()
+        """Return whether a node is alive; None if this node was away itself and cannot know."""
+        census = self._peers.latest
         if census is None or self._clock() - census.now > self._identity.timeout * 1e6:
             return None
         return share.alive(peer, census.now)
 
 
 def _item(status: Mapping[str, Any], fields: Json) -> Json:
-    return fields | {"watches": status["watches"]} | {key: status.get(key) for key in TOLD}
+    return fields | {"watches": status["watches"]} | {key: status.get(key) for key in STATUS_KEYS}
 
 
 def _state(fields: Json) -> str:
@@ -139,7 +143,7 @@ def _state(fields: Json) -> str:
 
 def _status(peer: Peer) -> Mapping[str, Any]:
     try:
-        told = json.loads(peer.status)
+        status = json.loads(peer.status)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return status if isinstance(status, dict) else {}

@@ -1,203 +1,280 @@
-"""Makes adapters and policies out of the configuration: the one place that knows which class stands for what."""
+"""Builds the daemon's parts, each from those before it. Nothing runs yet, and nothing is changed afterwards."""
 
 from __future__ import annotations
 
-import hashlib
-import ssl
-from collections.abc import Callable
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from notifier import __version__
-from notifier.config import (
-    AmqpQueue,
-    CallbacksConfig,
-    Config,
-    NatsQueue,
-    QueueConfig,
-    RedisQueue,
-    SlackEndpoint,
-    SourceConfig,
-    WebhookEndpoint,
-)
-from notifier.core.model import Json, NewWatch
-from notifier.core.reconnect import ReconnectPolicy
-from notifier.core.routing import Route
-from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
-from notifier.core.signing import decode_secret
-from notifier.deliver.endpoint_queue import EndpointPolicy
-from notifier.deliver.sender import Sender
-from notifier.follow.feed import FeedPolicy
-from notifier.inputs.broker import Broker
-from notifier.inputs.consumer import OUTCOMES, QueueInput
-from notifier.inputs.input import Input
+import structlog
+
+from notifier.cluster.leadership import EndpointSharing
+from notifier.cluster.membership import Membership
+from notifier.cluster.peers import Identity, Peers
+from notifier.config import Config, QueueConfig
+from notifier.core.errors import StoreUnavailable
+from notifier.core.model import Event
+from notifier.daemon.file_follower import FileFollower
+from notifier.daemon.installation import Installation
+from notifier.daemon.readiness import Readiness
+from notifier.daemon.reload import Reloader
+from notifier.deliver.claiming import LOOK_AGAIN
+from notifier.deliver.dispatcher import Dispatcher
+from notifier.follow.admission import Slots
+from notifier.follow.recorder import Recorder
+from notifier.follow.watcher import Watcher
 from notifier.inputs.intake import Intake
-from notifier.inputs.making import amqp_broker, nats_broker, redis_broker
+from notifier.inputs.running import Inputs
 from notifier.runtime.clock import Clock
+from notifier.runtime.loops import raise_file_limit
 from notifier.runtime.metrics import Metrics
-from notifier.runtime.tls import tls_context
-from notifier.senders.callback import CallbackCourier
-from notifier.senders.slack import SlackSender
-from notifier.senders.webhook import WebhookSender
-from notifier.sources.sse import SseSource
+from notifier.runtime.systemd import SystemdNotifier
+from notifier.runtime.wake import Wake
+from notifier.store.store import Store
+from notifier.store.values import Changed, EndpointChange
+from notifier.web import Api, Guard, Hub, Listener, StatusReport, application, split, unix_path
 
-Endpoint = WebhookEndpoint | SlackEndpoint
-Trust = ssl.SSLContext | bool  # as aiohttp takes it: True stands for the system's authorities
+log = structlog.get_logger(__name__)
 
-USER_AGENT = f"notifier/{__version__}"
-
-
-clock = Clock()  # that everything is dated by
+LOOK_SHARED = 1.0  # seconds between looks for work that other nodes left in the store
+RESERVED_FILES = 256  # descriptors kept for everything except streams
 
 
-def routes(config: Config) -> tuple[Route, ...]:
-    """Return which endpoint wants what."""
-    return tuple(
-        Route(
-            endpoint=name,
-            events=endpoint.events,
-            source=endpoint.match.source if endpoint.match else None,
-            labels=endpoint.match.labels if endpoint.match else {},
-            latest=endpoint.ordering == "latest",
-        )
-        for name, endpoint in config.endpoints.items()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """The arguments of a start."""
+
+    path: Path  # of the configuration
+    config: Config
+    migrate: bool
+    systemd: SystemdNotifier
+    readiness: Readiness
+    tasks: asyncio.TaskGroup  # owns every loop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """The parts that share the work with other nodes."""
+
+    membership: Membership
+    sharing: EndpointSharing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that the application runs."""
+
+    clock: Clock
+    store: Store
+    dispatcher: Dispatcher
+    watcher: Watcher
+    inputs: Inputs[QueueConfig]
+    hub: Hub
+    report: StatusReport
+    installation: Installation
+    reloader: Reloader
+    follower: FileFollower
+    listener: Listener | None  # None where `http.listen` is null
+    cluster: Cluster | None  # None where no other node can share the store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """The parts that everything else stands on."""
+
+    path: Path  # of the configuration
+    clock: Clock
+    metrics: Metrics
+    store: Store
+    identity: Identity
+    peers: Peers
+    slots: Slots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Flow:
+    """The way from a watch to its endpoints, and the parts that report on it."""
+
+    dispatcher: Dispatcher
+    watcher: Watcher
+    recorder: Recorder
+    announce: Callable[..., Coroutine[Any, Any, Changed | None]]  # of an Event and, with it, an EndpointChange
+    report: StatusReport
+    hub: Hub
+    endpoint_saved: Wake  # set when this node has saved an endpoint's state for the others
+    over_share: Wake  # set when this node may follow more than its share
+
+
+async def build(start: Start, stack: AsyncExitStack) -> Parts:
+    """Build the parts; `stack` closes them. Raises StoreError when the store cannot be opened."""
+    ground = await _ground(start, stack)
+    flow = _flow(ground)
+    stack.push_async_callback(flow.dispatcher.close)
+    inputs: Inputs[QueueConfig] = Inputs()
+    installation = Installation(
+        start.config,
+        dispatcher=flow.dispatcher,
+        recorder=flow.recorder,
+        watcher=flow.watcher,
+        inputs=inputs,
+        intake=Intake(store=ground.store, watcher=flow.watcher, clock=ground.clock),
+        metrics=ground.metrics,
+        clock=ground.clock,
+        slots=ground.slots,
+    )
+    stack.push_async_callback(installation.close)
+    files_read = Wake()
+    reloader = Reloader(
+        path=start.path,
+        installation=installation,
+        store=ground.store,
+        watcher=flow.watcher,
+        metrics=ground.metrics,
+        clock=ground.clock,
+        systemd=start.systemd,
+        announce=flow.announce,
+        files_read=files_read,
+        tasks=start.tasks,
+    )
+    return Parts(
+        clock=ground.clock,
+        store=ground.store,
+        dispatcher=flow.dispatcher,
+        watcher=flow.watcher,
+        inputs=inputs,
+        hub=flow.hub,
+        report=flow.report,
+        installation=installation,
+        reloader=reloader,
+        follower=FileFollower(reloader=reloader, wake=files_read, can_reload=lambda: ground.store.available),
+        listener=_listener(start, ground, flow, reloader),
+        cluster=_cluster(start, ground, flow, installation),
     )
 
 
-def sender(endpoint: Endpoint) -> Sender:
-    """Make a sender. Raises OSError when a certificate file cannot be read any more."""
-    headers = {name: value.reveal() for name, value in endpoint.headers.items()}
-    proxy = endpoint.proxy.reveal() if endpoint.proxy else None
-    tls = tls_context(ca_file=endpoint.ca_file, cert_file=endpoint.cert_file, key_file=endpoint.key_file)
-    match endpoint:
-        case WebhookEndpoint():
-            return WebhookSender(
-                url=endpoint.url.reveal(),
-                signer=_signer(endpoint),
-                template=endpoint.template,
-                timeout=endpoint.timeout,
-                headers=headers,
-                max_in_flight=endpoint.max_in_flight,
-                user_agent=USER_AGENT,
-                ssl=tls,
-                proxy=proxy,
-                clock=clock,
-            )
-        case SlackEndpoint():
-            return SlackSender(
-                url=endpoint.url.reveal(),
-                service=endpoint.service,
-                template=endpoint.template,
-                timeout=endpoint.timeout,
-                headers=headers,
-                max_in_flight=endpoint.max_in_flight,
-                user_agent=USER_AGENT,
-                ssl=tls,
-                proxy=proxy,
-                retry_on_timeout=endpoint.retry_on_timeout,
-                clock=clock,
-            )
-
-
-def courier(config: CallbacksConfig) -> CallbackCourier | None:
-    """Make what sends to the callbacks of watches; None where they are switched off."""
-    if not config.enabled or config.secret is None:
-        return None
-    return CallbackCourier(
-        policy=config.policy, secret=config.secret.reveal(), clock=clock, user_agent=USER_AGENT, ssl=tls_context()
-    )
-
-
-def _signer(endpoint: WebhookEndpoint) -> Signer:
-    secrets = [secret.reveal() for secret in endpoint.secrets]
-    match endpoint.signature:
-        case "standard":
-            return StandardSigner([decode_secret(secret) for secret in secrets])
-        case "github":
-            return GithubSigner(secrets[0])
-        case "stripe":
-            return StripeSigner(secrets)
-        case "none":
-            return Unsigned()
-
-
-def endpoint_policy(endpoint: Endpoint) -> EndpointPolicy:
-    """Return how to treat an endpoint."""
-    return EndpointPolicy(
-        fingerprint=hashlib.sha256(endpoint.url.reveal().encode()).hexdigest()[:16],
-        schedule=endpoint.retry_schedule,
-        max_in_flight=endpoint.max_in_flight,
-        rate_limit=endpoint.rate_limit,
-        latest=endpoint.ordering == "latest",
-        disable_after=endpoint.disable_after,
-    )
-
-
-def source(name: str, config: SourceConfig, metrics: Metrics) -> SseSource:
-    """Make a source. Raises OSError when a certificate file cannot be read any more."""
-    unreadable = metrics.unreadable.labels(name)
-    return SseSource(
+async def _ground(start: Start, stack: AsyncExitStack) -> _Ground:
+    clock, metrics, config = Clock(), Metrics(), start.config
+    slots = _slots()
+    name = config.node.name or socket.gethostname()
+    store = await asyncio.to_thread(
+        Store.open,
+        config.store.url.reveal(),
         name=name,
-        preset=config.description,
-        token=config.token.reveal() if config.token else None,
-        connect_timeout=config.connect_timeout,
-        max_streams=config.max_streams,
-        user_agent=USER_AGENT,
-        ssl=trust(config),
-        on_observations=metrics.observations.labels(name).inc,
-        on_unreadable=_uncounted(unreadable.inc),
+        timeout=config.node.timeout,
+        migrate=start.migrate,
+    )
+    stack.callback(store.shutdown)
+    store.observe_commits(metrics.commit_seconds.observe)
+    identity = Identity(
+        name=name,
+        number=lambda: store.number,
+        started_at=clock(),
+        timeout=config.node.timeout,
+        ready=lambda: start.readiness.problem(store),
+        http=lambda: start.readiness.address,
+    )
+    return _Ground(
+        path=start.path, clock=clock, metrics=metrics, store=store, identity=identity, peers=Peers(), slots=slots
     )
 
 
-def trust(config: SourceConfig) -> Trust:
-    """Return whom a source believes to be its upstream. Raises OSError when the file cannot be read any more."""
-    return tls_context(ca_file=config.ca_file)
+def _flow(ground: _Ground) -> _Flow:
+    clock, metrics, store = ground.clock, ground.metrics, ground.store
+    shared = store.nodes is not None
 
+    async def announce(event: Event, change: EndpointChange | None = None) -> Changed | None:
+        try:
+            return await recorder.announce(event, change)
+        except StoreUnavailable:  # the daemon stops while the store is away; the log has the event
+            log.warning("event.not_kept", type=event.type.value)
+            return None
 
-def queue_input(
-    queue: QueueConfig, *, parse_watch: Callable[[Json], NewWatch], intake: Intake, metrics: Metrics
-) -> Input:
-    """Make an input. Raises NotifierError when its client library is missing or its URL cannot be used."""
-    url = queue.url.reveal()
-    broker: Broker[Any]
-    match queue:
-        case RedisQueue():
-            broker = redis_broker(url=url, stream=queue.stream, group=queue.group)
-        case NatsQueue():
-            broker = nats_broker(url=url, stream=queue.stream, subject=queue.subject, durable=queue.durable)
-        case AmqpQueue():
-            broker = amqp_broker(url=url, queue=queue.queue)
-    counters = {outcome: metrics.queue_messages.labels(broker.name, outcome) for outcome in OUTCOMES}
-    return QueueInput(
-        broker=broker,
-        parse_watch=parse_watch,
-        apply=intake.apply,
-        remove=intake.remove,
-        counted=lambda outcome, count: counters[outcome].inc(count),
+    endpoint_saved, over_share = Wake(), Wake()
+    dispatcher = Dispatcher(
+        store=store,
+        metrics=metrics,
+        clock=clock,
+        announce=announce,
+        saved=endpoint_saved.set,
+        may_send=store.holds,
+        look_again=LOOK_SHARED if shared else LOOK_AGAIN,
+        shared=shared,
+    )
+    watcher = Watcher(store=store, nodes=store.nodes, over_share=over_share.set)
+    report = StatusReport(
+        store=store,
+        metrics=metrics,
+        dispatcher=dispatcher,
+        watcher=watcher,
+        identity=ground.identity,
+        config=str(ground.path),
+        clock=clock,
+        peers=ground.peers,
+    )
+    hub = Hub(store=store, summary=report.pulse, look_again=LOOK_SHARED if shared else None)
+    recorder = Recorder(store=store, outbox=dispatcher, metrics=metrics, committed=hub.notice)
+    return _Flow(
+        dispatcher=dispatcher,
+        watcher=watcher,
+        recorder=recorder,
+        announce=announce,
+        report=report,
+        hub=hub,
+        endpoint_saved=endpoint_saved,
+        over_share=over_share,
     )
 
 
-def feed_policy(config: SourceConfig) -> FeedPolicy:
-    """Return a source's limits."""
-    return FeedPolicy(
-        reconnect=ReconnectPolicy(
-            backoff_initial=config.backoff.initial,
-            backoff_max=config.backoff.max,
-            not_found_grace=config.not_found_grace,
-            give_up_after=config.give_up_after,
-        ),
-        max_streams=config.max_streams,
-        connect_rate=config.connect_rate,
-        idle_timeout=config.idle_timeout,
-        deadline=config.deadline,
-        stall_after=config.stall_after,
+def _cluster(start: Start, ground: _Ground, flow: _Flow, installation: Installation) -> Cluster | None:
+    store = ground.store
+    if store.nodes is None:
+        return None
+    sharing = EndpointSharing(nodes=store.nodes, dispatcher=flow.dispatcher, wake=flow.endpoint_saved)
+    membership = Membership(
+        nodes=store.nodes,
+        timeout=start.config.node.timeout,
+        clock=ground.clock,
+        watcher=flow.watcher,
+        dispatcher=flow.dispatcher,
+        sharing=sharing,
+        wake=flow.over_share,
+        peers=ground.peers,
+        rate=installation.connect_rate,
+        status=flow.report.itself,
     )
+    store.on_lost(membership.lost)
+    return Cluster(membership=membership, sharing=sharing)
 
 
-def _uncounted(increment: Callable[[], None]) -> Callable[[str], None]:
-    """Drop the detail, which would be a label without bounds."""
-    return lambda _detail: increment()
+def _listener(start: Start, ground: _Ground, flow: _Flow, reloader: Reloader) -> Listener | None:
+    listen = start.config.http.listen
+    if listen is None:
+        return None
+    installation = reloader.installation
+    api = Api(
+        store=ground.store,
+        status=flow.report,
+        hub=flow.hub,
+        dispatcher=flow.dispatcher,
+        watcher=flow.watcher,
+        clock=ground.clock,
+        config=lambda: installation.config,
+        reload=reloader.reload,
+    )
+    host = None if unix_path(listen) is not None else split(listen)[0]
+
+    def guard() -> Guard:
+        token = installation.config.http.token
+        return Guard(token=token.reveal() if token else None, host=host)
+
+    return Listener(application(api, guard), listen)
 
 
-def connect_rate(config: Config) -> float:
-    """Return how many watches a second a node can surely connect."""
-    return min((source.connect_rate for source in config.sources.values()), default=1.0)
+def _slots() -> Slots:
+    """Raise the limit of descriptors as far as the system allows; return places for streams within it."""
+    files = raise_file_limit()
+    return Slots(max(1, files - RESERVED_FILES) if files > 0 else 1 << 30)

@@ -1,6 +1,6 @@
-"""Tells when something may have changed at places of the file system: a name in a directory, or what fits a glob.
+"""Reports that files in directories may have changed: files of a given name, or files that match a glob.
 
-A hint and no more: where the kernel tells nothing, nothing is told. The library's thread is the only one that waits.
+A report is only a hint. Where the kernel reports nothing, as on network file systems, this module reports nothing.
 """
 
 from __future__ import annotations
@@ -22,51 +22,52 @@ from notifier.runtime.threads import beside
 
 log = structlog.get_logger(__name__)
 
-STEP = 100  # milliseconds between the thread's looks at what the kernel told: no more delay than a person notices
-GATHER = 400  # milliseconds of changes without pause that are told as one
-MAX_LINKS = 40  # on the way to one file; as the kernel has it (path_resolution(7))
-MAX_DIRECTORIES = 1000  # listened at; the kernel's own limits are for all programs together (inotify(7))
+STEP = 100  # milliseconds between the thread's looks at the kernel's events: too short for a person to notice
+GATHER = 400  # milliseconds of continuous changes that are reported as one
+MAX_LINKS = 40  # symbolic links on the way to one file; the kernel's own limit (path_resolution(7))
+MAX_DIRECTORIES = 1000  # watched; the kernel's limits hold for all programs of a user together (inotify(7))
 END = 2.0  # seconds for the thread to end
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A directory as it is now: one that takes its name later is another."""
+class WatchedDirectory:
+    """A directory as it is now. A directory that takes over its path later is another one."""
 
     device: int
     inode: int
-    names: frozenset[str]  # patterns of what matters in it
+    names: frozenset[str]  # patterns of the entries to report
 
 
-Places = Mapping[str, Place]  # by path, without links on the way
+Directories = Mapping[str, WatchedDirectory]  # by path, without links on the way
 
 
-class Notices:
-    """Listens at places, in a thread that is exchanged when they change."""
+class ChangeListener:
+    """Watches directories in a thread. New directories get a new thread."""
 
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self._tell = tell
-        self._places: Places = {}
+    def __init__(self, changed: Callable[[], None]) -> None:
+        """Call `changed`, on the loop, for each reported change."""
+        self._changed = changed
+        self._directories: Directories = {}
         self._end = threading.Event()
         self._threads: set[asyncio.Future[None]] = set()
-        self._failed = False  # and said so
+        self._failed = False  # a failure was logged
 
-    def listen(self, places: Places) -> bool:
-        """Listen at these places and no others; say whether any is new."""
-        if places == self._places:
+    def watch(self, directories: Directories) -> bool:
+        """Watch these directories and no others; return whether a new thread was started for them."""
+        if directories == self._directories:
             return False
-        self._places = places
+        self._directories = directories
         self._end.set()
         self._end = end = threading.Event()
-        if places:
+        if directories:
             loop = asyncio.get_running_loop()
-            thread = beside(lambda: _listen(places, end, lambda: _call(loop, self._tell)), name="listen for changes")
+            thread = beside(lambda: _listen(directories, end, lambda: _call(loop, self._changed)), name="file changes")
             self._threads.add(thread)
             thread.add_done_callback(self._ended)
-        return bool(places)
+        return bool(directories)
 
     async def stop(self) -> None:
-        """Listen no more; return once the thread has ended, as it should not outlive the interpreter."""
+        """Watch nothing more; return once the thread has ended, since it must not outlive the interpreter."""
         self._end.set()
         if self._threads:
             await asyncio.wait(self._threads, timeout=END)
@@ -76,39 +77,40 @@ class Notices:
         fault = None if thread.cancelled() else thread.exception()
         if fault is not None and not self._failed:
             self._failed = True
-            log.warning("files.no_notices", error=str(fault), hint="changes are found all the same, some seconds later")
+            log.warning("files.no_notices", error=str(fault), hint="changes are still found, some seconds later")
 
 
-def places(paths: Iterable[Path], directory: Path, patterns: Iterable[str]) -> Places:
-    """Return where a change may alter what the paths lead to, or which files the globs, from `directory` on, stand for.
+def directories(paths: Iterable[Path], directory: Path, patterns: Iterable[str]) -> Directories:
+    """Return the directories in which a change may alter the files of the paths, or the files that match the globs.
 
-    That is every step of the way: a link may be turned, a directory come into being, vanish, or be exchanged.
+    Globs are relative to `directory`. Every step of the way counts, since a link may be changed, and a directory may
+    be created, deleted or replaced.
     """
-    found: dict[str, set[str]] = {}
+    names: dict[str, set[str]] = {}
     for path in paths:
-        _trail(os.path.abspath(path), found)
+        _trail(os.path.abspath(path), names)
     for pattern in patterns:
         parts = Path(os.path.abspath(directory / pattern)).parts
         literal = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
-        start = _trail(os.path.join(*parts[:literal]), found)
+        start = _trail(os.path.join(*parts[:literal]), names)
         if start is not None:
-            _spread(start, parts[literal:], found)
-    return dict(list(_listed(found))[:MAX_DIRECTORIES])
+            _spread(start, parts[literal:], names)
+    return dict(list(_readable(names))[:MAX_DIRECTORIES])
 
 
-def _trail(path: str, found: dict[str, set[str]]) -> str | None:
-    """Add each directory entry that decides what an absolute path leads to; return that without links, if it exists."""
+def _trail(path: str, names: dict[str, set[str]]) -> str | None:
+    """Add each directory entry on the way of an absolute path; return the path without links, if it exists."""
     at, todo, links = "/", [part for part in reversed(path.split("/")) if part], 0
     while todo:
         name = todo.pop()
         if name == "..":
             at = os.path.dirname(at)
             continue
-        found.setdefault(at, set()).add(glob.escape(name))
+        names.setdefault(at, set()).add(glob.escape(name))
         step = os.path.join(at, name)
         try:
             target = os.readlink(step)
-        except OSError:  # no link, or nothing at all
+        except OSError:  # no link, or no such entry
             if not os.path.lexists(step):
                 return None
             at = step
@@ -121,55 +123,57 @@ def _trail(path: str, found: dict[str, set[str]]) -> str | None:
     return at
 
 
-def _spread(directory: str, parts: tuple[str, ...], found: dict[str, set[str]]) -> None:
-    """Add the directories in which the rest of a glob may come to fit something."""
-    if not parts or len(found) >= MAX_DIRECTORIES or not os.path.isdir(directory):
+def _spread(directory: str, parts: tuple[str, ...], names: dict[str, set[str]]) -> None:
+    """Add the directories in which an entry may match the rest of a glob, now or later."""
+    if not parts or len(names) >= MAX_DIRECTORIES or not os.path.isdir(directory):
         return
     name, rest = parts[0], parts[1:]
-    found.setdefault(directory, set()).add("*" if name == "**" else name)
+    names.setdefault(directory, set()).add("*" if name == "**" else name)
     if name == "**":
-        _spread(directory, rest, found)
-    for entry in _directories(directory, links=name != "**") if rest or name == "**" else ():  # links may go round
+        _spread(directory, rest, names)
+    if not rest and name != "**":
+        return
+    for entry in _directories(directory, links=name != "**"):  # links may form a ring
         if name == "**" or re.fullmatch(translate(name), entry):
-            step = _trail(os.path.join(directory, entry), found)
+            step = _trail(os.path.join(directory, entry), names)
             if step is not None:
-                _spread(step, parts if name == "**" else rest, found)
+                _spread(step, parts if name == "**" else rest, names)
 
 
 def _directories(directory: str, *, links: bool) -> Iterator[str]:
     try:
         with os.scandir(directory) as entries:
             yield from (entry.name for entry in entries if entry.is_dir(follow_symlinks=links))
-    except OSError:  # it has just vanished, or may not be read
+    except OSError:  # the directory has just vanished, or may not be read
         return
 
 
-def _listed(found: Mapping[str, set[str]]) -> Iterator[tuple[str, Place]]:
-    for where, names in found.items():
+def _readable(names: Mapping[str, set[str]]) -> Iterator[tuple[str, WatchedDirectory]]:
+    for path, patterns in names.items():
         try:
-            status = os.stat(where)
-        except OSError:  # it has just vanished
+            status = os.stat(path)
+        except OSError:  # the directory has just vanished
             continue
-        if os.access(where, os.R_OK):  # or else nothing is told of it
-            yield where, Place(status.st_dev, status.st_ino, frozenset(names))
+        if os.access(path, os.R_OK):  # the kernel reports nothing about the others
+            yield path, WatchedDirectory(status.st_dev, status.st_ino, frozenset(patterns))
 
 
-def _listen(places: Places, end: threading.Event, tell: Callable[[], None]) -> None:
-    # Lazily, for it brings another library of event loops along, which only they shall load who use it.
+def _listen(directories: Directories, end: threading.Event, changed: Callable[[], None]) -> None:
+    # Imported here, since the library loads a second event loop library, which only `reload_on_change` needs.
     from watchfiles import Change, watch
 
-    fitting = {where: re.compile("|".join(map(translate, sorted(place.names)))) for where, place in places.items()}
+    patterns = {path: re.compile("|".join(map(translate, sorted(each.names)))) for path, each in directories.items()}
 
-    def concerns(_: Change, path: str) -> bool:
-        where, name = os.path.split(path)
-        return where in fitting and fitting[where].match(name) is not None
+    def matches(_: Change, path: str) -> bool:
+        directory, name = os.path.split(path)
+        return directory in patterns and patterns[directory].match(name) is not None
 
     for _ in watch(
-        *places, watch_filter=concerns, debounce=GATHER, step=STEP, stop_event=end, rust_timeout=0, recursive=False
+        *directories, watch_filter=matches, debounce=GATHER, step=STEP, stop_event=end, rust_timeout=0, recursive=False
     ):
-        tell()
+        changed()
 
 
-def _call(loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-        loop.call_soon_threadsafe(tell)
+def _call(loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits for the report
+        loop.call_soon_threadsafe(changed)

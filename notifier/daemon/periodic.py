@@ -1,4 +1,4 @@
-"""What is done every so often, whatever else goes on: old rows are forgotten, and systemd is told how things are."""
+"""Work at fixed intervals: old rows are pruned, and systemd receives the daemon's status."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ STATUS_EVERY = 5.0  # seconds between status lines to systemd
 
 
 async def prune(store: Store, *, retention: Callable[[], float], clock: Callable[[], Micros]) -> None:
-    """Forget what ended and was settled longer ago than `retention()` seconds; until cancelled."""
+    """Delete what ended and was settled more than `retention()` seconds ago; until cancelled."""
     while True:
         before = clock() - round(retention() * 1e6)
         try:
             rows = await store.prune(before)
         except StoreUnavailable:
-            rows = 0  # the store has said so; there is another time
+            rows = 0  # the store has logged it; the next turn tries again
         if rows:
             log.info("store.pruned", rows=rows)
         await asyncio.sleep(PRUNE_EVERY)
 
 
-async def tell(systemd: SystemdNotifier, line: Callable[[], str]) -> None:
-    """Keep the watchdog quiet and the status line true, until cancelled; runs on the loop that everything runs on."""
+async def report(systemd: SystemdNotifier, line: Callable[[], str]) -> None:
+    """Send the watchdog's signal and the status line until cancelled; it runs on the loop that everything runs on."""
     every = min(STATUS_EVERY, systemd.watchdog_interval or STATUS_EVERY)
     while True:
         systemd.watchdog()

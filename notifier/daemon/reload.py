@@ -1,6 +1,6 @@
-"""Exchanges the configuration in force for what the files say now. Everything that can fail comes before the exchange.
+"""Replaces the configuration in force by the one in the files. Every step that can fail comes before the replacement.
 
-One try at a time. What tries, and when, is decided elsewhere: a signal, the API, the follower of files.
+One reload runs at a time. A signal, the API or the file follower asks for it.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ import structlog
 from notifier import config as configuration
 from notifier.config import Config, ConfigError
 from notifier.core.errors import NotifierError, StoreUnavailable
-from notifier.core.model import Event, EventType
-from notifier.daemon import build
+from notifier.core.model import Event, EventType, Micros
 from notifier.daemon.installation import Installation
 from notifier.follow.watcher import Watcher
 from notifier.runtime import logs
+from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.systemd import SystemdNotifier
 from notifier.runtime.threads import beside
+from notifier.runtime.wake import Wake
 from notifier.store.store import Store
 from notifier.store.values import Applied
 
 log = structlog.get_logger(__name__)
 
-FIXED = ("store.url", "http.listen", "node", "loop")  # parts that a reload cannot change
+FIXED = ("store.url", "http.listen", "node", "loop")  # keys that a reload cannot change
 STOPPING = "the daemon is stopping"
 
 
-class Reloading:
-    """Reloads, one at a time, until stopped. Make it inside the running loop."""
+class Reloader:
+    """Reloads, one at a time, until stopped. Create it inside the running loop."""
 
     def __init__(
         self,
@@ -43,74 +44,83 @@ class Reloading:
         store: Store,
         watcher: Watcher,
         metrics: Metrics,
+        clock: Clock,
         systemd: SystemdNotifier,
         announce: Callable[[Event], Coroutine[Any, Any, Any]],
+        files_read: Wake,
         tasks: asyncio.TaskGroup,
     ) -> None:
-        self.reading = installation.config.reading  # by the last try, taken or refused for what it says
-        self.tried: Callable[[], None] = lambda: None  # told when `reading` is another
+        self.installation = installation
+        self.reading = installation.config.reading  # the files as the last reload read them, accepted or refused
         self._path = path
-        self._installation = installation
-        self._started_with = installation.config  # what a reload cannot change is compared with it
+        self._started_with = installation.config  # keys that a reload cannot change are compared with it
         self._store = store
         self._watcher = watcher
         self._metrics = metrics
+        self._clock = clock
         self._systemd = systemd
         self._announce = announce
+        self._files_read = files_read  # set when `reading` has changed
         self._tasks = tasks
         self._lock = asyncio.Lock()
-        self._asked = False  # for one more, which has not begun
+        self._requested = False  # a further reload has not begun yet
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._taken()
+        self._record_success()
 
     @property
     def config(self) -> Config:
         """Return the configuration in force."""
-        return self._installation.config
+        return self.installation.config
 
     @property
     def stopping(self) -> bool:
-        """Say whether nothing is reloaded any more."""
+        """Return whether reloads have ended for good."""
         return self._stop.done()
 
     def soon(self) -> None:
-        """Reload in the background. Asked for again before it has begun, it is still one."""
-        if not self._asked and not self.stopping:
-            self._asked = True
+        """Reload in the background. A second request before the reload has begun adds none."""
+        if not self._requested and not self.stopping:
+            self._requested = True
             self._tasks.create_task(self.reload(), name="reload")
 
     async def reload(self) -> Sequence[str]:
-        """Reload; return what is wrong, after telling everybody of it."""
+        """Reload; return the problems, once they are logged, counted and announced."""
         problems = await self.attempt()
         if problems and not self.stopping:
             self.refuse(problems)
         return problems
 
     async def attempt(self, *, insist: bool = True) -> Sequence[str]:
-        """Reload; return what is wrong, and tell nobody. `insist`: what the files list holds, whatever others have."""
+        """Reload; return the problems without announcing them.
+
+        `insist`: apply the files even if another node has newer ones.
+        """
         async with self._lock:
-            self._asked = False
+            self._requested = False
             if self.stopping:
                 return [STOPPING]
             self._systemd.reloading()
             before = self.reading
             try:
-                return await self._exchange(insist)
+                return await self._replace(insist)
             finally:
                 self._systemd.ready()
                 if self.reading is not before:
-                    self.tried()
+                    self._files_read.set()
 
     def refuse(self, problems: Sequence[str]) -> None:
-        """Tell everybody that a reload came to nothing."""
+        """Log, count and announce that a reload was refused."""
         self._metrics.reload_success.set(0)
         log.error("reload.refused", problems=problems, hint="the running configuration stays")
-        event = Event(type=EventType.RELOAD_FAILED, at=build.clock(), extra={"problems": list(problems)})
-        # By itself, as it waits for a store that is away, and neither the caller nor a shutdown should.
+        event = Event(type=EventType.RELOAD_FAILED, at=self._clock(), extra={"problems": list(problems)})
+        # In a task: it waits while the store is away, and neither the caller nor a shutdown should wait with it.
         self._tasks.create_task(self._announce(event), name="announce a refused reload")
 
     async def stop(self, timeout: float) -> None:
-        """Reload no more. What only reads is given up; what has begun to change things ends first, within `timeout`."""
+        """End reloads for good.
+
+        A reload that only reads is given up; one that changes things has `timeout` seconds to end.
+        """
         self._stop.set_result(None)
         try:
             async with asyncio.timeout(timeout), self._lock:
@@ -118,7 +128,7 @@ class Reloading:
         except TimeoutError:
             log.warning("reload.unfinished", hint="it still waits for the store")
 
-    async def _exchange(self, insist: bool) -> Sequence[str]:
+    async def _replace(self, insist: bool) -> Sequence[str]:
         loading = beside(lambda: configuration.load(self._path), name="load the configuration")
         either: set[asyncio.Future[Any]] = {loading, self._stop}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -131,40 +141,43 @@ class Reloading:
             self.reading = exc.reading or self.reading
             return [str(problem) for problem in exc.problems]
         try:
-            made = await self._installation.make(config)
-        except OSError as exc:  # a certificate file that was there when the configuration was read
+            prepared = await self.installation.prepare(config)
+        except OSError as exc:  # a certificate file that has vanished since the configuration was read
             self.reading = config.reading
             return [f"{self._path}: cannot read {exc.filename or 'a certificate'}: {exc.strerror or exc}"]
-        except NotifierError as exc:  # a queue's client library is not installed, say
+        except NotifierError as exc:  # for example, a queue's client library is not installed
             self.reading = config.reading
             return [f"{self._path}: {exc}"]
         try:
-            applied = await apply_files(self._store, config, insist=insist)
-        except StoreUnavailable as exc:  # the reading is as good as never made: it says nothing of the files
-            await self._installation.discard(made)
+            applied = await apply_files(self._store, config, now=self._clock(), insist=insist)
+        except StoreUnavailable as exc:  # `reading` stays: this failure says nothing about the files
+            await self.installation.discard(prepared)
             return [f"the store cannot be used for now: {exc}"]
-        self._installation.install(config, made, self._tasks)
+        self.installation.install(config, prepared, self._tasks)
         self.reading = config.reading
         self._watcher.drop(applied.removed)
         self._watcher.describe(applied.changed)
         self._watcher.wake()
         logs.configure(format=config.log.format, level=config.log.level)
-        self._taken()
-        unmoved = [name for name in FIXED if _part(config, name) != _part(self._started_with, name)]
-        if unmoved:
-            log.warning("reload.needs_restart", keys=unmoved)
+        self._record_success()
+        fixed = [name for name in FIXED if _part(config, name) != _part(self._started_with, name)]
+        if fixed:
+            log.warning("reload.needs_restart", keys=fixed)
         log.info("reload.done", **counts(applied))
         return []
 
-    def _taken(self) -> None:
+    def _record_success(self) -> None:
         self._metrics.reload_success.set(1)
-        self._metrics.reload_timestamp.set(build.clock() / 1e6)
+        self._metrics.reload_timestamp.set(self._clock() / 1e6)
 
 
-async def apply_files(store: Store, config: Config, *, insist: bool) -> Applied:
-    """Want what the files list, and of files nothing else, unless another node has newer. Raises StoreUnavailable."""
+async def apply_files(store: Store, config: Config, *, now: Micros, insist: bool) -> Applied:
+    """Store the watches of the files, unless another node has newer ones. Raises StoreUnavailable.
+
+    Watches of an earlier version of the files that are no longer listed are removed.
+    """
     watches = [watch.to_new_watch() for watch in config.watches]
-    applied = await store.apply(watches, origin="file", now=build.clock(), replace=True, insist=insist)
+    applied = await store.apply(watches, origin="file", now=now, replace=True, insist=insist)
     if applied.newer is not None:
         log.warning(
             "files.older",
@@ -175,7 +188,7 @@ async def apply_files(store: Store, config: Config, *, insist: bool) -> Applied:
 
 
 def counts(applied: Applied) -> dict[str, int]:
-    """Say how many watches were added, changed, removed and left as they were."""
+    """Return the numbers of watches that were added, changed, removed and left as they were."""
     return {
         "added": len(applied.added),
         "changed": len(applied.changed),

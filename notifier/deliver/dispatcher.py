@@ -50,6 +50,7 @@ class Dispatcher:
         metrics: Metrics,
         clock: Callable[[], Micros],
         announce: Announce,
+        saved: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = random.random,
         may_send: Callable[[], bool] = lambda: True,
         look_again: float = LOOK_AGAIN,
@@ -57,11 +58,13 @@ class Dispatcher:
     ) -> None:
         """Make ready; `may_send` says whether what is held here can still be nobody else's, `look_again` in seconds.
 
+        `saved` is called when this node has saved an endpoint's state for the others.
         `shared`: other nodes send as well, and `heed` tells what of them concerns this one.
         """
         self._clock = clock
+        self._saved = saved
         self._health = EndpointHealth(
-            store=store, metrics=metrics, clock=clock, announce=announce, recovered=self._recovered
+            store=store, metrics=metrics, clock=clock, announce=announce, saved=saved, recovered=self._recovered
         )
         self._queues: dict[str, EndpointQueue] = {}
         self._parted: dict[str, EndpointQueue] = {}  # of endpoints that the configuration names no more
@@ -182,7 +185,7 @@ class Dispatcher:
             if queue.elsewhere:
                 self._settling.clear(queue)
             self._sending.pump(queue)
-        self._health.saved()  # what this node wants of others is another now
+        self._saved()  # what this node wants of others is another now
         self._claiming.wake()
 
     def _set(self, name: str, setup: EndpointSetup) -> EndpointQueue:
@@ -257,10 +260,6 @@ class Dispatcher:
         """Serve nothing for all nodes any more."""
         for queue in self._queues.values():
             _lead(queue, False)
-
-    def on_saved(self, saved: Callable[[], None]) -> None:
-        """Have `saved` told when this node has told others of an endpoint's state."""
-        self._health.saved = saved
 
     def _resume(self, queue: EndpointQueue) -> None:
         """Go on as an endpoint's state says now."""

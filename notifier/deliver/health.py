@@ -39,6 +39,7 @@ class EndpointHealth:
         metrics: Metrics,
         clock: Callable[[], Micros],
         announce: Announce,
+        saved: Callable[[], None],
         recovered: Callable[[EndpointQueue, Micros], None],
     ) -> None:
         """Make ready; `recovered` is told of an endpoint that is well again, and since when it was not."""
@@ -47,7 +48,7 @@ class EndpointHealth:
         self._clock = clock
         self._announce = announce
         self._recovered = recovered
-        self.saved: Callable[[], None] = lambda: None  # told that something was kept
+        self._saved = saved
 
     def judge(self, queue: EndpointQueue, outcome: Outcome, *, probe: bool) -> bool:
         """Take in how an attempt ended; say whether the endpoint's state is another now."""
@@ -204,5 +205,5 @@ class EndpointHealth:
             queue.kept = changed.after
         else:
             self.heed(queue, changed.after)
-        self.saved()
+        self._saved()
         return changed.done

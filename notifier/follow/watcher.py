@@ -25,8 +25,13 @@ COMPARE = 30.0  # seconds between comparisons of what is followed with what the 
 class Watcher:
     """Owns the feeds."""
 
-    def __init__(self, *, store: Store, nodes: Nodes | None = None) -> None:
-        """Make ready; `nodes` are those that share the store, None if there is no other."""
+    def __init__(
+        self, *, store: Store, nodes: Nodes | None = None, over_share: Callable[[], None] = lambda: None
+    ) -> None:
+        """Follow watches of `store`; `nodes` share it, None if there are no others.
+
+        `over_share` is called when this node may follow more watches than its share.
+        """
         self._store = store
         self._nodes = nodes
         self._feeds: dict[str, Feed] = {}
@@ -38,7 +43,7 @@ class Watcher:
         self._busy = False  # claiming or releasing
         self._tasks: asyncio.TaskGroup | None = None
         self.share: int | None = None  # watches to follow; None: all
-        self.full: Callable[[], None] = lambda: None  # told that there may be watches beyond the share
+        self._over_share = over_share
 
     @property
     def feeds(self) -> Mapping[str, Feed]:
@@ -172,7 +177,7 @@ class Watcher:
             await self._store.release_watches(unsure)
         count = CLAIM if self.share is None else min(CLAIM, self.share - len(self))
         if count <= 0:
-            self.full()
+            self._over_share()
             return [], False
         sources = None if self._nodes is None else list(self._feeds)
         claimed = await self._store.claim_watches(count, sources)

@@ -11,7 +11,7 @@ from typing import Any, cast
 from prometheus_client import Counter
 
 from notifier import __version__
-from notifier.cluster.peers import Identity, Neighbours
+from notifier.cluster.peers import Identity, Neighbours, Peers
 from notifier.cluster.row_counts import Counting
 from notifier.core.callback import LABEL
 from notifier.core.errors import StoreUnavailable
@@ -20,7 +20,6 @@ from notifier.deliver.dispatcher import Dispatcher
 from notifier.follow.watcher import Watcher
 from notifier.runtime.metrics import Metrics
 from notifier.store.store import Store
-from notifier.store.values import NodeList
 from notifier.web import answers
 
 Statuses = Sequence[Mapping[str, Any]]  # of the living nodes
@@ -41,16 +40,16 @@ class StatusReport:
         identity: Identity,
         config: str,
         clock: Callable[[], Micros],
-        census: Callable[[], NodeList | None],
+        peers: Peers,
     ) -> None:
-        """Create it; `config`: the file's path; `census` returns the nodes that share the store, or None."""
+        """Create it; `config`: the file's path."""
         self._store = store
         self._metrics = metrics
         self._dispatcher = dispatcher
         self._watcher = watcher
         self._identity = identity
         self._config = config
-        self._neighbours = Neighbours(identity, clock=clock, itself=self.itself, census=census)
+        self._neighbours = Neighbours(identity, clock=clock, itself=self.itself, peers=peers)
         self._counting = Counting(store.summary, clock=clock, told=self._neighbours.statuses)
         self._started = time.monotonic()
         self._paced: tuple[float, float, float] | None = None  # when last measured; events, deliveries then

@@ -13,7 +13,7 @@ import pytest
 from parts import ScriptedSender, clock, endpoint, observed, route
 from waits import until
 
-from notifier.cluster.leadership import Sharing
+from notifier.cluster.leadership import EndpointSharing
 from notifier.core import machine
 from notifier.core.breaker import State
 from notifier.core.model import Delivery, EndpointState, Event, NewWatch, Watch
@@ -23,6 +23,7 @@ from notifier.deliver.endpoint_queue import EndpointPolicy
 from notifier.deliver.sender import Sender
 from notifier.follow.recorder import Recorder
 from notifier.runtime.metrics import Metrics
+from notifier.runtime.wake import Wake
 from notifier.store.listening import listen
 from notifier.store.node import leave
 from notifier.store.store import Store
@@ -39,17 +40,19 @@ class Node:
         nodes = store.nodes
         assert nodes is not None
         self.nodes = nodes
+        wake = Wake()
         self.dispatcher = Dispatcher(
             store=store,
             metrics=Metrics(),
             clock=clock,
             announce=self._announce,
+            saved=wake.set,
             may_send=store.holds,
             look_again=1.0,
             shared=True,
         )
         self.recorder = Recorder(store=store, outbox=self.dispatcher, metrics=Metrics(), routes=ROUTES)
-        self.sharing = Sharing(nodes=nodes, dispatcher=self.dispatcher)
+        self.sharing = EndpointSharing(nodes=nodes, dispatcher=self.dispatcher, wake=wake)
         self.senders: dict[str, ScriptedSender] = {}
         self.loops: list[asyncio.Task[None]] = []
 

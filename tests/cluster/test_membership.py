@@ -13,8 +13,9 @@ from store_rig import T0, wanted
 from structlog.testing import capture_logs
 from waits import until
 
-from notifier.cluster.leadership import Sharing
+from notifier.cluster.leadership import EndpointSharing
 from notifier.cluster.membership import Membership
+from notifier.cluster.peers import Peers
 from notifier.core import machine
 from notifier.core.model import Event, Observation, Phase
 from notifier.deliver.dispatcher import Dispatcher, EndpointSetup
@@ -22,6 +23,7 @@ from notifier.follow.recorder import Recorder
 from notifier.follow.watcher import Watcher
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
+from notifier.runtime.wake import Wake
 from notifier.store.store import Store
 from notifier.store.values import Changed, EndpointChange
 
@@ -50,14 +52,17 @@ class Node:
         self.dispatcher.set_endpoints({"app": EndpointSetup(sender=self.sender, policy=endpoint())})
         self.recorder = Recorder(store=store, outbox=self.dispatcher, metrics=metrics)
         self.recorder.routes = [route("app")]
-        self.watcher = Watcher(store=store, nodes=self.nodes)
+        wake, self.peers = Wake(), Peers()
+        self.watcher = Watcher(store=store, nodes=self.nodes, over_share=wake.set)
         self.membership = Membership(
             nodes=self.nodes,
             timeout=TIMEOUT,
             clock=self.clock,
             watcher=self.watcher,
             dispatcher=self.dispatcher,
-            sharing=Sharing(nodes=self.nodes, dispatcher=self.dispatcher),
+            sharing=EndpointSharing(nodes=self.nodes, dispatcher=self.dispatcher, wake=Wake()),
+            wake=wake,
+            peers=self.peers,
             rate=lambda: 100.0,
             status=dict,
         )
@@ -120,7 +125,7 @@ async def test_the_silent_are_buried_by_those_who_saw_it(shared_url: str, ago: i
         await until(lambda: not silent.dispatcher.queues["app"].backlog)
         query(shared_url, f"UPDATE nodes SET seen_at = seen_at - {ago * 1_000_000}")
         async with node(shared_url, "new") as new:
-            await until(lambda: new.membership.census is not None)
+            await until(lambda: new.peers.latest is not None)
             assert names(shared_url) == {"silent", "new"}
             await until(lambda: names(shared_url) == {"new"})
             contact = "SELECT seen_at - started_at FROM nodes WHERE name = 'new'"

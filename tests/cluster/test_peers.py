@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from notifier.cluster.peers import Identity, Neighbours
+from notifier.cluster.peers import Identity, Neighbours, Peers
 from notifier.core.share import Peer
 from notifier.store.values import NodeList
 
@@ -36,7 +36,7 @@ def neighbours(census: NodeList | None, *, number: int = 2, now: int = NOW) -> N
         http=lambda: "127.0.0.1:1",
     )
     itself = {"watches": 3, "streams": 2, "pid": 42}
-    return Neighbours(identity, clock=lambda: now, itself=lambda: itself, census=lambda: census)
+    return Neighbours(identity, clock=lambda: now, itself=lambda: itself, peers=Peers(census))
 
 
 def census(*peers: Peer, number: int = 2) -> NodeList:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from notifier.daemon.inotify import MAX_DIRECTORIES, Notices, places
+from notifier.daemon.inotify import MAX_DIRECTORIES, ChangeListener, directories
 
 PATIENCE = 30.0  # seconds for a hint to come at all
 NOTHING = 0.8  # seconds in which none comes: twice what one takes at most
@@ -20,11 +20,11 @@ class Ear:
 
     def __init__(self) -> None:
         self.told = asyncio.Event()
-        self.notices = Notices(self.told.set)
+        self.listener = ChangeListener(self.told.set)
 
     def listen(self, directory: Path, *patterns: str) -> bool:
         """Listen at a configuration in the directory, and its globs."""
-        return self.notices.listen(places([directory / "config.yaml"], directory, patterns))
+        return self.listener.watch(directories([directory / "config.yaml"], directory, patterns))
 
     async def hears(self, change: Callable[[], object]) -> None:
         """Return once a change was told."""
@@ -47,7 +47,7 @@ async def ear() -> AsyncIterator[Ear]:
     """Return one; its thread has ended when the test has."""
     made = Ear()
     yield made
-    await made.notices.stop()
+    await made.listener.stop()
 
 
 async def ready(ear: Ear, file: Path) -> None:
@@ -88,7 +88,7 @@ async def test_places_are_exchanged(ear: Ear, tmp_path: Path) -> None:
     await ready(ear, tmp_path / "config.yaml")
     await ear.hears((tmp_path / "w.d/a.yaml").touch)
     await ear.hears_nothing((tmp_path / "old/b.yaml").touch)
-    assert not ear.notices.listen({}), "none at all"
+    assert not ear.listener.watch({}), "none at all"
 
 
 def names(found: dict[str, set[str]], root: Path) -> dict[str, set[str]]:
@@ -98,7 +98,7 @@ def names(found: dict[str, set[str]], root: Path) -> dict[str, set[str]]:
 
 def below(root: Path, paths: list[Path], *patterns: str) -> dict[str, set[str]]:
     """Return the names that matter, by directory below the root."""
-    return names({where: set(place.names) for where, place in places(paths, root, patterns).items()}, root)
+    return names({where: set(place.names) for where, place in directories(paths, root, patterns).items()}, root)
 
 
 def test_links_are_followed_by_every_step(tmp_path: Path) -> None:
@@ -144,4 +144,4 @@ def test_there_is_a_limit(tmp_path: Path) -> None:
     """A glob over a great tree does not use up what all programs share."""
     for number in range(MAX_DIRECTORIES + 10):
         (tmp_path / str(number)).mkdir()
-    assert len(places([], tmp_path, ["**/*.yaml"])) == MAX_DIRECTORIES
+    assert len(directories([], tmp_path, ["**/*.yaml"])) == MAX_DIRECTORIES

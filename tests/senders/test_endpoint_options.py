@@ -12,7 +12,8 @@ from scripted_receiver import delivery, receiving, reply, says
 
 from notifier.config import load
 from notifier.core.retry import Delivered
-from notifier.daemon import build
+from notifier.daemon import adapters
+from notifier.runtime.clock import Clock
 
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -42,7 +43,7 @@ async def test_an_endpoint_is_reached_as_it_is_configured(tmp_path: Path, keys: 
         (tmp_path / "config.yaml").write_text(
             f"endpoints: {{e: {{{keys}, url: '{receiver.url}', proxy: '{proxy_url}', {more}}}}}"
         )
-        sender = build.sender(load(tmp_path / "config.yaml", env={}).endpoints["e"])
+        sender = adapters.sender(load(tmp_path / "config.yaml", env={}).endpoints["e"], Clock())
         attempt = await sender.send(delivery(), lambda: True)
         await sender.close()
     assert attempt.outcome == Delivered()

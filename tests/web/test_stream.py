@@ -261,7 +261,8 @@ async def test_a_wrong_query_is_a_problem(site: Site, query: str) -> None:
 
 async def test_nothing_is_read_while_nobody_listens(site: Site) -> None:
     """Nor kept; and the first to come is told what comes from then on."""
-    hub = site.app._hub
+    assert site.app.parts is not None
+    hub = site.app.parts.hub
     await add(site, "1")
     async with listening(site) as reader:
         await reader.status()

@@ -1,0 +1,200 @@
+"""Creates adapters and policies from the configuration: the only module that knows which class stands for what."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from notifier import __version__
+from notifier.config import (
+    AmqpQueue,
+    CallbacksConfig,
+    Config,
+    NatsQueue,
+    QueueConfig,
+    RedisQueue,
+    SlackEndpoint,
+    SourceConfig,
+    WebhookEndpoint,
+)
+from notifier.core.model import Json, NewWatch
+from notifier.core.reconnect import ReconnectPolicy
+from notifier.core.routing import Route
+from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
+from notifier.core.signing import decode_secret
+from notifier.deliver.endpoint_queue import EndpointPolicy
+from notifier.deliver.sender import Sender
+from notifier.follow.feed import FeedPolicy
+from notifier.inputs.broker import Broker
+from notifier.inputs.consumer import OUTCOMES, QueueInput
+from notifier.inputs.input import Input
+from notifier.inputs.intake import Intake
+from notifier.inputs.making import amqp_broker, nats_broker, redis_broker
+from notifier.runtime.clock import Clock
+from notifier.runtime.metrics import Metrics
+from notifier.runtime.tls import tls_context
+from notifier.senders.callback import CallbackCourier
+from notifier.senders.slack import SlackSender
+from notifier.senders.webhook import WebhookSender
+from notifier.sources.sse import SseSource
+
+Endpoint = WebhookEndpoint | SlackEndpoint
+Trust = ssl.SSLContext | bool  # as aiohttp takes it: True stands for the system's authorities
+
+USER_AGENT = f"notifier/{__version__}"
+
+
+def routes(config: Config) -> tuple[Route, ...]:
+    """Return the routes from events to endpoints."""
+    return tuple(
+        Route(
+            endpoint=name,
+            events=endpoint.events,
+            source=endpoint.match.source if endpoint.match else None,
+            labels=endpoint.match.labels if endpoint.match else {},
+            latest=endpoint.ordering == "latest",
+        )
+        for name, endpoint in config.endpoints.items()
+    )
+
+
+def sender(endpoint: Endpoint, clock: Clock) -> Sender:
+    """Create a sender. Raises OSError when a certificate file cannot be read any more."""
+    headers = {name: value.reveal() for name, value in endpoint.headers.items()}
+    proxy = endpoint.proxy.reveal() if endpoint.proxy else None
+    tls = tls_context(ca_file=endpoint.ca_file, cert_file=endpoint.cert_file, key_file=endpoint.key_file)
+    match endpoint:
+        case WebhookEndpoint():
+            return WebhookSender(
+                url=endpoint.url.reveal(),
+                signer=_signer(endpoint),
+                template=endpoint.template,
+                timeout=endpoint.timeout,
+                headers=headers,
+                max_in_flight=endpoint.max_in_flight,
+                user_agent=USER_AGENT,
+                ssl=tls,
+                proxy=proxy,
+                clock=clock,
+            )
+        case SlackEndpoint():
+            return SlackSender(
+                url=endpoint.url.reveal(),
+                service=endpoint.service,
+                template=endpoint.template,
+                timeout=endpoint.timeout,
+                headers=headers,
+                max_in_flight=endpoint.max_in_flight,
+                user_agent=USER_AGENT,
+                ssl=tls,
+                proxy=proxy,
+                retry_on_timeout=endpoint.retry_on_timeout,
+                clock=clock,
+            )
+
+
+def courier(config: CallbacksConfig, clock: Clock) -> CallbackCourier | None:
+    """Create the sender to the callbacks of watches; None if they are switched off."""
+    if not config.enabled or config.secret is None:
+        return None
+    return CallbackCourier(
+        policy=config.policy, secret=config.secret.reveal(), clock=clock, user_agent=USER_AGENT, ssl=tls_context()
+    )
+
+
+def _signer(endpoint: WebhookEndpoint) -> Signer:
+    secrets = [secret.reveal() for secret in endpoint.secrets]
+    match endpoint.signature:
+        case "standard":
+            return StandardSigner([decode_secret(secret) for secret in secrets])
+        case "github":
+            return GithubSigner(secrets[0])
+        case "stripe":
+            return StripeSigner(secrets)
+        case "none":
+            return Unsigned()
+
+
+def endpoint_policy(endpoint: Endpoint) -> EndpointPolicy:
+    """Return the limits and the schedule of an endpoint."""
+    return EndpointPolicy(
+        fingerprint=hashlib.sha256(endpoint.url.reveal().encode()).hexdigest()[:16],
+        schedule=endpoint.retry_schedule,
+        max_in_flight=endpoint.max_in_flight,
+        rate_limit=endpoint.rate_limit,
+        latest=endpoint.ordering == "latest",
+        disable_after=endpoint.disable_after,
+    )
+
+
+def source(name: str, config: SourceConfig, metrics: Metrics) -> SseSource:
+    """Create a source. Raises OSError when a certificate file cannot be read any more."""
+    unreadable = metrics.unreadable.labels(name)
+    return SseSource(
+        name=name,
+        preset=config.description,
+        token=config.token.reveal() if config.token else None,
+        connect_timeout=config.connect_timeout,
+        max_streams=config.max_streams,
+        user_agent=USER_AGENT,
+        ssl=trust(config),
+        on_observations=metrics.observations.labels(name).inc,
+        on_unreadable=_uncounted(unreadable.inc),
+    )
+
+
+def trust(config: SourceConfig) -> Trust:
+    """Return the authorities that a source trusts. Raises OSError when the file cannot be read any more."""
+    return tls_context(ca_file=config.ca_file)
+
+
+def queue_input(
+    queue: QueueConfig, *, parse_watch: Callable[[Json], NewWatch], intake: Intake, metrics: Metrics
+) -> Input:
+    """Create an input. Raises NotifierError when its client library is missing or its URL cannot be used."""
+    url = queue.url.reveal()
+    broker: Broker[Any]
+    match queue:
+        case RedisQueue():
+            broker = redis_broker(url=url, stream=queue.stream, group=queue.group)
+        case NatsQueue():
+            broker = nats_broker(url=url, stream=queue.stream, subject=queue.subject, durable=queue.durable)
+        case AmqpQueue():
+            broker = amqp_broker(url=url, queue=queue.queue)
+    counters = {outcome: metrics.queue_messages.labels(broker.name, outcome) for outcome in OUTCOMES}
+    return QueueInput(
+        broker=broker,
+        parse_watch=parse_watch,
+        apply=intake.apply,
+        remove=intake.remove,
+        counted=lambda outcome, count: counters[outcome].inc(count),
+    )
+
+
+def feed_policy(config: SourceConfig) -> FeedPolicy:
+    """Return a source's limits."""
+    return FeedPolicy(
+        reconnect=ReconnectPolicy(
+            backoff_initial=config.backoff.initial,
+            backoff_max=config.backoff.max,
+            not_found_grace=config.not_found_grace,
+            give_up_after=config.give_up_after,
+        ),
+        max_streams=config.max_streams,
+        connect_rate=config.connect_rate,
+        idle_timeout=config.idle_timeout,
+        deadline=config.deadline,
+        stall_after=config.stall_after,
+    )
+
+
+def _uncounted(increment: Callable[[], None]) -> Callable[[str], None]:
+    """Drop the detail: as a label of the metric it would be unbounded."""
+    return lambda _detail: increment()
+
+
+def connect_rate(config: Config) -> float:
+    """Return the number of watches a second that a node can certainly connect."""
+    return min((source.connect_rate for source in config.sources.values()), default=1.0)
