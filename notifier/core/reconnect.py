@@ -13,6 +13,8 @@ from notifier.core.model import LostReason, Micros
 from notifier.core.pace import backoff
 
 MAX_HINT = 3600.0  # seconds; a Retry-After or `retry:` beyond an hour is taken as an hour
+LAST_LOOK = 5.0  # seconds for which an upstream that cannot be reached is asked past a deadline, at least
+LAST_LOOK_SHARE = 0.1  # of the deadline, for which it is asked at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,23 @@ def after(
             return Wait(delay=wait, health=health)
         case _:
             return Wait(delay=max(_hint(hint), _backoff(health, policy, jitter)), health=health)
+
+
+def after_deadline(
+    decision: Wait | GiveUp, policy: ReconnectPolicy, *, deadline: float, looked: bool, asking: float
+) -> Wait | GiveUp:
+    """Decide what follows a connection that ended after the watch's deadline, where `decision` would follow otherwise.
+
+    The watch is lost once the upstream was asked (`looked`). An upstream that cannot be reached is asked again for
+    a tenth of `deadline`, but no longer than `give_up_after`; `asking` is the time for which it has been asked. All
+    are seconds.
+    """
+    if isinstance(decision, GiveUp):
+        return decision
+    left = max(LAST_LOOK, min(policy.give_up_after, LAST_LOOK_SHARE * deadline)) - asking
+    if looked or left <= 0:
+        return GiveUp(reason=LostReason.DEADLINE, detail=f"no terminal state within {deadline:g} s")
+    return Wait(delay=min(decision.delay, left), health=decision.health)
 
 
 def _backoff(health: Health, policy: ReconnectPolicy, jitter: float) -> float:

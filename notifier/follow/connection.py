@@ -1,57 +1,55 @@
-"""The connections of one source: each is opened, read to its end, and what it shows is recorded as it comes.
+"""The connections of one source: each is opened, read to its end, and its observations are recorded as they come.
 
-Who may connect when, and what follows an end, is the feed's to say (`feed.py`).
+The feed decides who may connect when, and what follows the end of a connection (`feed.py`).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
 from notifier.core import machine
-from notifier.core.errors import NoContent, Refused, SourceError, StaleWrite, TaskNotFound, Unavailable, Unreadable
+from notifier.core.errors import SourceError, StaleWrite, Unavailable
 from notifier.core.model import Micros, Observation
 from notifier.follow.recorder import Recorder
 from notifier.follow.source import Source, Stream
-from notifier.follow.subscription import Ended, Subscription
+from notifier.follow.subscription import Signal, Subscription
 from notifier.runtime.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-_OUTCOMES: tuple[tuple[type[SourceError], str], ...] = (
-    (Refused, "refused"),
-    (TaskNotFound, "not_found"),
-    (Unreadable, "unreadable"),
-    (NoContent, "no_content"),
-    (Unavailable, "unavailable"),
-)
+_TOLD = frozenset({"refused", "unreadable", "unavailable"})  # kinds that are a source's trouble, not one watch's
 
 
-class Connecting:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a connection ended."""
+
+    error: SourceError | None = None  # None: in order
+    opened: bool = False  # the stream was opened
+    observed: bool = False  # it brought an observation
+    hint: float | None = None  # seconds that the stream asked us to wait
+
+
+class Connector:
     """Connects subscriptions to their source."""
 
-    def __init__(
-        self,
-        *,
-        source: Source,
-        recorder: Recorder,
-        metrics: Metrics,
-        clock: Callable[[], Micros],
-        idle_timeout: float,
-    ) -> None:
+    def __init__(self, *, source: Source, recorder: Recorder, metrics: Metrics, clock: Callable[[], Micros]) -> None:
         self._source = source
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
-        self.idle_timeout = idle_timeout  # seconds without a byte after which a subscription is interrupted
-        self._troubles: set[str] = set()  # said so already
+        self._troubles: set[str] = set()  # kinds that were logged
         self._gauge = metrics.streams_open.labels(source.name)
 
-    async def follow(self, subscription: Subscription) -> Ended:
-        """Connect, read to the end, and tell how it ended; the boundary that keeps one watch's fault from the rest.
+    async def follow(self, subscription: Subscription) -> Ending:
+        """Connect, read to the end, and return how it ended.
 
-        Raises StaleWrite when the watch is no longer as we know it.
+        This is the boundary that keeps one watch's fault from the others. Raises StaleWrite when the watch is no longer
+        as we know it.
         """
         stream: Stream | None = None
         error: SourceError | None = None
@@ -59,10 +57,9 @@ class Connecting:
         try:
             stream = await self._open(subscription)
             await self._read(subscription, stream)
+            error = subscription.cut
         except SourceError as exc:
             error = exc
-        except TimeoutError:
-            error = Unavailable(f"no bytes for {self.idle_timeout:g} s")
         except StaleWrite:
             raise
         except Exception:
@@ -74,27 +71,28 @@ class Connecting:
                 self._gauge.dec()
         if stream is None:
             self._trouble(error)
-            return Ended(error=error)
+            return Ending(error=error)
         # A fault of ours that comes back with each observation must not come back without ever longer pauses.
-        return Ended(error=error, observed=stream.observations > 0 and not fault, hint=stream.retry)
+        return Ending(error=error, opened=True, observed=stream.observations > 0 and not fault, hint=stream.retry)
 
     async def _open(self, subscription: Subscription) -> Stream:
-        outcome = "failed"
+        outcome = SourceError.kind
         try:
             stream = await self._source.open(subscription.watch.id)
             outcome = "open"
         except SourceError as exc:
-            outcome = next(name for kind, name in _OUTCOMES if isinstance(exc, kind))
+            outcome = exc.kind
             raise
         finally:
             self._metrics.stream_connects.labels(self._source.name, outcome).inc()
         subscription.stream = stream
+        subscription.opened = asyncio.get_running_loop().time()
         self._gauge.inc()
         return stream
 
     async def _read(self, subscription: Subscription, stream: Stream) -> None:
-        while not (subscription.watch.ended or subscription.gone or subscription.reopen):
-            observation = await subscription.next(stream)
+        while subscription.reads:
+            observation = await anext(stream, None)
             if observation is None:
                 return
             if self._troubles:
@@ -106,17 +104,16 @@ class Connecting:
         async with subscription.lock:
             step = machine.step(subscription.watch, observation, self._clock())
             if step.events:
-                subscription.saving = True
+                subscription.signal(Signal.SAVE)
                 try:
                     await self._recorder.record(step)
                     subscription.moved(step.watch)
                 finally:
-                    subscription.saving = False
+                    subscription.signal(Signal.SAVED)
 
     def _trouble(self, error: SourceError | None) -> None:
-        """Say once what is wrong with a source, not once for each of its thousands of watches."""
-        kind = next((name for kind, name in _OUTCOMES if isinstance(error, kind)), "")
-        if kind in {"refused", "unreadable", "unavailable"} and kind not in self._troubles:
-            self._troubles.add(kind)
-            hint = "check the source's token" if kind == "refused" else "trying again"
-            log.warning(f"source.{kind}", source=self._source.name, error=str(error), hint=hint)
+        """Log once what is wrong with a source, not once for each of its thousands of watches."""
+        if error is not None and error.kind in _TOLD and error.kind not in self._troubles:
+            self._troubles.add(error.kind)
+            hint = "check the source's token" if error.kind == "refused" else "trying again"
+            log.warning(f"source.{error.kind}", source=self._source.name, error=str(error), hint=hint)

@@ -1,7 +1,10 @@
-"""The subscriptions of one source: who may connect when, what follows a connection that ended, and when time is up.
+"""The subscriptions of one source: who connects when, what follows a connection that ended, and when time is up.
 
-A step that is being saved is never cancelled: what is committed has to be handed on (see Recorder.record). A watch that
-is dropped meanwhile lets go of its connection right after.
+A step that is being saved is never cancelled, since committed deliveries have to be handed on (see Recorder.record). A
+watch that is dropped meanwhile closes its connection right after.
+
+The deadline alone ends no watch: the task may have ended while nobody looked. A watch past its deadline gets one more
+connection, and is lost once the upstream has told its present state, or could not be asked for a while.
 """
 
 from __future__ import annotations
@@ -16,20 +19,22 @@ from itertools import islice
 import structlog
 
 from notifier.core import machine, reconnect
-from notifier.core.errors import StaleWrite
+from notifier.core.errors import StaleWrite, Unavailable
 from notifier.core.machine import Step
 from notifier.core.model import LostReason, Micros, Watch
 from notifier.core.reconnect import WELL, GiveUp, ReconnectPolicy, Wait
 from notifier.follow.admission import Admission, Slots
-from notifier.follow.connection import Connecting
+from notifier.follow.connection import Connector, Ending
 from notifier.follow.recorder import Recorder
 from notifier.follow.source import Source
-from notifier.follow.subscription import Ended, Subscription
+from notifier.follow.subscription import Renewal, Signal, Stage, Subscription
 from notifier.runtime.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 SWEEP = (0.05, 1.0)  # seconds between looks at the clocks, least and most
+PRESENT_QUIET = 1.0  # seconds without a byte after which a stream that was opened anew has told its present state
+PRESENT_LONGEST = 10.0  # seconds after which it has, though it never paused, or said nothing at all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +74,7 @@ class Feed:
         self._admission: Admission[Subscription] = Admission(
             slots=slots, limit=policy.max_streams, rate=policy.connect_rate
         )
-        self._connecting = Connecting(
-            source=source, recorder=recorder, metrics=metrics, clock=clock, idle_timeout=policy.idle_timeout
-        )
+        self._connector = Connector(source=source, recorder=recorder, metrics=metrics, clock=clock)
         self._stopped = False
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -86,17 +89,17 @@ class Feed:
         return self._admission.open
 
     def watches(self) -> list[Watch]:
-        """Return what is followed."""
+        """Return the watches that are followed."""
         return [subscription.watch for subscription in self._all.values() if not subscription.watch.ended]
 
     def some(self, count: int, *, connected: bool) -> list[Watch]:
-        """Return up to `count` of what is followed, with a connection or without."""
-        found = (
+        """Return up to `count` watches that are followed, with a connection or without."""
+        matching = (
             subscription.watch
             for subscription in self._all.values()
             if not subscription.watch.ended and (subscription.task is not None) is connected
         )
-        return list(islice(found, max(0, count)))
+        return list(islice(matching, max(0, count)))
 
     def subscription(self, pk: int) -> Subscription | None:
         """Return what is remembered of a watch's connections."""
@@ -106,15 +109,15 @@ class Feed:
         """Follow a watch; one of the same number is replaced."""
         self.drop(watch.pk)
         subscription = self._all[watch.pk] = Subscription(watch)
+        if self._is_overdue(watch, self._clock()):
+            subscription.overdue = asyncio.get_running_loop().time()
         self._admission.now(subscription)
 
     def drop(self, pk: int) -> None:
         """Stop following a watch."""
         subscription = self._all.pop(pk, None)
         if subscription is not None:
-            subscription.dropped = True
-            if subscription.task is not None and not subscription.saving:
-                subscription.task.cancel()
+            subscription.drop()
 
     def describe(self, watch: Watch) -> None:
         """Take over labels, metadata, endpoints and callback; the connection stays."""
@@ -125,16 +128,16 @@ class Feed:
     def update(self, policy: FeedPolicy, *, reopen: bool, hurry: bool) -> None:
         """Take a new policy. `reopen`: connect every stream anew. `hurry`: let nothing wait for its backoff."""
         self._policy = policy
-        self._connecting.idle_timeout = policy.idle_timeout
         self._admission.update(limit=policy.max_streams, rate=policy.connect_rate)
         if not (reopen or hurry):
             return
         for subscription in self._all.values():
             subscription.health = WELL
-            subscription.hurry = True
             if reopen:
-                subscription.reopen = True
+                subscription.renewal = Renewal.NOW
                 subscription.interrupt()
+            elif subscription.renewal is Renewal.NONE:
+                subscription.renewal = Renewal.IF_REFUSED
         self._admission.hurry()
 
     def stop(self) -> None:
@@ -161,20 +164,16 @@ class Feed:
         while not self._stopped:
             wake.clear()
             while isinstance(turn := self._admission.next(loop.time()), Subscription):
-                turn.reopen = turn.hurry = turn.interrupted = False
+                turn.begin()
                 turn.task = tasks.create_task(self._session(turn), name=f"watch {self.source.name}/{turn.watch.id}")
                 turn.task.add_done_callback(partial(self._release, turn))  # it may be cancelled before it begins
-            try:
-                async with asyncio.timeout(turn):
-                    await wake.wait()
-            except TimeoutError:
-                continue
+            await wake.wait(turn)
 
     # -- one connection
 
     async def _session(self, subscription: Subscription) -> None:
         try:
-            ended = await self._connecting.follow(subscription)
+            ending = await self._connector.follow(subscription)
         except StaleWrite:
             self._let_go(subscription)
             return
@@ -185,32 +184,37 @@ class Feed:
         if subscription.watch.ended:
             self._forget(subscription)
             return
-        await self._after(subscription, ended)
+        await self._after(subscription, ending)
 
     def _release(self, subscription: Subscription, task: asyncio.Task[None] | None) -> None:
         if subscription.task is task:
             subscription.task = None
             subscription.stream = None
+            subscription.signal(Signal.END)
             self._admission.ended()
 
     # -- what follows
 
-    async def _after(self, subscription: Subscription, ended: Ended) -> None:
-        if subscription.reopen or (subscription.hurry and ended.error is not None and not ended.observed):
-            self._admission.now(subscription)  # what it met was the old configuration's
+    async def _after(self, subscription: Subscription, ending: Ending) -> None:
+        refused = ending.error is not None and not ending.observed
+        if subscription.renewal is Renewal.NOW or (subscription.renewal is Renewal.IF_REFUSED and refused):
+            self._admission.now(subscription)  # this connection was the old configuration's
             return
+        now = asyncio.get_running_loop().time()
         decision = reconnect.after(
-            ended.error,
+            ending.error,
             subscription.health,
             self._policy.reconnect,
-            observed=ended.observed,
-            hint=ended.hint,
+            observed=ending.observed,
+            hint=ending.hint,
             now=self._clock(),
             jitter=self._jitter(),
         )
+        if subscription.overdue is not None:
+            decision = self._overdue(subscription, ending, decision, now)
         if isinstance(decision, GiveUp):
             await self._conclude(subscription, decision.reason, decision.detail)
-            if subscription.dropped:
+            if subscription.gone:
                 return
             decision = Wait(delay=self._policy.reconnect.backoff_max, health=subscription.health)
         subscription.health = decision.health
@@ -220,20 +224,37 @@ class Feed:
             id=subscription.watch.id,
             delay=round(decision.delay, 3),
             failures=decision.health.failures,
-            error=str(ended.error) if ended.error else None,
+            error=str(ending.error) if ending.error else None,
         )
         self._admission.later(subscription, asyncio.get_running_loop().time() + decision.delay)
 
+    def _overdue(
+        self, subscription: Subscription, ending: Ending, decision: Wait | GiveUp, now: float
+    ) -> Wait | GiveUp:
+        """Return what follows a connection that ended after the deadline."""
+        if subscription.asked is None:
+            subscription.asked = now
+        answered = not isinstance(ending.error, Unavailable | None) or (
+            ending.observed and subscription.overdue is not None and subscription.opened >= subscription.overdue
+        )
+        return reconnect.after_deadline(
+            decision,
+            self._policy.reconnect,
+            deadline=self._policy.deadline,
+            looked=subscription.looked or answered,
+            asking=now - subscription.asked,
+        )
+
     async def _conclude(self, subscription: Subscription, reason: LostReason, detail: str) -> None:
-        """Give a watch up."""
-        subscription.closing = True
+        """Give a watch up; it goes on if that could not be saved."""
+        subscription.signal(Signal.CLOSE)
         if await self._remark(subscription, lambda watch, now: machine.give_up(watch, reason, detail, now)):
             log.warning(
                 "watch.lost", source=self.source.name, id=subscription.watch.id, reason=reason.value, detail=detail
             )
         if subscription.watch.ended:
             self._forget(subscription)
-        subscription.closing = False  # where it failed, whoever asked asks again
+        subscription.signal(Signal.KEEP)
 
     async def _stall(self, subscription: Subscription) -> None:
         def step(watch: Watch, now: Micros) -> Step:
@@ -242,12 +263,12 @@ class Feed:
         await self._remark(subscription, step)
 
     async def _remark(self, subscription: Subscription, step: Callable[[Watch, Micros], Step]) -> bool:
-        """Take a step that no observation asked for, and say whether it was one.
+        """Take a step that no observation asked for; return whether it made an event.
 
         Like a connection, a boundary for one watch's faults.
         """
         async with subscription.lock:
-            if subscription.dropped:
+            if subscription.gone:
                 return False
             taken = step(subscription.watch, self._clock())
             try:
@@ -262,17 +283,15 @@ class Feed:
         return False
 
     def _let_go(self, subscription: Subscription) -> None:
-        """Hear that the watch is no longer as we know it; one that was dropped is somebody else's business."""
-        if not subscription.dropped:
+        """Follow a watch no longer that is not as we know it. A watch that was dropped is nobody's loss."""
+        if not subscription.gone:
             self._forget(subscription)
             self._lost_hold(subscription.watch)
 
     def _forget(self, subscription: Subscription) -> None:
-        subscription.dropped = True
         if self._all.get(subscription.watch.pk) is subscription:
             del self._all[subscription.watch.pk]
-        if subscription.task is not None and subscription.task is not asyncio.current_task():
-            subscription.task.cancel()
+        subscription.drop()
 
     # -- the clocks: idle, stalled, past the deadline
 
@@ -287,17 +306,41 @@ class Feed:
                 self._look(subscription, now, tick, self._tasks)
 
     def _look(self, subscription: Subscription, now: Micros, tick: float, tasks: asyncio.TaskGroup) -> None:
-        if subscription.closing or subscription.lock.locked():
+        if subscription.stage is Stage.CLOSING or subscription.lock.locked():
             return
         policy, watch = self._policy, subscription.watch
-        if now - watch.created_at >= policy.deadline * 1e6:
-            subscription.closing = True
-            detail = f"no terminal state within {policy.deadline:g} s"
-            tasks.create_task(
-                self._conclude(subscription, LostReason.DEADLINE, detail), name=f"deadline {watch.source}/{watch.id}"
-            )
-            return
+        if self._is_overdue(watch, now):
+            self._look_once_more(subscription, tick)
+        else:
+            subscription.overdue = subscription.asked = None  # a reload may have moved the deadline
+            subscription.looked = False
         if policy.stall_after is not None and not watch.stalled and now - watch.changed_at >= policy.stall_after * 1e6:
             tasks.create_task(self._stall(subscription), name=f"stall {watch.source}/{watch.id}")
         if subscription.stream is not None and tick - subscription.stream.last_activity >= policy.idle_timeout:
+            subscription.interrupt(Unavailable(f"no bytes for {policy.idle_timeout:g} s"))
+
+    def _is_overdue(self, watch: Watch, now: Micros) -> bool:
+        return now - watch.created_at >= self._policy.deadline * 1e6
+
+    def _look_once_more(self, subscription: Subscription, tick: float) -> None:
+        """See to it that a watch past its deadline gets one more complete look at the upstream.
+
+        A watch without a connection gets its turn at once. An open stream is replaced at the next sweep, so that what
+        it has received by now is read first.
+        """
+        if subscription.overdue is None:
+            subscription.overdue = tick
+            if subscription.stage is Stage.WAITING:
+                self._admission.now(subscription)
+            return
+        stream = subscription.stream
+        if stream is None or subscription.looked:
+            return
+        if subscription.opened < subscription.overdue:
+            subscription.renewal = Renewal.NOW
+            subscription.interrupt()
+            return
+        quiet = stream.observations > 0 and tick - stream.last_activity >= PRESENT_QUIET
+        if quiet or tick - subscription.opened >= PRESENT_LONGEST:
+            subscription.looked = True
             subscription.interrupt()

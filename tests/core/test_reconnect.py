@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from notifier.core.errors import NoContent, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
 from notifier.core.model import LostReason
-from notifier.core.reconnect import MAX_HINT, WELL, GiveUp, Health, ReconnectPolicy, Wait, after
+from notifier.core.reconnect import (
+    LAST_LOOK,
+    MAX_HINT,
+    WELL,
+    GiveUp,
+    Health,
+    ReconnectPolicy,
+    Wait,
+    after,
+    after_deadline,
+)
 
 SECOND = 1_000_000
 T0 = 1_700_000_000 * SECOND
@@ -204,3 +214,24 @@ def test_no_sequence_of_endings_makes_a_busy_loop(
         left = POLICY.not_found_grace - (now - decision.health.since) / 1e6
         assert decision.delay >= min(POLICY.backoff_initial * jitter, max(left, 0.0))
         health, now = decision.health, now + round(decision.delay * 1e6)
+
+
+@pytest.mark.parametrize("deadline", [0.5, 60.0, 86_400.0, 1e9])
+def test_past_the_deadline_an_upstream_that_cannot_be_reached_is_asked_for_a_while(deadline: float) -> None:
+    """For a tenth of the deadline, at least five seconds and at most `give_up_after`; the last try ends the wait."""
+    longest = max(LAST_LOOK, min(deadline / 10, POLICY.give_up_after))
+    otherwise = Wait(delay=50.0, health=WELL)
+
+    def decide(asking: float, *, looked: bool = False) -> Wait | GiveUp:
+        return after_deadline(otherwise, POLICY, deadline=deadline, looked=looked, asking=asking)
+
+    assert decide(0.0) == Wait(delay=min(50.0, longest), health=WELL)
+    assert decide(longest - 1.0) == Wait(delay=1.0, health=WELL)
+    lost = GiveUp(reason=LostReason.DEADLINE, detail=f"no terminal state within {deadline:g} s")
+    assert decide(longest) == decide(0.0, looked=True) == lost
+
+
+def test_past_the_deadline_another_reason_to_give_up_stays() -> None:
+    """A task that the upstream does not know is lost for that, not for its age."""
+    unknown = GiveUp(reason=LostReason.NOT_FOUND, detail="the upstream answers 404")
+    assert after_deadline(unknown, POLICY, deadline=1.0, looked=True, asking=0.0) == unknown

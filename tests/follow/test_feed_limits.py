@@ -38,6 +38,7 @@ from notifier.follow.admission import Slots
 from notifier.follow.feed import Feed, FeedPolicy
 from notifier.follow.recorder import Recorder
 from notifier.follow.source import Stream
+from notifier.follow.subscription import Stage
 from notifier.tools.listener import Listener
 from notifier.tools.running import raise_descriptor_limit
 from notifier.tools.simulator import Simulator
@@ -222,7 +223,7 @@ async def test_reopen_connects_every_stream_anew_at_once(tmp_path: Path) -> None
             saves = next(found for found in feed._all.values() if found.watch.id == "saves")
             with locked(rig):
                 sim.push("saves", "processing")
-                await until(lambda: saves.saving)
+                await until(lambda: saves.stage is Stage.SAVING)
                 feed.update(policy, reopen=True, hurry=False)
             await sim.wait_for(lambda sim: all(sim.tasks[id_].connections == 2 for id_ in ids))
             await sim.wait_open(5)
@@ -239,7 +240,7 @@ async def test_a_feed_that_is_replaced_loses_nothing(tmp_path: Path) -> None:
         await sim.wait_open(2)
         with locked(rig):
             sim.push("1", "processing")
-            await until(lambda: any(found.saving for found in feed._all.values()))
+            await until(lambda: any(found.stage is Stage.SAVING for found in feed._all.values()))
             rig.watcher.set_feeds({"vidu": rig.feed(rig.source(sim))})
         await listener.wait(1)
         sim.push("1", "success")
@@ -276,7 +277,7 @@ async def test_a_watch_dropped_while_it_saves_is_told_all_the_same(tmp_path: Pat
         [found] = feed._all.values()
         with locked(rig):
             sim.push("1", "processing")
-            await until(lambda: found.saving)
+            await until(lambda: found.stage is Stage.SAVING)
             feed.drop(found.watch.pk)
         await listener.wait(1)
         await sim.wait_open(0)
@@ -330,7 +331,7 @@ async def test_a_thousand_dropped_watches_leave_nothing(tmp_path: Path, caplog: 
         with locked(made):
             for number in range(300, 330):
                 sim.push(f"w-{number}", "processing")
-            await until(lambda: any(found.saving for found in feed._all.values()))
+            await until(lambda: any(found.stage is Stage.SAVING for found in feed._all.values()))
             made.watcher.drop(feed.watches())
         assert len(feed) == 0
         await until(lambda: feed.open == 0 and sim.open_connections == 0)
