@@ -20,9 +20,9 @@ from bench.programs import SECRET, Bout, command
 from bench.seeding import ENDPOINT, LANE, Seeded, seed
 from bench.server import database
 from bench.tally import Callback, percentile, signed
+from notifier.store import Store
 from notifier.store import statements as sql
 from notifier.store.database import Database, open_database
-from notifier.store.store import Store
 
 SQLITE, POSTGRES = "SQLite", "PostgreSQL"
 ROOM = 256  # deliveries a claim asks for: what an endpoint's queue has room for by default

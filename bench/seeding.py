@@ -14,7 +14,7 @@ import psycopg
 
 from notifier.core import payload
 from notifier.core.model import Event, EventType, Observation, Phase, Watch
-from notifier.store.database import migrate
+from notifier.store import migrate
 from notifier.store.keys import SHIFT
 
 ENDPOINT = "app"

@@ -92,7 +92,7 @@ def migrate(config: FileOption = DEFAULT_FILE) -> None:
     Example: notifier migrate -c config.yaml
     """
     url = _load(config).store.url
-    from notifier.store.database import migrate as run
+    from notifier.store import migrate as run
 
     before, now = run(url.reveal())
     if before is None:

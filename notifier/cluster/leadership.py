@@ -9,7 +9,7 @@ from __future__ import annotations
 from notifier.core.errors import StoreUnavailable
 from notifier.deliver.dispatcher import Dispatcher
 from notifier.runtime.wake import Wake
-from notifier.store.cluster import Nodes
+from notifier.store import Nodes
 
 LOOK = 1.0  # seconds between looks without a notification
 

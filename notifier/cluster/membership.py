@@ -20,8 +20,7 @@ from notifier.deliver.dispatcher import Dispatcher
 from notifier.follow.watcher import Watcher
 from notifier.runtime.clock import Clock, boottime
 from notifier.runtime.wake import Wake
-from notifier.store.cluster import Nodes
-from notifier.store.values import NodeList
+from notifier.store import NodeList, Nodes
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from notifier.core import share
 from notifier.core.model import Json, Micros
 from notifier.core.payload import timestamp
 from notifier.core.share import Peer
-from notifier.store.values import NodeList
+from notifier.store import NodeList
 
 STATES = ("alive", "leaving", "dead")
 STATUS_KEYS = (  # null where a node's status lacks one: it has just begun, or has another version

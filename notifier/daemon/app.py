@@ -101,7 +101,7 @@ class Application:
             "status": periodic.report(self._systemd, parts.report.line),
         }
         if parts.cluster is not None:
-            from notifier.store.listening import listen  # it needs the client library of PostgreSQL
+            from notifier.store import listen  # it needs the client library of PostgreSQL
 
             loops |= {
                 "membership": parts.cluster.membership.run(),

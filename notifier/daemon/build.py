@@ -34,8 +34,7 @@ from notifier.runtime.loops import raise_file_limit
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.systemd import SystemdNotifier
 from notifier.runtime.wake import Wake
-from notifier.store.store import Store
-from notifier.store.values import Changed, EndpointChange
+from notifier.store import ChangedEndpoint, EndpointChange, Store
 from notifier.web import Api, Guard, Hub, Listener, StatusReport, application, split, unix_path
 
 log = structlog.get_logger(__name__)
@@ -102,7 +101,7 @@ class _Flow:
     dispatcher: Dispatcher
     watcher: Watcher
     recorder: Recorder
-    announce: Callable[..., Coroutine[Any, Any, Changed | None]]  # of an Event and, with it, an EndpointChange
+    announce: Callable[..., Coroutine[Any, Any, ChangedEndpoint | None]]  # of an Event and, with it, an EndpointChange
     report: StatusReport
     hub: Hub
     endpoint_saved: Wake  # set when this node has saved an endpoint's state for the others
@@ -186,7 +185,7 @@ def _flow(ground: _Ground) -> _Flow:
     clock, metrics, store = ground.clock, ground.metrics, ground.store
     shared = store.nodes is not None
 
-    async def announce(event: Event, change: EndpointChange | None = None) -> Changed | None:
+    async def announce(event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
         try:
             return await recorder.announce(event, change)
         except StoreUnavailable:  # the daemon stops while the store is away; the log has the event

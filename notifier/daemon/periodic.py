@@ -10,7 +10,7 @@ import structlog
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Micros
 from notifier.runtime.systemd import SystemdNotifier
-from notifier.store.store import Store
+from notifier.store import Store
 
 log = structlog.get_logger(__name__)
 

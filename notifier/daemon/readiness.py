@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notifier.store.store import Store
+from notifier.store import Store
 
 
 class Readiness:

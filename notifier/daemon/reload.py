@@ -24,8 +24,7 @@ from notifier.runtime.metrics import Metrics
 from notifier.runtime.systemd import SystemdNotifier
 from notifier.runtime.threads import beside
 from notifier.runtime.wake import Wake
-from notifier.store.store import Store
-from notifier.store.values import Applied
+from notifier.store import Store, WatchChanges
 
 log = structlog.get_logger(__name__)
 
@@ -171,7 +170,7 @@ class Reloader:
         self._metrics.reload_timestamp.set(self._clock() / 1e6)
 
 
-async def apply_files(store: Store, config: Config, *, now: Micros, insist: bool) -> Applied:
+async def apply_files(store: Store, config: Config, *, now: Micros, insist: bool) -> WatchChanges:
     """Store the watches of the files, unless another node has newer ones. Raises StoreUnavailable.
 
     Watches of an earlier version of the files that are no longer listed are removed.
@@ -187,7 +186,7 @@ async def apply_files(store: Store, config: Config, *, now: Micros, insist: bool
     return applied
 
 
-def counts(applied: Applied) -> dict[str, int]:
+def counts(applied: WatchChanges) -> dict[str, int]:
     """Return the numbers of watches that were added, changed, removed and left as they were."""
     return {
         "added": len(applied.added),

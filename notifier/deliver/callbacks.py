@@ -21,8 +21,7 @@ from notifier.core.model import Delivery, Micros
 from notifier.core.retry import SCHEDULE, Attempt, Failed
 from notifier.deliver.endpoint_queue import EndpointPolicy, EndpointQueue, Link
 from notifier.deliver.sender import Sender, StillOurs
-from notifier.store.store import Store
-from notifier.store.values import CallbackHealth
+from notifier.store import CallbackHealth, Store
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Delivery, Micros
 from notifier.deliver.endpoint_queue import EndpointQueue
-from notifier.store.store import Store
+from notifier.store import Store
 
 LOOK_AGAIN = 10.0  # seconds between looks for deliveries that nobody announced
 AFTER_OUTAGE = 1.0  # seconds until the store is asked again after it could not answer

@@ -26,8 +26,7 @@ from notifier.deliver.sender import Sender
 from notifier.deliver.sending import Sending
 from notifier.deliver.settling import Settling, Work
 from notifier.runtime.metrics import Metrics
-from notifier.store.store import Store
-from notifier.store.values import Leadership
+from notifier.store import Leadership, Store
 
 log = structlog.get_logger(__name__)
 

@@ -17,8 +17,7 @@ from notifier.core.model import EndpointState, Event, EventType, Micros
 from notifier.core.retry import Gone, Outcome
 from notifier.deliver.endpoint_queue import EndpointQueue
 from notifier.runtime.metrics import Metrics
-from notifier.store.store import Store
-from notifier.store.values import Changed, EndpointChange, Recovery
+from notifier.store import ChangedEndpoint, EndpointChange, Recovery, Store
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +25,7 @@ OPERATOR = "operator"  # the reason of whoever disables an endpoint by hand
 
 
 # Commits an operators' event together with a change of an endpoint; None: the store is away, and the daemon stops.
-Announce = Callable[[Event, EndpointChange], Awaitable[Changed | None]]
+Announce = Callable[[Event, EndpointChange], Awaitable[ChangedEndpoint | None]]
 
 
 class EndpointHealth:

@@ -17,8 +17,7 @@ from notifier.core.retry import Attempt, Delivered, Gone
 from notifier.deliver.endpoint_queue import EndpointQueue
 from notifier.deliver.verdict import verdict
 from notifier.runtime.metrics import Metrics
-from notifier.store.store import Store
-from notifier.store.values import Dead, Done, Later, Settlement, Superseded, Verdict
+from notifier.store import Dead, Done, Later, Settlement, Store, Superseded, Verdict
 
 log = structlog.get_logger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from notifier.core import retry
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Delivered, Failed, Gone, Outcome, Rejected
-from notifier.store.values import Dead, Done, Later, Verdict
+from notifier.store import Dead, Done, Later, Verdict
 
 
 def verdict(

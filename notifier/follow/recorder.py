@@ -14,8 +14,7 @@ from notifier.core.machine import Step
 from notifier.core.model import Address, Delivery, Event, EventType, LostReason, Record, Watch
 from notifier.core.routing import Route
 from notifier.runtime.metrics import Metrics
-from notifier.store.store import Store
-from notifier.store.values import Changed, EndpointChange
+from notifier.store import ChangedEndpoint, EndpointChange, Store
 
 ENTROPY_BITS = 80
 
@@ -75,7 +74,7 @@ class Recorder:
         if step.events:
             await self._commit(step.watch, step.events)
 
-    async def announce(self, event: Event, change: EndpointChange | None = None) -> Changed | None:
+    async def announce(self, event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
         """Commit an operators' event; one that no endpoint asks for is only counted.
 
         With a change of an endpoint it is committed together with that, and only if there is anything to change.
@@ -83,7 +82,7 @@ class Recorder:
         if change is None:
             await self._commit(None, (event,))
             return None
-        changed: list[Changed] = []
+        changed: list[ChangedEndpoint] = []
 
         async def save(records: Sequence[Record]) -> Sequence[Delivery] | None:
             changed.append(await self._store.change_endpoint(change, records))

@@ -11,8 +11,7 @@ from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Watch
 from notifier.follow.feed import Feed
 from notifier.follow.subscription import Subscription
-from notifier.store.cluster import Nodes
-from notifier.store.store import Store
+from notifier.store import Nodes, Store
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from notifier.core.model import Micros, NewWatch
 from notifier.follow.watcher import Watcher
-from notifier.store.store import Store
+from notifier.store import Store
 
 
 class Intake:

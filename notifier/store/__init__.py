@@ -1,9 +1,104 @@
-"""The durable memory: watches, events and the outbox."""
+"""The durable memory: watches, events and the outbox, on SQLite or PostgreSQL.
+
+Other rooms import names from here alone. Names that need SQLAlchemy or a database's driver are loaded when they are
+first asked for: the commands that only talk to a daemon need none of it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from notifier.store.items import (
+    AttemptItem,
+    AttemptOutcome,
+    DeliveryDetail,
+    DeliveryItem,
+    DeliveryStatus,
+    EventDetail,
+    EventItem,
+    EventTypeName,
+    LostName,
+    OriginName,
+    PendingCount,
+    PhaseName,
+    Summary,
+    WatchDetail,
+    WatchItem,
+)
+from notifier.store.values import (
+    CallbackClaim,
+    CallbackHealth,
+    ChangedEndpoint,
+    Dead,
+    DeliveryClaim,
+    DeliveryFilter,
+    Done,
+    EndpointChange,
+    EventFilter,
+    Later,
+    Leadership,
+    NodeList,
+    Recovery,
+    Settlement,
+    Superseded,
+    Verdict,
+    WatchChanges,
+    WatchFilter,
+)
+
+if TYPE_CHECKING:
+    from notifier.store.cluster import Nodes
+    from notifier.store.database import migrate
+    from notifier.store.listening import listen
+    from notifier.store.store import Store
+
+_LATE = {"Nodes": "cluster", "Store": "store", "listen": "listening", "migrate": "database"}
 
 __all__ = [
-    "cluster",
-    "database",
-    "listening",
-    "store",
-    "values",
+    "AttemptItem",
+    "AttemptOutcome",
+    "CallbackClaim",
+    "CallbackHealth",
+    "ChangedEndpoint",
+    "Dead",
+    "DeliveryClaim",
+    "DeliveryDetail",
+    "DeliveryFilter",
+    "DeliveryItem",
+    "DeliveryStatus",
+    "Done",
+    "EndpointChange",
+    "EventDetail",
+    "EventFilter",
+    "EventItem",
+    "EventTypeName",
+    "Later",
+    "Leadership",
+    "LostName",
+    "NodeList",
+    "Nodes",
+    "OriginName",
+    "PendingCount",
+    "PhaseName",
+    "Recovery",
+    "Settlement",
+    "Store",
+    "Summary",
+    "Superseded",
+    "Verdict",
+    "WatchChanges",
+    "WatchDetail",
+    "WatchFilter",
+    "WatchItem",
+    "listen",
+    "migrate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name that other modules are needed for."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    return value

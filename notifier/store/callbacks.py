@@ -28,7 +28,7 @@ from notifier.core.model import Micros, NewWatch
 from notifier.store import statements as sql
 from notifier.store.prepared import Prepared
 from notifier.store.schema import callbacks, deliveries, watches
-from notifier.store.values import CallbackHealth, Found
+from notifier.store.values import CallbackClaim, CallbackHealth
 
 CHUNK = 500  # destinations looked at in one transaction: others wait for it
 
@@ -115,7 +115,7 @@ def wake(connection: Connection, due: Iterable[tuple[str, Micros]]) -> None:
         WAKE.many(connection, [{"_name": name, "_due": earliest[name]} for name in sorted(earliest)])
 
 
-def take(connection: Connection, node: int, limit: int, now: Micros) -> Found:
+def take(connection: Connection, node: int, limit: int, now: Micros) -> CallbackClaim:
     """Take destinations in hand of which something is due."""
     rows = connection.execute(_TAKE, {"_me": node, "limit": limit, "_now": now}).all()
     taken = tuple(
@@ -125,7 +125,7 @@ def take(connection: Connection, node: int, limit: int, now: Micros) -> Found:
         )
         for row in rows
     )
-    return Found(taken=taken, next_due=connection.execute(_NEXT).scalar())
+    return CallbackClaim(taken=taken, next_due=connection.execute(_NEXT).scalar())
 
 
 def leave(connection: Connection, node: int, left: Mapping[str, CallbackHealth], now: Micros) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, case, func, select
 
 from notifier.core.callback import LABEL, PREFIX
-from notifier.core.model import Json, Micros
+from notifier.core.model import Micros
 from notifier.core.payload import timestamp
 from notifier.store import callbacks
+from notifier.store.items import AttemptItem, DeliveryDetail, DeliveryItem, Summary
 from notifier.store.schema import OPEN, attempts, deliveries, events, watches
 from notifier.store.statements import IS_DEAD, REVIVE, is_open
 from notifier.store.values import DeliveryFilter
@@ -40,7 +41,7 @@ _TOLD = (
 )
 
 
-def summary(connection: Connection) -> Json:
+def summary(connection: Connection) -> Summary:
     """Count watches by source and phase (`new` before the first observation, `lost`), deliveries by endpoint."""
     phase = func.coalesce(watches.c.lost, watches.c.phase, "new")
     counted = connection.execute(
@@ -79,7 +80,9 @@ def _of_callback(endpoint: ColumnElement[str]) -> ColumnElement[bool]:
     return func.substr(endpoint, 1, len(PREFIX)) == PREFIX
 
 
-def deliveries_page(connection: Connection, which: DeliveryFilter, limit: int, before: int | None) -> list[Json]:
+def deliveries_page(
+    connection: Connection, which: DeliveryFilter, limit: int, before: int | None
+) -> list[DeliveryItem]:
     """List deliveries, newest first."""
     query = _TOLD.order_by(deliveries.c.id.desc())
     if which.id is None and which.status in _INDEXED:
@@ -88,10 +91,15 @@ def deliveries_page(connection: Connection, which: DeliveryFilter, limit: int, b
     query = query.where(*_conditions(which)).limit(limit)
     if before is not None:
         query = query.where(deliveries.c.id < before)
-    if which.id is None:
-        return [_item(row) for row in connection.execute(query)]
-    rows = connection.execute(query.add_columns(events.c.body))
-    return [_item(row) | {"payload": json.loads(row.body), "attempts": _attempts(connection, row.id)} for row in rows]
+    return [_item(row) for row in connection.execute(query)]
+
+
+def delivery(connection: Connection, number: int) -> DeliveryDetail | None:
+    """Show a delivery with its body and attempts."""
+    row = connection.execute(_TOLD.add_columns(events.c.body).where(deliveries.c.id == number)).one_or_none()
+    if row is None:
+        return None
+    return {**_item(row), "payload": json.loads(row.body), "attempts": _attempts(connection, number)}
 
 
 def _newest(connection: Connection, which: DeliveryFilter, limit: int, before: int | None) -> Sequence[int]:
@@ -117,9 +125,9 @@ def _newest(connection: Connection, which: DeliveryFilter, limit: int, before: i
     return connection.execute(indexed).scalars().all()
 
 
-def deliveries_of(connection: Connection, pks: Sequence[int]) -> dict[int, list[Json]]:
+def deliveries_of(connection: Connection, pks: Sequence[int]) -> dict[int, list[DeliveryItem]]:
     """List the deliveries of events, oldest first."""
-    found: dict[int, list[Json]] = {pk: [] for pk in pks}
+    found: dict[int, list[DeliveryItem]] = {pk: [] for pk in pks}
     rows = connection.execute(_TOLD.where(deliveries.c.event.in_(pks)).order_by(deliveries.c.id))
     for row in rows:
         found[row.event].append(_item(row))
@@ -171,7 +179,7 @@ def _conditions(which: DeliveryFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _item(row: Row[Any]) -> dict[str, Json]:
+def _item(row: Row[Any]) -> DeliveryItem:
     return {
         "id": row.id,
         "event_id": row.event_id,
@@ -190,7 +198,7 @@ def _item(row: Row[Any]) -> dict[str, Json]:
     }
 
 
-def _attempts(connection: Connection, delivery: int) -> list[Json]:
+def _attempts(connection: Connection, delivery: int) -> list[AttemptItem]:
     rows = connection.execute(select(attempts).where(attempts.c.delivery == delivery).order_by(attempts.c.at))
     return [
         {

@@ -16,6 +16,7 @@ from notifier.core.callback import origin
 from notifier.core.model import Json
 from notifier.core.payload import timestamp
 from notifier.store.delivery_lists import deliveries_of
+from notifier.store.items import EventDetail, EventItem, WatchDetail, WatchItem
 from notifier.store.keys import settled
 from notifier.store.schema import callbacks, events, watches
 from notifier.store.values import EventFilter, WatchFilter
@@ -34,7 +35,7 @@ _EVENTS = select(events, watches.c.source, watches.c.id.label("task")).outerjoin
 )
 
 
-def watches_page(connection: Connection, which: WatchFilter, limit: int, before: int | None) -> list[Json]:
+def watches_page(connection: Connection, which: WatchFilter, limit: int, before: int | None) -> list[WatchItem]:
     """List watches, newest first."""
     query = _WATCHES.where(_WANTED, *_watch_conditions(which)).order_by(watches.c.pk.desc()).limit(limit)
     if before is not None:
@@ -42,21 +43,25 @@ def watches_page(connection: Connection, which: WatchFilter, limit: int, before:
     return [_watch(row) for row in connection.execute(query)]
 
 
-def watch_told(connection: Connection, source: str, task_id: str) -> Json | None:
+def watch_told(connection: Connection, source: str, task_id: str) -> WatchDetail | None:
     """Show a watch with its latest events, oldest of them first, and their deliveries."""
     query = _WATCHES.where(watches.c.source == source, watches.c.id == task_id, _WANTED)
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
-    found = list(_latest(connection, row.pk))
-    deliveries = deliveries_of(connection, [event.pk for event in found])
-    told = [_event(event, payload=True) | {"deliveries": deliveries[event.pk]} for event in reversed(found)]
-    return _watch(row) | {"events": told, "more": bool(told) and told[0]["sequence"] > _first(connection, row.pk)}
+    latest = list(_latest(connection, row.pk))
+    deliveries = deliveries_of(connection, [event.pk for event in latest])
+    details: list[EventDetail] = []
+    for event in reversed(latest):
+        body = json.loads(event.body)
+        details.append({**_event(event, body), "payload": body, "deliveries": deliveries[event.pk]})
+    more = bool(details) and details[0]["sequence"] > _first(connection, row.pk)
+    return {**_watch(row), "events": details, "more": more}
 
 
 def events_page(
     connection: Connection, which: EventFilter, limit: int, before: int | None, after: int | None, in_order: bool
-) -> list[Json]:
+) -> list[EventItem]:
     """List events, newest first; with `after`, oldest first."""
     order = events.c.pk.desc() if after is None else events.c.pk
     query = _EVENTS.where(*_event_conditions(which)).order_by(order).limit(limit)
@@ -66,7 +71,7 @@ def events_page(
         query = query.where(events.c.pk < before)
     if after is not None:
         query = query.where(events.c.pk > after)
-    return [_event(row) for row in connection.execute(query)]
+    return [_event(row, json.loads(row.body)) for row in connection.execute(query)]
 
 
 # -- conditions
@@ -142,7 +147,7 @@ def _first(connection: Connection, watch: int) -> int:
 # -- items
 
 
-def _watch(row: Row[Any]) -> dict[str, Json]:
+def _watch(row: Row[Any]) -> WatchItem:
     return {
         "pk": row.pk,
         "source": row.source,
@@ -164,10 +169,9 @@ def _watch(row: Row[Any]) -> dict[str, Json]:
     }
 
 
-def _event(row: Row[Any], *, payload: bool = False) -> dict[str, Json]:
-    body = json.loads(row.body)
+def _event(row: Row[Any], body: Json) -> EventItem:
     data = body["data"]
-    item = {
+    return {
         "id": row.id,
         "cursor": str(row.pk),
         "type": row.type,
@@ -180,4 +184,3 @@ def _event(row: Row[Any], *, payload: bool = False) -> dict[str, Json]:
         "previous_state": data.get("previous_state"),
         "previous_phase": data.get("previous_phase"),
     }
-    return item | {"payload": body} if payload else item

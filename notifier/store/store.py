@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from notifier.core.errors import StoreUnavailable
-from notifier.core.model import Delivery, EndpointState, Json, Micros, NewWatch, Record, Watch
+from notifier.core.model import Delivery, EndpointState, Micros, NewWatch, Record, Watch
 from notifier.runtime.clock import boottime
 from notifier.store import callbacks, delivery_lists, endpoints, filesets, lists, tidying
 from notifier.store import recovery as recoveries
@@ -23,20 +23,21 @@ from notifier.store import watches as wanted
 from notifier.store.cluster import Nodes
 from notifier.store.database import Database, open_database
 from notifier.store.errors import reason
+from notifier.store.items import DeliveryDetail, DeliveryItem, EventItem, Summary, WatchDetail, WatchItem
 from notifier.store.node import Member, leave, named
 from notifier.store.rows import watch_from
 from notifier.store.transaction import CallOp, CommitOp, SettleOp, Transaction
 from notifier.store.values import (
-    Applied,
+    CallbackClaim,
     CallbackHealth,
-    Changed,
-    Claim,
+    ChangedEndpoint,
+    DeliveryClaim,
     DeliveryFilter,
     EndpointChange,
     EventFilter,
-    Found,
     Recovery,
     Settlement,
+    WatchChanges,
     WatchFilter,
 )
 from notifier.store.writer import GroupCommit
@@ -128,16 +129,16 @@ class Store:
 
     async def apply(
         self, watches: Sequence[NewWatch], *, origin: str, now: Micros, replace: bool = False, insist: bool = True
-    ) -> Applied:
+    ) -> WatchChanges:
         """Want these watches; with `replace`, of this origin no others."""
         # With `replace` they state the whole, and other nodes may state another.
         digest = await asyncio.to_thread(filesets.digest_of, watches) if replace and self._database.shared else ""
 
-        def apply(connection: Connection) -> Applied:
+        def apply(connection: Connection) -> WatchChanges:
             if digest and isinstance(self._node, Member):
                 newer = filesets.put_in_force(connection, self._node, digest, now, insist=insist)
                 if newer is not None:
-                    return Applied(newer=newer)
+                    return WatchChanges(newer=newer)
             applied = wanted.apply(connection, self._transaction.ids, watches, origin, now, replace)
             self._tell_changed(connection, [*applied.changed, *applied.removed])
             if applied.added:
@@ -199,13 +200,13 @@ class Store:
 
     # -- deliveries
 
-    async def claim_deliveries(self, room: Mapping[str, int], *, now: Micros) -> Claim:
+    async def claim_deliveries(self, room: Mapping[str, int], *, now: Micros) -> DeliveryClaim:
         """Take deliveries that are due."""
         wanted = tuple(room.items())
         taken, next_due = await self._write(
             lambda c: self._transaction.claim_deliveries(c, wanted, now), left=lambda claim: ([], claim[1])
         )
-        return Claim(deliveries=tuple(taken), next_due=next_due)
+        return DeliveryClaim(deliveries=tuple(taken), next_due=next_due)
 
     async def settle(self, settlement: Settlement) -> Delivery | None:
         """Save what became of a delivery."""
@@ -237,10 +238,10 @@ class Store:
 
     # -- endpoints
 
-    async def take_callbacks(self, limit: int, *, now: Micros) -> Found:
+    async def take_callbacks(self, limit: int, *, now: Micros) -> CallbackClaim:
         """Take destinations in hand of which deliveries are due."""
         return await self._write(
-            lambda c: callbacks.take(c, self._node.number, limit, now), hold=True, left=lambda _: Found()
+            lambda c: callbacks.take(c, self._node.number, limit, now), hold=True, left=lambda _: CallbackClaim()
         )
 
     async def leave_callbacks(self, left: Mapping[str, CallbackHealth], *, now: Micros) -> None:
@@ -251,34 +252,38 @@ class Store:
         """Return the kept health of every endpoint."""
         return await self._read(endpoints.states)
 
-    async def change_endpoint(self, change: EndpointChange, records: Sequence[Record] = ()) -> Changed:
+    async def change_endpoint(self, change: EndpointChange, records: Sequence[Record] = ()) -> ChangedEndpoint:
         """Change what is kept of an endpoint, and save operators' events with it."""
 
-        def save(connection: Connection) -> Changed:
+        def save(connection: Connection) -> ChangedEndpoint:
             before, after, done = endpoints.change(connection, change)
             deliveries: list[Delivery] = []
             if done:
                 deliveries = self._transaction.append(connection, records)
                 self._node.tell(connection, endpoints=True)
-            return Changed(before=before, after=after, done=done, deliveries=tuple(deliveries))
+            return ChangedEndpoint(before=before, after=after, done=done, deliveries=tuple(deliveries))
 
         return await self._write(save, hold=True, left=lambda changed: replace(changed, deliveries=()))
 
     # -- looking and tidying
 
-    async def summary(self) -> Json:
+    async def summary(self) -> Summary:
         """Count watches and deliveries."""
         return await self._read(delivery_lists.summary, self._counter)
 
-    async def deliveries(self, which: DeliveryFilter, *, limit: int, before: int | None = None) -> list[Json]:
+    async def deliveries(self, which: DeliveryFilter, *, limit: int, before: int | None = None) -> list[DeliveryItem]:
         """List deliveries, newest first."""
         return await self._read(lambda connection: delivery_lists.deliveries_page(connection, which, limit, before))
 
-    async def watches(self, which: WatchFilter, *, limit: int, before: int | None = None) -> list[Json]:
+    async def delivery(self, number: int) -> DeliveryDetail | None:
+        """Show a delivery with its body and attempts; None: there is none."""
+        return await self._read(lambda connection: delivery_lists.delivery(connection, number))
+
+    async def watches(self, which: WatchFilter, *, limit: int, before: int | None = None) -> list[WatchItem]:
         """List watches, newest first."""
         return await self._read(lambda connection: lists.watches_page(connection, which, limit, before))
 
-    async def watch(self, source: str, task_id: str) -> Json | None:
+    async def watch(self, source: str, task_id: str) -> WatchDetail | None:
         """Show a watch with what happened to it."""
         return await self._read(lambda connection: lists.watch_told(connection, source, task_id))
 
@@ -290,7 +295,7 @@ class Store:
         before: int | None = None,
         after: int | None = None,
         in_order: bool = False,
-    ) -> list[Json]:
+    ) -> list[EventItem]:
         """List events."""
         return await self._read(lambda c: lists.events_page(c, which, limit, before, after, in_order))
 

@@ -13,7 +13,7 @@ from notifier.core.share import Peer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
+class WatchChanges:
     """What a change of the wanted watches came to."""
 
     added: tuple[Watch, ...] = ()
@@ -24,7 +24,7 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class DeliveryClaim:
     """Deliveries that are due and now this node's, and when the next one of each endpoint will be."""
 
     deliveries: tuple[Delivery, ...] = ()
@@ -40,7 +40,7 @@ class CallbackHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class CallbackClaim:
     """Destinations of callbacks that something is due of, now in this node's hand, and when the next will be."""
 
     taken: tuple[tuple[Callback, CallbackHealth], ...] = ()
@@ -109,7 +109,7 @@ class EndpointChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
+class ChangedEndpoint:
     """What a change of an endpoint came to."""
 
     before: EndpointState

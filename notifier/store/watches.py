@@ -16,7 +16,7 @@ from notifier.store import callbacks
 from notifier.store.prepared import Prepared
 from notifier.store.rows import watch_from
 from notifier.store.schema import watches
-from notifier.store.values import Applied
+from notifier.store.values import WatchChanges
 
 CHUNK = 400  # ids in one statement: SQLite takes 32,766 parameters, older builds 999
 # Rows handed to the driver at once. It prepares them all before it sends the first, and a server does not wait long for
@@ -58,7 +58,7 @@ _REMOVE = (
 
 def apply(
     connection: Connection, take_ids: TakeIds, wanted: Sequence[NewWatch], origin: str, now: Micros, replace: bool
-) -> Applied:
+) -> WatchChanges:
     """Want these watches; with `replace`, of this origin no others.
 
     Only a file, which states the whole, changes or takes over what is wanted already. A watch that had been taken away
@@ -80,7 +80,7 @@ def apply(
     removed = _remove_others(connection, asked, origin, now) if replace else []
     for row in resumed:
         told.pop(row.pk, None)
-    return Applied(
+    return WatchChanges(
         added=tuple(added),
         changed=tuple(told.values()),
         removed=tuple(removed),

@@ -17,8 +17,7 @@ from notifier.core.retry import Delivered
 from notifier.deliver.dispatcher import Dispatcher
 from notifier.follow.subscription import Subscription
 from notifier.follow.watcher import Watcher
-from notifier.store.store import Store
-from notifier.store.values import DeliveryFilter, WatchFilter
+from notifier.store import DeliveryFilter, Store, WatchFilter
 from notifier.web import answers
 from notifier.web.hub import Hub
 from notifier.web.refusals import Invalid, Unknown
@@ -163,10 +162,10 @@ class Api:
 
     async def delivery(self, number: int) -> answers.DeliveryDetails:
         """Return one delivery with its attempts and payload. Raises Unknown."""
-        items = await self.store.deliveries(DeliveryFilter(id=number), limit=1)
-        if not items:
+        detail = await self.store.delivery(number)
+        if detail is None:
             raise Unknown(f"there is no delivery {number}")
-        return cast(answers.DeliveryDetails, items[0])
+        return detail
 
     async def retry(self, which: DeliveryFilter) -> int:
         """Make dead deliveries ready again; return their number. Raises Unknown for an endpoint not configured."""

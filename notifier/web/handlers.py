@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from aiohttp import web
 
 from notifier.core.model import Json
-from notifier.store.values import DeliveryFilter
+from notifier.store import DeliveryFilter
 from notifier.web import answers
 from notifier.web.api import Api
 from notifier.web.page.page import PARTS

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json
-from notifier.store.store import Store
-from notifier.store.values import EventFilter
+from notifier.store import EventFilter, Store
 from notifier.web.refusals import TooManyFollowers
 
 KEPT = 1024  # events kept for all followers

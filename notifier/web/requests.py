@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from notifier.config.problems import Problem, error, key_path, say
 from notifier.core.model import Json, Micros
-from notifier.store.values import DeliveryFilter, EventFilter, WatchFilter
+from notifier.store import DeliveryFilter, EventFilter, WatchFilter
 from notifier.web.answers import TIME, EventTypeName, PhaseName, StatusName
 from notifier.web.refusals import BadRequest
 

@@ -19,7 +19,7 @@ from notifier.core.model import Json, Micros
 from notifier.deliver.dispatcher import Dispatcher
 from notifier.follow.watcher import Watcher
 from notifier.runtime.metrics import Metrics
-from notifier.store.store import Store
+from notifier.store import Store
 from notifier.web import answers
 
 Statuses = Sequence[Mapping[str, Any]]  # of the living nodes

@@ -24,10 +24,8 @@ from notifier.deliver.sender import Sender
 from notifier.follow.recorder import Recorder
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.wake import Wake
-from notifier.store.listening import listen
+from notifier.store import ChangedEndpoint, EndpointChange, EventFilter, Store, listen
 from notifier.store.node import leave
-from notifier.store.store import Store
-from notifier.store.values import Changed, EndpointChange, EventFilter
 
 ROUTES = (route("app"), route("ops", events=("endpoint.*",)))
 
@@ -56,7 +54,7 @@ class Node:
         self.senders: dict[str, ScriptedSender] = {}
         self.loops: list[asyncio.Task[None]] = []
 
-    async def _announce(self, event: Event, change: EndpointChange | None = None) -> Changed | None:
+    async def _announce(self, event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
         return await self.recorder.announce(event, change)
 
     def configure(self, **policies: EndpointPolicy) -> None:

@@ -24,8 +24,7 @@ from notifier.follow.watcher import Watcher
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.wake import Wake
-from notifier.store.store import Store
-from notifier.store.values import Changed, EndpointChange
+from notifier.store import ChangedEndpoint, EndpointChange, Store
 
 TIMEOUT = 1.0  # seconds
 
@@ -68,7 +67,7 @@ class Node:
         )
         store.on_lost(self.membership.lost)
 
-    async def _announce(self, event: Event, change: EndpointChange | None = None) -> Changed | None:
+    async def _announce(self, event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
         return await self.recorder.announce(event, change)
 
     async def observe(self, task: str, state: str = "processing") -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from notifier.cluster.peers import Identity, Neighbours, Peers
 from notifier.core.share import Peer
-from notifier.store.values import NodeList
+from notifier.store import NodeList
 
 SECOND = 1_000_000
 NOW = 1_800_000_000 * SECOND

@@ -9,7 +9,7 @@ import databases
 import pytest
 from store_rig import running
 
-from notifier.store.store import Store
+from notifier.store import Store
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

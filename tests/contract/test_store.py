@@ -21,18 +21,18 @@ from store_rig import (
     record,
     recorded,
     running,
+    shown,
     wanted,
 )
 
 from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.model import Address, Delivery, NewWatch, Phase, Watch
-from notifier.store.store import Store
-from notifier.store.values import Applied, DeliveryFilter
+from notifier.store import DeliveryFilter, Store, WatchChanges
 
 LATER = T0 + 60 * SECOND
 
 
-async def apply(store: Store, *watches: NewWatch, origin: str = "api", replace: bool = False) -> Applied:
+async def apply(store: Store, *watches: NewWatch, origin: str = "api", replace: bool = False) -> WatchChanges:
     return await store.apply(watches, origin=origin, now=LATER, replace=replace)
 
 
@@ -55,14 +55,14 @@ async def test_a_new_watch_has_seen_nothing(store: Store) -> None:
         endpoints=("app",),
     )
     assert await store.claim_watches(10) == [watch]
-    assert applied == Applied(added=(watch,))
+    assert applied == WatchChanges(added=(watch,))
 
 
 async def test_the_same_watch_again_changes_nothing(store: Store) -> None:
     """Asking twice is as asking once, also with another description: only a file states the whole."""
     await store.apply([wanted("1", labels={"a": "b"})], origin="api", now=T0)
-    assert await apply(store, wanted("1", labels={"a": "b"})) == Applied(unchanged=1)
-    assert await apply(store, wanted("1", labels={"x": "y"}), origin="queue") == Applied(unchanged=1)
+    assert await apply(store, wanted("1", labels={"a": "b"})) == WatchChanges(unchanged=1)
+    assert await apply(store, wanted("1", labels={"x": "y"}), origin="queue") == WatchChanges(unchanged=1)
     (watch,) = await store.claim_watches(10)
     assert (watch.labels, watch.created_at) == ({"a": "b"}, T0)
 
@@ -75,10 +75,10 @@ async def test_a_file_changes_what_it_describes_anew(store: Store, described: di
     (watch,) = await follow(store, "1", origin="file")
     watch, _ = await move(store, watch, "queueing")
     applied = await apply(store, wanted("1", **described), origin="file", replace=True)
-    assert applied == Applied(changed=(replace(watch, **described),))
+    assert applied == WatchChanges(changed=(replace(watch, **described),))
     await store.release_watches([watch])
     assert await store.claim_watches(10) == list(applied.changed)
-    assert await apply(store, wanted("1", **described), origin="file", replace=True) == Applied(unchanged=1)
+    assert await apply(store, wanted("1", **described), origin="file", replace=True) == WatchChanges(unchanged=1)
 
 
 async def test_what_a_file_no_longer_lists_is_removed(store: Store) -> None:
@@ -101,7 +101,7 @@ async def test_without_replace_nothing_is_removed(store: Store) -> None:
 async def test_a_file_takes_over_what_it_lists(store: Store) -> None:
     """A watch that came by the API and is then listed goes when it is listed no more."""
     await store.apply([wanted("1")], origin="api", now=T0)
-    assert await apply(store, wanted("1"), origin="file", replace=True) == Applied(unchanged=1)
+    assert await apply(store, wanted("1"), origin="file", replace=True) == WatchChanges(unchanged=1)
     assert [watch.id for watch in (await apply(store, origin="file", replace=True)).removed] == ["1"]
 
 
@@ -112,7 +112,7 @@ async def test_a_watch_that_is_wanted_again_goes_on_where_it_was(store: Store) -
     assert await store.remove("vidu", "1", now=LATER) == watch
     applied = await apply(store, wanted("1", labels={"new": "yes"}))
     again = replace(watch, created_at=LATER, changed_at=LATER, labels={"new": "yes"})
-    assert applied == Applied(added=(again,))
+    assert applied == WatchChanges(added=(again,))
     assert await store.claim_watches(10) == [again]
     after, _ = await move(store, again, "processing")
     assert after.sequence == 2
@@ -123,7 +123,7 @@ async def test_a_watch_belongs_to_whoever_wanted_it_again(store: Store) -> None:
     await store.apply([wanted("1")], origin="file", now=T0)
     await apply(store, origin="file", replace=True)
     await apply(store, wanted("1"), origin="api")
-    assert await apply(store, origin="file", replace=True) == Applied()
+    assert await apply(store, origin="file", replace=True) == WatchChanges()
     assert [watch.id for watch in await store.claim_watches(10)] == ["1"]
 
 
@@ -131,9 +131,9 @@ async def test_an_ended_watch_stays_ended(store: Store) -> None:
     """Asking again, or removing it and asking again, does not start a finished task anew."""
     (watch,) = await follow(store, "1")
     await move(store, watch, "success")
-    assert await apply(store, wanted("1")) == Applied(unchanged=1)
+    assert await apply(store, wanted("1")) == WatchChanges(unchanged=1)
     assert await store.remove("vidu", "1", now=LATER) is not None
-    assert await apply(store, wanted("1")) == Applied(unchanged=1)
+    assert await apply(store, wanted("1")) == WatchChanges(unchanged=1)
     assert await store.claim_watches(10) == []
     assert (await store.summary())["watches"] == {"vidu": {"succeeded": 1}}
 
@@ -142,7 +142,7 @@ async def test_a_lost_watch_is_followed_anew_once_it_was_removed(store: Store) -
     """Whoever takes it away and asks again has seen to the cause. Merely asking again changes nothing."""
     (watch,) = await follow(store, "1")
     lost = await lose(store, watch)
-    assert await apply(store, wanted("1")) == Applied(unchanged=1)
+    assert await apply(store, wanted("1")) == WatchChanges(unchanged=1)
     assert await store.claim_watches(10) == []
     await store.remove("vidu", "1", now=LATER)
     (again,) = (await apply(store, wanted("1"))).added
@@ -173,7 +173,7 @@ async def test_any_text_is_an_id(store: Store, task_id: str) -> None:
     """Ids are values, never SQL."""
     (watch,) = await follow(store, task_id)
     watch, (delivery,) = await move(store, watch, "queueing")
-    (item,) = await store.deliveries(DeliveryFilter(id=delivery.id), limit=1)
+    item = await shown(store, delivery.id)
     assert item["task"] == watch.id == task_id
 
 
@@ -341,7 +341,7 @@ async def test_one_refused_step_spoils_no_other(store: Store) -> None:
     assert refused == {watch.id for watch in gone}
     assert len([result for result in results if isinstance(result, tuple)]) == 45
     listed = await store.deliveries(DeliveryFilter(), limit=100)
-    assert sorted(item["task"] for item in listed) == sorted({watch.id for watch in watches} - refused)
+    assert sorted(str(item["task"]) for item in listed) == sorted({watch.id for watch in watches} - refused)
 
 
 async def test_one_operation_that_fails_by_its_own_fault_spoils_no_other(store: Store) -> None:

@@ -8,8 +8,17 @@ from store_rig import LATER, SECOND, T0, claim, for_operators, move, record, run
 from notifier.core.callback import Callback
 from notifier.core.model import Address, Delivery, Watch
 from notifier.core.retry import Attempt, Failed
-from notifier.store.store import Store
-from notifier.store.values import CallbackHealth, Dead, DeliveryFilter, Found, Later, Recovery, Settlement, WatchFilter
+from notifier.store import (
+    CallbackClaim,
+    CallbackHealth,
+    Dead,
+    DeliveryFilter,
+    Later,
+    Recovery,
+    Settlement,
+    Store,
+    WatchFilter,
+)
 
 OWN = Callback(url="https://hooks.example.com/t0ken", secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 OTHER = Callback(url="https://other.example.com/t0ken")
@@ -67,7 +76,7 @@ async def test_a_file_states_the_whole_of_a_watch(store: Store) -> None:
 
 async def test_nothing_is_found_of_which_nothing_is_due(store: Store) -> None:
     await told(store, "1")
-    assert await store.take_callbacks(10, now=LATER) == Found()
+    assert await store.take_callbacks(10, now=LATER) == CallbackClaim()
 
 
 async def test_what_is_brought_forward_is_found_then(store: Store) -> None:
@@ -80,10 +89,10 @@ async def test_what_is_brought_forward_is_found_then(store: Store) -> None:
     retry = Later(due=LATER, attempt=1, reason="timeout")
     await store.settle(Settlement(delivery=delivery, verdict=retry, at=T0, attempt=attempt))
     await held(store)
-    assert await store.take_callbacks(10, now=LATER - 1) == Found(next_due=LATER)
+    assert await store.take_callbacks(10, now=LATER - 1) == CallbackClaim(next_due=LATER)
     at = T0 + 5 * SECOND
     assert await store.hasten(Recovery(endpoint=OWN.name, at=at, failing_since=T0, created_after=T0)) == 1
-    assert await store.take_callbacks(10, now=at - 1) == Found(next_due=at)
+    assert await store.take_callbacks(10, now=at - 1) == CallbackClaim(next_due=at)
     assert await found(store, now=at) == [OWN]
     assert [again.id for again in await claim(store, OWN.name, now=at)] == [delivery.id]
 
@@ -132,7 +141,7 @@ async def test_what_is_to_be_tried_later_is_found_then(store: Store) -> None:
     _, delivery = await in_hand(store)
     await store.settle(settled(delivery, Later(due=LATER, attempt=1)))
     await held(store)
-    assert await store.take_callbacks(10, now=LATER - 1) == Found(next_due=LATER)
+    assert await store.take_callbacks(10, now=LATER - 1) == CallbackClaim(next_due=LATER)
     assert await found(store, now=LATER) == [OWN]
 
 
@@ -166,7 +175,7 @@ async def test_who_is_held_back_is_found_when_that_is_over(store: Store) -> None
     await store.settle(settled(delivery))
     await held(store, held_until=LATER, rounds=3)
     await move(store, watch, "processing", at=T0 + SECOND, to=LEFT)
-    assert await store.take_callbacks(10, now=LATER - 1) == Found(next_due=LATER)
+    assert await store.take_callbacks(10, now=LATER - 1) == CallbackClaim(next_due=LATER)
     [(callback, health)] = (await store.take_callbacks(10, now=LATER)).taken
     assert (callback, health) == (OWN, CallbackHealth(held_until=LATER, rounds=3))
 
@@ -176,7 +185,7 @@ async def test_what_is_due_when_it_is_let_go_of_goes_to_the_end_of_the_line(stor
     await move(store, one, "queueing", to=LEFT)
     assert await found(store) == [OWN]
     await store.leave_callbacks({OWN.name: CallbackHealth()}, now=T0 + 5)
-    assert await store.take_callbacks(10, now=T0 + 4) == Found(next_due=T0 + 5)
+    assert await store.take_callbacks(10, now=T0 + 4) == CallbackClaim(next_due=T0 + 5)
 
 
 async def test_dead_deliveries_that_are_retried_are_found(store: Store) -> None:

@@ -10,8 +10,7 @@ from store_rig import T0, for_operators, record, running
 from notifier.core import endpoint
 from notifier.core.endpoint import EndpointUpdate
 from notifier.core.model import Address, EndpointState
-from notifier.store.store import Store
-from notifier.store.values import DeliveryFilter, EndpointChange, EventFilter
+from notifier.store import DeliveryFilter, EndpointChange, EventFilter, Store
 
 OPS = [Address(endpoint="ops")]
 GONE = endpoint.disabling(T0, "http_410", T0 - 5)

@@ -11,17 +11,15 @@ import psycopg
 import pytest
 from store_rig import T0, running, wanted
 
-from notifier.store import filesets
-from notifier.store.store import Store
-from notifier.store.values import Applied, WatchFilter
+from notifier.store import Store, WatchChanges, WatchFilter, filesets
 
 
-async def start(store: Store, *ids: str) -> Applied:
+async def start(store: Store, *ids: str) -> WatchChanges:
     """Apply what files list, as a start does."""
     return await store.apply([wanted(id_) for id_ in ids], origin="file", now=T0, replace=True, insist=False)
 
 
-async def reload(store: Store, *ids: str) -> Applied:
+async def reload(store: Store, *ids: str) -> WatchChanges:
     """Apply what files list, as somebody asks for."""
     return await store.apply([wanted(id_) for id_ in ids], origin="file", now=T0, replace=True)
 
@@ -57,7 +55,7 @@ async def test_a_start_with_older_files_does_not_undo_newer_ones(url: str) -> No
             assert (await start(b, "2", "1")).newer is None, "the order does not matter"
             assert len((await reload(a, "1", "3")).removed) == 1
         async with running(url, name="b") as b:
-            assert (await start(b, "1", "2")) == Applied(newer="a")
+            assert (await start(b, "1", "2")) == WatchChanges(newer="a")
             assert await listed(b) == "1 3"
             assert (await start(b, "1", "2")).newer == "a", "and when it reads them again"
             assert (await start(b, "1", "3")).newer is None

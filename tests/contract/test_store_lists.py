@@ -10,9 +10,7 @@ from waits import until
 
 from notifier.core.model import NewWatch
 from notifier.core.payload import timestamp
-from notifier.store import lists
-from notifier.store.store import Store
-from notifier.store.values import EventFilter, WatchFilter
+from notifier.store import EventFilter, Store, WatchFilter, lists
 
 
 async def ids(store: Store, *, limit: int = 1000, before: int | None = None, **which: Any) -> list[str]:

@@ -9,15 +9,14 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
-from store_rig import APP, SECOND, T0, claim, follow, for_operators, move, record, settled
+from store_rig import APP, SECOND, T0, claim, follow, for_operators, move, record, settled, shown
 
 from notifier.core.errors import StaleWrite
 from notifier.core.model import Address, Delivery, Watch
 from notifier.core.payload import timestamp
 from notifier.core.retry import Attempt, Failed
-from notifier.store import delivery_lists
+from notifier.store import Dead, DeliveryClaim, DeliveryFilter, Done, Later, Superseded, Verdict, delivery_lists
 from notifier.store.store import MAX_REVIVED, Store
-from notifier.store.values import Claim, Dead, DeliveryFilter, Done, Later, Superseded, Verdict
 
 LATER = T0 + 60 * SECOND
 STORED = (Address(endpoint="app", take=False),)  # left to be claimed
@@ -232,9 +231,9 @@ async def test_what_failed_gives_way_to_what_came_meanwhile(store: Store, take: 
     assert next_ is not None
     assert json.loads(next_.body)["data"]["state"] == "success"
     assert await statuses(store) == ["superseded", "superseded", "ready"]
-    [shown] = await store.deliveries(DeliveryFilter(id=first.id), limit=1)
-    assert (shown["reason"], len(shown["attempts"])) == ("superseded", 1)
-    assert shown["settled_at"] is not None
+    item = await shown(store, first.id)
+    assert (item["reason"], len(item["attempts"])) == ("superseded", 1)
+    assert item["settled_at"] is not None
     assert await claim(store, now=LATER) == []
     assert await store.settle(settled(next_)) is None
 
@@ -328,9 +327,9 @@ async def test_only_endpoints_that_are_named_are_claimed_for(store: Store) -> No
     """What is for an endpoint that the configuration no longer has is kept."""
     watch = await one(store)
     await move(store, watch, "queueing", to=STORED)
-    assert await store.claim_deliveries({}, now=LATER) == Claim()
-    assert await store.claim_deliveries({"ops": 10}, now=LATER) == Claim()
-    assert await store.claim_deliveries({"app": 0}, now=LATER) == Claim(next_due={"app": T0})
+    assert await store.claim_deliveries({}, now=LATER) == DeliveryClaim()
+    assert await store.claim_deliveries({"ops": 10}, now=LATER) == DeliveryClaim()
+    assert await store.claim_deliveries({"app": 0}, now=LATER) == DeliveryClaim(next_due={"app": T0})
     assert len(await claim(store)) == 1
 
 
@@ -383,7 +382,7 @@ async def test_one_refused_settlement_spoils_no_other(store: Store) -> None:
     )
     assert [n for n, result in enumerate(results) if isinstance(result, StaleWrite)] == [3]
     assert await statuses(store) == ["delivered"] * 20
-    (item,) = await store.deliveries(DeliveryFilter(id=firsts[3].id), limit=1)
+    item = await shown(store, firsts[3].id)
     assert len(item["attempts"]) == 1
 
 
@@ -393,7 +392,7 @@ async def test_a_delivery_may_be_put_back_untried(store: Store) -> None:
     _, (delivery,) = await move(store, watch, "queueing")
     await store.settle(settled(delivery, Later(due=T0, attempt=0), tried=False))
     assert await claim(store) == [delivery]
-    (item,) = await store.deliveries(DeliveryFilter(id=delivery.id), limit=1)
+    item = await shown(store, delivery.id)
     assert (item["attempt"], item["attempts"]) == (0, [])
 
 
@@ -408,7 +407,7 @@ async def test_attempts_are_counted_as_the_verdict_says(store: Store) -> None:
     (delivery,) = await claim(store)
     assert delivery.attempt == 1
     await store.settle(settled(delivery, at=T0 + 3))
-    (item,) = await store.deliveries(DeliveryFilter(id=delivery.id), limit=1)
+    item = await shown(store, delivery.id)
     assert (item["attempt"], item["reason"], len(item["attempts"])) == (2, None, 3)
 
 
@@ -424,7 +423,7 @@ async def test_a_dead_delivery_is_kept_and_can_be_retried(store: Store) -> None:
     assert await claim(store, now=LATER - 1) == []
     (again,) = await claim(store, now=LATER)
     assert again == delivery
-    (item,) = await store.deliveries(DeliveryFilter(id=delivery.id), limit=1)
+    item = await shown(store, delivery.id)
     assert (item["manual"], item["status"], item["settled_at"]) == (True, "ready", None)
 
 
@@ -547,7 +546,7 @@ async def test_deliveries_are_listed_newest_first_page_by_page(store: Store) -> 
     """`before` goes on after a page; no page repeats or leaves out what was there at the first."""
     for n, watch in enumerate(await follow(store, *map(str, range(7)))):
         await move(store, watch, "queueing", at=T0 + n)
-    pages: list[list[str]] = []
+    pages: list[list[str | None]] = []
     before: int | None = None
     while True:
         page = await store.deliveries(DeliveryFilter(), limit=3, before=before)
@@ -572,7 +571,7 @@ async def test_what_is_rare_is_listed_in_the_same_order(
     listed: list[str] = []
     before: int | None = None
     while page := await store.deliveries(DeliveryFilter(status=status, endpoint="app"), limit=2, before=before):
-        listed += [item["task"] for item in page]
+        listed += [str(item["task"]) for item in page]
         before = page[-1]["id"]
     assert "".join(listed) == found
     assert await store.deliveries(DeliveryFilter(status=status, until=T0), limit=2) == []
@@ -598,7 +597,7 @@ async def test_deliveries_are_listed_by_what_they_are(store: Store, which: Deliv
     deliveries = [(await move(store, watch, "queueing", at=T0 + n))[1][0] for n, watch in enumerate(watches)]
     await store.settle(settled(deliveries[0]))
     await store.settle(settled(deliveries[1], Dead(attempt=2, reason="http_500")))
-    assert "".join(item["task"] for item in await store.deliveries(which, limit=10)) == tasks
+    assert "".join(str(item["task"]) for item in await store.deliveries(which, limit=10)) == tasks
 
 
 async def test_one_delivery_is_shown_with_its_attempts_and_what_was_sent(store: Store) -> None:
@@ -618,8 +617,8 @@ async def test_one_delivery_is_shown_with_its_attempts_and_what_was_sent(store: 
     await store.settle(type(again)(delivery=delivery, verdict=again.verdict, at=again.at, attempt=failed))
     (delivery,) = await claim(store, now=LATER)
     await store.settle(settled(delivery, at=LATER))
-    (item,) = await store.deliveries(DeliveryFilter(id=delivery.id), limit=5)
-    attempts = item.pop("attempts")
+    item = await shown(store, delivery.id)
+    attempts = item["attempts"]
     assert item == {
         "id": delivery.id,
         "event_id": delivery.event_id,
@@ -636,6 +635,7 @@ async def test_one_delivery_is_shown_with_its_attempts_and_what_was_sent(store: 
         "due": None,
         "settled_at": timestamp(LATER),
         "payload": json.loads(delivery.body),
+        "attempts": attempts,
     }
     assert attempts[0] == {
         "at": timestamp(T0 + 5),
@@ -650,6 +650,7 @@ async def test_one_delivery_is_shown_with_its_attempts_and_what_was_sent(store: 
         "retry_after": None,
     }
     assert (attempts[1]["outcome"], attempts[1]["reason"], attempts[1]["status"]) == ("delivered", None, 200)
+    assert await store.delivery(delivery.id + 1) is None
     assert await store.deliveries(DeliveryFilter(id=delivery.id + 1), limit=5) == []
 
 

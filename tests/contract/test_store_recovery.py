@@ -6,13 +6,12 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from store_rig import SECOND, T0, claim, follow, move
+from store_rig import SECOND, T0, claim, follow, move, shown
 
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Failed
+from notifier.store import Later, Recovery, Settlement, Store
 from notifier.store.recovery import BATCH, CHUNK, STEP
-from notifier.store.store import Store
-from notifier.store.values import DeliveryFilter, Later, Recovery, Settlement
 
 HOUR = 3600 * SECOND
 NOW = T0 + HOUR
@@ -141,5 +140,5 @@ async def test_what_is_due_before_its_turn_keeps_its_time(store: Store) -> None:
 async def test_the_log_tells_what_was_asked_for(store: Store) -> None:
     """With each attempt, for people."""
     delivery = await failed(store, retry_after=90.0)
-    (told,) = await store.deliveries(DeliveryFilter(id=delivery.id), limit=1)
+    told = await shown(store, delivery.id)
     assert [attempt["retry_after"] for attempt in told["attempts"]] == [90.0]

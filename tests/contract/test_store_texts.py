@@ -9,8 +9,7 @@ from store_rig import T0, claim, follow, move, settled, wanted
 
 from notifier.core import endpoint
 from notifier.core.retry import Attempt, Failed
-from notifier.store.store import Store
-from notifier.store.values import Dead, DeliveryFilter, EndpointChange, EventFilter
+from notifier.store import Dead, DeliveryFilter, EndpointChange, EventFilter, Store
 
 HOSTILE = "a\0b\ud800c\udfffd\U0001f600"
 STORED = "a\ufffdb\ufffdc\ufffdd\U0001f600"

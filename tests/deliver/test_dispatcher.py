@@ -16,7 +16,7 @@ from notifier.core.breaker import TRIP_AFTER, State
 from notifier.core.model import Delivery, Watch
 from notifier.core.retry import Attempt, Delivered, Failed, Gone, Rejected
 from notifier.deliver.endpoint_queue import AHEAD
-from notifier.store.values import DeliveryFilter
+from notifier.store import DeliveryFilter
 from notifier.tools.callback import Callback
 from notifier.tools.listener import Listener
 

@@ -13,7 +13,7 @@ from store_rig import T0, running, wanted
 from waits import until
 
 from notifier.follow.watcher import LOOK, Watcher
-from notifier.store.store import Store
+from notifier.store import Store
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
 

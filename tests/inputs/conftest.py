@@ -16,8 +16,7 @@ from queue_places import KINDS, Place
 
 from notifier import config as configuration
 from notifier.config import Config
-from notifier.store import sqlite, writer
-from notifier.store.store import Store
+from notifier.store import Store, sqlite, writer
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from notifier.config import Config
 from notifier.core.model import NewWatch
 from notifier.inputs.broker import Broker
 from notifier.inputs.consumer import QueueInput
-from notifier.store.store import Store
+from notifier.store import Store
 
 CONFIG = """
 sources:

@@ -32,8 +32,7 @@ from notifier.runtime.metrics import Metrics
 from notifier.senders.webhook import WebhookSender
 from notifier.sources.preset import Preset, raw
 from notifier.sources.sse import SseSource
-from notifier.store.store import Store
-from notifier.store.values import Changed, EndpointChange
+from notifier.store import ChangedEndpoint, EndpointChange, Store
 from notifier.tools.callback import Callback
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
@@ -135,7 +134,7 @@ class Rig:
         self.loops: list[asyncio.Task[None]] = []
         self.setups: dict[str, EndpointSetup] = {}
 
-    async def _announce(self, event: Event, change: EndpointChange | None = None) -> Changed | None:
+    async def _announce(self, event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
         return await self.recorder.announce(event, change)
 
     def source(self, sim: Simulator, *, name: str = "vidu", connect_timeout: float = 10.0) -> SseSource:

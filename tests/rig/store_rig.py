@@ -26,8 +26,7 @@ from notifier.core.model import (
     Watch,
 )
 from notifier.core.retry import Attempt, Delivered
-from notifier.store.store import Store
-from notifier.store.values import Done, Settlement, Verdict
+from notifier.store import DeliveryDetail, Done, Settlement, Store, Verdict
 
 SECOND = 1_000_000
 # Microseconds, a whole second: now, since the daemon's own clock runs beside it and gives up what is overdue.
@@ -128,3 +127,10 @@ def settled(
 async def claim(store: Store, *endpoints: str, now: Micros = T0, room: int = 100) -> list[Delivery]:
     """Claim what is due of endpoints."""
     return list((await store.claim_deliveries(dict.fromkeys(endpoints or ("app",), room), now=now)).deliveries)
+
+
+async def shown(store: Store, number: int) -> DeliveryDetail:
+    """Show a delivery that there is."""
+    detail = await store.delivery(number)
+    assert detail is not None
+    return detail

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, event
 
+from notifier.store import Store
 from notifier.store.node import leave
-from notifier.store.store import Store
 
 
 @contextmanager

@@ -12,8 +12,7 @@ from store_rig import follow, move, running, settled
 from structlog.typing import EventDict
 
 from notifier.core.model import Watch
-from notifier.store.store import Store
-from notifier.store.values import DeliveryFilter
+from notifier.store import DeliveryFilter, Store
 
 PATIENCE = 60.0  # seconds: a server may have to be started, or given up
 

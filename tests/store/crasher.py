@@ -12,7 +12,7 @@ import sys
 from store_rig import T0, claim, follow, move, running, settled
 
 from notifier.core.model import Delivery, Watch
-from notifier.store.store import Store
+from notifier.store import Store
 
 
 def say(*words: object) -> None:

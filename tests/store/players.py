@@ -16,9 +16,8 @@ from store_rig import T0, for_operators, observed, record, recorded, settled, wa
 from notifier.core.callback import Callback
 from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.model import Address, Delivery, NewWatch, Watch
+from notifier.store import CallbackHealth, Dead, DeliveryFilter, Done, Later, Recovery, Store, Superseded, Verdict
 from notifier.store.node import leave
-from notifier.store.store import Store
-from notifier.store.values import CallbackHealth, Dead, DeliveryFilter, Done, Later, Recovery, Superseded, Verdict
 
 ALL, LATEST = "all", "latest"  # endpoints: of every event, of the newest alone
 CALLBACKS = tuple(Callback(url=f"https://example.com/{number}") for number in range(3))

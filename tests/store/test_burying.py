@@ -15,9 +15,7 @@ from notifier.core.callback import Callback
 from notifier.core.endpoint import disabling
 from notifier.core.errors import StaleWrite
 from notifier.core.model import Address
-from notifier.store.cluster import Nodes
-from notifier.store.store import Store
-from notifier.store.values import Changed, EndpointChange, Found, NodeList
+from notifier.store import CallbackClaim, ChangedEndpoint, EndpointChange, NodeList, Nodes, Store
 
 HERE = (Address(endpoint="app", take=True),)
 
@@ -190,9 +188,9 @@ async def test_what_was_taken_a_moment_before_the_burial_is_not_handed_out(share
         assert isinstance(failed, LookupError)
         assert lost == [number]
         changed = taken.pop()
-        assert isinstance(changed, Changed)
+        assert isinstance(changed, ChangedEndpoint)
         assert (changed.done, changed.deliveries) == (True, ())
-        assert taken == [[], [], Found(), None, [], []]
+        assert taken == [[], [], CallbackClaim(), None, [], []]
 
         assert len(await b.claim_watches(10)) == 3
         assert [callback for callback, _ in (await b.take_callbacks(10, now=T0)).taken] == [called]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from store_rig import T0, claim, follow, running
 
-from notifier.store.values import DeliveryFilter
+from notifier.store import DeliveryFilter
 
 HERE = Path(__file__).parent
 
@@ -76,7 +76,7 @@ async def test_killed_again_and_again_it_loses_nothing(url: str, path: Path, see
     assert all(listed[number]["status"] == "delivered" for number in heard.done)
     per_task: dict[str, list[int]] = {}
     for item in listed.values():
-        per_task.setdefault(item["task"], []).append(item["sequence"])
+        per_task.setdefault(item["task"] or "", []).append(item["sequence"])
     assert {task: sorted(found) for task, found in per_task.items()} == {
         watch.id: list(range(1, watch.sequence + 1)) for watch in watches.values() if watch.sequence
     }

@@ -11,11 +11,10 @@ from sqlalchemy import select, text
 from store_rig import T0, follow, for_operators, move, record, running
 
 from notifier.core.endpoint import disabling
-from notifier.store import postgres
+from notifier.store import EndpointChange, postgres
 from notifier.store.keys import SHIFT
 from notifier.store.node import Member
 from notifier.store.schema import events
-from notifier.store.values import EndpointChange
 
 
 @pytest.fixture

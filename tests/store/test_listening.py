@@ -9,7 +9,7 @@ import psycopg
 from waits import until
 
 from notifier.core.model import Json
-from notifier.store.listening import listen
+from notifier.store import listen
 from notifier.store.node import CHANNEL
 
 STRANGE = ("", "hello", "null", "[1]", '{"changed": 1}', '{"changed": ["1"]}', '{"changed": {"1": 2}}')

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, event
 from store_rig import running
 
-from notifier.store.values import DeliveryFilter, EventFilter, WatchFilter
+from notifier.store import DeliveryFilter, EventFilter, WatchFilter
 
 
 @pytest.fixture

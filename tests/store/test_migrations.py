@@ -17,9 +17,8 @@ from sqlalchemy.schema import CreateIndex
 from store_rig import follow, move, running
 
 from notifier.core.errors import StoreError
-from notifier.store import sqlite
+from notifier.store import DeliveryFilter, sqlite
 from notifier.store.schema import metadata
-from notifier.store.values import DeliveryFilter
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ from sqlalchemy import text
 from store_rig import APP, claim, follow, for_operators, move, record, running
 
 from notifier.core.errors import StaleWrite
-from notifier.store import postgres
+from notifier.store import EventFilter, postgres
 from notifier.store.node import Member, leave
-from notifier.store.values import EventFilter
 
 
 @pytest.fixture

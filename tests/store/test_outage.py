@@ -27,7 +27,7 @@ from waits import until
 
 from notifier.core import endpoint
 from notifier.core.errors import StoreUnavailable
-from notifier.store.values import DeliveryFilter, EndpointChange
+from notifier.store import DeliveryFilter, EndpointChange
 
 pytestmark = pytest.mark.usefixtures("hasty")
 

@@ -17,9 +17,7 @@ from store_rig import LATER, T0, follow, lose, move, running, settled, wanted
 
 from notifier.core.callback import Callback
 from notifier.core.model import Address
-from notifier.store import sqlite
-from notifier.store.store import Store
-from notifier.store.values import CallbackHealth, Dead, DeliveryFilter, Later, Recovery
+from notifier.store import CallbackHealth, Dead, DeliveryFilter, Later, Recovery, Store, sqlite
 
 PENDING = 200_000
 LANES = 2_000  # with a hundred deliveries each, of which one is ready
@@ -120,7 +118,7 @@ async def hot_path(store: Store) -> None:
     assert await store.hasten(Recovery(endpoint="app", at=T0, failing_since=T0, created_after=T0))
     await store.claim_deliveries({"app": 50, "other": 50}, now=LATER)
     await store.retry(DeliveryFilter(id=second.id), now=LATER)
-    await store.deliveries(DeliveryFilter(id=taken[0].id), limit=1)
+    await store.delivery(taken[0].id)
     await store.apply([wanted(names[0], labels={"a": "b"}), wanted(f"new {next(_fresh)}")], origin="file", now=LATER)
     await store.remove(two.source, two.id, now=LATER)
     await store.prune(T0 + 1500)

@@ -18,11 +18,8 @@ from alembic.script import ScriptDirectory
 from store_rig import follow, move, running
 
 from notifier.core.errors import StoreError, StoreTooNew, StoreTooOld
-from notifier.store import postgres, sqlite
-from notifier.store.database import migrate
+from notifier.store import DeliveryFilter, Store, migrate, postgres, sqlite
 from notifier.store.schema import metadata
-from notifier.store.store import Store
-from notifier.store.values import DeliveryFilter
 
 
 @pytest.fixture

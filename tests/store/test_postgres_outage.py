@@ -19,9 +19,7 @@ from takeover import buried_in_between
 from workload import told, until, working
 
 from notifier.core.errors import StoreUnavailable
-from notifier.store import postgres, writer
-from notifier.store.store import Store
-from notifier.store.values import DeliveryFilter, EventFilter
+from notifier.store import DeliveryFilter, EventFilter, Store, postgres, writer
 
 pytestmark = pytest.mark.usefixtures("logs")
 

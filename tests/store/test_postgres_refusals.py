@@ -10,9 +10,7 @@ from structlog.typing import EventDict
 from workload import told, until, working
 
 from notifier.core.errors import StoreError
-from notifier.store import postgres
-from notifier.store.store import Store
-from notifier.store.values import EventFilter
+from notifier.store import EventFilter, Store, postgres
 
 pytestmark = pytest.mark.usefixtures("logs")
 

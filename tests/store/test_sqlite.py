@@ -20,8 +20,7 @@ from sqlalchemy import Engine, event
 from store_rig import follow, move, running
 
 from notifier.core.errors import StoreError, StoreTooNew
-from notifier.store.store import Store
-from notifier.store.values import DeliveryFilter
+from notifier.store import DeliveryFilter, Store
 
 HOLD_LOCK = """
 import sqlite3, sys
