@@ -157,11 +157,6 @@ def _until_interrupted(work: Coroutine[Any, Any, T]) -> T:
 
 def _seconds(text: str) -> float:
     """Read a duration as the configuration writes it. Raises ValueError."""
-    from pydantic import TypeAdapter, ValidationError
+    from notifier.config import read_duration
 
-    from notifier.config.types import Duration
-
-    try:
-        return TypeAdapter(Duration).validate_python(text)
-    except ValidationError as exc:
-        raise ValueError(exc.errors()[0]["msg"]) from exc
+    return read_duration(text)

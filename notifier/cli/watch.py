@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -14,10 +14,10 @@ import typer
 from notifier.cli import follow
 from notifier.cli.client import Client, ConfigOption, Connection, Denied, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.complete import endpoint_names, source_names, watch_names
-from notifier.cli.given import Filling, Given, read_file, read_labels, read_metadata, requests
 from notifier.cli.listing import COLUMNS, CUT, Wanted, rows
 from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, fail, printable, refuse, show, show_json, show_table
 from notifier.cli.timeline import lines
+from notifier.cli.watch_input import WatchDefaults, WatchInput, batches, read_file, read_labels, read_metadata
 from notifier.core.model import Json
 
 NAMED = 20  # added watches that are named one by one
@@ -65,7 +65,7 @@ def add(
     token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow tasks; one that is followed already stays as it is. Nothing is added if anything is wrong.
+    """Follow tasks; one that is followed already stays as it is. If anything is wrong, nothing is added.
 
     Example: notifier watch add 2370487727425660 --label team=video
 
@@ -89,7 +89,7 @@ def add(
       {"remove": {"source": "vidu", "id": "2370487727425661"}}
       2370487727425660
     """
-    filling = Filling(
+    defaults = WatchDefaults(
         source=source,
         endpoints=endpoint,
         labels=read_labels(label),
@@ -97,12 +97,12 @@ def add(
         callback_url=callback_url,
         callback_secret=callback_secret,
     )
-    given = [Given(place=text, watch={"id": text}) for text in ids]
-    given += read_file(file) if file is not None else []
     if not ids and file is None:
         fail("say which tasks: ID..., or --file FILE", EXIT_USAGE)
-    given = [Given(place=each.place, watch=filling.fill(each.watch)) for each in given]
-    answers = _post(connect(url, token, config), given)
+    watches = [WatchInput(name=text, watch={"id": text}) for text in ids]
+    watches += read_file(file) if file is not None else []
+    watches = [replace(each, watch=defaults.fill(each.watch)) for each in watches]
+    answers = _post(connect(url, token, config), watches)
     if as_json:
         show_json(_sum(answers))
         return
@@ -114,31 +114,36 @@ def add(
     show(f"{total['created']} added{known}")
 
 
-def _post(client: Client, given: Sequence[Given]) -> list[dict[str, Any]]:
+def _post(client: Client, watches: Sequence[WatchInput]) -> list[dict[str, Any]]:
     """Send the watches; exits when they are refused, and says how many were taken before that."""
 
     async def work(daemon: Connection) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []
-        for part in requests(given):
+        for batch in batches(watches):
             try:
-                answers.append(await daemon.ask("POST", "/v1/watches", body=[each.watch for each in part]))
+                answers.append(await daemon.ask("POST", "/v1/watches", body=[each.watch for each in batch]))
             except Denied as exc:
                 taken = _sum(answers)["created"]
                 summary = f"{exc}; {taken} were added before" if taken else str(exc)
                 if exc.problems:
-                    refuse([_placed(problem, part) for problem in exc.problems], summary=summary, code=EXIT_FAILED)
+                    refuse([_placed(problem, batch) for problem in exc.problems], summary=summary, code=EXIT_FAILED)
                 fail(summary)
         return answers
 
     return client.run(work)
 
 
-def _placed(problem: str, part: Sequence[Given]) -> str:
-    """Name a watch as the user did, not by its place in the request."""
-    found = re.match(r"\[(\d+)\][.:]? ?", problem)
-    if found is None or int(found[1]) >= len(part):
-        return problem
-    return f"{part[int(found[1])].place}: {problem[found.end() :]}"
+def _placed(problem: str, batch: Sequence[WatchInput]) -> str:
+    """Name the line or argument of a refused watch in place of its index in the request."""
+    from notifier.config import key_path, split_problem
+
+    location, message = split_problem(problem)
+    match location:
+        case (int(index), *key) if index < len(batch):
+            named = f"{key_path(tuple(key))}: " if key else ""
+            return f"{batch[index].place(tuple(key))}: {named}{message}"
+        case _:
+            return problem
 
 
 def _sum(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from notifier.config.describe import describe
+from notifier.config.document import Document, read_document
 from notifier.config.endpoint import EndpointConfig, MatchConfig, SlackEndpoint, WebhookEndpoint
 from notifier.config.loader import http_section, load, parse_watch
 from notifier.config.model import Config
-from notifier.config.problems import ConfigError, Problem, WatchRefused
+from notifier.config.problems import ConfigError, Location, Problem, WatchRefused, key_path, split_problem
 from notifier.config.queue import AmqpQueue, NatsQueue, QueueConfig, RedisQueue
-from notifier.config.reading import Reading
+from notifier.config.reading import Reading, Stamp
 from notifier.config.schema import json_schema
 from notifier.config.secret import Secret, SecretUrl
 from notifier.config.settings import (
@@ -22,6 +23,7 @@ from notifier.config.settings import (
     UnixAddress,
 )
 from notifier.config.source import Backoff, SourceConfig
+from notifier.config.types import read_duration
 from notifier.config.watch import WatchConfig, WatchRequest
 
 __all__ = [
@@ -31,8 +33,10 @@ __all__ = [
     "CallbacksConfig",
     "Config",
     "ConfigError",
+    "Document",
     "EndpointConfig",
     "HttpConfig",
+    "Location",
     "LogConfig",
     "MatchConfig",
     "NatsQueue",
@@ -45,6 +49,7 @@ __all__ = [
     "SecretUrl",
     "SlackEndpoint",
     "SourceConfig",
+    "Stamp",
     "StoreConfig",
     "TcpAddress",
     "UnixAddress",
@@ -53,15 +58,12 @@ __all__ = [
     "WatchRequest",
     "WebhookEndpoint",
     "describe",
-    "document",
     "http_section",
     "json_schema",
+    "key_path",
     "load",
     "parse_watch",
-    "problems",
-    "reading",
-    "section",
-    "tree",
-    "types",
-    "watch",
+    "read_document",
+    "read_duration",
+    "split_problem",
 ]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from notifier.config import tree
-from notifier.config.problems import Location, Problem, key_path
+from notifier.config.problems import Location, Problem, got, key_path
 from notifier.config.reading import MAX_BYTES
-from notifier.config.scalars import Interpolated, resolve
+from notifier.config.scalars import Interpolated, Unclear, resolve
 
 _REFERENCE = re.compile(r"\$(?P<escaped>\$)?\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\})?")
 
@@ -74,14 +74,20 @@ class Document:
         )
 
     def line(self, location: Location) -> int:
-        """Return the line on which the value at the location begins."""
-        node = self.root
-        for part in location:
-            if isinstance(node, tree.Mapping) and isinstance(part, str):
-                node = node.entries[part].value
+        """Return the line on which the key or entry at the location begins; of one that is missing, its parent's."""
+        node, line = self.root, 1
+        for part in ((), *location):
+            if isinstance(node, tree.Mapping) and isinstance(part, str) and part in node.entries:
+                entry = node.entries[part]
+                node, line = entry.value, entry.line
             elif isinstance(node, tree.Sequence) and isinstance(part, int):
                 node = node.items[part]
-        return node.line if node else 1
+                line = node.line
+        return line
+
+    def words(self) -> list[str]:
+        """Return the words of a document that is a text without structure; of any other none."""
+        return self.root.text.split() if isinstance(self.root, tree.Scalar) else []
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
@@ -90,8 +96,11 @@ def read_bytes(path: Path, limit: int) -> bytes:
         return stream.read(limit + 1)
 
 
-def read(path: Path, env: Mapping[str, str]) -> Document:
-    """Read a file; every fault becomes a problem of the document."""
+def read_document(path: Path, env: Mapping[str, str], *, clear: bool = False) -> Document:
+    """Read a file; every fault becomes a problem of the document.
+
+    With `clear`, its data is JSON: an unquoted value inside of it that YAML readers do not agree on is a problem too.
+    """
     try:
         content = read_bytes(path, MAX_BYTES)
     except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
@@ -112,7 +121,7 @@ def read(path: Path, env: Mapping[str, str]) -> Document:
         return _unreadable(path, exc.message, exc.line, exc.column)
     if root is None:
         return Document(file=path)
-    filling = _Filling(path, env)
+    filling = _Filling(path, env, clear=clear)
     data = filling.value(root, ())
     return Document(file=path, data=data, root=root, problems=tuple(filling.problems), broken=frozenset(filling.broken))
 
@@ -124,7 +133,8 @@ def _unreadable(path: Path, message: str, line: int = 1, column: int = 1) -> Doc
 class _Filling:
     """Turns nodes into plain data and notes what cannot be."""
 
-    def __init__(self, path: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, env: Mapping[str, str], *, clear: bool) -> None:
+        self._clear = clear
         self._file = str(path)
         self._env = env
         self.problems: list[Problem] = []
@@ -152,7 +162,10 @@ class _Filling:
                 self._report(message, node, location)
             self.broken.add(id(node))
             return BROKEN
-        return resolve(text) if node.plain and not isinstance(text, Interpolated) else text
+        value = resolve(text) if node.plain and not isinstance(text, Interpolated) else text
+        if self._clear and location and isinstance(value, Unclear):
+            self._report(f"{got(value)} unquoted can be read in several ways; put it in quotes", node, location)
+        return value
 
     def _report(self, message: str, at: tree.Scalar | tree.Entry, location: Location) -> None:
         if (at.line, at.column, message) not in self._seen:  # else: the same node, through an alias

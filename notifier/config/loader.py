@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from notifier.config import document as documents
-from notifier.config.document import Document
+from notifier.config.document import Document, read_document
 from notifier.config.endpoint import read_endpoint
 from notifier.config.model import Config
 from notifier.config.problems import ConfigError, Location, Problem, WatchRefused, got, key_path, refusal, say
@@ -62,7 +61,7 @@ def parse_watch(value: Json, config: Config) -> NewWatch:
 def http_section(path: Path, *, env: Mapping[str, str] | None = None) -> HttpConfig:
     """Read the section `http` alone, for clients: whatever cannot be read is left at its default. Never raises."""
     env = os.environ if env is None else env
-    document = documents.read(path, env)
+    document = read_document(path, env)
     section = document.data.get("http") if isinstance(document.data, dict) else None
     if not isinstance(section, dict):
         return HttpConfig()
@@ -139,7 +138,7 @@ class _Loading:
 
     def _read(self, path: Path) -> Document:
         self._files[path] = digest(path)
-        document = documents.read(path, self._env)
+        document = read_document(path, self._env)
         self._problems.extend(document.problems)
         return document
 

@@ -21,6 +21,9 @@ from notifier.config.scalars import Interpolated, Number, Unclear
 from notifier.core.errors import NotifierError
 
 Location = tuple[int | str, ...]  # keys and list indices, from the document's top
+_NAME = r"([\w*/-]+)|(\"(?:[^\"\\]|\\.)*\")"
+_FIRST_KEY_PART = re.compile(rf"\[([0-9]+)\]|(?:{_NAME})")
+_KEY_PART = re.compile(rf"\[([0-9]+)\]|\.(?:{_NAME})")
 _SHOWN = 40  # characters of a value that a message repeats
 _PRIVATE = ("whsec_", "whsk_", "Bearer ")  # beginnings of what may be a secret in the wrong place
 
@@ -71,6 +74,17 @@ def key_path(location: Location) -> str:
             name = part if re.fullmatch(r"[\w*/-]+", part) else json.dumps(part, ensure_ascii=False)
             path += f".{name}" if path else name
     return path
+
+
+def split_problem(text: str) -> tuple[Location, str]:
+    """Split a problem without a place, as it is printed, into its key's location and its message."""
+    location: list[int | str] = []
+    end = 0
+    while part := (_KEY_PART if location else _FIRST_KEY_PART).match(text, end):
+        index, name, quoted = part.groups()
+        location.append(int(index) if index else name or json.loads(quoted))
+        end = part.end()
+    return (tuple(location), text[end + 2 :]) if text.startswith(": ", end) else ((), text)
 
 
 def suggest(word: str, options: Iterable[str]) -> str | None:

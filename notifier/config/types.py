@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from notifier.config.problems import detail, error, got, refusal
 from notifier.config.scalars import Unclear, settle
@@ -125,6 +126,14 @@ def _duration(value: object) -> float:
         advice = f"add a unit, as in {plain:g}s" if 0 < plain < MAX_SECONDS and plain is value else "add a unit"
         raise error(f"{wanted}, got {got(value)}; {advice}")
     raise error(f"{wanted}, got {got(value)}")
+
+
+def read_duration(text: str) -> float:
+    """Return the seconds of a duration as users write it. Raises ValueError."""
+    try:
+        return _duration(text)
+    except PydanticCustomError as exc:
+        raise ValueError(str(exc)) from exc
 
 
 def write_duration(seconds: float) -> str:

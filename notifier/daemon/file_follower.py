@@ -12,8 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from notifier.config import Reading
-from notifier.config.reading import Stamp
+from notifier.config import Reading, Stamp
 from notifier.daemon.inotify import ChangeListener, Directories, directories
 from notifier.daemon.reload import Reloader
 from notifier.runtime.threads import beside

@@ -32,8 +32,8 @@ from notifier.config import (
     describe,
     json_schema,
     load,
+    read_document,
 )
-from notifier.config import document as documents
 from notifier.config.section import Section
 from notifier.config.types import write_duration
 from notifier.config.watch import WatchRequest
@@ -183,7 +183,7 @@ def test_the_designs_sample_loads_as_it_is_written(tmp_path: Path) -> None:
 
 def _plain(path: Path) -> Any:
     """Return a file's data with its variables still in place."""
-    document = documents.read(path, {name: f"${{{name}}}" for name in ENV})
+    document = read_document(path, {name: f"${{{name}}}" for name in ENV})
     assert document.problems == ()
     return document.data
 
@@ -212,7 +212,7 @@ def test_the_schema_accepts_what_is_documented(path: Path) -> None:
     ],
 )  # fmt: skip
 def test_the_schema_accepts_what_users_write(site: Site, text: str) -> None:
-    data = documents.read(site.write(text), {"N": "${N}", "L": "${L}"}).data
+    data = read_document(site.write(text), {"N": "${N}", "L": "${L}"}).data
     assert [error.message for error in VALIDATOR.iter_errors(data)] == []
 
 
@@ -230,7 +230,7 @@ def test_the_schema_accepts_what_users_write(site: Site, text: str) -> None:
     ],
 )  # fmt: skip
 def test_the_schema_refuses_what_the_loader_refuses(site: Site, text: str) -> None:
-    assert list(VALIDATOR.iter_errors(documents.read(site.write(text), {}).data))
+    assert list(VALIDATOR.iter_errors(read_document(site.write(text), {}).data))
     assert site.problems(text)
 
 

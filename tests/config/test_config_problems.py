@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from config_site import WHSEC, Site
+from hypothesis import given
+from hypothesis import strategies as st
 
-from notifier.config import ConfigError, Problem, load
+from notifier.config import ConfigError, Problem, key_path, load, split_problem
 from notifier.core.errors import NotifierError
 
 
@@ -189,3 +191,29 @@ def test_the_problems_come_in_the_order_of_the_files(site: Site) -> None:
     site.write("x\n", "a.yaml")
     said = site.said("zzz: 1\nwatch_files: [b.yaml, a.yaml]\nsources: {v: {preset: vido}}\n")
     assert [line.split(": ")[0] for line in said] == ["config.yaml:1:1", "config.yaml:3:23", "b.yaml:1:3", "a.yaml:1:1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "location", "message"),
+    [
+        ("[3]: expected a mapping, got null", (3,), "expected a mapping, got null"),
+        ("[3].id: required, but missing", (3, "id"), "required, but missing"),
+        ('[3].labels."a: b": got "x: y"', (3, "labels", "a: b"), 'got "x: y"'),
+        ('endpoints."my app".headers.X-Y: unknown', ("endpoints", "my app", "headers", "X-Y"), "unknown"),
+        ("and more; these are the first", (), "and more; these are the first"),
+        ("no watch of that name", (), "no watch of that name"),
+        ("", (), ""),
+    ],
+)
+def test_a_printed_problem_is_taken_apart(text: str, location: tuple[int | str, ...], message: str) -> None:
+    """A client names the same value by another place; a text that begins with no key is a message alone."""
+    assert split_problem(text) == (location, message)
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1)
+
+
+@given(st.lists(st.integers(0) | NAMES, min_size=1), st.text())
+def test_every_key_is_found_again(location: list[int | str], message: str) -> None:
+    """Whatever the names are: what `key_path` writes, `split_problem` reads."""
+    assert split_problem(f"{key_path(tuple(location))}: {message}") == (tuple(location), message)

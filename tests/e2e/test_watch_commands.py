@@ -72,11 +72,12 @@ async def test_a_refused_file_adds_nothing(daemons: Start) -> None:
         daemon = daemons(config(upstream=sim.base_url, endpoints={}))
         await daemon.start()
         path = daemon.directory / "w.yaml"
-        path.write_text('- "1"\n- {id: "2", source: vidi}\n- {id: "3", endpoints: [app]}\n')
+        path.write_text('- "1"\n- {id: "2", source: vidi}\n- {id: "3", endpoints: [app]}\n- id: "4"\n  lables: {}\n')
         done = await daemon.run("watch", "add", "--file", "w.yaml", "-c", str(daemon.file))
-        assert (done.code, done.out, len(done.lines)) == (1, "", 3), done.err
+        assert (done.code, done.out, len(done.lines)) == (1, "", 4), done.err
         assert done.lines[0].startswith("w.yaml:2: source: ")
         assert done.lines[1].startswith("w.yaml:3: endpoints")
+        assert done.lines[2] == 'w.yaml:5: lables: unknown key; did you mean "labels"?'
         assert (await daemon.run("watch", "list", "-c", str(daemon.file))).out == "no watches\n"
         assert await daemon.stop() == 0
 

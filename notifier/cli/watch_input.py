@@ -1,0 +1,132 @@
+"""The watches that `watch add` reads from a file or the command line, each with the place that a refusal names.
+
+A file is parsed as the configuration's `watch_files` are, and sent as it stands: the daemon alone decides what a valid
+watch is. A text without structure is a list of ids.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from notifier.cli.output import EXIT_USAGE, fail, refuse
+from notifier.core.model import Json
+
+if TYPE_CHECKING:
+    from notifier.config import Document, Location
+
+MAX_WATCHES = 10_000  # of one request, which the daemon accepts or refuses as a whole
+MAX_BYTES = 7 << 20  # of its body, below the daemon's limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchInput:
+    """A watch in the form that the API takes, and where it comes from."""
+
+    watch: Json
+    name: str  # the argument, or the file
+    document: Document | None = None  # the file's contents
+    location: Location = ()  # of the watch in the document
+
+    def place(self, key: Location = ()) -> str:
+        """Return where the value at `key` of the watch stands: the argument, or the file and the line."""
+        return self.name if self.document is None else f"{self.name}:{self.document.line((*self.location, *key))}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchDefaults:
+    """The options of the command line; a watch's own values come first."""
+
+    source: str | None
+    endpoints: Sequence[str]
+    labels: Mapping[str, str]
+    metadata: Json
+    callback_url: str | None = None
+    callback_secret: str | None = None
+
+    def fill(self, watch: Json) -> Json:
+        """Return the watch with each missing value filled in. What is no mapping is left for the daemon to refuse."""
+        if not isinstance(watch, Mapping):
+            return watch
+        defaults = {
+            "source": self.source,
+            "endpoints": list(self.endpoints) or None,
+            "metadata": self.metadata,
+            "callback_url": self.callback_url,
+            "callback_secret": self.callback_secret,
+        }
+        missing = {key: value for key, value in defaults.items() if value is not None and watch.get(key) is None}
+        labels = watch.get("labels", {})
+        if self.labels and isinstance(labels, Mapping):
+            missing["labels"] = {**self.labels, **labels}
+        return {**watch, **missing}
+
+
+def read_labels(options: Sequence[str]) -> dict[str, str]:
+    """Read NAME=VALUE options."""
+    labels = {}
+    for text in options:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            fail(f"--label {text}: expected NAME=VALUE, such as team=video", EXIT_USAGE)
+        labels[name] = value
+    return labels
+
+
+def read_metadata(text: str | None) -> Json:
+    """Read a JSON value."""
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        fail(f"--metadata: expected JSON, such as '{{\"order\": 7}}': {exc}", EXIT_USAGE)
+
+
+def read_file(path: Path) -> list[WatchInput]:
+    """Read the watches of a file; `-` is standard input. Exits with every fault of the syntax, at its place."""
+    from notifier.config import read_document
+
+    document = read_document(Path("/dev/stdin") if str(path) == "-" else path, os.environ, clear=True)
+    if document.problems:
+        summary = f"nothing was added: the watches of {path} cannot be read"
+        refuse(map(str, document.problems), summary=summary, code=1)
+    return [
+        WatchInput(watch=_mapping(value), name=str(document.file), document=document, location=location)
+        for location, value in _entries(document)
+    ]
+
+
+def _entries(document: Document) -> Iterator[tuple[Location, Json]]:
+    match document.data:
+        case list() as items:
+            yield from (((index,), item) for index, item in enumerate(items))
+        case {"watches": list() as items, **rest} if not rest:
+            yield from ((("watches", index), item) for index, item in enumerate(items))
+        case dict() as watch:
+            yield (), watch
+        case _:
+            yield from (((), word) for word in document.words())
+
+
+def _mapping(value: Json) -> Json:
+    """Return a watch in its long form; an id of digits becomes text, which any JSON reader keeps exactly."""
+    if isinstance(value, dict):
+        number = value.get("id")
+        return value | {"id": str(number)} if type(number) is int and number >= 0 else value
+    return _mapping({"id": value}) if isinstance(value, str | int | float) else value
+
+
+def batches(watches: Sequence[WatchInput]) -> Iterator[Sequence[WatchInput]]:
+    """Split the watches into requests of a size that the daemon takes."""
+    start = size = 0
+    for index, each in enumerate(watches):
+        more = len(json.dumps(each.watch)) + 2
+        if index > start and (index - start >= MAX_WATCHES or size + more > MAX_BYTES):
+            yield watches[start:index]
+            start, size = index, 0
+        size += more
+    if start < len(watches):
+        yield watches[start:]
