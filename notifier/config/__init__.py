@@ -7,7 +7,16 @@ from notifier.config.document import Document, read_document
 from notifier.config.endpoint import EndpointConfig, MatchConfig, SlackEndpoint, WebhookEndpoint
 from notifier.config.loader import http_section, load, parse_watch
 from notifier.config.model import Config
-from notifier.config.problems import ConfigError, Location, Problem, WatchRefused, key_path, split_problem
+from notifier.config.problems import (
+    ConfigError,
+    Location,
+    Problem,
+    WatchRefused,
+    explain,
+    invalid,
+    key_path,
+    split_problem,
+)
 from notifier.config.queue import AmqpQueue, NatsQueue, QueueConfig, RedisQueue
 from notifier.config.reading import Reading, Stamp
 from notifier.config.schema import json_schema
@@ -58,7 +67,9 @@ __all__ = [
     "WatchRequest",
     "WebhookEndpoint",
     "describe",
+    "explain",
     "http_section",
+    "invalid",
     "json_schema",
     "key_path",
     "load",

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from pydantic import AfterValidator
 
-from notifier.config.problems import error, suggest
+from notifier.config.problems import invalid, suggest
 from notifier.config.secret import SecretUrl, server
 from notifier.core.databases import POSTGRESQL, is_shared
 
@@ -73,16 +73,18 @@ def check_store(url: StoreUrl) -> StoreUrl:
     """Refuse what is no database that outlives the process. No message repeats any of the URL."""
     if not url.shared and url.scheme != "sqlite":
         hint = suggest(url.scheme.partition("+")[0], ["sqlite", *POSTGRESQL])
-        raise error("expected a URL that begins with sqlite:/// or postgresql://", suggestion=hint and f"{hint}://")
+        raise invalid("expected a URL that begins with sqlite:/// or postgresql://", suggestion=hint and f"{hint}://")
     if url.shared:
         for fault, hint in _faults(url.reveal()):
-            raise error(fault, suggestion=hint)
+            raise invalid(fault, suggestion=hint)
         return url
     text = url.reveal()
     if not re.fullmatch(r"sqlite:///[^?]*[^?/].*", text, re.IGNORECASE):
-        raise error("expected sqlite:/// and a path, such as sqlite:///./notifier.db or sqlite:////var/lib/notifier.db")
+        raise invalid(
+            "expected sqlite:/// and a path, such as sqlite:///./notifier.db or sqlite:////var/lib/notifier.db"
+        )
     if ":memory:" in text:
-        raise error("a database in memory loses everything at the end; name a file, such as sqlite:///./notifier.db")
+        raise invalid("a database in memory loses everything at the end; name a file, such as sqlite:///./notifier.db")
     server(url)
     return url
 

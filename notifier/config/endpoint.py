@@ -27,7 +27,7 @@ from notifier.config.identity import (
     Signature,
     impossible_certificate,
 )
-from notifier.config.problems import carry, detail, error, got, refusal, suggest
+from notifier.config.problems import carry, detail, got, invalid, refusal, suggest
 from notifier.config.reading import digest
 from notifier.config.secret import HttpUrl, Secret, SecretUrl, check_http, server
 from notifier.config.section import Context, Impossible, Section
@@ -45,7 +45,7 @@ def _event_glob(value: object) -> str:
     if not any(fnmatchcase(kind, glob) for kind in EventType):
         kinds = [str(kind) for kind in EventType]
         message = f"{got(value)} matches no type of event; there are {', '.join(kinds)}"
-        raise error(message, suggestion=suggest(glob, [*kinds, "task.*", "watch.*", "endpoint.*"]))
+        raise invalid(message, suggestion=suggest(glob, [*kinds, "task.*", "watch.*", "endpoint.*"]))
     return glob
 
 
@@ -63,7 +63,7 @@ def _known(value: object, kind: str, names: tuple[str, ...] | None) -> str:
     found = printable(value)
     if names is not None and found not in names:
         there = f"there are {', '.join(names)}" if names else "there is none"
-        raise error(f"unknown {kind} {got(value)}; {there}", suggestion=suggest(found, names))
+        raise invalid(f"unknown {kind} {got(value)}; {there}", suggestion=suggest(found, names))
     return found
 
 
@@ -71,7 +71,7 @@ def _distinct(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     """Refuse headers that differ in case only."""
     lowered = [str(name).lower() for name in value] if isinstance(value, Mapping) else []
     faults = [
-        detail((name, "[key]"), error("given twice; headers that differ in case only are the same"))
+        detail((name, "[key]"), invalid("given twice; headers that differ in case only are the same"))
         for index, name in enumerate(value if lowered else ())
         if lowered.index(lowered[index]) < index
     ]
@@ -87,10 +87,10 @@ def _distinct(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
 def _proxy(url: SecretUrl) -> SecretUrl:
     """Refuse what is no HTTP proxy's URL."""
     if url.scheme != "http":
-        raise error("expected the URL of an HTTP proxy, such as http://proxy.example.com:3128")
+        raise invalid("expected the URL of an HTTP proxy, such as http://proxy.example.com:3128")
     parts = urlsplit(server(check_http(url)).reveal())
     if parts.path not in ("", "/") or parts.query:
-        raise error("a proxy has no path and no query; expected a URL such as http://proxy.example.com:3128")
+        raise invalid("a proxy has no path and no query; expected a URL such as http://proxy.example.com:3128")
     return url
 
 
@@ -202,12 +202,12 @@ TYPES: dict[str, type[WebhookEndpoint] | type[SlackEndpoint]] = {"webhook": Webh
 def read_endpoint(value: Any, *, context: Context) -> WebhookEndpoint | SlackEndpoint:
     """Read an endpoint by the model that its key `type` names. Raises pydantic.ValidationError."""
     if not isinstance(value, Mapping):
-        raise refusal([detail((), error(f"expected a mapping with the keys type and url, got {got(value)}"))])
+        raise refusal([detail((), invalid(f"expected a mapping with the keys type and url, got {got(value)}"))])
     kinds = " or ".join(TYPES)
     if "type" not in value:
-        raise refusal([detail(("type",), error(f"required, but missing: {kinds}"))])
+        raise refusal([detail(("type",), invalid(f"required, but missing: {kinds}"))])
     found = value["type"]
     if isinstance(found, str) and found in TYPES:
         return TYPES[found].model_validate(value, context=context)
     hint = suggest(found, TYPES) if isinstance(found, str) else None
-    raise refusal([detail(("type",), error(f"expected {kinds}, got {got(found)}", suggestion=hint))])
+    raise refusal([detail(("type",), invalid(f"expected {kinds}, got {got(found)}", suggestion=hint))])

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSchema
 
-from notifier.config.problems import error
+from notifier.config.problems import invalid
 from notifier.config.secret import Secret
 from notifier.config.section import Context, Impossible
 from notifier.config.types import printable
@@ -27,9 +27,9 @@ def _fitting(secret: Secret, info: ValidationInfo) -> Secret:
             try:
                 decode_secret(secret.reveal())
             except SecretError as exc:  # its message does not quote the secret
-                raise error(str(exc)) from exc
+                raise invalid(str(exc)) from exc
         case "github" | "stripe" if len(secret.reveal().encode()) < PLAIN_SECRET_BYTES:
-            raise error(f"a secret has at least {PLAIN_SECRET_BYTES} bytes; `notifier secret new` makes one")
+            raise invalid(f"a secret has at least {PLAIN_SECRET_BYTES} bytes; `notifier secret new` makes one")
     return secret
 
 
@@ -37,11 +37,11 @@ def _fitting_number(secrets: tuple[Secret, ...], info: ValidationInfo) -> tuple[
     """Hold the number of secrets against the form of the signature."""
     match info.data.get("signature"):
         case "none" if secrets:
-            raise error("`signature: none` signs nothing; remove one of the two")
+            raise invalid("`signature: none` signs nothing; remove one of the two")
         case "github" if len(secrets) > 1:
-            raise error("GitHub's header holds one signature, so there can be one secret only")
+            raise invalid("GitHub's header holds one signature, so there can be one secret only")
         case "standard" | "github" | "stripe" if not secrets:
-            raise error("required, but missing")
+            raise invalid("required, but missing")
     return secrets
 
 
@@ -58,10 +58,10 @@ def tried(value: Any, info: ValidationInfo, read: Callable[[Path], None]) -> Pat
     context.note(path)
     try:
         if not path.is_file():  # a pipe might never begin
-            raise error("no such file")
+            raise invalid("no such file")
         read(path)
     except OSError as exc:
-        raise error(f"cannot be read: {exc.strerror}") from exc
+        raise invalid(f"cannot be read: {exc.strerror}") from exc
     return path
 
 
@@ -73,7 +73,7 @@ def _read_authorities(path: Path) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
     except ssl.SSLError as exc:  # a kind of OSError
-        raise error("holds no certificates in PEM form") from exc
+        raise invalid("holds no certificates in PEM form") from exc
 
 
 CaFile = Annotated[Path, PlainValidator(_ca_file), WithJsonSchema({"type": "string", "minLength": 1})]

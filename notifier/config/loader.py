@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from notifier.config.document import Document, read_document
 from notifier.config.endpoint import read_endpoint
 from notifier.config.model import Config
-from notifier.config.problems import ConfigError, Location, Problem, WatchRefused, got, key_path, refusal, say
+from notifier.config.problems import ConfigError, Location, Problem, WatchRefused, explain, got, key_path, refusal
 from notifier.config.queue import read_queue
 from notifier.config.reading import Reading, digest, matching, watch_files
 from notifier.config.scalars import Unclear, settle
@@ -76,7 +76,7 @@ def http_section(path: Path, *, env: Mapping[str, str] | None = None) -> HttpCon
 
 
 def _placeless(entry: Any) -> Problem:
-    message, suggestion = say(entry)
+    message, suggestion = explain(entry)
     parts = tuple(part for part in entry["loc"] if part != "[key]")
     return Problem(file="", line=0, column=0, key=key_path(parts), message=message, suggestion=suggestion)
 
@@ -157,7 +157,7 @@ class _Loading:
             return read(value)
         except ValidationError as exc:
             for entry in exc.errors(include_url=False):
-                self._say(document, (*location, *entry["loc"]), *say(entry))
+                self._say(document, (*location, *entry["loc"]), *explain(entry))
         return None
 
     def _mapping(self, document: Document, key: str) -> dict[str, Any] | None:

@@ -122,7 +122,7 @@ def got(value: object) -> str:
             return "something else"
 
 
-def error(message: str, *, suggestion: str | None = None) -> PydanticCustomError:
+def invalid(message: str, *, suggestion: str | None = None) -> PydanticCustomError:
     """Make the error that a validator raises at its own place."""
     return PydanticCustomError("refused", "{message}", {"message": message, "suggestion": suggestion})
 
@@ -148,12 +148,12 @@ def carry(exc: ValidationError) -> list[InitErrorDetails]:
     for entry in exc.errors():
         if entry["type"] == "too_short" and entry["input"]:
             continue  # it counts what is valid; the others are reported one by one
-        message, suggestion = say(entry)
-        details.append(detail(entry["loc"], error(message, suggestion=suggestion)))
+        message, suggestion = explain(entry)
+        details.append(detail(entry["loc"], invalid(message, suggestion=suggestion)))
     return details
 
 
-def say(entry: ErrorDetails) -> tuple[str, str | None]:
+def explain(entry: ErrorDetails) -> tuple[str, str | None]:
     """Return pydantic's error in our words: message and suggestion."""
     context: dict[str, Any] = entry.get("ctx", {})
     if "message" in context:

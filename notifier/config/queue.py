@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from notifier.config.problems import below, carry, detail, error, got, refusal, suggest
+from notifier.config.problems import below, carry, detail, got, invalid, refusal, suggest
 from notifier.config.secret import SecretUrl, server
 from notifier.config.section import Context, Section
 from notifier.config.types import Printable
@@ -68,15 +68,17 @@ _URL: TypeAdapter[SecretUrl] = TypeAdapter(SecretUrl)
 def read_queue(value: Any, *, context: Context) -> QueueConfig:
     """Read a queue by the model that its URL's scheme names. Raises pydantic.ValidationError."""
     if not isinstance(value, Mapping):
-        raise refusal([detail((), error(f"expected a mapping with the key url, got {got(value)}"))])
+        raise refusal([detail((), invalid(f"expected a mapping with the key url, got {got(value)}"))])
     if "url" not in value:
-        raise refusal([detail(("url",), error("required, but missing"))])
+        raise refusal([detail(("url",), invalid("required, but missing"))])
     try:
         url = _URL.validate_python(value["url"], context=context)
     except ValidationError as exc:
         raise refusal(below("url", carry(exc))) from exc
     if url.scheme not in SCHEMES:
         hint = suggest(url.scheme, SCHEMES)
-        fault = error(f"expected a URL that begins with one of {', '.join(SCHEMES)}", suggestion=hint and f"{hint}://")
+        fault = invalid(
+            f"expected a URL that begins with one of {', '.join(SCHEMES)}", suggestion=hint and f"{hint}://"
+        )
         raise refusal([detail(("url",), fault)])
     return SCHEMES[url.scheme].model_validate({**value, "url": url}, context=context)

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler,
 from pydantic_core import CoreSchema, core_schema
 
 from notifier.config.document import read_bytes
-from notifier.config.problems import detail, error, got, refusal, suggest
+from notifier.config.problems import detail, got, invalid, refusal, suggest
 from notifier.config.section import Context
 from notifier.config.types import printable
 from notifier.core.signing import SecretError, decode_secret
@@ -93,7 +93,7 @@ class SecretUrl(Secret):
             return value
         content = _content(value, Context.of(info))
         if "://" not in content or any(map(str.isspace, content)) or not cls._sound(content):
-            raise error("expected a URL such as https://example.com/path")
+            raise invalid("expected a URL such as https://example.com/path")
         return cls(content)
 
     @classmethod
@@ -112,8 +112,8 @@ def _content(value: Any, context: Context) -> str:
         return printable(value)
     except ValueError as exc:
         if isinstance(value, str):  # these messages do not repeat the value
-            raise error(f"{exc}; a secret or URL is one line of text") from exc
-        raise error("expected text in quotes, {file: PATH} or {credential: NAME}") from exc
+            raise invalid(f"{exc}; a secret or URL is one line of text") from exc
+        raise invalid("expected text in quotes, {file: PATH} or {credential: NAME}") from exc
 
 
 def _referred(value: dict[str, Any], context: Context) -> str:
@@ -122,29 +122,31 @@ def _referred(value: dict[str, Any], context: Context) -> str:
             return _file(context.directory / str(path), "secret file", context)
         case {"credential": str(name), **rest} if not rest:
             if not name or "/" in name or name in (".", ".."):
-                raise error("the name of a credential has no slash and is not empty")
+                raise invalid("the name of a credential has no slash and is not empty")
             directory = context.env.get("CREDENTIALS_DIRECTORY")
             if not directory:
-                raise error("no credentials here: CREDENTIALS_DIRECTORY is not set; systemd sets it for LoadCredential")
+                raise invalid(
+                    "no credentials here: CREDENTIALS_DIRECTORY is not set; systemd sets it for LoadCredential"
+                )
             return _file(Path(directory) / str(name), "credential", context)
         case {"file": other} | {"credential": other} if len(value) == 1:
-            raise refusal([detail(tuple(value), error(f"expected text, got {got(other)}"))])
+            raise refusal([detail(tuple(value), invalid(f"expected text, got {got(other)}"))])
         case _:
             hint = next((suggest(str(key), _REFERENCES) for key in value if key not in _REFERENCES), None)
-            raise error("expected text, {file: PATH} or {credential: NAME}", suggestion=hint)
+            raise invalid("expected text, {file: PATH} or {credential: NAME}", suggestion=hint)
 
 
 def _file(path: Path, kind: str, context: Context) -> str:
     context.note(path)
     try:
         if not path.is_file():  # a pipe or device might never end, or never begin
-            raise error(f"{kind} cannot be read: {'not a regular file' if path.exists() else 'no such file'}")
+            raise invalid(f"{kind} cannot be read: {'not a regular file' if path.exists() else 'no such file'}")
         content = read_bytes(path, MAX_SECRET_BYTES)
         if len(content) > MAX_SECRET_BYTES:
-            raise error(f"{kind} is larger than {MAX_SECRET_BYTES // 1024} KiB")
+            raise invalid(f"{kind} is larger than {MAX_SECRET_BYTES // 1024} KiB")
         return content.decode("utf-8").removesuffix("\n").removesuffix("\r")
     except (OSError, UnicodeDecodeError) as exc:
-        raise error(f"{kind} cannot be read: {getattr(exc, 'strerror', None) or 'not UTF-8'}") from exc
+        raise invalid(f"{kind} cannot be read: {getattr(exc, 'strerror', None) or 'not UTF-8'}") from exc
 
 
 def signing(secret: Secret) -> Secret:
@@ -152,7 +154,7 @@ def signing(secret: Secret) -> Secret:
     try:
         decode_secret(secret.reveal())
     except SecretError as exc:  # its message does not quote the secret
-        raise error(str(exc)) from exc
+        raise invalid(str(exc)) from exc
     return secret
 
 
@@ -160,9 +162,9 @@ def check_http(url: SecretUrl) -> SecretUrl:
     """Refuse what no HTTP request can be made to."""
     parts = urlsplit(url.reveal())
     if parts.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:%-]+", parts.hostname or ""):
-        raise error("expected a URL that begins with http:// or https:// and names a host")
+        raise invalid("expected a URL that begins with http:// or https:// and names a host")
     if parts.fragment:
-        raise error("a fragment (#...) is never sent; remove it")
+        raise invalid("a fragment (#...) is never sent; remove it")
     return url
 
 
@@ -170,7 +172,7 @@ def server(url: SecretUrl) -> SecretUrl:
     """Refuse a URL whose password is cut in two by a character of its own, for its origin would show a part."""
     parts = urlsplit(url.reveal())
     if parts.fragment or "@" in parts.path + parts.query:
-        raise error("percent-encode `/`, `?`, `#` and `@` in a user name or password (as in %40 for `@`)")
+        raise invalid("percent-encode `/`, `?`, `#` and `@` in a user name or password (as in %40 for `@`)")
     return url
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails
 
-from notifier.config.problems import carry, detail, error, got, refusal, suggest
+from notifier.config.problems import carry, detail, got, invalid, refusal, suggest
 from notifier.config.reading import digest
 
 
@@ -44,7 +44,7 @@ def unknown_keys(keys: list[Any], known: tuple[str, ...], elsewhere: Mapping[str
         if key in known:
             continue
         hint = None if key in elsewhere else suggest(str(key), known)
-        fault = error(elsewhere.get(key, "unknown key"), suggestion=hint)
+        fault = invalid(elsewhere.get(key, "unknown key"), suggestion=hint)
         found.append(detail((str(key), "[key]"), fault))
     return found
 
@@ -85,7 +85,7 @@ class Section(BaseModel):
         if isinstance(value, cls):
             return value
         if not isinstance(value, Mapping):
-            raise error(f"expected {cls.missing()}, got {got(value)}")
+            raise invalid(f"expected {cls.missing()}, got {got(value)}")
         known = cls.keys()
         faults = unknown_keys(list(value), known, cls.elsewhere)
         arranged = cls.arrange({key: item for key, item in value.items() if key in known})
@@ -104,7 +104,9 @@ class Section(BaseModel):
         yield from ()
 
     def _impossible(self, faulty: Set[str] = frozenset()) -> list[InitErrorDetails]:
-        return [detail((pair.key,), error(pair.message)) for pair in self.impossible() if faulty.isdisjoint(pair.keys)]
+        return [
+            detail((pair.key,), invalid(pair.message)) for pair in self.impossible() if faulty.isdisjoint(pair.keys)
+        ]
 
     @classmethod
     def _pairs(

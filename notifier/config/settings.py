@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from notifier.config.database import DatabaseUrl, StoreUrl
-from notifier.config.problems import error, got
+from notifier.config.problems import got, invalid
 from notifier.config.scalars import Interpolated
 from notifier.config.secret import Secret, SigningSecret, is_loopback
 from notifier.config.section import Impossible, Section
@@ -53,18 +53,18 @@ def _address(text: str, shown: str) -> Address:
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
         if not path or len(path.encode()) > MAX_UNIX_PATH:
-            raise error(f"expected unix: and a path of 1 to {MAX_UNIX_PATH} bytes")
+            raise invalid(f"expected unix: and a path of 1 to {MAX_UNIX_PATH} bytes")
         return UnixAddress(path=Path(path))
     found = re.fullmatch(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})", text)
     if found is None:
-        raise error(f"{wanted}, got {shown}")
+        raise invalid(f"{wanted}, got {shown}")
     if found["v6"]:
         try:
             ipaddress.IPv6Address(found["v6"])
         except ValueError as exc:
-            raise error(f"{wanted}; there is no IPv6 address between the brackets") from exc
+            raise invalid(f"{wanted}; there is no IPv6 address between the brackets") from exc
     if int(found["port"]) > 65535:
-        raise error(f"{wanted}; a port is at most 65535")
+        raise invalid(f"{wanted}; a port is at most 65535")
     return TcpAddress(host=found["v6"] or found["host"], port=int(found["port"]))
 
 
@@ -112,19 +112,19 @@ def _network(value: object) -> IPNetwork:
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError as exc:
-        raise error(f"expected a network such as 10.0.0.0/8 or fd00::/8, got {got(value)}") from exc
+        raise invalid(f"expected a network such as 10.0.0.0/8 or fd00::/8, got {got(value)}") from exc
     if str(network.network_address) != str(ipaddress.ip_interface(text).ip):
         hint = None if isinstance(value, Interpolated) else str(network)
-        raise error(f"expected a network, got an address inside of one: {got(value)}", suggestion=hint)
+        raise invalid(f"expected a network, got an address inside of one: {got(value)}", suggestion=hint)
     return network
 
 
 def _host_glob(value: object) -> str:
     text = printable(value)
     if not re.fullmatch(r"[\w.*?:-]+", text) or "//" in text:
-        raise error("expected a host such as hooks.example.com or *.example.com, not a URL")
+        raise invalid("expected a host such as hooks.example.com or *.example.com, not a URL")
     if not text.isascii():
-        raise error("write an international host name in ASCII (xn--...)")
+        raise invalid("write an international host name in ASCII (xn--...)")
     return text.lower()
 
 

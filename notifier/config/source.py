@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 from notifier.config.identity import CaFile
-from notifier.config.problems import below, carry, detail, error, got, refusal, suggest
+from notifier.config.problems import below, carry, detail, got, invalid, refusal, suggest
 from notifier.config.reading import digest
 from notifier.config.secret import Secret, SecretUrl, check_http
 from notifier.config.section import Impossible, Section, unknown_keys
@@ -51,7 +51,7 @@ def _preset_name(value: object) -> str:
     name = printable(value)
     if name not in presets.names():
         known = presets.names()
-        raise error(f"unknown preset {got(value)}; there are {', '.join(known)}", suggestion=suggest(name, known))
+        raise invalid(f"unknown preset {got(value)}; there are {', '.join(known)}", suggestion=suggest(name, known))
     return name
 
 
@@ -142,7 +142,7 @@ def _clashes(description: Preset, overrides: dict[str, Any]) -> list[InitErrorDe
             if other != phase:
                 at = phase if phase in overrides.get("states", {}) else other
                 message = f'{got(state)} is listed under "{other}" and "{phase}"; a state has one phase'
-                faults.append(detail(("states", str(at)), error(message)))
+                faults.append(detail(("states", str(at)), invalid(message)))
     return faults
 
 
@@ -160,21 +160,21 @@ def _template_faults(description: Preset, overrides: dict[str, Any]) -> list[Ini
     if faults:
         return faults
     if "base_url" in used and not description.base_url:
-        return [detail(("base_url",), error("required by the url, but not set"))]
+        return [detail(("base_url",), invalid("required by the url, but not set"))]
     if "id" not in used:
-        faults.append(detail(("url",), error("the task's id is used nowhere; put {id} into the url or a header")))
+        faults.append(detail(("url",), invalid("the task's id is used nowhere; put {id} into the url or a header")))
     address = _fill(description.url, description.base_url)
     at = "base_url" if "base_url" in overrides and "url" not in overrides else "url"
     try:
         check_http(SecretUrl(address))
     except ValueError:
         message = "expected an address that begins with http:// or https://, names a host and has no fragment (#...)"
-        faults.append(detail((at,), error(message)))
+        faults.append(detail((at,), invalid(message)))
     else:
         authorized = any(name.lower() == "authorization" for name in description.headers)
         if "@" in urlsplit(address).netloc and authorized:
             message = "a user name and password do not go together with the header Authorization; set that to null"
-            faults.append(detail((at,), error(message)))
+            faults.append(detail((at,), invalid(message)))
     return faults
 
 
@@ -184,10 +184,10 @@ def _placeholders(template: str) -> set[str]:
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as exc:
-        raise error(f"braces do not match; write {{{{ and }}}} for braces, or one of {known}") from exc
+        raise invalid(f"braces do not match; write {{{{ and }}}} for braces, or one of {known}") from exc
     for _, name, form, conversion in parts:
         if name is not None and (name not in _PLACEHOLDERS or form or conversion):
-            raise error(f"a template may use {known} only", suggestion=suggest(name, _PLACEHOLDERS))
+            raise invalid(f"a template may use {known} only", suggestion=suggest(name, _PLACEHOLDERS))
     return {name for _, name, _, _ in parts if name is not None}
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
-from notifier.config.problems import error
+from notifier.config.problems import invalid
 from notifier.config.scalars import Interpolated
 from notifier.config.types import text
 from notifier.core import payload
@@ -74,7 +74,7 @@ def _read(value: object, info: ValidationInfo, accept: Callable[[str], object]) 
 
     source = text(value)
     if not source.strip():
-        raise error("must not be empty")
+        raise invalid("must not be empty")
     tried: EventType | None = None
     try:
         template = Template(source)
@@ -84,8 +84,8 @@ def _read(value: object, info: ValidationInfo, accept: Callable[[str], object]) 
     except TemplateFault as exc:
         if isinstance(value, Interpolated):  # the explanation may quote what came out of a variable
             place = f", line {exc.line} of it" if exc.line else ""
-            raise error(f"cannot be rendered{place}; it holds a variable, so no more is said") from exc
-        raise error(f"{exc} (with a sample of {tried})" if tried else str(exc)) from exc
+            raise invalid(f"cannot be rendered{place}; it holds a variable, so no more is said") from exc
+        raise invalid(f"{exc} (with a sample of {tried})" if tried else str(exc)) from exc
     return source
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from notifier.config.problems import detail, error, got, refusal
+from notifier.config.problems import detail, got, invalid, refusal
 from notifier.config.scalars import Unclear, settle
 
 MAX_ID = 512  # characters; both databases index it
@@ -45,24 +45,24 @@ def text(value: object) -> str:
     match value:
         case str():
             if _SURROGATE.search(value):
-                raise error("half of a surrogate pair is no text")
+                raise invalid("half of a surrogate pair is no text")
             return str(value)
         case bool() | None:
-            raise error(f"expected text, got {got(value)}; put it in quotes if it is meant as text")
+            raise invalid(f"expected text, got {got(value)}; put it in quotes if it is meant as text")
         case int() if value >= 0:
             return str(value)
         case int() | float() | Unclear():
-            raise error(f"expected text, got {got(value)}, which can be read in several ways; put it in quotes")
+            raise invalid(f"expected text, got {got(value)}, which can be read in several ways; put it in quotes")
         case _:
-            raise error(f"expected text, got {got(value)}")
+            raise invalid(f"expected text, got {got(value)}")
 
 
 def _task_id(value: object) -> str:
     found = text(value)
     if not 1 <= len(found) <= MAX_ID:
-        raise error(f"expected an id of 1 to {MAX_ID} characters, got {len(found)}")
+        raise invalid(f"expected an id of 1 to {MAX_ID} characters, got {len(found)}")
     if _CONTROL.search(found):
-        raise error("an id holds no line breaks or other control characters")
+        raise invalid("an id holds no line breaks or other control characters")
     return found
 
 
@@ -70,9 +70,9 @@ def printable(value: object) -> str:
     """Return text that is not empty and holds no control characters."""
     found = text(value)
     if not found:
-        raise error("must not be empty")
+        raise invalid("must not be empty")
     if _CONTROL.search(found):
-        raise error("holds a line break or another control character")
+        raise invalid("holds a line break or another control character")
     return found
 
 
@@ -80,7 +80,7 @@ def name(value: object) -> str:
     """Return the name of a source or endpoint: fit for a URL's path and a metric's label."""
     found = printable(value)
     if len(found) > MAX_NAME or re.search(r"[\s/]", found) or found in (".", ".."):
-        raise error(f"a name has 1 to {MAX_NAME} characters, none of them a blank or a slash")
+        raise invalid(f"a name has 1 to {MAX_NAME} characters, none of them a blank or a slash")
     return found
 
 
@@ -89,7 +89,7 @@ def _boolean(value: object) -> bool:
         case bool(found) | Unclear(boolean=bool(found)):
             return found
         case _:
-            raise error(f"expected true or false, got {got(value)}")
+            raise invalid(f"expected true or false, got {got(value)}")
 
 
 def _whole(value: object) -> int:
@@ -97,9 +97,9 @@ def _whole(value: object) -> int:
         case int(found) if not isinstance(found, bool):
             if 1 <= found <= 1_000_000_000:
                 return found
-            raise error("expected a whole number from 1 to 1000000000")
+            raise invalid("expected a whole number from 1 to 1000000000")
         case _:
-            raise error(f"expected a whole number such as 100, without quotes, got {got(value)}")
+            raise invalid(f"expected a whole number such as 100, without quotes, got {got(value)}")
 
 
 def _positive(value: object) -> float:
@@ -107,9 +107,9 @@ def _positive(value: object) -> float:
         case int() | float() as found if not isinstance(found, bool):
             if 0 < found <= 1_000_000_000:
                 return float(found)
-            raise error("expected a number above 0, at most 1000000000")
+            raise invalid("expected a number above 0, at most 1000000000")
         case _:
-            raise error(f"expected a number such as 200 or 0.5, without quotes, got {got(value)}")
+            raise invalid(f"expected a number such as 200 or 0.5, without quotes, got {got(value)}")
 
 
 def _duration(value: object) -> float:
@@ -118,14 +118,14 @@ def _duration(value: object) -> float:
     if isinstance(plain, str) and (found := _DURATION.fullmatch(plain)):
         seconds = float(found[1]) * _UNITS[found[2]]
         if seconds > MAX_SECONDS:
-            raise error("longer than 3650d")
+            raise invalid("longer than 3650d")
         return seconds
     if isinstance(plain, int | float) and not isinstance(plain, bool):
         if plain == 0:
             return 0.0
         advice = f"add a unit, as in {plain:g}s" if 0 < plain < MAX_SECONDS and plain is value else "add a unit"
-        raise error(f"{wanted}, got {got(value)}; {advice}")
-    raise error(f"{wanted}, got {got(value)}")
+        raise invalid(f"{wanted}, got {got(value)}; {advice}")
+    raise invalid(f"{wanted}, got {got(value)}")
 
 
 def read_duration(text: str) -> float:
@@ -147,7 +147,7 @@ def write_duration(seconds: float) -> str:
 def _positive_duration(value: object) -> float:
     seconds = _duration(value)
     if seconds == 0:
-        raise error("must be longer than 0")
+        raise invalid("must be longer than 0")
     return seconds
 
 
@@ -156,14 +156,14 @@ def _rate(value: object) -> float:
         rate = float(found[1]) / _UNITS[found[2]]
         if 0 < rate <= 1_000_000:
             return rate
-        raise error("expected a rate above 0, at most 1000000/s")
-    raise error(f"expected a rate such as 10/s, 100/m or 5/h, got {got(value)}")
+        raise invalid("expected a rate above 0, at most 1000000/s")
+    raise invalid(f"expected a rate such as 10/s, 100/m or 5/h, got {got(value)}")
 
 
 def header_name(name: str) -> str:
     """Refuse what is no name of a header field."""
     if not _TOKEN.fullmatch(name):
-        raise error("not the name of a header: letters, digits and - only")
+        raise invalid("not the name of a header: letters, digits and - only")
     return name
 
 
@@ -171,9 +171,9 @@ def delivery_header(name: str) -> str:
     """Refuse a header that a delivery's sender sets itself, or that is about the connection only."""
     lowered = header_name(name).lower()
     if lowered.startswith("webhook-") or lowered in _OURS or lowered in _SIGNATURES:
-        raise error("this header is set by notifier itself; remove it")
+        raise invalid("this header is set by notifier itself; remove it")
     if lowered in _HOP_BY_HOP:
-        raise error("this header is about the connection, not the message; remove it")
+        raise invalid("this header is about the connection, not the message; remove it")
     return name
 
 
@@ -191,23 +191,23 @@ def _json(value: object, location: tuple[int | str, ...] = ()) -> Any:
         case Mapping() if len(location) < MAX_JSON_DEPTH:
             return {_json_key(key, location): _json(item, (*location, key)) for key, item in value.items()}
         case list() | Mapping():
-            fault = error(f"nested more than {MAX_JSON_DEPTH} levels deep")
+            fault = invalid(f"nested more than {MAX_JSON_DEPTH} levels deep")
         case Unclear():
-            fault = error(
+            fault = invalid(
                 f"{got(value)} unquoted can be read in several ways; put it in quotes, or write it as in JSON"
             )
         case str():
-            fault = error("half of a surrogate pair is no text")
+            fault = invalid("half of a surrogate pair is no text")
         case _:
-            fault = error(f"expected a JSON value, got {got(value)}")
+            fault = invalid(f"expected a JSON value, got {got(value)}")
     raise refusal([detail(location, fault)])
 
 
 def _json_key(key: object, location: tuple[int | str, ...]) -> str:
     if not isinstance(key, str):
-        raise refusal([detail(location, error(f"a key must be text, got {got(key)}"))])
+        raise refusal([detail(location, invalid(f"a key must be text, got {got(key)}"))])
     if _SURROGATE.search(key):
-        raise refusal([detail(location, error("half of a surrogate pair is no text"))])
+        raise refusal([detail(location, invalid("half of a surrogate pair is no text"))])
     return key
 
 

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from notifier.config.endpoint import EndpointName, SourceName
-from notifier.config.problems import carry, detail, error, refusal
+from notifier.config.problems import carry, detail, invalid, refusal
 from notifier.config.secret import Secret, SecretUrl, signing
 from notifier.config.section import Context, Impossible, Section
 from notifier.config.types import JsonValue, TaskId, Text
@@ -71,7 +71,7 @@ class WatchConfig(Section):
 def _text_alone(value: object) -> object:
     """Take nothing that refers to a file: whoever sends it is a stranger."""
     if not isinstance(value, str):
-        raise error("expected text")
+        raise invalid("expected text")
     return value
 
 
@@ -79,13 +79,13 @@ def _allowed(url: SecretUrl, info: ValidationInfo) -> SecretUrl:
     refusal = Context.of(info).callback_refusal
     reason = None if refusal is None else refusal(url.reveal())
     if reason is not None:
-        raise error(reason)
+        raise invalid(reason)
     return url
 
 
 def _symmetric(secret: Secret) -> Secret:
     if not secret.reveal().startswith("whsec_"):
-        raise error("expected a secret that begins with whsec_; `notifier secret new` makes one")
+        raise invalid("expected a secret that begins with whsec_; `notifier secret new` makes one")
     return secret
 
 
@@ -149,7 +149,7 @@ def read_watch(
         return model.model_validate({**value, "source": default}, context=context)
     names = context.sources or ()
     message = f"say which: there are {', '.join(names)}; or mark one with `default: true`" if names else NO_SOURCE
-    faults = [detail(("source",), error(message))]
+    faults = [detail(("source",), invalid(message))]
     try:  # what else is wrong with it?
         model.model_validate({**value, "source": "any"}, context=replace(context, sources=None))
     except ValidationError as exc:

@@ -15,7 +15,7 @@ from multidict import MultiMapping
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
-from notifier.config.problems import Problem, error, key_path, say
+from notifier.config import Problem, explain, invalid, key_path
 from notifier.core.model import Json, Micros
 from notifier.store import DeliveryFilter, EventFilter, WatchFilter
 from notifier.web.answers import TIME, EventTypeName, PhaseName, StatusName
@@ -35,15 +35,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def _searchable(value: object) -> str:
     """Return a text that a database can look for."""
     if not isinstance(value, str):
-        raise error("expected text")
+        raise invalid("expected text")
     if len(value) > MAX_TEXT:
-        raise error(f"longer than {MAX_TEXT} characters")
+        raise invalid(f"longer than {MAX_TEXT} characters")
     try:
         value.encode()
     except UnicodeEncodeError as exc:  # bytes that are not UTF-8 arrive as surrogates
-        raise error("not UTF-8") from exc
+        raise invalid("not UTF-8") from exc
     if "\0" in value:  # PostgreSQL refuses it, and no stored text holds one
-        raise error("a NUL is no text")
+        raise invalid("a NUL is no text")
     return value
 
 
@@ -51,7 +51,7 @@ def _whole(least: int, most: int) -> Callable[[object], int]:
     def read(value: object) -> int:
         text = str(value)
         if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
-            raise error(f"expected a whole number from {least} to {most}")
+            raise invalid(f"expected a whole number from {least} to {most}")
         return int(text)
 
     return read
@@ -67,26 +67,26 @@ def _event_position(value: object) -> int:
 
 def _truth(value: object) -> bool:
     if value not in ("true", "false"):
-        raise error("expected one of true, false")
+        raise invalid("expected one of true, false")
     return value == "true"
 
 
 def _label(value: object) -> tuple[str, str]:
     key, colon, content = _searchable(value).partition(":")
     if not colon:
-        raise error("expected KEY:VALUE")
+        raise invalid("expected KEY:VALUE")
     return key, content
 
 
 def _instant(value: object) -> Micros:
     if not isinstance(value, str):
-        raise error("expected text")
+        raise invalid("expected text")
     try:
         at = datetime.fromisoformat(value)
     except ValueError as exc:
-        raise error("expected a time such as 2026-11-22T06:00:00Z") from exc
+        raise invalid("expected a time such as 2026-11-22T06:00:00Z") from exc
     if at.tzinfo is None:
-        raise error("say the time zone too, such as 2026-11-22T06:00:00Z")
+        raise invalid("say the time zone too, such as 2026-11-22T06:00:00Z")
     return (at - _EPOCH) // timedelta(microseconds=1)
 
 
@@ -308,6 +308,6 @@ def _validated(model: type[_Model], values: Mapping[str, object]) -> _Model:
 
 
 def _worded(entry: ErrorDetails) -> str:
-    message, suggestion = say(entry)
+    message, suggestion = explain(entry)
     name = key_path(entry["loc"][:1])  # not the index of a repeated parameter: its value is in the message
     return str(Problem(file="", line=0, column=0, key=name, message=message, suggestion=suggestion))
