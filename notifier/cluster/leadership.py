@@ -7,7 +7,7 @@ A notification of a change only makes that happen sooner.
 from __future__ import annotations
 
 from notifier.core.errors import StoreUnavailable
-from notifier.deliver.dispatcher import Dispatcher
+from notifier.deliver import Dispatcher
 from notifier.runtime.wake import Wake
 from notifier.store import Nodes
 
@@ -35,8 +35,8 @@ class EndpointSharing:
 
     async def _look(self) -> None:
         try:
-            leads = await self._nodes.lead(self._dispatcher.wants())
+            leadership = await self._nodes.lead(self._dispatcher.leader_requests())
         except StoreUnavailable:
             return  # the store has logged it; this node leads its endpoints as long as it lives
-        if leads.number == self._nodes.number:  # otherwise it was declared dead meanwhile
-            self._dispatcher.heed(leads)
+        if leadership.number == self._nodes.number:  # otherwise it was declared dead meanwhile
+            self._dispatcher.adopt(leadership)

@@ -16,7 +16,7 @@ from notifier.cluster.peers import Peers
 from notifier.core import share
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json, Micros
-from notifier.deliver.dispatcher import Dispatcher
+from notifier.deliver import Dispatcher
 from notifier.follow.watcher import Watcher
 from notifier.runtime.clock import Clock, boottime
 from notifier.runtime.wake import Wake

@@ -24,8 +24,7 @@ from notifier.core.reconnect import ReconnectPolicy
 from notifier.core.routing import Route
 from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
 from notifier.core.signing import decode_secret
-from notifier.deliver.endpoint_queue import EndpointPolicy
-from notifier.deliver.sender import Sender
+from notifier.deliver import EndpointPolicy, Sender
 from notifier.follow.feed import FeedPolicy
 from notifier.inputs.broker import Broker
 from notifier.inputs.consumer import OUTCOMES, QueueInput

@@ -22,8 +22,7 @@ from notifier.daemon.file_follower import FileFollower
 from notifier.daemon.installation import Installation
 from notifier.daemon.readiness import Readiness
 from notifier.daemon.reload import Reloader
-from notifier.deliver.claiming import LOOK_AGAIN
-from notifier.deliver.dispatcher import Dispatcher
+from notifier.deliver import LOOK_AGAIN, Dispatcher
 from notifier.follow.admission import Slots
 from notifier.follow.recorder import Recorder
 from notifier.follow.watcher import Watcher
@@ -198,7 +197,7 @@ def _flow(ground: _Ground) -> _Flow:
         metrics=metrics,
         clock=clock,
         announce=announce,
-        saved=endpoint_saved.set,
+        saved=endpoint_saved,
         may_send=store.holds,
         look_again=LOOK_SHARED if shared else LOOK_AGAIN,
         shared=shared,

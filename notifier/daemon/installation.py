@@ -10,7 +10,7 @@ from notifier.core.errors import NotifierError
 from notifier.core.model import Json, NewWatch
 from notifier.daemon import adapters
 from notifier.daemon.adapters import Trust
-from notifier.deliver.dispatcher import Dispatcher, EndpointSetup
+from notifier.deliver import Dispatcher, EndpointSetup
 from notifier.follow.admission import Slots
 from notifier.follow.feed import Feed, FeedPolicy
 from notifier.follow.recorder import Recorder
@@ -86,7 +86,7 @@ class Installation:
 
     async def discard(self, prepared: PreparedConfig) -> None:
         """Close the objects of a configuration that does not come into force."""
-        used = {queue.link.sender for queue in self._dispatcher.queues.values()}
+        used = {endpoint.sender for endpoint in self._dispatcher.endpoints.values()}
         for sender in {setup.sender for setup in prepared.setups.values()} - used:
             await sender.close()
         for source in prepared.sources.values():
@@ -97,7 +97,7 @@ class Installation:
     def install(self, config: Config, prepared: PreparedConfig, tasks: asyncio.TaskGroup) -> None:
         """Put a configuration in force, without an await in between."""
         if self._needs_courier(config):
-            self._dispatcher.set_courier(prepared.courier)
+            self._dispatcher.callbacks.set_courier(prepared.courier)
         before, self.config = self.config, config
         self._recorder.routes = adapters.routes(config)
         self._dispatcher.set_endpoints(prepared.setups)
@@ -140,9 +140,9 @@ class Installation:
         """Create a sender for each endpoint; one whose configuration is the same keeps its connections."""
         setups: dict[str, EndpointSetup] = {}
         for name, endpoint in config.endpoints.items():
-            queue = self._dispatcher.queues.get(name)
-            same = queue is not None and self.config.endpoints.get(name) == endpoint
-            sender = queue.link.sender if queue is not None and same else adapters.sender(endpoint, self._clock)
+            current = self._dispatcher.endpoints.get(name)
+            same = current is not None and self.config.endpoints.get(name) == endpoint
+            sender = current.sender if current is not None and same else adapters.sender(endpoint, self._clock)
             setups[name] = EndpointSetup(sender=sender, policy=adapters.endpoint_policy(endpoint))
         return setups
 

@@ -1,8 +1,13 @@
 """From a commit to a settled delivery."""
 
+from notifier.deliver.destination import EndpointPolicy
+from notifier.deliver.dispatcher import LOOK_AGAIN, Dispatcher, EndpointSetup
+from notifier.deliver.sender import Sender
+
 __all__ = [
-    "claiming",
-    "dispatcher",
-    "endpoint_queue",
-    "sender",
+    "LOOK_AGAIN",
+    "Dispatcher",
+    "EndpointPolicy",
+    "EndpointSetup",
+    "Sender",
 ]

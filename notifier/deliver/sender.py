@@ -1,8 +1,9 @@
-"""The interface of a sender."""
+"""The interface of a sender, and the link that closes one after its last attempt."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import TracebackType
 from typing import Protocol
 
 from notifier.core.model import Delivery
@@ -25,3 +26,30 @@ class Sender(Protocol):
     async def close(self) -> None:
         """Close every connection."""
         ...
+
+
+class Link:
+    """A sender in use: `async with link as sender` keeps it open, and the last one to leave closes a retired one."""
+
+    __slots__ = ("_retired", "_users", "sender")
+
+    def __init__(self, sender: Sender) -> None:
+        self.sender = sender
+        self._users = 0
+        self._retired = False
+
+    def retire(self) -> bool:
+        """Close the sender after its last use; return whether the caller has to close it, as nobody uses it."""
+        first, self._retired = not self._retired, True
+        return first and not self._users
+
+    async def __aenter__(self) -> Sender:
+        self._users += 1
+        return self.sender
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._users -= 1
+        if self._retired and not self._users:
+            await self.sender.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from notifier.core import payload, routing
@@ -19,27 +20,23 @@ from notifier.store import ChangedEndpoint, EndpointChange, Store
 ENTROPY_BITS = 80
 
 
-class Outbox(Protocol):
-    """Who sends what was committed."""
+class DeliveryPlaces(Protocol):
+    """Places in memory for the deliveries of one commit; leaving the block frees them."""
 
-    def promise(self, endpoint: str) -> bool:
-        """Keep a place in memory for one more delivery to it, if there is one; otherwise it waits in the store."""
+    def take(self, endpoint: str) -> bool:
+        """Reserve a place for one more delivery to it; return False if the delivery has to wait in the store."""
         ...
 
-    def redeem(self, endpoint: str) -> None:
-        """Take a promised place back: the delivery was offered, or there is none."""
+    def fill(self, lane: int | None, records: Sequence[Record], deliveries: Sequence[Delivery]) -> None:
+        """Send what was committed: `records` of the watch `lane`, and their deliveries that are this node's."""
         ...
 
-    def stored(self, endpoint: str) -> None:
-        """Hear that the store holds a new delivery that is not ours yet."""
-        ...
 
-    def newer(self, endpoint: str, lane: int, event_id: str) -> None:
-        """Hear that a newer event of a watch was committed for an endpoint that wants only the latest."""
-        ...
+class DeliveryQueues(Protocol):
+    """Sends what was committed."""
 
-    def offer(self, deliveries: Sequence[Delivery]) -> None:
-        """Take deliveries that are ready and this node's."""
+    def reserve(self) -> AbstractContextManager[DeliveryPlaces]:
+        """Return the block in which a commit reserves places."""
         ...
 
 
@@ -53,7 +50,7 @@ class Recorder:
         self,
         *,
         store: Store,
-        outbox: Outbox,
+        outbox: DeliveryQueues,
         metrics: Metrics,
         routes: Sequence[Route] = (),
         committed: Callable[[], None] = lambda: None,
@@ -92,39 +89,29 @@ class Recorder:
         return changed[0]
 
     async def _commit(self, watch: Watch | None, events: Sequence[Event], save: Save | None = None) -> None:
-        records = [self._record(event) for event in events]
-        addresses = [(record.id, address) for record in records for address in record.addresses]
-        try:
+        with self._outbox.reserve() as places:
+            records = [self._record(event, places) for event in events]
             deliveries = await (self._store.commit(watch, records) if save is None else save(records))
             if deliveries is None:
                 return
             self._committed()
             for event in events:
                 self._metrics.events.labels(event.type.value).inc()
-            for event_id, address in addresses:
-                if address.latest and watch is not None:
-                    self._outbox.newer(address.endpoint, watch.pk, event_id)
-                if not address.take:
-                    self._outbox.stored(address.endpoint)
-            self._outbox.offer(deliveries)
-        finally:
-            for _, address in addresses:
-                if address.take:
-                    self._outbox.redeem(address.endpoint)
+            places.fill(None if watch is None else watch.pk, records, deliveries)
 
-    def _record(self, event: Event) -> Record:
+    def _record(self, event: Event, places: DeliveryPlaces) -> Record:
         return Record(
             id=payload.message_id(event.at, self._entropy(ENTROPY_BITS)),
             type=event.type,
             at=event.at,
             sequence=event.watch.sequence if event.watch else 0,
             body=payload.body(event),
-            addresses=tuple(self._addresses(event)),
+            addresses=tuple(self._addresses(event, places)),
             lost=LostReason(event.extra["reason"]) if event.type is EventType.LOST else None,
         )
 
-    def _addresses(self, event: Event) -> Iterator[Address]:
+    def _addresses(self, event: Event, places: DeliveryPlaces) -> Iterator[Address]:
         for route in routing.select(self.routes, event):
-            yield Address(endpoint=route.endpoint, latest=route.latest, take=self._outbox.promise(route.endpoint))
+            yield Address(endpoint=route.endpoint, latest=route.latest, take=places.take(route.endpoint))
         if (callback := routing.callback(event)) is not None:
-            yield Address(endpoint=callback, take=self._outbox.promise(callback))
+            yield Address(endpoint=callback, take=places.take(callback))

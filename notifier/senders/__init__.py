@@ -2,6 +2,7 @@
 
 __all__ = [
     "callback",
+    "refusing",
     "services",
     "slack",
     "template",

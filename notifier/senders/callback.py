@@ -13,11 +13,12 @@ from dataclasses import replace
 from notifier.core.callback import Callback
 from notifier.core.callback_policy import CallbackPolicy
 from notifier.core.model import Delivery, Micros
-from notifier.core.retry import Attempt, Failed, Gone, Outcome, Rejected
+from notifier.core.retry import Attempt, Failed, Gone, Rejected
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import SecretError, decode_secret
 from notifier.senders.body import StillOurs, always
 from notifier.senders.connections import Connections
+from notifier.senders.refusing import Refusing
 from notifier.senders.webhook import WebhookSender
 
 TIMEOUT = 15.0  # seconds of an attempt, the default of endpoints
@@ -76,21 +77,6 @@ class CallbackCourier:
             user_agent=self._user_agent,
             connections=self._connections,
         )
-
-
-class Refusing:
-    """Sends nothing: the URL is one that the rules of now do not allow, or nothing can sign for it."""
-
-    def __init__(self, outcome: Outcome, clock: Callable[[], Micros]) -> None:
-        self._outcome = outcome
-        self._clock = clock
-
-    async def send(self, _delivery: Delivery, _still_ours: StillOurs = always) -> Attempt:
-        """Return why nothing is sent."""
-        return Attempt(at=self._clock(), outcome=self._outcome)
-
-    async def close(self) -> None:
-        """Do nothing."""
 
 
 class CallbackSender:

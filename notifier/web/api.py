@@ -14,7 +14,7 @@ from notifier.core import payload
 from notifier.core.callback import LABEL, is_callback
 from notifier.core.model import Delivery, Json, Micros, NewWatch
 from notifier.core.retry import Delivered
-from notifier.deliver.dispatcher import Dispatcher
+from notifier.deliver import Dispatcher
 from notifier.follow.subscription import Subscription
 from notifier.follow.watcher import Watcher
 from notifier.store import DeliveryFilter, Store, WatchFilter
@@ -172,9 +172,7 @@ class Api:
         if which.endpoint is not None and which.endpoint != LABEL and not is_callback(which.endpoint):
             self._check(which.endpoint)
         count = await self.store.retry(which, now=self._clock())
-        for name in self._dispatcher.queues:
-            self._dispatcher.stored(name)
-        self._dispatcher.callbacks.stir()
+        self._dispatcher.look()
         return count
 
     # -- endpoints
@@ -203,7 +201,7 @@ class Api:
             lane=None,
             observed_at=now,
         )
-        attempt = await self._dispatcher.queues[endpoint].link.send(delivery)
+        attempt = await self._dispatcher.endpoints[endpoint].attempt(delivery)
         failure = None if isinstance(attempt.outcome, Delivered) else attempt.outcome
         return {
             "outcome": cast(answers.OutcomeName, type(attempt.outcome).__name__.lower()),
@@ -218,12 +216,12 @@ class Api:
         """Enable or disable an endpoint. Raises Unknown."""
         self._check(endpoint)
         if enabled:
-            await self._dispatcher.enable(endpoint)
+            await self._dispatcher.endpoints[endpoint].enable()
         else:
-            await self._dispatcher.disable(endpoint, "operator", "disabled by hand")
+            await self._dispatcher.endpoints[endpoint].disable("operator", "disabled by hand")
 
     def _check(self, endpoint: str) -> None:
-        if endpoint not in self._dispatcher.queues:
+        if endpoint not in self._dispatcher.endpoints:
             raise Unknown(f"there is no endpoint {endpoint}")
 
 

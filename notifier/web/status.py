@@ -16,7 +16,7 @@ from notifier.cluster.row_counts import Counting
 from notifier.core.callback import LABEL
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json, Micros
-from notifier.deliver.dispatcher import Dispatcher
+from notifier.deliver import Dispatcher
 from notifier.follow.watcher import Watcher
 from notifier.runtime.metrics import Metrics
 from notifier.store import Store
@@ -57,10 +57,10 @@ class StatusReport:
 
     def line(self) -> str:
         """Return one line for `systemctl status`, from memory alone."""
-        feeds, queues = self._watcher.feeds.values(), self._dispatcher.queues.values()
+        feeds, endpoints = self._watcher.feeds.values(), self._dispatcher.endpoints.values()
         text = (
             f"{sum(map(len, feeds))} watches, {sum(feed.open for feed in feeds)} streams open, "
-            f"{sum(queue.in_flight for queue in queues)} deliveries under way"
+            f"{sum(endpoint.in_flight for endpoint in endpoints)} deliveries under way"
         )
         states = self._neighbours.states()
         if (alive := states["alive"] + states["leaving"]) > 1:
@@ -84,7 +84,7 @@ class StatusReport:
         """Describe this node for the other nodes. Bounded: a few words for each source and endpoint."""
         reason = self.not_ready()
         events, deliveries = self._pace()
-        feeds, queues = self._watcher.feeds, self._dispatcher.queues.values()
+        feeds, endpoints = self._watcher.feeds, self._dispatcher.endpoints.values()
         description = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -93,11 +93,11 @@ class StatusReport:
             "reason": reason,
             "watches": len(self._watcher),
             "streams": sum(feed.open for feed in feeds.values()),
-            "deliveries": sum(queue.in_flight for queue in queues),
+            "deliveries": sum(endpoint.in_flight for endpoint in endpoints),
             "events_per_second": events,
             "deliveries_per_second": deliveries,
             "sources": {name: [len(feed), feed.open] for name, feed in feeds.items() if len(feed)},
-            "endpoints": {queue.name: queue.in_flight for queue in queues if queue.in_flight},
+            "endpoints": {endpoint.name: endpoint.in_flight for endpoint in endpoints if endpoint.in_flight},
         }
         shared = self._counting.shared
         return description if shared is None else description | {"counted": shared}
@@ -119,7 +119,7 @@ class StatusReport:
                 self._metrics.watches.labels(source, phase).set(count)
         for gauge in (self._metrics.pending, self._metrics.oldest, self._metrics.dead):
             gauge.clear()  # of endpoints that are gone
-        for name in self._dispatcher.queues:
+        for name in self._dispatcher.endpoints:
             pending = counts["pending"].get(name)
             self._metrics.pending.labels(name).set(pending["count"] if pending else 0)
             self._metrics.oldest.labels(name).set(_age(pending))
@@ -178,19 +178,19 @@ class StatusReport:
     def _endpoints(self, counts: Json, statuses: Statuses) -> list[answers.EndpointHealth]:
         return [
             {
-                "name": queue.name,
-                "state": queue.breaker.state.value,
-                "reason": queue.disabled_reason,
-                "in_flight": sum(_of(status, "endpoints", queue.name, 0) for status in statuses),
-                "pending": counts["pending"].get(queue.name, {}).get("count", 0),
-                "oldest_seconds": _age(counts["pending"].get(queue.name)),
-                "dead": counts["dead"].get(queue.name, 0),
+                "name": endpoint.name,
+                "state": endpoint.state.value,
+                "reason": endpoint.disabled_reason,
+                "in_flight": sum(_of(status, "endpoints", endpoint.name, 0) for status in statuses),
+                "pending": counts["pending"].get(endpoint.name, {}).get("count", 0),
+                "oldest_seconds": _age(counts["pending"].get(endpoint.name)),
+                "dead": counts["dead"].get(endpoint.name, 0),
             }
-            for queue in self._dispatcher.queues.values()
+            for endpoint in self._dispatcher.endpoints.values()
         ]
 
     def _callbacks(self, counts: Json) -> answers.CallbacksStatus:
-        if LABEL in self._dispatcher.queues:  # an endpoint may have that name while callbacks are disabled
+        if LABEL in self._dispatcher.endpoints:  # an endpoint may have that name while callbacks are disabled
             counts = {"pending": {}, "dead": {}}
         pending = counts["pending"].get(LABEL)
         return {

@@ -18,9 +18,8 @@ from notifier.core import machine
 from notifier.core.breaker import State
 from notifier.core.model import Delivery, EndpointState, Event, NewWatch, Watch
 from notifier.core.retry import Attempt, Delivered, Failed, Gone, Outcome
-from notifier.deliver.dispatcher import Dispatcher, EndpointSetup
-from notifier.deliver.endpoint_queue import EndpointPolicy
-from notifier.deliver.sender import Sender
+from notifier.deliver import Dispatcher, EndpointPolicy, EndpointSetup, Sender
+from notifier.deliver.shared import SharedDestination
 from notifier.follow.recorder import Recorder
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.wake import Wake
@@ -44,7 +43,7 @@ class Node:
             metrics=Metrics(),
             clock=clock,
             announce=self._announce,
-            saved=wake.set,
+            saved=wake,
             may_send=store.holds,
             look_again=1.0,
             shared=True,
@@ -77,10 +76,12 @@ class Node:
         await asyncio.wait(self.loops)
 
     def queue(self, name: str = "app") -> State:
-        return self.dispatcher.queues[name].breaker.state
+        return self.dispatcher.endpoints[name].state
 
     def leads(self, name: str = "app") -> bool:
-        return self.dispatcher.queues[name].leading
+        shared = self.dispatcher.endpoints[name]
+        assert isinstance(shared, SharedDestination)
+        return shared.leading
 
     async def claim(self, *ids: str) -> list[Watch]:
         await self.store.apply([NewWatch(source="vidu", id=id_) for id_ in ids], origin="api", now=clock())
@@ -193,7 +194,7 @@ async def test_a_dead_nodes_lead_is_free(url: str) -> None:
     async with sharing(url, 1, app=endpoint(rate_limit=5.0)) as (alive,):
         async with joined(url, "dead") as dead:
             dead.configure(app=endpoint(rate_limit=5.0), ops=endpoint(rate_limit=5.0))
-            await dead.nodes.lead(dead.dispatcher.wants())
+            await dead.nodes.lead(dead.dispatcher.leader_requests())
             assert (await kept(dead, "ops")).leader == dead.nodes.number
             census = await alive.nodes.beat(held=0, status={})
             (peer,) = [peer for peer in census.peers if peer.name == "dead"]
@@ -209,12 +210,12 @@ async def test_a_disabled_endpoint_is_disabled_everywhere_and_told_once(url: str
     """By hand on one node; enabled on another; what was for it is kept and flows."""
     async with sharing(url, 2, app=endpoint(), ops=endpoint()) as nodes:
         one, two = nodes
-        await one.dispatcher.disable("app", "operator", "by hand")
+        await one.dispatcher.endpoints["app"].disable("operator", "by hand")
         await until(lambda: two.queue() is State.DISABLED)
-        await two.dispatcher.disable("app", "operator", "by hand")
+        await two.dispatcher.endpoints["app"].disable("operator", "by hand")
         await two.tell("1")
         await one.tell("2")
-        await two.dispatcher.enable("app")
+        await two.dispatcher.endpoints["app"].enable()
         await until(lambda: one.queue() is State.CLOSED)
         await until(lambda: statuses(url)["app", "delivered"] == 2)
         assert await told(one) == ["endpoint.disabled", "endpoint.recovered"]
@@ -245,7 +246,7 @@ async def test_what_is_disabled_elsewhere_meanwhile_stays_disabled(url: str) -> 
         await one.tell(*map(str, range(6)))
         await until(lambda: len(one.senders["app"].begun) == 6)
         two.sharing.wake()
-        await two.dispatcher.disable("app", "operator", "by hand")
+        await two.dispatcher.endpoints["app"].disable("operator", "by hand")
         one.senders["app"].open.set()
         await until(lambda: one.queue() is State.DISABLED)
         await until(lambda: statuses(url)["app", "ready"] == 6)

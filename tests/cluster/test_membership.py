@@ -18,7 +18,7 @@ from notifier.cluster.membership import Membership
 from notifier.cluster.peers import Peers
 from notifier.core import machine
 from notifier.core.model import Event, Observation, Phase
-from notifier.deliver.dispatcher import Dispatcher, EndpointSetup
+from notifier.deliver import Dispatcher, EndpointSetup
 from notifier.follow.recorder import Recorder
 from notifier.follow.watcher import Watcher
 from notifier.runtime.clock import Clock
@@ -121,7 +121,7 @@ def names(url: str) -> set[object]:
 async def test_the_silent_are_buried_by_those_who_saw_it(shared_url: str, ago: int) -> None:
     """Not by one that has just come, and finds a row of another time; but after as long as it takes to be sure."""
     async with node(shared_url, "silent", member=False) as silent:
-        await until(lambda: not silent.dispatcher.queues["app"].backlog)
+        await until(lambda: not silent.dispatcher.endpoints["app"].backlog)
         query(shared_url, f"UPDATE nodes SET seen_at = seen_at - {ago * 1_000_000}")
         async with node(shared_url, "new") as new:
             await until(lambda: new.peers.latest is not None)
@@ -141,7 +141,7 @@ async def test_a_living_namesake_is_warned_of(shared_url: str) -> None:
             return [entry["number"] for entry in logs if entry["event"] == "node.namesake"]
 
         async with node(shared_url, "a", member=False) as killed:
-            await until(lambda: not killed.dispatcher.queues["app"].backlog)
+            await until(lambda: not killed.dispatcher.endpoints["app"].backlog)
             async with node(shared_url, "a") as one:
                 await until(lambda: any(entry["event"] == "node.dead" for entry in logs))
                 assert told() == []
@@ -192,7 +192,7 @@ async def test_a_lease_that_ran_out_sends_nothing_until_it_is_renewed(shared_url
     """What was claimed stays where it is, and goes out with the next sign of life."""
     async with node(shared_url, "a", member=False, may_send=False) as a:
         await a.observe("1")
-        await until(lambda: len(a.dispatcher.queues["app"]) > 0)
+        await until(lambda: a.dispatcher.endpoints["app"].waiting > 0)
         assert not a.sender.begun
         a.may_send = None
         await until(lambda: len(a.sender.begun) == 1)

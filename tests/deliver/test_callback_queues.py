@@ -102,7 +102,7 @@ async def test_there_are_never_more_queues_than_room(tmp_path: Path) -> None:
     """All are sent to all the same, each in order."""
     async with rig(tmp_path, run=["dispatcher"]) as made:
         post = Post()
-        made.dispatcher.set_courier(post)
+        made.dispatcher.callbacks.set_courier(post)
         await want(made, *map(url, range(30)), states=("queueing", "processing", "success"))
         await arrived(made, 90)
         assert post.most <= 4
@@ -110,7 +110,7 @@ async def test_there_are_never_more_queues_than_room(tmp_path: Path) -> None:
         for lane, sequence in made.rows("SELECT lane, sequence FROM deliveries ORDER BY settled_at, sequence"):
             lanes.setdefault(lane, []).append(sequence)
         assert all(found == [1, 2, 3] for found in lanes.values())
-        assert len(made.dispatcher.queues) == 0
+        assert len(made.dispatcher.endpoints) == 0
 
 
 @pytest.mark.usefixtures("few")
@@ -118,7 +118,7 @@ async def test_the_dead_make_room_when_they_had_their_turn(tmp_path: Path, monke
     """They fill every place, with more waiting than goes out at once; the well get theirs, and what failed is kept."""
     async with rig(tmp_path, run=["dispatcher"]) as made:
         post = Post()
-        made.dispatcher.set_courier(post)
+        made.dispatcher.callbacks.set_courier(post)
         dead = [f"{DEAD}{number % 4}" for number in range(200)]
         await want(made, *dead)
         await until(lambda: len(post.sent) == 4 * callback_queues.IN_FLIGHT)
@@ -136,7 +136,7 @@ async def test_who_fails_is_remembered_as_failing(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(callback_queues, "KEEP", 0.0)
     async with rig(tmp_path, run=["dispatcher"]) as made:
         post = Post()
-        made.dispatcher.set_courier(post)
+        made.dispatcher.callbacks.set_courier(post)
         await want(made, *[DEAD] * 100)
         await until(lambda: len(post.sent) == callback_queues.IN_FLIGHT)
         post.dead.set()
@@ -146,7 +146,7 @@ async def test_who_fails_is_remembered_as_failing(tmp_path: Path, monkeypatch: p
         count = len(post.sent)
         await until(lambda: len(post.sent) > count)
         assert len(post.sent) == count + 1
-        assert made.dispatcher.callbacks.live == 1
+        assert len(made.dispatcher.callbacks) == 1
 
 
 @pytest.mark.parametrize("keep", [callback_queues.KEEP, 0.0], ids=["in hand", "let go of"])
@@ -158,15 +158,15 @@ async def test_what_failed_in_an_outage_goes_out_when_it_is_over(
     monkeypatch.setattr(callback_queues, "_POLICY", replace(callback_queues._POLICY, schedule=(0.0, 3600.0)))
     async with rig(tmp_path, run=["dispatcher"]) as made:
         post = Post()
-        made.dispatcher.set_courier(post)
+        made.dispatcher.callbacks.set_courier(post)
         await want(made, *[DEAD] * 10)
         await until(lambda: len(post.sent) == 10)
         post.dead.set()
         failed = "SELECT count(*) FROM deliveries WHERE status = 'ready' AND owner IS NULL AND attempt = 1"
         await until(lambda: made.rows(failed) == [(10,)])
         if not keep:
-            made.dispatcher.callbacks.stir()
-            await until(lambda: made.dispatcher.callbacks.live == 0)
+            made.dispatcher.callbacks.expect()
+            await until(lambda: len(made.dispatcher.callbacks) == 0)
         post.well = True
         await want(made, DEAD)
         await until(lambda: delivered(made) == 11)
@@ -177,24 +177,24 @@ async def test_an_idle_queue_is_let_go_of_and_comes_back(tmp_path: Path, monkeyp
     monkeypatch.setattr(callback_queues, "KEEP", 0.0)
     async with rig(tmp_path, run=["dispatcher"]) as made:
         post = Post()
-        made.dispatcher.set_courier(post)
+        made.dispatcher.callbacks.set_courier(post)
         for count in (1, 2):
             await want(made, url(1))
             await arrived(made, count)
-            made.dispatcher.callbacks.stir()
-            await until(lambda: made.dispatcher.callbacks.live == 0 and post.senders == 0)
+            made.dispatcher.callbacks.expect()
+            await until(lambda: len(made.dispatcher.callbacks) == 0 and post.senders == 0)
         assert made.rows("SELECT due, owner, rounds FROM callbacks") == [(None, None, 0)]
 
 
 async def test_what_comes_to_a_live_queue_is_not_left_to_the_store(tmp_path: Path) -> None:
     """It is this node's with its commit, as an endpoint's is."""
     async with rig(tmp_path, run=["dispatcher"]) as made:
-        made.dispatcher.set_courier(Post())
+        made.dispatcher.callbacks.set_courier(Post())
         await want(made, url(1))
         await arrived(made, 1)
-        assert made.dispatcher.promise(Callback(url=url(1)).name)
-        made.dispatcher.redeem(Callback(url=url(1)).name)
-        assert not made.dispatcher.promise(Callback(url=url(2)).name)
+        with made.dispatcher.reserve() as places:
+            assert places.take(Callback(url=url(1)).name)
+            assert not places.take(Callback(url=url(2)).name)
 
 
 async def test_switched_off_nothing_more_goes_out_and_all_is_kept(tmp_path: Path) -> None:
@@ -202,17 +202,17 @@ async def test_switched_off_nothing_more_goes_out_and_all_is_kept(tmp_path: Path
     async with rig(tmp_path, run=["dispatcher"]) as made:
         post, after = Post(), Post()
         post.open.clear()
-        made.dispatcher.set_courier(post)
+        made.dispatcher.callbacks.set_courier(post)
         await want(made, *[url(1)] * 40)
         await until(lambda: len(post.sent) == callback_queues.IN_FLIGHT)
-        made.dispatcher.set_courier(None)
+        made.dispatcher.callbacks.set_courier(None)
         post.open.set()
         await until(lambda: post.senders == 0 and post.closed)
         assert delivered(made) == len(post.sent) == callback_queues.IN_FLIGHT
         await want(made, url(2))
         free = "SELECT count(*) FROM deliveries WHERE status = 'ready' AND owner IS NULL"
         await until(lambda: made.rows(free) == [(41 - callback_queues.IN_FLIGHT,)])
-        made.dispatcher.set_courier(after)
+        made.dispatcher.callbacks.set_courier(after)
         await arrived(made, 41)
         assert len(post.sent) == callback_queues.IN_FLIGHT
 
@@ -222,10 +222,10 @@ async def test_another_courier_takes_over_what_is_live(tmp_path: Path) -> None:
     async with rig(tmp_path, run=["dispatcher"]) as made:
         post, after = Post(), Post()
         post.open.clear()
-        made.dispatcher.set_courier(post)
+        made.dispatcher.callbacks.set_courier(post)
         await want(made, *[url(1)] * 20)
         await until(lambda: len(post.sent) == callback_queues.IN_FLIGHT)
-        made.dispatcher.set_courier(after)
+        made.dispatcher.callbacks.set_courier(after)
         assert post.senders == 1
         post.open.set()
         await arrived(made, 20)
@@ -237,7 +237,7 @@ async def test_handing_over_leaves_everything_to_others(tmp_path: Path) -> None:
     async with rig(tmp_path, run=["dispatcher"]) as made:
         post = Post()
         post.open.clear()
-        made.dispatcher.set_courier(post)
+        made.dispatcher.callbacks.set_courier(post)
         await want(made, *[url(1)] * 20)
         await until(lambda: len(post.sent) == callback_queues.IN_FLIGHT)
         draining = asyncio.create_task(made.dispatcher.drain(20.0, hand_over=True), name="drain")
@@ -252,7 +252,7 @@ async def test_handing_over_leaves_everything_to_others(tmp_path: Path) -> None:
 async def test_a_destination_without_a_sender_hurts_no_other(tmp_path: Path) -> None:
     """What is for it costs attempts, as with a sender that raises; it is logged once, and the URL is not told."""
     async with rig(tmp_path, run=["dispatcher"]) as made:
-        made.dispatcher.set_courier(Post())
+        made.dispatcher.callbacks.set_courier(Post())
         with capture_logs() as logs:
             await want(made, url(1), ODD, ODD, url(2))
             failed = "SELECT count(*) FROM deliveries WHERE status = 'ready' AND reason = 'internal' AND attempt = 1"
@@ -269,11 +269,11 @@ async def test_a_reload_lives_through_a_destination_without_a_sender(tmp_path: P
     for post in (before, after):
         post.open.clear()
     async with rig(tmp_path, run=["dispatcher"]) as made:
-        made.dispatcher.set_courier(before)
+        made.dispatcher.callbacks.set_courier(before)
         await want(made, url(1), url(2))
         await until(lambda: len(before.sent) == 2)
         after.refuses = url(1)
-        made.dispatcher.set_courier(after)
+        made.dispatcher.callbacks.set_courier(after)
         before.open.set()
         after.open.set()
         await until(lambda: delivered(made) == 2)
@@ -288,7 +288,7 @@ async def test_what_nothing_can_sign_for_is_dead_and_says_why(tmp_path: Path) ->
     async with rig(tmp_path, run=["dispatcher"]) as made:
         await want(made, *[url(1)] * 2)
         made.execute("UPDATE callbacks SET secret = 'whsec_c2hvcnQ='")
-        made.dispatcher.set_courier(courier)
+        made.dispatcher.callbacks.set_courier(courier)
         dead = "SELECT count(*) FROM deliveries WHERE status = 'dead' AND reason = 'unreadable_secret' AND attempt = 1"
         await until(lambda: made.rows(dead) == [(2,)])
         labels: dict[str, Any] = {"endpoint": "callback", "outcome": "rejected"}
@@ -297,7 +297,7 @@ async def test_what_nothing_can_sign_for_is_dead_and_says_why(tmp_path: Path) ->
 
 async def test_labels_of_metrics_name_no_destination(tmp_path: Path) -> None:
     async with rig(tmp_path, run=["dispatcher"]) as made:
-        made.dispatcher.set_courier(Post())
+        made.dispatcher.callbacks.set_courier(Post())
         await want(made, *map(url, range(5)))
         await arrived(made, 5)
         labels: dict[str, Any] = {"endpoint": "callback", "outcome": "delivered"}

@@ -15,7 +15,7 @@ from waits import until
 from notifier.core.breaker import TRIP_AFTER, State
 from notifier.core.model import Delivery, Watch
 from notifier.core.retry import Attempt, Delivered, Failed, Gone, Rejected
-from notifier.deliver.endpoint_queue import AHEAD
+from notifier.deliver.queue import AHEAD
 from notifier.store import DeliveryFilter
 from notifier.tools.callback import Callback
 from notifier.tools.listener import Listener
@@ -80,8 +80,8 @@ async def test_a_black_hole_delays_no_other_endpoint(tmp_path: Path) -> None:
         for watch in await made.claim(*map(str, range(50))):
             await made.tell(watch, "processing", "success")
         await listener.wait_for(lambda heard: sum(c.path == "/app" for c in heard.callbacks) == 100)
-        assert made.dispatcher.queues["hole"].in_flight == 2
-        assert len(made.dispatcher.queues["hole"]) <= AHEAD * 2
+        assert made.dispatcher.endpoints["hole"].in_flight == 2
+        assert made.dispatcher.endpoints["hole"].waiting <= AHEAD * 2
 
 
 async def test_in_flight_is_bounded(tmp_path: Path) -> None:
@@ -123,16 +123,15 @@ async def test_what_is_committed_during_a_claim_need_not_be_claimed(tmp_path: Pa
     """Else it would be claimed next, and under load all that follows as well: three more statements a group."""
     async with sending(tmp_path) as made:
         made.set_endpoints({"app": ScriptedSender()}, app=endpoint(max_in_flight=4))
-        queue = made.dispatcher.queues["app"]
-        await until(lambda: not queue.backlog and not queue.promised)
+        queue = made.dispatcher.endpoints["app"]
+        await until(lambda: not queue.backlog and not queue.reserved)
         with locked(made):
-            made.dispatcher.stored("app")
-            await until(lambda: queue.promised > 0)  # the claim has begun
-            assert queue.promised <= (AHEAD - 1) * 4
-            assert [made.dispatcher.promise("app") for _ in range(5)] == [True] * 4 + [False]
-            for _ in range(4):
-                made.dispatcher.redeem("app")
-        await until(lambda: not queue.promised)
+            made.dispatcher.expect("app")
+            await until(lambda: queue.reserved > 0)  # the claim has begun
+            assert queue.reserved <= (AHEAD - 1) * 4
+            with made.dispatcher.reserve() as places:
+                assert [places.take("app") for _ in range(5)] == [True] * 4 + [False]
+        await until(lambda: not queue.reserved)
 
 
 async def test_a_backlog_larger_than_memory_drains_in_order_with_bounded_memory(tmp_path: Path) -> None:
@@ -142,7 +141,7 @@ async def test_a_backlog_larger_than_memory_drains_in_order_with_bounded_memory(
 
     def answer(delivery: Delivery) -> Attempt:
         nonlocal most
-        most = max(most, len(made.dispatcher.queues["app"]))
+        most = max(most, made.dispatcher.endpoints["app"].waiting)
         return failed(delivery) if away else Attempt(at=clock(), outcome=Delivered())
 
     async with sending(tmp_path) as made:
@@ -151,14 +150,14 @@ async def test_a_backlog_larger_than_memory_drains_in_order_with_bounded_memory(
         made.set_endpoints({"app": sender}, app=policy)
         watches = await made.claim(*map(str, range(1250)))
         watches = await asyncio.gather(*(made.tell(watch, "queueing", "processing") for watch in watches))
-        await until(lambda: made.dispatcher.queues["app"].breaker.state is State.OPEN)
+        await until(lambda: made.dispatcher.endpoints["app"].state is State.OPEN)
         assert sum(made.statuses("app").values()) == 2500
         away = False
         await asyncio.gather(*(made.tell(watch, "queueing", "success") for watch in watches))
         await until(lambda: made.statuses("app") == {"delivered": 5000}, timeout=60)
         assert most <= AHEAD * 8
-        queue = made.dispatcher.queues["app"]
-        await until(lambda: (len(queue), queue.promised, queue.in_flight) == (0, 0, 0))
+        queue = made.dispatcher.endpoints["app"]
+        await until(lambda: (queue.waiting, queue.reserved, queue.in_flight) == (0, 0, 0))
         done: dict[int | None, list[int]] = {}
         for delivery in sender.begun:
             done.setdefault(delivery.lane, []).append(delivery.id)
@@ -174,7 +173,7 @@ async def test_429_throttles_the_whole_endpoint_and_spends_no_attempt(tmp_path: 
         made.set_endpoints({"app": webhook(listener.url)}, app=endpoint(schedule=(0.0, 60.0), max_in_flight=1))
         watches = await made.claim(*map(str, range(5)))
         await made.tell(watches[0], "success")
-        await until(lambda: made.dispatcher.queues["app"].breaker.state is State.THROTTLED)
+        await until(lambda: made.dispatcher.endpoints["app"].state is State.THROTTLED)
         for watch in watches[1:]:
             await made.tell(watch, "success")
         callbacks = await listener.wait(6)
@@ -217,10 +216,10 @@ async def test_410_disables_keeps_tells_and_survives_a_restart(tmp_path: Path) -
                 running = tasks.create_task(made.dispatcher.run())
                 [other] = await made.claim("2")
                 await made.tell(other, "success")
-                assert made.dispatcher.queues["app"].breaker.state is State.DISABLED
+                assert made.dispatcher.endpoints["app"].state is State.DISABLED
                 assert made.statuses("app") == {"ready": 2, "waiting": 2}
                 assert listener.counts["received"] == 2
-                await made.dispatcher.enable("app")
+                await made.dispatcher.endpoints["app"].enable()
                 callbacks = await listener.wait(7)
                 await made.settled("app", 4)
                 assert [c.sequence for c in callbacks if c.path == "/app" and c.watch == "1"] == [1, 1, 2, 3]
@@ -260,7 +259,7 @@ async def test_the_breaker_opens_and_a_probe_lets_the_backlog_flow(tmp_path: Pat
         assert callbacks[6].at - callbacks[5].at >= 1.8  # twice as long
         await made.settled("app", 80)
         assert in_order(list(listener.callbacks), "/hooks")
-        assert made.dispatcher.queues["app"].breaker.state is State.CLOSED
+        assert made.dispatcher.endpoints["app"].state is State.CLOSED
         await until(lambda: made.rows("SELECT failing_since FROM endpoints WHERE name = 'app'") == [(None,)])
         told = made.rows("SELECT type FROM events WHERE type LIKE 'endpoint.%'")
         assert told == [("endpoint.recovered",)]
@@ -313,9 +312,9 @@ async def test_enabling_an_endpoint_sends_what_failed_before(tmp_path: Path) -> 
         for watch in (patient, *watches):
             await made.tell(watch, "success")
         await until(lambda: made.rows("SELECT count(*) FROM deliveries WHERE attempt = 1") == [(5,)])
-        await made.dispatcher.disable("app", "operator", "by hand")
+        await made.dispatcher.endpoints["app"].disable("operator", "by hand")
         made.set_endpoints({"app": ScriptedSender()}, app=endpoint(schedule=HOURS))
-        await made.dispatcher.enable("app")
+        await made.dispatcher.endpoints["app"].enable()
         await made.settled("app", 4)
         [(due,)] = made.rows("SELECT due FROM deliveries WHERE status = 'ready'")
         assert due - clock() > 7000e6
@@ -330,7 +329,7 @@ async def test_an_endpoint_that_fails_for_too_long_is_disabled(tmp_path: Path) -
         for watch in await made.claim("1", "2"):
             await made.tell(watch, "success")
         await made.settled("ops", 1)
-        assert made.dispatcher.queues["app"].disabled_reason == "failing"
+        assert made.dispatcher.endpoints["app"].disabled_reason == "failing"
         assert b"no success for 0.5 s" in ops.begun[0].body
 
 
@@ -344,7 +343,7 @@ async def test_a_message_is_dead_after_the_schedule_and_can_be_retried(tmp_path:
             await listener.wait(4)
             await until(lambda: made.statuses("app") == {"dead": 1, "delivered": 1})
             assert await made.store.retry(DeliveryFilter(endpoint="app"), now=clock()) == 1
-            made.dispatcher.stored("app")
+            made.dispatcher.expect("app")
             callbacks = await listener.wait(5)
             await made.settled("app", 2)
             assert [callback.sequence for callback in callbacks] == [1, 1, 1, 2, 1]
@@ -374,7 +373,7 @@ async def test_a_message_that_is_rejected_is_dead_at_once(tmp_path: Path) -> Non
             await made.tell(watch, "success")
         await made.settled("app", 20, "dead")
         assert len(sender.begun) == 20
-        assert made.dispatcher.queues["app"].breaker.state is State.CLOSED
+        assert made.dispatcher.endpoints["app"].state is State.CLOSED
 
 
 async def test_a_message_that_cannot_be_made_closes_no_breaker(tmp_path: Path) -> None:
@@ -392,7 +391,7 @@ async def test_a_message_that_cannot_be_made_closes_no_breaker(tmp_path: Path) -
             broken, *watches = await made.claim(*map(str, range(6)))
             for watch in watches:
                 await made.tell(watch, "success")
-            await until(lambda: made.dispatcher.queues["app"].breaker.state is State.OPEN)
+            await until(lambda: made.dispatcher.endpoints["app"].state is State.OPEN)
             await made.tell(broken, "success")
             await made.settled("app", 5)
             assert made.statuses("app") == {"dead": 1, "delivered": 5}
@@ -447,7 +446,7 @@ async def test_a_probe_that_raises_or_is_replaced_holds_nobody_up(tmp_path: Path
         await made.tell(watch, "success")
         await until(lambda: len(hangs.begun) == 5)
         hangs.open.clear()
-        await until(lambda: made.dispatcher.queues["app"].breaker.state is State.HALF_OPEN)
+        await until(lambda: made.dispatcher.endpoints["app"].state is State.HALF_OPEN)
         made.set_endpoints({"app": ScriptedSender()})
         [watch] = await made.claim("3")
         await made.tell(watch, "success")
@@ -522,7 +521,7 @@ async def test_latest_replaces_what_waits_in_memory(tmp_path: Path) -> None:
         await made.tell(busy, "a")
         await until(lambda: sender.under_way == 1)
         watch = await made.tell(watch, "a")
-        assert len(made.dispatcher.queues["app"]) == 1
+        assert made.dispatcher.endpoints["app"].waiting == 1
         await made.tell(watch, "b", "c", "success")
         sender.open.set()
         await made.settled("app", 2)
@@ -541,8 +540,8 @@ async def test_latest_lets_no_event_replace_itself(tmp_path: Path) -> None:
             await made.tell(watch, "success")
         await until(lambda: sender.under_way == 1)
         for event, lane in made.rows("SELECT e.id, d.lane FROM deliveries d JOIN events e ON e.pk = d.event"):
-            made.dispatcher.newer("app", lane, event)
-        assert len(made.dispatcher.queues["app"]) == 1
+            made.dispatcher.endpoints["app"].overtake(lane, event)
+        assert made.dispatcher.endpoints["app"].waiting == 1
         sender.open.set()
         await made.settled("app", 2)
 
@@ -596,7 +595,7 @@ async def test_what_a_replaced_sender_met_disables_nothing(tmp_path: Path) -> No
         old.open.set()
         await made.settled("app", 1)
         assert len(new.begun) == 1
-        assert made.dispatcher.queues["app"].breaker.state is State.CLOSED
+        assert made.dispatcher.endpoints["app"].state is State.CLOSED
 
 
 @pytest.mark.parametrize("outcome", [Delivered(), Failed(reason="http_500"), Gone(reason="http_410")])
@@ -633,12 +632,12 @@ async def test_a_disabled_endpoint_brought_back_is_still_disabled(tmp_path: Path
     """A reload to and fro is no way round `endpoint enable`; another URL is another endpoint."""
     async with sending(tmp_path) as made:
         made.set_endpoints({"app": ScriptedSender()})
-        await made.dispatcher.disable("app", "operator", "by hand")
+        await made.dispatcher.endpoints["app"].disable("operator", "by hand")
         made.set_endpoints({})
         made.set_endpoints({"app": ScriptedSender()})
-        assert made.dispatcher.queues["app"].breaker.state == "disabled"
+        assert made.dispatcher.endpoints["app"].state == "disabled"
         made.set_endpoints({"app": ScriptedSender()}, app=endpoint(fingerprint="two"))
-        assert made.dispatcher.queues["app"].breaker.state == "closed"
+        assert made.dispatcher.endpoints["app"].state == "closed"
 
 
 async def test_disabling_by_hand_gives_back_what_was_not_begun(tmp_path: Path) -> None:
@@ -650,11 +649,11 @@ async def test_disabling_by_hand_gives_back_what_was_not_begun(tmp_path: Path) -
         for watch in await made.claim(*map(str, range(6))):
             await made.tell(watch, "success")
         await until(lambda: sender.under_way == 1)
-        await made.dispatcher.disable("app", "operator", "by hand")
+        await made.dispatcher.endpoints["app"].disable("operator", "by hand")
         await until(lambda: made.rows("SELECT count(*) FROM deliveries WHERE owner IS NOT NULL") == [(1,)])
         sender.open.set()
         await made.settled("app", 1)
-        await made.dispatcher.enable("app")
+        await made.dispatcher.endpoints["app"].enable()
         await made.settled("app", 6)
 
 
@@ -695,7 +694,7 @@ async def test_a_delivery_that_is_no_longer_ours_ends_nothing(tmp_path: Path) ->
             await made.tell(watches[0], "a")
             await until(lambda: sender.under_way == 1)
             second = await made.tell(watches[1], "a")
-            assert len(made.dispatcher.queues["app"]) == 1
+            assert made.dispatcher.endpoints["app"].waiting == 1
             await _steal(made)
             await made.tell(second, "b")
             sender.open.set()
@@ -739,4 +738,4 @@ async def test_a_stale_step_is_not_recorded_and_gives_its_promise_back(tmp_path:
             with pytest.raises(Exception, match="changed or taken"):
                 await made.tell(watch, "failed")
         await made.settled("app", 1)
-        assert made.dispatcher.queues["app"].promised == 0
+        assert made.dispatcher.endpoints["app"].reserved == 0

@@ -20,9 +20,8 @@ from notifier.core.retry import Attempt, Delivered
 from notifier.core.routing import Route
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
-from notifier.deliver.dispatcher import Dispatcher, EndpointSetup
-from notifier.deliver.endpoint_queue import EndpointPolicy
-from notifier.deliver.sender import Sender, StillOurs
+from notifier.deliver import Dispatcher, EndpointPolicy, EndpointSetup, Sender
+from notifier.deliver.sender import StillOurs
 from notifier.follow.admission import Slots
 from notifier.follow.feed import Feed, FeedPolicy
 from notifier.follow.recorder import Recorder

@@ -1,0 +1,481 @@
+"""One receiver of deliveries: its queue in memory, its gate, its sender, and the workers that send.
+
+A destination owns all of its state; others ask it by methods. A worker takes a delivery, attempts it, judges what the
+outcome says of the destination, settles the delivery and pushes the one that this releases. The order of a watch's
+deliveries holds because the store releases the next one only then. Destinations share nothing but the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+import structlog
+
+from notifier.core.breaker import Breaker, State
+from notifier.core.errors import StaleWrite, StoreUnavailable
+from notifier.core.model import Delivery, Micros
+from notifier.core.retry import Attempt, Failed, Outcome
+from notifier.deliver.gate import Gate, Permit, Wait
+from notifier.deliver.outbox import AFTER_OUTAGE, Outbox
+from notifier.deliver.queue import DeliveryQueue
+from notifier.deliver.sender import Link, Sender
+from notifier.deliver.tasks import Alarm, Tasks
+from notifier.deliver.verdict import verdict
+from notifier.runtime.metrics import Metrics
+from notifier.store import Done, Later, Recovery, Settlement, Superseded, Verdict
+
+log = structlog.get_logger(__name__)
+
+LEASE_LOOK = 0.25  # seconds between looks whether this node may send again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointPolicy:
+    """How an operator wants an endpoint to be treated; times in seconds."""
+
+    fingerprint: str  # of the URL
+    schedule: tuple[float, ...]
+    max_in_flight: int
+    rate_limit: float | None  # a second
+    latest: bool
+    disable_after: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The parts that all destinations use."""
+
+    outbox: Outbox
+    tasks: Tasks
+    metrics: Metrics
+    clock: Callable[[], Micros]
+    jitter: Callable[[], float]
+    may_send: Callable[[], bool]  # whether what this node holds can still be nobody else's
+
+
+class Phase(Enum):
+    """Where a destination is between its start and its end."""
+
+    OPEN = auto()  # it takes deliveries and sends them
+    DRAINING = auto()  # what is in flight ends; nothing more is claimed or begun
+    HANDING_OVER = auto()  # the same, and what was not begun goes back to the store, for other nodes
+    REMOVED = auto()  # the configuration names it no more: everything goes back; what is in flight ends
+
+
+class Destination:
+    """Sends to one receiver."""
+
+    def __init__(
+        self, name: str, *, label: str, sender: Sender, policy: EndpointPolicy, environment: Environment
+    ) -> None:
+        """Create a destination; `label` stands for it in metrics."""
+        self.name = name
+        self._label = label
+        self._policy = policy
+        self._outbox = environment.outbox
+        self._tasks = environment.tasks
+        self._metrics = environment.metrics
+        self._clock = environment.clock
+        self._jitter = environment.jitter
+        self._may_send = environment.may_send
+        self._link = Link(sender)
+        self._gate = Gate(limit=policy.max_in_flight, rate=policy.rate_limit)
+        self._queue = DeliveryQueue(limit=policy.max_in_flight)
+        self._phase = Phase.OPEN
+        self._workers = 0
+        self._work_alarm = Alarm(self.start_workers)
+        self._claiming = False
+        self._claim_alarm = Alarm(self._refill)
+        self._aside = 0  # tasks that settle deliveries without an attempt, or bring them forward
+        self._losses = 0  # times that everything claimed became other nodes'
+        self._idle = asyncio.Event()
+
+    # -- what others see
+
+    @property
+    def waiting(self) -> int:
+        """Return how many deliveries wait in memory for an attempt."""
+        return len(self._queue)
+
+    @property
+    def state(self) -> State:
+        """Return the breaker's state."""
+        return self._gate.state
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many attempts are under way or being saved."""
+        return self._gate.in_flight
+
+    @property
+    def reserved(self) -> int:
+        """Return how many places are reserved for deliveries that are being committed or claimed."""
+        return self._queue.reserved
+
+    @property
+    def backlog(self) -> bool:
+        """Return whether the store may hold deliveries that are due."""
+        return self._queue.backlog
+
+    @property
+    def sender(self) -> Sender:
+        """Return the sender of new attempts."""
+        return self._link.sender
+
+    # -- deliveries come in
+
+    def reserve(self) -> bool:
+        """Reserve a place for a delivery that is being committed, unless it has to wait in the store."""
+        if (
+            not self._accepts
+            or self._queue.backlog
+            or self._queue.room(self._gate.in_flight) <= 0
+            or not self._gate.ready(self._clock())
+        ):
+            return False
+        self._queue.reserve()
+        return True
+
+    def free(self) -> None:
+        """Free a reserved place: its delivery was pushed, or there is none."""
+        self._queue.free()
+        self._refill()
+
+    def push(self, delivery: Delivery) -> None:
+        """Take a delivery that is ready and this node's; give it back if it cannot be sent from here, or not yet."""
+        refused = self._phase in (Phase.HANDING_OVER, Phase.REMOVED)
+        if refused or self._gate.state is State.DISABLED or not self._serves:
+            self._release(delivery)
+        elif (pause := self._first_wait(delivery)) > 0:
+            self._release(delivery, after=pause)
+        else:
+            self._queue.push(delivery)
+            self.start_workers()
+
+    def expect(self, due: Micros | None = None) -> None:
+        """Record that the store holds a delivery that is nobody's, due then; None: now."""
+        self._queue.expect(due)
+        self._refill()
+
+    def overtake(self, lane: int, event_id: str) -> None:
+        """Let a newer event of a watch take the place of the one that waits, if the endpoint wants only the latest."""
+        stale = self._queue.overtake(lane, event_id)
+        if stale is not None:
+            self._settle_aside(stale, Superseded())
+
+    async def attempt(self, delivery: Delivery) -> Attempt:
+        """Send a delivery that is in no outbox, such as a test; nothing follows from its outcome."""
+        async with self._link as sender:
+            return await sender.send(delivery, lambda: True)
+
+    # -- what changes it
+
+    def start(self) -> None:
+        """Claim and send, as far as there is anything to do."""
+        self.start_workers()
+        self._refill()
+
+    def update(self, policy: EndpointPolicy) -> None:
+        """Take a new policy."""
+        self._policy = policy
+        self._gate.update(limit=policy.max_in_flight, rate=policy.rate_limit)
+        self._queue.update(limit=policy.max_in_flight)
+
+    def relink(self, sender: Sender) -> None:
+        """Send through another sender from now on; the old one is closed after its last attempt."""
+        before, self._link = self._link, Link(sender)
+        self._gate.abandon_probe(self._clock())  # the probe is out through the old sender, and will not be judged
+        self._retire(before)
+
+    def remove(self) -> None:
+        """Give back what was not begun, and take nothing more; the sender is closed after its last attempt."""
+        self._phase = Phase.REMOVED
+        self._cancel_alarms()
+        self._retire(self._link)
+        self.clear()
+
+    def restore(self, sender: Sender) -> None:
+        """Go on after `remove`; what was known of the destination's health still holds."""
+        self._phase = Phase.OPEN
+        self.relink(sender)
+        self._queue.expect()
+
+    def clear(self) -> None:
+        """Give everything back that was not begun."""
+        for delivery in self._queue.empty():
+            self._release(delivery)
+
+    def forget(self) -> None:
+        """Drop everything that was not begun: it is other nodes' now. Attempts in flight end, and settle nothing."""
+        self._losses += 1
+        self._queue.empty()
+        self.expect()
+
+    def drain(self, *, hand_over: bool) -> None:
+        """Begin nothing more; with `hand_over`, leave what was not begun to other nodes."""
+        if self._phase is not Phase.REMOVED:
+            self._phase = Phase.HANDING_OVER if hand_over else Phase.DRAINING
+        self._cancel_alarms()
+        if hand_over:
+            self.clear()
+
+    async def drained(self) -> None:
+        """Wait until no attempt is in flight."""
+        while self._gate.in_flight:
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def close(self) -> None:
+        """Close the sender, after all tasks have ended."""
+        self._cancel_alarms()
+        await self._link.sender.close()
+
+    # -- what subclasses decide
+
+    @property
+    def _serves(self) -> bool:
+        """Return whether this node sends to it now, not another one."""
+        return True
+
+    @property
+    def _accepts(self) -> bool:
+        """Return whether it takes deliveries that are due."""
+        return self._phase is Phase.OPEN and self._serves
+
+    @property
+    def _url(self) -> str | None:
+        """Return the harmless part of its URL, if it has no name that people know."""
+        return None
+
+    def _state_changed(self, before: Breaker) -> None:
+        """Act on a breaker whose state an attempt has changed."""
+        state = self._gate.state
+        if state is not State.DISABLED:
+            log.info("endpoint.state", endpoint=self.name, state=state.value, was=before.state.value)
+
+    async def _follow(self, outcome: Outcome) -> None:
+        """Save and announce what follows from an attempt for the destination."""
+
+    # -- workers
+
+    def start_workers(self) -> None:
+        """Start one worker more than are busy, if there is work for it."""
+        if self._phase is not Phase.OPEN or not len(self._queue) or self._workers >= self._gate.limit:
+            return
+        if self._tasks.start(f"deliver {self.name}", self._work):
+            self._workers += 1
+
+    async def _work(self) -> None:
+        """Make one attempt after another while there is something to begin."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self._phase is Phase.OPEN:
+                if not self._may_send():
+                    self._work_alarm.set(LEASE_LOOK)
+                    return
+                if not len(self._queue) or not self._serves:
+                    return
+                tick = loop.time()
+                match self._gate.enter(self._clock(), tick):
+                    case Wait(seconds=seconds):
+                        if seconds is not None:
+                            self._work_alarm.set(seconds)
+                        return
+                    case Permit(probe=probe):
+                        delivery = self._take(tick)
+                        self.start_workers()
+                        await self._deliver(delivery, probe=probe)
+        finally:
+            self._workers -= 1
+
+    def _take(self, tick: float) -> Delivery:  # noqa: ARG002  a subclass notes it
+        """Remove the delivery to attempt from the queue; `tick` is the loop's time in seconds."""
+        return self._queue.pop()
+
+    async def _deliver(self, delivery: Delivery, *, probe: bool) -> None:
+        link = self._link
+        async with link as sender:
+            try:
+                outcome = await self._conclude(link, sender, delivery, probe=probe)
+                if outcome is not None and self._phase is not Phase.REMOVED:
+                    await self._follow(outcome)
+            finally:
+                self._gate.leave()
+                self._refill()
+                self._idle.set()
+
+    async def _conclude(self, link: Link, sender: Sender, delivery: Delivery, *, probe: bool) -> Outcome | None:
+        """Attempt a delivery and settle it; return the outcome if it says anything of the destination.
+
+        An exception ends here, so that one delivery does not harm the others.
+        """
+        outcome, losses = None, self._losses
+        try:
+            attempt = await self._attempt(sender, delivery)
+            if self._link is link and self._phase is not Phase.REMOVED:  # else it says nothing of the new sender
+                outcome = attempt.outcome
+                self._judge(outcome, probe=probe)
+            if losses != self._losses:  # it may have been claimed anew since, even by this node
+                raise StaleWrite
+            await self._settle(delivery, self._verdict(delivery, attempt), attempt)
+        except StaleWrite:
+            log.warning("delivery.not_ours", delivery=delivery.id, endpoint=self.name)
+        except Exception:
+            log.exception("delivery.failed", delivery=delivery.id, endpoint=self.name)
+            self._release(delivery, after=AFTER_OUTAGE)
+        return outcome
+
+    async def _attempt(self, sender: Sender, delivery: Delivery) -> Attempt:
+        began, losses = self._clock(), self._losses
+        try:
+            return await sender.send(delivery, lambda: losses == self._losses and self._may_send())
+        except Exception as exc:  # a sender must not raise; it costs an attempt, so that it cannot go on
+            log.exception("sender.raised", delivery=delivery.id, endpoint=self.name)
+            detail = f"a fault of this program: {type(exc).__name__}"
+            return Attempt(at=began, outcome=Failed(reason="internal", detail=detail, asked=False))
+
+    def _judge(self, outcome: Outcome, *, probe: bool) -> None:
+        """Record what an outcome says of the destination."""
+        before = self._gate.breaker
+        if self._gate.record(outcome, self._clock(), probe=probe).state is not before.state:
+            self._state_changed(before)
+            self._refill()
+
+    def _verdict(self, delivery: Delivery, attempt: Attempt) -> Verdict:
+        now, outcome = self._clock(), attempt.outcome
+        self._metrics.attempts.labels(self._label, type(outcome).__name__.lower()).inc()
+        result = verdict(outcome, delivery, schedule=self._policy.schedule, now=now, jitter=self._jitter())
+        if isinstance(result, Done):
+            self._metrics.latency.labels(self._label).observe(max(0, now - delivery.observed_at) / 1e6)
+        return result
+
+    # -- deliveries go out
+
+    async def _settle(self, delivery: Delivery, result: Verdict, attempt: Attempt | None = None) -> None:
+        """Save what became of a delivery, and push the one that this releases."""
+        latest = self._policy.latest
+        take = self._accepts and self._gate.state is not State.DISABLED
+        settlement = Settlement(
+            delivery=delivery, verdict=result, at=self._clock(), attempt=attempt, take=take, latest=latest
+        )
+        released = await self._outbox.settle(settlement, url=self._url)
+        if isinstance(result, Later):
+            self.expect(result.due)
+        if not take and (latest or not isinstance(result, Later)):
+            self.expect()
+        if released is not None:
+            self.push(released)
+
+    def _release(self, delivery: Delivery, *, after: float = 0.0) -> None:
+        """Give a delivery back to the store, for `after` seconds at least."""
+        self._settle_aside(delivery, Later(due=self._clock() + round(after * 1e6), attempt=delivery.attempt))
+
+    def _settle_aside(self, delivery: Delivery, result: Verdict) -> None:
+        """Settle a delivery without an attempt, in a task of its own; an exception ends there."""
+
+        async def settle() -> None:
+            try:
+                await self._settle(delivery, result)
+            except StaleWrite:
+                log.warning("delivery.not_ours", delivery=delivery.id, endpoint=delivery.endpoint)
+            except Exception:
+                log.exception("delivery.failed", delivery=delivery.id, endpoint=delivery.endpoint)
+
+        # If the process is stopping it is not started: the next start frees what this one held.
+        self._start_aside(f"settle {delivery.id}", settle)
+
+    def _hasten(self, failing_since: Micros) -> None:
+        """Bring forward what failed since then, in a task of its own: the destination is well again."""
+
+        async def hasten() -> None:
+            now = self._clock()
+            created_after = now - round(sum(self._policy.schedule) * 1e6)
+            await self._outbox.hasten(
+                Recovery(endpoint=self.name, at=now, failing_since=failing_since, created_after=created_after)
+            )
+            self.expect()
+
+        self._start_aside(f"hasten {self.name}", hasten)
+
+    def _start_aside(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def run() -> None:
+            try:
+                await work()
+            finally:
+                self._aside -= 1
+
+        if self._tasks.start(name, run):
+            self._aside += 1
+
+    def _first_wait(self, delivery: Delivery) -> float:
+        """Return the seconds that a delivery's first attempt has to wait: a schedule need not begin with 0 s."""
+        first = self._policy.schedule[0]
+        if not first or delivery.attempt:
+            return 0.0
+        return max(0.0, first - (self._clock() - delivery.observed_at) / 1e6)
+
+    # -- claims
+
+    def _refill(self) -> None:
+        """Claim more deliveries, now or as soon as that is possible."""
+        if self._claiming:
+            return
+        wait = self._claim_wait()
+        if wait is None:
+            return
+        if wait > 0:
+            self._claim_alarm.set(wait)
+        else:
+            self._claiming = self._tasks.start(f"claim {self.name}", self._claim)
+
+    def _claim_wait(self) -> float | None:
+        """Return the seconds until there is reason and room to claim; None: not before something happens."""
+        queue = self._queue
+        if not queue.backlog and queue.next_due is None:
+            return None
+        if not self._accepts or not queue.low or queue.claimable(self._gate.in_flight) <= 0:
+            return None
+        now = self._clock()
+        ready = self._gate.ready_at(now)
+        if ready is None:
+            return None
+        due = now if queue.backlog or queue.next_due is None else queue.next_due
+        return max(due - now, ready - now, 0) / 1e6
+
+    async def _claim(self) -> None:
+        """Claim what there is room for."""
+        queue = self._queue
+        count = queue.claimable(self._gate.in_flight)
+        try:
+            if count > 0:
+                await self._claim_some(count)
+        finally:
+            self._claiming = False
+            self._refill()
+
+    async def _claim_some(self, count: int) -> None:
+        queue = self._queue
+        queue.claiming()
+        queue.reserve(count)
+        try:
+            claimed = await self._outbox.claim(self.name, count)
+        except StoreUnavailable:
+            queue.expect()
+            return
+        finally:
+            queue.free(count)
+        queue.claimed(more=len(claimed.deliveries) >= count, next_due=claimed.next_due)
+        for delivery in claimed.deliveries:
+            self.push(delivery)
+
+    def _cancel_alarms(self) -> None:
+        self._work_alarm.cancel()
+        self._claim_alarm.cancel()
+
+    def _retire(self, link: Link) -> None:
+        if link.retire():
+            self._tasks.start("close sender", link.sender.close)

@@ -1,0 +1,227 @@
+"""A destination that the configuration names: its health outlives a restart, operators hear of it, a metric shows it.
+
+What attempts mean for its health is decided by the breaker (`core/breaker.py`); how a change of it is saved, by
+`core/endpoint.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import ClassVar
+
+import structlog
+
+from notifier.core import endpoint
+from notifier.core.breaker import Breaker, State
+from notifier.core.endpoint import EndpointUpdate, News
+from notifier.core.model import EndpointState, Event, EventType
+from notifier.core.retry import Gone, Outcome
+from notifier.deliver.destination import Destination, EndpointPolicy, Environment
+from notifier.deliver.sender import Sender
+from notifier.runtime.wake import Wake
+from notifier.store import ChangedEndpoint, EndpointChange, Store
+
+log = structlog.get_logger(__name__)
+
+OPERATOR = "operator"  # the reason of an endpoint that was disabled by hand
+
+# Commits an operators' event together with a change of an endpoint; None: the store is away, and the daemon stops.
+Announce = Callable[[Event, EndpointChange], Awaitable[ChangedEndpoint | None]]
+
+
+class EndpointDestination(Destination):
+    """Sends to an endpoint of the configuration."""
+
+    shared: ClassVar[bool] = False  # whether other nodes send to it as well
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        sender: Sender,
+        policy: EndpointPolicy,
+        environment: Environment,
+        store: Store,
+        announce: Announce,
+        saved: Wake,
+    ) -> None:
+        """Create an endpoint that is well; `saved` is set when the store has a new state of it."""
+        super().__init__(name, label=name, sender=sender, policy=policy, environment=environment)
+        self._store = store
+        self._announce = announce
+        self._saved = saved
+        self._kept = EndpointState(name=name, fingerprint=policy.fingerprint)  # as the store has it
+        self._disabled_reason: str | None = None
+
+    @property
+    def disabled_reason(self) -> str | None:
+        """Return why it is disabled; None: it is not."""
+        return self._disabled_reason
+
+    # -- the configuration
+
+    def update(self, policy: EndpointPolicy) -> None:
+        """Take a new policy; another URL is another endpoint, and nothing is known of its health."""
+        if policy.fingerprint != self._policy.fingerprint:
+            self._gate.restore(Breaker())
+            self._disabled_reason = None
+            self._kept = endpoint.unknown(self._kept, policy.fingerprint)
+        super().update(policy)
+        self._show()
+        if not self._serves:
+            self.clear()
+        self.start()
+
+    def remove(self) -> None:
+        """Take nothing more, give everything back, and leave the metric."""
+        for state in State:
+            self._metrics.endpoint_state.remove(self.name, state.value)
+        super().remove()
+
+    # -- its health
+
+    async def disable(self, reason: str, detail: str) -> None:
+        """Send no more; its deliveries are kept. Operators hear of it."""
+        try:
+            await self._disable(reason, detail)
+        finally:
+            self.clear()
+
+    async def enable(self) -> None:
+        """Send again, whatever happened before."""
+        try:
+            await self._enable()
+        finally:
+            self._resume()
+
+    def recall(self, state: EndpointState) -> None:
+        """Take over what was saved of its health, unless that was of another URL."""
+        if self._policy.fingerprint != state.fingerprint:
+            return
+        breaker = self._gate.breaker
+        if self.shared or state.disabled_at is not None:
+            breaker = endpoint.adopt(breaker, state, self._clock())
+        if state.disabled_at is not None:
+            self._disabled_reason = state.reason or "unknown"
+            log.warning(
+                "endpoint.still_disabled",
+                endpoint=self.name,
+                reason=self._disabled_reason,
+                hint=f"notifier endpoint enable {self.name}",
+            )
+        self._gate.restore(replace(breaker, failing_since=state.failing_since))
+        self._kept = state
+        self._show()
+
+    async def _disable(self, reason: str, detail: str) -> None:
+        if self._disabled_reason is not None:
+            return
+        self._gate.restore(self._gate.breaker.disable())
+        self._disabled_reason = reason
+        self._show()
+        write = log.warning if reason == OPERATOR else log.error  # an operator knows what he did
+        write("endpoint.disabled", endpoint=self.name, reason=reason, detail=detail, hint="its deliveries are kept")
+        update = endpoint.disabling(self._clock(), reason, self._gate.breaker.failing_since)
+        await self._change(update, EventType.ENDPOINT_DISABLED, {"reason": reason, "detail": detail})
+
+    async def _enable(self) -> None:
+        before = self._gate.breaker
+        self._gate.restore(before.enable())
+        self._disabled_reason = None
+        self._show()
+        if before.state is State.DISABLED:
+            log.info("endpoint.enabled", endpoint=self.name)
+            await self._change(endpoint.enabling, EventType.ENDPOINT_RECOVERED, {"reason": "enabled"})
+        else:
+            await self._change(endpoint.forgiving)
+        if before.failing_since is not None:
+            self._hasten(before.failing_since)
+
+    def _resume(self) -> None:
+        """Go on as the endpoint's state allows now."""
+        if not self._serves or self._gate.state is State.DISABLED:
+            self.clear()
+            return
+        self.expect()
+        self.start_workers()
+
+    def _state_changed(self, before: Breaker) -> None:
+        self._show()
+        super()._state_changed(before)
+
+    async def _follow(self, outcome: Outcome) -> None:
+        """Save and announce what follows from an attempt, even if another node owns the delivery now.
+
+        Otherwise the breaker would be open in this node's memory alone: each of several nodes would leave the endpoint
+        to another. An exception ends here.
+        """
+        try:
+            await self._save(outcome)
+        except Exception:
+            log.exception("endpoint.not_kept", endpoint=self.name)
+        if self._gate.state is State.DISABLED or not self._serves:
+            self.clear()
+
+    async def _save(self, outcome: Outcome) -> None:
+        breaker, limit, now = self._gate.breaker, self._policy.disable_after, self._clock()
+        if breaker.state is State.DISABLED:
+            if isinstance(outcome, Gone):
+                await self._disable(outcome.reason, outcome.detail)
+            return
+        if breaker.should_disable(now, limit):
+            await self._disable("failing", f"no success for {limit:g} s")
+            return
+        match endpoint.news(breaker, self._kept, shared=self.shared):
+            case News.SICK:
+                await self._change(endpoint.failing(breaker))
+            case News.WELL:
+                since = self._kept.failing_since or now
+                extra = {"reason": "answers again", "failed_seconds": round((now - since) / 1e6, 3)}
+                if await self._change(endpoint.recovering(breaker), EventType.ENDPOINT_RECOVERED, extra):
+                    self._hasten(since)
+            case News.NONE:
+                pass
+
+    async def _change(
+        self, update: EndpointUpdate, event_type: EventType | None = None, extra: Mapping[str, object] | None = None
+    ) -> bool:
+        """Save a change, with an event for operators if it has a type; return whether there was anything to change."""
+        version = self._kept.version
+        self._kept = update(self._kept) or self._kept  # at once, for the attempts that end before it is saved
+        change = EndpointChange(name=self.name, fingerprint=self._policy.fingerprint, update=update)
+        if event_type is None:
+            changed = await self._store.change_endpoint(change)
+        else:
+            event = Event(type=event_type, at=self._clock(), extra={"endpoint": self.name, **(extra or {})})
+            announced = await self._announce(event, change)
+            if announced is None:  # the daemon stops while the store is away
+                return False
+            changed = announced
+        if changed.done and self._kept.version == version:
+            self._kept = changed.after
+        else:
+            self._take_over(changed.after)
+        self._saved.set()
+        return changed.done
+
+    def _take_over(self, state: EndpointState) -> None:
+        """Take over what another node has met, or what an operator did there."""
+        if state.version <= self._kept.version or state.fingerprint != self._policy.fingerprint:
+            return
+        before = self._gate.breaker
+        breaker = endpoint.adopt(before, state, self._clock())
+        self._gate.restore(breaker)
+        self._kept = state
+        self._disabled_reason = None if state.disabled_at is None else state.reason or "unknown"
+        self._show()
+        if breaker.state is not before.state:
+            fields = {} if self._disabled_reason is None else {"reason": self._disabled_reason}
+            now, was = breaker.state.value, before.state.value
+            log.info("endpoint.state", endpoint=self.name, state=now, was=was, by="another node", **fields)
+
+    def _show(self) -> None:
+        """Set the metric."""
+        for state in State:
+            gauge = self._metrics.endpoint_state.labels(self.name, state.value)
+            gauge.set(1 if state is self._gate.state else 0)

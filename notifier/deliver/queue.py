@@ -1,0 +1,113 @@
+"""The deliveries in memory for one destination, and what is known of those in the store.
+
+Memory is bounded; the rest waits in the store. Every delivery that may come without being asked for again has a
+reserved place: it is being committed, claimed, or sent (its end may release the next one). A watch has at most one
+delivery here: the store keeps the later ones back until it is settled.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from notifier.core.model import Delivery, Micros
+
+AHEAD = 8  # deliveries kept in memory for each one in flight: enough that workers never wait, few to lose track of
+
+
+class DeliveryQueue:
+    """Bounded memory for one destination."""
+
+    def __init__(self, *, limit: int) -> None:
+        """Create an empty queue; `limit` is of attempts in flight, and memory takes AHEAD times as many deliveries."""
+        self._limit = limit
+        self._reserved = 0
+        self._backlog = True  # at the start nobody knows
+        self._next_due: Micros | None = None
+        self._waiting: OrderedDict[int, Delivery] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return how many deliveries wait for an attempt."""
+        return len(self._waiting)
+
+    @property
+    def reserved(self) -> int:
+        """Return how many places are reserved for deliveries that are being committed or claimed."""
+        return self._reserved
+
+    @property
+    def backlog(self) -> bool:
+        """Return whether the store may hold deliveries that are due."""
+        return self._backlog
+
+    @property
+    def next_due(self) -> Micros | None:
+        """Return when the next delivery in the store is due, as far as is known."""
+        return self._next_due
+
+    @property
+    def low(self) -> bool:
+        """Return whether it is time to claim more: not for every single one."""
+        return len(self._waiting) <= self._limit
+
+    def room(self, in_flight: int) -> int:
+        """Return how many more deliveries memory takes, or less than 1."""
+        return AHEAD * self._limit - len(self._waiting) - in_flight - self._reserved
+
+    def claimable(self, in_flight: int) -> int:
+        """Return how many deliveries to claim from the store, or less than 1.
+
+        Some room is left for commits during the claim. Otherwise their deliveries would have to be claimed as well, and
+        those that come during that claim too: under load no delivery would skip the store ever again.
+        """
+        return self.room(in_flight) - self._limit
+
+    def update(self, *, limit: int) -> None:
+        """Take a new limit."""
+        self._limit = limit
+
+    def reserve(self, count: int = 1) -> None:
+        """Reserve places."""
+        self._reserved += count
+
+    def free(self, count: int = 1) -> None:
+        """Free reserved places."""
+        self._reserved -= count
+
+    def expect(self, due: Micros | None = None) -> None:
+        """Record that the store holds a delivery that is due then; None: now."""
+        if due is None:
+            self._backlog = True
+        else:
+            self._next_due = due if self._next_due is None else min(self._next_due, due)
+
+    def claiming(self) -> None:
+        """Record that a claim begins: whatever the store gets from now on is announced again."""
+        self._backlog = False
+
+    def claimed(self, *, more: bool, next_due: Micros | None) -> None:
+        """Record what a claim said about the deliveries that the store still holds."""
+        self._next_due = next_due
+        self._backlog = self._backlog or more
+
+    def push(self, delivery: Delivery) -> None:
+        """Add a delivery."""
+        self._waiting[-delivery.id if delivery.lane is None else delivery.lane] = delivery
+
+    def pop(self) -> Delivery:
+        """Remove the oldest delivery, and return it."""
+        return self._waiting.popitem(last=False)[1]
+
+    def overtake(self, lane: int, event_id: str) -> Delivery | None:
+        """Remove the delivery of a watch that a newer event replaces, and return it.
+
+        The newer one may be here already: its commit releases it if the one before is settled.
+        """
+        if lane in self._waiting and self._waiting[lane].event_id != event_id:
+            return self._waiting.pop(lane)
+        return None
+
+    def empty(self) -> list[Delivery]:
+        """Remove all deliveries, and return them."""
+        rest = list(self._waiting.values())
+        self._waiting.clear()
+        return rest
