@@ -25,7 +25,7 @@ from notifier.tools.books import Books
 from notifier.tools.callback import Callback, fields_of, format_callback, json_line
 from notifier.tools.responses import Blackhole, Drip, Drop, Reset, Response, Script, Status, parse_path_script
 from notifier.tools.running import raise_descriptor_limit, until_stopped
-from notifier.tools.waiting import Waiters
+from notifier.tools.waiting import PATIENCE, Waiters
 from notifier.tools.wire import reset
 
 MAX_BODY = 1 << 20  # bytes of a callback
@@ -126,11 +126,11 @@ class Listener:
         names = ("received", "verified", "rejected", "duplicates", "out_of_order")
         return Summary(**{name: self.counts[name] for name in names}, types=dict(self.types))
 
-    async def wait_for(self, holds: Callable[[Listener], bool], *, timeout: float | None = 60.0) -> None:
+    async def wait_for(self, holds: Callable[[Listener], bool], *, timeout: float | None = PATIENCE) -> None:
         """Return when `holds(self)`; looked at after each callback. Raises TimeoutError."""
         await self._waiters.wait(lambda: holds(self), timeout=timeout)
 
-    async def wait(self, n: int, *, timeout: float | None = 60.0) -> list[Callback]:
+    async def wait(self, n: int, *, timeout: float | None = PATIENCE) -> list[Callback]:
         """Return the callbacks kept, once at least `n` were received in all. Raises TimeoutError."""
         await self.wait_for(lambda listener: listener.counts["received"] >= n, timeout=timeout)
         return list(self.callbacks)

@@ -23,7 +23,7 @@ from notifier.tools.rules import Known, Rules
 from notifier.tools.running import raise_descriptor_limit, until_stopped
 from notifier.tools.simulated import Move, Pace, Stream, Task
 from notifier.tools.transcript import TERMINAL_STATES, Framing, Transcript, documented, snapshot, state_of
-from notifier.tools.waiting import Waiters
+from notifier.tools.waiting import PATIENCE, Waiters
 from notifier.tools.wire import Connection, Request
 
 MAX_TASKS = 200_000  # remembered; beyond it the oldest that has ended and nobody follows is forgotten
@@ -144,15 +144,15 @@ class Simulator:
         task = self.tasks.get(id_)
         return tuple(task.moves) if task else ()
 
-    async def wait_for(self, holds: Callable[[Simulator], bool], *, timeout: float | None = 60.0) -> None:
+    async def wait_for(self, holds: Callable[[Simulator], bool], *, timeout: float | None = PATIENCE) -> None:
         """Return when `holds(self)`; looked at after each connect, end and change. Raises TimeoutError."""
         await self._waiters.wait(lambda: holds(self), timeout=timeout)
 
-    async def wait_open(self, n: int, *, timeout: float | None = 60.0) -> None:
+    async def wait_open(self, n: int, *, timeout: float | None = PATIENCE) -> None:
         """Return when exactly `n` streams are open. Raises TimeoutError."""
         await self.wait_for(lambda sim: sim.open_streams == n, timeout=timeout)
 
-    async def wait_connects(self, n: int, *, timeout: float | None = 60.0) -> None:
+    async def wait_connects(self, n: int, *, timeout: float | None = PATIENCE) -> None:
         """Return when at least `n` streams have been opened in all. Raises TimeoutError."""
         await self.wait_for(lambda sim: sim.connects >= n, timeout=timeout)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+PATIENCE = 180.0  # seconds until a wait gives up where its caller names no end: much, since the machine may be busy
+
 
 class Waiters:
     """Those who wait until something is so; whoever changes something says `changed`."""

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from waits import PATIENCE
 
 from notifier.daemon.inotify import MAX_DIRECTORIES, ChangeListener, directories
 
-PATIENCE = 30.0  # seconds for a hint to come at all
 NOTHING = 0.8  # seconds in which none comes: twice what one takes at most
 
 

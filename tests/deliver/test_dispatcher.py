@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from parts import PATIENCE, Rig, ScriptedSender, clock, data, endpoint, locked, rig, route, webhook
+from parts import Rig, ScriptedSender, clock, data, endpoint, locked, rig, route, webhook
 from structlog.testing import capture_logs
-from waits import until
+from waits import PATIENCE, until
 
 from notifier.core.breaker import TRIP_AFTER, State
 from notifier.core.model import Delivery, Watch

@@ -15,8 +15,9 @@ from typing import Any
 
 import aiohttp
 import psycopg
-from daemon_process import Daemon, Fields, Start, config, until, webhook
+from daemon_process import Daemon, Fields, Start, config, webhook
 from receiver import Arrival, Receiver
+from waits import until
 
 from notifier.tools.faults import Plan
 from notifier.tools.simulated import Stream, Task

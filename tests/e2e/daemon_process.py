@@ -16,21 +16,17 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import waits
 import yaml
 from ports import free_port
+from waits import PATIENCE, until
 
-PATIENCE = 90.0  # seconds for whatever has to happen at all; a loaded machine takes its time
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the example of the Standard Webhooks specification
 SECRET_2 = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"  # from the test suites of Svix
 PYTHON = (sys.executable, "-m", "notifier")
-
-until = partial(waits.until, timeout=PATIENCE)
 
 Fields = dict[str, Any]
 
@@ -144,7 +140,7 @@ class Daemon:
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Read its database."""
         path = self.directory / "notifier.db"
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10)) as connection:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=PATIENCE)) as connection:
             return connection.execute(query).fetchall()
 
     # -- life

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from aiohttp import web
+from waits import PATIENCE
 
 from notifier.tools.waiting import Waiters
 
@@ -58,12 +59,12 @@ class Receiver:
         assert self._runner is not None
         await self._runner.cleanup()
 
-    async def wait(self, n: int, *, timeout: float = 90.0) -> list[Arrival]:
+    async def wait(self, n: int, *, timeout: float = PATIENCE) -> list[Arrival]:
         """Return what arrived, once it is `n` at least."""
         await self._waiters.wait(lambda: len(self.arrivals) >= n, timeout=timeout)
         return self.arrivals
 
-    async def wait_for(self, holds: Callable[[Receiver], bool], *, timeout: float = 90.0) -> None:
+    async def wait_for(self, holds: Callable[[Receiver], bool], *, timeout: float = PATIENCE) -> None:
         """Return when it is so; looked at after each arrival and answer."""
         await self._waiters.wait(lambda: holds(self), timeout=timeout)
 

@@ -12,8 +12,9 @@ from typing import Any
 import aiohttp
 import databases
 import pytest
-from daemon_process import PATIENCE, Daemon, Start, config, until, webhook
+from daemon_process import Daemon, Start, config, webhook
 from database_proxy import Proxy
+from waits import PATIENCE, until
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from daemon_process import SECRET, SECRET_2, Fields, Start, config, until, webhook
+from daemon_process import SECRET, SECRET_2, Fields, Start, config, webhook
 from queue_places import RedisPlace
 from receiver import Arrival, Receiver
 from standardwebhooks import Webhook
+from waits import until
 
 from notifier.core.callback import Callback
 from notifier.tools.simulator import Simulator

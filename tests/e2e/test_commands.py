@@ -7,8 +7,9 @@ import json
 import signal
 
 import pytest
-from daemon_process import SECRET, Daemon, Start, config, until, webhook
+from daemon_process import SECRET, Daemon, Start, config, webhook
 from ports import free_port
+from waits import until
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator

@@ -13,6 +13,7 @@ import pytest
 import standardwebhooks
 from daemon_process import SECRET, SECRET_2, Daemon, Start, config, webhook
 from receiver import Receiver
+from waits import PATIENCE
 
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
@@ -249,6 +250,6 @@ async def test_where_the_kernel_tells_nothing(daemons: Start, tmp_path: Path) ->
         told = await daemon.log.wait("files.no_notices")
         assert told["error"] == "no inotify here"
         daemon.write(settings | {"watches": ["1", "2"]})
-        await sim.wait_open(2, timeout=120)
+        await sim.wait_open(2, timeout=PATIENCE)
         assert len(daemon.log.events("files.no_notices")) == 1
         assert await daemon.stop() == 0

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 import psutil
 import pytest
 from daemon_process import SECRET, Daemon, Start, config, webhook
+from waits import PATIENCE
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
@@ -102,7 +103,7 @@ async def flowing(daemons: Start) -> AsyncIterator[tuple[Daemon, Simulator, List
         ids = [str(number) for number in range(STREAMS)]
         daemon = daemons(config(upstream=sim.base_url, endpoints={"app": webhook(ears.url)}, watches=ids))
         await daemon.start()
-        await sim.wait_open(STREAMS, timeout=120)
+        await sim.wait_open(STREAMS, timeout=PATIENCE)
         yield daemon, sim, ears
 
 
@@ -119,7 +120,7 @@ async def test_hostile_requests_are_refused_while_a_thousand_streams_flow(
         for number in numbers:
             sim.push(str(number), f"step-{turn}")
         told += len(numbers)
-        await ears.wait(told, timeout=120)
+        await ears.wait(told, timeout=PATIENCE)
 
     await move(-1, range(STREAMS))  # everything that a daemon does was done once
     await ask(daemon, whole(b"null"))
@@ -156,7 +157,7 @@ async def test_bodies_that_never_end_hold_nobody_up(flowing: tuple[Daemon, Simul
             writer.write(b" " if turn else _head("content-length: 1000", JSON))
         for number in range(STREAMS):
             sim.push(str(number), ("queueing", "processing")[turn % 2])
-        await ears.wait(STREAMS * (turn + 1), timeout=120)
+        await ears.wait(STREAMS * (turn + 1), timeout=PATIENCE)
         assert (await daemon.get("/v1/watches?limit=1"))[0] == 200
     for _, writer in slow:
         writer.close()

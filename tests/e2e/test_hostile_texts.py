@@ -10,8 +10,9 @@ from pathlib import Path
 import databases
 import pytest
 from aiohttp import web
-from daemon_process import Start, config, until, webhook
+from daemon_process import Start, config, webhook
 from ports import free_port
+from waits import until
 
 SNAPSHOTS = (
     rb'{"state": "a\u0000b\ud800c", "err_code": "\u0000\udfff"}',

@@ -9,7 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 
 import pytest
-from daemon_process import SECRET, Daemon, Start, config, until, webhook
+from daemon_process import SECRET, Daemon, Start, config, webhook
+from waits import PATIENCE, until
 
 from notifier.tools.callback import Callback
 from notifier.tools.listener import Listener
@@ -94,7 +95,7 @@ async def test_nothing_is_lost_by_sigkill(daemons: Start, record_property: Calla
         for task in tasks:  # those that are still going end now
             if not sim.tasks[task].ended:
                 sim.push(task, dice.choice(("success", "failed", "canceled")))
-        await ears.wait_for(lambda _: len(ledger.ended) == WATCHES, timeout=120)
+        await ears.wait_for(lambda _: len(ledger.ended) == WATCHES, timeout=PATIENCE)
         open_ = "SELECT count(*) FROM deliveries WHERE status != 'delivered'"
         await until(lambda: daemon.rows(open_) == [(0,)], what="every delivery is settled")
         assert await daemon.stop() == 0

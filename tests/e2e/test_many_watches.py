@@ -8,6 +8,7 @@ import time
 import psutil
 import pytest
 from daemon_process import SECRET, Start, config, webhook
+from waits import PATIENCE
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
@@ -28,18 +29,18 @@ async def test_ten_thousand_added_at_once_are_each_subscribed_once(daemons: Star
         settings = config(upstream=sim.base_url, endpoints={"app": webhook(ears.url)}, watches=ids, vidu=source)
         daemon = daemons(settings)
         await daemon.start()
-        await sim.wait_open(FLOWING, timeout=120)
+        await sim.wait_open(FLOWING, timeout=PATIENCE)
 
         began = time.monotonic()
         status, told = await daemon.post("/v1/watches", [str(number) for number in range(WATCHES)])
         assert (status, told["created"]) == (201, WATCHES)
-        following = asyncio.create_task(sim.wait_open(WATCHES + FLOWING, timeout=200), name="all are open")
+        following = asyncio.create_task(sim.wait_open(WATCHES + FLOWING, timeout=PATIENCE), name="all are open")
         told = 0
         while not following.done():
             for id_ in ids:
                 sim.push(id_, ("queueing", "processing")[told // FLOWING % 2])
             told += FLOWING
-            await ears.wait(told, timeout=120)
+            await ears.wait(told, timeout=PATIENCE)
             for path in ("/v1/watches", "/v1/watches?limit=1000", "/"):
                 assert (await daemon.get(path))[0] == 200
         await following

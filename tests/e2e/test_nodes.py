@@ -11,7 +11,8 @@ from itertools import count
 
 import pytest
 from cluster import NODE_HEADER, cluster, spread
-from daemon_process import PATIENCE, Start
+from daemon_process import Start
+from waits import PATIENCE
 
 Record = Callable[[str, object], None]
 

@@ -9,8 +9,9 @@ from typing import Any
 import databases
 import psycopg
 import pytest
-from daemon_process import SECRET_2, Daemon, Fields, Start, config, until
+from daemon_process import SECRET_2, Daemon, Fields, Start, config
 from receiver import Receiver
+from waits import until
 
 from notifier.core.callback import Callback
 from notifier.tools.simulator import Simulator

@@ -11,8 +11,9 @@ from itertools import combinations
 
 import databases
 import pytest
-from daemon_process import PATIENCE, SECRET, Daemon, Fields, Start, config, webhook
+from daemon_process import SECRET, Daemon, Fields, Start, config, webhook
 from receiver import Receiver
+from waits import PATIENCE
 
 from notifier.tools.callback import Callback
 from notifier.tools.listener import Listener
@@ -106,7 +107,7 @@ async def test_a_rate_holds_over_nodes_and_over_the_death_of_the_leader(daemons:
             others = [node for node in nodes if node is not first]
             await leader(others)
             taken_over = asyncio.get_running_loop().time() - killed
-            await ears.wait_for(lambda _: len(arrivals.tasks) >= len(tasks), timeout=120)
+            await ears.wait_for(lambda _: len(arrivals.tasks) >= len(tasks), timeout=PATIENCE)
             assert before < len(tasks), "it was killed midway"
             assert taken_over < TIMEOUT + 2 + TARDY
             arrivals.check(rate)
@@ -144,7 +145,9 @@ async def test_an_outage_outlives_the_node_that_probes(daemons: Start, store: st
             others = [node for node in nodes if node is not prober]
             await prober.kill()
             before, ears.status = len(ears.arrivals), 200
-            await ears.wait_for(lambda it: len({one.id for one in it.arrivals[before:]}) == len(tasks), timeout=120)
+            await ears.wait_for(
+                lambda it: len({one.id for one in it.arrivals[before:]}) == len(tasks), timeout=PATIENCE
+            )
             for node in others:
                 await shows(node, "closed")
             await ops.wait(1)

@@ -13,8 +13,9 @@ from datetime import datetime
 
 import pytest
 from cluster import NODE_HEADER, Cluster, Ledger, cluster, finish, lively
-from daemon_process import Daemon, Start, until
+from daemon_process import Daemon, Start
 from servers import Server
+from waits import until
 
 from notifier.store import postgres
 

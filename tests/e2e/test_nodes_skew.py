@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster, Upstream
-from daemon_process import SECRET, Start, until
+from daemon_process import SECRET, Start
 from helper_programs import require
+from waits import until
 
 from notifier.tools.callback import Callback
 from notifier.tools.listener import Listener

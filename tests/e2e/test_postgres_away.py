@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import pytest
-from daemon_process import SECRET, Daemon, Start, config, until, webhook
+from daemon_process import SECRET, Daemon, Start, config, webhook
 from databases import require_programs
 from servers import NAME, Server
+from waits import until
 
 from notifier.store import postgres
 from notifier.tools.callback import Callback

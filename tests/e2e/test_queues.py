@@ -14,11 +14,12 @@ from typing import Any
 import aio_pika
 import pytest
 import redis
-from broker_ways import OwnServer, Proxy, until
+from broker_ways import OwnServer, Proxy
 from daemon_process import Daemon, Start, config, webhook
 from nats.errors import Error as NatsError
 from ports import free_port
 from queue_places import AmqpPlace, NatsPlace, Place, RedisPlace, ids
+from waits import until
 
 MESSAGES = 5000
 CHUNK = 100  # messages that are sent at once

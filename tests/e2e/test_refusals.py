@@ -16,6 +16,7 @@ import pytest
 import yaml
 from daemon_process import SECRET, Finished, Start, command, config, webhook
 from ports import free_port
+from waits import PATIENCE
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
@@ -254,7 +255,7 @@ async def test_upstream_answers_a_web_page(daemons: Start) -> None:
         sim.fault("*", "html")
         daemon = daemons(config(upstream=sim.base_url, endpoints={"app": webhook(ears.url)}, watches=ids))
         await daemon.start()
-        await sim.wait_for(lambda s: s.outcomes["html"] >= 60, timeout=120)
+        await sim.wait_for(lambda s: s.outcomes["html"] >= 60, timeout=PATIENCE)
         [line] = [line for line in daemon.log.lines if '"level":"warning"' in line or '"level":"error"' in line]
         [told] = daemon.log.events("source.unreadable")
         assert told["source"] == "vidu"
@@ -262,7 +263,7 @@ async def test_upstream_answers_a_web_page(daemons: Start) -> None:
         assert '"unreadable"' in (await daemon.get("/metrics"))[1]
         assert not ears.callbacks
         sim.clear_faults()
-        await ears.wait(60, timeout=120)
+        await ears.wait(60, timeout=PATIENCE)
         await daemon.log.wait("source.recovered")
         assert await daemon.stop() == 0
         assert line
@@ -279,7 +280,7 @@ async def test_upstream_answers_a_web_page_for_too_long(daemons: Start) -> None:
         await daemon.start()
         [lost] = await ears.wait(1)
         assert (lost.type, lost.payload["data"]["reason"]) == ("watch.lost", "unreadable")
-        await asyncio.wait_for(daemon.log.wait("watch.lost"), 10)
+        await asyncio.wait_for(daemon.log.wait("watch.lost"), PATIENCE)
         assert await daemon.stop() == 0
 
 

@@ -11,8 +11,9 @@ import time
 import psutil
 import pytest
 import standardwebhooks
-from daemon_process import SECRET, SECRET_2, Daemon, Fields, Start, config, until, webhook
+from daemon_process import SECRET, SECRET_2, Daemon, Fields, Start, config, webhook
 from receiver import Arrival, Receiver
+from waits import PATIENCE, until
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
@@ -61,7 +62,7 @@ async def test_reload_keeps_five_hundred_streams(daemons: Start) -> None:
         settings = config(upstream=sim.base_url, endpoints={"app": webhook(ears.url + "/a")}, watches=ids)
         daemon = daemons(settings)
         await daemon.start()
-        await sim.wait_open(STREAMS, timeout=120)
+        await sim.wait_open(STREAMS, timeout=PATIENCE)
         before = sockets(daemon, sim)
         assert len(before) == STREAMS
 

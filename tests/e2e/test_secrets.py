@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from daemon_process import Daemon, Start, config, until, webhook
+from daemon_process import Daemon, Start, config, webhook
 from ports import free_port
+from waits import until
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator

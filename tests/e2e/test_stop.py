@@ -9,8 +9,9 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from daemon_process import PATIENCE, SECRET, Daemon, Start, config, until, webhook
+from daemon_process import SECRET, Daemon, Start, config, webhook
 from receiver import Receiver
+from waits import PATIENCE, until
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator

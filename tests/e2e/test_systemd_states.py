@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from daemon_process import PATIENCE, SECRET, Start, config, webhook
+from daemon_process import SECRET, Start, config, webhook
+from waits import PATIENCE
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator

@@ -10,6 +10,7 @@ import standardwebhooks
 import svix.webhooks
 from daemon_process import SECRET, Start, config, webhook
 from receiver import Receiver
+from waits import PATIENCE
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
@@ -83,7 +84,7 @@ async def test_interval_keeps_the_order_of_many(daemons: Start) -> None:
     async with Simulator(interval=0.02, jitter=0.5, seed=1) as sim, Listener(secrets=[SECRET]) as ears:
         daemon = daemons(config(upstream=sim.base_url, endpoints={"app": webhook(ears.url)}, watches=ids))
         await daemon.start()
-        await ears.wait(300, timeout=120)
+        await ears.wait(300, timeout=PATIENCE)
         assert await daemon.stop() == 0
         told: dict[str | None, list[str | None]] = {}
         for callback in ears.callbacks:

@@ -8,7 +8,8 @@ import sys
 
 import psutil
 import pytest
-from daemon_process import SECRET, Start, config, until, webhook
+from daemon_process import SECRET, Start, config, webhook
+from waits import PATIENCE, until
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
@@ -72,7 +73,7 @@ async def test_nothing_grows_over_reconnects(daemons: Start) -> None:
         before = process.num_fds(), process.num_threads()
         for n in range(1, 21):
             sim.cut()
-            await sim.wait_connects(50 * (n + 1), timeout=120)
+            await sim.wait_connects(50 * (n + 1), timeout=PATIENCE)
             await sim.wait_open(50)
         await until(lambda: process.num_fds() <= before[0] + 3, what="descriptors are closed")
         assert process.num_threads() <= before[1] + 2

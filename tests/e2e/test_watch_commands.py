@@ -14,7 +14,8 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from daemon_process import PATIENCE, PYTHON, SECRET, Daemon, Start, command, config, until, webhook
+from daemon_process import PYTHON, SECRET, Daemon, Start, command, config, webhook
+from waits import PATIENCE, until
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator

@@ -15,23 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parts import (
-    PATIENCE,
-    Rig,
-    ScriptedSender,
-    clock,
-    data,
-    following,
-    locked,
-    quick,
-    rig,
-    states,
-    story,
-    transcript,
-    webhook,
-)
+from parts import Rig, ScriptedSender, clock, data, following, locked, quick, rig, states, story, transcript, webhook
 from structlog.testing import capture_logs
-from waits import until
+from waits import PATIENCE, until
 
 from notifier.core.machine import Step
 from notifier.follow.admission import Slots
@@ -327,7 +313,9 @@ async def test_a_thousand_dropped_watches_leave_nothing(tmp_path: Path, caplog: 
         tasks, descriptors = len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
         await made.want(*(f"w-{number}" for number in range(1000)))
         await until(lambda: len(feed) == 1000)
-        await sim.wait_for(lambda sim: sim.open_streams >= 700, timeout=120)  # debug mode is slow on a busy machine
+        await sim.wait_for(
+            lambda sim: sim.open_streams >= 700, timeout=PATIENCE
+        )  # debug mode is slow on a busy machine
         with locked(made):
             for number in range(300, 330):
                 sim.push(f"w-{number}", "processing")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from broker_ways import PATIENCE
+from waits import PATIENCE
 
 from notifier import config as configuration
 from notifier.config import Config

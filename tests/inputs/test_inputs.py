@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from broker_servers import broker_url
-from broker_ways import until
 from input_rig import Start
 from queue_places import AmqpPlace
+from waits import until
 
 from notifier.core.errors import NotifierError
 from notifier.inputs import consumer

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker_ways import PATIENCE, WAYS, Proxy, Way, until
+from broker_ways import WAYS, Proxy, Way
 from input_rig import Start
 from queue_places import Place, ids
+from waits import PATIENCE, until
 
 from notifier.inputs import nats
 from notifier.inputs.broker import BrokerUnavailable, Message, Session
@@ -143,7 +144,7 @@ async def test_two_consumers_share_a_queue(place: Place, start: Start, path: Pat
     """Both are given messages; the store has each once."""
     one, other = start(place.broker()), start(place.broker())
     sent = 0
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not (one.tally.counts["accepted"] and other.tally.counts["accepted"]):
             await place.publish(*ids(sent, 50))
             sent += 50
@@ -246,7 +247,7 @@ async def test_cancellation_is_clean(
     for wait in (0.0, 0.01, 0.05, 0.2, 1.2):
         running = start(place.broker())
         await asyncio.sleep(wait)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await running.stop()
     gc.collect()  # a connection left open would now warn, which is an error here
     assert events == []

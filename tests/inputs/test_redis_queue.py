@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker_ways import until
 from input_rig import Start
 from queue_places import RedisPlace
 from test_queue_contract import rows, stored
+from waits import until
 
 from notifier.inputs import redis as adapter
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker_ways import OwnServer, until
+from broker_ways import OwnServer
 from input_rig import Start
 from ports import free_port
 from queue_places import RedisPlace
 from test_queue_contract import rows
+from waits import until
 
 from notifier.inputs.nats import NatsBroker
 from notifier.inputs.redis import RedisBroker

@@ -18,12 +18,12 @@ import waits
 import yaml
 from daemon_rig import serving
 from playwright.async_api import BrowserContext, Page, Request, Response, expect
+from waits import PATIENCE
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
 
-PATIENCE = 90.0  # seconds for whatever has to happen at all
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the example of the Standard Webhooks specification
 
 until = partial(waits.until, timeout=PATIENCE)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import databases
 from daemon_rig import serving
-from page_rig import SECRET, Complaints, Site, daemon, settings, until, visit, webhook, write
+from page_rig import SECRET, Complaints, Site, daemon, settings, visit, webhook, write
 from playwright.async_api import BrowserContext, expect
+from waits import until
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator

@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 import signal
 from asyncio.subprocess import DEVNULL, Process
-from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-import waits
 from helper_programs import require
+from waits import until
 
 Way = Literal["end", "within", "abort"]  # between two replies, within one, with a reset
 WAYS: tuple[Way, ...] = get_args(Way)
-PATIENCE = 60.0  # seconds for whatever has to happen at all, the takeover from a killed daemon included
-
-until = partial(waits.until, timeout=PATIENCE)
 
 
 class Proxy:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from waits import until
+from waits import PATIENCE, until
 
 from notifier.core import machine
 from notifier.core.model import Delivery, Event, Micros, NewWatch, Observation, Phase, Watch
@@ -40,7 +40,6 @@ from notifier.tools.transcript import Transcript, snapshot
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 TOKEN = "tok"
 DEFAULT_EVENTS = ("task.*", "watch.*")
-PATIENCE = 60.0  # seconds: generous, for a busy machine
 
 
 def clock() -> Micros:
@@ -250,7 +249,7 @@ async def rig(
     for name in run:
         made.loops.append(asyncio.create_task(getattr(made, name).run(), name=name))
     try:
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(PATIENCE):
             yield made
     finally:
         for task in made.loops:

@@ -22,10 +22,10 @@ import psutil
 import psycopg
 from helper_programs import find
 from ports import free_port
+from waits import PATIENCE
 
 NAME = "notifier"  # of the database that tests make there
 NEEDED = ("postgres", "initdb", "pg_basebackup")
-PATIENCE = 60.0  # seconds for a server to start or end
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "fsync": "off",  # the machine itself does not fail in a test

@@ -5,18 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
-import waits
 from store_rig import follow, move, running, settled
 from structlog.typing import EventDict
+from waits import until
 
 from notifier.core.model import Watch
 from notifier.store import DeliveryFilter, Store
-
-PATIENCE = 60.0  # seconds: a server may have to be started, or given up
-
-until = partial(waits.until, timeout=PATIENCE)
 
 
 def told(logs: list[EventDict]) -> list[str]:

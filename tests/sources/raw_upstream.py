@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import psutil
 import pytest
-from waits import until
+from waits import PATIENCE, until
 
 from notifier.core.errors import SourceError
 from notifier.core.model import Observation
@@ -22,7 +22,6 @@ from notifier.sources.preset import Preset, raw
 from notifier.sources.sse import SseSource
 
 TOKEN = "sk-not-for-any-log"
-PATIENCE = 60  # seconds that any single step of a test may take
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 CHUNKED_HEAD = STREAM_HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 UNTIL_CLOSED_HEAD = STREAM_HEAD + b"\r\n"

@@ -9,7 +9,6 @@ import pytest
 from raw_upstream import (
     CHUNKED_HEAD,
     ONE,
-    PATIENCE,
     STREAM_HEAD,
     TWO,
     UNTIL_CLOSED_HEAD,
@@ -28,6 +27,7 @@ from raw_upstream import (
     stay,
 )
 from structlog.testing import capture_logs
+from waits import PATIENCE
 
 from notifier.core.errors import SourceError, Unavailable
 from notifier.follow.source import Source

@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 from raw_upstream import (
-    PATIENCE,
     TOKEN,
     Peer,
     answer,
@@ -21,6 +20,7 @@ from raw_upstream import (
     stay,
 )
 from structlog.testing import capture_logs
+from waits import PATIENCE
 
 from notifier.core.errors import Unavailable, Unreadable
 from notifier.sources.eventsource import MAX_BODY

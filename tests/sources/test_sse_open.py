@@ -7,7 +7,6 @@ import socket
 
 import pytest
 from raw_upstream import (
-    PATIENCE,
     UNTIL_CLOSED_HEAD,
     Peer,
     answer,
@@ -22,6 +21,7 @@ from raw_upstream import (
     snapshot,
     stay,
 )
+from waits import PATIENCE
 
 from notifier.core.errors import NoContent, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
 

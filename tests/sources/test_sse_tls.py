@@ -11,7 +11,6 @@ import trustme
 from raw_upstream import (
     CHUNKED_HEAD,
     ONE,
-    PATIENCE,
     TWO,
     UNTIL_CLOSED_HEAD,
     Peer,
@@ -26,7 +25,7 @@ from raw_upstream import (
     settled,
     stay,
 )
-from waits import until
+from waits import PATIENCE, until
 
 from notifier.core.errors import Unavailable
 

@@ -16,6 +16,7 @@ import databases
 import psycopg
 import pytest
 from players import Kept, Player, broken
+from waits import PATIENCE
 
 from notifier.store import writer
 
@@ -107,7 +108,7 @@ async def at_rest(observer: Observer, players: list[Player]) -> None:
 
 async def finish(observer: Observer, players: list[Player]) -> None:
     """Have everything accepted."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         left = 1
         while left:
             for player in players:

@@ -23,7 +23,7 @@ from sqlalchemy import Engine, event
 from store_rig import T0, follow, move, running, settled, wanted
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
-from waits import until
+from waits import PATIENCE, until
 
 from notifier.core import endpoint
 from notifier.core.errors import StoreUnavailable
@@ -189,11 +189,11 @@ async def test_what_may_not_be_lost_waits_and_the_rest_is_told_at_once(
                 store.prune(T0),
             ):
                 with pytest.raises(StoreUnavailable):
-                    await asyncio.wait_for(refused, 30)
+                    await asyncio.wait_for(refused, PATIENCE)
             assert not any(task.done() for task in waiting)
         finally:
             fault.pass_over()
-        await asyncio.wait_for(asyncio.gather(*waiting), 20)
+        await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE)
         assert store.available
         assert [item["task"] for item in await store.deliveries(DeliveryFilter(), limit=9)] == ["3", "2", "1"]
         assert await store.claim_watches(9) == [spare]
@@ -227,7 +227,7 @@ async def test_the_end_does_not_wait_for_the_database(url: str, fault: Fault) ->
             waiting = [asyncio.create_task(move(store, watch, "queueing")) for watch in watches]
             await until(lambda: not store.available)
             await store.close()
-            results = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 20)
+            results = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), PATIENCE)
             assert [type(result) for result in results] == [StoreUnavailable] * 5
         finally:
             fault.pass_over()
@@ -291,7 +291,7 @@ async def test_a_database_that_may_not_grow_takes_no_step_in_part(url: str) -> N
             await until(lambda: not store.available)
             assert await store.deliveries(DeliveryFilter(), limit=1000) == []
             limit[0] = 0
-            await asyncio.wait_for(asyncio.gather(*moves), 20)
+            await asyncio.wait_for(asyncio.gather(*moves), PATIENCE)
             assert len(await store.deliveries(DeliveryFilter(), limit=1000)) == 300
     finally:
         event.remove(Engine, "connect", bound)
@@ -310,7 +310,7 @@ async def test_a_short_lock_is_waited_for_and_not_worth_a_word(
         await asyncio.sleep(0.2)
         assert not moving.done()
         lock.pass_over()
-        await asyncio.wait_for(moving, 60)
+        await asyncio.wait_for(moving, PATIENCE)
         assert store.available
     assert [line for line in logs if line["event"].startswith("store.")] == []
 
@@ -322,7 +322,7 @@ async def test_reading_goes_on_while_another_writes(url: str, path: Path) -> Non
         await follow(store, "1")
         lock.strike()
         try:
-            assert (await asyncio.wait_for(store.summary(), 5))["watches"] == {"vidu": {"new": 1}}
+            assert (await asyncio.wait_for(store.summary(), PATIENCE))["watches"] == {"vidu": {"new": 1}}
         finally:
             lock.pass_over()
 

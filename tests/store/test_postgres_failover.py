@@ -14,7 +14,8 @@ import pytest
 from databases import require_programs
 from servers import NAME, Server
 from store_rig import T0, wanted
-from workload import until, working
+from waits import until
+from workload import working
 
 from notifier.core.errors import StoreUnavailable
 from notifier.store import postgres

@@ -16,7 +16,8 @@ from servers import NAME, Server
 from store_rig import T0, follow, for_operators, move, record, running, settled, wanted
 from structlog.typing import EventDict
 from takeover import buried_in_between
-from workload import told, until, working
+from waits import PATIENCE, until
+from workload import told, working
 
 from notifier.core.errors import StoreUnavailable
 from notifier.store import DeliveryFilter, EventFilter, Store, postgres, writer
@@ -60,7 +61,7 @@ async def test_a_server_that_ends_is_waited_for(
             work.store.summary(),
         ):
             with pytest.raises(StoreUnavailable):
-                await asyncio.wait_for(refused, 60)
+                await asyncio.wait_for(refused, PATIENCE)
         await asyncio.to_thread(server.start)
         await until(lambda: work.store.available)
         assert len((await work.store.apply([wanted("new")], origin="api", now=T0)).added) == 1
@@ -72,7 +73,7 @@ async def test_connections_that_are_ended_at_any_moment_lose_nothing(server: Ser
     """Two hundred times under load: in a statement, in COMMIT, between groups, while it connects."""
     ended = 0
     async with working(url) as work:
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(PATIENCE):
             while ended < 200:
                 ended += len(
                     await asyncio.to_thread(
@@ -110,8 +111,8 @@ async def test_a_node_that_does_not_know_whether_it_has_left_ends_all_the_same(
     closing = asyncio.create_task(store.close(), name="close")
     await until(lambda: proxy.cuts == 1)
     proxy.swallow()
-    await asyncio.wait_for(closing, 30)
-    await asyncio.wait_for(writing, 60)
+    await asyncio.wait_for(closing, PATIENCE)
+    await asyncio.wait_for(writing, PATIENCE)
     store.shutdown()
     assert [entry["event"] for entry in logs] == ["store.unavailable", "node.not_left"]
 
@@ -168,7 +169,7 @@ async def test_a_commit_that_the_server_is_still_at_is_waited_for(server: Server
     async with running(proxied) as store:
         (watch,) = await follow(store, "1")
         proxy.cut = Cut.WITH
-        (watch, (delivery,)) = await asyncio.wait_for(move(store, watch, "queueing"), 60)
+        (watch, (delivery,)) = await asyncio.wait_for(move(store, watch, "queueing"), PATIENCE)
         assert proxy.cuts == 1
         assert await store.settle(settled(delivery)) is None
         (_, deliveries) = await move(store, watch, "success")
@@ -215,7 +216,7 @@ async def test_a_server_that_says_nothing_is_given_up(
             ]
             for each in asked:
                 with pytest.raises(StoreUnavailable):
-                    await asyncio.wait_for(each, 60)
+                    await asyncio.wait_for(each, PATIENCE)
         finally:
             mend()
         await until(lambda: work.store.available)
@@ -234,8 +235,8 @@ async def test_the_end_does_not_wait_for_a_silent_server(server: Server, url: st
         try:
             moving = asyncio.create_task(move(store, watch, "queueing"))
             await until(lambda: not store.available)
-            await asyncio.wait_for(store.close(), 90)
+            await asyncio.wait_for(store.close(), PATIENCE)
             with pytest.raises(StoreUnavailable):
-                await asyncio.wait_for(moving, 90)
+                await asyncio.wait_for(moving, PATIENCE)
         finally:
             server.resume()

@@ -7,7 +7,8 @@ import pytest
 from servers import NAME, Server
 from store_rig import follow, move, running, settled
 from structlog.typing import EventDict
-from workload import told, until, working
+from waits import until
+from workload import told, working
 
 from notifier.core.errors import StoreError
 from notifier.store import EventFilter, Store, postgres

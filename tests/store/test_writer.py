@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, event
-from waits import until
+from waits import PATIENCE, until
 
 from notifier.core.errors import StoreUnavailable
 from notifier.store import sqlite
@@ -92,7 +92,7 @@ async def test_a_writer_in_no_hurry_waits_for_company(writer: Writer) -> None:
     await writer.say("urgent")
     assert await patient == 1
     assert len(writer.groups) == 1
-    assert await asyncio.wait_for(writer.say("alone", urgent=False), 10) == 3
+    assert await asyncio.wait_for(writer.say("alone", urgent=False), PATIENCE) == 3
 
 
 async def test_one_fault_of_its_own_is_handed_to_whoever_made_it(writer: Writer) -> None:

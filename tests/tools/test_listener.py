@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from raw_client import connect
 from standardwebhooks import Webhook
+from waits import PATIENCE
 
 from notifier.tools.callback import Callback, format_callback, json_line
 from notifier.tools.listener import Listener
@@ -48,7 +49,7 @@ def signed(body: bytes, *, id_: str = "msg_1", secret: str = SECRET, at: float |
 
 async def post(url: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, str]:
     async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE)) as session,
         session.post(url, data=body, headers=headers, allow_redirects=False) as reply,
     ):
         return reply.status, await reply.text()

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 from raw_client import get
+from waits import PATIENCE
 
 SIMULATOR = """
 import asyncio
@@ -43,7 +44,7 @@ async def running(program: str, *arguments: str) -> AsyncIterator[asyncio.subpro
     )
     try:
         yield process
-        assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
     finally:
         if process.returncode is None:
             process.kill()

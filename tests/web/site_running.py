@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from daemon_rig import serving
+from waits import PATIENCE
 
 from notifier.daemon.app import Application
 
-PATIENCE = 90.0  # seconds: ten thousand watches in one request take a slow machine long
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 

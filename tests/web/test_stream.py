@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from site_running import PATIENCE, Site, running
-from waits import until
+from site_running import Site, running
+from waits import PATIENCE, until
 
 from notifier.tools.simulator import Simulator
 from notifier.web import hub as hubs

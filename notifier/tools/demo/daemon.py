@@ -11,8 +11,8 @@ from typing import Self
 
 from notifier.core.errors import NotifierError
 
-READY_WITHIN = 10.0  # seconds; it takes one or two
-STOP_WITHIN = 6.0  # seconds from SIGTERM to SIGKILL; its own `shutdown_timeout` is shorter
+READY_WITHIN = 60.0  # seconds; it takes one or two, and many more on a busy machine
+STOP_WITHIN = 20.0  # seconds from SIGTERM to SIGKILL; its own `shutdown_timeout` is shorter
 LOOK_EVERY = 0.05  # seconds between looks at the log
 TAIL = 15  # lines of its log that are shown when it died
 LONGEST_LINE = 400  # characters of such a line

@@ -27,7 +27,7 @@ from notifier.tools.simulator import DOCUMENTED_PATH, Simulator
 from notifier.tools.transcript import documented, state_of
 
 JITTER = 0.5  # share of the interval, so that the tasks do not move in step
-PATIENCE = 6.0  # seconds beyond what the upstream needs, for the last callbacks to arrive
+PATIENCE = 30.0  # seconds beyond what the upstream needs, for the last callbacks to arrive
 TICK = 0.1  # seconds between looks
 STRAGGLERS = 0.3  # seconds to wait for callbacks that should not come
 SECRET_BYTES = 32
