@@ -1,7 +1,7 @@
-"""The source that follows tasks over Server-Sent Events; one connection for each task.
+"""The source that follows tasks over Server-Sent Events, with one connection for each task.
 
-It connects, reads and says what went wrong. Which tasks to follow, when to connect again and what an observation means
-is decided elsewhere. Neither log nor error ever holds the token.
+It connects, reads, and reports errors. Callers decide which tasks to follow, when to connect again and what an
+observation means. Neither the log nor an error ever holds the token.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import structlog
 from notifier.core.errors import Unavailable, Unreadable
 from notifier.core.eventstream import StreamEvent
 from notifier.core.model import Observation
-from notifier.sources.eventsource import EventConnection
+from notifier.sources.connection import Connection
 from notifier.sources.http import new_session
 from notifier.sources.preset import Preset
 from notifier.sources.request import RequestTemplate
@@ -39,7 +39,7 @@ class _Plan:
 
 
 class SseSource:
-    """Follows tasks of one upstream. Make it inside the running loop; `close` when done."""
+    """Follows tasks of one upstream. It is created inside the running loop, and closed in the end."""
 
     def __init__(
         self,
@@ -54,13 +54,13 @@ class SseSource:
         on_unreadable: Callable[[str], None],
         ssl: tls.SSLContext | bool = True,
     ) -> None:
-        """Take `connect_timeout` in seconds, from the first DNS question to the reply's head.
+        """Create a source. `connect_timeout`: seconds from the first DNS question to the reply's head.
 
-        `on_observations` hears of reports read, repeats included, by their number; `on_unreadable` of each that could
-        not be read, with the reason. Raises ValueError for a preset that lacks its `base_url`.
+        `on_observations` is called with the number of snapshots read, repeats included; `on_unreadable` with the reason
+        for each that could not be read. Raises ValueError for a preset that lacks its `base_url`.
         """
         self.name = name
-        self.max_streams = max_streams  # for whoever lets streams in; nothing is limited here
+        self.max_streams = max_streams  # for the caller that lets streams in; nothing is limited here
         self.on_observations = on_observations
         self.on_unreadable = on_unreadable
         self._user_agent = user_agent
@@ -90,12 +90,12 @@ class SseSource:
         """Connect; return once the reply's head is in, and a body that is one JSON snapshot. Raises SourceError."""
         plan = self._plan
         request = plan.template.fill(task_id, last_event_id)
-        connection = EventConnection(request, session=self._session, framing=plan.preset.framing, tls=plan.ssl)
+        connection = Connection(request, session=self._session, framing=plan.preset.framing, tls=plan.ssl)
         try:
             async with asyncio.timeout(plan.connect_timeout):
                 await connection.connect()
         except TimeoutError as exc:
-            connection.release()  # the time may have run out just after it was made
+            connection.close()  # the time may have run out just after it was made
             raise Unavailable(f"the upstream did not answer within {plan.connect_timeout:g} s") from exc
         return SseStream(self, plan, connection, asyncio.get_running_loop())
 
@@ -110,8 +110,8 @@ class SseStream:
     __slots__ = (
         "_batch",
         "_connection",
+        "_counts",
         "_last",
-        "_last_read",
         "_loop",
         "_plan",
         "_source",
@@ -121,16 +121,14 @@ class SseStream:
         "retry",
     )
 
-    def __init__(
-        self, source: SseSource, plan: _Plan, connection: EventConnection, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, source: SseSource, plan: _Plan, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
         self._source = source
         self._plan = plan
         self._connection = connection
         self._loop = loop
         self._batch: Iterator[StreamEvent] = iter(())  # received and not yet looked at
         self._last = b""  # the snapshot before, as received
-        self._last_read = False  # it could be read
+        self._counts = False  # it could be read, so that its repeats count as observations
         self._warned = False
         self.last_activity = loop.time()
         self.observations = 0
@@ -145,7 +143,7 @@ class SseStream:
         return self
 
     async def __anext__(self) -> Observation:
-        """Return the next snapshot whose bytes differ from the one before; see interfaces.Stream."""
+        """Return the next snapshot whose bytes differ from the one before; see follow.source.Stream."""
         while (observation := self._next_of_batch()) is None:
             events = await self._connection.receive()
             if events is None:
@@ -156,29 +154,28 @@ class SseStream:
         return observation
 
     def close(self) -> None:
-        """Let go of the connection at once; may be called twice."""
+        """Close the connection at once; may be called twice."""
         self._batch = iter(())
-        self._connection.release()
+        self._connection.close()
 
     def _next_of_batch(self) -> Observation | None:
-        """Return the next observation that is new; repeats are only counted, by their bytes."""
-        count = 0
-        observation = None
-        for event in self._batch:
-            data = event.data
-            if data != self._last:
-                if not data:  # an event for its own sake, as some send to keep the connection alive
-                    continue
-                self._last = data
-                observation = self._read(data)
-                self._last_read = observation is not None
-            count += self._last_read
-            if observation is not None:
-                break
-        if count:
-            self.observations += count
-            self._source.on_observations(count)
-        return observation
+        """Return the next observation that is new. A repeat is recognised by its bytes, and only counted."""
+        before = self.observations
+        try:
+            for event in self._batch:
+                if event.data == self._last:
+                    self.observations += self._counts
+                elif event.data:  # an event without data only keeps the connection alive
+                    self._last = event.data
+                    observation = self._read(event.data)
+                    self._counts = observation is not None
+                    if observation is not None:
+                        self.observations += 1
+                        return observation
+        finally:
+            if self.observations > before:
+                self._source.on_observations(self.observations - before)
+        return None
 
     def _read(self, data: bytes) -> Observation | None:
         try:

@@ -60,4 +60,5 @@ async def test_close() -> None:
         await connection.connect()
         await connection.close()
         await connection.close()
-        assert await connection.receive() is None
+        assert await connection.connection.receive() is None
+        assert [message async for message in connection] == []

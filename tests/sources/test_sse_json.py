@@ -23,7 +23,7 @@ from structlog.testing import capture_logs
 from waits import PATIENCE
 
 from notifier.core.errors import Unavailable, Unreadable
-from notifier.sources.eventsource import MAX_BODY
+from notifier.sources.connection import MAX_BODY
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", "application/x+json"])

@@ -1,0 +1,180 @@
+"""One connection to an event stream, or to a reply that turns out to be a single JSON snapshot.
+
+It connects once and reads to the end; when to connect again is not decided here. Events that arrived before the
+connection broke are handed out before the error is raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+import aiohttp
+
+from notifier.core.errors import DecodeError, SourceError, Unreadable
+from notifier.core.eventstream import Decoder, Framing, StreamEvent
+from notifier.runtime import aiohttp_private
+from notifier.sources.http import FAULTS, fetch, translated
+from notifier.sources.request import Request
+
+MAX_BODY = 1 << 20  # bytes of a reply that is one snapshot; as much as an event of a stream may hold
+
+
+class Connection:
+    """Reads one reply as events, by the chunk and undecoded."""
+
+    __slots__ = (
+        "_body",
+        "_content",
+        "_decoder",
+        "_error",
+        "_finished",
+        "_request",
+        "_response",
+        "_session",
+        "_tls",
+        "origin",
+        "partial",
+        "single",
+    )
+
+    def __init__(
+        self, request: Request, *, session: aiohttp.ClientSession, framing: Framing, tls: ssl.SSLContext | bool = True
+    ) -> None:
+        self._request: Request | None = request
+        self._session = session
+        self._tls = tls
+        self._response: aiohttp.ClientResponse | None = None
+        self._decoder = Decoder(framing=framing)
+        self._content: aiohttp.StreamReader | None = None  # None: nothing more will arrive
+        self._body: bytes | None = None
+        self._finished = False  # the decoder knows that the stream is over
+        self._error: SourceError | None = None  # raised once everything received has been handed out
+        self.origin = ""  # `scheme://host[:port]` that answered, behind all redirects
+        self.single = False  # the reply is one JSON snapshot, not a stream
+        self.partial = False  # the last event that `receive` returned was a line without its end
+
+    @property
+    def last_event_id(self) -> str:
+        """Return the ID of the last event that had one."""
+        return self._decoder.last_event_id
+
+    @property
+    def retry(self) -> float | None:
+        """Return the seconds that the stream asked us to wait before connecting again."""
+        return None if self._decoder.retry is None else self._decoder.retry / 1000
+
+    async def connect(self) -> None:
+        """Connect once. Raises SourceError; nothing stays open after an error or a cancellation."""
+        assert self._request is not None, "a connection connects once"
+        try:
+            response = self._response = await fetch(self._session, self._request, tls=self._tls)
+            self.origin = str(response.url.origin())
+            content_type = response.content_type
+            if content_type == "text/event-stream":
+                self._content = response.content
+                if (closed := aiohttp_private.connection_closed(response)) is not None:
+                    closed.add_done_callback(self._lost)
+            elif content_type == "application/json" or content_type.endswith("+json"):
+                self.single = True
+                self._body = await _body(response)
+                self._finished = True
+                self._drop()
+            else:
+                answered = response.headers.get("Content-Type", "none")[:100]
+                raise Unreadable(f"the upstream answers with content type {answered!r}, not an event stream")
+        except BaseException:
+            self.close()
+            raise
+        self._request = None
+
+    async def receive(self) -> list[StreamEvent] | None:
+        """Wait for bytes and return the events that they complete; None at the end of the stream.
+
+        Raises SourceError when the connection or a limit was broken, after all events before that.
+        """
+        if self._body is not None:
+            body, self._body = self._body, None
+            return [StreamEvent(body, "message", "")]
+        if self._content is None:
+            return self._end()
+        try:
+            chunk = await self._content.readany()
+        except FAULTS as exc:
+            return self._broken(exc)
+        if chunk:
+            return self._decode(chunk)
+        self._drop()
+        return self._end()
+
+    def close(self) -> None:
+        """Close the connection at once, and forget events that were not handed out. May be repeated."""
+        self._finished, self._error, self._body = True, None, None
+        self._drop()
+
+    def _drop(self) -> None:
+        self._content = None
+        response, self._response = self._response, None
+        if response is not None:
+            aiohttp_private.abort(response)
+
+    def _lost(self, closed: asyncio.Future[None]) -> None:
+        """Wake the reader: where a reply breaks the framing of HTTP itself, aiohttp lets it wait for ever."""
+        _ = closed.cancelled() or closed.exception()  # retrieved: the reader learns of it in its own way
+        content = self._content
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError())
+
+    def _decode(self, chunk: bytes) -> list[StreamEvent]:
+        try:
+            events = self._decoder.feed(chunk)
+        except DecodeError:
+            events = []
+        if self._decoder.error is not None:
+            self._over_limit(self._decoder.error)
+        return events
+
+    def _broken(self, exc: Exception) -> list[StreamEvent] | None:
+        """Return the events that arrived before the connection broke."""
+        content = self._content
+        if content is None:  # we closed it ourselves
+            return self._end()
+        self._error = translated(exc)
+        self._error.__cause__ = exc.with_traceback(None)  # its frames would keep this connection alive
+        events: list[StreamEvent] = []
+        while self._decoder.error is None and (rest := aiohttp_private.read_buffered(content)):
+            events += self._decode(rest)
+        self._drop()
+        return events
+
+    def _end(self) -> list[StreamEvent] | None:
+        """Return the last events; then return None or raise the error, as often as asked."""
+        if not self._finished:
+            self._finished = True
+            try:
+                events = self._decoder.finish()
+            except DecodeError as exc:
+                events = []
+                self._over_limit(exc)
+            if events:
+                self.partial = True
+                return events
+        if self._error is not None:
+            raise self._error
+        return None
+
+    def _over_limit(self, exc: DecodeError) -> None:
+        self._error = Unreadable(str(exc))
+        self._drop()
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    try:
+        while chunk := await response.content.readany():
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise Unreadable(f"the upstream answers with more than {MAX_BODY} bytes of JSON")
+    except FAULTS as exc:
+        raise translated(exc) from exc
+    return bytes(body)
