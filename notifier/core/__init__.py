@@ -20,7 +20,6 @@ __all__ = [
     "share",
     "signers",
     "signing",
-    "slack",
     "strictjson",
     "text",
 ]

@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from notifier import __version__
 from notifier.config import (
     AmqpQueue,
     CallbacksConfig,
@@ -35,14 +34,13 @@ from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.tls import tls_context
 from notifier.senders.callback import CallbackCourier
-from notifier.senders.slack import SlackSender
+from notifier.senders.chat import ChatSender
+from notifier.senders.target import USER_AGENT, Target
 from notifier.senders.webhook import WebhookSender
 from notifier.sources.sse import SseSource
 
 Endpoint = WebhookEndpoint | SlackEndpoint
 Trust = ssl.SSLContext | bool  # as aiohttp takes it: True stands for the system's authorities
-
-USER_AGENT = f"notifier/{__version__}"
 
 
 def routes(config: Config) -> tuple[Route, ...]:
@@ -61,34 +59,22 @@ def routes(config: Config) -> tuple[Route, ...]:
 
 def sender(endpoint: Endpoint, clock: Clock) -> Sender:
     """Create a sender. Raises OSError when a certificate file cannot be read any more."""
-    headers = {name: value.reveal() for name, value in endpoint.headers.items()}
-    proxy = endpoint.proxy.reveal() if endpoint.proxy else None
-    tls = tls_context(ca_file=endpoint.ca_file, cert_file=endpoint.cert_file, key_file=endpoint.key_file)
+    target = Target(
+        url=endpoint.url.reveal(),
+        timeout=endpoint.timeout,
+        headers={name: value.reveal() for name, value in endpoint.headers.items()},
+        max_in_flight=endpoint.max_in_flight,
+        ssl=tls_context(ca_file=endpoint.ca_file, cert_file=endpoint.cert_file, key_file=endpoint.key_file),
+        proxy=endpoint.proxy.reveal() if endpoint.proxy else None,
+    )
     match endpoint:
         case WebhookEndpoint():
-            return WebhookSender(
-                url=endpoint.url.reveal(),
-                signer=_signer(endpoint),
-                template=endpoint.template,
-                timeout=endpoint.timeout,
-                headers=headers,
-                max_in_flight=endpoint.max_in_flight,
-                user_agent=USER_AGENT,
-                ssl=tls,
-                proxy=proxy,
-                clock=clock,
-            )
+            return WebhookSender(target, signer=_signer(endpoint), template=endpoint.template, clock=clock)
         case SlackEndpoint():
-            return SlackSender(
-                url=endpoint.url.reveal(),
+            return ChatSender(
+                target,
                 service=endpoint.service,
                 template=endpoint.template,
-                timeout=endpoint.timeout,
-                headers=headers,
-                max_in_flight=endpoint.max_in_flight,
-                user_agent=USER_AGENT,
-                ssl=tls,
-                proxy=proxy,
                 retry_on_timeout=endpoint.retry_on_timeout,
                 clock=clock,
             )
@@ -98,9 +84,7 @@ def courier(config: CallbacksConfig, clock: Clock) -> CallbackCourier | None:
     """Create the sender to the callbacks of watches; None if they are switched off."""
     if not config.enabled or config.secret is None:
         return None
-    return CallbackCourier(
-        policy=config.policy, secret=config.secret.reveal(), clock=clock, user_agent=USER_AGENT, ssl=tls_context()
-    )
+    return CallbackCourier(policy=config.policy, secret=config.secret.reveal(), clock=clock, ssl=tls_context())
 
 
 def _signer(endpoint: WebhookEndpoint) -> Signer:

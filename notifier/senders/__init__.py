@@ -2,9 +2,10 @@
 
 __all__ = [
     "callback",
+    "chat",
     "refusing",
     "services",
-    "slack",
+    "target",
     "template",
     "webhook",
 ]

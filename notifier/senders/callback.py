@@ -1,13 +1,13 @@
-"""Sends to URLs that came with watches: each signed with its own secret, all over connections that they share.
+"""Sends to URLs that came with watches: each signed with its own secret, all over shared connections.
 
-What is allowed is asked twice: of the URL, when a sender is made for it, since the rules may be others now than when it
-came; and of every address that is connected to (`vetting`). There is no proxy: behind one, nothing could be vetted.
+The rules are applied twice: to the URL when a sender is created, since they may have changed after the watch came, and
+to every address that is connected to (`vetting`). There is no proxy: it would connect to addresses that nobody vetted.
 """
 
 from __future__ import annotations
 
 import ssl as tls
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 
 from notifier.core.callback import Callback
@@ -16,16 +16,16 @@ from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Failed, Gone, Rejected
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import SecretError, decode_secret
-from notifier.senders.body import StillOurs, always
-from notifier.senders.connections import Connections
+from notifier.senders.connections import Connections, StillOurs, always
 from notifier.senders.refusing import Refusing
+from notifier.senders.target import USER_AGENT, Target
 from notifier.senders.webhook import WebhookSender
 
 TIMEOUT = 15.0  # seconds of an attempt, the default of endpoints
 
 
 class CallbackCourier:
-    """Makes senders to destinations; its connections are closed once it and all of them are."""
+    """Creates senders to destinations. Its connections are closed once it and all its senders are closed."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class CallbackCourier:
         policy: CallbackPolicy,
         secret: str,
         clock: Callable[[], Micros],
-        user_agent: str,
+        user_agent: str = USER_AGENT,
         timeout: float = TIMEOUT,
         ssl: tls.SSLContext | bool = True,
     ) -> None:
@@ -42,62 +42,46 @@ class CallbackCourier:
         self._clock = clock
         self._user_agent = user_agent
         self._timeout = timeout
-        # How many are open is bounded by the queues: so many destinations, so many in flight to each.
+        # The queues bound how many are open: by the number of destinations and of deliveries in flight to each.
         self._connections = Connections(limit=0, ssl=ssl, vet=policy.forbids)
-        self._users = 1  # itself, until it is closed
 
     def sender(self, callback: Callback) -> CallbackSender:
-        """Make a sender to one destination, to be closed."""
-        way = self._way(callback)
-        self._users += 1
-        return CallbackSender(way, closed=self.close)
-
-    async def close(self) -> None:
-        """Hear that one of those who use the connections, itself included, does so no more."""
-        self._users -= 1
-        if not self._users:
-            await self._connections.close()
-
-    def _way(self, callback: Callback) -> WebhookSender | Refusing:
+        """Create a sender to one destination; the caller closes it."""
         refusal = self._policy.refusal(callback.url)
-        if refusal is not None:  # to be tried again: rules can be put right
-            return Refusing(Failed(reason="forbidden_url", detail=refusal), self._clock)
+        if refusal is not None:  # tried again later: an operator may change the rules
+            return CallbackSender(Refusing(Failed(reason="forbidden_url", detail=refusal), self._clock))
         try:
             signer = StandardSigner([decode_secret(callback.secret or self._secret)])
-        except SecretError as exc:  # of a row that was written otherwise than by an intake, which reads it as well
+        except SecretError as exc:  # an intake would have refused it, so something else wrote the row
             detail = f"the callback_secret in the database cannot sign: {exc}"
-            return Refusing(Rejected(reason="unreadable_secret", detail=detail, well=None), self._clock)
-        return WebhookSender(
-            url=callback.url,
-            signer=signer,
-            timeout=self._timeout,
-            headers={},
-            max_in_flight=0,
-            clock=self._clock,
-            user_agent=self._user_agent,
-            connections=self._connections,
+            return CallbackSender(Refusing(Rejected(reason="unreadable_secret", detail=detail, well=None), self._clock))
+        target = Target(url=callback.url, timeout=self._timeout, user_agent=self._user_agent)
+        return CallbackSender(
+            WebhookSender(target, signer=signer, clock=self._clock, connections=self._connections.share())
         )
+
+    async def close(self) -> None:
+        """Create no more senders; those that there are go on until they are closed."""
+        await self._connections.release()
 
 
 class CallbackSender:
     """Sends to one destination."""
 
-    def __init__(self, way: WebhookSender | Refusing, *, closed: Callable[[], Awaitable[None]]) -> None:
-        self._way = way
-        self._closed = closed
+    def __init__(self, inner: WebhookSender | Refusing) -> None:
+        self._inner = inner
 
     async def send(self, delivery: Delivery, still_ours: StillOurs = always) -> Attempt:
         """Try once.
 
-        A destination that is gone takes this delivery with it: it has no name by which anybody could enable it again.
+        A destination that is gone ends this delivery: the destination has no name by which to enable it again.
         """
-        attempt = await self._way.send(delivery, still_ours)
+        attempt = await self._inner.send(delivery, still_ours)
         if isinstance(attempt.outcome, Gone):
             rejected = Rejected(reason=attempt.outcome.reason, detail=attempt.outcome.detail)
             return replace(attempt, outcome=rejected)
         return attempt
 
     async def close(self) -> None:
-        """Let go of the shared connections."""
-        await self._way.close()
-        await self._closed()
+        """Release the shared connections."""
+        await self._inner.close()

@@ -1,6 +1,6 @@
-"""Names what kept an attempt from getting a reply, and whose fault it was. Pure.
+"""Classifies the exceptions that kept an attempt from getting a reply, and whose fault they are. Pure.
 
-No detail quotes an exception's own text where that may hold the URL. Faults of our own side cost the endpoint nothing.
+No detail quotes an exception's text that may contain the URL. Faults of our own side cost the endpoint nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from notifier.core.retry import Failed
 from notifier.senders.reply import visible
 from notifier.senders.vetting import ForbiddenAddress
 
-_OURS = {  # errno -> reason: what no endpoint can be blamed for
+_OURS = {  # errno -> reason: faults of this machine
     errno.EMFILE: "too_many_files",
     errno.ENFILE: "too_many_files",
     errno.ENOSPC: "local",
@@ -28,14 +28,14 @@ _OURS = {  # errno -> reason: what no endpoint can be blamed for
     errno.EPERM: "local",  # refused by a firewall or sandbox of this machine
     errno.EACCES: "local",
 }
-_THEIR_DNS = frozenset(  # the name servers were asked and know no such host; any other answer is no answer
+_THEIR_DNS = frozenset(  # the name servers know no such host; any other error means that they did not answer
     code for name in ("EAI_NONAME", "EAI_NODATA", "EAI_FAIL") if (code := getattr(socket, name, None)) is not None
 )
-_LONGEST_DETAIL = 200  # characters of a library's explanation that are worth keeping
+_LONGEST_DETAIL = 200  # characters kept of a library's explanation
 
 
 def explain(exc: Exception) -> Failed | None:
-    """Return what an exception of an exchange means; None if it is none that an exchange is known to raise."""
+    """Return the failure that an exception of an exchange stands for; None if no exchange is known to raise it."""
     match exc:
         case aiohttp.ClientConnectorError(os_error=ForbiddenAddress() as forbidden):
             return Failed(reason="forbidden_address", detail=str(forbidden))

@@ -1,6 +1,6 @@
-"""What a message to people says of an event, whichever service shows it. Pure; takes any body, no JSON included.
+"""The content of a message to people about an event, for any chat service. Pure; accepts any body, JSON or not.
 
-Texts are as they came: each service escapes and cuts them by its own rules (`text.py`).
+Texts are unchanged: each service escapes and cuts them by its own rules (`reply.fit`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ UNKNOWN = "?"
 
 
 class Style(Enum):
-    """How a part of a line is set off."""
+    """How a part of a line is emphasised."""
 
-    PLAIN = "plain"  # our own words, never a stranger's
+    PLAIN = "plain"  # our own words only
     STRONG = "strong"  # names and outcomes
     CODE = "code"  # ids and states, character by character
 
@@ -47,9 +47,9 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Links:
-    """Results to be opened: those that fit, and how many did not."""
+    """Results that fit into a message, and the number of those that do not."""
 
-    shown: tuple[tuple[str, str], ...] = ()  # name, URL without anything that could end it
+    shown: tuple[tuple[str, str], ...] = ()  # name, and URL without characters that could end it
     missing: int = 0
 
 
@@ -62,12 +62,12 @@ class Notice:
     headline: tuple[Span, ...]
     fields: tuple[Field, ...] = ()
     trouble: str = ""  # error or explanation; may have several lines
-    urls: tuple[str, ...] = ()  # of results, http(s) only
-    odd_urls: int = 0  # results that are none
-    labels: tuple[str, ...] = ()  # `key: value`; at most MAX_LABELS, the last one the count of those left out
+    urls: tuple[str, ...] = ()  # of results; http(s) only
+    odd_urls: int = 0  # results whose URL is not http(s)
+    labels: tuple[str, ...] = ()  # `key: value`; at most MAX_LABELS, of which the last may be the count of the others
 
 
-_LOOK = {  # what was reached -> emoji and colour
+_LOOK = {  # phase or event type -> emoji and colour
     Phase.QUEUED: ("⏳", "#9AA0A6"),
     Phase.RUNNING: ("▶️", "#1F6FEB"),
     Phase.SUCCEEDED: ("✅", "#2DA44E"),
@@ -84,7 +84,7 @@ _PLAIN_LOOK = ("🔔", "#9AA0A6")
 
 
 def read(delivery: Delivery) -> Notice:
-    """Return what a delivery's event comes to."""
+    """Return the notice of a delivery's event."""
     try:
         payload = json.loads(delivery.body)
     except (ValueError, RecursionError):
@@ -96,28 +96,28 @@ def read(delivery: Delivery) -> Notice:
     watch, error = _mapping(data.get("watch")), _mapping(data.get("error"))
     code, message = _string(error.get("code")), _string(error.get("message"))
     problems = data.get("problems")
-    told = [_string(data.get("detail")), *(map(_string, problems) if isinstance(problems, list) else ())]
+    details = [_string(data.get("detail")), *(map(_string, problems) if isinstance(problems, list) else ())]
     urls = _mapping(data.get("result")).get("urls")
-    found = [url for url in urls if isinstance(url, str) and url] if isinstance(urls, list) else []
-    usable = tuple(url for url in found if url.startswith(("https://", "http://")))
+    results = [url for url in urls if isinstance(url, str) and url] if isinstance(urls, list) else []
+    usable = tuple(url for url in results if url.startswith(("https://", "http://")))
     return Notice(
         emoji=emoji,
         colour=colour,
         headline=_headline(kind, data),
         fields=_fields(data, watch),
-        trouble=": ".join(part for part in (code, message) if part) or "\n".join(part for part in told if part),
+        trouble=": ".join(part for part in (code, message) if part) or "\n".join(part for part in details if part),
         urls=usable,
-        odd_urls=len(found) - len(usable),
+        odd_urls=len(results) - len(usable),
         labels=_labels(_mapping(watch.get("labels"))),
     )
 
 
 def links(notice: Notice, *, room: int, size: Callable[[str, str], int]) -> Links:
-    """Choose the results that fit into `room`, where name and URL take up `size` of it: a URL cannot be cut."""
+    """Return the results that fit into `room`. `size` returns the room that a name and URL take; no URL is cut."""
     shown: list[tuple[str, str]] = []
     alone = len(notice.urls) + notice.odd_urls == 1
     for number, url in enumerate(islice(notice.urls, MAX_LINKS), start=1):
-        # Nothing may stay that ends a link's address (`|`, `>`, `)`, blanks) or that JSON would double.
+        # Characters that end a link's address (`|`, `>`, `)`, blanks) or that JSON would escape are quoted.
         name, address = "result" if alone else f"result {number}", quote(url[: room + 1], safe=_SAFE, errors="replace")
         if (taken := size(name, address)) <= room:
             room -= taken
@@ -125,11 +125,13 @@ def links(notice: Notice, *, room: int, size: Callable[[str, str], int]) -> Link
     return Links(shown=tuple(shown), missing=len(notice.urls) + notice.odd_urls - len(shown))
 
 
-def missing_words(found: Links) -> str:
-    """Say how many results are not shown; empty if all are."""
-    if not found.missing:
+def missing_words(results: Links) -> str:
+    """Return a text with the number of results that are not shown; empty if all are."""
+    if not results.missing:
         return ""
-    return f"… and {found.missing} more in the event" if found.shown else f"… {found.missing} too long to be shown"
+    return (
+        f"… and {results.missing} more in the event" if results.shown else f"… {results.missing} too long to be shown"
+    )
 
 
 def _look(kind: str, data: Mapping[str, Json]) -> tuple[str, str]:
@@ -184,7 +186,7 @@ def _labels(labels: Mapping[str, Json]) -> tuple[str, ...]:
 
 
 def duration(value: Json) -> str:
-    """Write seconds for people; empty if there are none."""
+    """Return seconds as a text for people; empty if the value is no number of seconds."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
         return ""
     if value < 60:
@@ -195,7 +197,7 @@ def duration(value: Json) -> str:
 
 
 def plain(spans: Iterable[Span]) -> str:
-    """Return a line without anything set off."""
+    """Return a line without emphasis."""
     return "".join(span.text or UNKNOWN for span in spans)
 
 

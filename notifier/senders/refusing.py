@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Outcome
-from notifier.senders.body import StillOurs, always
+from notifier.senders.connections import StillOurs, always
 
 
 class Refusing:

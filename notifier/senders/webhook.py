@@ -5,72 +5,51 @@ The bytes that are signed are the bytes that are sent.
 
 from __future__ import annotations
 
-import ssl as tls
 from collections.abc import Callable, Mapping
 
 from multidict import CIMultiDict
 
-from notifier import __version__
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Outcome, Rejected, classify_http
 from notifier.core.signers import Signer
-from notifier.senders.body import StillOurs, always
-from notifier.senders.connections import Connections
+from notifier.senders.connections import Connections, StillOurs, always
 from notifier.senders.exchange import Exchange
-from notifier.senders.vetting import Vet
-
-USER_AGENT = f"notifier/{__version__}"
+from notifier.senders.target import Target
 
 
 class WebhookSender:
-    """Sends to one URL. `headers` may replace `content-type`, `user-agent` and `authorization`, and nothing else.
-
-    `template` makes the body, else it is the event as it was stored. `vet` keeps a URL that a stranger named from
-    leading into networks that are none of their business. `connections` are shared with others, and stay open.
-    """
+    """Sends to one URL. The target's headers may replace `content-type`, `user-agent` and `authorization` only."""
 
     def __init__(
         self,
+        target: Target,
         *,
-        url: str,
         signer: Signer,
-        timeout: float,
-        headers: Mapping[str, str],
-        max_in_flight: int,
         clock: Callable[[], Micros],
-        user_agent: str = USER_AGENT,
-        ssl: tls.SSLContext | bool = True,
-        proxy: str | None = None,
-        vet: Vet | None = None,
         template: str | None = None,
         connections: Connections | None = None,
     ) -> None:
-        self._exchange = Exchange(
-            url=url,
-            timeout=timeout,
-            max_in_flight=max_in_flight,
-            ssl=ssl,
-            clock=clock,
-            proxy=proxy,
-            vet=vet,
-            hide=headers.values(),
-            connections=connections,
-        )
+        """Send the event as it was stored, or the JSON that `template` makes of it.
+
+        `connections`, where given, take the place of connections of its own; `close` releases them.
+        """
+        self._exchange = Exchange(target, clock=clock, connections=connections)
         self._signer = signer
         self._body: Callable[[Delivery], bytes | Rejected] = _stored
         if template is not None:
-            from notifier.senders.templated import Templated  # here, for Jinja2 takes 40 ms to load
+            from notifier.senders.template import Renderer  # imported here, since Jinja2 takes 40 ms to load
 
-            self._body = Templated(template).json
+            self._body = Renderer(template).json
         self._clock = clock
-        self._headers = CIMultiDict({"content-type": "application/json", "user-agent": user_agent, "accept": "*/*"})
+        headers = {"content-type": "application/json", "user-agent": target.user_agent, "accept": "*/*"}
+        self._headers = CIMultiDict(headers)
         if self._exchange.authorization is not None:
             self._headers["authorization"] = self._exchange.authorization
-        self._headers.update(headers)
+        self._headers.update(target.headers)
         self._headers["accept-encoding"] = "identity"
 
     async def send(self, delivery: Delivery, still_ours: StillOurs = always) -> Attempt:
-        """Try once, with a timestamp and signatures of now. Never raises but for cancellation."""
+        """Try once, with the present timestamp and signatures. Raises nothing but CancelledError."""
         now = self._clock()
         body = self._body(delivery)
         if isinstance(body, Rejected):
@@ -83,7 +62,7 @@ class WebhookSender:
         return await self._exchange.post(body, headers, self._judge, at=now, still_ours=still_ours)
 
     async def close(self) -> None:
-        """Close every connection; the caller has waited for its attempts."""
+        """Release the connections; the caller has waited for its attempts."""
         await self._exchange.close()
 
     def _judge(self, status: int, _text: str, headers: Mapping[str, str], now: Micros) -> Outcome:

@@ -28,6 +28,7 @@ from notifier.follow.recorder import Recorder
 from notifier.follow.source import Source
 from notifier.follow.watcher import Watcher
 from notifier.runtime.metrics import Metrics
+from notifier.senders.target import Target
 from notifier.senders.webhook import WebhookSender
 from notifier.sources.preset import Preset, raw
 from notifier.sources.sse import SseSource
@@ -82,8 +83,8 @@ def endpoint(**more: Any) -> EndpointPolicy:
 
 
 def webhook(url: str, **more: Any) -> WebhookSender:
-    given: dict[str, Any] = {"timeout": 10.0, "headers": {}, "max_in_flight": 32, "clock": clock} | more
-    return WebhookSender(url=url, signer=StandardSigner([decode_secret(SECRET)]), **given)
+    settings: dict[str, Any] = {"timeout": 10.0, "max_in_flight": 32} | more
+    return WebhookSender(Target(url=url, **settings), signer=StandardSigner([decode_secret(SECRET)]), clock=clock)
 
 
 class ScriptedSender:

@@ -19,10 +19,12 @@ from scripted_receiver import delivery, receiving, reply, says
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.signers import Unsigned
 from notifier.runtime.tls import tls_context
-from notifier.senders.slack import SlackSender
+from notifier.senders.chat import ChatSender
+from notifier.senders.connections import Connections
+from notifier.senders.target import Target
 from notifier.senders.webhook import WebhookSender
 
-Sender = WebhookSender | SlackSender
+Sender = WebhookSender | ChatSender
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -38,19 +40,14 @@ def wall() -> int:
 
 def webhook(url: str, *, proxy: str | None = None, trust: ssl.SSLContext | bool = True, **headers: str) -> Sender:
     return WebhookSender(
-        url=url,
+        Target(url=url, timeout=20, headers=headers, max_in_flight=4, proxy=proxy, ssl=trust),
         signer=Unsigned(),
-        timeout=20,
-        headers=headers,
-        max_in_flight=4,
         clock=wall,
-        proxy=proxy,
-        ssl=trust,
     )
 
 
 def slack(url: str, *, proxy: str | None = None, trust: ssl.SSLContext | bool = True) -> Sender:
-    return SlackSender(url=url, timeout=20, clock=wall, retry_on_timeout=True, proxy=proxy, ssl=trust)
+    return ChatSender(Target(url=url, timeout=20, proxy=proxy, ssl=trust), clock=wall, retry_on_timeout=True)
 
 
 async def sent(sender: Sender, times: int = 1) -> Attempt:
@@ -180,14 +177,10 @@ def test_what_is_vetted_takes_no_proxy() -> None:
     """It would look names up by itself."""
     with pytest.raises(ValueError, match="proxy"):
         WebhookSender(
-            url="http://127.0.0.1/",
+            Target(url="http://127.0.0.1/", timeout=1, headers={}, max_in_flight=1, proxy="http://127.0.0.1:1"),
             signer=Unsigned(),
-            timeout=1,
-            headers={},
-            max_in_flight=1,
             clock=wall,
-            proxy="http://127.0.0.1:1",
-            vet=lambda _: None,
+            connections=Connections(limit=1, ssl=True, vet=lambda _: None),
         )
 
 

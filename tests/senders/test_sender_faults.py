@@ -24,12 +24,13 @@ from scripted_receiver import Request, delivery, hang_up, receiving, reply, rese
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
+from notifier.senders.chat import ChatSender
 from notifier.senders.faults import explain
-from notifier.senders.resolver import ThreadResolver
-from notifier.senders.slack import SlackSender
+from notifier.senders.target import Target
+from notifier.senders.vetting import ThreadResolver
 from notifier.senders.webhook import WebhookSender
 
-Make = Callable[..., WebhookSender | SlackSender]
+Make = Callable[..., WebhookSender | ChatSender]
 
 
 def wall() -> int:
@@ -39,12 +40,14 @@ def wall() -> int:
 def webhook(url: str, *, timeout: float = 20.0, trust: ssl.SSLContext | bool = True, **headers: str) -> WebhookSender:
     key = decode_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     return WebhookSender(
-        url=url, signer=StandardSigner([key]), timeout=timeout, headers=headers, max_in_flight=8, ssl=trust, clock=wall
+        Target(url=url, timeout=timeout, headers=headers, max_in_flight=8, ssl=trust),
+        signer=StandardSigner([key]),
+        clock=wall,
     )
 
 
-def slack(url: str, *, timeout: float = 20.0, trust: ssl.SSLContext | bool = True, **headers: str) -> SlackSender:
-    return SlackSender(url=url, timeout=timeout, headers=headers, ssl=trust, clock=wall, retry_on_timeout=True)
+def slack(url: str, *, timeout: float = 20.0, trust: ssl.SSLContext | bool = True, **headers: str) -> ChatSender:
+    return ChatSender(Target(url=url, timeout=timeout, headers=headers, ssl=trust), clock=wall, retry_on_timeout=True)
 
 
 @pytest.fixture(params=[webhook, slack])
@@ -55,7 +58,7 @@ def make(request: pytest.FixtureRequest) -> Make:
 
 
 @asynccontextmanager
-async def made(sender: WebhookSender | SlackSender) -> AsyncIterator[WebhookSender | SlackSender]:
+async def made(sender: WebhookSender | ChatSender) -> AsyncIterator[WebhookSender | ChatSender]:
     try:
         yield sender
     finally:

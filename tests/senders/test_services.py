@@ -13,9 +13,10 @@ from scripted_receiver import delivery, receiving, reply, says
 
 from notifier.core.model import Delivery
 from notifier.core.retry import Attempt, Delivered, Failed, Gone, Outcome, Rejected
+from notifier.senders.chat import ChatSender
 from notifier.senders.notice import read
 from notifier.senders.services import Service, ServiceName, load
-from notifier.senders.slack import SlackSender
+from notifier.senders.target import Target
 
 NOW = 1_700_000_000_000_000
 EVENT = {
@@ -291,10 +292,9 @@ def test_no_reply_is_too_strange(name: ServiceName, sent: Delivery) -> None:
 async def test_messages_are_sent(name: ServiceName, answer: bytes, part: str) -> None:
     """Over a real socket, in the service's own form."""
     async with receiving(says(answer)) as receiver:
-        sender = SlackSender(
-            url=receiver.url,
+        sender = ChatSender(
+            Target(url=receiver.url, timeout=20),
             service=name,
-            timeout=20,
             clock=lambda: time.time_ns() // 1000,
             retry_on_timeout=True,
         )

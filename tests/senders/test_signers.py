@@ -13,6 +13,7 @@ from scripted_receiver import Request, delivery, receiving, reply, says
 from notifier.core.retry import Delivered
 from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
 from notifier.core.signing import decode_secret
+from notifier.senders.target import Target
 from notifier.senders.webhook import WebhookSender
 
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -22,11 +23,8 @@ OURS = {"webhook-signature", "x-hub-signature-256", "stripe-signature"}
 async def received(signer: Signer, body: bytes = '{"ü": 0.1}'.encode()) -> Request:
     async with receiving(says(reply())) as receiver:
         sender = WebhookSender(
-            url=receiver.url,
+            Target(url=receiver.url, timeout=20, headers={}, max_in_flight=1),
             signer=signer,
-            timeout=20,
-            headers={},
-            max_in_flight=1,
             clock=lambda: time.time_ns() // 1000,
         )
         assert (await sender.send(delivery(body))).outcome == Delivered()

@@ -13,8 +13,8 @@ from scripted_receiver import delivery
 
 from notifier.core.model import EventType
 from notifier.senders.notice import read
+from notifier.senders.reply import fit
 from notifier.senders.services.slack import ESCAPES, LINKS, SERVICE
-from notifier.senders.text import fit
 
 WATCH = {"source": "vidu", "id": "2370487727425660", "labels": {"team": "video"}, "metadata": None}
 

@@ -15,14 +15,14 @@ import structlog
 from scripted_receiver import Answer, Request, delivery, receiving, reply, says, silence
 
 from notifier.core.retry import Attempt, Delivered, Failed, Gone, Rejected
-from notifier.senders.slack import SlackSender
+from notifier.senders.chat import ChatSender
+from notifier.senders.target import Target
 
 
 async def attempt_at(answer: Answer, *, timeout: float = 20.0, retry_on_timeout: bool = True) -> Attempt:
     async with receiving(answer) as receiver:
-        sender = SlackSender(
-            url=receiver.url,
-            timeout=timeout,
+        sender = ChatSender(
+            Target(url=receiver.url, timeout=timeout),
             clock=lambda: time.time_ns() // 1000,
             retry_on_timeout=retry_on_timeout,
         )
@@ -35,12 +35,10 @@ async def attempt_at(answer: Answer, *, timeout: float = 20.0, retry_on_timeout:
 async def test_a_message_is_sent() -> None:
     """JSON of a Slack message, on a connection that is kept."""
     async with receiving(says(reply())) as receiver:
-        sender = SlackSender(
-            url=receiver.url,
-            timeout=20,
+        sender = ChatSender(
+            Target(url=receiver.url, timeout=20, headers={"X-Team": "video"}),
             clock=lambda: time.time_ns() // 1000,
             retry_on_timeout=True,
-            headers={"X-Team": "video"},
         )
         for _ in range(2):
             attempt = await sender.send(delivery())
@@ -110,7 +108,7 @@ async def test_what_was_never_sent_is_sent_again() -> None:
     """A timeout before the request was on its way is any failure; here TLS is spoken to who says nothing."""
     async with receiving(silence) as receiver:
         url = receiver.url.replace("http:", "https:")
-        sender = SlackSender(url=url, timeout=0.2, clock=lambda: 0, retry_on_timeout=False)
+        sender = ChatSender(Target(url=url, timeout=0.2), clock=lambda: 0, retry_on_timeout=False)
         outcome = (await sender.send(delivery())).outcome
         await sender.close()
     assert isinstance(outcome, Failed)
@@ -120,8 +118,8 @@ async def test_what_was_never_sent_is_sent_again() -> None:
 def test_only_who_uses_slack_loads_its_library() -> None:
     """Start-up time is not spent on what is not configured; what is, loads before the first send."""
     program = (
-        "import sys, notifier.senders.slack as s; assert 'slack_sdk' not in sys.modules;"
-        "s.SlackSender(url='http://127.0.0.1/', timeout=1, clock=int, retry_on_timeout=True);"
+        "import sys, notifier.senders.chat as s; assert 'slack_sdk' not in sys.modules;"
+        "s.ChatSender(s.Target(url='http://127.0.0.1/', timeout=1), clock=int, retry_on_timeout=True);"
         "assert 'slack_sdk' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
@@ -130,8 +128,8 @@ def test_only_who_uses_slack_loads_its_library() -> None:
 async def test_a_user_in_the_url_is_sent_as_a_header() -> None:
     """Services of the same shape stand behind basic authentication."""
     async with receiving(says(reply())) as receiver:
-        sender = SlackSender(
-            url=receiver.url.replace("127", "user:pass@127"), timeout=20, clock=lambda: 0, retry_on_timeout=True
+        sender = ChatSender(
+            Target(url=receiver.url.replace("127", "user:pass@127"), timeout=20), clock=lambda: 0, retry_on_timeout=True
         )
         await sender.send(delivery())
         await sender.close()
@@ -141,7 +139,7 @@ async def test_a_user_in_the_url_is_sent_as_a_header() -> None:
 async def test_a_fault_in_writing_the_message_is_an_outcome() -> None:
     """Logged, and dead at once, as it would fail the same way every time."""
     broken = replace(delivery(), body=cast(bytes, 7))
-    sender = SlackSender(url="http://127.0.0.1/", timeout=20, clock=lambda: 0, retry_on_timeout=True)
+    sender = ChatSender(Target(url="http://127.0.0.1/", timeout=20), clock=lambda: 0, retry_on_timeout=True)
     with structlog.testing.capture_logs() as logs:
         attempt = await sender.send(broken)
     await sender.close()

@@ -20,8 +20,9 @@ from scripted_receiver import delivery, receiving, reply, says
 from notifier.core.retry import Delivered, Rejected
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
+from notifier.senders.chat import ChatSender
 from notifier.senders.services import ServiceName
-from notifier.senders.slack import SlackSender
+from notifier.senders.target import Target
 from notifier.senders.template import MAX_OUTPUT, MAX_STEPS, Template, TemplateFault, event_of, json_body
 from notifier.senders.webhook import WebhookSender
 
@@ -189,18 +190,17 @@ WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 def webhook(url: str, template: str) -> WebhookSender:
     return WebhookSender(
-        url=url,
+        Target(url=url, timeout=20, headers={}, max_in_flight=1),
         signer=StandardSigner([decode_secret(WHSEC)]),
-        timeout=20,
-        headers={},
-        max_in_flight=1,
         clock=lambda: time.time_ns() // 1000,
         template=template,
     )
 
 
-def slack(url: str, template: str, service: ServiceName = "slack") -> SlackSender:
-    return SlackSender(url=url, timeout=20, clock=lambda: 0, retry_on_timeout=True, service=service, template=template)
+def slack(url: str, template: str, service: ServiceName = "slack") -> ChatSender:
+    return ChatSender(
+        Target(url=url, timeout=20), clock=lambda: 0, retry_on_timeout=True, service=service, template=template
+    )
 
 
 async def test_a_webhooks_body_is_made_and_signed() -> None:
@@ -268,9 +268,9 @@ def test_only_who_uses_templates_loads_their_library() -> None:
     """Start-up time is not spent on what is not configured."""
     program = (
         "import sys; from notifier.senders.webhook import WebhookSender as W;"
-        "from notifier.core.signers import Unsigned;"
-        "made = lambda **more: W(url='http://127.0.0.1/', signer=Unsigned(), timeout=1, headers={}, max_in_flight=1,"
-        " clock=int, **more); import notifier.config;"
+        "from notifier.core.signers import Unsigned; from notifier.senders.target import Target;"
+        "target = Target(url='http://127.0.0.1/', timeout=1, max_in_flight=1);"
+        "made = lambda **more: W(target, signer=Unsigned(), clock=int, **more); import notifier.config;"
         "made(); assert 'jinja2' not in sys.modules; made(template='{}'); assert 'jinja2' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -18,6 +18,8 @@ from notifier.core.callback_policy import CallbackPolicy
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
+from notifier.senders.connections import Connections
+from notifier.senders.target import Target
 from notifier.senders.webhook import WebhookSender
 
 PUBLIC = "127.0.0.2"  # stands for an address that may be reached: tests send no packet beyond this machine
@@ -26,14 +28,10 @@ POLICY = CallbackPolicy(allow_networks=[ip_network(f"{PUBLIC}/32")], allow_http=
 
 def sender(url: str, policy: CallbackPolicy = POLICY, trust: ssl.SSLContext | bool = True) -> WebhookSender:
     return WebhookSender(
-        url=url,
+        Target(url=url, timeout=20),
         signer=StandardSigner([decode_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]),
-        timeout=20,
-        headers={},
-        max_in_flight=4,
         clock=lambda: time.time_ns() // 1000,
-        ssl=trust,
-        vet=policy.forbids,
+        connections=Connections(limit=4, ssl=trust, vet=policy.forbids),
     )
 
 

@@ -20,6 +20,7 @@ from notifier.core.retry import Attempt, Delivered, Failed, Gone
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
 from notifier.senders.reply import KEEP_LIMIT
+from notifier.senders.target import Target
 from notifier.senders.webhook import WebhookSender
 
 SECRETS = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]
@@ -38,11 +39,8 @@ def sender(
     clock: Callable[[], Micros] = wall,
 ) -> WebhookSender:
     return WebhookSender(
-        url=url,
+        Target(url=url, timeout=timeout, headers=headers or {}, max_in_flight=max_in_flight),
         signer=StandardSigner([decode_secret(text) for text in SECRETS]),
-        timeout=timeout,
-        headers=headers or {},
-        max_in_flight=max_in_flight,
         clock=clock,
     )
 

@@ -1,4 +1,4 @@
-"""Services that show messages to people by an incoming webhook: what each takes, and what its replies mean."""
+"""Chat services with incoming webhooks: the messages that each accepts, and the meaning of its replies."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ServiceName = Literal["slack", "mattermost", "discord", "feishu"]
 
 
 class Service(Protocol):
-    """One service. Pure: whatever is in an event, what comes out is within the service's limits."""
+    """One service. Pure: for any event, the message is within the service's limits."""
 
     def message(self, notice: Notice) -> Json:
         """Return the JSON to POST for an event."""
         ...
 
     def text(self, text: str) -> Json:
-        """Return the JSON to POST for a text in the service's own markup, cut visibly where it is too long."""
+        """Return the JSON to POST for a text in the service's own markup; a text that is too long is cut visibly."""
         ...
 
     def judge(
@@ -32,6 +32,6 @@ class Service(Protocol):
 
 
 def load(name: ServiceName) -> Service:
-    """Return a service by its name; each is loaded by who uses it alone, for Slack's library takes 150 ms."""
-    made: Service = import_module(f"{__name__}.{name}").SERVICE
-    return made
+    """Return a service by its name. Its module is imported on first use, since Slack's library takes 150 ms to load."""
+    service: Service = import_module(f"{__name__}.{name}").SERVICE
+    return service

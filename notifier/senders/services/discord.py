@@ -2,7 +2,7 @@
 
 https://discord.com/developers/docs/resources/webhook#execute-webhook : success is 204 without a body (200 with `wait`).
 https://discord.com/developers/docs/resources/message#embed-object-embed-limits : title 256, description 4,096, fields
-of 256 and 1,024, footer 2,048, together 6,000; content 2,000. No text mentions anybody (`allowed_mentions`).
+of 256 and 1,024, footer 2,048, together 6,000; content 2,000. `allowed_mentions` keeps texts from mentioning anybody.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from notifier.core.model import Json, Micros
 from notifier.core.retry import Delivered, Failed, Gone, Outcome, Rejected, classify_http
-from notifier.core.slack import json_object, longer
 from notifier.senders.notice import Notice, links, missing_words, plain
-from notifier.senders.text import MARKDOWN, fit, line
+from notifier.senders.reply import MARKDOWN, fit, line
+from notifier.senders.services.replies import json_object, longer
 
 TEXT = 2000
 TITLE = 256
@@ -38,12 +38,12 @@ _UNKNOWN_WEBHOOK = frozenset({401, 404})
 
 
 class Discord:
-    """Writes for Discord, and reads what it says."""
+    """Writes messages for Discord and judges its replies."""
 
     def message(self, notice: Notice) -> Json:
-        """Return one embed; its title is without markup of its own."""
-        found = links(notice, room=LINKS, size=lambda name, url: len(_link(name, url)) + 1)
-        written = [*(_link(name, url) for name, url in found.shown), missing_words(found)]
+        """Return one embed; its title has no markup."""
+        results = links(notice, room=LINKS, size=lambda name, url: len(_link(name, url)) + 1)
+        written = [*(_link(name, url) for name, url in results.shown), missing_words(results)]
         trouble = fit(notice.trouble, TROUBLE, MARKDOWN).strip()
         embed: dict[str, Json] = {
             "title": line(f"{notice.emoji} {plain(notice.headline)}", TITLE, MARKDOWN),
@@ -65,14 +65,14 @@ class Discord:
     def judge(
         self, status: int, body: str, headers: Mapping[str, str], *, now: Micros, hide: tuple[str, ...] = ()
     ) -> Outcome:
-        """Judge a reply by its status, and by its `code` what the status leaves open."""
+        """Judge a reply by its status, and by its `code` where the status is ambiguous."""
         outcome = classify_http(status, headers, now=now, hide=hide)
         if isinstance(outcome, Delivered | Gone) or status >= 500 or status < 400:
             return outcome
-        said = json_object(body)
+        reply = json_object(body)
         if status == 429 and isinstance(outcome, Failed):
-            return replace(outcome, retry_after=longer(outcome.retry_after, said.get("retry_after")))
-        code = said.get("code")
+            return replace(outcome, retry_after=longer(outcome.retry_after, reply.get("retry_after")))
+        code = reply.get("code")
         if not isinstance(code, int):
             return outcome
         if code in _DEAD:

@@ -1,4 +1,4 @@
-"""Feishu's (Lark's) custom bots: cards of plain text, and replies that say in a `code` what the status 200 does not.
+"""Feishu's (Lark's) custom bots: cards of plain text, and replies whose status is 200 and whose `code` counts.
 
 https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot : 20 KB a request, 5 requests a second, 100 a minute;
 `{"code": 0}` (or `StatusCode`, of older bots) is success. Card: .../feishu-cards/card-json-structure
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from notifier.core.model import Json, Micros
 from notifier.core.retry import Delivered, Failed, Gone, Outcome, Rejected, classify_http
-from notifier.core.slack import json_object
 from notifier.senders.notice import Notice, links, missing_words, plain
-from notifier.senders.text import fit, line
+from notifier.senders.reply import fit, line
+from notifier.senders.services.replies import json_object
 
 TEXT = 6000  # UTF-16 units, of at most three bytes each
 HEADLINE = 450
@@ -21,8 +21,10 @@ TROUBLE = 1500
 LINKS = 2800
 LABEL = 100
 
-_RATE_LIMITED = frozenset({11232, 11233, 11247, 230020, 99991400})  # of the gateway, the tenant, the bot and the chat
-_BAD_REQUEST = 9499  # the message's shape or size; some gateways say "too many request" under the same number
+_RATE_LIMITED = frozenset(
+    {11232, 11233, 11247, 230020, 99991400}
+)  # limits of the gateway, the tenant, the bot and the chat
+_BAD_REQUEST = 9499  # the message's form or size; some gateways say "too many request" under the same number
 _DEAD = {
     19001: ("feishu_invalid_token", "the bot was removed, or the URL's token is not valid"),
 }
@@ -30,33 +32,33 @@ _BAD = {
     19002: ("feishu_unsupported", "the kind of message is not supported"),
     19024: ("feishu_keyword", "the message holds none of the bot's keywords; remove them from its security settings"),
 }
-_SETTINGS = {  # of the bot: once they are corrected, what waits is sent
+_SETTINGS = {  # of the bot: once they are corrected, waiting messages are sent
     19021: ("feishu_signature", "the bot asks for a signature; remove it from its security settings"),
     19022: ("feishu_ip", "the bot's security settings do not list this machine's IP address"),
 }
-_HEADERS = {  # colour -> the card's theme nearest to it
+_HEADERS = {  # colour -> nearest theme of a card
     "#9AA0A6": "grey", "#1F6FEB": "blue", "#2DA44E": "green", "#CF222E": "red", "#6E7781": "grey", "#BF8700": "yellow",
 }  # fmt: skip
 
 
 class Feishu:
-    """Writes for Feishu, and reads what it says."""
+    """Writes messages for Feishu and judges its replies."""
 
     def message(self, notice: Notice) -> Json:
-        """Return a card. All text in it is plain: nothing is markup, and nobody is mentioned."""
+        """Return a card of plain text, without markup or mentions."""
         elements: list[Json] = []
         if fields := [(field.title, line(field.text, FIELD)) for field in notice.fields]:
             rows = [{"is_short": True, "text": _plain(f"{title}\n{text}")} for title, text in fields]
             elements.append({"tag": "div", "fields": rows})
         if trouble := fit(notice.trouble, TROUBLE).strip():
             elements.append({"tag": "div", "text": _plain(trouble)})
-        found = links(notice, room=LINKS, size=lambda name, url: len(name) + len(url) + 80)
-        if found.shown:
+        results = links(notice, room=LINKS, size=lambda name, url: len(name) + len(url) + 80)
+        if results.shown:
             buttons = [
-                {"tag": "button", "text": _plain(name), "type": "default", "url": url} for name, url in found.shown
+                {"tag": "button", "text": _plain(name), "type": "default", "url": url} for name, url in results.shown
             ]
             elements.append({"tag": "action", "actions": buttons})
-        if missing := missing_words(found):
+        if missing := missing_words(results):
             elements.append({"tag": "div", "text": _plain(missing)})
         if labels := " · ".join(line(label, LABEL) for label in notice.labels).strip():
             elements.append({"tag": "note", "elements": [_plain(labels)]})
@@ -65,13 +67,13 @@ class Feishu:
         return {"msg_type": "interactive", "card": {"header": header, "elements": elements}}
 
     def text(self, text: str) -> Json:
-        """Return a text alone, which may hold Feishu's `<at>` tags."""
+        """Return a text alone, which may contain Feishu's `<at>` tags."""
         return {"msg_type": "text", "content": {"text": fit(text, TEXT)}}
 
     def judge(
         self, status: int, body: str, headers: Mapping[str, str], *, now: Micros, hide: tuple[str, ...] = ()
     ) -> Outcome:
-        """Judge a reply by its `code`, and by its status where there is none or the service is unwell."""
+        """Judge a reply by its `code`, or by its status if it has no `code` or the service has a fault."""
         outcome = classify_http(status, headers, now=now, hide=hide)
         said = json_object(body)
         code = said.get("code", said.get("StatusCode"))

@@ -2,7 +2,7 @@
 
 https://developers.mattermost.com/integrate/webhooks/incoming/ and .../reference/message-attachments/ : text of 16,383
 characters. Attachments are kept among a post's properties, which older servers bound to 8,000 characters. Errors are
-JSON with an `id`, of which the server's `app/webhook.go` (`HandleIncomingWebhook`) has the list.
+JSON with an `id`; the server's `app/webhook.go` (`HandleIncomingWebhook`) lists them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 from notifier.core.model import Json, Micros
 from notifier.core.retry import Gone, Outcome, Rejected
-from notifier.core.slack import classify_slack, json_object
 from notifier.senders.notice import UNKNOWN, Notice, Span, Style, links, missing_words, plain
-from notifier.senders.text import MARKDOWN, fit, line
+from notifier.senders.reply import MARKDOWN, fit, line
+from notifier.senders.services.replies import classify_slack, json_object
 
 TEXT = 16_383
 HEADLINE = 150
@@ -41,12 +41,12 @@ _BAD = {
 
 
 class Mattermost:
-    """Writes for Mattermost, and reads what it says."""
+    """Writes messages for Mattermost and judges its replies."""
 
     def message(self, notice: Notice) -> Json:
         """Return text and attachment."""
-        found = links(notice, room=LINKS, size=lambda name, url: len(_link(name, url)) + 1)
-        written = [*(_link(name, url) for name, url in found.shown), missing_words(found)]
+        results = links(notice, room=LINKS, size=lambda name, url: len(_link(name, url)) + 1)
+        written = [*(_link(name, url) for name, url in results.shown), missing_words(results)]
         trouble = fit(notice.trouble, TROUBLE, MARKDOWN).strip()
         fields = [
             {"short": True, "title": field.title, "value": _in_code(text) if field.code else text}
@@ -71,7 +71,7 @@ class Mattermost:
     def judge(
         self, status: int, body: str, headers: Mapping[str, str], *, now: Micros, hide: tuple[str, ...] = ()
     ) -> Outcome:
-        """Judge a reply by its `id`, and as one of Slack where there is none: success is `ok`."""
+        """Judge a reply by its `id`, or like one of Slack's if it has none: success is `ok`."""
         word = str(json_object(body).get("id"))
         if word in _DEAD and (400 <= status < 500 or status == 501):
             return Gone(reason=_reason(word), detail=_DEAD[word])

@@ -2,7 +2,7 @@
 
 A headline as `text`, and one coloured attachment of Block Kit with the details. Every text is escaped and cut visibly
 at a character's boundary. Slack's limits: 3,000 characters of a section, 2,000 of a field, 10 fields, 10 elements of a
-context, about 13,200 characters of blocks in all, of which the limits below keep clear even where JSON doubles each.
+context, about 13,200 characters of blocks in all. The limits below stay within these even if JSON escapes each.
 https://docs.slack.dev/reference/block-kit/blocks  https://docs.slack.dev/messaging/formatting-message-text/#escaping
 """
 
@@ -16,9 +16,9 @@ from slack_sdk.models.blocks import Block, ContextBlock, MarkdownTextObject, Sec
 
 from notifier.core.model import Json, Micros
 from notifier.core.retry import Outcome
-from notifier.core.slack import classify_slack
 from notifier.senders.notice import UNKNOWN, Field, Notice, Span, Style, links, missing_words
-from notifier.senders.text import fit, line
+from notifier.senders.reply import fit, line
+from notifier.senders.services.replies import classify_slack
 
 HEADLINE = 150  # characters of a name in the headline; the headline has at most three
 FIELD = 160
@@ -30,7 +30,7 @@ ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 class Slack:
-    """Writes for Slack, and reads what it says."""
+    """Writes messages for Slack and judges its replies."""
 
     def message(self, notice: Notice) -> Json:
         """Return text and attachment."""
@@ -47,7 +47,7 @@ class Slack:
     def judge(
         self, status: int, body: str, headers: Mapping[str, str], *, now: Micros, hide: tuple[str, ...] = ()
     ) -> Outcome:
-        """Judge a reply by its word, and by its status where there is none."""
+        """Judge a reply by its word, or by its status if it has none."""
         return classify_slack(status, body, headers, now=now, hide=hide)
 
 
@@ -60,8 +60,8 @@ def _blocks(notice: Notice) -> list[Block]:
         blocks.append(SectionBlock(fields=[_mrkdwn(_field(field)) for field in notice.fields]))
     if text := fit(notice.trouble, TROUBLE, ESCAPES).strip():
         blocks.append(SectionBlock(text=_mrkdwn(text)))
-    if found := _links(notice):
-        blocks.append(SectionBlock(text=_mrkdwn(found)))
+    if results := _links(notice):
+        blocks.append(SectionBlock(text=_mrkdwn(results)))
     if notice.labels:
         blocks.append(ContextBlock(elements=[_mrkdwn(line(label, LABEL, ESCAPES)) for label in notice.labels]))
     return blocks
@@ -73,8 +73,8 @@ def _field(field: Field) -> str:
 
 
 def _links(notice: Notice) -> str:
-    found = links(notice, room=LINKS, size=lambda name, url: len(_link(name, url)) + 1)
-    return "\n".join([*(_link(name, url) for name, url in found.shown), *filter(None, [missing_words(found)])])
+    results = links(notice, room=LINKS, size=lambda name, url: len(_link(name, url)) + 1)
+    return "\n".join([*(_link(name, url) for name, url in results.shown), *filter(None, [missing_words(results)])])
 
 
 def _link(name: str, url: str) -> str:
@@ -82,7 +82,7 @@ def _link(name: str, url: str) -> str:
 
 
 def _mrkdwn(text: str) -> MarkdownTextObject:
-    return MarkdownTextObject(text=text, verbatim=True)  # no links and names made of what only looks like them
+    return MarkdownTextObject(text=text, verbatim=True)  # so that Slack makes no links and mentions of plain text
 
 
 def _span(span: Span) -> str:

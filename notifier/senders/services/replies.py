@@ -1,7 +1,7 @@
-"""What a reply of a Slack incoming webhook means, and of the services that copied its shape. Pure.
+"""Classifies replies of Slack's incoming webhooks and of services that copied their form. Pure.
 
-Slack answers in text (`ok`, `no_service`) or JSON (`{"ok": false, "error": ..., "retry_after": ...}`); the word tells
-more than the status does. Words: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#errors
+Slack answers in text (`ok`, `no_service`) or JSON (`{"ok": false, "error": ..., "retry_after": ...}`); the word says
+more than the status. Words: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#errors
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from notifier.core.model import Micros
 from notifier.core.retry import LONGEST_HINT, Delivered, Failed, Gone, Outcome, Rejected, classify_http
 
-DEAD_URL = {  # Slack's errors that no message will ever get past; the channel or its owner has to act
+DEAD_URL = {  # Slack's errors that every message meets; the channel or its owner has to act
     "invalid_token": "the URL's token is not valid",
     "no_service": "the incoming webhook was removed or disabled",
     "no_service_id": "the URL lacks the id of the incoming webhook",
@@ -42,55 +42,55 @@ _WORD = re.compile(r"[a-z][a-z_]{0,63}")
 def classify_slack(
     status: int, body: str, headers: Mapping[str, str], *, now: Micros, hide: tuple[str, ...] = ()
 ) -> Outcome:
-    """Judge a reply by its word first, and by its status where there is none; arguments as for `classify_http`.
+    """Judge a reply by its word, or by its status if it has none; arguments as for `classify_http`.
 
-    A word that is not in the tables gets into the detail only: reasons are labels of metrics, and so bounded.
+    A word that is not in the tables appears in the detail only: reasons are labels of metrics, and must be bounded.
     """
     outcome = classify_http(status, headers, now=now, hide=hide)
-    said = json_object(body)
-    word = _word(said, body)
+    reply = json_object(body)
+    word = _word(reply, body)
     if isinstance(outcome, Gone):
         return Gone(reason=word, detail=DEAD_URL[word]) if word in DEAD_URL else outcome
     if status == 429 and isinstance(outcome, Failed):
-        return replace(outcome, retry_after=longer(outcome.retry_after, said.get("retry_after")))
-    if status < 500:  # above that the service is unwell, and what it says of us is not to be trusted
+        return replace(outcome, retry_after=longer(outcome.retry_after, reply.get("retry_after")))
+    if status < 500:  # from 500 on the service has a fault, and its word about the message cannot be trusted
         if word in DEAD_URL:
             return Gone(reason=word, detail=DEAD_URL[word])
         if word in BAD_MESSAGE:
             return Rejected(reason=word, detail=BAD_MESSAGE[word])
     if not isinstance(outcome, Delivered):
         return replace(outcome, detail=f"{outcome.detail}: {word}") if word and isinstance(outcome, Failed) else outcome
-    if word == "ok" or not body.strip() or (said and not _denied(said)):
+    if word == "ok" or not body.strip() or (reply and not _denied(reply)):
         return outcome
-    hint = longer(None, said.get("retry_after"))
+    hint = longer(None, reply.get("retry_after"))
     detail = f"the endpoint answered {status}" + (f" with {word}" if word else ", but not `ok`")
     if word in RATE_LIMITED:
         return Failed(reason="rate_limited", detail=detail, retry_after=hint, throttle=True, spend=False)
     return Failed(reason="unexpected_reply", detail=detail, retry_after=hint)
 
 
-def _word(said: Mapping[str, Any], body: str) -> str:
+def _word(reply: Mapping[str, Any], body: str) -> str:
     """Return the reply's one word; empty if it has none."""
-    word = said.get("error") if said else body.strip()
+    word = reply.get("error") if reply else body.strip()
     return word if isinstance(word, str) and _WORD.fullmatch(word) else ""
 
 
 def json_object(text: str) -> Mapping[str, Any]:
     """Return the JSON object that a reply holds; empty if it holds none."""
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
-def _denied(said: Mapping[str, Any]) -> bool:
-    """Say whether a JSON reply with a good status reports a failure all the same: `ok`, `success`, Lark's `code`."""
-    return said.get("ok") is False or said.get("success") is False or said.get("code", 0) not in (0, None)
+def _denied(reply: Mapping[str, Any]) -> bool:
+    """Return whether a JSON reply with a good status reports a failure: `ok`, `success`, Lark's `code`."""
+    return reply.get("ok") is False or reply.get("success") is False or reply.get("code", 0) not in (0, None)
 
 
-def longer(hint: float | None, found: object) -> float | None:
+def longer(hint: float | None, value: object) -> float | None:
     """Return the longer of a header's hint and a JSON reply's `retry_after`, which may be a fraction."""
-    if isinstance(found, bool) or not isinstance(found, int | float) or not found >= 0:  # `not >=` is true for NaN
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:  # `not >=` is true for NaN
         return hint
-    return max(hint or 0.0, min(float(min(found, LONGEST_HINT)), LONGEST_HINT))
+    return max(hint or 0.0, min(float(min(value, LONGEST_HINT)), LONGEST_HINT))

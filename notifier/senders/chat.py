@@ -1,15 +1,13 @@
-"""Sends deliveries to a Slack incoming webhook, or a service that copied its shape.
+"""Sends deliveries to the incoming webhook of a chat service: Slack and the others in `services`.
 
-One message a second is all that Slack allows for a URL; that is the dispatcher's to keep. Slack has no idempotency key:
-whether a message whose fate is unknown is sent again, and perhaps shown twice, is a setting.
+Slack allows one message a second for a URL; the dispatcher keeps that rate. Chat services have no idempotency key: a
+setting decides whether a message is sent again, and perhaps shown twice, if nobody knows what became of it.
 """
 
 from __future__ import annotations
 
-import ssl as tls
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 
 import structlog
 from multidict import CIMultiDict
@@ -17,74 +15,59 @@ from multidict import CIMultiDict
 from notifier.core.model import Delivery, Json, Micros
 from notifier.core.payload import encode
 from notifier.core.retry import Attempt, Failed, Outcome, Rejected
-from notifier.senders.body import StillOurs, always
+from notifier.senders.connections import StillOurs, always
 from notifier.senders.exchange import Exchange
 from notifier.senders.notice import read
 from notifier.senders.services import ServiceName, load
-from notifier.senders.webhook import USER_AGENT
-
-MAX_IN_FLIGHT = 4  # connections; at one message a second a reply has four seconds before the next waits for it
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+from notifier.senders.target import Target
 
 log = structlog.stdlib.get_logger()
 
 
-class SlackSender:
+class ChatSender:
     """Sends to one incoming webhook's URL, whose path is its password."""
 
     def __init__(
         self,
+        target: Target,
         *,
-        url: str,
-        timeout: float,
         clock: Callable[[], Micros],
         retry_on_timeout: bool,
         service: ServiceName = "slack",
         template: str | None = None,
-        headers: Mapping[str, str] = NO_HEADERS,
-        max_in_flight: int = MAX_IN_FLIGHT,
-        user_agent: str = USER_AGENT,
-        ssl: tls.SSLContext | bool = True,
-        proxy: str | None = None,
     ) -> None:
-        self._service = load(service)  # loaded here, not by the first send
+        """Send the service's own form of the event, or the text that `template` makes of it."""
+        self._service = load(service)  # loaded here, so that no attempt waits for it
         self._text: Callable[[Delivery], str | Rejected] | None = None
         if template is not None:
-            from notifier.senders.templated import Templated  # here, for Jinja2 takes 40 ms to load
+            from notifier.senders.template import Renderer  # imported here, since Jinja2 takes 40 ms to load
 
-            self._text = Templated(template).text
-        self._exchange = Exchange(
-            url=url,
-            timeout=timeout,
-            max_in_flight=max_in_flight,
-            ssl=ssl,
-            clock=clock,
-            proxy=proxy,
-            hide=headers.values(),
-        )
+            self._text = Renderer(template).text
+        self._exchange = Exchange(target, clock=clock)
         self._clock = clock
         self._retry_on_timeout = retry_on_timeout
-        self._headers = CIMultiDict({"content-type": "application/json; charset=utf-8", "user-agent": user_agent})
+        headers = {"content-type": "application/json; charset=utf-8", "user-agent": target.user_agent}
+        self._headers = CIMultiDict(headers)
         if self._exchange.authorization is not None:
             self._headers["authorization"] = self._exchange.authorization
-        self._headers.update(headers)
+        self._headers.update(target.headers)
         self._headers["accept-encoding"] = "identity"
 
     async def send(self, delivery: Delivery, still_ours: StillOurs = always) -> Attempt:
-        """Try once. Never raises but for cancellation."""
+        """Try once. Raises nothing but CancelledError."""
         now = self._clock()
         try:
             message = self._message(delivery)
             if isinstance(message, Rejected):
                 return Attempt(at=now, outcome=message)
             body = encode(message)
-        except Exception as exc:  # the boundary of an attempt, as in `Exchange`; it would fail the same way each time
+        except Exception as exc:  # the boundary of an attempt, as in `Exchange`; a retry would fail the same way
             log.exception("sender.unexpected_error", endpoint=delivery.endpoint, delivery=delivery.id)
             detail = f"a fault of this program: {type(exc).__name__}"
             return Attempt(at=now, outcome=Rejected(reason="internal", detail=detail, well=None))
         attempt = await self._exchange.post(body, self._headers.copy(), self._judge, at=now, still_ours=still_ours)
         outcome = attempt.outcome
-        if self._retry_on_timeout or attempt.address is None:  # without an address, it was never on its way
+        if self._retry_on_timeout or attempt.address is None:  # without an address, it was never sent
             return attempt
         if isinstance(outcome, Failed) and outcome.reason == "timeout":
             detail = f"{outcome.detail}; it may have been shown, and is not sent again (retry_on_timeout)"
@@ -92,7 +75,7 @@ class SlackSender:
         return attempt
 
     async def close(self) -> None:
-        """Close every connection; the caller has waited for its attempts."""
+        """Release the connections; the caller has waited for its attempts."""
         await self._exchange.close()
 
     def _message(self, delivery: Delivery) -> Json | Rejected:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.retry import LONGEST_HINT, Delivered, Failed, Gone, Rejected
-from notifier.core.slack import BAD_MESSAGE, DEAD_URL, classify_slack
+from notifier.senders.services.replies import BAD_MESSAGE, DEAD_URL, classify_slack
 
 NOW = 1_700_000_000_000_000
 
