@@ -17,7 +17,7 @@ import aiohttp
 from bench.child import BenchError, Program
 from bench.programs import SECRET, TOKEN, free_port
 from bench.tally import percentile
-from notifier.tools.callback import Callback
+from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript, snapshot
@@ -175,7 +175,7 @@ async def _ask(http: aiohttp.ClientSession, path: str, seconds: list[float]) -> 
         await asyncio.sleep(ASK_EVERY)
 
 
-def _note(arrivals: list[float], told: Callback) -> None:
+def _note(arrivals: list[float], told: ReceivedCallback) -> None:
     if told.watch is not None and told.watch.startswith("flow-"):
         arrivals.append(time.monotonic())
 

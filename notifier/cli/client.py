@@ -57,7 +57,7 @@ class Denied(NotifierError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class DaemonSession:
     """An open session with the daemon."""
 
     session: aiohttp.ClientSession
@@ -141,7 +141,7 @@ class Client:
         """Ask for something to be done; `refused` is the exit code where the answer is a list of problems."""
         return self.run(lambda daemon: daemon.ask("POST", path, body=body), refused=refused)
 
-    def run(self, work: Callable[[Connection], Awaitable[T]], *, refused: int = EXIT_FAILED) -> T:
+    def run(self, work: Callable[[DaemonSession], Awaitable[T]], *, refused: int = EXIT_FAILED) -> T:
         """Do something with an open session; exits with a message when the daemon cannot be reached, or refuses."""
 
         async def do() -> T:
@@ -158,7 +158,7 @@ class Client:
             fail(str(exc))
 
     @asynccontextmanager
-    async def _open(self) -> AsyncIterator[Connection]:
+    async def _open(self) -> AsyncIterator[DaemonSession]:
         import aiohttp  # takes a while to load, which `--help` need not wait for
 
         connector, base = None, self.url.rstrip("/")
@@ -167,7 +167,7 @@ class Client:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
         async with aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout) as session:
-            yield Connection(session=session, base=base, client=self)
+            yield DaemonSession(session=session, base=base, client=self)
 
     def denied(self, status: int, answer: Json) -> Denied:
         """Read a refusal."""

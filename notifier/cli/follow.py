@@ -17,7 +17,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from notifier.cli.client import Client, Connection, Denied, Unreachable
+from notifier.cli.client import Client, DaemonSession, Denied, Unreachable
 from notifier.cli.listing import COLUMNS, CUT, Wanted, rows
 from notifier.cli.output import console, printable, show, show_json_line, show_table, table, when
 from notifier.cli.timeline import change
@@ -43,7 +43,7 @@ def _passing(exc: Unreachable | Denied) -> bool:
     return isinstance(exc, Unreachable) or exc.status >= 500
 
 
-async def _patiently(daemon: Connection, wanted: Wanted) -> list[dict[str, Any]]:
+async def _patiently(daemon: DaemonSession, wanted: Wanted) -> list[dict[str, Any]]:
     """Return the list, however long the daemon takes: it may be starting again."""
     while True:
         try:
@@ -57,7 +57,7 @@ async def _patiently(daemon: Connection, wanted: Wanted) -> list[dict[str, Any]]
 class _Changes:
     """The events of the stream, through every break."""
 
-    def __init__(self, daemon: Connection, wanted: Wanted) -> None:
+    def __init__(self, daemon: DaemonSession, wanted: Wanted) -> None:
         self._daemon = daemon
         self._query = [("source", wanted.source)] if wanted.source is not None else []
         self._last: str | None = None  # id of the last event
@@ -65,7 +65,7 @@ class _Changes:
         self.broken: str | None = None  # why the stream is not open
 
     async def __aiter__(self) -> AsyncIterator[dict[str, Any] | None]:
-        """Yield events of watches, and None whenever it is time to look around. Raises as `Connection.ask`."""
+        """Yield events of watches, and None whenever it is time to look around. Raises as `DaemonSession.ask`."""
         while True:
             try:
                 async for event in self._daemon.events("/v1/stream", query=self._query, last=self._last):
@@ -89,7 +89,7 @@ class _Changes:
         return found if found.get("task") is not None else None
 
 
-async def _lines(daemon: Connection, wanted: Wanted, *, as_json: bool) -> None:
+async def _lines(daemon: DaemonSession, wanted: Wanted, *, as_json: bool) -> None:
     changes = _Changes(daemon, wanted)
     labels = _Labels(daemon, wanted)
     shown: dict[tuple[str, str], int] = {}  # what the list tells already
@@ -116,7 +116,7 @@ async def _lines(daemon: Connection, wanted: Wanted, *, as_json: bool) -> None:
 class _Labels:
     """Knows whether a watch has the labels that are asked for; events do not tell."""
 
-    def __init__(self, daemon: Connection, wanted: Wanted) -> None:
+    def __init__(self, daemon: DaemonSession, wanted: Wanted) -> None:
         self._daemon = daemon
         self._wanted = wanted
         self._known: dict[tuple[str, str], bool] = {}
@@ -138,7 +138,7 @@ def _line(event: Mapping[str, Any]) -> Text:
     return Text(printable(f"{when(event['timestamp'])}  {event['source']}/{event['task']}  ")) + change(event)
 
 
-async def _live(daemon: Connection, wanted: Wanted) -> None:
+async def _live(daemon: DaemonSession, wanted: Wanted) -> None:
     changes = _Changes(daemon, wanted)
     last: list[Text] = []
     found: Any = None

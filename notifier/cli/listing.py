@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from notifier.cli.client import Connection
+from notifier.cli.client import DaemonSession
 from notifier.cli.output import when
 from notifier.core.model import Json
 
@@ -28,7 +28,7 @@ class Wanted:
     ended: bool | None = None
     limit: int | None = None  # None: all
 
-    async def fetch(self, daemon: Connection) -> Json:
+    async def fetch(self, daemon: DaemonSession) -> Json:
         """Return a list as the API gives it, put together from as many pages as it takes. Raises as `ask`."""
         items: list[Json] = []
         cursor: str | None = None

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import typer
 
 from notifier.cli import follow
-from notifier.cli.client import Client, ConfigOption, Connection, Denied, JsonOption, TokenOption, UrlOption, connect
+from notifier.cli.client import Client, ConfigOption, DaemonSession, Denied, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.complete import endpoint_names, source_names, watch_names
 from notifier.cli.listing import COLUMNS, CUT, Wanted, rows
 from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, fail, printable, refuse, show, show_json, show_table
@@ -117,7 +117,7 @@ def add(
 def _post(client: Client, watches: Sequence[WatchInput]) -> list[dict[str, Any]]:
     """Send the watches; exits when they are refused, and says how many were taken before that."""
 
-    async def work(daemon: Connection) -> list[dict[str, Any]]:
+    async def work(daemon: DaemonSession) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []
         for batch in batches(watches):
             try:
@@ -213,7 +213,7 @@ def show_watch(
     Example: notifier watch show 2370487727425660
     """
 
-    async def work(daemon: Connection) -> tuple[Json, dict[int, Json]]:
+    async def work(daemon: DaemonSession) -> tuple[Json, dict[int, Json]]:
         found = await _find(daemon, name)
         troubled = [
             delivery["id"]
@@ -241,7 +241,7 @@ def remove(names: Ids, config: ConfigOption = None, url: UrlOption = None, token
     Example: notifier watch remove 2370487727425660
     """
 
-    async def work(daemon: Connection) -> int:
+    async def work(daemon: DaemonSession) -> int:
         missing = 0
         for name in names:
             try:
@@ -260,7 +260,7 @@ def remove(names: Ids, config: ConfigOption = None, url: UrlOption = None, token
         raise typer.Exit(EXIT_FAILED)
 
 
-async def _find(daemon: Connection, name: str) -> dict[str, Any]:
+async def _find(daemon: DaemonSession, name: str) -> dict[str, Any]:
     """Return a watch by SOURCE/ID, or by its id where there is one alone. Raises Denied."""
     source, slash, task = name.partition("/")
     if slash and source and task:

@@ -14,7 +14,7 @@ _MAX_SHOWN = 200  # characters of any text that came over the wire, on one line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Callback:
+class ReceivedCallback:
     """One POST; fields of the payload are None where it lacks them."""
 
     number: int  # counted from 1
@@ -48,7 +48,7 @@ class Callback:
 
 
 def fields_of(payload: Json, *, at: float) -> dict[str, Json]:
-    """Return the fields of a callback that its payload tells, by their names in `Callback`."""
+    """Return the fields of a callback that its payload tells, by their names in `ReceivedCallback`."""
     top = _object(payload)
     data = _object(top.get("data"))
     watch = _object(data.get("watch"))
@@ -67,7 +67,7 @@ def fields_of(payload: Json, *, at: float) -> dict[str, Json]:
     }
 
 
-def format_callback(callback: Callback) -> Text:
+def format_callback(callback: ReceivedCallback) -> Text:
     """Return one line for people; colours are left to the console."""
     at = datetime.fromtimestamp(callback.at, UTC).astimezone()
     line = Text(at.strftime("%H:%M:%S.") + f"{at.microsecond // 1000:03d}", style="dim")
@@ -98,9 +98,9 @@ def format_callback(callback: Callback) -> Text:
     return line
 
 
-def json_line(callback: Callback) -> str:
+def json_line(callback: ReceivedCallback) -> str:
     """Return one line of JSON for programs."""
-    names = [name for name in Callback.__slots__ if name != "body"]
+    names = [name for name in ReceivedCallback.__slots__ if name != "body"]
     fields = {name: getattr(callback, name) for name in names}
     return json.dumps({**fields, "duplicate": callback.duplicate}, separators=(",", ":"))
 

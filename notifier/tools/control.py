@@ -2,20 +2,65 @@
 
 `GET stats`, `GET task?id=ID`, `POST fault {"id": GLOB, "fault": TEXT}`, `POST clear {}`,
 `POST cut {"id": GLOB, "how": "drop"|"reset"|"truncate"|"stall"}`, `POST push {"id": ID, "snapshot": ..., "last": ...}`.
+This module reads the requests; the simulator carries them out.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from notifier.core.model import Json
-from notifier.tools.faults import How
+from notifier.tools.faults import Fault, How, parse_fault
+from notifier.tools.wire import HttpRequest
 
-if TYPE_CHECKING:
-    from notifier.tools.simulator import Simulator
-    from notifier.tools.wire import Request
+PREFIX = "/_control/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowStats:
+    """Return what the simulator has done so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowTask:
+    """Return a task's connections and moves."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddFault:
+    """Let something go wrong on connections still to come."""
+
+    ids: str  # a glob
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClearFaults:
+    """Let nothing more go wrong on connections still to come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutStreams:
+    """Cut open streams short."""
+
+    ids: str  # a glob
+    how: How
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushSnapshot:
+    """Make this a task's current snapshot."""
+
+    id: str
+    snapshot: Json
+    last: bool | None  # None: a terminal state is
+
+
+Command = ShowStats | ShowTask | AddFault | ClearFaults | CutStreams | PushSnapshot
 
 
 def encode(value: Json) -> bytes:
@@ -23,22 +68,32 @@ def encode(value: Json) -> bytes:
     return value if isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode()
 
 
-def respond(simulator: Simulator, request: Request) -> tuple[int, bytes]:
-    """Do what a control request asks; return status and reply."""
-    name = request.path.removeprefix("/_control/")
-    try:
-        match request.method, name:
-            case "GET", "stats":
-                reply: Json = asdict(simulator.summary())
-            case "GET", "task":
-                reply = _task(simulator, request.query.get("id", ""))
-            case "POST", "fault" | "clear" | "cut" | "push":
-                reply = _change(simulator, name, _fields(request.body))
-            case _:
-                return 404, encode({"error": {"message": f"no control {request.method} {name}"}})
-    except ValueError as exc:
-        return 422, encode({"error": {"message": str(exc)}})
-    return 200, encode(reply)
+def read_command(request: HttpRequest) -> Command | None:
+    """Return what a request asks for, None if there is no such control. Raises ValueError."""
+    match request.method, request.path.removeprefix(PREFIX):
+        case "GET", "stats":
+            return ShowStats()
+        case "GET", "task":
+            return ShowTask(id=request.query.get("id", ""))
+        case "POST", "fault" | "clear" | "cut" | "push" as name:
+            return _change(name, _fields(request.body))
+        case _:
+            return None
+
+
+def _change(name: str, fields: dict[str, Any]) -> Command:
+    match name:
+        case "fault":
+            return AddFault(ids=_text(fields, "id", "*"), fault=parse_fault(_text(fields, "fault")))
+        case "clear":
+            return ClearFaults()
+        case "cut":
+            return CutStreams(ids=_text(fields, "id", "*"), how=How(_text(fields, "how", "reset")))
+        case _:
+            last = fields.get("last")
+            if "snapshot" not in fields or not isinstance(last, bool | None):
+                raise ValueError("'snapshot' is missing, or 'last' is neither true nor false")
+            return PushSnapshot(id=_text(fields, "id"), snapshot=fields["snapshot"], last=last)
 
 
 def _fields(body: bytes) -> dict[str, Any]:
@@ -56,28 +111,3 @@ def _text(fields: dict[str, Any], name: str, default: str | None = None) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{name!r} is missing or no text")
     return value
-
-
-def _task(simulator: Simulator, id_: str) -> Json:
-    task = simulator.tasks.get(id_)
-    return {
-        "id": id_,
-        "connections": task.connections if task else 0,
-        "open_streams": len(task.streams) if task else 0,
-        "moves": [asdict(move) for move in simulator.written(id_)],
-    }
-
-
-def _change(simulator: Simulator, name: str, fields: dict[str, Any]) -> Json:
-    if name == "fault":
-        simulator.fault(_text(fields, "id", "*"), _text(fields, "fault"))
-    elif name == "clear":
-        simulator.clear_faults()
-    elif name == "cut":
-        return {"cut": simulator.cut(_text(fields, "id", "*"), How(_text(fields, "how", "reset")))}
-    else:
-        last = fields.get("last")
-        if "snapshot" not in fields or not isinstance(last, bool | None):
-            raise ValueError("'snapshot' is missing, or 'last' is neither true nor false")
-        simulator.push(_text(fields, "id"), fields["snapshot"], last=last)
-    return {"ok": True}

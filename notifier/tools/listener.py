@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -21,19 +21,18 @@ from rich.text import Text
 
 from notifier.core.model import Json
 from notifier.core.signing import TOLERANCE, SignatureError, decode_verifier, verify
-from notifier.tools.books import Books
-from notifier.tools.callback import Callback, fields_of, format_callback, json_line
+from notifier.tools.callback import ReceivedCallback, fields_of, format_callback, json_line
 from notifier.tools.responses import Blackhole, Drip, Drop, Reset, Response, Script, Status, parse_path_script
-from notifier.tools.running import raise_descriptor_limit, until_stopped
-from notifier.tools.waiting import PATIENCE, Waiters
+from notifier.tools.waiting import PATIENCE, Waiters, raise_descriptor_limit, until_stopped
 from notifier.tools.wire import reset
 
 MAX_BODY = 1 << 20  # bytes of a callback
 KEPT = 10_000  # callbacks, the newest
+MAX_REMEMBERED = 100_000  # message ids, and watches; some tens of MiB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class ListenerSummary:
     """What a listener has received so far."""
 
     received: int
@@ -52,6 +51,36 @@ class Summary:
         )
 
 
+class _Memory:
+    """Message ids and sequences, which tell repeats and wrong order; beyond `limit`, the oldest is forgotten.
+
+    They are kept by path: two endpoints of one daemon receive the same event under one id.
+    """
+
+    def __init__(self, limit: int = MAX_REMEMBERED) -> None:
+        self._limit = limit
+        self._arrivals: OrderedDict[tuple[str, str], tuple[int, bool]] = OrderedDict()  # how many, and one answered 2xx
+        self._sequences: OrderedDict[tuple[str, str | None, str], int] = OrderedDict()  # highest so far
+
+    def record(self, callback: ReceivedCallback, *, accepted: bool) -> ReceivedCallback:
+        """Record a callback; return it with its attempt and order. `accepted`: it will be answered 2xx."""
+        if callback.id is not None:
+            key = (callback.path, callback.id)
+            arrivals, accepted_before = self._arrivals.pop(key, (0, False))
+            self._arrivals[key] = (arrivals + 1, accepted_before or accepted)
+            callback = replace(callback, attempt=arrivals + 1, accepted_before=accepted_before)
+            if len(self._arrivals) > self._limit:
+                self._arrivals.popitem(last=False)
+        if callback.watch is not None and callback.sequence is not None and not callback.duplicate:
+            watch = (callback.path, callback.source, callback.watch)
+            highest = self._sequences.pop(watch, 0)
+            self._sequences[watch] = max(highest, callback.sequence)
+            callback = replace(callback, out_of_order=callback.sequence <= highest)
+            if len(self._sequences) > self._limit:
+                self._sequences.popitem(last=False)
+        return callback
+
+
 class Listener:
     """The receiver; usable as `async with Listener(...) as listener`, or by `await serve(listener, ...)`."""
 
@@ -64,12 +93,12 @@ class Listener:
         respond: str | Iterable[str] = "200",  # scripts, the first whose path matches; see `responses`
         tolerance: float = TOLERANCE,  # seconds that `webhook-timestamp` may be off
         keep: int = KEPT,  # callbacks
-        on_callback: Callable[[Callback], None] | None = None,
+        on_callback: Callable[[ReceivedCallback], None] | None = None,
         seed: int | None = None,  # of random responses
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.host, self.port, self.on_callback = host, port, on_callback
-        self.callbacks: deque[Callback] = deque(maxlen=keep)
+        self.callbacks: deque[ReceivedCallback] = deque(maxlen=keep)
         self.counts: Counter[str] = Counter()
         self.types: Counter[str] = Counter()
         self._keys = [decode_verifier(secret) for secret in secrets]
@@ -78,7 +107,7 @@ class Listener:
         self._scripts = [(path, Script(steps, random)) for path, steps in scripts]
         self._tolerance = tolerance
         self._clock = clock
-        self._books = Books()
+        self._memory = _Memory()
         self._waiters = Waiters()
         self._stopping = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -121,16 +150,16 @@ class Listener:
         """Return a URL for a Slack endpoint."""
         return f"{self.base_url}/slack"
 
-    def summary(self) -> Summary:
+    def summary(self) -> ListenerSummary:
         """Count what was received so far."""
         names = ("received", "verified", "rejected", "duplicates", "out_of_order")
-        return Summary(**{name: self.counts[name] for name in names}, types=dict(self.types))
+        return ListenerSummary(**{name: self.counts[name] for name in names}, types=dict(self.types))
 
     async def wait_for(self, holds: Callable[[Listener], bool], *, timeout: float | None = PATIENCE) -> None:
         """Return when `holds(self)`; looked at after each callback. Raises TimeoutError."""
         await self._waiters.wait(lambda: holds(self), timeout=timeout)
 
-    async def wait(self, n: int, *, timeout: float | None = PATIENCE) -> list[Callback]:
+    async def wait(self, n: int, *, timeout: float | None = PATIENCE) -> list[ReceivedCallback]:
         """Return the callbacks kept, once at least `n` were received in all. Raises TimeoutError."""
         await self.wait_for(lambda listener: listener.counts["received"] >= n, timeout=timeout)
         return list(self.callbacks)
@@ -150,7 +179,7 @@ class Listener:
         script = next((script for glob, script in self._scripts if fnmatchcase(path, glob)), None)
         return script.next() if script else Status(status=200)
 
-    def _read(self, request: web.Request, body: bytes) -> Callback:
+    def _read(self, request: web.Request, body: bytes) -> ReceivedCallback:
         at = self._clock()
         try:
             payload: Json = json.loads(body)
@@ -159,7 +188,7 @@ class Listener:
         slack = request.path == "/slack" or request.path.startswith("/slack/")
         verified, reason = (None, "Slack does not sign") if slack else self._verify(request.headers, body, at)
         known: dict[str, Any] = {"text": _slack_text(payload)} if slack else fields_of(payload, at=at)
-        return Callback(
+        return ReceivedCallback(
             number=self.counts["received"] + 1,
             at=at,
             path=request.path,
@@ -181,10 +210,10 @@ class Listener:
             return False, str(exc)
         return True, ""
 
-    def _record(self, callback: Callback, response: Response) -> None:
+    def _record(self, callback: ReceivedCallback, response: Response) -> None:
         if callback.verified is not False:  # a forger must not make true callbacks look like repeats
             accepted = isinstance(response, Status) and 200 <= response.status < 300
-            callback = self._books.enter(callback, accepted=accepted)
+            callback = self._memory.record(callback, accepted=accepted)
         self.callbacks.append(callback)
         self.types["slack" if callback.text is not None else callback.type or "unknown"] += 1
         self.counts["received"] += 1
@@ -256,14 +285,16 @@ def introduction(listener: Listener, *, secret: str | None = None) -> str:
 """
 
 
-async def serve(listener: Listener, *, console: Console, secret: str | None = None, as_json: bool = False) -> Summary:
+async def serve(
+    listener: Listener, *, console: Console, secret: str | None = None, as_json: bool = False
+) -> ListenerSummary:
     """Run it as a command until SIGINT or SIGTERM, printing each callback; return what it did.
 
     `secret` is shown in the introduction: one made for this run, not one that is in use. With `as_json` the console
     gets callbacks only, and the introduction goes to stderr. Raises OSError if the address is taken.
     """
 
-    def show(callback: Callback) -> None:
+    def show(callback: ReceivedCallback) -> None:
         line = Text(json_line(callback)) if as_json else format_callback(callback)
         console.print(line, soft_wrap=True)
 

@@ -55,7 +55,7 @@ _CHOICE = re.compile(r"(?P<kind>[a-z]+|[2-5]\d\d)(?::(?P<argument>.*?))?(?:\*(?P
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class ScriptStep:
     """What may be answered, and how many times in a row."""
 
     choices: tuple[Response, ...]
@@ -66,7 +66,7 @@ class Step:
 class Script:
     """Steps, and how far they have got."""
 
-    def __init__(self, steps: tuple[Step, ...], random: Random) -> None:
+    def __init__(self, steps: tuple[ScriptStep, ...], random: Random) -> None:
         self._steps = steps
         self._random = random
         self._position = 0
@@ -81,9 +81,9 @@ class Script:
         return self._random.choices(step.choices, step.weights)[0]
 
 
-def parse_script(text: str) -> tuple[Step, ...]:
+def parse_script(text: str) -> tuple[ScriptStep, ...]:
     """Read `STEP,STEP,...`; the last of what is returned is for ever. Raises ValueError saying what is wrong."""
-    steps: list[Step] = []
+    steps: list[ScriptStep] = []
     parts = _BETWEEN.split(text.strip())
     for number, part in enumerate(parts, 1):
         match = _STEP.fullmatch(part)
@@ -92,18 +92,18 @@ def parse_script(text: str) -> tuple[Step, ...]:
         pairs = [_choice(choice) for choice in match["choices"].split("|")]
         times = int(match["times"]) if match["times"] else None
         steps.append(
-            Step(
+            ScriptStep(
                 choices=tuple(response for response, _ in pairs),
                 weights=tuple(weight for _, weight in pairs),
                 times=1 if times is None and number < len(parts) else times,
             )
         )
     if steps[-1].times is not None:
-        steps.append(Step(choices=(Status(status=200),), weights=(1,), times=None))
+        steps.append(ScriptStep(choices=(Status(status=200),), weights=(1,), times=None))
     return tuple(steps)
 
 
-def parse_path_script(text: str) -> tuple[str, tuple[Step, ...]]:
+def parse_path_script(text: str) -> tuple[str, tuple[ScriptStep, ...]]:
     """Read `[PATH=]SCRIPT`; PATH is a glob that begins with `/`. Raises ValueError saying what is wrong."""
     if text.startswith("/"):
         path, equals, script = text.partition("=")

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from random import Random
 
 from notifier.tools.faults import Fault, Plan, plan_of
-from notifier.tools.simulated import Task
+from notifier.tools.simulated import SimulatedTask
 
 
 class Known:
@@ -44,7 +44,7 @@ class Rules:
         """Forget every rule."""
         self._rules.clear()
 
-    def plan(self, task: Task) -> Plan:
+    def plan(self, task: SimulatedTask) -> Plan:
         """Count a connection of the task, and say what goes wrong on it."""
         struck: list[Fault] = []
         for number, (glob, fault) in self._rules.items():

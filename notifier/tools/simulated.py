@@ -15,7 +15,7 @@ from random import Random
 
 from notifier.tools.faults import How, Plan
 from notifier.tools.transcript import Framing, Transcript, frame, state_of
-from notifier.tools.wire import Connection
+from notifier.tools.wire import HttpConnection
 
 MAX_MOVES = 256  # remembered of one task
 
@@ -39,13 +39,18 @@ class Move:
     state: str
 
 
-class Stream:
+class SimulatedStream:
     """One open answer of Server-Sent Events, with what goes wrong on it."""
 
     __slots__ = ("_connection", "_framing", "_lines", "_on_end", "_plan", "_timer", "live", "task")
 
     def __init__(
-        self, connection: Connection, task: Task, plan: Plan, framing: Framing, on_end: Callable[[Stream], None]
+        self,
+        connection: HttpConnection,
+        task: SimulatedTask,
+        plan: Plan,
+        framing: Framing,
+        on_end: Callable[[SimulatedStream], None],
     ) -> None:
         self.task = task
         self.live = True  # takes snapshots; False when it is silent or ended
@@ -125,7 +130,7 @@ class Stream:
         self._on_end(self)
 
 
-class Task:
+class SimulatedTask:
     """One simulated task."""
 
     __slots__ = (
@@ -151,7 +156,7 @@ class Task:
         self.current: bytes | None = None  # snapshot; None before the first
         self.ended = False  # the current snapshot is the last
         self.moves: list[Move] = []
-        self.streams: dict[Stream, None] = {}  # a set that keeps its order
+        self.streams: dict[SimulatedStream, None] = {}  # a set that keeps its order
         self._transcript = transcript.snapshots
         self._pace = pace
         self._on_move = on_move
@@ -176,7 +181,7 @@ class Task:
             self._timer.cancel()
             self._timer = None
 
-    def attach(self, stream: Stream) -> None:
+    def attach(self, stream: SimulatedStream) -> None:
         """Follow the task with a stream: the current snapshot, then each one as it comes."""
         if self.current is not None:
             stream.send(self.current)

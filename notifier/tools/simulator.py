@@ -9,22 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from random import Random
 from types import MappingProxyType
-from typing import Self
+from typing import Self, assert_never
 
 from notifier.core.model import Json
 from notifier.tools import control
 from notifier.tools.faults import Answer, Fault, Hangup, How, Plan, error_body, parse_fault
 from notifier.tools.rules import Known, Rules
-from notifier.tools.running import raise_descriptor_limit, until_stopped
-from notifier.tools.simulated import Move, Pace, Stream, Task
+from notifier.tools.simulated import Move, Pace, SimulatedStream, SimulatedTask
 from notifier.tools.transcript import TERMINAL_STATES, Framing, Transcript, documented, snapshot, state_of
-from notifier.tools.waiting import PATIENCE, Waiters
-from notifier.tools.wire import Connection, Request
+from notifier.tools.waiting import PATIENCE, Waiters, raise_descriptor_limit, until_stopped
+from notifier.tools.wire import HttpConnection, HttpRequest
 
 MAX_TASKS = 200_000  # remembered; beyond it the oldest that has ended and nobody follows is forgotten
 BACKLOG = 4096  # thousands of clients may connect in one instant; the kernel caps it at somaxconn
@@ -33,7 +32,7 @@ DOCUMENTED_PATH = "/vidu/v1/tasks/state"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class SimulatorSummary:
     """What a simulator has done so far."""
 
     tasks: int
@@ -72,7 +71,7 @@ class Simulator:
         if not 0 <= interval < float("inf") or not 0 <= jitter <= 1:
             raise ValueError("interval is at least 0 seconds, jitter from 0 to 1")
         self.host, self.port, self.token, self.framing = host, port, token, framing
-        self.tasks: dict[str, Task] = {}
+        self.tasks: dict[str, SimulatedTask] = {}
         self.outcomes: Counter[str] = Counter()
         self.connects = 0
         self.peak_streams = 0
@@ -84,15 +83,15 @@ class Simulator:
             interval=interval, jitter=jitter, keep_open=keep_open, restart=restart_on_reconnect, random=self._random
         )
         self._rules = Rules(faults, self._random)
-        self._connections: set[Connection] = set()
-        self._streams: dict[Stream, None] = {}
+        self._connections: set[HttpConnection] = set()
+        self._streams: dict[SimulatedStream, None] = {}
         self._waiters = Waiters()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
         """Listen. Raises OSError if the address cannot be had."""
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._respond, self._connections.add, self._disconnected),
+            lambda: HttpConnection(self._respond, self._connections.add, self._disconnected),
             self.host,
             self.port,
             backlog=BACKLOG,
@@ -128,9 +127,9 @@ class Simulator:
         """Count the streams that are open now, silent ones included."""
         return len(self._streams)
 
-    def summary(self) -> Summary:
+    def summary(self) -> SimulatorSummary:
         """Count what happened so far."""
-        return Summary(
+        return SimulatorSummary(
             tasks=len(self.tasks),
             requests=self.outcomes.total(),
             connects=self.connects,
@@ -184,20 +183,19 @@ class Simulator:
         data = snapshot(payload) if isinstance(payload, str) else control.encode(payload)
         self._task(id_).push(data, last=state_of(data) in TERMINAL_STATES if last is None else last)
 
-    def _task(self, id_: str) -> Task:
+    def _task(self, id_: str) -> SimulatedTask:
         task = self.tasks.get(id_)
         if task is None:
             if len(self.tasks) >= MAX_TASKS:
                 idle = next((old.id for old in self.tasks.values() if old.ended and not old.streams), None)
                 self.tasks.pop(idle or next(iter(self.tasks))).stop()
             transcript = next((t for glob, t in self._transcripts.items() if fnmatchcase(id_, glob)), self._transcript)
-            task = self.tasks[id_] = Task(id_, transcript, self._pace, self._waiters.changed)
+            task = self.tasks[id_] = SimulatedTask(id_, transcript, self._pace, self._waiters.changed)
         return task
 
-    def _respond(self, request: Request, connection: Connection) -> None:
-        if request.path.startswith("/_control/"):
-            status, reply = control.respond(self, request)
-            connection.reply(status, reply)
+    def _respond(self, request: HttpRequest, connection: HttpConnection) -> None:
+        if request.path.startswith(control.PREFIX):
+            self._control(request, connection)
             return
         streamed, id_ = _route(request)
         if id_ is None:
@@ -213,12 +211,50 @@ class Simulator:
         else:
             self._answer(connection, self._task(id_), streamed=streamed)
 
-    def _refuse(self, connection: Connection, status: int, message: str) -> None:
+    def _control(self, request: HttpRequest, connection: HttpConnection) -> None:
+        try:
+            command = control.read_command(request)
+            if command is not None:
+                connection.reply(200, control.encode(self._obey(command)))
+                return
+            status, message = 404, f"no control {request.method} {request.path.removeprefix(control.PREFIX)}"
+        except ValueError as exc:
+            status, message = 422, str(exc)
+        connection.reply(status, control.encode({"error": {"message": message}}))
+
+    def _obey(self, command: control.Command) -> Json:
+        match command:
+            case control.ShowStats():
+                return asdict(self.summary())
+            case control.ShowTask(id=id_):
+                return self._describe(id_)
+            case control.AddFault(ids=glob, fault=fault):
+                self.fault(glob, fault)
+            case control.ClearFaults():
+                self.clear_faults()
+            case control.CutStreams(ids=glob, how=how):
+                return {"cut": self.cut(glob, how)}
+            case control.PushSnapshot(id=id_, snapshot=payload, last=last):
+                self.push(id_, payload, last=last)
+            case _:
+                assert_never(command)
+        return {"ok": True}
+
+    def _describe(self, id_: str) -> Json:
+        task = self.tasks.get(id_)
+        return {
+            "id": id_,
+            "connections": task.connections if task else 0,
+            "open_streams": len(task.streams) if task else 0,
+            "moves": [asdict(move) for move in self.written(id_)],
+        }
+
+    def _refuse(self, connection: HttpConnection, status: int, message: str) -> None:
         self.outcomes[str(status)] += 1
         connection.reply(status, error_body(message))
         self._waiters.changed()
 
-    def _answer(self, connection: Connection, task: Task, *, streamed: bool) -> None:
+    def _answer(self, connection: HttpConnection, task: SimulatedTask, *, streamed: bool) -> None:
         task.connections += 1
         plan = self._rules.plan(task)
         self.outcomes.update(plan.names)
@@ -230,7 +266,7 @@ class Simulator:
         timer = asyncio.get_running_loop().call_later(plan.delay, begin)
         connection.on_lost = timer.cancel
 
-    def _begin(self, connection: Connection, task: Task, plan: Plan, *, streamed: bool) -> None:
+    def _begin(self, connection: HttpConnection, task: SimulatedTask, plan: Plan, *, streamed: bool) -> None:
         connection.on_lost = None
         match plan.answer:
             case Hangup():
@@ -245,26 +281,26 @@ class Simulator:
                 connection.reply(200, task.poll())
         self._waiters.changed()
 
-    def _stream(self, connection: Connection, task: Task, plan: Plan) -> None:
+    def _stream(self, connection: HttpConnection, task: SimulatedTask, plan: Plan) -> None:
         if self._pace.restart:
             task.rewind()
-        stream = Stream(connection, task, plan, self.framing, self._ended)
+        stream = SimulatedStream(connection, task, plan, self.framing, self._ended)
         self._streams[stream] = None
         self.outcomes["stream"] += 1
         self.connects += 1
         self.peak_streams = max(self.peak_streams, len(self._streams))
         stream.open()
 
-    def _disconnected(self, connection: Connection) -> None:
+    def _disconnected(self, connection: HttpConnection) -> None:
         self._connections.discard(connection)
         self._waiters.changed()
 
-    def _ended(self, stream: Stream) -> None:
+    def _ended(self, stream: SimulatedStream) -> None:
         self._streams.pop(stream, None)
         self._waiters.changed()
 
 
-def _route(request: Request) -> tuple[bool, str | None]:
+def _route(request: HttpRequest) -> tuple[bool, str | None]:
     """Return whether the path is that of a stream, and the task's id: empty if it is missing, None for a wrong path."""
     if request.path == DOCUMENTED_PATH:
         return True, request.query.get("id", "")
@@ -287,7 +323,7 @@ def introduction(simulator: Simulator) -> str:
 """
 
 
-async def serve(simulator: Simulator, *, announce: Callable[[str], None] = print) -> Summary:
+async def serve(simulator: Simulator, *, announce: Callable[[str], None] = print) -> SimulatorSummary:
     """Run it as a command until SIGINT or SIGTERM; return what it did. Raises OSError if the address is taken."""
     raise_descriptor_limit()
     async with simulator:

@@ -1,8 +1,10 @@
-"""Waiting for a condition of a tool that runs in the same loop, so that tests need no sleeps."""
+"""How a tool waits: for a condition in its own loop, so that tests need no sleeps, or for a signal to stop."""
 
 from __future__ import annotations
 
 import asyncio
+import resource
+import signal
 from collections.abc import Callable
 
 PATIENCE = 180.0  # seconds until a wait gives up where its caller names no end: much, since the machine may be busy
@@ -31,3 +33,23 @@ class Waiters:
                 await entry[1]
         finally:
             self._waiting.remove(entry)
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit on open files to the hard one; return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+async def until_stopped() -> None:
+    """Wait for SIGINT or SIGTERM, whose handlers are the loop's defaults again afterwards."""
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        await stopped.wait()
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

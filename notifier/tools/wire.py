@@ -30,7 +30,7 @@ def reset(transport: asyncio.Transport) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class HttpRequest:
     """One request, whole."""
 
     method: str
@@ -47,7 +47,7 @@ class Malformed:
     status: int
 
 
-def parse_head(head: bytes) -> tuple[Request, int] | Malformed:
+def parse_head(head: bytes) -> tuple[HttpRequest, int] | Malformed:
     """Read request line and headers; return the request without its body, and the length of that body."""
     lines = head.decode("latin-1").split("\r\n")
     parts = lines[0].split(" ")
@@ -69,7 +69,7 @@ def parse_head(head: bytes) -> tuple[Request, int] | Malformed:
     if int(length) > MAX_BODY:
         return Malformed(status=413)
     path, _, query = parts[1].partition("?")
-    request = Request(
+    request = HttpRequest(
         method=parts[0],
         path=unquote(path),
         query=dict(parse_qsl(query, keep_blank_values=True)),
@@ -79,16 +79,16 @@ def parse_head(head: bytes) -> tuple[Request, int] | Malformed:
     return request, int(length)
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """One client; hands each request to `respond`, which answers now or later through the methods below."""
 
     __slots__ = ("_buffer", "_busy", "_closed", "_closing", "_opened", "_respond", "on_lost", "transport")
 
     def __init__(
         self,
-        respond: Callable[[Request, Connection], None],
-        opened: Callable[[Connection], None],
-        closed: Callable[[Connection], None],
+        respond: Callable[[HttpRequest, HttpConnection], None],
+        opened: Callable[[HttpConnection], None],
+        closed: Callable[[HttpConnection], None],
     ) -> None:
         self._respond = respond
         self._opened = opened
@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
             self._busy = True
             self._closing = "close" in request.headers.get("connection", "").lower()
             self._respond(
-                Request(
+                HttpRequest(
                     method=request.method, path=request.path, query=request.query, headers=request.headers, body=body
                 ),
                 self,

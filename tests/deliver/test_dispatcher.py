@@ -17,7 +17,7 @@ from notifier.core.model import Delivery, Watch
 from notifier.core.retry import Attempt, Delivered, Failed, Gone, Rejected
 from notifier.deliver.queue import AHEAD
 from notifier.store import DeliveryFilter
-from notifier.tools.callback import Callback
+from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
 
 sending = partial(rig, run=("dispatcher",))  # what is observed is told by hand: no watcher takes the watches
@@ -33,7 +33,7 @@ def failed(_: Delivery) -> Attempt:
     return Attempt(at=clock(), outcome=Failed(reason="http_500"))
 
 
-def in_order(callbacks: list[Callback], path: str) -> bool:
+def in_order(callbacks: list[ReceivedCallback], path: str) -> bool:
     """Say whether, for each watch, what arrived first of each event arrived in sequence."""
     told: dict[str | None, list[int]] = {}
     for callback in callbacks:

@@ -20,10 +20,10 @@ from receiver import Arrival, Receiver
 from waits import until
 
 from notifier.tools.faults import Plan
-from notifier.tools.simulated import Stream, Task
+from notifier.tools.simulated import SimulatedStream, SimulatedTask
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
-from notifier.tools.wire import Connection, Request
+from notifier.tools.wire import HttpConnection, HttpRequest
 
 NODE_HEADER = "x-node"  # of each webhook: which node sent it
 LONG = 150.0  # seconds for what thousands of watches have to come to
@@ -47,14 +47,14 @@ class Upstream(Simulator):
         super().__init__(transcript=SILENT, **options)
         self.stays: dict[str, list[Stay]] = defaultdict(list)
         self._asking = ""
-        self._open: dict[Stream, Stay] = {}
+        self._open: dict[SimulatedStream, Stay] = {}
         self._beginning: Stay | None = None
 
-    def _respond(self, request: Request, connection: Connection) -> None:
+    def _respond(self, request: HttpRequest, connection: HttpConnection) -> None:
         self._asking = request.headers.get("authorization", "").removeprefix("Bearer ")
         super()._respond(request, connection)
 
-    def _stream(self, connection: Connection, task: Task, plan: Plan) -> None:
+    def _stream(self, connection: HttpConnection, task: SimulatedTask, plan: Plan) -> None:
         stay = self._beginning = Stay(task.id, self._asking, time.monotonic())
         self.stays[task.id].append(stay)
         super()._stream(connection, task, plan)
@@ -62,7 +62,7 @@ class Upstream(Simulator):
         if stay.closed is None:
             self._open[next(reversed(self._streams))] = stay
 
-    def _ended(self, stream: Stream) -> None:
+    def _ended(self, stream: SimulatedStream) -> None:
         stay = self._open.pop(stream, None) or self._beginning
         if stay is not None:
             stay.closed = time.monotonic()

@@ -12,7 +12,7 @@ import pytest
 from daemon_process import SECRET, Daemon, Start, config, webhook
 from waits import PATIENCE, until
 
-from notifier.tools.callback import Callback
+from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript, parse_spec
@@ -32,7 +32,7 @@ class Ledger:
         self.repeats = 0  # after one that was accepted
         self.ended: set[str] = set()
 
-    def enter(self, callback: Callback) -> None:
+    def enter(self, callback: ReceivedCallback) -> None:
         """Write an arrival in."""
         assert callback.watch is not None
         assert callback.sequence is not None

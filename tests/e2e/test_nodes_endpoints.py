@@ -15,7 +15,7 @@ from daemon_process import SECRET, Daemon, Fields, Start, config, webhook
 from receiver import Receiver
 from waits import PATIENCE
 
-from notifier.tools.callback import Callback
+from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import parse_spec
@@ -32,7 +32,7 @@ class Arrivals:
         self.at: list[float] = []
         self.tasks: set[str] = set()
 
-    def enter(self, callback: Callback) -> None:
+    def enter(self, callback: ReceivedCallback) -> None:
         """Take one."""
         self.at.append(asyncio.get_running_loop().time())
         named = re.search(rb"task-\d+", callback.body)  # Slack knows no ids

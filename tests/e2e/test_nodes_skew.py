@@ -15,7 +15,7 @@ from daemon_process import SECRET, Start
 from helper_programs import require
 from waits import until
 
-from notifier.tools.callback import Callback
+from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
 
 SKEW = 60  # seconds
@@ -33,9 +33,9 @@ def skewed(seconds: int) -> dict[str, str]:
 @pytest.mark.slow
 async def test_clocks_a_minute_apart_do_no_harm(daemons: Start, shared_url: str) -> None:
     """Retries come when they are due, order holds, nobody seems dead, no time limit passes early, signatures hold."""
-    arrived: dict[tuple[str, int], list[Callback]] = defaultdict(list)
+    arrived: dict[tuple[str, int], list[ReceivedCallback]] = defaultdict(list)
 
-    def enter(callback: Callback) -> None:
+    def enter(callback: ReceivedCallback) -> None:
         assert callback.watch is not None
         assert callback.sequence is not None
         arrived[callback.watch, callback.sequence].append(callback)

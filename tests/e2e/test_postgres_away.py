@@ -15,7 +15,7 @@ from servers import NAME, Server
 from waits import until
 
 from notifier.store import postgres
-from notifier.tools.callback import Callback
+from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import parse_spec
@@ -61,7 +61,7 @@ async def test_nothing_is_lost_or_repeated_by_outages(daemons: Start, server: Se
     arrived: dict[str, list[int]] = defaultdict(list)
     repeats: list[str] = []
 
-    def enter(callback: Callback) -> None:
+    def enter(callback: ReceivedCallback) -> None:
         assert callback.watch is not None
         assert callback.sequence is not None
         arrived[callback.watch].append(callback.sequence)

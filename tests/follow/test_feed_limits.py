@@ -26,9 +26,9 @@ from notifier.follow.recorder import Recorder
 from notifier.follow.source import Stream
 from notifier.follow.subscription import Stage
 from notifier.tools.listener import Listener
-from notifier.tools.running import raise_descriptor_limit
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
+from notifier.tools.waiting import raise_descriptor_limit
 
 WHOLE = ["task.state_changed:queueing", "task.state_changed:processing", "task.succeeded:success"]
 STILL = Transcript(snapshots=())  # moves by hand only

@@ -33,7 +33,7 @@ from notifier.senders.webhook import WebhookSender
 from notifier.sources.preset import Preset, raw
 from notifier.sources.sse import SseSource
 from notifier.store import ChangedEndpoint, EndpointChange, Store
-from notifier.tools.callback import Callback
+from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript, snapshot
@@ -293,7 +293,7 @@ def locked(made: Rig) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def story(callbacks: Iterable[Callback], watch: str) -> list[str]:
+def story(callbacks: Iterable[ReceivedCallback], watch: str) -> list[str]:
     """Return what was told of a watch, as `type:state`, repeats dropped, in order of arrival."""
     told = {
         callback.id: f"{callback.type}:{callback.state}"
@@ -303,11 +303,11 @@ def story(callbacks: Iterable[Callback], watch: str) -> list[str]:
     return list(reversed(told.values()))
 
 
-def states(callbacks: Iterable[Callback], watch: str) -> list[str | None]:
+def states(callbacks: Iterable[ReceivedCallback], watch: str) -> list[str | None]:
     """Return the states told of a watch, in order of arrival."""
     return [callback.state for callback in callbacks if callback.watch == watch]
 
 
-def data(callback: Callback) -> dict[str, Any]:
+def data(callback: ReceivedCallback) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(callback.body)["data"]
     return found

@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 from waits import PATIENCE, slowness
 
-from notifier.tools.callback import Callback
+from notifier.tools.callback import ReceivedCallback
 from notifier.tools.demo import daemon as daemons
 from notifier.tools.demo import run, stage
 from notifier.tools.demo.daemon import Daemon, DaemonFailed
@@ -215,23 +215,23 @@ ROLE = cast(1)[0]
 WRITTEN = [Move(at=float(at), state=state) for at, state in enumerate(ROLE.states, start=10)]
 
 
-def arrival(sequence: int, *, at: float | None = None, answer: str = "200", **more: Any) -> Callback:
+def arrival(sequence: int, *, at: float | None = None, answer: str = "200", **more: Any) -> ReceivedCallback:
     fields: dict[str, Any] = {
         "number": sequence, "at": 9.5 + sequence if at is None else at, "path": "/hooks", "id": f"msg_{sequence}",
         "sent_at": "1", "verified": True, "type": "task.state_changed", "latency": 0.002, "watch": ROLE.id,
         "state": ROLE.states[sequence - 1], "sequence": sequence, "answer": answer,
     }  # fmt: skip
-    return Callback(**{**fields, **more})
+    return ReceivedCallback(**{**fields, **more})
 
 
-def verdict(*callbacks: Callback) -> list[str]:
+def verdict(*callbacks: ReceivedCallback) -> list[str]:
     score = Score([ROLE])
     for callback in callbacks:
         score.take(callback)
     return score.missing(lambda _role: WRITTEN)
 
 
-def good() -> list[Callback]:
+def good() -> list[ReceivedCallback]:
     return [arrival(1), arrival(2, answer="500"), arrival(2, attempt=2, at=11.9), arrival(3)]
 
 
@@ -265,7 +265,7 @@ def test_processing_that_is_reported_at_the_end_only_is_noticed() -> None:
         ),
     ],
 )
-def test_callback_too_many_is_noticed(extra: Callback, complaint: str) -> None:
+def test_callback_too_many_is_noticed(extra: ReceivedCallback, complaint: str) -> None:
     assert any(complaint in reason for reason in verdict(*good(), extra))
 
 

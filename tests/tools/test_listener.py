@@ -16,7 +16,7 @@ from raw_client import connect
 from standardwebhooks import Webhook
 from waits import PATIENCE
 
-from notifier.tools.callback import Callback, format_callback, json_line
+from notifier.tools.callback import ReceivedCallback, format_callback, json_line
 from notifier.tools.listener import Listener
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # from the Standard Webhooks test vectors
@@ -164,7 +164,7 @@ class TestBooks:
             assert str(listener.summary()).startswith("3 callbacks (task.succeeded 3), 0 verified")
 
     async def test_hook_is_told_and_wait_gives_up(self) -> None:
-        told: list[Callback] = []
+        told: list[ReceivedCallback] = []
         async with Listener(on_callback=told.append) as listener:
             await post(listener.url, payload())
             assert told == list(listener.callbacks)
@@ -255,7 +255,7 @@ class TestResponses:
 
 
 class TestShown:
-    callback = Callback(
+    callback = ReceivedCallback(
         number=1,
         at=0,
         path="/hooks",
@@ -282,14 +282,14 @@ class TestShown:
         assert line.endswith(" ✓ vidu/237 processing → success #3 task.succeeded 12 ms duplicate")
 
     def test_line_of_what_could_not_be_verified(self) -> None:
-        forged = Callback(
+        forged = ReceivedCallback(
             number=1, at=0, path="/x", id=None, sent_at=None, verified=False, reason="forged", answer="401"
         )
         assert format_callback(forged).plain.endswith(" ✗ /x forged ← 401")
 
     def test_terminal_is_not_obeyed(self) -> None:
         """Text from the wire cannot move the cursor, colour the screen or flood it."""
-        slack = Callback(
+        slack = ReceivedCallback(
             number=1, at=0, path="/slack", id=None, sent_at=None, verified=None, text="\x1b[2Jhi\n" + "x" * 999
         )
         line = format_callback(slack).plain

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from notifier.tools.callback import Callback
+from notifier.tools.callback import ReceivedCallback
 from notifier.tools.demo.script import Role
 from notifier.tools.simulated import Move
 
@@ -35,8 +35,8 @@ class Score:
         self.tasks = {role.id: Progress(role=role) for role in roles}
         self.counts: Counter[str] = Counter()
         self.latencies: list[float] = []  # seconds from the observation to the first attempt's arrival
-        self.refused: Callback | None = None  # the one that was answered 500
-        self.retried: Callback | None = None  # the same, accepted
+        self.refused: ReceivedCallback | None = None  # the one that was answered 500
+        self.retried: ReceivedCallback | None = None  # the same, accepted
         self._incomplete = set(self.tasks)
         self._others: Counter[str] = Counter()  # callbacks of no task's
 
@@ -45,7 +45,7 @@ class Score:
         """Say whether every task got as many callbacks as are due."""
         return not self._incomplete
 
-    def take(self, callback: Callback) -> None:
+    def take(self, callback: ReceivedCallback) -> None:
         """Count a callback."""
         accepted = callback.answer == "200"
         self.counts["callbacks"] += 1

@@ -21,10 +21,10 @@ from notifier.tools.demo.score import Progress, Score
 from notifier.tools.demo.script import FRAMING, TOKEN, Role, SourceName, configuration, receiver_script, stream_fault
 from notifier.tools.demo.view import View
 from notifier.tools.listener import Listener
-from notifier.tools.running import raise_descriptor_limit
 from notifier.tools.simulated import Move
 from notifier.tools.simulator import DOCUMENTED_PATH, Simulator
 from notifier.tools.transcript import documented, state_of
+from notifier.tools.waiting import raise_descriptor_limit
 
 JITTER = 0.5  # share of the interval, so that the tasks do not move in step
 PATIENCE = 30.0  # seconds beyond what the upstream needs, for the last callbacks to arrive
@@ -34,7 +34,7 @@ SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class DemoStage:
     """Everything that takes part."""
 
     upstreams: dict[SourceName, Simulator]
@@ -105,7 +105,7 @@ async def play(
     return not missing
 
 
-async def _open(stack: AsyncExitStack, roles: tuple[Role, ...], *, interval: float, console: Console) -> Stage:
+async def _open(stack: AsyncExitStack, roles: tuple[Role, ...], *, interval: float, console: Console) -> DemoStage:
     raise_descriptor_limit()
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="notifier-demo-")))
     secret, score, struck = new_secret(os.urandom(SECRET_BYTES)), Score(roles), stream_fault(roles)
@@ -132,10 +132,10 @@ async def _open(stack: AsyncExitStack, roles: tuple[Role, ...], *, interval: flo
     began = asyncio.get_running_loop().time()
     daemon = await stack.enter_async_context(Daemon(config, directory / "daemon.log"))
     view.started(console, pid=daemon.pid, seconds=asyncio.get_running_loop().time() - began)
-    return Stage(upstreams=upstreams, receiver=receiver, daemon=daemon, score=score, struck=struck[0])
+    return DemoStage(upstreams=upstreams, receiver=receiver, daemon=daemon, score=score, struck=struck[0])
 
 
-async def _follow(stage: Stage, shown: View, *, patience: float) -> None:
+async def _follow(stage: DemoStage, shown: View, *, patience: float) -> None:
     """Show the tasks until each got its callbacks, or `patience` seconds are over. Raises DaemonFailed."""
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -155,7 +155,7 @@ async def _follow(stage: Stage, shown: View, *, patience: float) -> None:
         await asyncio.sleep(TICK)
 
 
-def _notes(stage: Stage) -> list[str]:
+def _notes(stage: DemoStage) -> list[str]:
     """List what has happened so far beyond the plain course."""
     notes = []
     if stage.reopened:
