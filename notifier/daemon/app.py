@@ -128,7 +128,7 @@ class Application:
         """Put the configuration in force and open the listener."""
         if parts.cluster is not None:
             await parts.cluster.membership.join()
-        states = await parts.store.endpoint_states()
+        states = await parts.store.endpoints.states()
         prepared = await parts.installation.prepare(self._config)
         parts.installation.install(self._config, prepared, tasks)
         parts.dispatcher.recall(states)

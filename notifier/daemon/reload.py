@@ -176,7 +176,7 @@ async def apply_files(store: Store, config: Config, *, now: Micros, insist: bool
     Watches of an earlier version of the files that are no longer listed are removed.
     """
     watches = [watch.to_new_watch() for watch in config.watches]
-    applied = await store.apply(watches, origin="file", now=now, replace=True, insist=insist)
+    applied = await store.watches.apply(watches, origin="file", now=now, replace=True, insist=insist)
     if applied.newer is not None:
         log.warning(
             "files.older",

@@ -170,14 +170,14 @@ class CallbackDestinations:
         left = {destination.name: destination.health(now) for destination in empty}
         for name in left:
             del self._live[name]
-        await self._store.leave_callbacks(left, now=now)
+        await self._store.endpoints.leave_callbacks(left, now=now)
         self._next_due = 0  # only the store knows what is due of them
         for destination in empty:
             await destination.close()
 
     async def _take(self, limit: int, tick: float) -> None:
         self._next_due = None
-        due = await self._store.take_callbacks(limit, now=self._clock())
+        due = await self._store.endpoints.take_callbacks(limit, now=self._clock())
         if self._next_due is None:  # else something new was announced meanwhile
             self._next_due = due.next_due
         courier = self._courier
@@ -191,7 +191,7 @@ class CallbackDestinations:
             else:  # switched off meanwhile, or the process stops
                 left[callback.name] = health
         if left:
-            await self._store.leave_callbacks(left, now=self._clock())
+            await self._store.endpoints.leave_callbacks(left, now=self._clock())
 
     def _add(self, courier: Courier, callback: Callback, health: CallbackHealth, tick: float) -> None:
         destination = CallbackDestination(

@@ -191,7 +191,7 @@ class EndpointDestination(Destination):
         self._kept = update(self._kept) or self._kept  # at once, for the attempts that end before it is saved
         change = EndpointChange(name=self.name, fingerprint=self._policy.fingerprint, update=update)
         if event_type is None:
-            changed = await self._store.change_endpoint(change)
+            changed = await self._store.endpoints.change(change)
         else:
             event = Event(type=event_type, at=self._clock(), extra={"endpoint": self.name, **(extra or {})})
             announced = await self._announce(event, change)

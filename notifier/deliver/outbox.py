@@ -64,7 +64,7 @@ class Outbox:
         """
         if settlement.attempt is not None:
             _log_attempt(settlement, url)
-        released = await self._store.settle(settlement)
+        released = await self._store.outbox.settle(settlement)
         if released is not None and isinstance(settlement.verdict, Later):
             delivery = settlement.delivery
             log.info(
@@ -78,7 +78,7 @@ class Outbox:
         After a crash in between, what was not brought forward is sent by its schedule.
         """
         try:
-            count = await self._store.hasten(recovery)
+            count = await self._store.outbox.hasten(recovery)
         except Exception:
             log.exception("endpoint.hasten_failed", endpoint=recovery.endpoint)
             return
@@ -89,7 +89,7 @@ class Outbox:
         """Claim for all that asked; return whether the store could answer."""
         rooms = {name: count for name, (count, _) in asked.items()}
         try:
-            claim = await self._store.claim_deliveries(rooms, now=self._clock())
+            claim = await self._store.outbox.claim(rooms, now=self._clock())
         except StoreUnavailable as exc:
             for _, future in asked.values():
                 if not future.done():  # it is done if the destination's task was cancelled

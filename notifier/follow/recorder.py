@@ -82,7 +82,7 @@ class Recorder:
         changed: list[ChangedEndpoint] = []
 
         async def save(records: Sequence[Record]) -> Sequence[Delivery] | None:
-            changed.append(await self._store.change_endpoint(change, records))
+            changed.append(await self._store.endpoints.change(change, records))
             return changed[0].deliveries if changed[0].done else None
 
         await self._commit(None, (event,), save)
@@ -91,7 +91,7 @@ class Recorder:
     async def _commit(self, watch: Watch | None, events: Sequence[Event], save: Save | None = None) -> None:
         with self._outbox.reserve() as places:
             records = [self._record(event, places) for event in events]
-            deliveries = await (self._store.commit(watch, records) if save is None else save(records))
+            deliveries = await (self._store.outbox.commit(watch, records) if save is None else save(records))
             if deliveries is None:
                 return
             self._committed()

@@ -173,13 +173,13 @@ class Watcher:
             await self._follow_others(self._nodes)
         if self._unsure:
             unsure, self._unsure = self._unsure, []
-            await self._store.release_watches(unsure)
+            await self._store.watches.release(unsure)
         count = CLAIM if self.share is None else min(CLAIM, self.share - len(self))
         if count <= 0:
             self._over_share()
             return [], False
         sources = None if self._nodes is None else list(self._feeds)
-        claimed = await self._store.claim_watches(count, sources)
+        claimed = await self._store.watches.claim(count, sources)
         return claimed, len(claimed) == count == CLAIM
 
     def _followed(self) -> dict[int, Watch]:

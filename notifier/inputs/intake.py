@@ -19,12 +19,12 @@ class Intake:
 
     async def apply(self, watches: Sequence[NewWatch]) -> None:
         """Want these. One that is there stays as it is."""
-        applied = await self._store.apply(watches, origin="queue", now=self._clock())
+        applied = await self._store.watches.apply(watches, origin="queue", now=self._clock())
         if applied.added:
             self._watcher.wake()
 
     async def remove(self, source: str, task_id: str) -> None:
         """Want a watch no longer, if there is one."""
-        removed = await self._store.remove(source, task_id, now=self._clock())
+        removed = await self._store.watches.remove(source, task_id, now=self._clock())
         if removed is not None:
             self._watcher.drop([removed])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import BigInteger, Connection, bindparam, func, select, update
 
@@ -17,8 +16,7 @@ from notifier.store.node import ALIVE, NOW, Node, leave, tell, unlead
 from notifier.store.rows import watch_from
 from notifier.store.schema import nodes, watches
 from notifier.store.values import Leadership, NodeList
-
-T = TypeVar("T")
+from notifier.store.writer import Writer
 
 COUNTED = 100_000  # unclaimed watches that are counted: more make no other share than so many
 
@@ -43,20 +41,12 @@ _MINE = select(watches.c.pk).where(sql.IS_FOLLOWED, watches.c.owner == bindparam
 _NOW = select(NOW)
 
 
-class Write(Protocol):
-    """Runs something inside a transaction of the node."""
-
-    async def __call__(self, call: Callable[[Connection], T], *, hold: bool = False) -> T:
-        """Return what it returns, after the commit."""
-        ...
-
-
 class Nodes:
     """The nodes that share a database."""
 
-    def __init__(self, node: Node, write: Write) -> None:
+    def __init__(self, writer: Writer, node: Node) -> None:
         self._node = node
-        self._write = write
+        self._writer = writer
 
     @property
     def number(self) -> int:
@@ -80,7 +70,7 @@ class Nodes:
                 now=connection.execute(_NOW).scalar_one(),
             )
 
-        return await self._write(beat)
+        return await self._writer.call(beat)
 
     async def bury(self, peer: Peer) -> bool:
         """Take over from a node that is dead, if it still is; say whether this was done here."""
@@ -93,7 +83,7 @@ class Nodes:
             )
             return connection.execute(still).first() is not None and leave(connection, peer.number)
 
-        return await self._write(bury)
+        return await self._writer.call(bury)
 
     async def release_all(self) -> None:
         """Let go of every watch that this node follows and every endpoint that it leads, and want no more."""
@@ -105,7 +95,7 @@ class Nodes:
             unlead(connection, self._node.number)
             tell(connection, self._node.number, watches=True, endpoints=True)
 
-        await self._write(release)
+        await self._writer.call(release)
 
     async def lead(self, wants: Mapping[str, LeaderRequest]) -> Leadership:
         """Settle which endpoints this node leads, and look at all."""
@@ -116,11 +106,11 @@ class Nodes:
                 tell(connection, me, endpoints=True)
             return Leadership(number=me, states=tuple(endpoints.states(connection)))
 
-        return await self._write(lead)
+        return await self._writer.call(lead)
 
     async def mine(self) -> set[int]:
         """Return the numbers of all watches that the database says this node follows."""
-        return await self._write(
+        return await self._writer.call(
             lambda connection: set(connection.execute(_MINE, {"_me": self._node.number}).scalars())
         )
 
@@ -129,6 +119,6 @@ class Nodes:
         query = select(watches).where(
             watches.c.pk.in_(pks), sql.IS_FOLLOWED, watches.c.owner == bindparam("_me", type_=BigInteger)
         )
-        return await self._write(
+        return await self._writer.call(
             lambda connection: [watch_from(row) for row in connection.execute(query, {"_me": self._node.number})]
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,10 +12,9 @@ from sqlalchemy import ColumnElement, Connection, Row, case, func, select
 from notifier.core.callback import LABEL, PREFIX
 from notifier.core.model import Micros
 from notifier.core.payload import timestamp
-from notifier.store import callbacks
 from notifier.store.items import AttemptItem, DeliveryDetail, DeliveryItem, Summary
 from notifier.store.schema import OPEN, attempts, deliveries, events, watches
-from notifier.store.statements import IS_DEAD, REVIVE, is_open
+from notifier.store.statements import IS_DEAD, is_open
 from notifier.store.values import DeliveryFilter
 
 RECENT = 20_000  # deliveries that are looked through before an index is: some milliseconds
@@ -88,13 +86,13 @@ def deliveries_page(
     if which.id is None and which.status in _INDEXED:
         chosen = _newest(connection, which, limit, before)
         return [_item(row) for row in connection.execute(query.where(deliveries.c.id.in_(chosen)))]
-    query = query.where(*_conditions(which)).limit(limit)
+    query = query.where(*conditions(which)).limit(limit)
     if before is not None:
         query = query.where(deliveries.c.id < before)
     return [_item(row) for row in connection.execute(query)]
 
 
-def delivery(connection: Connection, number: int) -> DeliveryDetail | None:
+def delivery_detail(connection: Connection, number: int) -> DeliveryDetail | None:
     """Show a delivery with its body and attempts."""
     row = connection.execute(_TOLD.add_columns(events.c.body).where(deliveries.c.id == number)).one_or_none()
     if row is None:
@@ -112,7 +110,7 @@ def _newest(connection: Connection, which: DeliveryFilter, limit: int, before: i
         before = connection.execute(select(func.coalesce(func.max(deliveries.c.id), 0) + 1)).scalar_one()
     recent = (
         select(deliveries.c.id)
-        .where(deliveries.c.status.in_(_INDEXED[which.status]), *_conditions(replace(which, status=None)))
+        .where(deliveries.c.status.in_(_INDEXED[which.status]), *conditions(replace(which, status=None)))
         .where(deliveries.c.id < before, deliveries.c.id >= before - RECENT)
         .order_by(deliveries.c.id.desc())
         .limit(limit)
@@ -121,7 +119,7 @@ def _newest(connection: Connection, which: DeliveryFilter, limit: int, before: i
     if len(found) == limit:
         return found
     number = deliveries.c.id + 0  # a sum, that no index has the order of, or the key would be read from its end on
-    indexed = select(deliveries.c.id).where(*_conditions(which), number < before).order_by(number.desc()).limit(limit)
+    indexed = select(deliveries.c.id).where(*conditions(which), number < before).order_by(number.desc()).limit(limit)
     return connection.execute(indexed).scalars().all()
 
 
@@ -134,49 +132,28 @@ def deliveries_of(connection: Connection, pks: Sequence[int]) -> dict[int, list[
     return found
 
 
-def dead(connection: Connection, which: DeliveryFilter) -> array[int]:
-    """Return the ids of dead deliveries, those first that go first of their watch; eight bytes each."""
-    query = select(deliveries.c.id).where(*_conditions(which), IS_DEAD)
-    return array("q", connection.execute(query.order_by(deliveries.c.sequence, deliveries.c.id)).scalars())
-
-
-def revive(connection: Connection, ids: Sequence[int], now: Micros) -> int:
-    """Make those of these deliveries that are dead ready again; return how many."""
-    if not ids:
-        return 0
-    count = REVIVE.many(connection, [{"_id": number, "_now": now} for number in ids]).count
-    endpoints = connection.execute(select(deliveries.c.endpoint).where(deliveries.c.id.in_(ids)).distinct())
-    callbacks.wake(connection, ((name, now) for (name,) in endpoints))
-    return count
-
-
-def lanes(connection: Connection, ids: Sequence[int]) -> list[int]:
-    """Return the watches that these deliveries are about."""
-    query = select(deliveries.c.lane).where(deliveries.c.id.in_(ids), deliveries.c.lane.is_not(None)).distinct()
-    return list(connection.execute(query).scalars())
-
-
-def _conditions(which: DeliveryFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
+def conditions(which: DeliveryFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions of a filter, in the words of the indexes."""
+    wanted: list[ColumnElement[bool]] = []
     if which.id is not None:
-        conditions.append(deliveries.c.id == which.id)
+        wanted.append(deliveries.c.id == which.id)
     if which.endpoint == LABEL:
-        conditions.append((deliveries.c.endpoint == LABEL) | _of_callback(deliveries.c.endpoint))
+        wanted.append((deliveries.c.endpoint == LABEL) | _of_callback(deliveries.c.endpoint))
     elif which.endpoint is not None:
-        conditions.append(deliveries.c.endpoint == which.endpoint)
+        wanted.append(deliveries.c.endpoint == which.endpoint)
     if which.status == "pending":
-        conditions.append(is_open(deliveries))
+        wanted.append(is_open(deliveries))
     elif which.status == "dead":
-        conditions.append(IS_DEAD)
+        wanted.append(IS_DEAD)
     elif which.status is not None:
         if which.status in OPEN:
-            conditions.append(is_open(deliveries))  # in the words of the index
-        conditions.append(deliveries.c.status == which.status)
+            wanted.append(is_open(deliveries))  # in the words of the index
+        wanted.append(deliveries.c.status == which.status)
     if which.since is not None:
-        conditions.append(deliveries.c.created_at >= which.since)
+        wanted.append(deliveries.c.created_at >= which.since)
     if which.until is not None:
-        conditions.append(deliveries.c.created_at < which.until)
-    return conditions
+        wanted.append(deliveries.c.created_at < which.until)
+    return wanted
 
 
 def _item(row: Row[Any]) -> DeliveryItem:

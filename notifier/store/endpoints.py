@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from sqlalchemy import BigInteger, Connection, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from notifier.core import endpoint as core
 from notifier.core.endpoint import LeaderRequest
-from notifier.core.model import EndpointState
+from notifier.core.model import Delivery, EndpointState, Micros, Record
 from notifier.core.text import storable
+from notifier.store import callbacks
 from notifier.store.node import ALIVE
 from notifier.store.prepared import Prepared
+from notifier.store.reader import Reader
 from notifier.store.schema import endpoints, nodes
-from notifier.store.values import EndpointChange
+from notifier.store.transaction import Transaction
+from notifier.store.values import CallbackClaim, CallbackHealth, ChangedEndpoint, EndpointChange
+from notifier.store.writer import Writer
 
 _COLUMNS = [column.name for column in endpoints.c]
 _ADD = Prepared(
@@ -39,13 +44,58 @@ _LEAD = (
 _NODES = select(nodes.c.number, (~nodes.c.leaving & ALIVE).label("fit")).order_by(nodes.c.number)
 
 
+class Endpoints:
+    """The health of endpoints, and the destinations of callbacks."""
+
+    def __init__(self, writer: Writer, reader: Reader, transaction: Transaction) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._transaction = transaction
+        self._node = transaction.node
+
+    async def states(self) -> list[EndpointState]:
+        """Return the stored health of every endpoint. Raises StoreUnavailable."""
+        return await self._reader.page(states)
+
+    async def change(self, change: EndpointChange, records: Sequence[Record] = ()) -> ChangedEndpoint:
+        """Change an endpoint's stored health, and save operators' events with it, in one transaction.
+
+        Waits while the database is away.
+        """
+
+        def save(connection: Connection) -> ChangedEndpoint:
+            before, after, done = _change(connection, change)
+            deliveries: list[Delivery] = []
+            if done:
+                deliveries = self._transaction.append(connection, records)
+                self._node.tell(connection, endpoints=True)
+            return ChangedEndpoint(before=before, after=after, done=done, deliveries=tuple(deliveries))
+
+        return await self._writer.call(save, hold=True, left=lambda changed: replace(changed, deliveries=()))
+
+    async def take_callbacks(self, limit: int, *, now: Micros) -> CallbackClaim:
+        """Claim up to `limit` destinations of callbacks with deliveries that are due, those that waited longest first.
+
+        Waits while the database is away.
+        """
+        take = partial(callbacks.take, node=self._node.number, limit=limit, now=now)
+        return await self._writer.call(take, hold=True, left=lambda _: CallbackClaim())
+
+    async def leave_callbacks(self, left: Mapping[str, CallbackHealth], *, now: Micros) -> None:
+        """Release destinations of callbacks, by name: they are found again once due and not held.
+
+        Waits while the database is away.
+        """
+        await self._writer.call(partial(callbacks.leave, node=self._node.number, left=left, now=now), hold=True)
+
+
 def states(connection: Connection) -> list[EndpointState]:
     """Return what is kept of every endpoint."""
     rows = connection.execute(select(endpoints).order_by(endpoints.c.name))
     return [EndpointState(**row._mapping) for row in rows]
 
 
-def change(connection: Connection, asked: EndpointChange) -> tuple[EndpointState, EndpointState, bool]:
+def _change(connection: Connection, asked: EndpointChange) -> tuple[EndpointState, EndpointState, bool]:
     """Change what is kept of an endpoint; return it as it was and as it is, and whether there was anything to change.
 
     What is known under another URL counts as unknown.

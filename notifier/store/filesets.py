@@ -13,8 +13,8 @@ from notifier.core import files as core
 from notifier.core.files import Copy
 from notifier.core.model import Micros, NewWatch
 from notifier.store.node import ALIVE, Member
+from notifier.store.rows import described
 from notifier.store.schema import file_sets, nodes
-from notifier.store.watches import described
 
 KEPT = 10_000  # states that are remembered: years of deployments, or weeks of a list that changes every minute
 

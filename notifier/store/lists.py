@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, TextClause, func, select, text, true
@@ -15,11 +16,20 @@ from sqlalchemy import ColumnElement, Connection, Row, TextClause, func, select,
 from notifier.core.callback import origin
 from notifier.core.model import Json
 from notifier.core.payload import timestamp
-from notifier.store.delivery_lists import deliveries_of
-from notifier.store.items import EventDetail, EventItem, WatchDetail, WatchItem
+from notifier.store.delivery_lists import deliveries_of, deliveries_page, delivery_detail, summary
+from notifier.store.items import (
+    DeliveryDetail,
+    DeliveryItem,
+    EventDetail,
+    EventItem,
+    Summary,
+    WatchDetail,
+    WatchItem,
+)
 from notifier.store.keys import settled
+from notifier.store.reader import Reader
 from notifier.store.schema import callbacks, events, watches
-from notifier.store.values import EventFilter, WatchFilter
+from notifier.store.values import DeliveryFilter, EventFilter, WatchFilter
 
 TIMELINE = 200  # events told of one watch, the latest
 TIMELINE_BYTES = 4 << 20  # of their payloads
@@ -35,7 +45,50 @@ _EVENTS = select(events, watches.c.source, watches.c.id.label("task")).outerjoin
 )
 
 
-def watches_page(connection: Connection, which: WatchFilter, limit: int, before: int | None) -> list[WatchItem]:
+class Lists:
+    """Pages and counts of what is stored. Each method raises StoreUnavailable."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def summary(self) -> Summary:
+        """Count watches by source and phase, deliveries by endpoint and status, with the oldest open ones."""
+        return await self._reader.count(summary)
+
+    async def deliveries(self, which: DeliveryFilter, *, limit: int, before: int | None = None) -> list[DeliveryItem]:
+        """List deliveries, newest first; `before` is the id of a delivery."""
+        return await self._reader.page(partial(deliveries_page, which=which, limit=limit, before=before))
+
+    async def delivery(self, number: int) -> DeliveryDetail | None:
+        """Show a delivery with its body and attempts; None: there is none."""
+        return await self._reader.page(partial(delivery_detail, number=number))
+
+    async def watches(self, which: WatchFilter, *, limit: int, before: int | None = None) -> list[WatchItem]:
+        """List watches that were not removed, newest first; `before` is the `pk` of a watch."""
+        return await self._reader.page(partial(_watches, which=which, limit=limit, before=before))
+
+    async def watch(self, source: str, task_id: str) -> WatchDetail | None:
+        """Show a watch that was not removed, with its latest events and their deliveries; None: there is none."""
+        return await self._reader.page(partial(_watch_detail, source=source, task_id=task_id))
+
+    async def events(
+        self,
+        which: EventFilter,
+        *,
+        limit: int,
+        before: int | None = None,
+        after: int | None = None,
+        in_order: bool = False,
+    ) -> list[EventItem]:
+        """List events, newest first, those `before` a cursor; with `after`, oldest first, those after a cursor.
+
+        `in_order`, and always with `after`: only events before which no other can appear any more.
+        """
+        query = partial(_events, which=which, limit=limit, before=before, after=after, in_order=in_order)
+        return await self._reader.page(query)
+
+
+def _watches(connection: Connection, which: WatchFilter, limit: int, before: int | None) -> list[WatchItem]:
     """List watches, newest first."""
     query = _WATCHES.where(_WANTED, *_watch_conditions(which)).order_by(watches.c.pk.desc()).limit(limit)
     if before is not None:
@@ -43,7 +96,7 @@ def watches_page(connection: Connection, which: WatchFilter, limit: int, before:
     return [_watch(row) for row in connection.execute(query)]
 
 
-def watch_told(connection: Connection, source: str, task_id: str) -> WatchDetail | None:
+def _watch_detail(connection: Connection, source: str, task_id: str) -> WatchDetail | None:
     """Show a watch with its latest events, oldest of them first, and their deliveries."""
     query = _WATCHES.where(watches.c.source == source, watches.c.id == task_id, _WANTED)
     row = connection.execute(query).one_or_none()
@@ -59,7 +112,7 @@ def watch_told(connection: Connection, source: str, task_id: str) -> WatchDetail
     return {**_watch(row), "events": details, "more": more}
 
 
-def events_page(
+def _events(
     connection: Connection, which: EventFilter, limit: int, before: int | None, after: int | None, in_order: bool
 ) -> list[EventItem]:
     """List events, newest first; with `after`, oldest first."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from notifier.core.model import Address, Delivery, Phase, Record, Watch
+from notifier.core.model import Address, Delivery, NewWatch, Phase, Record, Watch
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.text import storable
 from notifier.store.values import Dead, Done, Later, Settlement, Superseded
@@ -34,6 +34,21 @@ def watch_from(row: Row[Any]) -> Watch:
     )
 
 
+def delivery_from(row: Sequence[Any]) -> Delivery:
+    """Read a delivery with its body, from the columns of `statements.LOAD_DELIVERIES`."""
+    number, endpoint, lane, attempt, event_id, event_type, body, at = row
+    return Delivery(
+        id=number,
+        endpoint=endpoint,
+        event_id=event_id,
+        event_type=event_type,
+        body=body,
+        lane=lane,
+        observed_at=at,
+        attempt=attempt,
+    )
+
+
 def fresh_delivery(number: int, watch: Watch | None, record: Record, address: Address) -> Delivery:
     """Make a delivery that was just inserted."""
     return Delivery(
@@ -45,6 +60,21 @@ def fresh_delivery(number: int, watch: Watch | None, record: Record, address: Ad
         lane=None if watch is None else watch.pk,
         observed_at=record.at,
     )
+
+
+def described(watch: NewWatch) -> dict[str, Any]:
+    """Write the columns that describe a watch."""
+    return {
+        "labels": json.dumps(dict(watch.labels), sort_keys=True),
+        "metadata": json.dumps(watch.metadata, sort_keys=True),
+        "endpoints": None if watch.endpoints is None else json.dumps(watch.endpoints),
+        "callback": callback_name(watch),
+    }
+
+
+def callback_name(watch: NewWatch) -> str | None:
+    """Return the name of a watch's own destination."""
+    return None if watch.callback is None else watch.callback.name
 
 
 def step_row(watch: Watch, records: Sequence[Record], node: int) -> dict[str, object]:

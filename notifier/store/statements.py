@@ -5,8 +5,6 @@ What the hot path does to many rows PostgreSQL has in another wording, see `at_o
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     and_,
@@ -22,8 +20,6 @@ from sqlalchemy import (
 )
 from sqlalchemy import null as sql_null
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.sql import ColumnElement
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from notifier.store import hot_postgres
 from notifier.store.conditions import IS_DEAD as IS_DEAD
@@ -60,33 +56,6 @@ STEP_WATCH = Prepared(
     at_once=hot_postgres.STEP_WATCH,
 )
 
-
-# Claims choose in a CTE: PostgreSQL may evaluate a plain subquery again for each row, and take more than it should.
-def _claim_watches(*conditions: ColumnElement[bool]) -> ReturningUpdate[Any]:
-    claimable = (
-        select(watches.c.pk)
-        .where(IS_FOLLOWED, watches.c.owner.is_(None), *conditions)
-        .order_by(watches.c.created_at, watches.c.pk)
-        .limit(bindparam("limit"))
-        .with_for_update(skip_locked=True)
-        .cte("claimable")
-    )
-    return (
-        update(watches)
-        .where(watches.c.pk.in_(select(claimable.c.pk)))
-        .values(owner=bindparam("_me"))
-        .returning(*watches.c)
-    )
-
-
-CLAIM_WATCHES = _claim_watches()
-CLAIM_WATCHES_OF = _claim_watches(watches.c.source.in_(bindparam("sources", expanding=True)))
-
-RELEASE_WATCH = (
-    update(watches)
-    .where(watches.c.pk == bindparam("_pk"), watches.c.owner == bindparam("_me"))
-    .values(owner=sql_null())
-)
 FREE_WATCHES = update(watches).where(watches.c.owner.is_not(None)).values(owner=sql_null())
 FREE_DELIVERIES = (
     update(deliveries).where(is_open(deliveries), deliveries.c.owner.is_not(None)).values(owner=sql_null())

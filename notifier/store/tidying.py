@@ -6,11 +6,15 @@ ended: what has to be kept, and may be most of them, is looked at once and not a
 
 from __future__ import annotations
 
+from functools import partial
+
 from sqlalchemy import Connection, and_, delete, exists, or_, select, tuple_
 
 from notifier.core.model import Micros
+from notifier.store import callbacks
 from notifier.store.schema import attempts, deliveries, events, watches
 from notifier.store.statements import is_open
+from notifier.store.writer import Writer
 
 CHUNK = 500  # events or watches in one transaction: others wait for it
 
@@ -18,7 +22,25 @@ Place = tuple[Micros, int]  # the time and key of the row looked at last
 START: Place = (-(2**63), 0)
 
 
-def forget_events(connection: Connection, *, before: Micros, after: Place) -> tuple[int, Place | None]:
+async def prune(writer: Writer, before: Micros) -> int:
+    """Forget events, watches and destinations of callbacks that ended before; return the number of rows.
+
+    In transactions of bounded size. Raises StoreUnavailable.
+    """
+    total = 0
+    for forget in (_forget_events, _forget_watches):
+        after: Place | None = START
+        while after is not None:
+            count, after = await writer.call(partial(forget, before=before, after=after))
+            total += count
+    name: str | None = ""
+    while name is not None:
+        count, name = await writer.call(partial(callbacks.forget, before=before, after=name))
+        total += count
+    return total
+
+
+def _forget_events(connection: Connection, *, before: Micros, after: Place) -> tuple[int, Place | None]:
     """Forget events all of whose deliveries were settled before, with those and their attempts.
 
     Returns how many, and where to go on; None at the end.
@@ -43,7 +65,7 @@ def forget_events(connection: Connection, *, before: Micros, after: Place) -> tu
     return len(pks), (rows[-1].at, rows[-1].pk) if len(rows) == CHUNK else None
 
 
-def forget_watches(connection: Connection, *, before: Micros, after: Place) -> tuple[int, Place | None]:
+def _forget_watches(connection: Connection, *, before: Micros, after: Place) -> tuple[int, Place | None]:
     """Forget watches that ended or were taken away before, once none of their events is kept.
 
     One that a file still lists is kept: it would be followed anew. Returns as `forget_events` does.

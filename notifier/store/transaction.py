@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from sqlalchemy import Connection
 
@@ -13,58 +11,12 @@ from notifier.core.model import Address, Delivery, Micros, Record, Watch
 from notifier.store import callbacks
 from notifier.store import statements as sql
 from notifier.store.node import Node
+from notifier.store.operations import CallOp, CommitOp, Operation, SettleOp
 from notifier.store.prepared import Result, together
-from notifier.store.rows import attempt_row, event_row, fresh_delivery, settle_row, step_row
-from notifier.store.transacting import Operation
+from notifier.store.rows import attempt_row, delivery_from, event_row, fresh_delivery, settle_row, step_row
 from notifier.store.values import Later, Settlement
 
 ID_BLOCK = 1000  # ids taken at once: one statement for a thousand rows, and a gap at most that wide after a stop
-MAX_CLAIM = 1000  # deliveries of one endpoint taken at once: bounds memory and a statement's parameters
-
-
-@dataclass(frozen=True, slots=True)
-class CommitOp:
-    """A watch's step and its events."""
-
-    watch: Watch | None
-    records: Sequence[Record]
-    hold: bool = True
-
-    @property
-    def owned(self) -> bool:
-        """Say whether it rests on a watch: what operators are told rests on nothing."""
-        return self.watch is not None
-
-    def forfeit(self, _result: object) -> object:
-        """Leave its deliveries to others."""
-        return []
-
-
-@dataclass(frozen=True, slots=True)
-class SettleOp:
-    """What became of a delivery."""
-
-    settlement: Settlement
-    hold: bool = True
-    owned: bool = True
-
-    def forfeit(self, _result: object) -> object:
-        """Leave what it released to others."""
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class CallOp:
-    """Anything else."""
-
-    call: Callable[[Connection], object]
-    hold: bool = False
-    owned: bool = False
-    left: Callable[[Any], object] | None = None  # what `forfeit` makes of a result; None: it takes nothing
-
-    def forfeit(self, result: object) -> object:
-        """Leave what it took to others."""
-        return result if self.left is None else self.left(result)
 
 
 class Ids:
@@ -125,8 +77,6 @@ class Transaction:
                     results.append(next(settled))
                 case CallOp(call=call):
                     results.append(call(connection))
-                case _:
-                    raise TypeError(operation)
         return results
 
     def rejoin(self, connection: Connection) -> Callable[[], None]:
@@ -246,7 +196,9 @@ class Transaction:
         def read() -> list[Delivery | None]:
             if done.count != len(rows):
                 raise StaleWrite
-            found = {(next_.endpoint, next_.lane): next_ for rows in promoted for next_ in map(_delivery, rows.rows())}
+            found = {
+                (next_.endpoint, next_.lane): next_ for rows in promoted for next_ in map(delivery_from, rows.rows())
+            }
             return [found.get((s.delivery.endpoint, s.delivery.lane)) if s.take else None for s in settlements]
 
         return read
@@ -270,28 +222,6 @@ class Transaction:
             return [promoted]  # it will return them
         taken = [lane for lane in lanes if lane["_owner"] is not None] if promoted.count else []
         return [sql.PROMOTED.one(connection, lane) for lane in taken]
-
-    # -- claims
-
-    def claim_deliveries(
-        self, connection: Connection, room: Iterable[tuple[str, int]], now: Micros
-    ) -> tuple[list[Delivery], dict[str, Micros]]:
-        """Take what is due of each endpoint, and tell when its next is."""
-        taken: list[Delivery] = []
-        next_due: dict[str, Micros] = {}
-        for endpoint, limit in room:
-            params = {"_endpoint": endpoint, "_now": now, "limit": min(limit, MAX_CLAIM), "_me": self.node.number}
-            ids = connection.execute(sql.CLAIM_DELIVERIES, params).scalars().all()
-            taken.extend(load(connection, ids))
-            due = connection.execute(sql.NEXT_DUE, {"_endpoint": endpoint}).scalar()
-            if due is not None:
-                next_due[endpoint] = due
-        return taken, next_due
-
-
-def load(connection: Connection, ids: Sequence[int]) -> list[Delivery]:
-    """Read deliveries with their bytes."""
-    return [_delivery(row) for row in connection.execute(sql.LOAD_DELIVERIES, {"ids": list(ids)})] if ids else []
 
 
 def releases(settlement: Settlement) -> bool:
@@ -338,18 +268,3 @@ def _taken(
                 out[id(op)].append(fresh_delivery(number, op.watch, record, address))
             number += 1
     return [out[id(op)] for op in commits]
-
-
-def _delivery(row: Sequence[Any]) -> Delivery:
-    """Read a row of `statements._FOUND`."""
-    number, endpoint, lane, attempt, event_id, event_type, body, at = row
-    return Delivery(
-        id=number,
-        endpoint=endpoint,
-        event_id=event_id,
-        event_type=event_type,
-        body=body,
-        lane=lane,
-        observed_at=at,
-        attempt=attempt,
-    )

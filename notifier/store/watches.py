@@ -1,31 +1,38 @@
-"""Which tasks are to be followed: adding, changing and taking away watches."""
+"""The watches: the tasks to follow. They are added, described, removed, claimed by a node and released."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace as with_
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Row, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Executable, Row, bindparam, insert, select, update
 from sqlalchemy import null as sql_null
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from notifier.core.model import Micros, NewWatch, Watch
-from notifier.store import callbacks
+from notifier.store import callbacks, filesets
+from notifier.store import statements as sql
+from notifier.store.node import Member, named
 from notifier.store.prepared import Prepared
-from notifier.store.rows import watch_from
+from notifier.store.rows import callback_name, described, watch_from
 from notifier.store.schema import watches
+from notifier.store.transaction import Transaction
 from notifier.store.values import WatchChanges
+from notifier.store.writer import Writer
 
+MAX_RIVALS = 5  # tries while other nodes add the same watches at the same moment
 CHUNK = 400  # ids in one statement: SQLite takes 32,766 parameters, older builds 999
 # Rows handed to the driver at once. It prepares them all before it sends the first, and a server does not wait long for
 # a client that has begun a transaction: see `postgres.stall_limit`.
 PIECE = 1000
 
 
-class Rivaled(Exception):
-    """What was read of the watches does not hold any more."""
+class _Rivaled(Exception):
+    """Another node changed a watch after it was read."""
 
 
 TakeIds = Callable[[Connection, str, int], int]
@@ -56,7 +63,118 @@ _REMOVE = (
 )
 
 
-def apply(
+# Claims choose in a CTE: PostgreSQL may evaluate a plain subquery again for each row, and take more than the limit.
+def _claim(*conditions: ColumnElement[bool]) -> ReturningUpdate[Any]:
+    claimable = (
+        select(watches.c.pk)
+        .where(sql.IS_FOLLOWED, watches.c.owner.is_(None), *conditions)
+        .order_by(watches.c.created_at, watches.c.pk)
+        .limit(bindparam("limit"))
+        .with_for_update(skip_locked=True)
+        .cte("claimable")
+    )
+    return (
+        update(watches)
+        .where(watches.c.pk.in_(select(claimable.c.pk)))
+        .values(owner=bindparam("_me"))
+        .returning(*watches.c)
+    )
+
+
+CLAIM = _claim()
+_CLAIM_OF = _claim(watches.c.source.in_(bindparam("sources", expanding=True)))
+_RELEASE = (
+    update(watches)
+    .where(watches.c.pk == bindparam("_pk"), watches.c.owner == bindparam("_me"))
+    .values(owner=sql_null())
+)
+
+
+class Watches:
+    """The watches of the store. A method returns after its commit, and raises StoreUnavailable."""
+
+    def __init__(self, writer: Writer, transaction: Transaction) -> None:
+        self._writer = writer
+        self._node = transaction.node
+        self._take_ids = transaction.ids
+
+    async def apply(
+        self, watches: Sequence[NewWatch], *, origin: str, now: Micros, replace: bool = False, insist: bool = True
+    ) -> WatchChanges:
+        """Add and describe these watches; with `replace`, remove the others of this origin. An ended watch stays ended.
+
+        Unless `insist`, nothing is done where they are older than those of a living node that shares the store.
+        """
+        # With `replace` they state the whole, and other nodes may state another.
+        shared = isinstance(self._node, Member)
+        digest = await asyncio.to_thread(filesets.digest_of, watches) if replace and shared else ""
+
+        def apply(connection: Connection) -> WatchChanges:
+            if digest and isinstance(self._node, Member):
+                newer = filesets.put_in_force(connection, self._node, digest, now, insist=insist)
+                if newer is not None:
+                    return WatchChanges(newer=newer)
+            changes = _apply(connection, self._take_ids, watches, origin, now, replace)
+            self._announce(connection, [*changes.changed, *changes.removed])
+            if changes.added:
+                self._node.tell(connection, watches=True)
+            return changes
+
+        for _ in range(MAX_RIVALS):
+            try:
+                return await self._writer.call(apply)
+            except (IntegrityError, _Rivaled):  # another node has just added one of them too: now it is stored
+                continue
+        return await self._writer.call(apply)
+
+    async def remove(self, source: str, task_id: str, *, now: Micros) -> Watch | None:
+        """Stop following a watch; its deliveries still go out. None: there is no such watch."""
+
+        def remove(connection: Connection) -> Watch | None:
+            row = connection.execute(_BY_IDS, {"source": source, "ids": [task_id]}).first()
+            if row is None or row.removed_at is not None:
+                return None
+            connection.execute(_REMOVE, {"_pk": row.pk, "_now": now})
+            removed = watch_from(row)
+            self._announce(connection, [removed])
+            return removed
+
+        return await self._writer.call(remove)
+
+    async def claim(self, limit: int, sources: Sequence[str] | None = None) -> list[Watch]:
+        """Claim up to `limit` open watches that no node follows, oldest first; of these sources, or of all."""
+
+        def claim(connection: Connection) -> list[Watch]:
+            params = {"limit": limit, "_me": self._node.number}
+            if sources is None:
+                rows = connection.execute(CLAIM, params).all()
+            else:
+                rows = connection.execute(_CLAIM_OF, params | {"sources": list(sources)}).all()
+            if rows:
+                self._node.holds_more(connection, len(rows))
+            return sorted(map(watch_from, rows), key=lambda watch: (watch.created_at, watch.pk))
+
+        return await self._writer.call(claim, left=lambda _: [])
+
+    async def release(self, watches: Sequence[Watch]) -> None:
+        """Release watches, for any node to claim. Waits while the database is away."""
+        rows = [{"_pk": watch.pk, "_me": self._node.number} for watch in watches]
+
+        def release(connection: Connection) -> None:
+            in_pieces(connection, _RELEASE, rows)
+            self._node.holds_more(connection, -len(rows))
+            self._node.tell(connection, watches=True)
+
+        if rows:
+            await self._writer.call(release, hold=True)
+
+    def _announce(self, connection: Connection, changed: Sequence[Watch]) -> None:
+        """Have the nodes that follow these watches read them again."""
+        if changed:
+            self._node.tell(connection, changed=named([watch.pk for watch in changed]))
+
+
+def _apply(
     connection: Connection, take_ids: TakeIds, wanted: Sequence[NewWatch], origin: str, now: Micros, replace: bool
 ) -> WatchChanges:
     """Want these watches; with `replace`, of this origin no others.
@@ -86,15 +204,6 @@ def apply(
         removed=tuple(removed),
         unchanged=len(known) - len(resumed) - len(told),
     )
-
-
-def remove(connection: Connection, source: str, task_id: str, now: Micros) -> Watch | None:
-    """Want a watch no longer."""
-    row = connection.execute(_BY_IDS, {"source": source, "ids": [task_id]}).first()
-    if row is None or row.removed_at is not None:
-        return None
-    connection.execute(_REMOVE, {"_pk": row.pk, "_now": now})
-    return watch_from(row)
 
 
 def _known(connection: Connection, asked: Mapping[Key, NewWatch]) -> tuple[dict[Key, Row[Any]], dict[Key, Text]]:
@@ -142,7 +251,7 @@ def _insert(
             labels=watch.labels,
             metadata=watch.metadata,
             endpoints=watch.endpoints,
-            callback=_name(watch),
+            callback=callback_name(watch),
         )
         for n, watch in enumerate(fresh)
     ]
@@ -180,7 +289,7 @@ def _describe(
 def _want_again(connection: Connection, again: Sequence[Row[Any]], now: Micros) -> None:
     rows = [{"_pk": row.pk, "created_at": now, "changed_at": now, "ended": _terminal(row)} for row in again]
     if rows and _WANT_AGAIN.many(connection, rows).count != len(rows):
-        raise Rivaled  # another node wanted one of them again in the meantime, or forgot it
+        raise _Rivaled  # another node wanted one of them again in the meantime, or forgot it
 
 
 def _remove_others(connection: Connection, asked: Mapping[Key, NewWatch], origin: str, now: Micros) -> list[Watch]:
@@ -198,17 +307,3 @@ def in_pieces(connection: Connection, statement: Executable, rows: Sequence[Mapp
     """Run a statement once for each row."""
     for start in range(0, len(rows), PIECE):
         connection.execute(statement, rows[start : start + PIECE])
-
-
-def described(watch: NewWatch) -> Text:
-    """Write what a watch's owner says of it."""
-    return {
-        "labels": json.dumps(dict(watch.labels), sort_keys=True),
-        "metadata": json.dumps(watch.metadata, sort_keys=True),
-        "endpoints": None if watch.endpoints is None else json.dumps(watch.endpoints),
-        "callback": _name(watch),
-    }
-
-
-def _name(watch: NewWatch) -> str | None:
-    return None if watch.callback is None else watch.callback.name

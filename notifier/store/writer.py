@@ -1,87 +1,113 @@
-"""Group commit: writers queue, one transaction takes all that wait, each writer resumes after its commit.
+"""Group commit: callers queue operations, one transaction takes all that wait, each caller resumes after its commit.
 
-Statements run in one thread that owns one connection; the loop never waits for the disk. While the database cannot be
-written, kept operations (`hold`) wait and are tried again; the others fail at once, so that a caller with someone
-waiting can say so. Only of those whose COMMIT was not answered everyone waits until it is known what became of it.
+Statements run in one thread that owns one connection, so the event loop never waits for the disk. While the database
+is away, operations with `hold` wait and are tried again. The others fail at once, so that their callers can say so. If
+a COMMIT was cut off, every caller waits until it is known whether it succeeded.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import structlog
 from sqlalchemy import Connection, Engine
 
 from notifier.core.errors import NodeLost, StaleWrite, StoreUnavailable
 from notifier.runtime.clock import boottime
-from notifier.store.errors import InDoubt, is_conflict, is_outage, reason
-from notifier.store.transacting import Operation, Transact
+from notifier.store import statements as sql
+from notifier.store.errors import is_conflict, is_outage, reason
+from notifier.store.operations import Away, CallOp, Committed, Operation, Outcome, Refused
+from notifier.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-RHYTHM = 0.004  # seconds from the beginning of a group to that of the next, at least
-LINGER = 0.01  # seconds that a write in no hurry waits for company
-RETRY_DELAY = 0.5  # seconds between tries while the database cannot be written
-MAX_CONFLICTS = 5  # times in a row; they are rare, as everyone locks in the same order
-LONG = 10.0  # seconds that a group may take before the database counts as away, and whoever need not wait is told
+RHYTHM = 0.004  # seconds from the start of a group to the start of the next, at least
+LINGER = 0.01  # seconds that an operation without urgency waits for others to share a transaction with
+RETRY_DELAY = 0.5  # seconds between tries while the database is away
+MAX_CONFLICTS = 5  # times in a row; conflicts are rare, since every node locks in the same order
+LONG = 10.0  # seconds that a group may take before the database counts as away
 MAX_GROUP = 512  # operations in one transaction: bounds its time, and so everyone's wait
 
 
-Waiting = tuple[Operation, asyncio.Future[object]]
+class _Entry(NamedTuple):
+    """An operation in the queue, and its caller."""
+
+    operation: Operation
+    future: asyncio.Future[object]
+
+    def resolve(self, result: object) -> None:
+        """Give the caller its result."""
+        if not self.future.cancelled():
+            self.future.set_result(result)
+
+    def refuse(self, error: Exception) -> None:
+        """Raise an error in the caller."""
+        if not self.future.cancelled():
+            self.future.set_exception(error)
 
 
-class GroupCommit:
+class Writer:
     """Runs operations in groups."""
 
-    def __init__(self, engine: Engine, transact: Transact, probe: Operation) -> None:
-        """Make ready; `probe` is a held operation that writes without changing anything."""
+    def __init__(self, engine: Engine, transaction: Transaction) -> None:
         self._engine = engine
-        self._transact = transact
-        self._probe = probe
-        self._connection: Connection | None = None  # the thread's alone
+        self._transaction = transaction
+        self._connection: Connection | None = None  # used by the thread alone
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
-        self._waiting: list[Waiting] = []
+        self._queue: list[_Entry] = []
         self._wake = asyncio.Event()
         self._linger: asyncio.TimerHandle | None = None
         self._closing = False
         self._ending = False  # the last operation is queued
-        self._doubt: dict[int, tuple[Operation, object]] = {}  # by id: results that hold if the last COMMIT came true
-        self._losses = 0  # times that the node was lost
-        self._signed = boottime()  # when the last transaction that was committed began; the thread's
+        self._doubt: dict[Operation, object] = {}  # results that hold if the last COMMIT succeeded
+        self._losses = 0  # times that this node was declared dead
+        self._signed = boottime()  # when the last committed transaction began; set by the thread
         self.available = True
-        self.renewed = self._signed  # as far as the loop knows: the node's last sign of life is no older
-        self.seconds: Callable[[float], None] = lambda _: None  # told how long each group took
-        self.lost: Callable[[], None] = lambda: None  # told that this node was taken for dead, and is another now
+        self.renewed = self._signed  # seconds of boottime: this node's last sign of life is no older
+        self.seconds: Callable[[float], None] = lambda _: None  # called with the time that each group took
+        self.lost: Callable[[], None] = lambda: None  # called after this node was declared dead and joined anew
 
     async def submit(self, operation: Operation, *, urgent: bool = True) -> object:
-        """Run an operation in the next group; return its result once that is committed.
+        """Run an operation in the next group; return its result after the commit.
 
-        `urgent=False`: it may wait some milliseconds for others to share a transaction with.
+        With `urgent=False` it may wait some milliseconds for others to share a transaction with.
+        Raises StoreUnavailable, and what the operation raises.
         """
         if self._closing or self._ending:
             raise StoreUnavailable("the store is closed")
         if not self.available and not operation.hold:
             raise StoreUnavailable
-        return await self._queue(operation, urgent=urgent)
+        return await self._enqueue(operation, urgent=urgent)
 
-    async def end(self, operation: Operation) -> object:
-        """Run an operation after all that wait, and take no more; `close` follows. To be called once."""
-        last = self._queue(operation, urgent=True)
+    async def call(
+        self, call: Callable[[Connection], T], *, hold: bool = False, left: Callable[[T], T] | None = None
+    ) -> T:
+        """Call a function inside the next transaction; return its result after the commit.
+
+        With `hold` it waits while the database is away. `left` makes the result of a node that was declared dead after
+        the commit, from the result before.
+        """
+        return cast(T, await self.submit(CallOp(call, hold, left=left)))
+
+    async def end(self, call: Callable[[Connection], object]) -> None:
+        """Call a function after all queued operations, and accept no more. Call this once, then `close`."""
+        last = self._enqueue(CallOp(call), urgent=True)
         self._ending = True
-        return await last
+        await last
 
-    def _queue(self, operation: Operation, *, urgent: bool) -> asyncio.Future[object]:
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._waiting.append((operation, future))
+    def _enqueue(self, operation: Operation, *, urgent: bool) -> asyncio.Future[object]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[object] = loop.create_future()
+        self._queue.append(_Entry(operation, future))
         if urgent:
             self._wake.set()
         elif self._linger is None:
-            self._linger = asyncio.get_running_loop().call_later(LINGER, self._end_linger)
+            self._linger = loop.call_later(LINGER, self._end_linger)
         return future
 
     def _end_linger(self) -> None:
@@ -91,25 +117,25 @@ class GroupCommit:
     async def run(self) -> None:
         """Commit groups until closed."""
         loop, losses = asyncio.get_running_loop(), 0
-        while not (self._closing and not self._waiting):
-            if not self._waiting or not self._wake.is_set():
+        while not (self._closing and not self._queue):
+            if not self._queue or not self._wake.is_set():
                 await self._wake.wait()
             self._wake.clear()
-            group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
-            if self._waiting:
+            group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
+            if self._queue:
                 self._wake.set()
-            group = [(operation, future) for operation, future in group if not future.cancelled()]
+            group = [entry for entry in group if not entry.future.cancelled()]
             if not group:
                 continue
             started = loop.time()
-            operations = [operation for operation, _ in group]
-            results = await self._patiently(loop.run_in_executor(self._thread, self._commit, operations))
+            operations = [entry.operation for entry in group]
+            outcomes = await self._outcomes(loop.run_in_executor(self._thread, self._commit, operations))
             if self._losses != losses:
                 losses = self._losses
-                self._give_up_owned()
+                self._refuse_owned()
                 self.lost()
-            self.renewed = self._signed  # after `lost`: only now is nothing left that the node before held
-            outage = self._hand_out(group, results)
+            self.renewed = self._signed  # after `lost`: only now nothing is left that the lost node held
+            outage = self._hand_out(group, outcomes)
             if outage is not None:
                 await self._suspend(outage)
                 continue
@@ -117,43 +143,50 @@ class GroupCommit:
             if not self.available:
                 self.available = True
                 log.info("store.recovered")
-            # A transaction costs the same for one writer as for ten, and its statements contend with the loop for the
-            # interpreter: a rhythm of a few milliseconds halves the cost of a change at a thousand of them a second.
+            # A transaction costs the same for one operation as for ten, and its statements contend with the loop for
+            # the interpreter: a rhythm of a few milliseconds halves the cost of a change at a thousand a second.
             await asyncio.sleep(max(0.0, started + RHYTHM - loop.time()))
 
-    async def _patiently(self, work: asyncio.Future[list[object]]) -> list[object]:
-        """Wait for a group's results; tell whoever need not wait for the database if they are long in coming."""
+    async def _outcomes(self, work: asyncio.Future[list[Outcome]]) -> list[Outcome]:
+        """Wait for a group; if it takes too long, refuse the queued operations that need not wait."""
         done, _ = await asyncio.wait({work}, timeout=LONG)
         if not done:
             outage = StoreUnavailable(f"a transaction has not ended for {LONG:g} seconds")
             self._declare(outage)
-            for operation, future in self._waiting:
-                if not operation.hold:
-                    _resolve(future, outage)
-            self._waiting = [(operation, future) for operation, future in self._waiting if operation.hold]
+            queue, self._queue = self._queue, []
+            for entry in queue:
+                if entry.operation.hold:
+                    self._queue.append(entry)
+                else:
+                    entry.refuse(outage)
         return await work
 
-    def _give_up_owned(self) -> None:
-        """Refuse what rests on what the node owned before it was taken for dead: it may own it anew by now."""
-        waiting, self._waiting = self._waiting, []
-        for operation, future in waiting:
-            if operation.owned:
-                _resolve(future, StaleWrite())
+    def _refuse_owned(self) -> None:
+        """Refuse queued operations on rows of the node that was lost: this node may own the same rows anew."""
+        queue, self._queue = self._queue, []
+        for entry in queue:
+            if entry.operation.owned:
+                entry.refuse(StaleWrite())
             else:
-                self._waiting.append((operation, future))
+                self._queue.append(entry)
 
-    def _hand_out(self, group: Sequence[Waiting], results: Sequence[object]) -> StoreUnavailable | None:
-        """Give each writer its result, put those that wait for the database back in front, and return what ails it."""
+    def _hand_out(self, group: Sequence[_Entry], outcomes: Sequence[Outcome]) -> StoreUnavailable | None:
+        """Give each caller its outcome; queue the held operations again, and return the outage if there is one."""
         outage: StoreUnavailable | None = None
-        held: list[Waiting] = []
-        for (operation, future), result in zip(group, results, strict=True):
-            if isinstance(result, StoreUnavailable):
-                outage = result
-                if operation.hold or isinstance(result, InDoubt):
-                    held.append((operation, future))
-                    continue
-            _resolve(future, result)
-        self._waiting[:0] = held
+        held: list[_Entry] = []
+        for entry, outcome in zip(group, outcomes, strict=True):
+            match outcome:
+                case Committed(result=result):
+                    entry.resolve(result)
+                case Refused(error=error):
+                    entry.refuse(error)
+                case Away(error=error, in_doubt=in_doubt):
+                    outage = error
+                    if entry.operation.hold or in_doubt:
+                        held.append(entry)
+                    else:
+                        entry.refuse(error)
+        self._queue[:0] = held
         return outage
 
     def _declare(self, outage: StoreUnavailable) -> None:
@@ -162,74 +195,80 @@ class GroupCommit:
             log.error("store.unavailable", error=str(outage), hint="nothing is sent that is not saved; trying again")
 
     async def _suspend(self, outage: StoreUnavailable) -> None:
-        """Wait a little before the next try; at the end, wait no more."""
+        """Wait before the next try. When closing, refuse the queued operations instead."""
         self._declare(outage)
         if self._closing:
-            for _, future in self._waiting:
-                _resolve(future, outage)
-            self._waiting.clear()
+            for entry in self._queue:
+                entry.refuse(outage)
+            self._queue.clear()
             return
         await asyncio.sleep(RETRY_DELAY)
-        if not self._waiting:  # nobody else will find out that it can be written again
-            unasked: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-            unasked.add_done_callback(asyncio.Future.exception)  # nobody waits for it
-            self._waiting.append((self._probe, unasked))
+        if not self._queue:  # no caller will find out that the database is back: write without one
+            self._enqueue(CallOp(_probe, hold=True), urgent=True).add_done_callback(asyncio.Future.exception)
         self._wake.set()
 
-    def _commit(self, operations: Sequence[Operation]) -> list[object]:
-        """Run a group in one transaction; where that fails for one operation's sake, each in its own.
+    # -- in the thread
 
-        What was committed before the database went away keeps its result: it must not be done twice.
+    def _commit(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Run a group in one transaction; if it fails for the sake of one operation, run each in its own.
+
+        What was committed before the database went away keeps its outcome: it must not be done twice.
         """
         try:
             if self._doubt:
                 return self._resolve_doubt(operations)
-            return self._tenaciously(operations)
+            return self._retry_conflicts(operations)
         except NodeLost:
-            return self._begin_anew(operations)
+            return self._join_anew(operations)
         except Exception as exc:
             if is_outage(exc):
                 return [self._away(operation, exc) for operation in operations]
-            if len(operations) == 1:  # its own fault: it is handed to whoever asked for it
-                return [exc]
-        results: list[object] = []
+            if len(operations) == 1:  # the fault is its own
+                return [Refused(exc)]
+        outcomes: list[Outcome] = []
         for operation in operations:
-            last, losses = results[-1] if results else None, self._losses
-            result = [self._away(operation, last)] if isinstance(last, StoreUnavailable) else self._commit([operation])
-            results = self._still(operations, results, losses) + result
-        return results
+            losses = self._losses
+            match outcomes[-1:]:
+                case [Away(error=error)]:
+                    new: list[Outcome] = [self._away(operation, error)]
+                case _:
+                    new = self._commit([operation])
+            outcomes = self._still_true(operations, outcomes, losses) + new
+        return outcomes
 
-    def _still(self, operations: Iterable[Operation], results: Iterable[object], losses: int) -> list[object]:
-        """Return what holds of results that were committed when the node had been lost so many times."""
+    def _still_true(self, operations: Sequence[Operation], outcomes: Sequence[Outcome], losses: int) -> list[Outcome]:
+        """Return the outcomes of the first operations, as they are if the node has been lost since `losses`."""
         if self._losses == losses:
-            return list(results)
-        pairs = zip(operations, results, strict=False)  # those that come later have none yet
-        return [result if isinstance(result, BaseException) else op.forfeit(result) for op, result in pairs]
+            return list(outcomes)
+        return [
+            Committed(operation.forfeit(outcome.result)) if isinstance(outcome, Committed) else outcome
+            for operation, outcome in zip(operations, outcomes, strict=False)  # the later ones have none yet
+        ]
 
-    def _away(self, operation: Operation, exc: BaseException) -> StoreUnavailable:
-        away = (InDoubt if id(operation) in self._doubt else StoreUnavailable)(reason(exc))
-        away.__cause__ = exc
-        return away
+    def _away(self, operation: Operation, exc: BaseException) -> Away:
+        error = StoreUnavailable(reason(exc))
+        error.__cause__ = exc
+        return Away(error, in_doubt=operation in self._doubt)
 
-    def _resolve_doubt(self, operations: Sequence[Operation]) -> list[object]:
-        """Find out whether the transaction whose COMMIT was cut off came true; do nothing of it twice."""
-        if not self._asked(self._transact.landed):
+    def _resolve_doubt(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Find out whether the COMMIT that was cut off succeeded, and repeat nothing of it if it did."""
+        if not self._ask(self._transaction.landed):
             self._doubt.clear()
             return self._commit(operations)
         doubt, self._doubt = self._doubt, {}
-        known = [operation for operation in operations if id(operation) in doubt]
-        rest = [operation for operation in operations if id(operation) not in doubt]
+        known = [operation for operation in operations if operation in doubt]
+        rest = [operation for operation in operations if operation not in doubt]
         losses = self._losses
         fresh = iter(self._commit(rest) if rest else ())
-        landed = iter(self._still(known, [doubt[id(operation)][1] for operation in known], losses))
-        return [next(landed if id(operation) in doubt else fresh) for operation in operations]
+        landed = iter(self._still_true(known, [Committed(doubt[operation]) for operation in known], losses))
+        return [next(landed if operation in doubt else fresh) for operation in operations]
 
-    def _begin_anew(self, operations: Sequence[Operation]) -> list[object]:
-        """Join again after the node was taken for dead: what rested on what it owned has come to nothing."""
+    def _join_anew(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Join again after this node was declared dead; refuse operations on rows that it owned before."""
         self._losses += 1
         began = boottime()
         try:
-            joined = self._asked(self._transact.rejoin)
+            joined = self._ask(self._transaction.rejoin)
         except Exception as exc:
             if not is_outage(exc):
                 raise
@@ -238,9 +277,10 @@ class GroupCommit:
         self._signed = began
         rest = [operation for operation in operations if not operation.owned]
         fresh = iter(self._commit(rest) if rest else ())
-        return [StaleWrite() if operation.owned else next(fresh) for operation in operations]
+        return [Refused(StaleWrite()) if operation.owned else next(fresh) for operation in operations]
 
-    def _asked(self, question: Callable[[Connection], T]) -> T:
+    def _ask(self, question: Callable[[Connection], T]) -> T:
+        """Run one call in a transaction of its own."""
         connection = self._connected()
         try:
             with connection.begin():
@@ -250,8 +290,8 @@ class GroupCommit:
                 self._disconnect()
             raise
 
-    def _tenaciously(self, operations: Sequence[Operation]) -> list[object]:
-        """Run a group; again, if the database chose it to give way to another's."""
+    def _retry_conflicts(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Run a group; again, if the database let another transaction go first."""
         for _ in range(MAX_CONFLICTS):
             try:
                 return self._once(operations)
@@ -260,20 +300,20 @@ class GroupCommit:
                     raise
         return self._once(operations)
 
-    def _once(self, operations: Sequence[Operation]) -> list[object]:
+    def _once(self, operations: Sequence[Operation]) -> list[Outcome]:
         connection, began = self._connected(), boottime()
         results: list[object] | None = None
         try:
             with connection.begin():
-                results = self._transact(connection, operations)
+                results = self._transaction(connection, operations)
             self._signed = began
-            return results
+            return [Committed(result) for result in results]
         except BaseException as exc:
-            self._transact.rolled_back()
-            if is_outage(exc):  # nothing is known of the connection's state: the next group takes a new one
+            self._transaction.rolled_back()
+            if is_outage(exc):  # the connection's state is unknown: the next group takes a new one
                 self._disconnect()
-                if results is not None and self._transact.doubtful:  # it broke in COMMIT
-                    self._doubt = {id(op): (op, result) for op, result in zip(operations, results, strict=True)}
+                if results is not None and self._transaction.doubtful:  # it broke during COMMIT
+                    self._doubt = dict(zip(operations, results, strict=True))
             raise
 
     def _connected(self) -> Connection:
@@ -287,23 +327,21 @@ class GroupCommit:
             self._connection.close()
             self._connection = None
 
+    # -- the end
+
     def close(self) -> None:
-        """Have `run` commit what waits and return."""
+        """Have `run` commit the queued operations and return."""
         self._closing = True
         self._wake.set()
 
     def shutdown(self) -> None:
-        """Let go of the connection and the thread; after `run` has ended."""
+        """Close the connection and end the thread, after `run` has returned. Blocks."""
         if self._linger is not None:
             self._linger.cancel()
         self._thread.submit(self._disconnect).result()
         self._thread.shutdown(wait=True)
 
 
-def _resolve(future: asyncio.Future[object], result: object) -> None:
-    if future.cancelled():
-        return
-    if isinstance(result, BaseException):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
+def _probe(connection: Connection) -> None:
+    """Write without a change, to see whether the database can be written."""
+    connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 0})

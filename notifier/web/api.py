@@ -74,7 +74,7 @@ class Api:
             unique.setdefault((watch.source, watch.id), watch)  # the first of several entries for one task counts
         wanted, created = list(unique.values()), set[tuple[str, str]]()
         for start in range(0, len(wanted), WATCHES_PER_COMMIT):
-            applied = await self.store.apply(
+            applied = await self.store.watches.apply(
                 wanted[start : start + WATCHES_PER_COMMIT], origin="api", now=self._clock()
             )
             created.update((watch.source, watch.id) for watch in applied.added)
@@ -114,20 +114,20 @@ class Api:
         self, which: WatchFilter, *, limit: int, before: int | None
     ) -> tuple[list[answers.Watch], int | None]:
         """List watches, newest first, and return the cursor of the next page."""
-        rows = await self.store.watches(which, limit=limit, before=before)
+        rows = await self.store.lists.watches(which, limit=limit, before=before)
         next_cursor = rows[-1]["pk"] if len(rows) == limit else None
         return [cast(answers.Watch, self._locate(row)) for row in rows], next_cursor
 
     async def watch(self, source: str, task_id: str) -> answers.Watch:
         """Return one watch. Raises Unknown."""
-        rows = await self.store.watches(WatchFilter(source=source, id=task_id), limit=1)
+        rows = await self.store.lists.watches(WatchFilter(source=source, id=task_id), limit=1)
         if not rows:
             raise _no_watch(source, task_id)
         return cast(answers.Watch, self._locate(rows[0]))
 
     async def watch_details(self, source: str, task_id: str) -> answers.WatchDetails:
         """Return one watch with its events, their deliveries, and its connection. Raises Unknown."""
-        row = await self.store.watch(source, task_id)
+        row = await self.store.lists.watch(source, task_id)
         if row is None:
             raise _no_watch(source, task_id)
         subscription = self._watcher.subscription(row["source"], row["pk"])
@@ -153,7 +153,7 @@ class Api:
 
     async def remove_watch(self, source: str, task_id: str) -> None:
         """Stop following a watch; recorded events are still delivered. Raises Unknown."""
-        removed = await self.store.remove(source, task_id, now=self._clock())
+        removed = await self.store.watches.remove(source, task_id, now=self._clock())
         if removed is None:
             raise _no_watch(source, task_id)
         self._watcher.drop([removed])
@@ -162,7 +162,7 @@ class Api:
 
     async def delivery(self, number: int) -> answers.DeliveryDetails:
         """Return one delivery with its attempts and payload. Raises Unknown."""
-        detail = await self.store.delivery(number)
+        detail = await self.store.lists.delivery(number)
         if detail is None:
             raise Unknown(f"there is no delivery {number}")
         return detail
@@ -171,7 +171,7 @@ class Api:
         """Make dead deliveries ready again; return their number. Raises Unknown for an endpoint not configured."""
         if which.endpoint is not None and which.endpoint != LABEL and not is_callback(which.endpoint):
             self._check(which.endpoint)
-        count = await self.store.retry(which, now=self._clock())
+        count = await self.store.outbox.retry(which, now=self._clock())
         self._dispatcher.look()
         return count
 

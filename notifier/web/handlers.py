@@ -136,7 +136,7 @@ async def list_events(call: Call[EventQuery]) -> web.Response:
     """List events, newest first; with `after`, oldest first."""
     query = call.parameters
     before, after = query.place()
-    items = await call.api.store.events(query.filter(), limit=query.limit, before=before, after=after)
+    items = await call.api.store.lists.events(query.filter(), limit=query.limit, before=before, after=after)
     next_cursor = None
     if len(items) == query.limit:
         next_cursor = str(EventCursor(position=int(items[-1]["cursor"]), forward=after is not None))
@@ -147,7 +147,7 @@ async def list_events(call: Call[EventQuery]) -> web.Response:
 async def list_deliveries(call: Call[DeliveryQuery]) -> web.Response:
     """List deliveries, newest first."""
     query = call.parameters
-    items = await call.api.store.deliveries(query.filter(), limit=query.limit, before=query.cursor)
+    items = await call.api.store.lists.deliveries(query.filter(), limit=query.limit, before=query.cursor)
     body: answers.Deliveries = {"items": items, "next": str(items[-1]["id"]) if len(items) == query.limit else None}
     return web.json_response(body)
 

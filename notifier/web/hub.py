@@ -106,7 +106,7 @@ class Hub:
                 self._status = b""
 
     async def _begin(self) -> None:
-        latest = await self._store.events(EventFilter(), limit=1, in_order=True)
+        latest = await self._store.lists.events(EventFilter(), limit=1, in_order=True)
         self._newest = self._floor = int(latest[0]["cursor"]) if latest else 0
         self._kept.clear()
         self._followed.set()
@@ -131,7 +131,7 @@ class Hub:
 
     async def _read_page(self) -> bool:
         """Read the next events; return whether there may be more."""
-        items = await self._store.events(EventFilter(), limit=PAGE, after=self._newest)
+        items = await self._store.lists.events(EventFilter(), limit=PAGE, after=self._newest)
         self._kept.extend(map(encode, items))
         if items:
             self._newest = self._kept[-1].cursor
@@ -179,7 +179,7 @@ class Hub:
 
     async def read(self, which: EventFilter, position: int) -> list[Frame]:
         """Read the events after a position from the store."""
-        return [encode(item) for item in await self._store.events(which, limit=PAGE, after=position)]
+        return [encode(item) for item in await self._store.lists.events(which, limit=PAGE, after=position)]
 
 
 class Follower:

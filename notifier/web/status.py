@@ -50,7 +50,7 @@ class StatusReport:
         self._identity = identity
         self._config = config
         self._neighbours = Neighbours(identity, clock=clock, itself=self.itself, peers=peers)
-        self._counting = Counting(store.summary, clock=clock, told=self._neighbours.statuses)
+        self._counting = Counting(store.lists.summary, clock=clock, told=self._neighbours.statuses)
         self._started = time.monotonic()
         self._paced: tuple[float, float, float] | None = None  # when last measured; events, deliveries then
         self._rates = (0.0, 0.0)  # of events and deliveries a second

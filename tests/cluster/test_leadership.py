@@ -63,7 +63,7 @@ class Node:
         )
 
     async def start(self) -> None:
-        self.dispatcher.recall(await self.store.endpoint_states())
+        self.dispatcher.recall(await self.store.endpoints.states())
         ears = listen(
             self.url, lambda said: self.sharing.wake() if not said or "endpoints" in said else None, timeout=10.0
         )
@@ -84,8 +84,8 @@ class Node:
         return shared.leading
 
     async def claim(self, *ids: str) -> list[Watch]:
-        await self.store.apply([NewWatch(source="vidu", id=id_) for id_ in ids], origin="api", now=clock())
-        return await self.store.claim_watches(10_000)
+        await self.store.watches.apply([NewWatch(source="vidu", id=id_) for id_ in ids], origin="api", now=clock())
+        return await self.store.watches.claim(10_000)
 
     async def tell(self, *ids: str) -> None:
         """Have tasks succeed that this node follows."""
@@ -138,7 +138,7 @@ def begun(nodes: Sequence[Node], name: str = "app") -> list[Delivery]:
 
 
 async def kept(node: Node, name: str = "app") -> EndpointState:
-    return next(state for state in await node.store.endpoint_states() if state.name == name)
+    return next(state for state in await node.store.endpoints.states() if state.name == name)
 
 
 def statuses(url: str) -> Counter[tuple[str, str]]:
@@ -148,7 +148,7 @@ def statuses(url: str) -> Counter[tuple[str, str]]:
 
 async def told(node: Node) -> list[str]:
     """Return the types of operators' events, oldest first."""
-    events = await node.store.events(EventFilter(), limit=100)
+    events = await node.store.lists.events(EventFilter(), limit=100)
     return [event["type"] for event in reversed(events) if event["type"].startswith("endpoint.")]
 
 

@@ -72,8 +72,8 @@ class Node:
 
     async def observe(self, task: str, state: str = "processing") -> None:
         """Want a watch, claim it, and record a state of it."""
-        await self.store.apply([wanted(task)], origin="api", now=T0)
-        [watch] = await self.store.claim_watches(1)
+        await self.store.watches.apply([wanted(task)], origin="api", now=T0)
+        [watch] = await self.store.watches.claim(1)
         await self.recorder.record(
             machine.step(watch, Observation(state=state, phase=Phase.RUNNING, task={}), self.clock())
         )

@@ -33,7 +33,7 @@ LATER = T0 + 60 * SECOND
 
 
 async def apply(store: Store, *watches: NewWatch, origin: str = "api", replace: bool = False) -> WatchChanges:
-    return await store.apply(watches, origin=origin, now=LATER, replace=replace)
+    return await store.watches.apply(watches, origin=origin, now=LATER, replace=replace)
 
 
 # -- wanting
@@ -42,7 +42,7 @@ async def apply(store: Store, *watches: NewWatch, origin: str = "api", replace: 
 async def test_a_new_watch_has_seen_nothing(store: Store) -> None:
     """It is returned as it is kept: described as asked for, no state, no event, not ended."""
     asked = wanted("1", labels={"team": "video"}, metadata={"order": [7, None]}, endpoints=("app",))
-    applied = await store.apply([asked], origin="api", now=T0)
+    applied = await store.watches.apply([asked], origin="api", now=T0)
     (watch,) = applied.added
     assert watch == Watch(
         pk=watch.pk,
@@ -54,16 +54,16 @@ async def test_a_new_watch_has_seen_nothing(store: Store) -> None:
         metadata={"order": [7, None]},
         endpoints=("app",),
     )
-    assert await store.claim_watches(10) == [watch]
+    assert await store.watches.claim(10) == [watch]
     assert applied == WatchChanges(added=(watch,))
 
 
 async def test_the_same_watch_again_changes_nothing(store: Store) -> None:
     """Asking twice is as asking once, also with another description: only a file states the whole."""
-    await store.apply([wanted("1", labels={"a": "b"})], origin="api", now=T0)
+    await store.watches.apply([wanted("1", labels={"a": "b"})], origin="api", now=T0)
     assert await apply(store, wanted("1", labels={"a": "b"})) == WatchChanges(unchanged=1)
     assert await apply(store, wanted("1", labels={"x": "y"}), origin="queue") == WatchChanges(unchanged=1)
-    (watch,) = await store.claim_watches(10)
+    (watch,) = await store.watches.claim(10)
     assert (watch.labels, watch.created_at) == ({"a": "b"}, T0)
 
 
@@ -76,31 +76,31 @@ async def test_a_file_changes_what_it_describes_anew(store: Store, described: di
     watch, _ = await move(store, watch, "queueing")
     applied = await apply(store, wanted("1", **described), origin="file", replace=True)
     assert applied == WatchChanges(changed=(replace(watch, **described),))
-    await store.release_watches([watch])
-    assert await store.claim_watches(10) == list(applied.changed)
+    await store.watches.release([watch])
+    assert await store.watches.claim(10) == list(applied.changed)
     assert await apply(store, wanted("1", **described), origin="file", replace=True) == WatchChanges(unchanged=1)
 
 
 async def test_what_a_file_no_longer_lists_is_removed(store: Store) -> None:
     """With `replace`, an origin's own watches are those it names; others' stay."""
-    await store.apply([wanted("f1"), wanted("f2")], origin="file", now=T0)
-    await store.apply([wanted("a1")], origin="api", now=T0)
+    await store.watches.apply([wanted("f1"), wanted("f2")], origin="file", now=T0)
+    await store.watches.apply([wanted("a1")], origin="api", now=T0)
     applied = await apply(store, wanted("f2"), wanted("f3"), origin="file", replace=True)
     assert [watch.id for watch in applied.removed] == ["f1"]
     assert [watch.id for watch in applied.added] == ["f3"]
     assert applied.unchanged == 1
-    assert [watch.id for watch in await store.claim_watches(10)] == ["f2", "a1", "f3"]
+    assert [watch.id for watch in await store.watches.claim(10)] == ["f2", "a1", "f3"]
 
 
 async def test_without_replace_nothing_is_removed(store: Store) -> None:
     """Adding is only adding."""
-    await store.apply([wanted("1")], origin="api", now=T0)
+    await store.watches.apply([wanted("1")], origin="api", now=T0)
     assert (await apply(store, wanted("2"))).removed == ()
 
 
 async def test_a_file_takes_over_what_it_lists(store: Store) -> None:
     """A watch that came by the API and is then listed goes when it is listed no more."""
-    await store.apply([wanted("1")], origin="api", now=T0)
+    await store.watches.apply([wanted("1")], origin="api", now=T0)
     assert await apply(store, wanted("1"), origin="file", replace=True) == WatchChanges(unchanged=1)
     assert [watch.id for watch in (await apply(store, origin="file", replace=True)).removed] == ["1"]
 
@@ -109,22 +109,22 @@ async def test_a_watch_that_is_wanted_again_goes_on_where_it_was(store: Store) -
     """Its sequence has no second 1: receivers order by it. It is described as it is asked for now."""
     (watch,) = await follow(store, "1")
     watch, _ = await move(store, watch, "queueing")
-    assert await store.remove("vidu", "1", now=LATER) == watch
+    assert await store.watches.remove("vidu", "1", now=LATER) == watch
     applied = await apply(store, wanted("1", labels={"new": "yes"}))
     again = replace(watch, created_at=LATER, changed_at=LATER, labels={"new": "yes"})
     assert applied == WatchChanges(added=(again,))
-    assert await store.claim_watches(10) == [again]
+    assert await store.watches.claim(10) == [again]
     after, _ = await move(store, again, "processing")
     assert after.sequence == 2
 
 
 async def test_a_watch_belongs_to_whoever_wanted_it_again(store: Store) -> None:
     """One that a file dropped and the API then asked for is none of the file's business."""
-    await store.apply([wanted("1")], origin="file", now=T0)
+    await store.watches.apply([wanted("1")], origin="file", now=T0)
     await apply(store, origin="file", replace=True)
     await apply(store, wanted("1"), origin="api")
     assert await apply(store, origin="file", replace=True) == WatchChanges()
-    assert [watch.id for watch in await store.claim_watches(10)] == ["1"]
+    assert [watch.id for watch in await store.watches.claim(10)] == ["1"]
 
 
 async def test_an_ended_watch_stays_ended(store: Store) -> None:
@@ -132,10 +132,10 @@ async def test_an_ended_watch_stays_ended(store: Store) -> None:
     (watch,) = await follow(store, "1")
     await move(store, watch, "success")
     assert await apply(store, wanted("1")) == WatchChanges(unchanged=1)
-    assert await store.remove("vidu", "1", now=LATER) is not None
+    assert await store.watches.remove("vidu", "1", now=LATER) is not None
     assert await apply(store, wanted("1")) == WatchChanges(unchanged=1)
-    assert await store.claim_watches(10) == []
-    assert (await store.summary())["watches"] == {"vidu": {"succeeded": 1}}
+    assert await store.watches.claim(10) == []
+    assert (await store.lists.summary())["watches"] == {"vidu": {"succeeded": 1}}
 
 
 async def test_a_lost_watch_is_followed_anew_once_it_was_removed(store: Store) -> None:
@@ -143,27 +143,27 @@ async def test_a_lost_watch_is_followed_anew_once_it_was_removed(store: Store) -
     (watch,) = await follow(store, "1")
     lost = await lose(store, watch)
     assert await apply(store, wanted("1")) == WatchChanges(unchanged=1)
-    assert await store.claim_watches(10) == []
-    await store.remove("vidu", "1", now=LATER)
+    assert await store.watches.claim(10) == []
+    await store.watches.remove("vidu", "1", now=LATER)
     (again,) = (await apply(store, wanted("1"))).added
     assert (again.ended, again.sequence) == (False, lost.sequence)
-    assert await store.claim_watches(10) == [again]
-    assert (await store.summary())["watches"] == {"vidu": {"new": 1}}
+    assert await store.watches.claim(10) == [again]
+    assert (await store.lists.summary())["watches"] == {"vidu": {"new": 1}}
 
 
 async def test_of_duplicates_in_one_call_the_last_counts(store: Store) -> None:
     """One row for one task."""
     applied = await apply(store, wanted("1", labels={"n": "1"}), wanted("2"), wanted("1", labels={"n": "2"}))
     assert [(watch.id, watch.labels) for watch in applied.added] == [("1", {"n": "2"}), ("2", {})]
-    assert len(await store.claim_watches(10)) == 2
+    assert len(await store.watches.claim(10)) == 2
 
 
 async def test_the_same_id_of_two_sources_is_two_tasks(store: Store) -> None:
     """A provider knows only its own ids."""
     applied = await apply(store, wanted("1"), wanted("1", source="other"))
     assert [watch.source for watch in applied.added] == ["vidu", "other"]
-    assert await store.remove("other", "1", now=LATER) is not None
-    assert [watch.source for watch in await store.claim_watches(10)] == ["vidu"]
+    assert await store.watches.remove("other", "1", now=LATER) is not None
+    assert [watch.source for watch in await store.watches.claim(10)] == ["vidu"]
 
 
 @pytest.mark.parametrize(
@@ -180,29 +180,29 @@ async def test_any_text_is_an_id(store: Store, task_id: str) -> None:
 async def test_tens_of_thousands_at_once(store: Store) -> None:
     """A big file is one call: all or nothing, and each once."""
     many = [wanted(str(number)) for number in range(20_000)]
-    assert len((await store.apply(many, origin="file", now=T0, replace=True)).added) == 20_000
+    assert len((await store.watches.apply(many, origin="file", now=T0, replace=True)).added) == 20_000
     again = await apply(store, *many[5_000:], origin="file", replace=True)
     assert (len(again.removed), again.unchanged, again.added) == (5_000, 15_000, ())
-    claimed = await store.claim_watches(20_000)
+    claimed = await store.watches.claim(20_000)
     assert len({watch.pk for watch in claimed}) == 15_000
-    await store.release_watches(claimed)
-    assert len(await store.claim_watches(20_000)) == 15_000
+    await store.watches.release(claimed)
+    assert len(await store.watches.claim(20_000)) == 15_000
 
 
 async def test_removing_what_is_not_there(store: Store) -> None:
     """None for a watch that never was or that is removed already."""
-    assert await store.remove("vidu", "1", now=T0) is None
-    await store.apply([wanted("1")], origin="api", now=T0)
-    assert await store.remove("vidu", "1", now=T0) is not None
-    assert await store.remove("vidu", "1", now=T0) is None
-    assert (await store.summary())["watches"] == {}
+    assert await store.watches.remove("vidu", "1", now=T0) is None
+    await store.watches.apply([wanted("1")], origin="api", now=T0)
+    assert await store.watches.remove("vidu", "1", now=T0) is not None
+    assert await store.watches.remove("vidu", "1", now=T0) is None
+    assert (await store.lists.summary())["watches"] == {}
 
 
 async def test_the_deliveries_of_a_removed_watch_still_go_out(store: Store) -> None:
     """What was observed was promised."""
     (watch,) = await follow(store, "1")
     await move(store, watch, "queueing", to=[Address(endpoint="app", take=False)])
-    await store.remove("vidu", "1", now=T0)
+    await store.watches.remove("vidu", "1", now=T0)
     assert len(await claim(store)) == 1
 
 
@@ -212,19 +212,19 @@ async def test_the_deliveries_of_a_removed_watch_still_go_out(store: Store) -> N
 async def test_the_oldest_are_claimed_first_and_each_by_one(store: Store) -> None:
     """Up to the limit; what is claimed is not claimed again until it is released."""
     for second, name in ((3, "c"), (1, "a"), (2, "b")):
-        await store.apply([wanted(name)], origin="api", now=T0 + second)
-    first = await store.claim_watches(2)
+        await store.watches.apply([wanted(name)], origin="api", now=T0 + second)
+    first = await store.watches.claim(2)
     assert [watch.id for watch in first] == ["a", "b"]
-    assert [watch.id for watch in await store.claim_watches(2)] == ["c"]
-    assert await store.claim_watches(2) == []
-    await store.release_watches(first)
-    assert await store.claim_watches(5) == first
+    assert [watch.id for watch in await store.watches.claim(2)] == ["c"]
+    assert await store.watches.claim(2) == []
+    await store.watches.release(first)
+    assert await store.watches.claim(5) == first
 
 
 async def test_claimed_concurrently_each_goes_to_one(store: Store) -> None:
     """However many ask at once."""
-    await store.apply([wanted(str(number)) for number in range(100)], origin="api", now=T0)
-    shares = await asyncio.gather(*(store.claim_watches(7) for _ in range(20)))
+    await store.watches.apply([wanted(str(number)) for number in range(100)], origin="api", now=T0)
+    shares = await asyncio.gather(*(store.watches.claim(7) for _ in range(20)))
     ids = [watch.id for share in shares for watch in share]
     assert len(ids) == len(set(ids)) == 100
 
@@ -234,8 +234,8 @@ async def test_a_claimed_watch_is_as_last_committed(store: Store) -> None:
     (watch,) = await follow(store, "1")
     watch, _ = await move(store, watch, "queueing", at=T0 + 1)
     watch, _ = await move(store, watch, "processing", at=T0 + 2)
-    await store.release_watches([watch])
-    (taken,) = await store.claim_watches(1)
+    await store.watches.release([watch])
+    (taken,) = await store.watches.claim(1)
     assert taken == watch
     assert (taken.state, taken.phase, taken.sequence, taken.changed_at) == ("processing", Phase.RUNNING, 2, T0 + 2)
 
@@ -244,18 +244,18 @@ async def test_ended_and_removed_watches_are_not_claimed(store: Store) -> None:
     """There is nothing to follow."""
     one, two, _ = await follow(store, "1", "2", "3")
     await move(store, one, "success")
-    await store.remove("vidu", "2", now=T0)
-    await store.release_watches([one, two])
-    assert await store.claim_watches(10) == []
+    await store.watches.remove("vidu", "2", now=T0)
+    await store.watches.release([one, two])
+    assert await store.watches.claim(10) == []
 
 
 async def test_releasing_nothing_or_what_is_not_ours_does_nothing(store: Store) -> None:
     """A release may come late."""
     (watch,) = await follow(store, "1")
-    await store.release_watches([])
-    await store.release_watches([watch])
-    await store.release_watches([watch])
-    assert await store.claim_watches(10) == [watch]
+    await store.watches.release([])
+    await store.watches.release([watch])
+    await store.watches.release([watch])
+    assert await store.watches.claim(10) == [watch]
 
 
 # -- steps
@@ -266,7 +266,7 @@ async def test_a_step_is_saved_with_its_deliveries(store: Store) -> None:
     (watch,) = await follow(store, "1")
     step = observed(watch, "queueing", T0 + 1)
     (saved,) = recorded(step, [Address(endpoint="app"), Address(endpoint="ops")])
-    app, ops = await store.commit(step.watch, [saved])
+    app, ops = await store.outbox.commit(step.watch, [saved])
     assert app == Delivery(
         id=app.id,
         endpoint="app",
@@ -285,14 +285,14 @@ async def test_an_event_that_nobody_asked_for_moves_the_watch_all_the_same(store
     (watch,) = await follow(store, "1")
     watch, deliveries = await move(store, watch, "queueing", to=())
     assert deliveries == []
-    await store.release_watches([watch])
-    assert await store.claim_watches(1) == [watch]
+    await store.watches.release([watch])
+    assert await store.watches.claim(1) == [watch]
 
 
 async def test_nothing_to_save_is_nothing_to_send(store: Store) -> None:
     """A commit of no record changes nothing."""
-    assert await store.commit(None, []) == []
-    assert await store.deliveries(DeliveryFilter(), limit=10) == []
+    assert await store.outbox.commit(None, []) == []
+    assert await store.lists.deliveries(DeliveryFilter(), limit=10) == []
 
 
 async def test_a_step_from_a_state_that_is_not_the_stored_one_is_refused(store: Store) -> None:
@@ -303,17 +303,17 @@ async def test_a_step_from_a_state_that_is_not_the_stored_one_is_refused(store: 
         await move(store, watch, "processing")
     with pytest.raises(StaleWrite):
         await move(store, replace(after, sequence=5), "processing")
-    assert len(await store.deliveries(DeliveryFilter(), limit=10)) == 1
+    assert len(await store.lists.deliveries(DeliveryFilter(), limit=10)) == 1
     assert (await move(store, after, "processing"))[0].sequence == 2
 
 
 async def test_a_step_of_a_watch_that_is_not_ours_is_refused(store: Store) -> None:
     """Neither of one that was released nor of one that was never claimed."""
     (watch,) = await follow(store, "1")
-    await store.release_watches([watch])
+    await store.watches.release([watch])
     with pytest.raises(StaleWrite):
         await move(store, watch, "queueing")
-    assert await store.deliveries(DeliveryFilter(), limit=10) == []
+    assert await store.lists.deliveries(DeliveryFilter(), limit=10) == []
     (unclaimed,) = (await apply(store, wanted("2"))).added
     with pytest.raises(StaleWrite):
         await move(store, unclaimed, "queueing")
@@ -322,25 +322,25 @@ async def test_a_step_of_a_watch_that_is_not_ours_is_refused(store: Store) -> No
 async def test_a_step_of_a_watch_that_is_no_longer_wanted_is_refused(store: Store) -> None:
     """Removal takes effect at once; being wanted again does not make the old hold good."""
     (watch,) = await follow(store, "1")
-    await store.remove("vidu", "1", now=T0)
+    await store.watches.remove("vidu", "1", now=T0)
     with pytest.raises(StaleWrite):
         await move(store, watch, "queueing")
     await apply(store, wanted("1"))
     with pytest.raises(StaleWrite):
         await move(store, watch, "queueing")
-    assert await store.deliveries(DeliveryFilter(), limit=10) == []
+    assert await store.lists.deliveries(DeliveryFilter(), limit=10) == []
 
 
 async def test_one_refused_step_spoils_no_other(store: Store) -> None:
     """Steps that are saved together succeed or fail each for itself."""
     watches = await follow(store, *map(str, range(50)))
     gone = watches[7::10]
-    await store.release_watches(gone)
+    await store.watches.release(gone)
     results = await asyncio.gather(*(move(store, watch, "queueing") for watch in watches), return_exceptions=True)
     refused = {watch.id for watch, result in zip(watches, results, strict=True) if isinstance(result, StaleWrite)}
     assert refused == {watch.id for watch in gone}
     assert len([result for result in results if isinstance(result, tuple)]) == 45
-    listed = await store.deliveries(DeliveryFilter(), limit=100)
+    listed = await store.lists.deliveries(DeliveryFilter(), limit=100)
     assert sorted(str(item["task"]) for item in listed) == sorted({watch.id for watch in watches} - refused)
 
 
@@ -348,7 +348,7 @@ async def test_one_operation_that_fails_by_its_own_fault_spoils_no_other(store: 
     """A value that the database cannot hold fails whoever brought it."""
     one, two = await follow(store, "1", "2")
     broken = observed(two, "queueing", T0)
-    bad = store.commit(broken.watch, [replace(recorded(broken)[0], at=2**70)])
+    bad = store.outbox.commit(broken.watch, [replace(recorded(broken)[0], at=2**70)])
     good, failed = await asyncio.gather(move(store, one, "queueing"), bad, return_exceptions=True)
     assert isinstance(good, tuple)
     assert isinstance(failed, OverflowError | psycopg.DataError)
@@ -358,7 +358,7 @@ async def test_one_operation_that_fails_by_its_own_fault_spoils_no_other(store: 
 async def test_an_operators_event_has_no_watch_and_no_order(store: Store) -> None:
     """Two of them to one endpoint are ready at once."""
     saved = [record(for_operators(T0 + n), [Address(endpoint="ops")]) for n in range(2)]
-    first, second = await store.commit(None, saved)
+    first, second = await store.outbox.commit(None, saved)
     assert (first.lane, second.lane) == (None, None)
     assert [first.event_id, second.event_id] == [each.id for each in saved]
     assert [first.observed_at, second.observed_at] == [T0, T0 + 1]
@@ -377,7 +377,7 @@ async def test_every_id_is_used_once(store: Store) -> None:
         moved = [result for result in results[1:] if not isinstance(result, BaseException)]
         watches = [watch for watch, _ in moved]
         seen += [delivery.id for _, deliveries in moved for delivery in deliveries]
-    listed = await store.deliveries(DeliveryFilter(), limit=1000)
+    listed = await store.lists.deliveries(DeliveryFilter(), limit=1000)
     assert len({item["id"] for item in listed}) == len(listed) == 90
     assert set(seen) <= {item["id"] for item in listed}
 
@@ -394,7 +394,7 @@ async def test_after_a_restart_everything_that_was_saved_is_there_and_free(store
     async with running(store_url) as store:
         with pytest.raises(StaleWrite):
             await move(store, one, "success")
-        assert await store.claim_watches(10) == [one, two]
+        assert await store.watches.claim(10) == [one, two]
         (delivery,) = await claim(store)
         assert delivery == held
         one, _ = await move(store, one, "success")
@@ -421,6 +421,6 @@ async def test_a_closed_store_finishes_what_was_begun_and_takes_nothing_more(sto
         await store.close()
         assert len(await asyncio.gather(*moves)) == 20
         with pytest.raises(StoreUnavailable):
-            await store.apply([wanted("late")], origin="api", now=T0)
+            await store.watches.apply([wanted("late")], origin="api", now=T0)
     async with running(store_url) as store:
-        assert len(await store.deliveries(DeliveryFilter(), limit=100)) == 20
+        assert len(await store.lists.deliveries(DeliveryFilter(), limit=100)) == 20

@@ -25,43 +25,43 @@ def changing(make: EndpointUpdate, *, name: str = "app", fingerprint: str = "f1"
 async def test_the_health_of_an_endpoint_is_kept_over_a_restart(store_url: str) -> None:
     """Of each name for itself."""
     async with running(store_url) as store:
-        assert await store.endpoint_states() == []
-        await store.change_endpoint(changing(GONE))
-        await store.change_endpoint(changing(endpoint.forgiving, name="ops", fingerprint="f2"))
+        assert await store.endpoints.states() == []
+        await store.endpoints.change(changing(GONE))
+        await store.endpoints.change(changing(endpoint.forgiving, name="ops", fingerprint="f2"))
     app = replace(BLANK, disabled_at=T0, reason="http_410", failing_since=T0 - 5, version=1)
     ops = EndpointState(name="ops", fingerprint="f2")
     async with running(store_url) as store:
-        assert await store.endpoint_states() == [app, ops]
+        assert await store.endpoints.states() == [app, ops]
 
 
 async def test_a_change_is_done_once(store: Store) -> None:
     """Whoever wants the same at the same moment learns that it is done, and what is so now."""
-    asked = [store.change_endpoint(changing(GONE), [record(for_operators(), OPS)]) for _ in range(5)]
+    asked = [store.endpoints.change(changing(GONE), [record(for_operators(), OPS)]) for _ in range(5)]
     changes = await asyncio.gather(*asked)
     done = [change for change in changes if change.done]
     assert len(done) == 1
     assert done[0].before == BLANK
     assert {change.after for change in changes} == {done[0].after}
     assert [delivery.endpoint for delivery in done[0].deliveries] == ["ops"]
-    assert len(await store.events(EventFilter(), limit=10)) == 1
-    assert len(await store.deliveries(DeliveryFilter(), limit=10)) == 1
+    assert len(await store.lists.events(EventFilter(), limit=10)) == 1
+    assert len(await store.lists.deliveries(DeliveryFilter(), limit=10)) == 1
 
 
 async def test_what_was_known_of_another_url_is_void(store: Store) -> None:
     """The change starts from nothing, and what it leaves is of the new URL."""
-    await store.change_endpoint(changing(GONE))
-    changed = await store.change_endpoint(changing(GONE, fingerprint="f2"))
+    await store.endpoints.change(changing(GONE))
+    changed = await store.endpoints.change(changing(GONE, fingerprint="f2"))
     assert (changed.done, changed.before.disabled_at, changed.after.version) == (True, None, 2)
-    assert [state.fingerprint for state in await store.endpoint_states()] == ["f2"]
+    assert [state.fingerprint for state in await store.endpoints.states()] == ["f2"]
 
 
 async def test_events_of_one_transaction_keep_apart(store: Store) -> None:
     """Those of steps and those of endpoints are committed together, each under a key of its own."""
     changes = [
-        store.change_endpoint(changing(GONE, name=f"e{n}"), [record(for_operators(T0 + n), OPS)]) for n in range(20)
+        store.endpoints.change(changing(GONE, name=f"e{n}"), [record(for_operators(T0 + n), OPS)]) for n in range(20)
     ]
-    commits = [store.commit(None, [record(for_operators(T0 + 100 + n), OPS)]) for n in range(20)]
+    commits = [store.outbox.commit(None, [record(for_operators(T0 + 100 + n), OPS)]) for n in range(20)]
     changed, committed = await asyncio.gather(asyncio.gather(*changes), asyncio.gather(*commits))
     ids = [change.deliveries[0].id for change in changed] + [taken[0].id for taken in committed]
     assert len(set(ids)) == 40
-    assert len(await store.events(EventFilter(), limit=100)) == 40
+    assert len(await store.lists.events(EventFilter(), limit=100)) == 40

@@ -16,17 +16,17 @@ from notifier.store import Store, WatchChanges, WatchFilter, filesets
 
 async def start(store: Store, *ids: str) -> WatchChanges:
     """Apply what files list, as a start does."""
-    return await store.apply([wanted(id_) for id_ in ids], origin="file", now=T0, replace=True, insist=False)
+    return await store.watches.apply([wanted(id_) for id_ in ids], origin="file", now=T0, replace=True, insist=False)
 
 
 async def reload(store: Store, *ids: str) -> WatchChanges:
     """Apply what files list, as somebody asks for."""
-    return await store.apply([wanted(id_) for id_ in ids], origin="file", now=T0, replace=True)
+    return await store.watches.apply([wanted(id_) for id_ in ids], origin="file", now=T0, replace=True)
 
 
 async def listed(store: Store) -> str:
     """Return the ids of what is wanted."""
-    return " ".join(sorted(item["id"] for item in await store.watches(WatchFilter(), limit=100)))
+    return " ".join(sorted(item["id"] for item in await store.lists.watches(WatchFilter(), limit=100)))
 
 
 async def test_one_node_always_has_its_way(store_url: str) -> None:
@@ -143,7 +143,7 @@ async def test_what_is_remembered_is_bounded(url: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(filesets, "_FORGET", filesets.forgetting(3))
     async with running(url, name="a") as a:
         for n in range(8):
-            await a.apply([wanted(str(n))], origin="file", now=T0 + n, replace=True)
+            await a.watches.apply([wanted(str(n))], origin="file", now=T0 + n, replace=True)
         with psycopg.connect(url) as connection:
             rows = connection.execute("SELECT applied_at FROM file_sets ORDER BY applied_at").fetchall()
         assert [at - T0 for (at,) in rows] == [5, 6, 7]

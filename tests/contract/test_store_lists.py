@@ -14,20 +14,20 @@ from notifier.store import EventFilter, Store, WatchFilter, lists
 
 
 async def ids(store: Store, *, limit: int = 1000, before: int | None = None, **which: Any) -> list[str]:
-    found = await store.watches(WatchFilter(**which), limit=limit, before=before)
+    found = await store.lists.watches(WatchFilter(**which), limit=limit, before=before)
     return [item["id"] for item in found]
 
 
 async def cursors(store: Store, *, before: int | None = None, after: int | None = None, **which: Any) -> list[int]:
-    found = await store.events(EventFilter(**which), limit=1000, before=before, after=after)
+    found = await store.lists.events(EventFilter(**which), limit=1000, before=before, after=after)
     return [int(item["cursor"]) for item in found]
 
 
 async def test_a_watch_is_listed_as_it_is_kept(store: Store) -> None:
     """Times in words, JSON as values, and who asked for it."""
     asked = wanted("1", labels={"team": "video"}, metadata={"order": [7, None]}, endpoints=("app",))
-    await store.apply([asked], origin="queue", now=T0)
-    [item] = await store.watches(WatchFilter(), limit=10)
+    await store.watches.apply([asked], origin="queue", now=T0)
+    [item] = await store.lists.watches(WatchFilter(), limit=10)
     at = timestamp(T0)
     assert item == {
         "pk": item["pk"],
@@ -57,7 +57,7 @@ async def test_watches_are_listed_by_how_they_stand(store: Store) -> None:
     await move(store, done, "success")
     queued, _ = await move(store, gone, "queueing")
     await lose(store, queued)
-    await store.remove(removed.source, removed.id, now=LATER)
+    await store.watches.remove(removed.source, removed.id, now=LATER)
     assert await ids(store) == ["gone", "done", "running", "new"]
     assert await ids(store, phase="new") == ["new"]
     assert await ids(store, phase="running") == ["running"]
@@ -79,7 +79,7 @@ async def test_lists_by_phase_agree_with_the_counts(store: Store) -> None:
         moved, _ = await move(store, watch, state)
         await lose(store, moved)
     await lose(store, fresh)
-    counts = (await store.summary())["watches"]["vidu"]
+    counts = (await store.lists.summary())["watches"]["vidu"]
     assert counts == {"lost": 3, "new": 2}
     phases = ("new", "queued", "running", "succeeded", "failed", "canceled", "lost")
     listed = {phase: len(await ids(store, phase=phase)) for phase in phases}
@@ -114,7 +114,7 @@ async def test_a_label_is_found_exactly(
     store: Store, labels: dict[str, str], asked: tuple[str, str], found: bool
 ) -> None:
     """Whatever signs it is made of."""
-    await store.apply([wanted("1", labels=labels)], origin="api", now=T0)
+    await store.watches.apply([wanted("1", labels=labels)], origin="api", now=T0)
     assert await ids(store, labels=(asked,)) == (["1"] if found else [])
 
 
@@ -123,15 +123,15 @@ async def test_a_label_is_found_exactly(
 )
 async def test_a_part_of_an_id_is_found(store: Store, text: str, found: bool) -> None:
     """Each sign stands for itself, but for upper and lower case."""
-    await store.apply([wanted("Task_%1")], origin="api", now=T0)
+    await store.watches.apply([wanted("Task_%1")], origin="api", now=T0)
     assert await ids(store, text=text) == (["Task_%1"] if found else [])
 
 
 async def test_pages_of_watches_stay_put(store: Store) -> None:
     """A page goes on below the key that the one before ended with."""
-    await store.apply([wanted(str(number)) for number in range(5)], origin="api", now=T0)
-    first = await store.watches(WatchFilter(), limit=2)
-    await store.apply([wanted("later")], origin="api", now=LATER)
+    await store.watches.apply([wanted(str(number)) for number in range(5)], origin="api", now=T0)
+    first = await store.lists.watches(WatchFilter(), limit=2)
+    await store.watches.apply([wanted("later")], origin="api", now=LATER)
     assert [item["id"] for item in first] == ["4", "3"]
     assert await ids(store, limit=2, before=first[-1]["pk"]) == ["2", "1"]
     assert await ids(store, before=0) == []
@@ -141,10 +141,10 @@ async def test_a_watch_is_shown_with_what_came_of_it(store: Store) -> None:
     """Events oldest first, each with its payload and its deliveries; others' are not among them."""
     watch, other = await follow(store, "1", "2")
     watch, [delivery] = await move(store, watch, "queueing")
-    await store.settle(settled(delivery))
+    await store.outbox.settle(settled(delivery))
     watch, _ = await move(store, watch, "processing")
     await move(store, other, "queueing")
-    shown = await store.watch("vidu", "1")
+    shown = await store.lists.watch("vidu", "1")
     assert shown is not None
     assert (shown["id"], shown["state"], shown["more"]) == ("1", "processing", False)
     assert [event["payload"]["data"]["state"] for event in shown["events"]] == ["queueing", "processing"]
@@ -155,10 +155,10 @@ async def test_a_watch_is_shown_with_what_came_of_it(store: Store) -> None:
 async def test_what_is_not_wanted_is_not_shown(store: Store) -> None:
     """Nor what never was."""
     await follow(store, "1")
-    await store.remove("vidu", "1", now=LATER)
-    assert await store.watch("vidu", "1") is None
-    assert await store.watch("vidu", "2") is None
-    assert await store.watch("other", "1") is None
+    await store.watches.remove("vidu", "1", now=LATER)
+    assert await store.lists.watch("vidu", "1") is None
+    assert await store.lists.watch("vidu", "2") is None
+    assert await store.lists.watch("other", "1") is None
 
 
 async def test_a_watch_with_many_events_is_shown_with_the_latest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ async def test_a_watch_with_many_events_is_shown_with_the_latest(store: Store, m
     for limit, size, expected in [(6, 1 << 20, 6), (5, 1 << 20, 5), (6, 0, 1)]:
         monkeypatch.setattr(lists, "TIMELINE", limit)
         monkeypatch.setattr(lists, "TIMELINE_BYTES", size)
-        shown = await store.watch("vidu", "1")
+        shown = await store.lists.watch("vidu", "1")
         assert shown is not None
         assert [event["sequence"] for event in shown["events"]] == list(range(7 - expected, 7))
         assert shown["more"] is (expected < 6)
@@ -180,7 +180,7 @@ async def test_events_are_listed_both_ways(store: Store) -> None:
     one, two = await follow(store, "1", "2")
     await move(store, one, "queueing")
     await move(store, two, "success")
-    await store.commit(None, [record(for_operators())])
+    await store.outbox.commit(None, [record(for_operators())])
     newest, middle, oldest = await cursors(store)
     assert newest > middle > oldest
     assert await cursors(store, before=newest) == [middle, oldest]
@@ -204,8 +204,8 @@ async def test_events_are_listed_both_ways(store: Store) -> None:
 async def test_the_same_id_at_two_sources_are_two_watches(store: Store) -> None:
     """Their events are told apart by the source."""
     asked = [NewWatch(source=source, id="1") for source in ("a", "b")]
-    await store.apply(asked, origin="api", now=T0)
-    for watch in await store.claim_watches(10):
+    await store.watches.apply(asked, origin="api", now=T0)
+    for watch in await store.watches.claim(10):
         await move(store, watch, "queueing", to=APP)
     assert len(await cursors(store, task="1")) == 2
     assert len(await cursors(store, task="1", source="a")) == 1

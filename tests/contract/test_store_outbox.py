@@ -15,8 +15,8 @@ from notifier.core.errors import StaleWrite
 from notifier.core.model import Address, Delivery, Watch
 from notifier.core.payload import timestamp
 from notifier.core.retry import Attempt, Failed
-from notifier.store import Dead, DeliveryClaim, DeliveryFilter, Done, Later, Superseded, Verdict, delivery_lists
-from notifier.store.store import MAX_REVIVED, Store
+from notifier.store import Dead, DeliveryClaim, DeliveryFilter, Done, Later, Store, Superseded, Verdict, delivery_lists
+from notifier.store.outbox import MAX_REVIVED
 
 LATER = T0 + 60 * SECOND
 STORED = (Address(endpoint="app", take=False),)  # left to be claimed
@@ -34,14 +34,14 @@ async def one(store: Store, task_id: str = "1") -> Watch:
 
 async def statuses(store: Store, **which: Any) -> list[str]:
     """List what became of each delivery, oldest first."""
-    items = await store.deliveries(DeliveryFilter(**which), limit=1000)
+    items = await store.lists.deliveries(DeliveryFilter(**which), limit=1000)
     return [item["status"] for item in reversed(items)]
 
 
 async def dead(store: Store, watch: Watch, state: str, *, at: int = T0) -> tuple[Watch, Delivery]:
     """Commit a change of state and give its delivery up."""
     watch, (delivery,) = await move(store, watch, state, at=at)
-    await store.settle(settled(delivery, Dead(attempt=10, reason="http_500"), at=at))
+    await store.outbox.settle(settled(delivery, Dead(attempt=10, reason="http_500"), at=at))
     return watch, delivery
 
 
@@ -56,7 +56,7 @@ async def test_only_the_first_open_delivery_of_a_watch_and_endpoint_is_ready(sto
     assert behind == []
     assert await claim(store, now=LATER) == []
     assert await statuses(store) == ["ready", "waiting"]
-    assert (await store.claim_deliveries({"app": 10}, now=LATER)).next_due == {}
+    assert (await store.outbox.claim({"app": 10}, now=LATER)).next_due == {}
     assert first.lane == watch.pk
 
 
@@ -81,15 +81,15 @@ async def test_the_next_is_released_by_the_end_of_the_one_before(store: Store, v
     watch, (first,) = await move(store, watch, "queueing", at=T0)
     watch, _ = await move(store, watch, "processing", at=T0 + 1)
     watch, _ = await move(store, watch, "success", at=T0 + 2)
-    second = await store.settle(settled(first, verdict, at=T0 + 3))
+    second = await store.outbox.settle(settled(first, verdict, at=T0 + 3))
     assert second is not None
     assert json.loads(second.body)["data"]["sequence"] == 2
     assert (second.observed_at, second.lane, second.attempt) == (T0 + 1, watch.pk, 0)
     assert await claim(store, now=LATER) == []
-    third = await store.settle(settled(second))
+    third = await store.outbox.settle(settled(second))
     assert third is not None
     assert json.loads(third.body)["data"]["state"] == "success"
-    assert await store.settle(settled(third)) is None
+    assert await store.outbox.settle(settled(third)) is None
 
 
 async def test_a_delivery_that_is_tried_again_keeps_its_place(store: Store) -> None:
@@ -97,7 +97,7 @@ async def test_a_delivery_that_is_tried_again_keeps_its_place(store: Store) -> N
     watch = await one(store)
     watch, (first,) = await move(store, watch, "queueing")
     await move(store, watch, "success")
-    assert await store.settle(settled(first, Later(due=T0 + 100, attempt=1, reason="timeout"))) is None
+    assert await store.outbox.settle(settled(first, Later(due=T0 + 100, attempt=1, reason="timeout"))) is None
     assert await claim(store, now=T0 + 99) == []
     (again,) = await claim(store, now=T0 + 100)
     assert (again.id, again.event_id, again.body, again.attempt) == (first.id, first.event_id, first.body, 1)
@@ -109,7 +109,7 @@ async def test_what_is_released_may_be_left_for_a_claim(store: Store) -> None:
     watch = await one(store)
     watch, (first,) = await move(store, watch, "queueing")
     await move(store, watch, "processing")
-    assert await store.settle(settled(first, at=LATER, take=False)) is None
+    assert await store.outbox.settle(settled(first, at=LATER, take=False)) is None
     assert await claim(store, now=LATER - 1) == []
     (second,) = await claim(store, now=LATER)
     assert json.loads(second.body)["data"]["sequence"] == 2
@@ -134,7 +134,7 @@ async def test_many_settled_at_once_release_each_its_own(store: Store) -> None:
         firsts.append(first)
     verdicts: list[Verdict] = [Done(), Later(due=LATER, attempt=1), Dead(attempt=1, reason="x")]
     released = await asyncio.gather(
-        *(store.settle(settled(first, verdicts[n % 3], take=n % 2 == 0)) for n, first in enumerate(firsts))
+        *(store.outbox.settle(settled(first, verdicts[n % 3], take=n % 2 == 0)) for n, first in enumerate(firsts))
     )
     for n, (first, next_) in enumerate(zip(firsts, released, strict=True)):
         if n % 2 or n % 3 == 1:
@@ -166,7 +166,7 @@ async def test_order_holds_whatever_happens(store: Store, seed: int) -> None:
         delivery = ours.pop(chance.choice(sorted(ours)))
         if isinstance(verdict, Done):
             accepted[delivery.lane, delivery.endpoint].append(json.loads(delivery.body)["data"]["sequence"])
-        released = await store.settle(settled(delivery, verdict, at=now, take=chance.random() < 0.5))
+        released = await store.outbox.settle(settled(delivery, verdict, at=now, take=chance.random() < 0.5))
         if released is not None:
             ours[released.id] = released
 
@@ -211,7 +211,7 @@ async def test_a_newer_state_does_not_supersede_what_is_being_sent(store: Store)
     watch, taken = await move(store, watch, "success", to=LATEST)
     assert taken == []
     assert await statuses(store) == ["ready", "superseded", "waiting"]
-    last = await store.settle(settled(first))
+    last = await store.outbox.settle(settled(first))
     assert last is not None
     assert json.loads(last.body)["data"]["state"] == "success"
 
@@ -223,7 +223,7 @@ async def test_what_failed_gives_way_to_what_came_meanwhile(store: Store, take: 
     watch, (first,) = await move(store, watch, "queueing", to=LATEST)
     watch, _ = await move(store, watch, "processing", to=LATEST)
     await move(store, watch, "success", to=LATEST)
-    next_ = await store.settle(settled(first, RETRY, at=T0 + 5, take=take, latest=True))
+    next_ = await store.outbox.settle(settled(first, RETRY, at=T0 + 5, take=take, latest=True))
     if not take:
         assert next_ is None
         assert await claim(store, now=T0 + 4) == []
@@ -235,7 +235,7 @@ async def test_what_failed_gives_way_to_what_came_meanwhile(store: Store, take: 
     assert (item["reason"], len(item["attempts"])) == ("superseded", 1)
     assert item["settled_at"] is not None
     assert await claim(store, now=LATER) == []
-    assert await store.settle(settled(next_)) is None
+    assert await store.outbox.settle(settled(next_)) is None
 
 
 async def test_what_failed_and_is_the_newest_is_tried_again(store: Store) -> None:
@@ -245,7 +245,7 @@ async def test_what_failed_and_is_the_newest_is_tried_again(store: Store) -> Non
     second, _ = await move(store, second, "queueing", to=LATEST)
     await move(store, second, "processing", to=LATEST)
     await move(store, first, "success", to=[Address(endpoint="ops", latest=True)])
-    assert await store.settle(settled(mine, RETRY, latest=True)) is None
+    assert await store.outbox.settle(settled(mine, RETRY, latest=True)) is None
     assert await claim(store, now=LATER - 1) == []
     [again] = await claim(store, now=LATER)
     assert (again.id, again.attempt) == (mine.id, 1)
@@ -256,8 +256,8 @@ async def test_what_was_revived_and_is_stale_gives_way_to_what_failed(store: Sto
     watch = await one(store)
     watch, old = await dead(store, watch, "queueing")
     watch, (newest,) = await move(store, watch, "success", to=LATEST)
-    assert await store.retry(DeliveryFilter(id=old.id), now=T0) == 1
-    assert await store.settle(settled(newest, RETRY, latest=True)) is None
+    assert await store.outbox.retry(DeliveryFilter(id=old.id), now=T0) == 1
+    assert await store.outbox.settle(settled(newest, RETRY, latest=True)) is None
     assert await statuses(store) == ["superseded", "ready"]
     assert [found.id for found in await claim(store, now=LATER)] == [newest.id]
 
@@ -271,7 +271,7 @@ async def test_each_of_many_that_failed_together_gives_way_to_its_own(store: Sto
         if n % 2:
             await move(store, watch, "success", to=LATEST)
     released = await asyncio.gather(
-        *(store.settle(settled(first, RETRY, latest=n % 3 > 0)) for n, first in enumerate(firsts))
+        *(store.outbox.settle(settled(first, RETRY, latest=n % 3 > 0)) for n, first in enumerate(firsts))
     )
     for n, (first, next_) in enumerate(zip(firsts, released, strict=True)):
         assert (next_ is not None) == (n % 2 == 1 and n % 3 > 0)
@@ -293,8 +293,8 @@ async def test_only_the_same_watch_and_endpoint_give_way(store: Store) -> None:
 async def test_operators_events_supersede_nothing(store: Store) -> None:
     """They are about different things."""
     to = [Address(endpoint="ops", latest=True, take=False)]
-    await store.commit(None, [record(for_operators(T0), to)])
-    await store.commit(None, [record(for_operators(T0 + 1), to)])
+    await store.outbox.commit(None, [record(for_operators(T0), to)])
+    await store.outbox.commit(None, [record(for_operators(T0 + 1), to)])
     assert await statuses(store) == ["ready", "ready"]
 
 
@@ -306,10 +306,10 @@ async def test_what_is_due_is_claimed_oldest_first_as_far_as_there_is_room(store
     watches = await follow(store, *map(str, range(5)))
     for n, watch in enumerate(watches):
         await move(store, watch, "queueing", at=T0 + 10 * (5 - n), to=STORED)
-    first = await store.claim_deliveries({"app": 2, "ops": 5}, now=T0 + 30)
+    first = await store.outbox.claim({"app": 2, "ops": 5}, now=T0 + 30)
     assert [delivery.observed_at - T0 for delivery in first.deliveries] == [10, 20]
     assert first.next_due == {"app": T0 + 30}
-    second = await store.claim_deliveries({"app": 5}, now=T0 + 30)
+    second = await store.outbox.claim({"app": 5}, now=T0 + 30)
     assert [delivery.observed_at - T0 for delivery in second.deliveries] == [30]
     assert second.next_due == {"app": T0 + 40}
 
@@ -327,9 +327,9 @@ async def test_only_endpoints_that_are_named_are_claimed_for(store: Store) -> No
     """What is for an endpoint that the configuration no longer has is kept."""
     watch = await one(store)
     await move(store, watch, "queueing", to=STORED)
-    assert await store.claim_deliveries({}, now=LATER) == DeliveryClaim()
-    assert await store.claim_deliveries({"ops": 10}, now=LATER) == DeliveryClaim()
-    assert await store.claim_deliveries({"app": 0}, now=LATER) == DeliveryClaim(next_due={"app": T0})
+    assert await store.outbox.claim({}, now=LATER) == DeliveryClaim()
+    assert await store.outbox.claim({"ops": 10}, now=LATER) == DeliveryClaim()
+    assert await store.outbox.claim({"app": 0}, now=LATER) == DeliveryClaim(next_due={"app": T0})
     assert len(await claim(store)) == 1
 
 
@@ -340,7 +340,7 @@ async def test_a_claim_of_any_size_is_answered(store: Store) -> None:
     await asyncio.gather(*(move(store, watch, "queueing", to=STORED) for watch in watches))
     got: list[Delivery] = []
     while True:
-        found = await store.claim_deliveries({"app": 1_000_000_000}, now=T0)
+        found = await store.outbox.claim({"app": 1_000_000_000}, now=T0)
         got += found.deliveries
         if not found.next_due:
             break
@@ -356,9 +356,9 @@ async def test_a_delivery_is_settled_once(store: Store) -> None:
     """A second word on it is refused: it is no longer ours."""
     watch = await one(store)
     _, (delivery,) = await move(store, watch, "queueing")
-    await store.settle(settled(delivery))
+    await store.outbox.settle(settled(delivery))
     with pytest.raises(StaleWrite):
-        await store.settle(settled(delivery, Later(due=T0, attempt=1)))
+        await store.outbox.settle(settled(delivery, Later(due=T0, attempt=1)))
     assert await statuses(store) == ["delivered"]
 
 
@@ -366,9 +366,9 @@ async def test_what_is_not_ours_cannot_be_settled(store: Store) -> None:
     """Neither what was never claimed nor what waits."""
     watch = await one(store)
     watch, (first,) = await move(store, watch, "queueing")
-    await store.settle(settled(first, Later(due=LATER, attempt=1)))
+    await store.outbox.settle(settled(first, Later(due=LATER, attempt=1)))
     with pytest.raises(StaleWrite):
-        await store.settle(settled(first))
+        await store.outbox.settle(settled(first))
     assert await statuses(store) == ["ready"]
 
 
@@ -376,9 +376,9 @@ async def test_one_refused_settlement_spoils_no_other(store: Store) -> None:
     """Those that are saved together succeed or fail each for itself, with their attempts."""
     watches = await follow(store, *map(str, range(20)))
     firsts = [(await move(store, watch, "queueing"))[1][0] for watch in watches]
-    await store.settle(settled(firsts[3]))
+    await store.outbox.settle(settled(firsts[3]))
     results = await asyncio.gather(
-        *(store.settle(settled(first, at=LATER)) for first in firsts), return_exceptions=True
+        *(store.outbox.settle(settled(first, at=LATER)) for first in firsts), return_exceptions=True
     )
     assert [n for n, result in enumerate(results) if isinstance(result, StaleWrite)] == [3]
     assert await statuses(store) == ["delivered"] * 20
@@ -390,7 +390,7 @@ async def test_a_delivery_may_be_put_back_untried(store: Store) -> None:
     """At the end of a daemon, or for an endpoint that is gone: no attempt is noted or counted."""
     watch = await one(store)
     _, (delivery,) = await move(store, watch, "queueing")
-    await store.settle(settled(delivery, Later(due=T0, attempt=0), tried=False))
+    await store.outbox.settle(settled(delivery, Later(due=T0, attempt=0), tried=False))
     assert await claim(store) == [delivery]
     item = await shown(store, delivery.id)
     assert (item["attempt"], item["attempts"]) == (0, [])
@@ -400,13 +400,13 @@ async def test_attempts_are_counted_as_the_verdict_says(store: Store) -> None:
     """An attempt that does not count leaves the number as it is."""
     watch = await one(store)
     _, (delivery,) = await move(store, watch, "queueing")
-    await store.settle(settled(delivery, Later(due=T0, attempt=0, reason="http_429"), at=T0 + 1))
+    await store.outbox.settle(settled(delivery, Later(due=T0, attempt=0, reason="http_429"), at=T0 + 1))
     (delivery,) = await claim(store)
     assert delivery.attempt == 0
-    await store.settle(settled(delivery, Later(due=T0, attempt=1, reason="timeout"), at=T0 + 2))
+    await store.outbox.settle(settled(delivery, Later(due=T0, attempt=1, reason="timeout"), at=T0 + 2))
     (delivery,) = await claim(store)
     assert delivery.attempt == 1
-    await store.settle(settled(delivery, at=T0 + 3))
+    await store.outbox.settle(settled(delivery, at=T0 + 3))
     item = await shown(store, delivery.id)
     assert (item["attempt"], item["reason"], len(item["attempts"])) == (2, None, 3)
 
@@ -419,7 +419,7 @@ async def test_a_dead_delivery_is_kept_and_can_be_retried(store: Store) -> None:
     watch = await one(store)
     watch, delivery = await dead(store, watch, "queueing")
     assert await claim(store, now=LATER) == []
-    assert await store.retry(DeliveryFilter(id=delivery.id), now=LATER) == 1
+    assert await store.outbox.retry(DeliveryFilter(id=delivery.id), now=LATER) == 1
     assert await claim(store, now=LATER - 1) == []
     (again,) = await claim(store, now=LATER)
     assert again == delivery
@@ -431,13 +431,13 @@ async def test_only_dead_deliveries_are_retried(store: Store) -> None:
     """What is open, delivered or superseded is not touched; nor is an id that is not there."""
     first, second, third = await follow(store, "1", "2", "3")
     _, (accepted,) = await move(store, first, "queueing")
-    await store.settle(settled(accepted))
+    await store.outbox.settle(settled(accepted))
     _, (open_,) = await move(store, second, "queueing")
     _, (stale,) = await move(store, third, "queueing")
-    await store.settle(settled(stale, Superseded()))
+    await store.outbox.settle(settled(stale, Superseded()))
     for number in (accepted.id, open_.id, stale.id, 123_456):
-        assert await store.retry(DeliveryFilter(id=number), now=LATER) == 0
-    assert await store.retry(DeliveryFilter(), now=LATER) == 0
+        assert await store.outbox.retry(DeliveryFilter(id=number), now=LATER) == 0
+    assert await store.outbox.retry(DeliveryFilter(), now=LATER) == 0
     assert await statuses(store) == ["delivered", "ready", "superseded"]
 
 
@@ -458,7 +458,7 @@ async def test_dead_deliveries_are_retried_by_range(store: Store, which: Deliver
     """`since` counts in, `until` does not."""
     for n, watch in enumerate(await follow(store, *map(str, range(6)))):
         await dead(store, watch, "queueing", at=T0 + n)
-    assert await store.retry(which, now=LATER) == count
+    assert await store.outbox.retry(which, now=LATER) == count
     assert len(await claim(store, now=LATER)) == count
 
 
@@ -467,13 +467,13 @@ async def test_dead_deliveries_of_one_watch_are_retried_in_order(store: Store) -
     watch = await one(store)
     for n, state in enumerate(("queueing", "processing", "queueing", "success")):
         watch, _ = await dead(store, watch, state, at=T0 + n)
-    assert await store.retry(DeliveryFilter(), now=LATER) == 4
+    assert await store.outbox.retry(DeliveryFilter(), now=LATER) == 4
     sequences = []
     (delivery,) = await claim(store, now=LATER)
     next_: Delivery | None = delivery
     while next_ is not None:
         sequences.append(json.loads(next_.body)["data"]["sequence"])
-        next_ = await store.settle(settled(next_, at=LATER))
+        next_ = await store.outbox.settle(settled(next_, at=LATER))
     assert sequences == [1, 2, 3, 4]
 
 
@@ -483,7 +483,7 @@ async def test_very_many_are_retried_without_holding_others_up(store: Store) -> 
     for watch in watches:
         after, _ = await dead(store, watch, "queueing")
         await dead(store, after, "success")
-    retrying = asyncio.create_task(store.retry(DeliveryFilter(), now=LATER))
+    retrying = asyncio.create_task(store.outbox.retry(DeliveryFilter(), now=LATER))
     ended_before = 0
     while not retrying.done():
         other, _ = await move(store, other, "processing" if other.state == "queueing" else "queueing")
@@ -502,13 +502,13 @@ async def test_a_retried_delivery_goes_behind_what_is_open(store: Store) -> None
     watch, first = await dead(store, watch, "queueing")
     watch, (second,) = await move(store, watch, "processing")
     watch, _ = await move(store, watch, "success")
-    assert await store.retry(DeliveryFilter(id=first.id), now=LATER) == 1
+    assert await store.outbox.retry(DeliveryFilter(id=first.id), now=LATER) == 1
     assert await claim(store, now=LATER) == []
     assert await statuses(store) == ["waiting", "ready", "waiting"]
-    again = await store.settle(settled(second, at=LATER))
+    again = await store.outbox.settle(settled(second, at=LATER))
     assert again is not None
     assert again.id == first.id
-    third = await store.settle(settled(again, at=LATER))
+    third = await store.outbox.settle(settled(again, at=LATER))
     assert third is not None
     assert json.loads(third.body)["data"]["sequence"] == 3
 
@@ -516,9 +516,9 @@ async def test_a_retried_delivery_goes_behind_what_is_open(store: Store) -> None
 async def test_a_dead_operators_event_is_retried(store: Store) -> None:
     """It has no order to keep: it is ready at once, others beside it."""
     for n in range(2):
-        (delivery,) = await store.commit(None, [record(for_operators(T0 + n), [Address(endpoint="ops")])])
-        await store.settle(settled(delivery, Dead(attempt=1, reason="x")))
-    assert await store.retry(DeliveryFilter(endpoint="ops"), now=LATER) == 2
+        (delivery,) = await store.outbox.commit(None, [record(for_operators(T0 + n), [Address(endpoint="ops")])])
+        await store.outbox.settle(settled(delivery, Dead(attempt=1, reason="x")))
+    assert await store.outbox.retry(DeliveryFilter(endpoint="ops"), now=LATER) == 2
     assert len(await claim(store, "ops", now=LATER)) == 2
 
 
@@ -527,19 +527,19 @@ async def test_a_dead_operators_event_is_retried(store: Store) -> None:
 
 async def test_the_summary_counts_what_there_is(store: Store) -> None:
     """Watches by source and phase; open and dead deliveries by endpoint, with the oldest open one."""
-    assert await store.summary() == {"watches": {}, "pending": {}, "dead": {}}
+    assert await store.lists.summary() == {"watches": {}, "pending": {}, "dead": {}}
     one_, two, three, _ = await follow(store, "1", "2", "3", "4")
     await dead(store, one_, "success")
     await move(store, two, "processing", at=T0 + 7)
     three, (first,) = await move(store, three, "processing", at=T0 + 5)
     three, _ = await move(store, three, "queueing", at=T0 + 9)
-    assert await store.summary() == {
+    assert await store.lists.summary() == {
         "watches": {"vidu": {"succeeded": 1, "running": 1, "queued": 1, "new": 1}},
         "pending": {"app": {"count": 3, "oldest": T0 + 5}},
         "dead": {"app": 1},
     }
-    await store.settle(settled(first))
-    assert (await store.summary())["pending"] == {"app": {"count": 2, "oldest": T0 + 7}}
+    await store.outbox.settle(settled(first))
+    assert (await store.lists.summary())["pending"] == {"app": {"count": 2, "oldest": T0 + 7}}
 
 
 async def test_deliveries_are_listed_newest_first_page_by_page(store: Store) -> None:
@@ -549,7 +549,7 @@ async def test_deliveries_are_listed_newest_first_page_by_page(store: Store) -> 
     pages: list[list[str | None]] = []
     before: int | None = None
     while True:
-        page = await store.deliveries(DeliveryFilter(), limit=3, before=before)
+        page = await store.lists.deliveries(DeliveryFilter(), limit=3, before=before)
         if not page:
             break
         pages.append([item["task"] for item in page])
@@ -567,14 +567,14 @@ async def test_what_is_rare_is_listed_in_the_same_order(
     for n, watch in enumerate(await follow(store, *"0123456789")):
         _, (delivery,) = await move(store, watch, "queueing", at=T0 + n)
         if n % 3 < 2:
-            await store.settle(settled(delivery, Done() if n % 3 else Dead(attempt=1, reason="x")))
+            await store.outbox.settle(settled(delivery, Done() if n % 3 else Dead(attempt=1, reason="x")))
     listed: list[str] = []
     before: int | None = None
-    while page := await store.deliveries(DeliveryFilter(status=status, endpoint="app"), limit=2, before=before):
+    while page := await store.lists.deliveries(DeliveryFilter(status=status, endpoint="app"), limit=2, before=before):
         listed += [str(item["task"]) for item in page]
         before = page[-1]["id"]
     assert "".join(listed) == found
-    assert await store.deliveries(DeliveryFilter(status=status, until=T0), limit=2) == []
+    assert await store.lists.deliveries(DeliveryFilter(status=status, until=T0), limit=2) == []
 
 
 @pytest.mark.parametrize(
@@ -595,9 +595,9 @@ async def test_deliveries_are_listed_by_what_they_are(store: Store, which: Deliv
     """Conditions add up; `pending` is all that is open."""
     watches = await follow(store, *"0123")
     deliveries = [(await move(store, watch, "queueing", at=T0 + n))[1][0] for n, watch in enumerate(watches)]
-    await store.settle(settled(deliveries[0]))
-    await store.settle(settled(deliveries[1], Dead(attempt=2, reason="http_500")))
-    assert "".join(str(item["task"]) for item in await store.deliveries(which, limit=10)) == tasks
+    await store.outbox.settle(settled(deliveries[0]))
+    await store.outbox.settle(settled(deliveries[1], Dead(attempt=2, reason="http_500")))
+    assert "".join(str(item["task"]) for item in await store.lists.deliveries(which, limit=10)) == tasks
 
 
 async def test_one_delivery_is_shown_with_its_attempts_and_what_was_sent(store: Store) -> None:
@@ -614,9 +614,9 @@ async def test_one_delivery_is_shown_with_its_attempts_and_what_was_sent(store: 
         reply="out of cheese",
     )
     again = settled(delivery, Later(due=LATER, attempt=1, reason="http_500"), at=T0 + 6, tried=False)
-    await store.settle(type(again)(delivery=delivery, verdict=again.verdict, at=again.at, attempt=failed))
+    await store.outbox.settle(type(again)(delivery=delivery, verdict=again.verdict, at=again.at, attempt=failed))
     (delivery,) = await claim(store, now=LATER)
-    await store.settle(settled(delivery, at=LATER))
+    await store.outbox.settle(settled(delivery, at=LATER))
     item = await shown(store, delivery.id)
     attempts = item["attempts"]
     assert item == {
@@ -650,14 +650,14 @@ async def test_one_delivery_is_shown_with_its_attempts_and_what_was_sent(store: 
         "retry_after": None,
     }
     assert (attempts[1]["outcome"], attempts[1]["reason"], attempts[1]["status"]) == ("delivered", None, 200)
-    assert await store.delivery(delivery.id + 1) is None
-    assert await store.deliveries(DeliveryFilter(id=delivery.id + 1), limit=5) == []
+    assert await store.lists.delivery(delivery.id + 1) is None
+    assert await store.lists.deliveries(DeliveryFilter(id=delivery.id + 1), limit=5) == []
 
 
 async def test_an_operators_delivery_is_listed_without_a_task(store: Store) -> None:
     """There is none; when it is due is said while it is open."""
-    await store.commit(None, [record(for_operators(), [Address(endpoint="ops")])])
-    (item,) = await store.deliveries(DeliveryFilter(), limit=5)
+    await store.outbox.commit(None, [record(for_operators(), [Address(endpoint="ops")])])
+    (item,) = await store.lists.deliveries(DeliveryFilter(), limit=5)
     assert (item["source"], item["task"], item["sequence"], item["due"]) == (
         None,
         None,
@@ -675,15 +675,15 @@ async def test_what_ended_and_was_settled_long_ago_is_forgotten(store: Store) ->
     for n, watch in enumerate(await follow(store, "1", "2")):
         watch, (first,) = await move(store, watch, "queueing", at=T0 + n)
         watch, _ = await move(store, watch, "success", at=T0 + n)
-        second = await store.settle(settled(first, at=T0 + n))
+        second = await store.outbox.settle(settled(first, at=T0 + n))
         assert second is not None
-        await store.settle(settled(second, Dead(attempt=1, reason="x"), at=T0 + n))
+        await store.outbox.settle(settled(second, Dead(attempt=1, reason="x"), at=T0 + n))
     assert await store.prune(T0) == 0
     assert await store.prune(T0 + 1) == 3  # two events and a watch
-    assert [item["task"] for item in await store.deliveries(DeliveryFilter(), limit=10)] == ["2", "2"]
-    assert (await store.summary())["watches"] == {"vidu": {"succeeded": 1}}
+    assert [item["task"] for item in await store.lists.deliveries(DeliveryFilter(), limit=10)] == ["2", "2"]
+    assert (await store.lists.summary())["watches"] == {"vidu": {"succeeded": 1}}
     assert await store.prune(LATER) == 3
-    assert await store.summary() == {"watches": {}, "pending": {}, "dead": {}}
+    assert await store.lists.summary() == {"watches": {}, "pending": {}, "dead": {}}
 
 
 @pytest.mark.parametrize("open_", ["ready", "waiting", "claimed"])
@@ -695,20 +695,20 @@ async def test_what_is_open_is_kept_however_old(store: Store, open_: str) -> Non
         watch, _ = await move(store, watch, "processing", to=STORED)
     await move(store, watch, "success", to=())
     await store.prune(LATER)
-    assert len(await store.deliveries(DeliveryFilter(), limit=5)) == (2 if open_ == "waiting" else 1)
-    assert (await store.summary())["watches"] == {"vidu": {"succeeded": 1}}
+    assert len(await store.lists.deliveries(DeliveryFilter(), limit=5)) == (2 if open_ == "waiting" else 1)
+    assert (await store.lists.summary())["watches"] == {"vidu": {"succeeded": 1}}
     if taken:
-        await store.settle(settled(taken[0], at=LATER))
+        await store.outbox.settle(settled(taken[0], at=LATER))
 
 
 async def test_what_was_settled_lately_is_kept(store: Store) -> None:
     """The time of settling counts, not that of the event; one delivery keeps the whole event."""
     watch = await one(store)
     _, (app, ops) = await move(store, watch, "success", to=[*APP, Address(endpoint="ops")])
-    await store.settle(settled(app, at=T0))
-    await store.settle(settled(ops, at=LATER))
+    await store.outbox.settle(settled(app, at=T0))
+    await store.outbox.settle(settled(ops, at=LATER))
     assert await store.prune(LATER) == 0
-    assert len(await store.deliveries(DeliveryFilter(), limit=5)) == 2
+    assert len(await store.lists.deliveries(DeliveryFilter(), limit=5)) == 2
     assert await store.prune(LATER + 1) == 2
 
 
@@ -716,7 +716,7 @@ async def test_a_watch_under_way_is_kept_and_its_old_events_are_not(store: Store
     """A task may take longer than the log of it is kept; it goes on at its sequence."""
     watch = await one(store)
     watch, (delivery,) = await move(store, watch, "queueing")
-    await store.settle(settled(delivery))
+    await store.outbox.settle(settled(delivery))
     assert await store.prune(LATER) == 1
     watch, _ = await move(store, watch, "processing")
     assert watch.sequence == 2
@@ -726,10 +726,10 @@ async def test_a_watch_that_a_file_lists_is_kept(store: Store) -> None:
     """It would be followed anew at the next reload. Once it is listed no more, it goes in its time."""
     (watch,) = await follow(store, "1", origin="file")
     _, (delivery,) = await move(store, watch, "success")
-    await store.settle(settled(delivery))
+    await store.outbox.settle(settled(delivery))
     assert await store.prune(LATER) == 1  # the event
-    assert (await store.summary())["watches"] == {"vidu": {"succeeded": 1}}
-    await store.apply([], origin="file", now=LATER, replace=True)
+    assert (await store.lists.summary())["watches"] == {"vidu": {"succeeded": 1}}
+    await store.watches.apply([], origin="file", now=LATER, replace=True)
     assert await store.prune(LATER) == 0
     assert await store.prune(LATER + 1) == 1
 
@@ -738,8 +738,8 @@ async def test_a_removed_watch_is_forgotten_in_its_time(store: Store) -> None:
     """Until then, being wanted again, it goes on where it was; afterwards it is new."""
     watch = await one(store)
     watch, (delivery,) = await move(store, watch, "queueing")
-    await store.settle(settled(delivery))
-    await store.remove("vidu", "1", now=T0 + 5)
+    await store.outbox.settle(settled(delivery))
+    await store.watches.remove("vidu", "1", now=T0 + 5)
     assert await store.prune(T0 + 5) == 1  # the event
     assert await store.prune(T0 + 6) == 1  # the watch
     assert (await one(store)).sequence == 0
@@ -750,7 +750,7 @@ async def test_more_is_forgotten_than_fits_one_transaction(store: Store) -> None
     watches = await follow(store, *map(str, range(1300)))
     moved = await asyncio.gather(*(move(store, watch, "success") for watch in watches))
     deliveries = [delivery for _, (delivery,) in moved]
-    await asyncio.gather(*(store.settle(settled(delivery)) for delivery in deliveries[::2]))
+    await asyncio.gather(*(store.outbox.settle(settled(delivery)) for delivery in deliveries[::2]))
     assert await store.prune(LATER) == 1300
     assert await statuses(store) == ["ready"] * 650
     assert await store.prune(LATER) == 0

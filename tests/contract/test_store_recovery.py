@@ -25,7 +25,7 @@ async def fail(
     outcome = Failed(**({"reason": "http_500"} | more))
     verdict = Later(due=due, attempt=attempt, reason=outcome.reason)
     tried = Attempt(at=at, outcome=outcome, seconds=0.5)
-    await store.settle(Settlement(delivery=delivery, verdict=verdict, at=at, attempt=tried))
+    await store.outbox.settle(Settlement(delivery=delivery, verdict=verdict, at=at, attempt=tried))
 
 
 async def failed(store: Store, **more: Any) -> Delivery:
@@ -41,7 +41,7 @@ async def test_what_failed_by_the_outage_goes_out_now(store: Store, reason: str)
     """Long before it was due, and the attempt that the outage cost is given back."""
     delivery = await failed(store, reason=reason)
     assert await claim(store, now=NOW) == []
-    assert await store.hasten(RECOVERY) == 1
+    assert await store.outbox.hasten(RECOVERY) == 1
     (again,) = await claim(store, now=NOW)
     assert (again.id, again.event_id, again.attempt) == (delivery.id, delivery.event_id, 2)
 
@@ -61,14 +61,14 @@ async def test_what_failed_by_the_outage_goes_out_now(store: Store, reason: str)
 async def test_what_waits_for_another_reason_waits_on(store: Store, how: dict[str, object]) -> None:
     """Never before the time that the endpoint has named, and not for what its recovery does not change."""
     await failed(store, **how)
-    assert await store.hasten(RECOVERY) == 0
+    assert await store.outbox.hasten(RECOVERY) == 0
     assert await claim(store, now=NOW) == []
 
 
 async def test_a_hint_that_is_past_holds_nothing(store: Store) -> None:
     """`Retry-After: 0` asks for no patience."""
     await failed(store, retry_after=0.0)
-    assert await store.hasten(RECOVERY) == 1
+    assert await store.outbox.hasten(RECOVERY) == 1
 
 
 async def test_the_last_attempt_decides(store: Store) -> None:
@@ -76,27 +76,27 @@ async def test_the_last_attempt_decides(store: Store) -> None:
     delivery = await failed(store, due=T0 + SECOND)
     await claim(store, now=T0 + SECOND)
     await fail(store, delivery, at=T0 + SECOND, retry_after=9 * 3600.0)
-    assert await store.hasten(RECOVERY) == 0
+    assert await store.outbox.hasten(RECOVERY) == 0
 
 
 async def test_what_is_older_than_its_schedule_is_left_to_it(store: Store) -> None:
     """Outage after outage gives attempts back, but not without end."""
     await failed(store)
-    assert await store.hasten(Recovery(endpoint="app", at=NOW, failing_since=T0, created_after=T0 + 1)) == 0
-    assert await store.hasten(Recovery(endpoint="app", at=NOW, failing_since=T0, created_after=T0)) == 1
+    assert await store.outbox.hasten(Recovery(endpoint="app", at=NOW, failing_since=T0, created_after=T0 + 1)) == 0
+    assert await store.outbox.hasten(Recovery(endpoint="app", at=NOW, failing_since=T0, created_after=T0)) == 1
 
 
 async def test_another_endpoint_is_not_concerned(store: Store) -> None:
     """Each has its own outages."""
     await failed(store)
-    assert await store.hasten(Recovery(endpoint="ops", at=NOW, failing_since=T0, created_after=T0)) == 0
+    assert await store.outbox.hasten(Recovery(endpoint="ops", at=NOW, failing_since=T0, created_after=T0)) == 0
 
 
 async def test_what_is_being_sent_is_not_touched(store: Store) -> None:
     """It is its node's."""
     delivery = await failed(store)
     await claim(store, now=T0 + 6 * HOUR)
-    assert await store.hasten(RECOVERY) == 0
+    assert await store.outbox.hasten(RECOVERY) == 0
     await fail(store, delivery, at=T0 + 1)  # settled as if nothing had happened
 
 
@@ -106,7 +106,7 @@ async def test_only_the_first_of_a_watch_goes_and_the_rest_follow_it(store: Stor
     watch, (first,) = await move(store, watch, "queueing")
     await move(store, watch, "success")
     await fail(store, first)
-    assert await store.hasten(RECOVERY) == 1
+    assert await store.outbox.hasten(RECOVERY) == 1
     assert [delivery.id for delivery in await claim(store, now=NOW)] == [first.id]
 
 
@@ -119,7 +119,7 @@ async def test_many_are_spread_in_the_order_in_which_they_were_due(store: Store)
         place = n * 7 % count  # in another order than they were made
         numbered[delivery.id] = place
         await fail(store, delivery, due=NOW + 6 * HOUR + place)
-    assert await store.hasten(RECOVERY) == count
+    assert await store.outbox.hasten(RECOVERY) == count
     order: list[int] = []
     for batch in range(count // BATCH):
         taken = await claim(store, now=NOW + STEP * batch, room=1000)
@@ -133,7 +133,7 @@ async def test_what_is_due_before_its_turn_keeps_its_time(store: Store) -> None:
     for n, watch in enumerate(await follow(store, *map(str, range(3 * BATCH)))):
         _, (delivery,) = await move(store, watch, "success")
         await fail(store, delivery, due=NOW + (6 * HOUR if n < 2 * BATCH else 3 * SECOND))
-    assert await store.hasten(RECOVERY) == 3 * BATCH
+    assert await store.outbox.hasten(RECOVERY) == 3 * BATCH
     assert len(await claim(store, now=NOW + 3 * SECOND, room=1000)) == 3 * BATCH
 
 

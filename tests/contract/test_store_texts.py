@@ -21,20 +21,20 @@ async def test_a_state_that_is_no_text_is_an_event_all_the_same(store: Store) ->
     watch, (delivery,) = await move(store, watch, HOSTILE)
     assert json.loads(delivery.body)["data"]["state"] == "a\0b\ufffdc\ufffdd\U0001f600", "escaped in JSON, it may stay"
     attempt = Attempt(at=T0, outcome=Failed(reason=HOSTILE, detail=HOSTILE), status=500, address=HOSTILE, reply=HOSTILE)
-    await store.settle(replace(settled(delivery, Dead(attempt=1, reason=HOSTILE)), attempt=attempt))
-    await store.change_endpoint(
+    await store.outbox.settle(replace(settled(delivery, Dead(attempt=1, reason=HOSTILE)), attempt=attempt))
+    await store.endpoints.change(
         EndpointChange(name="app", fingerprint="f", update=endpoint.disabling(T0, HOSTILE, None))
     )
-    assert [item["phase"] for item in await store.events(EventFilter(task="1"), limit=9)] == ["running"]
-    told = await store.watch("vidu", "1")
+    assert [item["phase"] for item in await store.lists.events(EventFilter(task="1"), limit=9)] == ["running"]
+    told = await store.lists.watch("vidu", "1")
     assert isinstance(told, dict)
     assert told["state"] == STORED
-    [listed] = await store.deliveries(DeliveryFilter(), limit=9)
+    [listed] = await store.lists.deliveries(DeliveryFilter(), limit=9)
     assert (listed["status"], listed["reason"]) == ("dead", STORED)
-    (kept,) = await store.endpoint_states()
+    (kept,) = await store.endpoints.states()
     assert kept.reason == STORED
-    await store.release_watches([watch])
-    (again,) = await store.claim_watches(9)
+    await store.watches.release([watch])
+    (again,) = await store.watches.claim(9)
     assert again.state == STORED
 
 
@@ -42,8 +42,8 @@ async def test_labels_and_metadata_are_kept_to_the_letter(store: Store) -> None:
     """They are kept as JSON, where everything that is no text is written otherwise."""
     given = {"a\0": "b\0", 'c"\\': "\u2028\U0001f600"}
     added = wanted("1", labels=given, metadata=[given, "\0"])
-    await store.apply([added], origin="api", now=T0)
-    (watch,) = await store.claim_watches(9)
+    await store.watches.apply([added], origin="api", now=T0)
+    (watch,) = await store.watches.claim(9)
     assert (dict(watch.labels), watch.metadata) == (given, [given, "\0"])
     _, deliveries = await move(store, watch, "queueing")
     assert json.loads(deliveries[0].body)["data"]["watch"]["metadata"] == [given, "\0"]

@@ -77,7 +77,7 @@ async def want(made: Rig, *urls: str, states: tuple[str, ...] = ("queueing",)) -
     known = made.rows("SELECT count(*) FROM watches")[0][0]
     for number, target in enumerate(urls):
         await made.want(f"{known + number}", callback=Callback(url=target), endpoints=())
-    for watch in await made.store.claim_watches(10_000):
+    for watch in await made.store.watches.claim(10_000):
         await made.tell(watch, *states)
 
 

@@ -211,7 +211,7 @@ async def test_410_disables_keeps_tells_and_survives_a_restart(tmp_path: Path) -
         assert told_of == ["delivery.kept"], "nothing is tried again until somebody enables it"
         async with rig(tmp_path, run=()) as made:
             start(made)
-            made.dispatcher.recall(await made.store.endpoint_states())
+            made.dispatcher.recall(await made.store.endpoints.states())
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(made.dispatcher.run())
                 [other] = await made.claim("2")
@@ -292,7 +292,7 @@ async def test_what_failed_in_an_outage_goes_out_after_a_restart_in_it(tmp_path:
             await until(lambda: made.rows("SELECT count(*) FROM deliveries WHERE attempt = 1") == [(5,)])
         async with sending(tmp_path) as made:
             made.set_endpoints({"app": webhook(listener.url)}, app=endpoint(schedule=HOURS))
-            made.dispatcher.recall(await made.store.endpoint_states())
+            made.dispatcher.recall(await made.store.endpoints.states())
             assert not made.statuses("app").get("delivered")
             watch = (await made.claim("6"))[-1]
             await made.tell(watch, "success")
@@ -342,7 +342,7 @@ async def test_a_message_is_dead_after_the_schedule_and_can_be_retried(tmp_path:
             await made.tell(watch, "processing", "success")
             await listener.wait(4)
             await until(lambda: made.statuses("app") == {"dead": 1, "delivered": 1})
-            assert await made.store.retry(DeliveryFilter(endpoint="app"), now=clock()) == 1
+            assert await made.store.outbox.retry(DeliveryFilter(endpoint="app"), now=clock()) == 1
             made.dispatcher.expect("app")
             callbacks = await listener.wait(5)
             await made.settled("app", 2)

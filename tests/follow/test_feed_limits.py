@@ -419,7 +419,7 @@ async def test_a_watch_that_is_wanted_no_more_is_let_go(tmp_path: Path) -> None:
     async with still(tmp_path) as (sim, _, rig, feed):
         await rig.want("1")
         await sim.wait_open(1)
-        await rig.store.remove("vidu", "1", now=clock())
+        await rig.store.watches.remove("vidu", "1", now=clock())
         sim.push("1", "success")
         await until(lambda: len(feed) == 0 and feed.open == 0)
         assert rig.rows("SELECT count(*) FROM events") == [(0,)]

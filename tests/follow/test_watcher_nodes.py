@@ -38,14 +38,14 @@ async def test_what_was_changed_unheard_is_taken_over_too(url: str, other: Store
     async with running(url) as store, Simulator(transcript=Transcript(snapshots=())) as sim:
         made = Rig(store, tmp_path, lambda: 0.5)
         watcher = made.watcher = Watcher(store=store, nodes=store.nodes)
-        await store.apply([wanted(name, labels={"is": "old"}) for name in ids], origin="api", now=T0)
+        await store.watches.apply([wanted(name, labels={"is": "old"}) for name in ids], origin="api", now=T0)
         source = made.source(sim)
         watcher.set_feeds({"vidu": made.feed(source)})
         loop = asyncio.create_task(watcher.run(), name="watcher")
         try:
             await until(lambda: len(watcher) == len(ids))
-            await other.apply([wanted(name, labels={"is": "new"}) for name in ids[1:]], origin="file", now=T0)
-            await other.remove("vidu", ids[0], now=T0)
+            await other.watches.apply([wanted(name, labels={"is": "new"}) for name in ids[1:]], origin="file", now=T0)
+            await other.watches.remove("vidu", ids[0], now=T0)
             watcher.look(None)
             await until(
                 lambda: [watch.labels for watch in watcher.feeds["vidu"].watches()] == [{"is": "new"}] * (len(ids) - 1)

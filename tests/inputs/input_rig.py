@@ -55,13 +55,13 @@ class Running:
             broker=broker,
             parse_watch=lambda value: configuration.parse_watch(value, config),
             apply=self._apply,
-            remove=lambda source, task: store.remove(source, task, now=2),
+            remove=lambda source, task: store.watches.remove(source, task, now=2),
             counted=self.tally,
         )
         self.task = asyncio.create_task(self.input.run(), name="input under test")
 
     async def _apply(self, watches: Sequence[NewWatch]) -> None:
-        await self._store.apply(watches, origin="queue", now=1)
+        await self._store.watches.apply(watches, origin="queue", now=1)
         self.applied.append(watches)
 
     async def stop(self) -> None:

@@ -175,13 +175,13 @@ class Rig:
     async def want(self, *ids: str, source: str = "vidu", **more: Any) -> None:
         """Want these watches."""
         wanted = [NewWatch(source=source, id=id_, **more) for id_ in ids]
-        await self.store.apply(wanted, origin="api", now=clock())
+        await self.store.watches.apply(wanted, origin="api", now=clock())
         self.watcher.wake()
 
     async def claim(self, *ids: str, **more: Any) -> list[Watch]:
         """Want these watches, and claim them for a test that records by hand."""
         await self.want(*ids, **more)
-        return await self.store.claim_watches(10_000)
+        return await self.store.watches.claim(10_000)
 
     async def tell(self, watch: Watch, *states: str) -> Watch:
         """Record these states of a watch, as if they had been observed; return it as it is then."""

@@ -63,8 +63,8 @@ def wanted(task_id: str = "1", **described: Any) -> NewWatch:
 
 async def follow(store: Store, *ids: str, origin: str = "api", now: Micros = T0) -> list[Watch]:
     """Want tasks, and claim all that there are to claim."""
-    await store.apply([wanted(task_id) for task_id in ids], origin=origin, now=now)
-    return await store.claim_watches(1_000_000)
+    await store.watches.apply([wanted(task_id) for task_id in ids], origin=origin, now=now)
+    return await store.watches.claim(1_000_000)
 
 
 def observed(watch: Watch, state: str, at: Micros) -> Step:
@@ -100,13 +100,13 @@ async def move(
 ) -> tuple[Watch, list[Delivery]]:
     """Commit a change of state; return the watch after it, and the deliveries to send now."""
     step = observed(watch, state, at)
-    return step.watch, await store.commit(step.watch, recorded(step, to))
+    return step.watch, await store.outbox.commit(step.watch, recorded(step, to))
 
 
 async def lose(store: Store, watch: Watch, *, at: Micros = T0, to: Sequence[Address] = APP) -> Watch:
     """Give a watch up."""
     step = machine.give_up(watch, LostReason.NOT_FOUND, "unknown", at)
-    await store.commit(step.watch, recorded(step, to))
+    await store.outbox.commit(step.watch, recorded(step, to))
     return step.watch
 
 
@@ -126,11 +126,11 @@ def settled(
 
 async def claim(store: Store, *endpoints: str, now: Micros = T0, room: int = 100) -> list[Delivery]:
     """Claim what is due of endpoints."""
-    return list((await store.claim_deliveries(dict.fromkeys(endpoints or ("app",), room), now=now)).deliveries)
+    return list((await store.outbox.claim(dict.fromkeys(endpoints or ("app",), room), now=now)).deliveries)
 
 
 async def shown(store: Store, number: int) -> DeliveryDetail:
     """Show a delivery that there is."""
-    detail = await store.delivery(number)
+    detail = await store.lists.delivery(number)
     assert detail is not None
     return detail

@@ -34,7 +34,7 @@ class Work:
             self.watches[pk], deliveries = await move(self.store, self.watches[pk], f"s{self.watches[pk].sequence}")
             self.steps += 1
             for delivery in deliveries:
-                assert await self.store.settle(settled(delivery)) is None
+                assert await self.store.outbox.settle(settled(delivery)) is None
                 assert delivery.id not in self.delivered
                 self.delivered.add(delivery.id)
 
@@ -57,7 +57,7 @@ class Work:
         assert await asyncio.to_thread(self._events) == [
             (watch.id, n) for watch in self.watches.values() for n in range(1, watch.sequence + 1)
         ]
-        listed = await self.store.deliveries(DeliveryFilter(), limit=1_000_000)
+        listed = await self.store.lists.deliveries(DeliveryFilter(), limit=1_000_000)
         assert sorted(item["id"] for item in listed) == sorted(self.delivered)
         assert {item["status"] for item in listed} <= {"delivered"}
 

@@ -34,7 +34,7 @@ async def settle(store: Store, delivery: Delivery) -> None:
     todo: Delivery | None = delivery
     while todo is not None:
         say("delivery", todo.id, todo.event_id)
-        released = await store.settle(settled(todo))
+        released = await store.outbox.settle(settled(todo))
         say("done", todo.id)
         todo = released
 

@@ -123,24 +123,24 @@ class Player:
 
     async def want(self) -> None:
         """Ask for watches that there may be already."""
-        await self.store.apply([_wanted(self.chance) for _ in range(2)], origin="api", now=next(_clock))
+        await self.store.watches.apply([_wanted(self.chance) for _ in range(2)], origin="api", now=next(_clock))
 
     async def unwant(self) -> None:
         """Ask for one no longer."""
-        removed = await self.store.remove("vidu", str(self.chance.randrange(6)), now=next(_clock))
+        removed = await self.store.watches.remove("vidu", str(self.chance.randrange(6)), now=next(_clock))
         if removed is not None:
             self.watches.pop(removed.pk, None)
 
     async def follow(self) -> None:
         """Claim some."""
-        for watch in await self.store.claim_watches(self.chance.randint(1, 3)):
+        for watch in await self.store.watches.claim(self.chance.randint(1, 3)):
             self.watches[watch.pk] = watch
 
     async def release(self) -> None:
         """Let one go."""
         if self.watches:
             watch = self.watches.pop(self.chance.choice(list(self.watches)))
-            await self.store.release_watches([watch])
+            await self.store.watches.release([watch])
 
     async def commit(self) -> None:
         """Let one change its state."""
@@ -156,9 +156,9 @@ class Player:
         ]
         records = recorded(step, to)
         try:
-            deliveries = await self.store.commit(step.watch, records)
+            deliveries = await self.store.outbox.commit(step.watch, records)
         except StaleWrite:
-            await self.store.release_watches([watch])
+            await self.store.watches.release([watch])
             return
         for each in records:
             self.kept.events[each.id] = tuple(address.endpoint for address in to)
@@ -172,7 +172,7 @@ class Player:
     async def announce(self) -> None:
         """Tell operators of something."""
         made = record(for_operators(next(_clock)), [Address(endpoint=ALL, take=self._room())])
-        self._offer(await self.store.commit(None, [made]))
+        self._offer(await self.store.outbox.commit(None, [made]))
         self.kept.events[made.id] = (ALL,)
 
     # -- deliveries
@@ -192,7 +192,7 @@ class Player:
         """Take what is due."""
         room = self.chance.randint(1, 8) if room is None else room
         if len(self.hand) < HAND:
-            claim = await self.store.claim_deliveries(dict.fromkeys((ALL, LATEST, *self.destinations), room), now=EVER)
+            claim = await self.store.outbox.claim(dict.fromkeys((ALL, LATEST, *self.destinations), room), now=EVER)
             self._offer(claim.deliveries)
 
     async def settle(self) -> None:
@@ -213,7 +213,7 @@ class Player:
     async def _settle(self, delivery: Delivery, verdict: Verdict) -> None:
         take = self._room() if delivery.endpoint in (ALL, LATEST) else self._may_take(delivery.endpoint)
         given = settled(delivery, verdict, at=next(_clock), take=take, latest=delivery.endpoint == LATEST)
-        released = await self.store.settle(given)
+        released = await self.store.outbox.settle(given)
         if isinstance(verdict, Done):
             self.kept.accepted.add(delivery.id)
         if released is not None:
@@ -230,18 +230,20 @@ class Player:
 
     async def retry(self) -> None:
         """Try dead ones again."""
-        await self.store.retry(DeliveryFilter(endpoint=self.chance.choice((ALL, LATEST, *NAMES))), now=next(_clock))
+        await self.store.outbox.retry(
+            DeliveryFilter(endpoint=self.chance.choice((ALL, LATEST, *NAMES))), now=next(_clock)
+        )
 
     async def hasten(self) -> None:
         """Hear that an endpoint is well again."""
         at = next(_clock)
-        await self.store.hasten(Recovery(endpoint=ALL, at=at, failing_since=T0, created_after=T0))
+        await self.store.outbox.hasten(Recovery(endpoint=ALL, at=at, failing_since=T0, created_after=T0))
 
     # -- destinations of callbacks
 
     async def take(self, *, limit: int = 2) -> int:
         """Take destinations in hand."""
-        found = await self.store.take_callbacks(limit, now=EVER)
+        found = await self.store.endpoints.take_callbacks(limit, now=EVER)
         self.destinations |= {callback.name for callback, _ in found.taken}
         return len(found.taken)
 
@@ -253,7 +255,7 @@ class Player:
             self.destinations.discard(name)
             held = next(_clock) if self.chance.random() < 0.3 else None
             health = CallbackHealth(held_until=held, rounds=0 if held is None else 1)
-            await self.store.leave_callbacks({name: health}, now=next(_clock))
+            await self.store.endpoints.leave_callbacks({name: health}, now=next(_clock))
 
     # -- each other
 
@@ -271,7 +273,7 @@ class Player:
         """Declare another dead, which is not."""
         number = other.number
         with suppress(StoreUnavailable):
-            await self.store._write(lambda connection: leave(connection, number))
+            await self.store._writer.call(lambda connection: leave(connection, number))
 
 
 def _wanted(chance: random.Random) -> NewWatch:

@@ -47,15 +47,15 @@ async def bury(undertaker: Store, name: str) -> bool:
 async def test_what_is_held_and_what_is_free_add_up_at_every_moment(shared_url: str) -> None:
     """Claims and releases count what they move; a sign of life that comes in between does not undo it."""
     async with running(shared_url, name="a") as a, running(shared_url, name="b") as b:
-        await a.apply([wanted(str(n)) for n in range(10)], origin="api", now=T0)
-        mine = await a.claim_watches(6)
+        await a.watches.apply([wanted(str(n)) for n in range(10)], origin="api", now=T0)
+        mine = await a.watches.claim(6)
         for held, free, count in ((None, 4, 6), (6, 4, 6)):
             census = await beat(a, held)
             assert {peer.name: peer.held for peer in census.peers} == {"a": count, "b": 0}
             assert census.unclaimed == free
-        await a.release_watches(mine[:2])
-        await b.claim_watches(100)
-        await a.apply([wanted("orphan", source="elsewhere")], origin="api", now=T0)
+        await a.watches.release(mine[:2])
+        await b.watches.claim(100)
+        await a.watches.apply([wanted("orphan", source="elsewhere")], origin="api", now=T0)
         for sources, free in ((None, 1), (["vidu"], 0), (["vidu", "elsewhere"], 1)):
             assert (await nodes_of(b).beat(held=None, status={}, sources=sources)).unclaimed == free
         census = await nodes_of(a).beat(held=None, status={}, sources=["vidu"])
@@ -70,7 +70,7 @@ async def test_who_leaves_is_told_of_and_frees_what_it_followed(shared_url: str)
         await nodes_of(a).release_all()
         census = await beat(b)
         assert [(peer.name, peer.leaving, peer.held) for peer in census.peers] == [("a", True, 0), ("b", False, 0)]
-        assert len(await b.claim_watches(100)) == 2
+        assert len(await b.watches.claim(100)) == 2
     assert await asyncio.to_thread(rows, shared_url, "SELECT count(*) FROM nodes") == [(0,)]
 
 
@@ -100,19 +100,19 @@ async def test_the_buried_write_nothing_and_come_back_with_nothing(shared_url: s
         assert await bury(b, "a")
         assert not await bury_again(b, number)
 
-        [taken] = await b.claim_watches(100)
+        [taken] = await b.watches.claim(100)
         [theirs] = await claim(b)
         assert (taken.pk, theirs.id) == (watch.pk, delivery.id)
         with pytest.raises(StaleWrite):
-            await a.settle(settled(delivery))
+            await a.outbox.settle(settled(delivery))
         assert lost == [nodes_of(a).number]
         assert lost[0] > number
         with pytest.raises(StaleWrite):
             await move(a, watch, "processing", to=HERE)
         assert rows(shared_url, "SELECT count(*) FROM events") == [(1,)]
         assert rows(shared_url, "SELECT count(*) FROM attempts") == [(0,)]
-        assert await a.claim_watches(100) == []
-        assert await b.settle(settled(theirs)) is None
+        assert await a.watches.claim(100) == []
+        assert await b.outbox.settle(settled(theirs)) is None
         assert {peer.name for peer in (await beat(b)).peers} == {"a", "b"}
 
 
@@ -133,7 +133,7 @@ async def test_what_waits_while_a_node_finds_itself_buried_rests_on_what_it_had(
         event.listen(a._database.writing, "begin", held_up)
         claiming = asyncio.create_task(claim(a))
         assert await asyncio.to_thread(begun.wait, 60)
-        verdict = asyncio.create_task(a.settle(settled(delivery)))
+        verdict = asyncio.create_task(a.outbox.settle(settled(delivery)))
         await asyncio.sleep(0)  # it waits for the next group
         go.set()
         [again] = await claiming
@@ -141,7 +141,7 @@ async def test_what_waits_while_a_node_finds_itself_buried_rests_on_what_it_had(
         with pytest.raises(StaleWrite):
             await verdict
         assert rows(shared_url, "SELECT count(*) FROM attempts") == [(0,)]
-        assert await a.settle(settled(again)) is None
+        assert await a.outbox.settle(settled(again)) is None
 
 
 async def bury_again(undertaker: Store, number: int) -> bool:
@@ -160,8 +160,8 @@ async def test_what_was_taken_a_moment_before_the_burial_is_not_handed_out(share
         raise LookupError("my own")
 
     async with running(shared_url, name="a") as a, running(shared_url, name="b") as b:
-        await a.apply([wanted("1", callback=called), wanted("2"), wanted("3")], origin="api", now=T0)
-        one, two = await a.claim_watches(2)
+        await a.watches.apply([wanted("1", callback=called), wanted("2"), wanted("3")], origin="api", now=T0)
+        one, two = await a.watches.claim(2)
         await move(a, one, "queueing", to=to)
         two, [first] = await move(a, two, "queueing", to=HERE)
         two, _ = await move(a, two, "processing", to=HERE)
@@ -171,18 +171,18 @@ async def test_what_was_taken_a_moment_before_the_burial_is_not_handed_out(share
         a.on_lost(lambda: lost.append(nodes_of(a).number))
         with buried_in_between(a, b, before=lambda: len(tries) == 2):
             *taken, failed, number = await asyncio.gather(
-                a.claim_watches(10),
+                a.watches.claim(10),
                 claim(a),
-                a.take_callbacks(10, now=T0),
-                a.settle(settled(first)),
-                a.commit(step.watch, recorded(step, [Address(endpoint="new")])),
-                a.commit(None, [record(for_operators(), [Address(endpoint="ops")])]),
-                a.change_endpoint(
+                a.endpoints.take_callbacks(10, now=T0),
+                a.outbox.settle(settled(first)),
+                a.outbox.commit(step.watch, recorded(step, [Address(endpoint="new")])),
+                a.outbox.commit(None, [record(for_operators(), [Address(endpoint="ops")])]),
+                a.endpoints.change(
                     EndpointChange(name="app", fingerprint="f", update=disabling(T0, "http_410", T0)),
                     [record(for_operators(), [Address(endpoint="ops")])],
                 ),
-                a._write(fail),
-                a._write(lambda _: nodes_of(a).number),
+                a._writer.call(fail),
+                a._writer.call(lambda _: nodes_of(a).number),
                 return_exceptions=True,
             )
         assert isinstance(failed, LookupError)
@@ -192,7 +192,7 @@ async def test_what_was_taken_a_moment_before_the_burial_is_not_handed_out(share
         assert (changed.done, changed.deliveries) == (True, ())
         assert taken == [[], [], CallbackClaim(), None, [], []]
 
-        assert len(await b.claim_watches(10)) == 3
-        assert [callback for callback, _ in (await b.take_callbacks(10, now=T0)).taken] == [called]
+        assert len(await b.watches.claim(10)) == 3
+        assert [callback for callback, _ in (await b.endpoints.take_callbacks(10, now=T0)).taken] == [called]
         theirs = await claim(b, "app", "new", "ops", called.name)
         assert [delivery.endpoint for delivery in theirs] == ["app", "app", "new", "ops", "ops", called.name]

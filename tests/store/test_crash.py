@@ -69,7 +69,7 @@ async def test_killed_again_and_again_it_loses_nothing(url: str, path: Path, see
         assert path.with_name("notifier.db-wal").exists(), "it did not close in order"
     async with running(url) as store:
         watches = {watch.pk: watch for watch in await follow(store)}
-        listed = {item["id"]: item for item in await store.deliveries(DeliveryFilter(), limit=1_000_000)}
+        listed = {item["id"]: item for item in await store.lists.deliveries(DeliveryFilter(), limit=1_000_000)}
         free = await claim(store, now=2 * T0, room=1000)
     assert all(watches[pk].sequence >= sequence for pk, sequence in heard.sequence.items())
     assert all(listed[number]["event_id"] == event for number, event in heard.events.items())

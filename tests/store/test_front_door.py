@@ -19,8 +19,8 @@ def test_the_front_door_gives_no_modules() -> None:
 
 def test_a_name_that_is_not_there_is_refused() -> None:
     """A name of the inside is none of the front door's."""
-    with pytest.raises(AttributeError, match="'GroupCommit'"):
-        getattr(notifier.store, "GroupCommit")  # noqa: B009  # as an import of it would
+    with pytest.raises(AttributeError, match="'Writer'"):
+        getattr(notifier.store, "Writer")  # noqa: B009  # as an import of it would
 
 
 @pytest.mark.parametrize(

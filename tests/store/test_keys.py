@@ -46,10 +46,10 @@ async def test_what_happens_to_endpoints_and_watches_shares_a_transaction(url: s
     async with running(url) as store:
         [watch] = await follow(store, "1")
         await asyncio.gather(
-            store.change_endpoint(change, [record(for_operators()), record(for_operators())]),
+            store.endpoints.change(change, [record(for_operators()), record(for_operators())]),
             move(store, watch, "queueing"),
-            store.commit(None, [record(for_operators())]),
+            store.outbox.commit(None, [record(for_operators())]),
         )
-        keys = await store._read(lambda connection: connection.execute(select(events.c.pk)).scalars().all())
+        keys = await store._reader.page(lambda connection: connection.execute(select(events.c.pk)).scalars().all())
         assert len(keys) == 4
         assert len({key >> SHIFT for key in keys}) == 1

@@ -58,7 +58,7 @@ async def test_watches_are_read_in_order(
     """Nothing is sorted, so a page costs what it shows."""
     async with running(url) as store:
         read.clear()
-        await store.watches(which, limit=100, before=before)
+        await store.lists.watches(which, limit=100, before=before)
     step, *callback = plan(path, read)
     assert callback == [
         "CORRELATED SCALAR SUBQUERY 1",
@@ -84,7 +84,7 @@ async def test_events_are_read_in_order(
     """Nothing is sorted, so a page costs what it shows, and following what is new costs what is new."""
     async with running(url) as store:
         read.clear()
-        await store.events(which, limit=100, **place)
+        await store.lists.events(which, limit=100, **place)
     steps = plan(path, read)
     assert any(found in step for step in steps)
     assert not [step for step in steps if "TEMP B-TREE" in step]
@@ -94,8 +94,8 @@ async def test_a_watchs_events_are_found_by_it(path: Path, url: str, read: list[
     """And not by looking through all."""
     async with running(url) as store:
         read.clear()
-        await store.events(EventFilter(source="vidu", task="1"), limit=100)
-        await store.watch("vidu", "1")
+        await store.lists.events(EventFilter(source="vidu", task="1"), limit=100)
+        await store.lists.watch("vidu", "1")
     steps = plan(path, read)
     assert any("USING INDEX events_watch (watch=?)" in step for step in steps)
     assert not [step for step in steps if re.match("SCAN (events|watches)", step)]
@@ -122,7 +122,7 @@ async def test_deliveries_that_are_rare_are_found_by_their_index(
     """After a look at the newest rows, which is bounded; what was delivered long ago is not read."""
     async with running(url) as store:
         read.clear()
-        assert await store.deliveries(which, limit=100, before=before) == []
+        assert await store.lists.deliveries(which, limit=100, before=before) == []
     steps = [step.replace("COVERING ", "") for step in plan(path, read) if re.match(r"(SCAN|SEARCH) deliveries ", step)]
     assert steps == [
         "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",

@@ -103,7 +103,7 @@ async def test_a_database_of_every_version_is_brought_up_to_date(path: Path, url
     async with running(url) as store:
         (watch,) = await follow(store, "1")
         await move(store, watch, "queueing")
-        assert len(await store.deliveries(DeliveryFilter(), limit=1)) == 1
+        assert len(await store.lists.deliveries(DeliveryFilter(), limit=1)) == 1
     raw = sqlite3.connect(path)
     assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [(sqlite.HEAD,)]
     raw.close()

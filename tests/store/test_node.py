@@ -43,10 +43,10 @@ async def test_what_operators_are_told_outlives_the_node(url: str) -> None:
     async with running(url) as store, running(url) as other:
         [watch] = await follow(store, "1")
         number = store._node.number
-        await other._write(lambda connection: leave(connection, number))
+        await other._writer.call(lambda connection: leave(connection, number))
         told = record(for_operators(), APP)
-        assert [delivery.event_id for delivery in await store.commit(None, [told])] == [told.id]
-        assert [event["id"] for event in await store.events(EventFilter(), limit=10)] == [told.id]
+        assert [delivery.event_id for delivery in await store.outbox.commit(None, [told])] == [told.id]
+        assert [event["id"] for event in await store.lists.events(EventFilter(), limit=10)] == [told.id]
         assert store._node.number != number
         with pytest.raises(StaleWrite):
             await move(store, watch, "processing")
@@ -56,10 +56,10 @@ async def test_what_was_not_committed_is_no_sign_of_life(url: str) -> None:
     """The lease runs from the last transaction that the others can see; one that was rolled back is none."""
     async with running(url) as store, running(url) as other:
         [watch] = await follow(store, "1")
-        await other._write(lambda connection: connection.execute(text("UPDATE watches SET sequence = 7")))
-        renewed = store._group.renewed
+        await other._writer.call(lambda connection: connection.execute(text("UPDATE watches SET sequence = 7")))
+        renewed = store._writer.renewed
         with pytest.raises(StaleWrite):
             await move(store, watch, "processing")
-        assert store._group.renewed == renewed
+        assert store._writer.renewed == renewed
         await claim(store)
-        assert store._group.renewed > renewed
+        assert store._writer.renewed > renewed

@@ -174,18 +174,18 @@ async def test_what_may_not_be_lost_waits_and_the_rest_is_told_at_once(
         try:
             waiting = [
                 asyncio.create_task(move(store, two, "queueing")),
-                asyncio.create_task(store.settle(settled(delivery))),
-                asyncio.create_task(store.change_endpoint(SICK)),
-                asyncio.create_task(store.release_watches([spare])),
+                asyncio.create_task(store.outbox.settle(settled(delivery))),
+                asyncio.create_task(store.endpoints.change(SICK)),
+                asyncio.create_task(store.watches.release([spare])),
             ]
             await until(lambda: not store.available)
             waiting.append(asyncio.create_task(move(store, three, "queueing")))
             for refused in (
-                store.apply([wanted("5")], origin="api", now=T0),
-                store.remove("vidu", "1", now=T0),
-                store.claim_watches(1),
-                store.claim_deliveries({"app": 1}, now=T0),
-                store.retry(DeliveryFilter(), now=T0),
+                store.watches.apply([wanted("5")], origin="api", now=T0),
+                store.watches.remove("vidu", "1", now=T0),
+                store.watches.claim(1),
+                store.outbox.claim({"app": 1}, now=T0),
+                store.outbox.retry(DeliveryFilter(), now=T0),
                 store.prune(T0),
             ):
                 with pytest.raises(StoreUnavailable):
@@ -195,8 +195,8 @@ async def test_what_may_not_be_lost_waits_and_the_rest_is_told_at_once(
             fault.pass_over()
         await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE)
         assert store.available
-        assert [item["task"] for item in await store.deliveries(DeliveryFilter(), limit=9)] == ["3", "2", "1"]
-        assert await store.claim_watches(9) == [spare]
+        assert [item["task"] for item in await store.lists.deliveries(DeliveryFilter(), limit=9)] == ["3", "2", "1"]
+        assert await store.watches.claim(9) == [spare]
     said = [line for line in logs if line["event"].startswith("store.")]
     assert [line["event"] for line in said] == ["store.unavailable", "store.recovered"]
     assert fault.says in said[0]["error"]
@@ -209,12 +209,12 @@ async def test_a_store_that_nobody_waits_for_recovers_by_itself(url: str, fault:
         fault.strike()
         try:
             with pytest.raises(StoreUnavailable):
-                await store.apply([wanted("2")], origin="api", now=T0)
+                await store.watches.apply([wanted("2")], origin="api", now=T0)
             assert not store.available
         finally:
             fault.pass_over()
         await until(lambda: store.available)
-        assert len((await store.apply([wanted("2")], origin="api", now=T0)).added) == 1
+        assert len((await store.watches.apply([wanted("2")], origin="api", now=T0)).added) == 1
         await move(store, watch, "queueing")
 
 
@@ -232,7 +232,7 @@ async def test_the_end_does_not_wait_for_the_database(url: str, fault: Fault) ->
         finally:
             fault.pass_over()
     async with running(url) as store:
-        assert await store.claim_watches(9) == watches
+        assert await store.watches.claim(9) == watches
 
 
 async def test_nothing_acknowledged_is_lost_while_faults_come_and_go(url: str, fault: Fault) -> None:
@@ -247,7 +247,7 @@ async def test_nothing_acknowledged_is_lost_while_faults_come_and_go(url: str, f
             while not stop.is_set():
                 watches[pk], deliveries = await move(store, watches[pk], f"state {watches[pk].sequence}")
                 for delivery in deliveries:
-                    await store.settle(settled(delivery))
+                    await store.outbox.settle(settled(delivery))
                     done.add(delivery.id)
 
         async with asyncio.TaskGroup() as tasks:
@@ -265,12 +265,12 @@ async def test_nothing_acknowledged_is_lost_while_faults_come_and_go(url: str, f
                         fault.elsewhere.rmdir()
                 await until(lambda: store.available)
             stop.set()
-        listed = await store.deliveries(DeliveryFilter(), limit=100_000)
+        listed = await store.lists.deliveries(DeliveryFilter(), limit=100_000)
     assert struck == 3
     assert len(listed) == sum(watch.sequence for watch in watches.values())
     assert {item["id"] for item in listed if item["status"] == "delivered"} == done
     async with running(url) as store:
-        assert {watch.pk: watch for watch in await store.claim_watches(100)} == watches
+        assert {watch.pk: watch for watch in await store.watches.claim(100)} == watches
 
 
 async def test_a_database_that_may_not_grow_takes_no_step_in_part(url: str) -> None:
@@ -286,13 +286,13 @@ async def test_a_database_that_may_not_grow_takes_no_step_in_part(url: str) -> N
             watches = await follow(store, *map(str, range(300)))
         limit[0] = 60
         async with running(url) as store:
-            assert await store.claim_watches(1000) == watches
+            assert await store.watches.claim(1000) == watches
             moves = [asyncio.create_task(move(store, watch, "queueing")) for watch in watches]
             await until(lambda: not store.available)
-            assert await store.deliveries(DeliveryFilter(), limit=1000) == []
+            assert await store.lists.deliveries(DeliveryFilter(), limit=1000) == []
             limit[0] = 0
             await asyncio.wait_for(asyncio.gather(*moves), PATIENCE)
-            assert len(await store.deliveries(DeliveryFilter(), limit=1000)) == 300
+            assert len(await store.lists.deliveries(DeliveryFilter(), limit=1000)) == 300
     finally:
         event.remove(Engine, "connect", bound)
 
@@ -322,7 +322,7 @@ async def test_reading_goes_on_while_another_writes(url: str, path: Path) -> Non
         await follow(store, "1")
         lock.strike()
         try:
-            assert (await asyncio.wait_for(store.summary(), PATIENCE))["watches"] == {"vidu": {"new": 1}}
+            assert (await asyncio.wait_for(store.lists.summary(), PATIENCE))["watches"] == {"vidu": {"new": 1}}
         finally:
             lock.pass_over()
 
@@ -334,7 +334,7 @@ async def test_permissions_that_are_taken_away_do_not_disturb_a_running_store(ur
         (watch,) = await follow(store, "1")
         path.chmod(0o400)
         await move(store, watch, "queueing")
-        assert len(await store.deliveries(DeliveryFilter(), limit=9)) == 1
+        assert len(await store.lists.deliveries(DeliveryFilter(), limit=9)) == 1
         path.chmod(0o600)
 
 
@@ -346,7 +346,11 @@ async def test_a_deleted_database_is_not_written_on(url: str, path: Path) -> Non
             os.unlink(f"{path}{side}")
         moving = asyncio.create_task(move(store, watch, "queueing"))
         await until(lambda: not store.available)
-        for reading in (store.summary(), store.deliveries(DeliveryFilter(), limit=1), store.endpoint_states()):
+        for reading in (
+            store.lists.summary(),
+            store.lists.deliveries(DeliveryFilter(), limit=1),
+            store.endpoints.states(),
+        ):
             with pytest.raises(StoreUnavailable):
                 await reading
         assert not moving.done()
@@ -366,7 +370,7 @@ async def test_what_cannot_be_read_is_an_outage_too(url: str, path: Path) -> Non
             file.seek(4096)
             file.write(os.urandom(path.stat().st_size - 4096))
         with pytest.raises(StoreUnavailable):
-            await store.summary()
+            await store.lists.summary()
         with pytest.raises(StoreUnavailable):
-            await store.claim_watches(10)
+            await store.watches.claim(10)
         assert not store.available

@@ -33,9 +33,9 @@ async def test_a_client_that_prepares_much_is_not_taken_for_dead(url: str, sizes
     async with running(url) as store:
         for labels in ({}, {"team": "a"}):
             many = [wanted(str(number), labels=labels) for number in range(MANY)]
-            await store.apply(many, origin="file", now=T0, replace=True)
-        claimed = await store.claim_watches(MANY)
+            await store.watches.apply(many, origin="file", now=T0, replace=True)
+        claimed = await store.watches.claim(MANY)
         assert len(claimed) == MANY
-        await store.release_watches(claimed)
-        assert len((await store.apply([], origin="file", now=T0, replace=True)).removed) == MANY
+        await store.watches.release(claimed)
+        assert len((await store.watches.apply([], origin="file", now=T0, replace=True)).removed) == MANY
     assert max(sizes) == watches.PIECE

@@ -102,25 +102,27 @@ def explained(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
 async def hot_path(store: Store) -> None:
     """Do what a daemon does all day."""
     latest = (Address(endpoint="app", latest=True), Address(endpoint="other"))
-    claimed = await store.claim_watches(10)
+    claimed = await store.watches.claim(10)
     names = [f"new {next(_fresh)}" for _ in range(3)]
     mine = [watch for watch in await follow(store, *names) if watch.id in names]
-    await store.release_watches(claimed)
+    await store.watches.release(claimed)
     one, two, three = mine
     one, taken = await move(store, one, "queueing", to=latest)
     one, _ = await move(store, one, "processing", to=latest)
     await lose(store, three)
-    first, second = [await store.settle(settled(delivery)) for delivery in taken]
+    first, second = [await store.outbox.settle(settled(delivery)) for delivery in taken]
     assert first is not None
     assert second is not None
-    await store.settle(settled(first, Later(due=LATER, attempt=1, reason="timeout"), latest=True))
-    await store.settle(settled(second, Dead(attempt=1, reason="x"), take=False))
-    assert await store.hasten(Recovery(endpoint="app", at=T0, failing_since=T0, created_after=T0))
-    await store.claim_deliveries({"app": 50, "other": 50}, now=LATER)
-    await store.retry(DeliveryFilter(id=second.id), now=LATER)
-    await store.delivery(taken[0].id)
-    await store.apply([wanted(names[0], labels={"a": "b"}), wanted(f"new {next(_fresh)}")], origin="file", now=LATER)
-    await store.remove(two.source, two.id, now=LATER)
+    await store.outbox.settle(settled(first, Later(due=LATER, attempt=1, reason="timeout"), latest=True))
+    await store.outbox.settle(settled(second, Dead(attempt=1, reason="x"), take=False))
+    assert await store.outbox.hasten(Recovery(endpoint="app", at=T0, failing_since=T0, created_after=T0))
+    await store.outbox.claim({"app": 50, "other": 50}, now=LATER)
+    await store.outbox.retry(DeliveryFilter(id=second.id), now=LATER)
+    await store.lists.delivery(taken[0].id)
+    await store.watches.apply(
+        [wanted(names[0], labels={"a": "b"}), wanted(f"new {next(_fresh)}")], origin="file", now=LATER
+    )
+    await store.watches.remove(two.source, two.id, now=LATER)
     await store.prune(T0 + 1500)
 
 
@@ -150,7 +152,7 @@ async def test_no_statement_of_the_hot_path_reads_a_whole_table(crowded: Path, e
 async def test_plans_do_not_change_with_what_waits(crowded: Path, url: str, explained: list[Statement]) -> None:
     """A claim costs the same behind two hundred thousand deliveries as behind none."""
     async with running(f"sqlite:///{crowded}") as store:
-        assert (await store.summary())["pending"]["app"]["count"] >= PENDING - LANES
+        assert (await store.lists.summary())["pending"]["app"]["count"] >= PENDING - LANES
         explained.clear()
         await hot_path(store)
         full = plans(explained)
@@ -205,9 +207,9 @@ async def test_counting_and_retrying_read_what_is_open_or_dead_and_not_what_is_d
 ) -> None:
     """What was delivered over weeks is most of the table: looking at the daemon does not read it, nor does a start."""
     async with running(f"sqlite:///{crowded}") as store:
-        await store.summary()
-        await store.retry(DeliveryFilter(endpoint="nobody", until=0), now=T0)
-        await store.retry(DeliveryFilter(until=0), now=T0)
+        await store.lists.summary()
+        await store.outbox.retry(DeliveryFilter(endpoint="nobody", until=0), now=T0)
+        await store.outbox.retry(DeliveryFilter(until=0), now=T0)
     flat = [(" ".join(sql.split()), plan) for sql, plan in explained]
     scans = {line for sql, plan in flat for line in plan.splitlines() if re.match("SCAN deliveries", line)}
     assert {line.replace("COVERING ", "") for line in scans} == {
@@ -224,13 +226,15 @@ async def test_destinations_of_callbacks_are_found_by_their_own_index(
     async with running(f"sqlite:///{crowded}") as store:
         explained.clear()
         task = f"called {next(_fresh)}"
-        await store.apply([wanted(task, callback=Callback(url="https://example.com/t0ken"))], origin="api", now=T0)
-        [watch] = [each for each in await store.claim_watches(100_000) if each.id == task]
+        await store.watches.apply(
+            [wanted(task, callback=Callback(url="https://example.com/t0ken"))], origin="api", now=T0
+        )
+        [watch] = [each for each in await store.watches.claim(100_000) if each.id == task]
         await move(store, watch, "queueing", to=(Address(endpoint=name, take=False),))
-        await store.take_callbacks(10, now=LATER)
-        [delivery] = (await store.claim_deliveries({name: 10}, now=LATER)).deliveries
-        await store.settle(settled(delivery, Later(due=LATER, attempt=1)))
-        await store.leave_callbacks({name: CallbackHealth()}, now=LATER)
+        await store.endpoints.take_callbacks(10, now=LATER)
+        [delivery] = (await store.outbox.claim({name: 10}, now=LATER)).deliveries
+        await store.outbox.settle(settled(delivery, Later(due=LATER, attempt=1)))
+        await store.endpoints.leave_callbacks({name: CallbackHealth()}, now=LATER)
         await store.prune(T0)
         found = list(explained)
     key = "sqlite_autoindex_callbacks_1"

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.sql import ClauseElement
 
-from notifier.store import callbacks, hot_postgres, node, postgres, statements
+from notifier.store import callbacks, hot_postgres, node, postgres, statements, watches
 from notifier.store.prepared import Prepared
 from notifier.store.schema import deliveries
 
@@ -52,7 +52,7 @@ STATEMENTS: dict[str, tuple[ClauseElement, set[str]]] = {  # with the conditions
     "fence": (node._FENCE._statement, {"nodes_pkey (number)"}),
     "claim deliveries": (statements.CLAIM_DELIVERIES, {"deliveries_due (endpoint, due)", "deliveries_pkey (id)"}),
     "next due": (statements.NEXT_DUE, {"deliveries_due (endpoint)"}),
-    "claim watches": (statements.CLAIM_WATCHES, {"watches_open ()", "watches_pkey (pk)"}),
+    "claim watches": (watches.CLAIM, {"watches_open ()", "watches_pkey (pk)"}),
 }
 
 
@@ -120,7 +120,7 @@ def test_every_statement_finds_its_rows_by_the_index_made_for_it(connection: Con
 
 def test_what_is_claimed_is_not_sorted(connection: Connection) -> None:
     """The index has the order: a claim ends as soon as it has enough."""
-    for statement in (statements.CLAIM_DELIVERIES, statements.CLAIM_WATCHES):
+    for statement in (statements.CLAIM_DELIVERIES, watches.CLAIM):
         assert "Sort" not in str(plan(connection, statement))
 
 

@@ -55,12 +55,12 @@ async def test_a_replica_takes_over(pair: tuple[Server, Server], how: signal.Sig
         await asyncio.to_thread(primary.stop, how)
         await until(lambda: not work.store.available)
         with pytest.raises(StoreUnavailable):
-            await work.store.apply([wanted("new")], origin="api", now=T0)
+            await work.store.watches.apply([wanted("new")], origin="api", now=T0)
         # What never was on the replica cannot be waited for: it follows nobody now.
         replica.query("ALTER SYSTEM RESET synchronous_standby_names")
         await asyncio.to_thread(replica.query, "SELECT pg_promote()")
         await until(lambda: work.store.available)
-        assert len((await work.store.apply([wanted("new")], origin="api", now=T0)).added) == 1
+        assert len((await work.store.watches.apply([wanted("new")], origin="api", now=T0)).added) == 1
 
 
 @pytest.fixture

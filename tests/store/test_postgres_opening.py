@@ -69,7 +69,7 @@ async def test_a_database_of_every_version_is_brought_up_to_date(empty: str, sta
     async with running(empty) as store:
         (watch,) = await follow(store, "1")
         await move(store, watch, "queueing")
-        assert len(await store.deliveries(DeliveryFilter(), limit=1)) == 1
+        assert len(await store.lists.deliveries(DeliveryFilter(), limit=1)) == 1
 
 
 async def test_those_who_migrate_at_once_wait_for_each_other(empty: str) -> None:

@@ -56,16 +56,16 @@ async def test_a_server_that_ends_is_waited_for(
         await asyncio.to_thread(server.stop, how)
         await until(lambda: not work.store.available)
         for refused in (
-            work.store.apply([wanted("new")], origin="api", now=T0),
-            work.store.claim_watches(1),
-            work.store.summary(),
+            work.store.watches.apply([wanted("new")], origin="api", now=T0),
+            work.store.watches.claim(1),
+            work.store.lists.summary(),
         ):
             with pytest.raises(StoreUnavailable):
                 await asyncio.wait_for(refused, PATIENCE)
         await asyncio.to_thread(server.start)
         await until(lambda: work.store.available)
-        assert len((await work.store.apply([wanted("new")], origin="api", now=T0)).added) == 1
-        assert (await work.store.summary())["watches"]["vidu"]["new"] == 1
+        assert len((await work.store.watches.apply([wanted("new")], origin="api", now=T0)).added) == 1
+        assert (await work.store.lists.summary())["watches"]["vidu"]["new"] == 1
     assert told(logs) == ["store.unavailable", "store.recovered"]
 
 
@@ -106,7 +106,7 @@ async def test_a_node_that_does_not_know_whether_it_has_left_ends_all_the_same(
     """It would wait for the database without end, to learn whether its last COMMIT came true."""
     store = await asyncio.to_thread(lambda: Store.open(proxied, timeout=3.0))
     writing = asyncio.create_task(store.run(), name="store")
-    await store.apply([wanted("1")], origin="api", now=T0)
+    await store.watches.apply([wanted("1")], origin="api", now=T0)
     proxy.cut = Cut.BEFORE
     closing = asyncio.create_task(store.close(), name="close")
     await until(lambda: proxy.cuts == 1)
@@ -122,18 +122,18 @@ async def test_whoever_need_not_wait_does_so_in_doubt(proxy: Proxy, proxied: str
     """A claim that came true unheard would leave watches to a node that does not know of it."""
     async with running(proxied) as store:
         proxy.cut = cut
-        assert len((await store.apply([wanted("1"), wanted("2")], origin="api", now=T0)).added) == 2
+        assert len((await store.watches.apply([wanted("1"), wanted("2")], origin="api", now=T0)).added) == 2
         assert proxy.cuts == 1
         proxy.cut = cut
-        claimed = await store.claim_watches(1)
+        claimed = await store.watches.claim(1)
         assert [watch.id for watch in claimed] == ["1"]
         proxy.cut = cut
-        claimed += await store.claim_watches(10)
+        claimed += await store.watches.claim(10)
         assert [watch.id for watch in claimed] == ["1", "2"]
         assert proxy.cuts == 3
         (watch, _) = await move(store, claimed[0], "queueing")
         proxy.cut = cut
-        assert await store.remove("vidu", "1", now=T0) == watch
+        assert await store.watches.remove("vidu", "1", now=T0) == watch
 
 
 async def test_what_was_taken_in_doubt_is_not_handed_out_after_a_burial(
@@ -148,14 +148,14 @@ async def test_what_was_taken_in_doubt_is_not_handed_out_after_a_burial(
         return len(began) == 2
 
     async with running(proxied) as dying, running(url) as undertaker:
-        await dying.apply([wanted("1")], origin="api", now=T0)
+        await dying.watches.apply([wanted("1")], origin="api", now=T0)
         proxy.cut = Cut.AFTER
-        claiming = asyncio.create_task(dying.claim_watches(10), name="claim")
+        claiming = asyncio.create_task(dying.watches.claim(10), name="claim")
         await until(lambda: not dying.available)
         with buried_in_between(dying, undertaker, before=asked):
-            await dying.commit(None, [record(for_operators())])
+            await dying.outbox.commit(None, [record(for_operators())])
         assert await claiming == []
-        assert len(await undertaker.claim_watches(10)) == 1
+        assert len(await undertaker.watches.claim(10)) == 1
 
 
 async def test_a_commit_that_the_server_is_still_at_is_waited_for(server: Server, proxy: Proxy, proxied: str) -> None:
@@ -171,11 +171,11 @@ async def test_a_commit_that_the_server_is_still_at_is_waited_for(server: Server
         proxy.cut = Cut.WITH
         (watch, (delivery,)) = await asyncio.wait_for(move(store, watch, "queueing"), PATIENCE)
         assert proxy.cuts == 1
-        assert await store.settle(settled(delivery)) is None
+        assert await store.outbox.settle(settled(delivery)) is None
         (_, deliveries) = await move(store, watch, "success")
         assert len(deliveries) == 1
-        assert len(await store.events(EventFilter(), limit=10)) == 2
-        assert len(await store.deliveries(DeliveryFilter(), limit=10)) == 2
+        assert len(await store.lists.events(EventFilter(), limit=10)) == 2
+        assert len(await store.lists.deliveries(DeliveryFilter(), limit=10)) == 2
 
 
 # -- silence
@@ -205,14 +205,14 @@ async def test_a_server_that_says_nothing_is_given_up(
         "forsaken": (proxy.swallow, proxy.forsake),
     }[kind]
     async with working(proxied) as work:
-        await work.store.summary()  # it has a connection to wait on
+        await work.store.lists.summary()  # it has a connection to wait on
         strike()
         try:
             await until(lambda: not work.store.available)
             asked: list[Awaitable[object]] = [
-                work.store.claim_watches(1),
-                work.store.summary(),
-                work.store.claim_deliveries({"app": 1}, now=T0),
+                work.store.watches.claim(1),
+                work.store.lists.summary(),
+                work.store.outbox.claim({"app": 1}, now=T0),
             ]
             for each in asked:
                 with pytest.raises(StoreUnavailable):
@@ -221,7 +221,7 @@ async def test_a_server_that_says_nothing_is_given_up(
             mend()
         await until(lambda: work.store.available)
         await work.more()
-        await work.store.summary()
+        await work.store.lists.summary()
     assert told(logs)[:1] == ["store.unavailable"]
     assert told(logs)[-1:] == ["store.recovered"]
 

@@ -91,9 +91,9 @@ async def test_deadlocks_are_tried_again_at_once(url: str, server: Server, logs:
     async with running(url) as store:
         (watch,) = await follow(store, "1")
         (watch, (delivery,)) = await move(store, watch, "queueing")
-        await store.settle(settled(delivery))
+        await store.outbox.settle(settled(delivery))
         (_, deliveries) = await move(store, watch, "success")
         assert len(deliveries) == 1
-        assert len(await store.events(EventFilter(), limit=10)) == 2
+        assert len(await store.lists.events(EventFilter(), limit=10)) == 2
     assert told(logs) == []
     assert server.query("SELECT last_value FROM tries", NAME) == [(4,)]

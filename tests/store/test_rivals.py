@@ -41,10 +41,10 @@ async def test_what_another_follows_already_is_not_taken_from_it(url: str, monke
     """It wanted the watch again a moment before, and may have taken a step of it since."""
     async with running(url) as store:
         [watch] = await follow(store, "1")
-        await store.remove("vidu", "1", now=T0)
+        await store.watches.remove("vidu", "1", now=T0)
         number = store._node.number
         between(monkeypatch, url, f"{AGAIN}, owner = {number}")
-        applied = await store.apply([wanted("1")], origin="api", now=LATER)
+        applied = await store.watches.apply([wanted("1")], origin="api", now=LATER)
         assert (applied.added, applied.unchanged) == ((), 1)
         await move(store, watch, "processing")  # it is this node's as before
 
@@ -53,7 +53,7 @@ async def test_what_another_forgets_is_wanted_as_new(url: str, monkeypatch: pyte
     """Nobody is told that a watch is followed of which there is no row."""
     async with running(url) as store:
         await follow(store, "1")
-        await store.remove("vidu", "1", now=T0)
+        await store.watches.remove("vidu", "1", now=T0)
         between(monkeypatch, url, FORGOTTEN)
-        assert len((await store.apply([wanted("1")], origin="api", now=LATER)).added) == 1
-        assert len(await store.claim_watches(10)) == 1
+        assert len((await store.watches.apply([wanted("1")], origin="api", now=LATER)).added) == 1
+        assert len(await store.watches.claim(10)) == 1

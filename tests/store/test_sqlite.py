@@ -71,7 +71,7 @@ async def test_an_empty_file_becomes_a_database(path: Path, url: str) -> None:
     """`touch` and `install` are ways to prepare one."""
     path.touch()
     async with running(url) as store:
-        assert await store.claim_watches(1) == []
+        assert await store.watches.claim(1) == []
 
 
 @pytest.mark.parametrize("name", ["a b.db", "100%.db", "%20.db", "größe.db", "a'b.db", "a#b.db", "a?b.db", "-x.db"])
@@ -84,7 +84,7 @@ async def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
 async def test_a_write_is_on_the_disk_when_it_returns(url: str) -> None:
     """The connection that writes waits for the disk, in write-ahead mode; a power cut takes nothing back."""
     async with running(url) as store:
-        found = await store._write(
+        found = await store._writer.call(
             lambda connection: [
                 connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
             ]
@@ -98,7 +98,7 @@ async def test_the_journal_stays_small_under_load_and_reading(path: Path, url: s
     async with running(url) as store:
         watches = await follow(store, *map(str, range(400)))
         for n in range(40):
-            reading = asyncio.create_task(store.summary())
+            reading = asyncio.create_task(store.lists.summary())
             moved = await asyncio.gather(*(move(store, watch, f"state {n}") for watch in watches))
             watches = [watch for watch, _ in moved]
             await reading
@@ -259,7 +259,7 @@ async def test_a_second_daemon_is_refused(path: Path, url: str, tmp_path: Path, 
         with pytest.raises(StoreError) as caught:
             Store.open(f"sqlite:///{second}")
         assert str(caught.value) == f"{path} is in use by another notifier; stop it first, or change store.url"
-        assert await store.claim_watches(1) == []
+        assert await store.watches.claim(1) == []
     async with running(url):
         pass
 
@@ -315,4 +315,4 @@ async def test_a_refused_start_leaves_nothing_behind_that_stops_the_next(path: P
     refusal(path)
     path.unlink()
     async with running(url) as store:
-        assert await store.deliveries(DeliveryFilter(), limit=1) == []
+        assert await store.lists.deliveries(DeliveryFilter(), limit=1) == []

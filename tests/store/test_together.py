@@ -81,7 +81,7 @@ async def test_of_events_of_one_group_only_the_first_of_a_lane_is_ready() -> Non
             [watch] = await follow(store, "1")
             one = observed(watch, "queueing", T0)
             two = observed(one.watch, "processing", T0 + 1)
-            taken = await store.commit(two.watch, [*recorded(one), *recorded(two)])
+            taken = await store.outbox.commit(two.watch, [*recorded(one), *recorded(two)])
             assert len(taken) == 1
             assert await claim(store, now=T0 + 2) == []
-            assert (await store.summary())["pending"]["app"]["count"] == 2
+            assert (await store.lists.summary())["pending"]["app"]["count"] == 2

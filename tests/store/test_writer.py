@@ -14,11 +14,12 @@ from waits import PATIENCE, until
 from notifier.core.errors import StoreUnavailable
 from notifier.store import sqlite
 from notifier.store.node import Solo
-from notifier.store.transaction import CallOp, Transaction
-from notifier.store.writer import LINGER, MAX_GROUP, GroupCommit
+from notifier.store.operations import CallOp
+from notifier.store.transaction import Transaction
+from notifier.store.writer import LINGER, MAX_GROUP, Writer
 
 
-class Writer:
+class Words:
     """A group commit over a database with one table of texts."""
 
     def __init__(self, path: Path) -> None:
@@ -28,8 +29,9 @@ class Writer:
         event.listen(self._engine, "begin", self._note)
         with self._engine.begin() as connection:
             connection.exec_driver_sql("CREATE TABLE said (word TEXT UNIQUE)")
+            connection.exec_driver_sql("CREATE TABLE counters (name TEXT, value INTEGER)")  # written to probe it
         self.began = 0
-        self.commit = GroupCommit(self._engine, Transaction(Solo(1)), CallOp(lambda _: None, hold=True))
+        self.commit = Writer(self._engine, Transaction(Solo(1)))
         self.commit.seconds = self.groups.append
 
     def _note(self, _: Connection) -> None:
@@ -58,9 +60,9 @@ def saying(word: str) -> Callable[[Connection], object]:
 
 
 @pytest.fixture
-async def writer(path: Path) -> AsyncIterator[Writer]:
+async def writer(path: Path) -> AsyncIterator[Words]:
     sqlite3.connect(path).close()
-    made = Writer(path)
+    made = Words(path)
     running = asyncio.create_task(made.commit.run(), name="store")
     yield made
     made.commit.close()
@@ -69,7 +71,7 @@ async def writer(path: Path) -> AsyncIterator[Writer]:
     made.dispose()
 
 
-async def test_writers_that_come_together_share_a_transaction(writer: Writer) -> None:
+async def test_writers_that_come_together_share_a_transaction(writer: Words) -> None:
     """Durability costs one wait for the disk, not one each; results go to those who asked, in their order."""
     counts = await asyncio.gather(*(writer.say(f"w{n}") for n in range(100)))
     assert counts == list(range(1, 101))
@@ -77,14 +79,14 @@ async def test_writers_that_come_together_share_a_transaction(writer: Writer) ->
     assert writer.said() == [f"w{n}" for n in range(100)]
 
 
-async def test_a_group_is_bounded(writer: Writer) -> None:
+async def test_a_group_is_bounded(writer: Words) -> None:
     """More than fit one transaction take several, in the order in which they came."""
     await asyncio.gather(*(writer.say(f"w{n}") for n in range(2 * MAX_GROUP + 1)))
     assert len(writer.groups) == 3
     assert writer.said() == [f"w{n}" for n in range(2 * MAX_GROUP + 1)]
 
 
-async def test_a_writer_in_no_hurry_waits_for_company(writer: Writer) -> None:
+async def test_a_writer_in_no_hurry_waits_for_company(writer: Words) -> None:
     """It shares the transaction of the next that is urgent, and without one goes after a moment by itself."""
     patient = asyncio.create_task(writer.say("patient", urgent=False))
     await asyncio.sleep(LINGER / 10)
@@ -95,7 +97,7 @@ async def test_a_writer_in_no_hurry_waits_for_company(writer: Writer) -> None:
     assert await asyncio.wait_for(writer.say("alone", urgent=False), PATIENCE) == 3
 
 
-async def test_one_fault_of_its_own_is_handed_to_whoever_made_it(writer: Writer) -> None:
+async def test_one_fault_of_its_own_is_handed_to_whoever_made_it(writer: Words) -> None:
     """The others are committed all the same, and nothing of the one that failed is."""
 
     def break_off(connection: Connection) -> None:
@@ -114,7 +116,7 @@ async def test_one_fault_of_its_own_is_handed_to_whoever_made_it(writer: Writer)
     assert writer.commit.available
 
 
-async def test_a_writer_that_was_cancelled_before_its_turn_does_nothing(writer: Writer) -> None:
+async def test_a_writer_that_was_cancelled_before_its_turn_does_nothing(writer: Words) -> None:
     """Whoever is gone cannot use a result; others are not disturbed."""
     gone = asyncio.create_task(writer.say("gone"))
     other = asyncio.create_task(writer.say("other"))
@@ -124,7 +126,7 @@ async def test_a_writer_that_was_cancelled_before_its_turn_does_nothing(writer: 
     assert writer.said() == ["other"]
 
 
-async def test_a_writer_that_is_cancelled_in_its_turn_leaves_a_whole_transaction(writer: Writer) -> None:
+async def test_a_writer_that_is_cancelled_in_its_turn_leaves_a_whole_transaction(writer: Words) -> None:
     """What is being committed is committed; the group's others hear of it."""
     begun = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -144,7 +146,7 @@ async def test_a_writer_that_is_cancelled_in_its_turn_leaves_a_whole_transaction
 
 
 async def test_what_was_committed_before_an_outage_is_not_done_again(
-    writer: Writer, monkeypatch: pytest.MonkeyPatch
+    writer: Words, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A group that is split for one's fault, and then meets an outage half-way: the first half has its results."""
     monkeypatch.setattr("notifier.store.writer.RETRY_DELAY", 0.01)
@@ -176,7 +178,7 @@ async def test_what_was_committed_before_an_outage_is_not_done_again(
     assert len(tries) == 2
 
 
-async def test_an_outage_is_told_to_all_who_do_not_wait(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_outage_is_told_to_all_who_do_not_wait(writer: Words, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it lasts, others are refused without asking the database; one probe finds out that it is over."""
     monkeypatch.setattr("notifier.store.writer.RETRY_DELAY", 0.01)
     full = [True]
@@ -200,7 +202,7 @@ async def test_an_outage_is_told_to_all_who_do_not_wait(writer: Writer, monkeypa
     assert await writer.say("now") == 1
 
 
-async def test_nothing_is_taken_after_the_end(writer: Writer) -> None:
+async def test_nothing_is_taken_after_the_end(writer: Words) -> None:
     """A late writer is told so, held or not."""
     writer.commit.close()
     for hold in (True, False):

@@ -1,0 +1,119 @@
+"""The outbox: events on their way to endpoints. Committed with a watch's step, claimed, settled, retried."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import cast
+
+from sqlalchemy import Connection, select
+
+from notifier.core.model import Delivery, Micros, Record, Watch
+from notifier.store import callbacks, recovery
+from notifier.store import statements as sql
+from notifier.store.delivery_lists import conditions
+from notifier.store.operations import CommitOp, SettleOp
+from notifier.store.reader import Reader
+from notifier.store.rows import delivery_from
+from notifier.store.schema import deliveries
+from notifier.store.transaction import Transaction
+from notifier.store.values import DeliveryClaim, DeliveryFilter, Recovery, Settlement
+from notifier.store.writer import Writer
+
+MAX_CLAIM = 1000  # deliveries of one endpoint claimed at once: bounds memory and a statement's parameters
+MAX_REVIVED = 500  # dead deliveries made ready in one transaction: others wait for it
+
+
+class Outbox:
+    """The events and deliveries of the store. A method that writes returns after its commit.
+
+    `commit` and `settle` wait while the database is away; the others raise StoreUnavailable, unless they say otherwise.
+    """
+
+    def __init__(self, writer: Writer, reader: Reader, transaction: Transaction) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._node = transaction.node
+
+    async def commit(self, watch: Watch | None, records: Sequence[Record]) -> list[Delivery]:
+        """Save a watch's step and its events, or operators' events, in one transaction.
+
+        Returns the deliveries to send now, in order. Raises StaleWrite when the stored watch is not the one before
+        this step, was removed, or is another node's.
+        """
+        return cast("list[Delivery]", await self._writer.submit(CommitOp(watch, records)))
+
+    async def claim(self, room: Mapping[str, int], *, now: Micros) -> DeliveryClaim:
+        """Claim deliveries that are due: for each endpoint named up to so many, oldest due first."""
+
+        def claim(connection: Connection) -> DeliveryClaim:
+            claimed: list[Delivery] = []
+            next_due: dict[str, Micros] = {}
+            for endpoint, limit in room.items():
+                params = {"_endpoint": endpoint, "_now": now, "limit": min(limit, MAX_CLAIM), "_me": self._node.number}
+                ids = connection.execute(sql.CLAIM_DELIVERIES, params).scalars().all()
+                claimed.extend(_load(connection, ids))
+                due = connection.execute(sql.NEXT_DUE, {"_endpoint": endpoint}).scalar()
+                if due is not None:
+                    next_due[endpoint] = due
+            return DeliveryClaim(deliveries=tuple(claimed), next_due=next_due)
+
+        return await self._writer.call(claim, left=lambda claim: DeliveryClaim(next_due=claim.next_due))
+
+    async def settle(self, settlement: Settlement) -> Delivery | None:
+        """Save the verdict on a delivery; return the next of its lane if this node is to send it now.
+
+        After `Later` there is one only with `latest`: a newer state has taken the delivery's place.
+        Raises StaleWrite when the delivery is no longer this node's.
+        """
+        return cast("Delivery | None", await self._writer.submit(SettleOp(settlement), urgent=False))
+
+    async def retry(self, which: DeliveryFilter, *, now: Micros) -> int:
+        """Make dead deliveries ready again, with the same ids; return their number.
+
+        Many take several transactions: those before one that raises are committed.
+        """
+        ids = await self._reader.page(partial(_dead, which=which))
+        total = 0
+        for start in range(0, max(len(ids), 1), MAX_REVIVED):  # at least once, so that an outage is told
+            total += await self._writer.call(partial(self._revive, ids=ids[start : start + MAX_REVIVED], now=now))
+        return total
+
+    def _revive(self, connection: Connection, ids: Sequence[int], now: Micros) -> int:
+        if not ids:
+            return 0
+        self._node.keep_order(connection, _lanes(connection, ids))
+        self._node.tell(connection, deliveries=True)
+        count = sql.REVIVE.many(connection, [{"_id": number, "_now": now} for number in ids]).count
+        names = connection.execute(select(deliveries.c.endpoint).where(deliveries.c.id.in_(ids)).distinct()).scalars()
+        callbacks.wake(connection, ((name, now) for name in names))
+        return count
+
+    async def hasten(self, recovered: Recovery) -> int:
+        """Bring forward deliveries that failed during an endpoint's outage; return their number.
+
+        In transactions of bounded size. Waits while the database is away.
+        """
+        place, more = recovery.start(recovered), True
+        while more:
+            step = partial(recovery.bring_forward, recovery=recovered, after=place)
+            place, more = await self._writer.call(step, hold=True)
+        return place.moved
+
+
+def _load(connection: Connection, ids: Sequence[int]) -> list[Delivery]:
+    """Read deliveries with their bodies."""
+    return [delivery_from(row) for row in connection.execute(sql.LOAD_DELIVERIES, {"ids": list(ids)})] if ids else []
+
+
+def _dead(connection: Connection, which: DeliveryFilter) -> array[int]:
+    """Return the ids of dead deliveries, in the order of each watch's events; eight bytes an id."""
+    query = select(deliveries.c.id).where(*conditions(which), sql.IS_DEAD)
+    return array("q", connection.execute(query.order_by(deliveries.c.sequence, deliveries.c.id)).scalars())
+
+
+def _lanes(connection: Connection, ids: Sequence[int]) -> Iterator[int]:
+    """Yield the watches of these deliveries; read only if somebody asks."""
+    query = select(deliveries.c.lane).where(deliveries.c.id.in_(ids), deliveries.c.lane.is_not(None)).distinct()
+    yield from connection.execute(query).scalars()

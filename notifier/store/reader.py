@@ -1,0 +1,53 @@
+"""Reading beside the writer: in threads and with connections of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from notifier.core.errors import StoreUnavailable
+from notifier.store.errors import reason
+
+T = TypeVar("T")
+
+
+class Reader:
+    """Runs queries, each in a transaction of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._pages = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
+        self._counts = ThreadPoolExecutor(1, thread_name_prefix="store-counter")
+
+    async def page(self, query: Callable[[Connection], T]) -> T:
+        """Run a query that takes milliseconds. Raises StoreUnavailable."""
+        return await self._run(self._pages, query)
+
+    async def count(self, query: Callable[[Connection], T]) -> T:
+        """Run a query that may take seconds; pages do not wait for it. Raises StoreUnavailable."""
+        return await self._run(self._counts, query)
+
+    async def _run(self, thread: ThreadPoolExecutor, query: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(thread, self._read, query)
+
+    def _read(self, query: Callable[[Connection], T]) -> T:
+        try:
+            with self._engine.connect() as connection:
+                try:
+                    return query(connection)
+                except DBAPIError:
+                    connection.invalidate()  # the next query takes a new one
+                    raise
+        except DBAPIError as exc:
+            raise StoreUnavailable(reason(exc)) from exc
+
+    def shutdown(self) -> None:
+        """Wait for the queries that run, and close the connections. Blocks."""
+        self._pages.shutdown(wait=True)
+        self._counts.shutdown(wait=True)
+        self._engine.dispose()
