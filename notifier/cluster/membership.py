@@ -17,7 +17,7 @@ from notifier.core import share
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json, Micros
 from notifier.deliver import Dispatcher
-from notifier.follow.watcher import Watcher
+from notifier.follow import Watcher
 from notifier.runtime.clock import Clock, boottime
 from notifier.runtime.wake import Wake
 from notifier.store import NodeList, Nodes

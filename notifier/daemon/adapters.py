@@ -24,7 +24,7 @@ from notifier.core.routing import Route
 from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
 from notifier.core.signing import decode_secret
 from notifier.deliver import EndpointPolicy, Sender
-from notifier.follow.feed import FeedPolicy
+from notifier.follow import FeedPolicy
 from notifier.inputs.broker import Broker
 from notifier.inputs.consumer import OUTCOMES, QueueInput
 from notifier.inputs.input import Input

@@ -23,9 +23,7 @@ from notifier.daemon.installation import Installation
 from notifier.daemon.readiness import Readiness
 from notifier.daemon.reload import Reloader
 from notifier.deliver import LOOK_AGAIN, Dispatcher
-from notifier.follow.admission import Slots
-from notifier.follow.recorder import Recorder
-from notifier.follow.watcher import Watcher
+from notifier.follow import Recorder, Slots, Watcher
 from notifier.inputs.intake import Intake
 from notifier.inputs.running import Inputs
 from notifier.runtime.clock import Clock

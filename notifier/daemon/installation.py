@@ -11,10 +11,7 @@ from notifier.core.model import Json, NewWatch
 from notifier.daemon import adapters
 from notifier.daemon.adapters import Trust
 from notifier.deliver import Dispatcher, EndpointSetup
-from notifier.follow.admission import Slots
-from notifier.follow.feed import Feed, FeedPolicy
-from notifier.follow.recorder import Recorder
-from notifier.follow.watcher import Watcher
+from notifier.follow import Feed, FeedPolicy, Recorder, Slots, Watcher
 from notifier.inputs.input import Input
 from notifier.inputs.intake import Intake
 from notifier.inputs.running import Inputs

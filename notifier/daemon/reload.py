@@ -17,7 +17,7 @@ from notifier.config import Config, ConfigError
 from notifier.core.errors import NotifierError, StoreUnavailable
 from notifier.core.model import Event, EventType, Micros
 from notifier.daemon.installation import Installation
-from notifier.follow.watcher import Watcher
+from notifier.follow import Watcher
 from notifier.runtime import logs
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics

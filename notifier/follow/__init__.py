@@ -1,9 +1,21 @@
-"""From a watch to a commit."""
+"""From a watch to a commit: who is followed, over which connection, and what its observations mean."""
+
+from notifier.follow.admission import Slots
+from notifier.follow.feed import Feed, FeedPolicy
+from notifier.follow.recorder import DeliveryPlaces, DeliveryQueues, Recorder
+from notifier.follow.source import Source, Stream
+from notifier.follow.subscription import Subscription
+from notifier.follow.watcher import Watcher
 
 __all__ = [
-    "admission",
-    "feed",
-    "recorder",
-    "subscription",
-    "watcher",
+    "DeliveryPlaces",
+    "DeliveryQueues",
+    "Feed",
+    "FeedPolicy",
+    "Recorder",
+    "Slots",
+    "Source",
+    "Stream",
+    "Subscription",
+    "Watcher",
 ]

@@ -1,4 +1,4 @@
-"""What following asks of a source."""
+"""The interface of a source: it opens streams of observations, one for each task."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ class Stream(Protocol):
     async def __anext__(self) -> Observation:
         """Return the next snapshot whose bytes differ from the one before.
 
-        Ends at the end of the stream, everything received having been returned first, also when the connection broke.
-        Raises SourceError when the connection broke or the upstream overstepped a limit. A snapshot that cannot be
-        read is logged and skipped.
+        Ends at the end of the stream. Raises SourceError when the connection broke or the upstream overstepped a limit.
+        In both cases every snapshot received is returned first. A snapshot that cannot be read is logged and skipped.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the connection at once; may be called twice."""
+        """Close the connection at once; may be called twice. A reader that waits for a snapshot then sees the end."""
         ...
 
 
 class Source(Protocol):
-    """Follows tasks of one upstream; knows nothing of watches, retries or storage."""
+    """Follows tasks of one upstream. It does not know watches, retries or storage."""
 
     name: str
 

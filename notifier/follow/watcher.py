@@ -1,4 +1,4 @@
-"""From watches to subscriptions: claims what is to be followed and hands each watch to its source's feed."""
+"""From watches to subscriptions: claims watches in the store and hands each to its source's feed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Watch
 from notifier.follow.feed import Feed
 from notifier.follow.subscription import Subscription
+from notifier.runtime.wake import Wake
 from notifier.store import Nodes, Store
 
 log = structlog.get_logger(__name__)
 
 CLAIM = 1000  # watches claimed at once
-LOOK_AGAIN = 5.0  # seconds between looks for watches that nobody announced
-LOOK = 500  # watches that others changed, read at once
-COMPARE = 30.0  # seconds between comparisons of what is followed with what the store says
+LOOK_AGAIN = 5.0  # seconds between searches for watches that nobody announced
+LOOK = 500  # watches read at once, of those that others changed
+COMPARE = 30.0  # seconds between comparisons of the watches followed with the store's
 
 
 class Watcher:
@@ -37,8 +38,8 @@ class Watcher:
         self._orphans: dict[int, Watch] = {}  # of sources that the configuration does not name
         self._unsure: list[Watch] = []
         self._changed: set[int] = set()  # watches that others changed, or may have
-        self._compare = False  # what is followed with what the store says
-        self._wake = asyncio.Event()
+        self._compare = False  # the watches followed have to be compared with the store's
+        self._wake = Wake()
         self._busy = False  # claiming or releasing
         self._tasks: asyncio.TaskGroup | None = None
         self.share: int | None = None  # watches to follow; None: all
@@ -51,7 +52,7 @@ class Watcher:
 
     @property
     def held(self) -> int | None:
-        """Return how many watches are followed; None while that is about to change in the store."""
+        """Return how many watches are followed; None while the store is about to change that."""
         return None if self._busy or self._unsure else len(self)
 
     def __len__(self) -> int:
@@ -70,14 +71,14 @@ class Watcher:
         self._wake.set()
 
     def set_feeds(self, feeds: Mapping[str, Feed]) -> None:
-        """Follow through these feeds. One that stays the same object goes on untouched."""
+        """Follow through these feeds. A feed that stays the same object goes on untouched."""
         for name in [name for name, feed in self._feeds.items() if feeds.get(name) is not feed]:
-            gone = self._feeds.pop(name)
+            removed = self._feeds.pop(name)
             if self._nodes is None:
-                self._orphans.update((watch.pk, watch) for watch in gone.watches())
-            else:  # others may be configured otherwise
-                self._unsure.extend(gone.watches())
-            gone.stop()
+                self._orphans.update((watch.pk, watch) for watch in removed.watches())
+            else:  # another node may have this source
+                self._unsure.extend(removed.watches())
+            removed.stop()
         for name, feed in feeds.items():
             if name not in self._feeds:
                 self._feeds[name] = feed
@@ -102,7 +103,7 @@ class Watcher:
                 self._orphans[watch.pk] = watch
 
     def look(self, pks: Iterable[int] | None) -> None:
-        """Hear that others changed these watches, or None: any of them."""
+        """Record that other nodes changed these watches; None: any of them."""
         if pks is None:
             self._compare = True
             pks = self._followed()
@@ -110,7 +111,7 @@ class Watcher:
         self._wake.set()
 
     def give_back(self, count: int) -> None:
-        """Let go of so many watches, for other nodes to follow; first of those that are not connected."""
+        """Release so many watches for other nodes to follow; those without a connection first."""
         chosen: list[Watch] = []
         for connected in (False, True):
             for feed in self._feeds.values():
@@ -121,7 +122,7 @@ class Watcher:
         self._wake.set()
 
     def forget(self) -> None:
-        """Stop following everything: it is others' now."""
+        """Stop following every watch: others own them now."""
         for feed in self._feeds.values():
             for watch in feed.watches():
                 feed.drop(watch.pk)
@@ -130,12 +131,12 @@ class Watcher:
         self._wake.set()
 
     def subscription(self, source: str, pk: int) -> Subscription | None:
-        """Return what is remembered of a watch's connections while it is followed."""
+        """Return the subscription of a watch while it is followed."""
         feed = self._feeds.get(source)
         return None if feed is None else feed.subscription(pk)
 
     def lost_hold(self, watch: Watch) -> None:
-        """Hear that a watch turned out not to be as we knew it: let go of it, and take it up again as it is."""
+        """Release a watch that turned out not to be as we knew it; it is claimed again as it is."""
         self._unsure.append(watch)
         self._wake.set()
 
@@ -161,14 +162,10 @@ class Watcher:
             self._busy = False
             if more:
                 continue
-            try:
-                async with asyncio.timeout(LOOK_AGAIN):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+            await self._wake.wait(LOOK_AGAIN)
 
     async def _turn(self) -> tuple[list[Watch], bool]:
-        """Let go of what is not ours, and claim; return what was claimed, and whether there may be more."""
+        """Release watches that are not ours, and claim; return the watches claimed, and whether there may be more."""
         if self._nodes is not None:
             await self._follow_others(self._nodes)
         if self._unsure:
@@ -186,9 +183,9 @@ class Watcher:
         return {watch.pk: watch for feed in self._feeds.values() for watch in feed.watches()}
 
     async def _follow_others(self, nodes: Nodes) -> None:
-        """Bring what is followed in line with the store: whose each watch is, and what was changed of some.
+        """Follow the watches that the store says are ours, as the store describes them.
 
-        What could not be asked of the store is asked the next time.
+        A question that the store could not answer is asked the next time.
         """
         if self._compare:
             followed = self._followed()
@@ -198,14 +195,14 @@ class Watcher:
             self._compare = False
         followed = self._followed() if self._changed else {}
         while self._changed:
-            some = {self._changed.pop() for _ in range(min(LOOK, len(self._changed)))}
+            part = {self._changed.pop() for _ in range(min(LOOK, len(self._changed)))}
             try:
-                seen = await nodes.look(sorted(some & followed.keys())) if some & followed.keys() else []
+                seen = await nodes.look(sorted(part & followed.keys())) if part & followed.keys() else []
             except StoreUnavailable:
-                self._changed |= some
+                self._changed |= part
                 raise
             self.describe(seen)
-            self.drop([followed[pk] for pk in (some & followed.keys()) - {watch.pk for watch in seen}])
+            self.drop([followed[pk] for pk in (part & followed.keys()) - {watch.pk for watch in seen}])
 
     def _add(self, watch: Watch) -> None:
         if watch.source in self._feeds:

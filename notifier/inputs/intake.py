@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from notifier.core.model import Micros, NewWatch
-from notifier.follow.watcher import Watcher
+from notifier.follow import Watcher
 from notifier.store import Store
 
 

@@ -15,8 +15,7 @@ from notifier.core.callback import LABEL, is_callback
 from notifier.core.model import Delivery, Json, Micros, NewWatch
 from notifier.core.retry import Delivered
 from notifier.deliver import Dispatcher
-from notifier.follow.subscription import Subscription
-from notifier.follow.watcher import Watcher
+from notifier.follow import Subscription, Watcher
 from notifier.store import DeliveryFilter, Store, WatchFilter
 from notifier.web import answers
 from notifier.web.hub import Hub

@@ -17,7 +17,7 @@ from notifier.core.callback import LABEL
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json, Micros
 from notifier.deliver import Dispatcher
-from notifier.follow.watcher import Watcher
+from notifier.follow import Watcher
 from notifier.runtime.metrics import Metrics
 from notifier.store import Store
 from notifier.web import answers
