@@ -23,7 +23,7 @@ from notifier.config.scalars import Interpolated
 from notifier.config.secret import Secret, SigningSecret, is_loopback
 from notifier.config.section import Impossible, Section
 from notifier.config.types import Boolean, PositiveDuration, Printable, printable
-from notifier.core.callback_policy import CallbackPolicy
+from notifier.core.callback import CallbackPolicy
 
 MAX_UNIX_PATH = 107  # bytes; sun_path of unix(7) holds 108 with its NUL
 

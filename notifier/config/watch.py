@@ -26,8 +26,7 @@ from notifier.config.problems import carry, detail, invalid, refusal
 from notifier.config.secret import Secret, SecretUrl, signing
 from notifier.config.section import Context, Impossible, Section
 from notifier.config.types import JsonValue, TaskId, Text
-from notifier.core.callback import Callback
-from notifier.core.callback_policy import MAX_URL
+from notifier.core.callback import MAX_URL, Callback
 from notifier.core.model import NewWatch
 
 NO_SOURCE = "no source is configured; a watch needs one under `sources`"

@@ -4,7 +4,6 @@ __all__ = [
     "addresses",
     "breaker",
     "callback",
-    "callback_policy",
     "databases",
     "endpoint",
     "errors",

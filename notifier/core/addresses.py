@@ -1,8 +1,8 @@
-"""Which IP addresses are no public hosts, and what they are instead. Pure; knows nothing of names, URLs or sockets.
+"""Classifies IP addresses that do not belong to public hosts. Pure: no names, URLs or sockets.
 
 The tables follow IANA's special-purpose registries (RFC 6890; iana.org/assignments/iana-ipv4-special-registry and
 iana-ipv6-special-registry). Of IPv6 only global unicast space, 2000::/3, is public at all (RFC 4291 section 2.4). An
-address that carries an IPv4 address is what that one is, or refused as a whole.
+address that embeds an IPv4 address is classified as that one, or refused as a whole.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
-_METADATA = "a cloud's metadata service"  # it hands out credentials to whoever asks from inside
+_METADATA = "a cloud's metadata service"  # it gives credentials to every client inside the network
 _V4 = tuple(
     (IPv4Network(network), reason)
     for network, reason in (  # the first match counts
         ("169.254.169.254/32", _METADATA),
         ("100.100.100.200/32", _METADATA),  # Alibaba
-        ("168.63.129.16/32", _METADATA),  # Azure's host; of public space, yet never routed
+        ("168.63.129.16/32", _METADATA),  # Azure's host; public space, but never routed
         ("0.0.0.0/32", "unspecified"),
         ("0.0.0.0/8", "this network"),  # RFC 791 section 3.2; Linux connects 0.0.0.0 to itself
         ("10.0.0.0/8", "private"),  # RFC 1918
@@ -48,7 +48,7 @@ _V6 = tuple(
         ("::1/128", "loopback"),
         ("::/96", "IPv4-compatible"),  # RFC 4291 section 2.5.5.1, deprecated
         ("::ffff:0:0:0/96", "IPv4-translated"),  # RFC 2765
-        ("64:ff9b:1::/48", "local NAT64"),  # RFC 8215: where in it the IPv4 address stands is each network's own affair
+        ("64:ff9b:1::/48", "local NAT64"),  # RFC 8215: each network places the IPv4 address itself
         ("100::/64", "discard-only"),  # RFC 6666
         ("2001::/32", "Teredo"),  # RFC 4380
         ("2001:2::/48", "benchmarking"),  # RFC 5180
@@ -63,7 +63,7 @@ _V6 = tuple(
     )
 )
 _PUBLIC_V6 = IPv6Network("2000::/3")
-_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: what DNS64 answers for hosts that have IPv4 only
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: DNS64 answers with these for hosts with IPv4 only
 _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})  # RFC 5214 section 6.1: first half of the interface's identifier
 
 
@@ -73,30 +73,30 @@ def parse(text: str) -> IPAddress:
 
 
 def is_special(address: IPAddress) -> str | None:
-    """Say what the address is if it is no public host's; None for one of the public internet."""
-    meant = _meant(address)
-    if isinstance(meant, IPv4Address):
-        return _first(_V4, meant)
-    if reason := _first(_V6, meant):
+    """Return the kind of a special address; None for an address of the public internet."""
+    target = _target(address)
+    if isinstance(target, IPv4Address):
+        return _first(_V4, target)
+    if reason := _first(_V6, target):
         return reason
-    if int(meant) >> 32 & 0xFFFF_FFFF in _ISATAP:
+    if int(target) >> 32 & 0xFFFF_FFFF in _ISATAP:
         return "ISATAP"
-    return None if meant in _PUBLIC_V6 else "reserved"
+    return None if target in _PUBLIC_V6 else "reserved"
 
 
 def is_allowed(address: IPAddress, networks: Iterable[IPNetwork]) -> bool:
-    """Say whether one of the networks holds the address, as it is written or as it is meant."""
-    meant = _meant(address)
-    return any(each in network for network in networks for each in (address, meant) if each.version == network.version)
+    """Return whether one of the networks contains the address, or the IPv4 address that it embeds."""
+    target = _target(address)
+    return any(each in network for network in networks for each in (address, target) if each.version == network.version)
 
 
 def embeds(address: IPAddress) -> bool:
-    """Say whether the address is one of IPv4 in disguise, which nobody writes who means no harm."""
-    return _meant(address) != address
+    """Return whether the address embeds an IPv4 address; a harmless URL never contains one."""
+    return _target(address) != address
 
 
-def _meant(address: IPAddress) -> IPAddress:
-    """Return the IPv4 address that packets to a mapped or translated address go to; else the address, without zone."""
+def _target(address: IPAddress) -> IPAddress:
+    """Return the IPv4 address that a mapped or translated address stands for, or the address without its zone."""
     if isinstance(address, IPv4Address):
         return address
     if address.ipv4_mapped is not None:  # RFC 4291 section 2.5.5.2

@@ -19,7 +19,7 @@ class DecodeError(NotifierError):
 class SourceError(NotifierError):
     """The upstream could not be read."""
 
-    kind: ClassVar[str] = "failed"  # the outcome's name in metrics and logs
+    kind: ClassVar[str] = "failed"  # the name of the outcome in metrics and logs
 
     def __init__(self, message: str | None = None, *, status: int | None = None) -> None:
         super().__init__(message)
@@ -57,7 +57,7 @@ class NoContent(SourceError):
 
 
 class Unreadable(SourceError):
-    """The upstream answered something that is no task state."""
+    """The upstream's answer is not a task state."""
 
     kind: ClassVar[str] = "unreadable"
 

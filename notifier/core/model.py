@@ -1,6 +1,6 @@
-"""The values that the whole program speaks in. Immutable; no behaviour beyond naming.
+"""The values that the whole program shares. Immutable, without behaviour.
 
-Times are `Micros`: integer microseconds since the Unix epoch, UTC, so that both databases keep them unrounded.
+Times are `Micros`: integer microseconds since the Unix epoch, UTC, so that neither database rounds them.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ Micros = int
 
 
 class Phase(StrEnum):
-    """Our own word for where a task is; `state` is the provider's."""
+    """Our own word for a task's progress; `state` is the provider's."""
 
     QUEUED = "queued"  # accepted, not started
-    RUNNING = "running"  # being worked on; also every state that we do not know
-    SUCCEEDED = "succeeded"  # ended well
-    FAILED = "failed"  # ended badly
-    CANCELED = "canceled"  # ended because someone asked
+    RUNNING = "running"  # in work; also every unknown state
+    SUCCEEDED = "succeeded"  # ended with a result
+    FAILED = "failed"  # ended without one
+    CANCELED = "canceled"  # ended on request
 
     @property
     def terminal(self) -> bool:
-        """Say whether nothing can follow."""
+        """Return whether no other phase can follow."""
         return self in TERMINAL
 
 
@@ -35,31 +35,31 @@ TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELED})
 
 
 class EventType(StrEnum):
-    """What can happen; the `type` of a callback."""
+    """The kinds of events; the `type` of a callback."""
 
-    STATE_CHANGED = "task.state_changed"  # a new state, not a terminal one
+    STATE_CHANGED = "task.state_changed"  # a new state that is not terminal
     SUCCEEDED = "task.succeeded"  # terminal
     FAILED = "task.failed"  # terminal
     CANCELED = "task.canceled"  # terminal
     LOST = "watch.lost"  # given up without a terminal state
-    STALLED = "watch.stalled"  # no change for `stall_after`; said once for each state
+    STALLED = "watch.stalled"  # no change for `stall_after`; once for each state
     ENDPOINT_DISABLED = "endpoint.disabled"  # for operators: no more attempts until it is enabled
-    ENDPOINT_RECOVERED = "endpoint.recovered"  # for operators: it takes deliveries again
+    ENDPOINT_RECOVERED = "endpoint.recovered"  # for operators: it accepts deliveries again
     RELOAD_FAILED = "notifier.reload_failed"  # for operators: a configuration was refused
 
 
 class LostReason(StrEnum):
     """Why a watch was given up."""
 
-    NOT_FOUND = "not_found"  # the upstream does not know the id, beyond the grace period
-    REFUSED = "refused"  # the upstream refuses our credentials or request, beyond `give_up_after`
+    NOT_FOUND = "not_found"  # the upstream did not know the id for the grace period
+    REFUSED = "refused"  # the upstream refused our credentials or request for `give_up_after`
     DEADLINE = "deadline"  # the watch took longer than `deadline`
-    UNREADABLE = "unreadable"  # the upstream answers something that is no task state, beyond `give_up_after`
+    UNREADABLE = "unreadable"  # the upstream's answers were no task states for `give_up_after`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskError:
-    """The provider's own account of a failure; both parts opaque."""
+    """The provider's description of a failure; both parts are opaque."""
 
     code: str | None = None
     message: str | None = None
@@ -71,11 +71,11 @@ class Observation:
 
     state: str
     phase: Phase
-    progress: float | None = None  # as the provider gives it
+    progress: float | None = None  # in the provider's unit
     eta_seconds: float | None = None
     error: TaskError | None = None
     urls: tuple[str, ...] = ()  # of the result
-    task: Json = None  # the provider's snapshot, whole
+    task: Json = None  # the provider's complete snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +89,13 @@ class Watch:
     labels: Mapping[str, str] = field(default_factory=dict)
     metadata: Json = None
     endpoints: tuple[str, ...] | None = None  # None: every endpoint whose `match` accepts it
-    callback: str | None = None  # the name of a destination of its own, told besides (core/callback.py)
+    callback: str | None = None  # the name of the watch's own destination (core/callback.py)
     state: str | None = None
     phase: Phase | None = None
     sequence: int = 0  # of the last event
     changed_at: Micros = 0  # when the state last changed; creation at first
-    stalled: bool = False  # said so since the last change
-    ended: bool = False  # terminal or lost: nothing more will happen
+    stalled: bool = False  # the event was sent since the last change
+    ended: bool = False  # terminal or lost: no event follows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +107,12 @@ class NewWatch:
     labels: Mapping[str, str] = field(default_factory=dict)
     metadata: Json = None
     endpoints: tuple[str, ...] | None = None
-    callback: Callback | None = None  # a destination of its own, told besides
+    callback: Callback | None = None  # the watch's own destination
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What happened, before it is bytes. `watch` is the state after the event; None for operators' events."""
+    """An event before it is encoded. `watch` is the state after the event; None for operators' events."""
 
     type: EventType
     at: Micros
@@ -120,7 +120,7 @@ class Event:
     previous_state: str | None = None
     previous_phase: Phase | None = None
     observation: Observation | None = None
-    extra: Mapping[str, Json] = field(default_factory=dict)  # `reason`, `detail` and the like, merged into `data`
+    extra: Mapping[str, Json] = field(default_factory=dict)  # for example `reason` and `detail`; merged into `data`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +142,8 @@ class Address:
     """One endpoint that an event goes to."""
 
     endpoint: str
-    latest: bool = False  # supersede what is undelivered of the same watch
-    take: bool = True  # the delivery is this node's at once, not first claimed
+    latest: bool = False  # the event supersedes undelivered events of the same watch
+    take: bool = True  # this node owns the delivery at once, without a claim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,15 +161,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointState:
-    """What is kept of an endpoint's health: it outlives a restart, and all nodes that share a store know it."""
+    """An endpoint's health as stored: it survives restarts, and all nodes that share the store read it."""
 
     name: str
-    fingerprint: str  # of its URL; a state under another fingerprint is void
+    fingerprint: str  # of the URL; a state with another fingerprint is ignored
     disabled_at: Micros | None = None
     reason: str | None = None
     failing_since: Micros | None = None
-    held: str = "closed"  # by its breaker, for other nodes to know: closed, throttled or open
-    not_before: Micros = 0  # nothing goes out before, if it is held
+    held: str = "closed"  # the breaker's state for other nodes: closed, throttled or open
+    not_before: Micros = 0  # nothing is sent before this time while it is held
     rounds: int = 0  # cool-downs in a row
-    leader: int | None = None  # the number of the node that serves it, where only one may
-    version: int = 0  # counts its changes, but for those of the leader
+    leader: int | None = None  # the number of the only node that may send, if only one may
+    version: int = 0  # counts the changes, except those of the leader

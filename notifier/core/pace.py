@@ -1,4 +1,4 @@
-"""How fast things may happen: exponential backoff, and a token bucket. Time and randomness enter as arguments."""
+"""Exponential backoff and a token bucket. Time and randomness are arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def backoff(failures: int, *, initial: float, ceiling: float, jitter: float) -> 
 
 
 class TokenBucket:
-    """Allows `rate` things a second, `burst` of them at once."""
+    """Allows `rate` actions a second, and `burst` of them at once."""
 
     __slots__ = ("_at", "_burst", "_rate", "_tokens")
 
@@ -28,17 +28,17 @@ class TokenBucket:
         self._at: float | None = None
 
     def wait(self, now: float) -> float:
-        """Return the seconds until the next thing may happen; 0.0: now. `now` in seconds of any clock."""
-        if self._at is not None:  # a clock that went backwards earns nothing
+        """Return the seconds until the next action is allowed; 0.0: now. `now` is in seconds of any clock."""
+        if self._at is not None:  # a clock that went back earns no tokens
             self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate)
         self._at = now
-        # A billionth short is not short: it would only be waited for in vain.
+        # A billionth less than a token counts as one: rounding would otherwise cause a useless wait.
         return 0.0 if self._tokens >= 1 - 1e-9 else (1 - self._tokens) / self._rate
 
     def take(self) -> None:
-        """Count one thing that happens now; after `wait` returned 0.0."""
+        """Count one action, after `wait` returned 0.0."""
         self._tokens -= 1
 
     def drain(self, now: float) -> None:
-        """Begin with nothing: the next thing may happen as if one had happened now."""
+        """Remove all tokens: the next action must wait as if one had happened now."""
         self._tokens, self._at = 0.0, now

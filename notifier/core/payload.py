@@ -1,6 +1,6 @@
-"""The bytes of a callback, and its id. What is made here is stored, signed and sent unchanged.
+"""The bytes of a callback, and its id. They are stored, signed and sent unchanged.
 
-The shape is that of Standard Webhooks 1.0.0: `type`, `timestamp`, `data`.
+The form is that of Standard Webhooks 1.0.0: `type`, `timestamp`, `data`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 
 
 def message_id(now: Micros, entropy: int) -> str:
-    """Make a `webhook-id` that sorts by time: milliseconds, then 80 random bits, in hexadecimal."""
+    """Return a `webhook-id` that sorts by time: milliseconds, then 80 random bits, in hexadecimal."""
     return f"msg_{(now // 1000) << _ENTROPY_BITS | entropy & (1 << _ENTROPY_BITS) - 1:032x}"
 
 
 def timestamp(at: Micros) -> str:
-    """Write a time as RFC 3339 in UTC with microseconds."""
+    """Return a time as RFC 3339 in UTC with microseconds."""
     second, micros = divmod(at, 1_000_000)
     return f"{_second(second)}.{micros:06d}Z"
 
 
-@lru_cache(maxsize=256)  # a page of a thousand watches and a burst of events name the same few seconds again and again
+@lru_cache(maxsize=256)  # a page of watches or a burst of events repeats the same few seconds
 def _second(at: int) -> str:
     return (_EPOCH + timedelta(seconds=at)).isoformat(timespec="seconds").removesuffix("+00:00")
 
@@ -42,7 +42,7 @@ def body(event: Event) -> bytes:
 
 
 def encode(value: Json) -> bytes:
-    """Write JSON that any parser takes: a number that JSON cannot carry becomes null, half a surrogate pair U+FFFD."""
+    """Return JSON that any parser accepts: numbers outside JSON become null, lone surrogates become U+FFFD."""
     try:
         text = _compact(value)
     except ValueError:
@@ -54,7 +54,7 @@ def encode(value: Json) -> bytes:
 
 
 def _watch_data(event: Event, watch: Watch) -> dict[str, Json]:
-    seen = event.observation
+    observation = event.observation
     return {
         "watch": {
             "source": watch.source,
@@ -67,19 +67,19 @@ def _watch_data(event: Event, watch: Watch) -> dict[str, Json]:
         "phase": watch.phase,
         "previous_state": event.previous_state,
         "previous_phase": event.previous_phase,
-        "progress": seen.progress if seen else None,
-        "eta_seconds": seen.eta_seconds if seen else None,
-        "error": _error(seen),
-        "result": {"urls": list(seen.urls)} if seen and seen.urls else None,
+        "progress": observation.progress if observation else None,
+        "eta_seconds": observation.eta_seconds if observation else None,
+        "error": _error(observation),
+        "result": {"urls": list(observation.urls)} if observation and observation.urls else None,
         "watched_seconds": round(max(0, event.at - watch.created_at) / 1e6, 3),
-        "task": seen.task if seen else None,
+        "task": observation.task if observation else None,
     }
 
 
-def _error(seen: Observation | None) -> Json:
-    if seen is None or seen.error is None:
+def _error(observation: Observation | None) -> Json:
+    if observation is None or observation.error is None:
         return None
-    return {"code": seen.error.code, "message": seen.error.message}
+    return {"code": observation.error.code, "message": observation.error.message}
 
 
 def _plain(value: Json) -> Json:
@@ -97,7 +97,7 @@ def _plain(value: Json) -> Json:
 
 
 def _writable(number: int) -> bool:
-    """Say whether Python writes the number in decimal; it refuses beyond some thousand digits."""
+    """Return whether Python can write the number in decimal; it refuses numbers of some thousand digits."""
     try:
         str(number)
     except ValueError:

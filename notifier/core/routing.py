@@ -1,4 +1,4 @@
-"""Which endpoints are told of an event. Pure."""
+"""Selects the endpoints that receive an event. Pure."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from functools import lru_cache
 
 from notifier.core.model import Event
 
-CALLBACK_EVENTS = ("task.*", "watch.lost")  # what an endpoint hears of that does not say
+CALLBACK_EVENTS = ("task.*", "watch.lost")  # the default of an endpoint's `events`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """What one endpoint wants to hear of."""
+    """The events that one endpoint receives."""
 
     endpoint: str
     events: tuple[str, ...]  # globs over event types
-    source: str | None = None  # only of this source
-    labels: Mapping[str, str] = field(default_factory=dict)  # all must be present and equal
-    latest: bool = False  # an undelivered state is superseded by a newer one
+    source: str | None = None  # only events of this source
+    labels: Mapping[str, str] = field(default_factory=dict)  # the watch must have all of them
+    latest: bool = False  # a newer state supersedes an undelivered one
 
 
-@lru_cache(maxsize=4096)  # endpoints times event types: few, but bounded all the same
+@lru_cache(maxsize=4096)  # endpoints times event types: few, but bounded anyway
 def _wants(globs: tuple[str, ...], kind: str) -> bool:
     return any(fnmatchcase(kind, glob) for glob in globs)
 
 
 def select(routes: Iterable[Route], event: Event) -> list[Route]:
-    """Choose the routes of an event.
+    """Return the routes of an event.
 
-    A watch that names its endpoints is told to those alone, whatever their `match` says; operators' events, which
-    have no watch, go to every endpoint that asks for their type, but never to the endpoint they are about.
+    If a watch names its endpoints, its events go to those alone, without regard to `match`. Operators' events have no
+    watch; they go to every endpoint that asks for their type, except the endpoint that they are about.
     """
     return [route for route in routes if _wants(route.events, event.type.value) and _concerns(route, event)]
 
 
 def callback(event: Event) -> str | None:
-    """Name the destination of the watch's own that is told of an event, beside its routes."""
+    """Return the name of the watch's own destination if it receives the event; otherwise None."""
     watch = event.watch
     if watch is None or watch.callback is None or not _wants(CALLBACK_EVENTS, event.type.value):
         return None

@@ -1,8 +1,8 @@
-"""How many watches a node should follow, and which nodes are dead. Pure; times are the database's.
+"""Computes the share of watches of each node, and which nodes are dead. Pure; times are the database's.
 
-Everyone computes this for itself from the same table, a second old at most: nobody decides for others, so that what
-two nodes think may differ for a moment. A node claims up to its share and lets go of what it has beyond it by and by;
-what is in between belongs to nobody for a moment, and to no two ever.
+Each node computes this for itself from the same table, at most a second old. So two nodes may briefly disagree. A node
+claims watches up to its share, and releases those beyond it gradually. A watch may briefly belong to no node, but never
+to two.
 """
 
 from __future__ import annotations
@@ -12,52 +12,52 @@ from dataclasses import dataclass
 
 from notifier.core.model import Micros
 
-SLACK = 0.02  # of a share: to hold so much more is not worth a cut stream
+SLACK = 0.02  # part of a share: for a smaller excess no stream is closed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """A node, as it last said of itself."""
+    """A node, as of its last heartbeat."""
 
     number: int
     name: str
     version: str
     started_at: Micros
     seen_at: Micros
-    timeout: Micros  # without a sign of life that mean death
+    timeout: Micros  # without a heartbeat, after which it counts as dead
     held: int  # watches that it follows
-    leaving: bool  # it takes no more of them
+    leaving: bool  # it claims no more watches
     status: str  # JSON object
 
 
 def alive(peer: Peer, now: Micros) -> bool:
-    """Say whether a node has given a sign of life; one of the far future was given before the clock was set back."""
+    """Return whether a node has given a heartbeat lately; one of the far future is older than a clock set back."""
     return abs(now - peer.seen_at) <= peer.timeout
 
 
 def takers(peers: Sequence[Peer], now: Micros) -> list[Peer]:
-    """Return the nodes that live and take watches."""
+    """Return the living nodes that claim watches."""
     return [peer for peer in peers if alive(peer, now) and not peer.leaving]
 
 
 def dead(peers: Sequence[Peer], now: Micros) -> list[Peer]:
-    """Return the nodes that have given no sign of life for too long."""
+    """Return the nodes that have given no heartbeat for too long."""
     return [peer for peer in peers if not alive(peer, now)]
 
 
 def share(peers: Sequence[Peer], unclaimed: int) -> int:
-    """Return how many watches each of these nodes should follow, rounded up; at least one, to be ready for it."""
+    """Return the number of watches that each of these nodes should follow, rounded up; at least one."""
     total = sum(peer.held for peer in peers) + unclaimed
     return max(1, -(-total // max(1, len(peers))))
 
 
 def givers(peers: Sequence[Peer], fair: int) -> int:
-    """Return how many nodes have more than their share, and let go of it at the same time."""
+    """Return the number of nodes that have more than their share, and so release watches at the same time."""
     return sum(peer.held > fair for peer in peers)
 
 
 def excess(held: int, fair: int, peers: Sequence[Peer]) -> int:
-    """Return how many watches a node should let go of: none where nobody has room for them."""
+    """Return the number of watches that a node should release; none if no other node has room for them."""
     beyond = held - fair
     room = sum(max(0, fair - peer.held) for peer in peers)
     return min(beyond, room) if beyond > max(1, round(fair * SLACK)) else 0

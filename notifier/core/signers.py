@@ -1,7 +1,7 @@
-"""The header that proves where a message is from, in each of the forms that receivers know. Pure.
+"""The header that proves a message's origin, in each form that receivers know. Pure.
 
-All sign the very bytes that are sent. Standard Webhooks is the form of choice: it covers id and time, and carries one
-signature for each secret, so that secrets can be replaced without a gap. The others are for receivers that exist.
+Each form signs the very bytes that are sent. Standard Webhooks is preferred: it covers id and time, and carries one
+signature for each secret, so that secrets can be replaced without a gap. The others are for existing receivers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from notifier.core.signing import Key, sign
 
-PLAIN_SECRET_BYTES = 16  # at least; the standards of the others name none, and guessing is offline
+PLAIN_SECRET_BYTES = 16  # at least; those forms have no standard that says so, and a secret can be guessed offline
 
 
 class Signer(Protocol):
@@ -51,7 +51,7 @@ class GithubSigner:
 class StripeSigner:
     """Signs as Stripe does: timestamp and body; a signature for each secret.
 
-    The key is the secret's text as it stands, `whsec_` included.
+    The key is the secret's text, unchanged, `whsec_` included.
     https://docs.stripe.com/webhooks#verify-manually
     """
 
@@ -78,7 +78,7 @@ def _keyed(secret: str) -> hmac.HMAC:
 
 
 def _hex(mac: hmac.HMAC, *parts: bytes) -> str:
-    mac = mac.copy()  # keyed once; each message works on a copy
+    mac = mac.copy()  # keyed once; each message uses a copy
     for part in parts:
         mac.update(part)
     return mac.hexdigest()

@@ -1,7 +1,7 @@
-"""Signs and verifies messages by Standard Webhooks 1.0.0. Pure: entropy and `now` enter as arguments.
+"""Signs and verifies messages by Standard Webhooks 1.0.0. Pure: entropy and `now` are arguments.
 
-Signed is `{id}.{timestamp}.{body}`; a signature is `v1,` HMAC-SHA256 or `v1a,` ed25519, both in base64. Keys are
-decoded once and hold prepared state, since every attempt signs; no text of an error or `repr` holds a secret.
+A signature covers `{id}.{timestamp}.{body}`; it is `v1,` and HMAC-SHA256 or `v1a,` and ed25519, both in base64. Keys
+are decoded once and hold prepared state, since every attempt signs. No error and no `repr` contains a secret.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ SECRET_PREFIX = "whsec_"  # symmetric secret
 SIGNING_PREFIX = "whsk_"  # ed25519 seed and public key
 PUBLIC_PREFIX = "whpk_"  # ed25519 public key
 SECRET_BYTES = range(24, 65)  # Standard Webhooks, "Signature scheme": 24 to 64 bytes
-TOLERANCE = 300  # seconds that a timestamp may be off, either way
+TOLERANCE = 300  # seconds that a timestamp may differ from now
 _SEED_BYTES = 32
-_TIMESTAMP = re.compile(r"[0-9]{1,12}")  # whole seconds; twelve digits last for thirty thousand years
+_TIMESTAMP = re.compile(r"[0-9]{1,12}")  # whole seconds; twelve digits suffice for thirty thousand years
 
 
 class SecretError(NotifierError, ValueError):
@@ -34,7 +34,7 @@ class SecretError(NotifierError, ValueError):
 
 
 class SignatureError(NotifierError):
-    """The message is not signed as it should be."""
+    """The message has no valid signature."""
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class SymmetricKey:
     version = "v1"
 
     def __init__(self, secret: bytes) -> None:
-        self._mac = hmac.new(secret, digestmod="sha256")  # keyed once; each message works on a copy
+        self._mac = hmac.new(secret, digestmod="sha256")  # keyed once; each message uses a copy
 
     def sign(self, head: bytes, body: bytes) -> str:
         """Return `v1,<base64>`; `head` is `{id}.{timestamp}.`."""
@@ -58,7 +58,7 @@ class SymmetricKey:
         return "v1," + binascii.b2a_base64(mac.digest(), newline=False).decode("ascii")
 
     def accepts(self, signature: str, head: bytes, body: bytes) -> bool:
-        """Say, in constant time, whether a `v1` signature is ours."""
+        """Return, in constant time, whether a `v1` signature was made by this key."""
         return hmac.compare_digest(self.sign(head, body).encode(), signature.encode("utf-8", "replace"))
 
     def __repr__(self) -> str:
@@ -75,8 +75,10 @@ class PublicKey:
         self._public = public
 
     def accepts(self, signature: str, head: bytes, body: bytes) -> bool:
-        """Say whether a `v1a` signature is of the private half."""
-        from cryptography.exceptions import InvalidSignature  # lazily: an extra, found when the key was made
+        """Return whether a `v1a` signature was made by the private half."""
+        from cryptography.exceptions import (
+            InvalidSignature,  # lazily: an optional library, which the key's creation has loaded
+        )
 
         try:
             self._public.verify(_decode64(signature.removeprefix("v1a,")), head + body)
@@ -143,7 +145,7 @@ def decode_verifier(text: str) -> Key | PublicKey:
 
 
 def sign(keys: Sequence[Key], message_id: str, timestamp: int, body: bytes) -> str:
-    """Return the `webhook-signature` of one attempt: one signature for each key, parted by spaces.
+    """Return the `webhook-signature` of one attempt: one signature for each key, separated by spaces.
 
     `timestamp` is in whole seconds and must be sent as `webhook-timestamp`.
     """
@@ -159,9 +161,9 @@ def verify(
     now: Micros,
     tolerance: float = TOLERANCE,
 ) -> None:
-    """Return if one signature of a known version is by one of the keys and fresh. Raises SignatureError otherwise."""
-    found = {name.lower(): value for name, value in headers.items()}
-    message_id, timestamp, signatures = (_header(found, part) for part in ("id", "timestamp", "signature"))
+    """Return if a signature of a known version was made by one of the keys, lately. Raises SignatureError otherwise."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    message_id, timestamp, signatures = (_header(lower, part) for part in ("id", "timestamp", "signature"))
     if not _TIMESTAMP.fullmatch(timestamp):
         raise SignatureError("webhook-timestamp is not a whole number of seconds", reason="bad_timestamp")
     age = now / 1_000_000 - int(timestamp)
@@ -184,14 +186,14 @@ def verify(
 
 
 def new_secret(entropy: bytes) -> str:
-    """Write 24 to 64 random bytes as a `whsec_` secret."""
+    """Return 24 to 64 random bytes as a `whsec_` secret."""
     if len(entropy) not in SECRET_BYTES:
         raise SecretError(f"a {SECRET_PREFIX} secret is made of 24 to 64 bytes, not {len(entropy)}")
     return SECRET_PREFIX + binascii.b2a_base64(entropy, newline=False).decode("ascii")
 
 
 def new_key_pair(seed: bytes) -> tuple[str, str]:
-    """Write the ed25519 key of 32 random bytes as (`whsk_` private, `whpk_` public)."""
+    """Return the ed25519 key of 32 random bytes as (`whsk_` private, `whpk_` public)."""
     if len(seed) != _SEED_BYTES:
         raise SecretError(f"an ed25519 key is made of 32 bytes, not {len(seed)}")
     public = _ed25519().Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
@@ -215,7 +217,7 @@ def _payload(text: str, prefix: str) -> bytes:
 
 
 def _decode64(text: str) -> bytes:
-    """Decode base64 of which there is no other spelling. Raises ValueError."""
+    """Decode base64 in its canonical spelling only. Raises ValueError."""
     raw = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
     if binascii.b2a_base64(raw, newline=False) != text.encode("ascii"):
         raise ValueError("stray bits after the last byte")
@@ -223,7 +225,7 @@ def _decode64(text: str) -> bytes:
 
 
 def _ed25519() -> ModuleType:
-    """Load the optional library; a key that needs it says how to get it."""
+    """Load the optional library. Raises SecretError, which says how to install it."""
     try:
         return import_module("cryptography.hazmat.primitives.asymmetric.ed25519")
     except ImportError as exc:

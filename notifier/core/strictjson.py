@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 has it and no more: no Infinity, no NaN (section 6), and no name twice in an object (section 4)."""
+"""JSON strictly by RFC 8259: no Infinity or NaN (section 6), and no name twice in an object (section 4)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class SameKeyTwice(NotifierError):
 def parse(text: str) -> Json:
     """Return the value.
 
-    Raises ValueError for what is no JSON, RecursionError for what is nested too deeply, SameKeyTwice.
+    Raises ValueError if the text is not JSON, RecursionError if it is nested too deeply, SameKeyTwice.
     """
     return json.loads(text, object_pairs_hook=_object, parse_constant=no_constant)
 
 
 def no_constant(name: str) -> NoReturn:
-    """Refuse what Python takes for a number and JSON does not have; for `parse_constant`. Raises ValueError."""
+    """Refuse a constant that Python accepts and JSON does not have; for `parse_constant`. Raises ValueError."""
     raise ValueError(f"{name} is not JSON")
 
 
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    value = dict(pairs)
+    if len(value) < len(pairs):
         raise SameKeyTwice("a mapping has the same key twice")
-    return found
+    return value

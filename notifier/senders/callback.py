@@ -10,8 +10,7 @@ import ssl as tls
 from collections.abc import Callable
 from dataclasses import replace
 
-from notifier.core.callback import Callback
-from notifier.core.callback_policy import CallbackPolicy
+from notifier.core.callback import Callback, CallbackPolicy
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Failed, Gone, Rejected
 from notifier.core.signers import StandardSigner

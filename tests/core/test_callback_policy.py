@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from notifier.core.addresses import is_special
-from notifier.core.callback_policy import CallbackPolicy
+from notifier.core.callback import CallbackPolicy
 
 POLICY = CallbackPolicy()
 

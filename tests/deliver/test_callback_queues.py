@@ -12,8 +12,7 @@ from parts import SECRET, Rig, clock, rig
 from structlog.testing import capture_logs
 from waits import until
 
-from notifier.core.callback import Callback
-from notifier.core.callback_policy import CallbackPolicy
+from notifier.core.callback import Callback, CallbackPolicy
 from notifier.core.model import Delivery
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.deliver import callbacks as callback_queues

@@ -9,8 +9,7 @@ import pytest
 from scripted_receiver import delivery, receiving, reply, says
 from standardwebhooks import Webhook
 
-from notifier.core.callback import Callback
-from notifier.core.callback_policy import CallbackPolicy
+from notifier.core.callback import Callback, CallbackPolicy
 from notifier.core.retry import Delivered, Failed, Rejected
 from notifier.senders.callback import CallbackCourier
 

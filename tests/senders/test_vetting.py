@@ -14,7 +14,7 @@ import trustme
 import uvloop
 from scripted_receiver import Receiver, delivery, receiving, reply, says
 
-from notifier.core.callback_policy import CallbackPolicy
+from notifier.core.callback import CallbackPolicy
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
