@@ -4,43 +4,44 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Iterator
 
-import databases
 import pytest
 from helper_programs import command, missing
-
-from notifier.follow import watcher
-from notifier.runtime import logs
 
 CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 
 @pytest.fixture(autouse=True)
 def _fresh_logging() -> Iterator[None]:
-    """Undo what a test configured: loggers are module-wide and outlive it."""
+    """Undo a test's configuration of the loggers, which are module-wide and outlive it."""
     yield
-    logs.reset()
+    if logs := sys.modules.get("notifier.runtime.logs"):
+        logs.reset()
 
 
 @pytest.fixture(autouse=True)
 def _told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test pass for a comparison that sets right, in the end, what ought to have been told at once."""
-    monkeypatch.setattr(watcher, "COMPARE", 3600.0)
+    """Let no test pass because a later comparison repairs a change that should have been announced at once."""
+    if watcher := sys.modules.get("notifier.follow.watcher"):
+        monkeypatch.setattr(watcher, "COMPARE", 3600.0)
 
 
 @pytest.fixture(autouse=True)
 def _unmeasured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let programs that a slow test starts run at their own pace: other tests show what of them is reached."""
+    """Leave the programs that a slow test starts unmeasured: other tests show which of their lines are reached."""
     if request.node.get_closest_marker("slow"):
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture
 def shared_url() -> Iterator[str]:
-    """Name a PostgreSQL database of nobody else's, with tables."""
-    with databases.database() as made:
-        yield made
+    """Return the URL of a PostgreSQL database of the test's own, with tables."""
+    import databases  # here, as few tests need it and all have this file
+
+    with databases.database() as url:
+        yield url
 
 
 def pytest_report_header() -> str:
