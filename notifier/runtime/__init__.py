@@ -1,4 +1,4 @@
-"""The ground floor beside the core: clock, logs, metrics, systemd, threads, TLS, wake."""
+"""What the process needs from its environment: clock, logs, metrics, systemd, threads, TLS, event loop."""
 
 __all__ = [
     "aiohttp_private",

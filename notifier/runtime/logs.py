@@ -1,7 +1,7 @@
-"""Sets up logging: one line for each event on stderr, for people or as JSON, that tells no secret and never raises.
+"""Sets up logging: one line for each event on stderr, for people or as JSON. A line holds no secret, and never raises.
 
-Everything goes the same way, the standard library's loggers included: gather fields, make them plain and safe, render,
-write. `configure` may be called again (a reload): loggers in use follow, as they share the objects of this module.
+Every event, from the standard library's loggers too, takes the same steps: gather the fields, make them plain and safe,
+render, write. A reload may call `configure` again: loggers in use follow, since they share the objects of this module.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from structlog.typing import EventDict, Processor
 
 from notifier.core.errors import NotifierError
 from notifier.runtime.log_writer import LineWriter
+from notifier.runtime.structlog_private import LevelLogger, set_level
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 SYSLOG = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # sd-daemon(3)
@@ -38,23 +39,19 @@ _SECRETS = re.compile(
     r"|(?P<bearer>\bbearer\s+)[^\s\"',]+",
     re.IGNORECASE,
 )
-_HINTS = ("://", "whs", "bearer", "hooks.slack", "?", "&")  # without one of them there is nothing to search for
+_HINTS = ("://", "whs", "bearer", "hooks.slack", "?", "&")  # a text without any of them holds no secret
 _SECRET_KEYS = frozenset({"authorization", "api_key", "password", "secret", "secrets", "token", "x-api-key"})
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # would let a stranger's text steer a terminal or fake a line
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in a stranger's text, they could control the terminal or fake a line
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
-_chain: list[Processor] = []  # the one list that every logger holds
+_chain: list[Processor] = []  # shared by all loggers
 _writer = LineWriter()
-
-
-class _Logger(structlog.make_filtering_bound_logger(0)):  # type: ignore[misc]  # a class made at run time
-    """Logs at and above the level that was last configured; below it, a call costs nothing."""
 
 
 def configure(
     *, format: str = "auto", level: str = "info", stream: TextIO | None = None, env: Mapping[str, str] = os.environ
 ) -> None:
-    """Send every log event to `stream` (stderr); `auto` means for people on a terminal, and JSON elsewhere."""
+    """Send every log event to `stream` (default: stderr); `auto` means for people on a terminal, and JSON elsewhere."""
     if level not in LEVELS:
         raise NotifierError(f"no log level {level!r}; there are {', '.join(LEVELS)}")
     if format not in FORMATS:
@@ -65,18 +62,18 @@ def configure(
     if format == "console" or (format == "auto" and terminal):
         colours = terminal and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
         _install(LEVELS[level], [_stamp, structlog.processors.format_exc_info, _printable, _for_people(colours)])
-    elif _is_journal(stream, env):  # which stamps the lines itself
+    elif _is_journal(stream, env):  # the journal stamps the lines itself
         _install(LEVELS[level], [structlog.processors.format_exc_info, _safe, _for_journal])
     else:
         _install(LEVELS[level], [_stamp, structlog.processors.format_exc_info, _safe, _for_machines])
 
 
 def reset() -> None:
-    """Undo `configure` as far as can be: everything is logged, to stdout, as structlog does by itself."""
+    """Undo `configure` as far as possible: log every event to stdout, as structlog does by default."""
     if not structlog.is_configured():
         return
     _writer.attach(sys.stdout)
-    _set_level(0)
+    set_level(0)
     _chain[:] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, _safe, _for_machines]
     logging.captureWarnings(False)
     logging.root.setLevel(logging.WARNING)
@@ -86,33 +83,26 @@ def reset() -> None:
 
 def _install(level: int, processors: list[Processor]) -> None:
     _chain[:] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *processors]
-    _set_level(level)
+    set_level(level)
     structlog.configure(
         processors=_chain,
-        wrapper_class=_Logger,
+        wrapper_class=LevelLogger,
         logger_factory=lambda *_: _writer,
         cache_logger_on_first_use=True,
     )
     logging.root.handlers[:] = [h for h in logging.root.handlers if not isinstance(h, _Handler)] + [_Handler()]
-    # Libraries are asked for warnings only, whatever our own level: below that, SQLAlchemy tells parameters.
+    # Libraries log warnings only, whatever our own level is: below that, SQLAlchemy logs parameters.
     logging.root.setLevel(max(level, logging.WARNING))
     logging.captureWarnings(True)
 
 
-def _set_level(level: int) -> None:
-    """Swap the methods of the class, so that loggers which are bound already follow."""
-    for name, method in vars(structlog.make_filtering_bound_logger(level)).items():
-        if not name.startswith("__"):
-            setattr(_Logger, name, method)
-
-
 class _Handler(logging.Handler):
-    """Takes the standard library's records the same way."""
+    """Sends the standard library's records through the same steps."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             message = record.getMessage()
-        except Exception:  # arguments that do not fit, or do not print: still better logged than raised
+        except Exception:  # arguments that do not fit the format, or cannot be printed
             message = _text(record.msg)
         event: EventDict = {"event": message, "logger": record.name}
         if record.exc_info:
@@ -132,14 +122,14 @@ _stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 
 def _safe(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Make every value plain and free of secrets; the well-known keys come first."""
+    """Make every value plain and free of secrets; put the well-known keys first."""
     plain = {key: _plain(event[key]) for key in ("timestamp", "level", "event") if key in event}
     plain.update((key, _field(key, value)) for key, value in event.items() if key not in plain)
     return plain
 
 
 def _printable(logger: Any, method: str, event: EventDict) -> EventDict:
-    """Do as `_safe`, and leave no control characters for the terminal."""
+    """Do what `_safe` does, and escape control characters for the terminal."""
     plain = _safe(logger, method, event)
     for key, value in plain.items():
         if isinstance(value, str):
@@ -149,7 +139,7 @@ def _printable(logger: Any, method: str, event: EventDict) -> EventDict:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """Reduce a value to what JSON has; anything of a class of its own (a secret among them) is what it prints as."""
+    """Reduce a value to a JSON value. An object of another class, such as a secret, becomes the text that it prints."""
     kind = type(value)
     if value is None or kind is int or kind is bool:
         return value
@@ -172,22 +162,22 @@ def _field(key: str, value: Any, depth: int = 0) -> Any:
 def _text(value: Any) -> str:
     try:
         return str(value)
-    except Exception:  # whatever is wrong with the value, the event that it was logged with is worth more
+    except Exception:  # the event is worth more than this one value
         return f"<unprintable {type(value).__name__}>"
 
 
 def _redact(text: str) -> str:
-    """Blot out what looks like a credential: the last line of defence, not the first."""
+    """Replace everything that looks like a credential: the last line of defence, not the first."""
     lower = text.lower()
     if any(hint in lower for hint in _HINTS):
-        text = _SECRETS.sub(_blot, text)
+        text = _SECRETS.sub(_hide, text)
     if len(text) > MAX_TEXT:
-        half = MAX_TEXT // 2  # of a traceback, the end tells most
+        half = MAX_TEXT // 2  # the end of a traceback says most
         text = f"{text[:half]} [{len(text) - MAX_TEXT} characters left out] {text[-half:]}"
     return text
 
 
-def _blot(found: re.Match[str]) -> str:
+def _hide(found: re.Match[str]) -> str:
     kept: str = found[found.lastgroup or 0]
     return kept + ("<secret>@" if found.lastgroup == "scheme" else "<secret>")
 
@@ -215,7 +205,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def _is_journal(stream: TextIO | None, env: Mapping[str, str]) -> bool:
-    """Say whether the stream is the one that systemd connected to the journal (systemd.exec(5), $JOURNAL_STREAM)."""
+    """Return whether systemd connected the stream to the journal (systemd.exec(5), $JOURNAL_STREAM)."""
     try:
         stat = os.fstat(stream.fileno()) if stream is not None else None
     except (OSError, ValueError):  # not a file, or closed

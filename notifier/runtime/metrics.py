@@ -1,6 +1,6 @@
 """The metrics, by name.
 
-Labels are bounded: names from the configuration and words from our own tables, never an id or a URL.
+The values of labels are bounded: names from the configuration and words of our own, never an id or a URL.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tells systemd how the daemon is. Silent where nobody listens; a vanished socket never harms the daemon.
+"""Reports the daemon's state to systemd. Without systemd it does nothing; a missing socket never harms the daemon.
 
 The protocol is that of sd_notify(3): newline-separated assignments in one datagram to $NOTIFY_SOCKET.
 """
@@ -14,7 +14,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-SEND_TIMEOUT = 0.5  # seconds; a manager that is stuck must not hold up the event loop for longer
+SEND_TIMEOUT = 0.5  # seconds; a stuck manager must not block the event loop for longer
 
 
 class SystemdNotifier:
@@ -22,12 +22,12 @@ class SystemdNotifier:
 
     def __init__(self, *, address: str | None, watchdog_interval: float | None = None) -> None:
         self._address = address
-        self._failed = False  # and said so
-        self.watchdog_interval = watchdog_interval  # seconds between calls of `watchdog`; None: nobody waits for them
+        self._failed = False  # the last report failed, and that was logged
+        self.watchdog_interval = watchdog_interval  # seconds between calls of `watchdog`; None: no watchdog
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> SystemdNotifier:
-        """Read what the manager asked for (sd_notify(3), sd_watchdog_enabled(3)); leaves the environment as it is."""
+        """Read the manager's variables (sd_notify(3), sd_watchdog_enabled(3)); the environment stays as it is."""
         path = env.get("NOTIFY_SOCKET", "")
         if not path.startswith(("/", "@")):  # empty, or another address family
             return cls(address=None)
@@ -36,7 +36,7 @@ class SystemdNotifier:
 
     @property
     def enabled(self) -> bool:
-        """Say whether anybody listens."""
+        """Return whether a manager listens."""
         return self._address is not None
 
     def ready(self) -> None:
@@ -48,7 +48,7 @@ class SystemdNotifier:
         self._send("STATUS=" + " ".join(text.split()))
 
     def watchdog(self) -> None:
-        """Report being alive; due every `watchdog_interval` seconds."""
+        """Report that the daemon is alive; due every `watchdog_interval` seconds."""
         self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
@@ -63,7 +63,7 @@ class SystemdNotifier:
         if self._address is None:
             return
         try:
-            # A socket for each datagram: few are sent, and the manager may be re-executed in between.
+            # Each datagram gets its own socket: there are few, and the manager may be re-executed in between.
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
                 sock.settimeout(SEND_TIMEOUT)
                 sock.sendto(message.encode(), self._address)
@@ -79,10 +79,10 @@ def _watchdog_interval(env: Mapping[str, str]) -> float | None:
     """Return half the manager's patience, in seconds (sd_watchdog_enabled(3) recommends half)."""
     try:
         patience = int(env.get("WATCHDOG_USEC", "0"))
-        meant = int(env.get("WATCHDOG_PID") or os.getpid())  # inherited by a child, the variable is not for it
+        addressee = int(env.get("WATCHDOG_PID") or os.getpid())  # a child inherits the variable of its parent
     except ValueError:
         log.warning("systemd.watchdog_unreadable", usec=env.get("WATCHDOG_USEC"), pid=env.get("WATCHDOG_PID"))
         return None
-    if patience <= 0 or meant != os.getpid():
+    if patience <= 0 or addressee != os.getpid():
         return None
     return patience / 2 / 1_000_000

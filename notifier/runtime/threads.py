@@ -1,7 +1,7 @@
-"""Runs a call beside the loop, in a thread that nobody has to wait for.
+"""Runs a blocking call in a daemon thread, beside the event loop.
 
-A file on a server that is gone may hold its reader for ever, and a thread cannot be ended. Those of `asyncio.to_thread`
-are waited for when the process ends; these are not.
+A read from a lost file server may block for ever, and a thread cannot be ended. The process waits for the threads of
+`asyncio.to_thread` when it ends; it does not wait for these.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 
 def beside(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
-    """Begin a call at once; return the future of what it returns or raises. To cancel that is to wait no longer."""
+    """Start a call; return the future of its result or exception. Cancelling the future does not end the call."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()
 
-    def tell(settle: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+    def report(settle: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for the result
             loop.call_soon_threadsafe(lambda: None if future.done() else settle())
 
     def run() -> None:
@@ -31,9 +31,9 @@ def beside(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
             result = context.run(call)
         except Exception as exc:
             fault = exc
-            tell(lambda: future.set_exception(fault))
+            report(lambda: future.set_exception(fault))
         else:
-            tell(lambda: future.set_result(result))
+            report(lambda: future.set_result(result))
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future

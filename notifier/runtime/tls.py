@@ -1,4 +1,4 @@
-"""What TLS is to trust and to show, out of PEM files."""
+"""TLS contexts from PEM files: the authorities to trust, and the certificate to present."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class EncryptedKey(ssl.SSLError):
 def tls_context(
     *, ca_file: Path | None = None, cert_file: Path | None = None, key_file: Path | None = None
 ) -> ssl.SSLContext | bool:
-    """Return what aiohttp takes as `ssl`: True, the shared default, where there is nothing of one's own.
+    """Return the argument `ssl` of aiohttp; without any file that is True, the shared default.
 
-    `ca_file` replaces the system's authorities; `cert_file` is shown to servers that ask who we are, and holds its key
-    if `key_file` does not. Raises OSError, of which ssl.SSLError is a kind.
+    `ca_file` replaces the system's authorities. `cert_file` is presented to servers that ask for a certificate; it also
+    holds the private key if there is no `key_file`. Raises OSError, which includes ssl.SSLError.
     """
     if ca_file is None and cert_file is None:
         return True
@@ -27,5 +27,5 @@ def tls_context(
 
 
 def _no_password() -> str:
-    """Refuse, where OpenSSL would ask on the terminal and wait for ever."""
+    """Raise, where OpenSSL would ask on the terminal and wait for ever."""
     raise EncryptedKey("the private key is encrypted")
