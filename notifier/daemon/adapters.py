@@ -25,11 +25,7 @@ from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSi
 from notifier.core.signing import decode_secret
 from notifier.deliver import EndpointPolicy, Sender
 from notifier.follow import FeedPolicy
-from notifier.inputs.broker import Broker
-from notifier.inputs.consumer import OUTCOMES, QueueInput
-from notifier.inputs.input import Input
-from notifier.inputs.intake import Intake
-from notifier.inputs.making import amqp_broker, nats_broker, redis_broker
+from notifier.inputs import OUTCOMES, Broker, Input, Intake, QueueInput, amqp_broker, nats_broker, redis_broker
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.tls import tls_context

@@ -24,8 +24,7 @@ from notifier.daemon.readiness import Readiness
 from notifier.daemon.reload import Reloader
 from notifier.deliver import LOOK_AGAIN, Dispatcher
 from notifier.follow import Recorder, Slots, Watcher
-from notifier.inputs.intake import Intake
-from notifier.inputs.running import Inputs
+from notifier.inputs import Inputs, Intake
 from notifier.runtime.clock import Clock
 from notifier.runtime.loops import raise_file_limit
 from notifier.runtime.metrics import Metrics

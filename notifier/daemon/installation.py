@@ -12,9 +12,7 @@ from notifier.daemon import adapters
 from notifier.daemon.adapters import Trust
 from notifier.deliver import Dispatcher, EndpointSetup
 from notifier.follow import Feed, FeedPolicy, Recorder, Slots, Watcher
-from notifier.inputs.input import Input
-from notifier.inputs.intake import Intake
-from notifier.inputs.running import Inputs
+from notifier.inputs import Input, Inputs, Intake
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.senders.callback import CallbackCourier

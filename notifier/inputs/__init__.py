@@ -1,10 +1,18 @@
-"""Where watches come from: files, queues."""
+"""Inputs: watches from message queues, stored before their messages are acknowledged."""
+
+from notifier.inputs.broker import Broker
+from notifier.inputs.consumer import OUTCOMES, QueueInput
+from notifier.inputs.intake import Intake
+from notifier.inputs.running import Input, Inputs, amqp_broker, nats_broker, redis_broker
 
 __all__ = [
-    "broker",
-    "consumer",
-    "input",
-    "intake",
-    "making",
-    "running",
+    "OUTCOMES",
+    "Broker",
+    "Input",
+    "Inputs",
+    "Intake",
+    "QueueInput",
+    "amqp_broker",
+    "nats_broker",
+    "redis_broker",
 ]

@@ -1,7 +1,7 @@
-"""An AMQP 0-9-1 queue, as of RabbitMQ; the broker hands the messages of a dead consumer to another.
+"""An AMQP 0-9-1 queue, as of RabbitMQ; the broker gives the messages of a dead consumer to another.
 
-Refused messages go to the queue `<queue>.dead`, confirmed by the broker before they are acknowledged. Dead-lettering by
-the broker is not relied on: whether a queue has it, and whether anything is bound to where it leads, cannot be asked.
+Refused messages go to the queue `<queue>.dead`; the broker confirms them before they are acknowledged. The broker's own
+dead-lettering is not used: a client cannot ask whether a queue has it, or whether anything is bound to its exchange.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from notifier.inputs.broker import (
     BrokerUnavailable,
     Message,
     NotSetAside,
-    part,
-    told,
+    close_in_time,
+    describe,
 )
 
 HEARTBEAT = 10  # seconds; three missing ones end the connection
 LOST = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
 
-# The libraries log each lost connection as they see it, with a traceback; we say it in one line.
+# The libraries log each lost connection with a traceback; the consumer logs it in one line.
 for _name in ("aio_pika", "aiormq"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
@@ -59,38 +59,38 @@ class AmqpBroker:
         try:
             parsed = URL(url)
         except ValueError as exc:
-            raise NotifierError(f"the url of the queue {self.name} cannot be used: {told(exc, url)}") from exc
+            raise NotifierError(f"the url of the queue {self.name} cannot be used: {describe(exc, url)}") from exc
         self._address = parsed if "heartbeat" in parsed.query else parsed.update_query(heartbeat=HEARTBEAT)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AmqpSession]:
-        """Connect; declare the queue if there is none."""
-        # Not by `aio_pika.connect`: what it made and could not connect, nobody can close, and its destructor makes a
-        # coroutine for that, which without a running loop, as in a collection by another thread, is never awaited.
+        """Connect; declare the queue if it does not exist."""
+        # Not by `aio_pika.connect`: nobody can close the connection that it failed to open. Its destructor creates a
+        # coroutine for that, which is never awaited if another thread collects it.
         connection = aio_pika.Connection(self._address, client_properties={"connection_name": "notifier"})
         try:
             await connection.connect(timeout=CONNECT)
             yield await self._open(connection)
         except NotifierError:
-            raise  # ours, in one line already
+            raise  # one of ours, already in one line
         except Exception as exc:
-            # A connection that goes away under aiormq's tasks surfaces as whatever they come upon, down to a bare
-            # `Exception` (FutureStore.reject_all): so the connection is asked, not the error, unless it is a known one.
+            # When a connection is lost, aiormq's tasks raise many kinds of errors, even a bare `Exception`
+            # (FutureStore.reject_all). So unless the error is known, the state of the connection decides.
             if not isinstance(exc, LOST) and _works(connection):
                 raise
-            raise BrokerUnavailable(_told(exc, self._url), hint=_hint(exc)) from exc
+            raise BrokerUnavailable(_describe(exc, self._url), hint=_hint(exc)) from exc
         finally:
-            await part(connection.close())
+            await close_in_time(connection.close())
 
     async def _open(self, connection: AbstractConnection) -> AmqpSession:
         await declare(connection, self.queue)
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=BATCH)
-        inbox: Inbox = asyncio.Queue()  # the broker sends no more than the prefetch count unacknowledged
-        ended = BrokerUnavailable("the broker ended our reading; was the queue deleted?")
+        inbox: Inbox = asyncio.Queue()  # the broker sends at most the prefetch count unacknowledged
+        ended = BrokerUnavailable("the broker ended our subscription; was the queue deleted?")
 
         def closed(_channel: object, exc: BaseException | None) -> None:
-            inbox.put_nowait(BrokerUnavailable(told(exc, self._url)) if exc else ended)
+            inbox.put_nowait(BrokerUnavailable(describe(exc, self._url)) if exc else ended)
 
         channel.close_callbacks.add(closed)
         underlay = await channel.get_underlay_channel()
@@ -101,7 +101,7 @@ class AmqpBroker:
 
 
 class AmqpSession:
-    """One connection. Errors of the library leave it through the context that made it."""
+    """One connection. `AmqpBroker.session` translates the library's errors."""
 
     def __init__(self, broker: AmqpBroker, connection: AbstractConnection, inbox: Inbox) -> None:
         self._broker = broker
@@ -110,15 +110,15 @@ class AmqpSession:
         self._publishing: AbstractChannel | None = None
 
     async def receive(self) -> Sequence[Message[AbstractIncomingMessage]]:
-        """Return what has arrived."""
+        """Return the messages that have arrived."""
         try:
             async with asyncio.timeout(POLL):
-                found = [_sound(await self._inbox.get())]
+                arrived = [_message(await self._inbox.get())]
         except TimeoutError:
             return []
-        while len(found) < BATCH and not self._inbox.empty():
-            found.append(_sound(self._inbox.get_nowait()))
-        return [Message(content=message.body, receipt=message) for message in found]
+        while len(arrived) < BATCH and not self._inbox.empty():
+            arrived.append(_message(self._inbox.get_nowait()))
+        return [Message(content=message.body, receipt=message) for message in arrived]
 
     async def acknowledge(self, messages: Sequence[Message[AbstractIncomingMessage]]) -> None:
         """Acknowledge."""
@@ -128,7 +128,7 @@ class AmqpSession:
     async def set_aside(self, message: Message[AbstractIncomingMessage], reason: str) -> None:
         """Publish the message to `<queue>.dead` with its properties and the reason, then acknowledge it."""
         old = message.receipt
-        kept = aio_pika.Message(
+        copy = aio_pika.Message(
             old.body,
             headers=dict(old.headers) | {"x-notifier-reason": reason[:MAX_REASON]},
             content_type=old.content_type,
@@ -142,16 +142,16 @@ class AmqpSession:
         )
         try:
             channel = await self._dead_channel()
-            await channel.default_exchange.publish(kept, self._broker.dead, mandatory=True, timeout=ANSWER)
+            await channel.default_exchange.publish(copy, self._broker.dead, mandatory=True, timeout=ANSWER)
         except LOST as exc:
             self._publishing = None
             if not _works(self._connection):
                 raise
-            raise NotSetAside(told(exc, "")) from exc
+            raise NotSetAside(describe(exc, "")) from exc
         await old.ack()
 
     async def _dead_channel(self) -> AbstractChannel:
-        """Return a channel of its own, for a refusal of the broker closes it."""
+        """Return a channel for refused messages alone, since the broker closes a channel with each error."""
         if self._publishing is None or self._publishing.is_closed:
             await declare(self._connection, self._broker.dead)
             self._publishing = await self._connection.channel(on_return_raises=True)
@@ -159,7 +159,7 @@ class AmqpSession:
 
 
 async def declare(connection: AbstractConnection, name: str) -> AbstractQueue:
-    """Make a durable queue, unless there is one, of whatever kind."""
+    """Declare a durable queue, unless there is one of any kind."""
     try:
         async with connection.channel() as channel:
             return await channel.declare_queue(name, passive=True, timeout=ANSWER)
@@ -169,22 +169,22 @@ async def declare(connection: AbstractConnection, name: str) -> AbstractQueue:
 
 
 def _works(connection: AbstractConnection) -> bool:
-    """Say whether the connection is open: before what its end makes of the calls under way comes to us, it is not."""
+    """Return whether the connection is open; it is closed before its end reaches the calls under way."""
     return connection.transport is not None and connection.transport.connection.is_opened
 
 
-def _told(exc: Exception, url: str) -> str:
+def _describe(exc: Exception, url: str) -> str:
     if isinstance(exc, LOST):
-        return told(exc, url)
-    if type(exc) is Exception:  # aiormq's word for an end without a reason
+        return describe(exc, url)
+    if type(exc) is Exception:  # aiormq's error for an end without a reason
         return "the connection was lost"
-    return f"the connection was lost ({type(exc).__name__}: {told(exc, url)})"
+    return f"the connection was lost ({type(exc).__name__}: {describe(exc, url)})"
 
 
-def _sound(arrived: AbstractIncomingMessage | BrokerUnavailable) -> AbstractIncomingMessage:
-    if isinstance(arrived, BrokerUnavailable):
-        raise arrived
-    return arrived
+def _message(item: AbstractIncomingMessage | BrokerUnavailable) -> AbstractIncomingMessage:
+    if isinstance(item, BrokerUnavailable):
+        raise item
+    return item
 
 
 def _hint(exc: BaseException) -> str | None:

@@ -1,4 +1,4 @@
-"""What the consuming loop asks of a message broker, and the faults that brokers have in common."""
+"""The interface of a message broker, its limits, and the errors that all brokers share."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ log = structlog.get_logger(__name__)
 
 R = TypeVar("R")
 
-POLL = 1.0  # seconds that a reading waits for a first message
-BATCH = 200  # messages held unacknowledged, and stored in one transaction: bounds memory
-CONNECT = 10.0  # seconds for a connection to be made
-ANSWER = 10.0  # seconds for the broker to answer anything
-CLOSE = 3.0  # seconds for an orderly goodbye
-MAX_REASON = 1000  # characters kept with a message that was set aside
+POLL = 1.0  # seconds that `receive` waits for a first message
+BATCH = 200  # messages that are unacknowledged and stored together: bounds memory
+CONNECT = 10.0  # seconds to connect
+ANSWER = 10.0  # seconds for any answer of the broker
+CLOSE = 3.0  # seconds to close a connection in order
+MAX_REASON = 1000  # characters of the reason that is kept with a refused message
 CREDENTIALS = "check the user and password in the queue's url"
 
 
@@ -36,7 +36,7 @@ class BrokerUnavailable(NotifierError):
 
 
 class NotSetAside(NotifierError):
-    """The broker does not let us keep a refused message elsewhere; it stays where it is, unacknowledged."""
+    """The broker does not let us keep a refused message elsewhere; it stays in the queue, unacknowledged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,22 +44,22 @@ class Message(Generic[R]):
     """One message, unacknowledged."""
 
     content: Content
-    receipt: R  # by which the broker knows it
+    receipt: R  # identifies it to the broker
 
 
 class Session(Protocol[R]):
-    """One connection that reads from the queue. Every method raises BrokerUnavailable once it is lost."""
+    """One connection that reads the queue. Every method raises BrokerUnavailable once the connection is lost."""
 
     async def receive(self) -> Sequence[Message[R]]:
-        """Return up to BATCH messages, at the latest after some POLL seconds; then there may be none."""
+        """Return up to BATCH messages, after about POLL seconds at the latest; then there may be none."""
         ...
 
     async def acknowledge(self, messages: Sequence[Message[R]]) -> None:
-        """Have the broker forget these."""
+        """Let the broker forget these messages."""
         ...
 
     async def set_aside(self, message: Message[R], reason: str) -> None:
-        """Move a message to where refused ones are kept, losing nothing of it. Raises NotSetAside."""
+        """Move a message, complete, to the place of refused messages. Raises NotSetAside."""
         ...
 
 
@@ -68,16 +68,16 @@ class Broker(Protocol[R]):
 
     @property
     def name(self) -> str:
-        """Return a name for logs and metrics, without anything secret."""
+        """Return a name for logs and metrics, without secrets."""
         ...
 
     def session(self) -> AbstractAsyncContextManager[Session[R]]:
-        """Connect, making what is missing; at the end, whatever is not acknowledged is left for others."""
+        """Connect, and create missing objects; at the end, unacknowledged messages are left to other consumers."""
         ...
 
 
-def told(exc: BaseException, url: str) -> str:
-    """Describe a library's error in one line, without the credentials of the URL."""
+def describe(exc: BaseException, url: str) -> str:
+    """Return a library's error in one line, without the credentials of the URL."""
     text = " ".join(str(exc).split()) or type(exc).__name__
     parts = urlsplit(url)
     secrets = {parts.netloc.rpartition("@")[0], parts.password or parts.username or ""}
@@ -87,19 +87,19 @@ def told(exc: BaseException, url: str) -> str:
     return text[:500]
 
 
-async def part(goodbye: Coroutine[Any, Any, None]) -> None:
-    """Close a connection, in CLOSE seconds at most, whatever comes of it: the connection is given up anyway.
+async def close_in_time(closing: Coroutine[Any, Any, None]) -> None:
+    """Close a connection within CLOSE seconds. Its errors are only logged, since the connection is given up anyway.
 
-    A cancellation meanwhile waits for the end: cut short, the client libraries leave connections open.
+    A cancellation waits for the end: if they are interrupted, the client libraries leave connections open.
     """
 
     async def bounded() -> None:
         try:
             async with asyncio.timeout(CLOSE):
-                await goodbye
+                await closing
         except asyncio.CancelledError:
-            pass  # by a library itself
-        except Exception:  # what led here is told; this must not take its place
+            pass  # the library has cancelled it
+        except Exception:  # the error that led here is reported; this one must not replace it
             log.debug("queue.not_closed", exc_info=True)
 
     task = asyncio.create_task(bounded(), name="closing a queue's connection")

@@ -1,7 +1,7 @@
-"""The loop that all queues share: read, store, acknowledge.
+"""The loop that all queues share: receive, store, acknowledge.
 
-A message is acknowledged only after the commit of what it asks for, and a refused one only after it is kept elsewhere;
-so nothing is lost, and what comes twice changes nothing. An outage, of the broker or the store, is waited out.
+A message is acknowledged only after the commit of its changes, and a refused message only after it is kept elsewhere.
+So nothing is lost, and a message that arrives twice changes nothing. Outages of broker and store are waited out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from notifier.core.errors import StoreUnavailable
 from notifier.core.model import NewWatch
 from notifier.core.pace import backoff
 from notifier.inputs.broker import Broker, BrokerUnavailable, Message, NotSetAside, Session
-from notifier.inputs.message import MessageRefused, Order, ParseWatch, Want, excerpt, read, steps
+from notifier.inputs.message import AddWatch, Change, MessageRefused, ParseWatch, batches, excerpt, read
 
 R = TypeVar("R")
 
@@ -25,14 +25,14 @@ log = structlog.get_logger(__name__)
 
 BACKOFF_INITIAL = 0.5  # seconds
 BACKOFF_MAX = 30.0  # seconds, for a broker
-STORE_BACKOFF_MAX = 5.0  # seconds; it is near, and many wait for it
+STORE_BACKOFF_MAX = 5.0  # seconds for the store, which is near and which many wait for
 
 ACCEPTED, REMOVED, REFUSED, RETRIED = "accepted", "removed", "refused", "retried"
-OUTCOMES = (ACCEPTED, REMOVED, REFUSED, RETRIED)  # of a message; `retried`: not stored now, it comes again
+OUTCOMES = (ACCEPTED, REMOVED, REFUSED, RETRIED)  # of a message; `retried`: it could not be stored and arrives again
 
 
 class QueueInput(Generic[R]):
-    """Takes watches from one queue. Implements `interfaces.Input`."""
+    """Receives watches from one queue. Implements `Input`."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class QueueInput(Generic[R]):
         remove: Callable[[str, str], Awaitable[object]],
         counted: Callable[[str, int], None],
     ) -> None:
-        """Read with `parse_watch`; `apply` and `remove` return after their commit; `counted` hears of each outcome."""
+        """Parse with `parse_watch`. `apply` and `remove` return after the commit. `counted` receives each outcome."""
         self.name = broker.name
         self._broker = broker
         self._parse_watch = parse_watch
@@ -51,91 +51,92 @@ class QueueInput(Generic[R]):
         self._remove = remove
         self._counted = counted
         self._failures = 0  # in a row
-        self._told: set[str] = set()  # the kinds of trouble that were logged since it last went well
+        self._logged: set[str] = set()  # the kinds of trouble that were logged since the last success
         self._log = log.bind(queue=self.name)
 
     async def run(self) -> None:
-        """Take until cancelled."""
+        """Receive until cancelled."""
         while True:
             ceiling = BACKOFF_MAX
             try:
                 async with self._broker.session() as session:
                     while True:
-                        _heed_cancellation()
+                        _raise_if_cancelled()
                         await self._turn(session)
             except StoreUnavailable:
-                ceiling = STORE_BACKOFF_MAX  # the store has said so; the broker has the messages back
+                ceiling = STORE_BACKOFF_MAX  # the store has logged it; the broker has the messages back
             except BrokerUnavailable as exc:
-                _heed_cancellation()
-                self._lost(str(exc), exc.hint)
+                _raise_if_cancelled()
+                self._log_outage(str(exc), exc.hint)
             except asyncio.CancelledError:
-                _heed_cancellation()
-                self._lost("the connection was lost", None)
-            except Exception as exc:  # whatever a client library comes up with must not end the daemon
-                _heed_cancellation()
+                _raise_if_cancelled()
+                self._log_outage("the connection was lost", None)
+            except Exception as exc:  # no error of a client library may end the daemon
+                _raise_if_cancelled()
                 if self._first(type(exc).__name__):
                     self._log.exception("queue.failed", hint="connecting again")
-            _heed_cancellation()
+            _raise_if_cancelled()
             self._failures += 1
             pause = backoff(self._failures, initial=BACKOFF_INITIAL, ceiling=ceiling, jitter=random.random())
             await asyncio.sleep(pause)
 
     async def _turn(self, session: Session[R]) -> None:
         batch = await session.receive()
-        if self._told:
-            self._told.clear()
+        if self._logged:
+            self._logged.clear()
             self._log.info("queue.recovered")
         if batch:
-            await self._take(session, batch)
+            await self._process(session, batch)
         self._failures = 0
 
-    def _lost(self, error: str, hint: str | None) -> None:
+    def _log_outage(self, error: str, hint: str | None) -> None:
         if self._first("unavailable"):
             self._log.warning("queue.unavailable", error=error, hint=hint or "trying again; all else goes on")
 
     def _first(self, kind: str) -> bool:
-        """Say whether this kind of trouble is new since it last went well, and remember it."""
-        new = kind not in self._told
-        self._told.add(kind)
+        """Return whether this kind of trouble is new since the last success, and remember it."""
+        new = kind not in self._logged
+        self._logged.add(kind)
         return new
 
-    async def _take(self, session: Session[R], batch: Sequence[Message[R]]) -> None:
-        good: list[tuple[Message[R], Sequence[Order]]] = []
+    async def _process(self, session: Session[R], batch: Sequence[Message[R]]) -> None:
+        good: list[tuple[Message[R], Sequence[Change]]] = []
         bad: list[tuple[Message[R], str]] = []
         for message in batch:
             try:
                 good.append((message, read(message.content, self._parse_watch)))
             except MessageRefused as exc:
                 bad.append((message, str(exc)))
-            await asyncio.sleep(0)  # reading a batch may take long, and others wait for the loop
+            await asyncio.sleep(0)  # parsing a batch may take long, so other tasks get a turn
         try:
             failed = await self._store(good)
         except StoreUnavailable:
             self._counted(RETRIED, len(good))
             raise
-        without = {id(message) for message, _ in failed}
-        stored = [(message, orders) for message, orders in good if id(message) not in without]
+        failures = {id(message) for message, _ in failed}
+        stored = [(message, changes) for message, changes in good if id(message) not in failures]
         if stored:
             await session.acknowledge([message for message, _ in stored])
-        for _, orders in stored:
-            self._counted(REMOVED if orders and not any(isinstance(o, Want) for o in orders) else ACCEPTED, 1)
+        for _, changes in stored:
+            only_removals = changes and not any(isinstance(change, AddWatch) for change in changes)
+            self._counted(REMOVED if only_removals else ACCEPTED, 1)
         for message, reason in bad + failed:
             await self._refuse(session, message, reason)
 
-    async def _store(self, good: Sequence[tuple[Message[R], Sequence[Order]]]) -> list[tuple[Message[R], str]]:
-        """Carry out what the messages ask for; return those that cannot be carried out, and why."""
+    async def _store(self, good: Sequence[tuple[Message[R], Sequence[Change]]]) -> list[tuple[Message[R], str]]:
+        """Store the changes of the messages; return the messages that cannot be stored, and why."""
         try:
-            await self._carry_out([order for _, orders in good for order in orders])
+            await self._apply_changes([change for _, changes in good for change in changes])
         except StoreUnavailable:
             raise
-        except Exception:  # some message's own fault: one by one, it shows which
+        except Exception:  # the fault of a message: storing them one by one shows which
             self._log.debug("queue.batch_failed", messages=len(good), exc_info=True)
         else:
             return []
         failed: list[tuple[Message[R], str]] = []
-        for message, orders in good:
+        for message, changes in good:
             try:
-                await self._carry_out(orders)
+                await self._apply_changes(changes)
             except StoreUnavailable:
                 raise
             except Exception as exc:
@@ -143,11 +144,11 @@ class QueueInput(Generic[R]):
                 failed.append((message, f"cannot be stored: {type(exc).__name__}"))
         return failed
 
-    async def _carry_out(self, orders: Sequence[Order]) -> None:
-        for step in steps(orders):
-            if step.wanted:
-                await self._apply(step.wanted)
-            await asyncio.gather(*(self._remove(each.source, each.id) for each in step.unwanted))
+    async def _apply_changes(self, changes: Sequence[Change]) -> None:
+        for batch in batches(changes):
+            if batch.added:
+                await self._apply(batch.added)
+            await asyncio.gather(*(self._remove(each.source, each.id) for each in batch.removed))
 
     async def _refuse(self, session: Session[R], message: Message[R], reason: str) -> None:
         try:
@@ -158,18 +159,18 @@ class QueueInput(Generic[R]):
                 message=excerpt(message.content),
                 reason=reason,
                 error=str(exc),
-                hint="it stays unacknowledged and comes again; allow the user to write where refused messages go",
+                hint="it stays unacknowledged and arrives again; let the user write where refused messages are kept",
             )
             return
         self._counted(REFUSED, 1)
         self._log.warning("queue.message_refused", message=excerpt(message.content), reason=reason)
 
 
-def _heed_cancellation() -> None:
-    """Raise CancelledError if this task is being cancelled, whatever a library made of that.
+def _raise_if_cancelled() -> None:
+    """Raise CancelledError if this task is being cancelled.
 
-    Client libraries cancel futures of their own when a connection ends, and turn a cancellation into an error or, with
-    `asyncio.wait_for` of Python 3.11, into nothing at all.
+    Client libraries cancel their own futures when a connection ends. They also turn a cancellation into an error or,
+    with `asyncio.wait_for` of Python 3.11, swallow it.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

@@ -1,4 +1,4 @@
-"""What inputs ask for: stored first, then told to the watcher."""
+"""Carries out the requests of inputs: in the store first, then in the watcher."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from notifier.store import Store
 
 
 class Intake:
-    """Adds and takes away watches for queues. Both methods return after the commit; they raise StoreUnavailable."""
+    """Adds and removes watches for queues. Both methods return after the commit; they raise StoreUnavailable."""
 
     def __init__(self, *, store: Store, watcher: Watcher, clock: Callable[[], Micros]) -> None:
         self._store = store
@@ -18,13 +18,13 @@ class Intake:
         self._clock = clock
 
     async def apply(self, watches: Sequence[NewWatch]) -> None:
-        """Want these. One that is there stays as it is."""
+        """Add these watches. One that exists stays unchanged."""
         applied = await self._store.watches.apply(watches, origin="queue", now=self._clock())
         if applied.added:
             self._watcher.wake()
 
     async def remove(self, source: str, task_id: str) -> None:
-        """Want a watch no longer, if there is one."""
+        """Remove a watch, if it exists."""
         removed = await self._store.watches.remove(source, task_id, now=self._clock())
         if removed is not None:
             self._watcher.drop([removed])

@@ -1,6 +1,7 @@
-"""A queue's message -> what it asks for, or why it is refused. Pure; knows no broker and no configuration.
+"""Reads a queue's message as a list of changes. Pure; knows no broker and no configuration.
 
-A message is a watch as in YAML, a list of watches, `{"remove": ...}`, or a bare id. It is taken whole or refused whole.
+A message is a watch as in YAML, a list of watches, `{"remove": ...}`, or a bare id. It is accepted or refused as a
+whole.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from notifier.core.errors import NotifierError
 from notifier.core.model import Json, NewWatch
 from notifier.core.strictjson import SameKeyTwice
 
-MAX_BYTES = 1024 * 1024  # of one message, NATS's own default: reading it holds up the loop
-MAX_ORDERS = 5000  # of one message, for the same reason
-MAX_WATCHES = 1000  # wanted in one transaction: bounds its time, and so everyone's wait
-EXCERPT = 200  # characters of a message that a log shows
-DATA = "data"  # the field of an entry that holds a whole message
+MAX_BYTES = 1024 * 1024  # of one message, NATS's own default: reading a message blocks the loop
+MAX_CHANGES = 5000  # of one message, for the same reason
+MAX_WATCHES = 1000  # added in one transaction: other writers wait for it
+EXCERPT = 200  # characters of a message that are logged
+DATA = "data"  # the field of an entry that contains a whole message
 REMOVE = "remove"
 
-_OWN = re.compile(r"callback|https?:|whsec_", re.IGNORECASE)  # where an excerpt ends
+_OWN = re.compile(r"callback|https?:|whsec_", re.IGNORECASE)  # the end of an excerpt
 
-Content = bytes | Mapping[str, bytes]  # a body, or an entry of fields as Redis has them
-ParseWatch = Callable[[Json], NewWatch]  # raises NotifierError that says what is wrong
+Content = bytes | Mapping[str, bytes]  # a body, or the fields of a Redis entry
+ParseWatch = Callable[[Json], NewWatch]  # raises NotifierError with the problem
 
 
 class MessageRefused(NotifierError):
@@ -33,61 +34,61 @@ class MessageRefused(NotifierError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Want:
-    """Follow a task."""
+class AddWatch:
+    """A request to follow a task."""
 
     watch: NewWatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unwant:
-    """Follow a task no longer."""
+class RemoveWatch:
+    """A request to follow a task no longer."""
 
     source: str
     id: str
 
 
-Order = Want | Unwant
+Change = AddWatch | RemoveWatch
 
 
-def read(content: Content, parse_watch: ParseWatch) -> tuple[Order, ...]:
-    """Return what a message asks for, in its order. Raises MessageRefused."""
+def read(content: Content, parse_watch: ParseWatch) -> tuple[Change, ...]:
+    """Return the changes of a message, in its order. Raises MessageRefused."""
     size = len(content) if isinstance(content, bytes) else sum(map(len, content.values()))
     if size > MAX_BYTES:
         raise MessageRefused(f"larger than {MAX_BYTES // 1024} KiB; send several messages")
     value = _document(content) if isinstance(content, bytes) else _entry(content)
-    orders = tuple(islice(_orders(value, parse_watch), MAX_ORDERS + 1))
-    if len(orders) > MAX_ORDERS:
-        raise MessageRefused(f"asks for more than {MAX_ORDERS} watches; send several messages")
-    return orders
+    changes = tuple(islice(_changes(value, parse_watch), MAX_CHANGES + 1))
+    if len(changes) > MAX_CHANGES:
+        raise MessageRefused(f"asks for more than {MAX_CHANGES} watches; send several messages")
+    return changes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What can be done at once without changing the outcome: one of the two is empty."""
+class Batch:
+    """Changes that can be made together; one of the two tuples is empty."""
 
-    wanted: tuple[NewWatch, ...] = ()
-    unwanted: tuple[Unwant, ...] = ()
+    added: tuple[NewWatch, ...] = ()
+    removed: tuple[RemoveWatch, ...] = ()
 
 
-def steps(orders: Iterable[Order]) -> Iterator[Step]:
-    """Put together runs of the same kind, of bounded size."""
-    for wanting, run in groupby(orders, key=lambda order: isinstance(order, Want)):
-        if not wanting:
-            yield Step(unwanted=tuple(order for order in run if isinstance(order, Unwant)))
+def batches(changes: Iterable[Change]) -> Iterator[Batch]:
+    """Yield batches of bounded size, each of consecutive changes of one kind."""
+    for adding, run in groupby(changes, key=lambda change: isinstance(change, AddWatch)):
+        if not adding:
+            yield Batch(removed=tuple(change for change in run if isinstance(change, RemoveWatch)))
             continue
-        # A queue does not change a watch that is there: of one that comes twice, the first counts.
-        watches: dict[tuple[str, str], NewWatch] = {}
-        for order in run:
-            if isinstance(order, Want):
-                watches.setdefault((order.watch.source, order.watch.id), order.watch)
-        whole = tuple(watches.values())
-        for start in range(0, len(whole), MAX_WATCHES):
-            yield Step(wanted=whole[start : start + MAX_WATCHES])
+        # A queue does not change an existing watch, so the first of two equal ones counts.
+        unique: dict[tuple[str, str], NewWatch] = {}
+        for change in run:
+            if isinstance(change, AddWatch):
+                unique.setdefault((change.watch.source, change.watch.id), change.watch)
+        watches = tuple(unique.values())
+        for start in range(0, len(watches), MAX_WATCHES):
+            yield Batch(added=watches[start : start + MAX_WATCHES])
 
 
 def excerpt(content: Content) -> str:
-    """Return the beginning of a message, for a log; of a watch's own URL, which may be secret, nothing is shown."""
+    """Return the beginning of a message for a log, without a callback URL, which may be secret."""
     if not isinstance(content, bytes):
         content = b" ".join(name.encode() + b"=" + value[: EXCERPT * 4] for name, value in content.items())
     text = content[: EXCERPT * 4].decode("utf-8", "replace")
@@ -111,12 +112,12 @@ def _document(body: bytes) -> Json:
         if text[0] in '{["':
             raise MessageRefused(f"neither JSON nor a bare id: {exc}") from exc
         return text
-    # A number is an id as it is written: `1234e56` is no float, and no digit of a long one may be lost.
+    # A number is an id in its spelling: `1234e56` is not a float, and a long number keeps all its digits.
     return text if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _entry(fields: Mapping[str, bytes]) -> Json:
-    """Return the message of an entry: the field `data`, or a watch's own fields, JSON but for those that are text."""
+    """Return the message of an entry: its field `data`, or a watch's own fields, which are JSON or plain text."""
     if DATA in fields:
         return _document(fields[DATA])
     value: dict[str, Json] = {}
@@ -138,30 +139,30 @@ def _entry(fields: Mapping[str, bytes]) -> Json:
     return value
 
 
-def _orders(value: Json, parse_watch: ParseWatch) -> Iterator[Order]:
+def _changes(value: Json, parse_watch: ParseWatch) -> Iterator[Change]:
     if not isinstance(value, list):
-        yield from _order(value, parse_watch)
+        yield from _change(value, parse_watch)
         return
     for index, item in enumerate(value):
         try:
-            yield from _order(item, parse_watch)
+            yield from _change(item, parse_watch)
         except NotifierError as exc:
             raise MessageRefused(f"[{index}]: {exc}") from exc
 
 
-def _order(value: Json, parse_watch: ParseWatch) -> Iterator[Order]:
+def _change(value: Json, parse_watch: ParseWatch) -> Iterator[Change]:
     try:
         if not isinstance(value, dict) or REMOVE not in value:
-            yield Want(watch=parse_watch(value))
+            yield AddWatch(watch=parse_watch(value))
             return
         if len(value) > 1:
             raise MessageRefused(f"{REMOVE} stands alone, without the keys of a watch")
-        named = value[REMOVE]
-        for target in named if isinstance(named, list) else [named]:
+        targets = value[REMOVE]
+        for target in targets if isinstance(targets, list) else [targets]:
             if isinstance(target, dict) and target.keys() - {"id", "source"}:
                 raise MessageRefused(f"{REMOVE} names a watch by id and source alone")
             watch = parse_watch(target)
-            yield Unwant(source=watch.source, id=watch.id)
+            yield RemoveWatch(source=watch.source, id=watch.id)
     except MessageRefused:
         raise
     except NotifierError as exc:

@@ -1,7 +1,7 @@
 """A NATS JetStream stream, read by a durable pull consumer, which several daemons may share.
 
-Messages are pulled in batches and come again if they are not acknowledged in time (`ack_wait`). Refused ones are kept
-in a stream of their own, `<STREAM>_DEAD`.
+Messages are pulled in batches, and delivered again if they are not acknowledged in time (`ack_wait`). Refused messages
+are kept in a stream of their own, `<STREAM>_DEAD`.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from notifier.inputs.broker import (
     BrokerUnavailable,
     Message,
     NotSetAside,
-    part,
-    told,
+    close_in_time,
+    describe,
 )
 
-ACK_WAIT = 30.0  # seconds after which a message that is not acknowledged comes again, to any daemon
+ACK_WAIT = 30.0  # seconds after which an unacknowledged message is delivered again, to any daemon
 EXPIRES = 20.0  # seconds that the server keeps a request for messages
-COME_AGAIN = 300.0  # seconds before a message comes again that can neither be taken nor kept elsewhere
-PING = 10  # seconds between signs of life; two missing ones end the connection
+COME_AGAIN = 300.0  # seconds until a message returns that can neither be stored nor kept elsewhere
+PING = 10  # seconds between pings; two missing answers end the connection
 
 
 class NatsBroker:
     """One stream, subject and durable consumer."""
 
     def __init__(self, *, url: str, stream: str, subject: str, durable: str, ack_wait: float = ACK_WAIT) -> None:
-        """`ack_wait`: seconds, of a consumer that is made anew."""
+        """Take the seconds that a new consumer waits for an acknowledgement (`ack_wait`)."""
         self.name = f"nats:{stream}"
         self.stream = stream
         self.subject = subject
@@ -57,7 +57,7 @@ class NatsBroker:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[NatsSession]:
-        """Connect; make the stream and the consumer if there are none."""
+        """Connect; create the stream and the consumer if they do not exist."""
         client = Client()
         causes: list[Exception] = []
         session: NatsSession | None = None
@@ -67,20 +67,20 @@ class NatsBroker:
             yield session
         except (Error, OSError, TimeoutError) as exc:
             cause = causes[-1] if causes else exc
-            raise BrokerUnavailable(told(cause, self._url), hint=_hint(cause)) from exc
+            raise BrokerUnavailable(describe(cause, self._url), hint=_hint(cause)) from exc
         finally:
-            await part(self._leave(client, session))
+            await close_in_time(self._leave(client, session))
 
     async def _leave(self, client: Client, session: NatsSession | None) -> None:
         try:
             if session is not None:
-                await session.give_back()
+                await session.release()
         finally:
             await client.close()
 
     async def _connect(self, client: Client, causes: list[Exception]) -> None:
         async def note(exc: Exception) -> None:
-            del causes[:-1]  # the library tells why here, and what came of it by raising
+            del causes[:-1]  # the library reports the cause here, and raises the consequence
             causes.append(exc)
 
         parts = urlsplit(self._url)
@@ -92,7 +92,7 @@ class NatsBroker:
                 user=user if password is not None else None,
                 password=unquote(password) if password is not None else None,
                 token=user if password is None else None,
-                allow_reconnect=False,  # the loop above does that, and makes anew what a server may have lost
+                allow_reconnect=False,  # the consumer reconnects, and recreates objects that the server may have lost
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0,
                 ping_interval=PING,
@@ -104,7 +104,7 @@ class NatsBroker:
         stream = client.jetstream(timeout=ANSWER)
         try:
             await stream.stream_info(self.stream)
-        except NotFoundError:  # what is acknowledged need not be kept in a stream of our own making
+        except NotFoundError:  # our own stream need not keep acknowledged messages
             await stream.add_stream(name=self.stream, subjects=[self.subject], retention=RetentionPolicy.WORK_QUEUE)
         try:
             policy = (await stream.consumer_info(self.stream, self.durable)).config.ack_policy
@@ -128,7 +128,7 @@ class NatsBroker:
 
 
 class NatsSession:
-    """One connection. Errors of the library leave it through the context that made it."""
+    """One connection. `NatsBroker.session` translates the library's errors."""
 
     def __init__(
         self, broker: NatsBroker, client: Client, stream: JetStreamContext, replies: Subscription, inbox: str
@@ -138,32 +138,32 @@ class NatsSession:
         self._stream = stream
         self._replies = replies
         self._inbox = inbox
-        self._asked = 0  # messages that the server may still send for our request
-        self._until = 0.0  # loop time when that request is over
-        self._held: dict[str, Msg] = {}  # not settled yet, by their reply subject
+        self._asked = 0  # messages that the server may still send for our last request
+        self._until = 0.0  # loop time at which that request ends
+        self._held: dict[str, Msg] = {}  # unsettled messages by their reply subject
 
     async def receive(self) -> Sequence[Message[Msg]]:
-        """Ask for a batch, and return what there is of it."""
+        """Request a batch, and return the messages that have arrived."""
         now = asyncio.get_running_loop().time()
         if self._asked <= 0 or now > self._until:
             await self._ask()
-        found: list[Message[Msg]] = []
+        batch: list[Message[Msg]] = []
         try:
-            while len(found) < BATCH and (not found or self._replies.pending_msgs):
+            while len(batch) < BATCH and (not batch or self._replies.pending_msgs):
                 reply = await self._replies.next_msg(timeout=POLL)
                 if reply.reply:
                     self._asked -= 1
                     self._held[reply.reply] = reply
-                    found.append(Message(content=reply.data, receipt=reply))
+                    batch.append(Message(content=reply.data, receipt=reply))
                 else:
-                    self._heed(reply.headers or {})
+                    self._on_status(reply.headers or {})
                     break
         except NatsTimeout:
-            pass  # nothing new
-        return found
+            pass  # no new message
+        return batch
 
     async def acknowledge(self, messages: Sequence[Message[Msg]]) -> None:
-        """Acknowledge, and make sure that the server has heard it."""
+        """Acknowledge; return once the server has received it."""
         for message in messages:
             await message.receipt.ack()
         await self._client.flush(timeout=round(ANSWER))
@@ -177,7 +177,7 @@ class NatsSession:
             "Notifier-Reason": reason.encode("ascii", "backslashreplace").decode()[:MAX_REASON],
             "Notifier-Subject": msg.subject,
         }
-        headers.pop("Nats-Msg-Id", None)  # it would be dropped as known when it is refused a second time
+        headers.pop("Nats-Msg-Id", None)  # with it, the server would drop a second refusal as a duplicate
         try:
             await self._keep(msg.data, headers)
         except Error as exc:
@@ -185,19 +185,19 @@ class NatsSession:
                 raise
             await msg.nak(delay=COME_AGAIN)
             self._held.pop(msg.reply, None)
-            raise NotSetAside(told(exc, "")) from exc
+            raise NotSetAside(describe(exc, "")) from exc
         await self.acknowledge([message])
 
-    async def give_back(self) -> None:
-        """Let others have at once what is not settled."""
+    async def release(self) -> None:
+        """Let other consumers have unsettled messages at once."""
         if not self._client.is_closed:
-            await self._replies.unsubscribe()  # or our own request for messages would be given them again
+            await self._replies.unsubscribe()  # otherwise our own request would receive them again
         while self._replies.pending_msgs and not self._client.is_closed:
             reply = await self._replies.next_msg(timeout=POLL)
             if reply.reply:
                 self._held[reply.reply] = reply
         for msg in self._held.values():
-            if not msg.is_acked and not self._client.is_closed:  # acknowledged, but who knows whether that was heard
+            if not msg.is_acked and not self._client.is_closed:  # an acknowledgement may not have reached the server
                 await msg.nak()
 
     async def _ask(self) -> None:
@@ -207,11 +207,11 @@ class NatsSession:
         await self._client.publish(subject, json.dumps(request).encode(), reply=self._inbox)
         self._asked, self._until = BATCH, asyncio.get_running_loop().time() + EXPIRES + ANSWER
 
-    def _heed(self, status: dict[str, str]) -> None:
-        """Take note of what the server says about our request."""
+    def _on_status(self, status: dict[str, str]) -> None:
+        """Act on the server's status of our request. Raises BrokerUnavailable."""
         match status.get("Status"):
             case "100":
-                return  # a sign of life
+                return  # a heartbeat
             case "404" | "408":
                 self._asked = 0  # the request is over
             case code:

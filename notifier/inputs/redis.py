@@ -1,8 +1,8 @@
 """A Redis stream, read as a consumer group.
 
-Entries of consumers that died are claimed once they have been idle for a while; those of our own that a lost connection
-left behind are read again first. Acknowledged entries stay in the stream: trimming it is the owner's business, since
-other groups may read it too.
+Entries of dead consumers are claimed once they have been idle for a while. Entries of our own that a lost connection
+left pending are read again first. Acknowledged entries stay in the stream: its owner trims it, since other groups may
+read it too.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from notifier.inputs.broker import (
     BrokerUnavailable,
     Message,
     NotSetAside,
-    part,
-    told,
+    close_in_time,
+    describe,
 )
 
 log = structlog.get_logger(__name__)
 
-TAKE_OVER_AFTER = 20.0  # seconds that an entry waits with its consumer before another takes it; far above a commit
-FORGET_AFTER = 3600.0  # seconds without a sign after which a consumer that holds nothing is removed from the group
+TAKE_OVER_AFTER = 20.0  # seconds that an entry stays pending before another consumer claims it; far above a commit
+FORGET_AFTER = 3600.0  # idle seconds after which a consumer without pending entries is removed from the group
 START = "0"
 
-# Deleting a consumer drops what is pending with it (XGROUP DELCONSUMER), so looking and deleting must be one step.
+# Deleting a consumer drops its pending entries (XGROUP DELCONSUMER), so checking and deleting must be one step.
 _FORGET = """
 if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) == 0 then
     return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
@@ -69,13 +69,13 @@ class RedisBroker:
         try:
             self._client()
         except ValueError as exc:
-            raise NotifierError(f"the url of the queue {self.name} cannot be used: {told(exc, url)}") from exc
+            raise NotifierError(f"the url of the queue {self.name} cannot be used: {describe(exc, url)}") from exc
 
     def _client(self) -> Redis:
-        # No retries of the library's own: a reading that is repeated would leave what the first one was given pending.
+        # The library must not retry: a repeated read would leave the entries of the first one pending.
         return Redis.from_url(
             self._url,
-            protocol=2,  # whose replies have the same shape in every version of the library
+            protocol=2,  # its replies have the same form in every version of the library
             socket_connect_timeout=CONNECT,
             socket_timeout=POLL + ANSWER,
             retry=Retry(NoBackoff(), 0),
@@ -84,7 +84,7 @@ class RedisBroker:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[RedisSession]:
-        """Connect; make the stream and the group if there are none."""
+        """Connect; create the stream and the group if they do not exist."""
         client = self._client()
         try:
             with self._translated():
@@ -92,13 +92,13 @@ class RedisBroker:
                 await session.prepare()
                 yield session
         except asyncio.CancelledError:
-            await part(self._leave(client))
+            await close_in_time(self._leave(client))
             raise
         finally:
-            await part(client.aclose())
+            await close_in_time(client.aclose())
 
     async def _leave(self, client: Redis) -> None:
-        """Take our name off the group, unless something is pending with it: that will be taken over."""
+        """Remove our consumer from the group, unless it has pending entries, which others will claim."""
         await client.connection_pool.disconnect()  # its reader may be in the middle of a reply
         await client.eval(_FORGET, 1, self.stream, self.group, self.consumer)
 
@@ -107,45 +107,47 @@ class RedisBroker:
         try:
             yield
         except (RedisError, OSError) as exc:
-            raise BrokerUnavailable(told(exc, self._url), hint=_hint(exc)) from exc
+            raise BrokerUnavailable(describe(exc, self._url), hint=_hint(exc)) from exc
 
 
 class RedisSession:
-    """One connection. Errors of the library leave it through the context that made it."""
+    """One connection. `RedisBroker.session` translates the library's errors."""
 
     def __init__(self, broker: RedisBroker, client: Redis) -> None:
         self._broker = broker
         self._client = client
-        self._own: str | bytes | None = START  # where reading again what is pending with us goes on; None: all read
-        self._idle: str | bytes = START  # where looking for what is pending with others goes on
+        self._own: str | bytes | None = START  # position in our own pending entries; None: all were read again
+        self._idle: str | bytes = START  # position in the idle entries of other consumers
         self._look_at = 0.0  # loop time of the next such look
 
     async def prepare(self) -> None:
-        """Make what is missing; forget consumers that are long gone."""
+        """Create missing objects; remove consumers that are long gone."""
         await self._make_group()
         broker = self._broker
-        with contextlib.suppress(ResponseError):  # tidying, which a user may lack the permission for
-            for found in await self._client.xinfo_consumers(broker.stream, broker.group):
-                if found["pending"] == 0 and found["idle"] > FORGET_AFTER * 1000:
-                    await self._client.eval(_FORGET, 1, broker.stream, broker.group, found["name"])
+        with contextlib.suppress(ResponseError):  # tidying; the user may lack the permission
+            for consumer in await self._client.xinfo_consumers(broker.stream, broker.group):
+                if consumer["pending"] == 0 and consumer["idle"] > FORGET_AFTER * 1000:
+                    await self._client.eval(_FORGET, 1, broker.stream, broker.group, consumer["name"])
 
     async def receive(self) -> Sequence[Message[bytes]]:
-        """Return what is pending with us, then what others left, then what is new."""
+        """Return our own pending entries, then those that others left, then new ones."""
         try:
-            found = await self._pending_with_us()
-            found = found or await self._left_by_others()
-            found = found or await self._read(">", block=round(POLL * 1000))
+            entries = await self._own_pending()
+            entries = entries or await self._left_by_others()
+            entries = entries or await self._read(">", block=round(POLL * 1000))
         except ResponseError as exc:
             if not str(exc).startswith(("NOGROUP", "UNBLOCKED")):
                 raise
-            log.warning("queue.group_gone", queue=self._broker.name, hint="the stream or group was deleted; made anew")
+            log.warning(
+                "queue.group_gone", queue=self._broker.name, hint="the stream or group was deleted; it is created again"
+            )
             await self._make_group()
             return []
-        gone = [entry for entry, fields in found if not fields]
-        if gone:  # pending, but deleted from the stream: there is nothing to read any more
+        gone = [entry for entry, fields in entries if not fields]
+        if gone:  # pending, but deleted from the stream
             log.warning("queue.messages_gone", queue=self._broker.name, messages=len(gone), hint="trimmed while unread")
             await self._acknowledge(gone)
-        return [Message(content=_content(fields), receipt=entry) for entry, fields in found if fields]
+        return [Message(content=_content(fields), receipt=entry) for entry, fields in entries if fields]
 
     async def acknowledge(self, messages: Sequence[Message[bytes]]) -> None:
         """Acknowledge."""
@@ -162,22 +164,22 @@ class RedisSession:
                 pipeline.xack(broker.stream, broker.group, message.receipt)
                 await pipeline.execute()
         except ResponseError as exc:
-            raise NotSetAside(told(exc, "")) from exc
+            raise NotSetAside(describe(exc, "")) from exc
 
     async def _make_group(self) -> None:
         try:
             await self._client.xgroup_create(self._broker.stream, self._broker.group, id=START, mkstream=True)
         except ResponseError as exc:
-            if not str(exc).startswith("BUSYGROUP"):  # it is there already
+            if not str(exc).startswith("BUSYGROUP"):  # it exists already
                 raise
         self._own, self._idle, self._look_at = START, START, 0.0
 
-    async def _pending_with_us(self) -> list[tuple[bytes, Fields]]:
+    async def _own_pending(self) -> list[tuple[bytes, Fields]]:
         if self._own is None:
             return []
-        found = await self._read(self._own)
-        self._own = found[-1][0] if found else None
-        return found
+        entries = await self._read(self._own)
+        self._own = entries[-1][0] if entries else None
+        return entries
 
     async def _left_by_others(self) -> list[tuple[bytes, Fields]]:
         broker, now = self._broker, asyncio.get_running_loop().time()
@@ -187,16 +189,16 @@ class RedisSession:
             broker.stream, broker.group, broker.consumer,
             min_idle_time=round(broker.take_over_after * 1000), start_id=self._idle, count=BATCH,
         )  # fmt: skip
-        self._idle, found = reply[0], reply[1]
+        self._idle, entries = reply[0], reply[1]
         if self._idle == b"0-0":
             self._look_at = now + broker.take_over_after / 2
-        return [(entry, fields) for entry, fields in found if entry is not None]  # Redis 6.2: None for deleted ones
+        return [(entry, fields) for entry, fields in entries if entry is not None]  # Redis 6.2: None for deleted ones
 
     async def _read(self, start: str | bytes, block: int | None = None) -> list[tuple[bytes, Fields]]:
         broker = self._broker
         streams: dict[Any, Any] = {broker.stream: start}
-        found: Any = await self._client.xreadgroup(broker.group, broker.consumer, streams, count=BATCH, block=block)
-        return [entry for _, entries in found for entry in entries] if found else []
+        reply: Any = await self._client.xreadgroup(broker.group, broker.consumer, streams, count=BATCH, block=block)
+        return [entry for _, entries in reply for entry in entries] if reply else []
 
     async def _acknowledge(self, entries: Sequence[bytes]) -> None:
         await self._client.xack(self._broker.stream, self._broker.group, *entries)
@@ -213,5 +215,5 @@ def _hint(exc: BaseException) -> str | None:
     if isinstance(exc, NoPermissionError):
         return "allow the user XGROUP, XREADGROUP, XAUTOCLAIM, XACK and XADD on the stream and on <stream>:dead"
     if text.startswith("WRONGTYPE"):
-        return "the key of the stream holds something else; name another stream"
+        return "the key of the stream has another type; name another stream"
     return None

@@ -17,9 +17,8 @@ from waits import until
 
 from notifier.core.errors import NotifierError
 from notifier.inputs import consumer
-from notifier.inputs.broker import BrokerUnavailable, Message, part, told
-from notifier.inputs.making import MissingExtra, amqp_broker, nats_broker, redis_broker
-from notifier.inputs.running import Inputs
+from notifier.inputs.broker import BrokerUnavailable, Message, close_in_time, describe
+from notifier.inputs.running import Inputs, MissingExtra, amqp_broker, nats_broker, redis_broker
 
 
 class Idle:
@@ -69,10 +68,10 @@ async def test_only_inputs_that_differ_are_exchanged() -> None:
 def test_errors_are_told_without_credentials() -> None:
     """Whatever a library puts into its message, in whatever spelling."""
     url = "amqp://me:p%40ss%2Fw@host/v"
-    text = told(ValueError("me:p%40ss%2Fw@host refused p@ss/w\nagain"), url)
+    text = describe(ValueError("me:p%40ss%2Fw@host refused p@ss/w\nagain"), url)
     assert text == "<secret>@host refused <secret> again"
-    assert told(ValueError("token abc"), "nats://abc@host") == "token <secret>"
-    assert told(TimeoutError(), "nats://host") == "TimeoutError"
+    assert describe(ValueError("token abc"), "nats://abc@host") == "token <secret>"
+    assert describe(TimeoutError(), "nats://host") == "TimeoutError"
 
 
 MAKERS: dict[str, tuple[str, Callable[[], object]]] = {
@@ -94,7 +93,7 @@ def test_a_missing_extra_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_libraries_load_only_with_a_queue_of_their_kind() -> None:
     """A daemon without queues pays for none of them."""
     code = (
-        "import sys, notifier.inputs.making, notifier.inputs.consumer, notifier.inputs.running\n"
+        "import sys, notifier.inputs.consumer, notifier.inputs.running\n"
         "sys.exit(' '.join({'redis', 'nats', 'aio_pika'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -174,4 +173,4 @@ async def test_a_goodbye_that_fails_hides_nothing() -> None:
     async def goodbye() -> None:
         raise AttributeError("'NoneType' object has no attribute 'close'")
 
-    await part(goodbye())
+    await close_in_time(goodbye())

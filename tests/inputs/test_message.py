@@ -16,7 +16,7 @@ from notifier.config import Config
 from notifier.core.errors import NotifierError
 from notifier.core.model import Json, NewWatch
 from notifier.inputs import message
-from notifier.inputs.message import Content, MessageRefused, Unwant, Want, excerpt, read, steps
+from notifier.inputs.message import AddWatch, Content, MessageRefused, RemoveWatch, batches, excerpt, read
 
 
 def bare(value: Json) -> NewWatch:
@@ -29,7 +29,7 @@ def bare(value: Json) -> NewWatch:
 
 def ids(content: Content) -> list[str]:
     """Return the ids that a message wants."""
-    return [order.watch.id for order in read(content, bare) if isinstance(order, Want)]
+    return [order.watch.id for order in read(content, bare) if isinstance(order, AddWatch)]
 
 
 @pytest.mark.parametrize(
@@ -66,10 +66,10 @@ def test_nothing_but_a_refusal_is_ever_raised(body: bytes) -> None:
 
 def test_removals_name_source_and_id() -> None:
     """One or several; the default source counts here, too."""
-    assert read(b'{"remove": {"id": "1", "source": "other"}}', bare) == (Unwant(source="other", id="1"),)
+    assert read(b'{"remove": {"id": "1", "source": "other"}}', bare) == (RemoveWatch(source="other", id="1"),)
     assert read(b'{"remove": ["1", {"id": "2"}]}', bare) == (
-        Unwant(source="vidu", id="1"),
-        Unwant(source="vidu", id="2"),
+        RemoveWatch(source="vidu", id="1"),
+        RemoveWatch(source="vidu", id="2"),
     )
 
 
@@ -80,11 +80,11 @@ def test_an_entry_of_fields_is_a_watch(config: Config) -> None:
         {"id": b"007", "source": b"other", "labels": b'{"team": "video"}', "metadata": b"7", "endpoints": b'["app"]'},
         parse,
     )
-    assert order == Want(
+    assert order == AddWatch(
         watch=NewWatch(source="other", id="007", labels={"team": "video"}, metadata=7, endpoints=("app",))
     )
-    assert read({"data": b"7", "traceparent": b"00-x"}, parse) == (Want(watch=NewWatch(source="vidu", id="7")),)
-    assert read({"remove": b'{"id": "1"}'}, parse) == (Unwant(source="vidu", id="1"),)
+    assert read({"data": b"7", "traceparent": b"00-x"}, parse) == (AddWatch(watch=NewWatch(source="vidu", id="7")),)
+    assert read({"remove": b'{"id": "1"}'}, parse) == (RemoveWatch(source="vidu", id="1"),)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_an_entry_of_fields_is_a_watch(config: Config) -> None:
         (b'{"remove": {"id": "a", "labels": {}}}', "by id and source alone"),
         (b"[" * 200_000, "nested too deeply"),
         (b'"' + b"x" * message.MAX_BYTES + b'"', "larger than"),
-        (json.dumps(["a"] * (message.MAX_ORDERS + 1)).encode(), "more than 5000"),
+        (json.dumps(["a"] * (message.MAX_CHANGES + 1)).encode(), "more than 5000"),
         ({"id": b"a", "labels": b"{"}, "labels: expected JSON"),
         ({"id": b"a", "lables": b"{}"}, 'did you mean "labels"'),
         ({"labels": b"{}"}, "id: "),
@@ -124,11 +124,11 @@ def test_a_refusal_says_what_is_wrong(content: Content, reason: str, config: Con
 
 def test_steps_keep_the_order_and_are_bounded() -> None:
     """Runs of the same kind go together; the first of two equal watches counts."""
-    want = [Want(watch=NewWatch(source="s", id=str(n % 1500), labels={"n": str(n)})) for n in range(1600)]
-    away = [Unwant(source="s", id="0"), Unwant(source="s", id="1")]
-    found = list(steps([*want, *away, want[0]]))
-    assert [(len(step.wanted), len(step.unwanted)) for step in found] == [(1000, 0), (500, 0), (0, 2), (1, 0)]
-    assert [watch.labels["n"] for step in found[:2] for watch in step.wanted] == [str(n) for n in range(1500)]
+    want = [AddWatch(watch=NewWatch(source="s", id=str(n % 1500), labels={"n": str(n)})) for n in range(1600)]
+    away = [RemoveWatch(source="s", id="0"), RemoveWatch(source="s", id="1")]
+    found = list(batches([*want, *away, want[0]]))
+    assert [(len(step.added), len(step.removed)) for step in found] == [(1000, 0), (500, 0), (0, 2), (1, 0)]
+    assert [watch.labels["n"] for step in found[:2] for watch in step.added] == [str(n) for n in range(1500)]
 
 
 @pytest.mark.parametrize(
