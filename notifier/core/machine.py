@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 from notifier.core.model import TERMINAL, Event, EventType, LostReason, Micros, Observation, Phase, Watch
 
+MAX_STATE = 200  # characters of an error's code that stands for a state
+
 # The event of a change depends on the new phase alone: an open watch may go anywhere, an ended one nowhere.
 CHANGES: Mapping[Phase, EventType] = {
     Phase.QUEUED: EventType.STATE_CHANGED,
@@ -32,11 +34,13 @@ class Step:
 def step(watch: Watch, observation: Observation, now: Micros) -> Step:
     """Return the step that an observation causes.
 
-    The same state under another phase (a preset's `failure_if_present`) is a change too: else it would never end.
+    The same state under another phase (a preset's `failure_if_present`) is a change too: else it would never end. An
+    observation without a state leaves the last one; a watch that never had one takes the error's code.
     """
     if watch.ended or watch.phase in TERMINAL:
         return Step(watch=watch)
-    if observation.state == watch.state and observation.phase == watch.phase:
+    state = observation.state or watch.state or _error_state(observation)
+    if state == watch.state and observation.phase == watch.phase:
         return Step(watch=watch)
     after = Watch(  # written in full: `replace` costs three times as much, and every change comes this way
         pk=watch.pk,
@@ -47,7 +51,7 @@ def step(watch: Watch, observation: Observation, now: Micros) -> Step:
         metadata=watch.metadata,
         endpoints=watch.endpoints,
         callback=watch.callback,
-        state=observation.state,
+        state=state,
         phase=observation.phase,
         sequence=watch.sequence + 1,
         changed_at=now,
@@ -62,6 +66,11 @@ def step(watch: Watch, observation: Observation, now: Micros) -> Step:
         observation=observation,
     )
     return Step(watch=after, events=(event,))
+
+
+def _error_state(observation: Observation) -> str:
+    code = observation.error.code if observation.error is not None else None
+    return code[:MAX_STATE] if code else observation.phase.value
 
 
 def give_up(watch: Watch, reason: LostReason, detail: str, now: Micros) -> Step:

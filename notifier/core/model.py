@@ -69,7 +69,7 @@ class TaskError:
 class Observation:
     """One report read from a source, normalised."""
 
-    state: str
+    state: str | None  # None: it names no state, only an error; the watch keeps the state that it had
     phase: Phase
     progress: float | None = None  # in the provider's unit
     eta_seconds: float | None = None

@@ -1,7 +1,7 @@
 """Reads one snapshot, the JSON that a provider sends, into an Observation; knows one preset and does no I/O.
 
-What it returns is safe to store and to send on: finite numbers, strings that are Unicode text without NUL (which
-PostgreSQL refuses), bounded nesting. Whatever the upstream sends, nothing but Unreadable is raised.
+An observation is safe to store and to send on: finite numbers, strings that are Unicode text without NUL (which
+PostgreSQL refuses), bounded nesting. No input raises anything but Unreadable.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from notifier.core.text import storable
 from notifier.sources.preset import Preset
 
 MAX_STATE = 200  # characters; a state is a word, and is compared, indexed and shown everywhere
-MAX_DEPTH = 64  # of nested values; far more would exhaust the stack of whoever writes it out again
-MAX_UNKNOWN = 100  # unknown states told of; an upstream that makes up states must not fill the log
+MAX_DEPTH = 64  # of nested values; far more would exhaust the stack of the code that writes them again
+MAX_UNKNOWN = 100  # unknown states logged; an upstream that makes up states must not fill the log
 MAX_DIGITS = 100  # characters of a number in a string
 
 Find = Callable[[Json], Json]
@@ -35,7 +35,7 @@ _UNSTORABLE_ESCAPES = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")  # these come o
 
 
 class SnapshotReader:
-    """Reads snapshots by one preset. Keeps nothing of them but which unknown states were told."""
+    """Reads snapshots by one preset. It remembers only the unknown states that were logged."""
 
     def __init__(self, *, source: str, preset: Preset) -> None:
         self._source = source
@@ -51,22 +51,36 @@ class SnapshotReader:
         self._unknown: set[str] = set()
 
     def read(self, data: bytes) -> Observation:
-        """Return what the snapshot says. Raises Unreadable when it is not JSON or has no state."""
+        """Return the observation that a snapshot makes.
+
+        An error that the preset names (`failure_if_present`) outweighs every state except failed and canceled, and
+        needs no state beside it. Raises Unreadable when it is not JSON, or has neither a state nor such an error.
+        """
         task = parse(data)
-        state = _state(self._state(task))
-        phase = self._phases.get(state) or self._unknown_state(state)
-        if not phase.terminal and any(_present(failure(task)) for failure in self._failures):
-            phase = Phase.FAILED
+        failure = next((value for find_error in self._failures if _present(value := find_error(task))), None)
+        state, phase = self._state_of(task, failed=failure is not None)
         eta = _number(self._eta(task))
         return Observation(
             state=state,
             phase=phase,
             progress=_number(self._progress(task)),
             eta_seconds=eta if eta is not None and eta > 0 else None,  # 0 means unknown
-            error=_error(self._code(task), self._message(task)),
+            error=_error(self._code(task), self._message(task)) or _error_in(failure),
             urls=_urls(self._result(task)),
             task=task,
         )
+
+    def _state_of(self, task: Json, *, failed: bool) -> tuple[str | None, Phase]:
+        try:
+            state = _state(self._state(task))
+        except Unreadable:
+            if failed:
+                return None, Phase.FAILED
+            raise
+        phase = self._phases.get(state)
+        if failed and phase not in (Phase.FAILED, Phase.CANCELED):
+            return state, Phase.FAILED
+        return state, phase or self._unknown_state(state)
 
     def _unknown_state(self, state: str) -> Phase:
         if state not in self._unknown and len(self._unknown) < MAX_UNKNOWN:
@@ -133,7 +147,7 @@ _decoder = json.JSONDecoder(parse_constant=no_constant, parse_float=_finite)
 
 
 def _brief(exc: ValueError) -> str:
-    """Say what is wrong without quoting the document."""
+    """Describe the error without quoting the document."""
     return f"{exc.msg} at character {exc.pos}" if isinstance(exc, json.JSONDecodeError) else str(exc)[:100]
 
 
@@ -160,7 +174,7 @@ def _state(value: Json) -> str:
 
 
 def _present(value: Json) -> bool:
-    """Say whether JMESPath takes the value for true: all but null, false and what is empty."""
+    """Return whether JMESPath takes the value for true: anything but null, false and empty values."""
     return value is not None and value is not False and value not in ("", [], {})
 
 
@@ -182,8 +196,19 @@ def _error(code: Json, message: Json) -> TaskError | None:
     return TaskError(code=code, message=message) if code or message else None
 
 
+def _error_in(failure: Json) -> TaskError | None:
+    """Return the code and the message of an error in the forms that providers use, where the preset names no paths."""
+    if not isinstance(failure, dict):
+        return _error(None, failure)
+    code = next((word for name in ("code", "type", "status") if (word := _word(failure.get(name)))), None)
+    message = next(
+        (word for name in ("message", "detail", "error", "reason") if (word := _word(failure.get(name)))), None
+    )
+    return TaskError(code=code, message=message) if code or message else None
+
+
 def _word(value: Json) -> str | None:
-    """Return a code or message as text; None where it says that there is no error: empty, zero."""
+    """Return a code or message as text; None if it is empty or zero, which mean that there is no error."""
     if isinstance(value, str):
         return value or None
     if isinstance(value, int | float) and not isinstance(value, bool) and value:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.machine import CHANGES, Step, give_up, stall, step
-from notifier.core.model import TERMINAL, Event, EventType, LostReason, Observation, Phase, Watch
+from notifier.core.model import TERMINAL, Event, EventType, LostReason, Observation, Phase, TaskError, Watch
 
 SECOND = 1_000_000
 T0 = 1_700_000_000 * SECOND
@@ -101,6 +101,16 @@ def test_the_same_state_under_another_phase_is_a_change() -> None:
     after = step(watch, Observation(state="processing", phase=Phase.FAILED), T0)
     assert kinds(after) == [EventType.FAILED]
     assert after.watch.ended
+
+
+def test_an_error_without_a_state_ends_the_watch_in_its_last_state() -> None:
+    """The state is the last one known, or else the error's code, or else the phase."""
+    failed = Observation(state=None, phase=Phase.FAILED, error=TaskError(code="content_policy"))
+    after = step(follow("processing")[0].watch, failed, T0)
+    assert kinds(after) == [EventType.FAILED]
+    assert (after.watch.state, after.watch.ended) == ("processing", True)
+    assert step(WATCH, failed, T0).watch.state == "content_policy"
+    assert step(WATCH, Observation(state=None, phase=Phase.FAILED), T0).watch.state == "failed"
 
 
 @pytest.mark.parametrize("end", ["success", "failed", "canceled"])

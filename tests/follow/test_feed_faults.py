@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from parts import data, following, quick, states, story, transcript
+from parts import data, following, quick, rig, states, story, transcript, webhook
 from structlog.testing import capture_logs
 
 from notifier.tools.listener import Listener
@@ -215,3 +215,20 @@ async def test_repeats_tell_nothing_across_reconnect_and_restart(tmp_path: Path)
             await listener.wait(2)
         assert states(listener.callbacks, "1") == ["processing", "success"]
         assert [callback.sequence for callback in listener.callbacks] == [1, 2]
+
+
+async def test_an_error_without_a_state_ends_the_watch(tmp_path: Path) -> None:
+    """The preset names the error: it fails a task that has a state, and one that never had any, at once."""
+    error = {"error": {"code": "content_policy", "message": "refused"}}
+    async with Simulator(token="tok", transcript=transcript()) as sim, Listener() as listener, rig(tmp_path) as made:
+        made.set_endpoints({"app": webhook(listener.url)})
+        made.watcher.set_feeds({"vidu": made.feed(made.source(sim, failure_if_present=("error",)))})
+        sim.push("moved", "processing")
+        await made.want("moved", "new")
+        await listener.wait(1)
+        sim.push("moved", error, last=True)
+        sim.push("new", error, last=True)
+        await listener.wait(3)
+        assert story(listener.callbacks, "moved") == ["task.state_changed:processing", "task.failed:processing"]
+        assert story(listener.callbacks, "new") == ["task.failed:content_policy"]
+        assert {data(callback)["error"]["message"] for callback in list(listener.callbacks)[1:]} == {"refused"}

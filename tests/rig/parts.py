@@ -136,10 +136,11 @@ class Rig:
     async def _announce(self, event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
         return await self.recorder.announce(event, change)
 
-    def source(self, sim: Simulator, *, name: str = "vidu", connect_timeout: float = 10.0) -> SseSource:
+    def source(self, sim: Simulator, *, name: str = "vidu", connect_timeout: float = 10.0, **fields: Any) -> SseSource:
+        """Make a source of the simulator; `fields` override its preset's."""
         source = SseSource(
             name=name,
-            preset=preset(sim),
+            preset=preset(sim).model_copy(update=fields),
             token=TOKEN,
             connect_timeout=connect_timeout,
             max_streams=100,

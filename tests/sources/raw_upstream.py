@@ -193,9 +193,9 @@ def preset_of(name: str, **fields: Any) -> Preset:
     return Preset.model_validate({**raw(name), **fields})
 
 
-async def read_all(stream: Stream) -> tuple[list[str], BaseException | None]:
+async def read_all(stream: Stream) -> tuple[list[str | None], BaseException | None]:
     """Read to the end; return the states, and the error that ended it if one did."""
-    states: list[str] = []
+    states: list[str | None] = []
     try:
         async with asyncio.timeout(PATIENCE):
             while True:

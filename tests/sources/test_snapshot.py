@@ -15,7 +15,13 @@ from notifier.core.model import Json, Observation, Phase, TaskError
 from notifier.sources.preset import Preset
 from notifier.sources.snapshot import MAX_DEPTH, MAX_STATE, MAX_UNKNOWN, SnapshotReader, find, parse
 
-STATES = {"queued": ["created", "0"], "running": ["busy"], "succeeded": ["done", "true"], "failed": ["bad"]}
+STATES = {
+    "queued": ["created", "0"],
+    "running": ["busy"],
+    "succeeded": ["done", "true"],
+    "failed": ["bad"],
+    "canceled": ["stopped"],
+}
 
 
 def reader(**fields: Any) -> SnapshotReader:
@@ -112,9 +118,46 @@ def test_no_failure_if_empty(value: Json) -> None:
     assert read({"state": "busy"}, failure_if_present=("error",)).phase is Phase.RUNNING
 
 
-def test_a_terminal_state_outweighs_failure_if_present() -> None:
-    """A task that its state says is over stays as the state says."""
-    assert read({"state": "done", "error": "boom"}, failure_if_present=("error",)).phase is Phase.SUCCEEDED
+@pytest.mark.parametrize("error", ["boom", {"code": 3}, ["x"], True])
+def test_an_error_outweighs_success(error: Json) -> None:
+    """A task that is done with an error has failed; a failed or canceled one stays as its state says."""
+
+    def phase(state: str) -> Phase:
+        return read({"state": state, "error": error}, failure_if_present=("error",)).phase
+
+    assert {phase(state) for state in ("done", "busy", "created", "never heard of")} == {Phase.FAILED}
+    assert (phase("bad"), phase("stopped")) == (Phase.FAILED, Phase.CANCELED)
+    assert read({"state": "done", "error": error}).phase is Phase.SUCCEEDED  # the preset does not name it
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "error"),
+    [
+        ({"error": {"code": "content_policy", "message": "refused"}}, ("content_policy", "refused")),
+        ({"error": {"type": "quota", "detail": "used up"}}, ("quota", "used up")),
+        ({"error": {"code": 404, "status": "NOT_FOUND"}}, ("404", None)),
+        ({"error": "no such task"}, (None, "no such task")),
+        ({"error": ["x"]}, None),
+        ({"state": None, "error": {"message": "refused"}}, (None, "refused")),
+        ({"state": "", "error": 7}, (None, "7")),
+        ({"state": {"not": "text"}, "error": True}, None),
+    ],
+)
+def test_an_error_without_a_state(snapshot: Json, error: tuple[str | None, str | None] | None) -> None:
+    """It is a failure by `failure_if_present`, with the provider's words, and unreadable without."""
+    observation = read(snapshot, failure_if_present=("error",))
+    assert (observation.state, observation.phase) == (None, Phase.FAILED)
+    assert observation.error == (error and TaskError(code=error[0], message=error[1]))
+    assert observation.task == snapshot
+    with pytest.raises(Unreadable):
+        read(snapshot)
+
+
+def test_the_paths_of_an_error_come_first() -> None:
+    """What the preset says of code and message holds; a guess is made only where it says nothing."""
+    snapshot = {"error": {"code": 1, "message": "no"}, "why": {"id": "E7", "text": "refused"}}
+    observation = read(snapshot, failure_if_present=("error",), error_code="why.id", error_message="why.text")
+    assert observation.error == TaskError(code="E7", message="refused")
 
 
 # -- progress, eta, error, result
