@@ -16,7 +16,6 @@ import structlog
 
 from notifier.core.errors import Unreadable
 from notifier.core.model import Json, Observation, Phase, TaskError
-from notifier.core.strictjson import no_constant
 from notifier.core.text import storable
 from notifier.sources.preset import Preset
 
@@ -24,6 +23,7 @@ MAX_STATE = 200  # characters; a state is a word, and is compared, indexed and s
 MAX_DEPTH = 64  # of nested values; far more would exhaust the stack of the code that writes them again
 MAX_UNKNOWN = 100  # unknown states logged; an upstream that makes up states must not fill the log
 MAX_DIGITS = 100  # characters of a number in a string
+MAX_INTEGER = 4000  # digits; Python refuses to convert more than 4,300
 
 Find = Callable[[Json], Json]
 
@@ -31,7 +31,8 @@ log = structlog.get_logger(__name__)
 
 _NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _NUMBER = re.compile(r"\s*([+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?)\s*%?\s*", re.ASCII)
-_UNSTORABLE_ESCAPES = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")  # these come only as escapes: raw ones are no JSON
+_UNSTORABLE_ESCAPES = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+_BAD_ESCAPE = re.compile(r"""\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}|(.?))""", re.DOTALL)  # group 1: there is no such escape
 
 
 class SnapshotReader:
@@ -90,10 +91,20 @@ class SnapshotReader:
 
 
 def parse(data: bytes) -> Json:
-    """Parse JSON strictly (RFC 8259) into values that can be stored and written again. Raises Unreadable."""
+    """Parse JSON into values that can be stored and written again. Raises Unreadable.
+
+    It reads what careless writers send, too: NaN, infinities and numbers that no parser can hold become null, control
+    characters in strings stay, an escape that does not exist is its own characters, NULs around the text are dropped.
+    """
+    text = data.decode("utf-8", "replace").removeprefix("\ufeff").strip("\0 \t\r\n")
     try:
-        value = _decoder.decode(data.decode("utf-8", "replace").removeprefix("\ufeff"))
-        if _UNSTORABLE_ESCAPES.search(data) or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        try:
+            value = _decoder.decode(text)
+        except json.JSONDecodeError as exc:
+            if not exc.msg.startswith("Invalid"):
+                raise
+            value = _decoder.decode(_BAD_ESCAPE.sub(_escaped, text))
+        if "\0" in text or _UNSTORABLE_ESCAPES.search(data) or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
             value = _cleaned(value, MAX_DEPTH)
     except ValueError as exc:
         raise Unreadable(f"the snapshot is not JSON: {_brief(exc)}") from exc
@@ -136,14 +147,22 @@ def _expression(path: str) -> Find:
     return search
 
 
-def _finite(digits: str) -> float:
+def _finite(digits: str) -> float | None:
     number = float(digits)
-    if math.isinf(number):
-        raise ValueError("a number is too large")
-    return number
+    return number if math.isfinite(number) else None
 
 
-_decoder = json.JSONDecoder(parse_constant=no_constant, parse_float=_finite)
+def _whole(digits: str) -> int | None:
+    """Return an integer; None if it has more digits than Python reads or writes."""
+    return int(digits) if len(digits) <= MAX_INTEGER else None
+
+
+def _escaped(escape: re.Match[str]) -> str:
+    return escape[0] if escape[1] is None else "\\" + escape[0]
+
+
+# `strict=False` lets control characters stand in strings.
+_decoder = json.JSONDecoder(strict=False, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole)
 
 
 def _brief(exc: ValueError) -> str:
