@@ -14,6 +14,7 @@ from enum import Enum, auto
 from typing import Any
 
 import structlog
+from prometheus_client import Counter, Histogram
 
 from notifier.core.breaker import Breaker, State
 from notifier.core.errors import StaleWrite, StoreUnavailable
@@ -79,6 +80,8 @@ class Destination:
         self._outbox = environment.outbox
         self._tasks = environment.tasks
         self._metrics = environment.metrics
+        self._counters: dict[type[Outcome], Counter] = {}  # of attempts; looking one up by its labels is slow
+        self._latency: Histogram | None = None
         self._clock = environment.clock
         self._jitter = environment.jitter
         self._may_send = environment.may_send
@@ -169,8 +172,11 @@ class Destination:
 
     async def attempt(self, delivery: Delivery) -> Attempt:
         """Send a delivery that is in no outbox, such as a test; nothing follows from its outcome."""
-        async with self._link as sender:
-            return await sender.send(delivery, lambda: True)
+        link = self._link.acquire()
+        try:
+            return await link.sender.send(delivery, lambda: True)
+        finally:
+            await link.release()
 
     # -- what changes it
 
@@ -297,25 +303,25 @@ class Destination:
         return self._queue.pop()
 
     async def _deliver(self, delivery: Delivery, *, probe: bool) -> None:
-        link = self._link
-        async with link as sender:
-            try:
-                outcome = await self._conclude(link, sender, delivery, probe=probe)
-                if outcome is not None and self._phase is not Phase.REMOVED:
-                    await self._follow(outcome)
-            finally:
-                self._gate.leave()
-                self._refill()
-                self._idle.set()
+        link = self._link.acquire()
+        try:
+            outcome = await self._conclude(link, delivery, probe=probe)
+            if outcome is not None and self._phase is not Phase.REMOVED:
+                await self._follow(outcome)
+        finally:
+            self._gate.leave()
+            self._refill()
+            self._idle.set()
+            await link.release()
 
-    async def _conclude(self, link: Link, sender: Sender, delivery: Delivery, *, probe: bool) -> Outcome | None:
+    async def _conclude(self, link: Link, delivery: Delivery, *, probe: bool) -> Outcome | None:
         """Attempt a delivery and settle it; return the outcome if it says anything of the destination.
 
         An exception ends here, so that one delivery does not harm the others.
         """
         outcome, losses = None, self._losses
         try:
-            attempt = await self._attempt(sender, delivery)
+            attempt = await self._attempt(link.sender, delivery)
             if self._link is link and self._phase is not Phase.REMOVED:  # else it says nothing of the new sender
                 outcome = attempt.outcome
                 self._judge(outcome, probe=probe)
@@ -347,11 +353,20 @@ class Destination:
 
     def _verdict(self, delivery: Delivery, attempt: Attempt) -> Verdict:
         now, outcome = self._clock(), attempt.outcome
-        self._metrics.attempts.labels(self._label, type(outcome).__name__.lower()).inc()
+        self._count(outcome)
         result = verdict(outcome, delivery, schedule=self._policy.schedule, now=now, jitter=self._jitter())
         if isinstance(result, Done):
-            self._metrics.latency.labels(self._label).observe(max(0, now - delivery.observed_at) / 1e6)
+            if self._latency is None:
+                self._latency = self._metrics.latency.labels(self._label)
+            self._latency.observe(max(0, now - delivery.observed_at) / 1e6)
         return result
+
+    def _count(self, outcome: Outcome) -> None:
+        kind = type(outcome)
+        counter = self._counters.get(kind)
+        if counter is None:
+            counter = self._counters[kind] = self._metrics.attempts.labels(self._label, kind.__name__.lower())
+        counter.inc()
 
     # -- deliveries go out
 

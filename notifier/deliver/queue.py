@@ -15,34 +15,21 @@ AHEAD = 8  # deliveries kept in memory for each one in flight: enough that worke
 
 
 class DeliveryQueue:
-    """Bounded memory for one destination."""
+    """Bounded memory for one destination. Others read its public fields, and change them by methods alone."""
+
+    __slots__ = ("_limit", "_waiting", "backlog", "next_due", "reserved")
 
     def __init__(self, *, limit: int) -> None:
         """Create an empty queue; `limit` is of attempts in flight, and memory takes AHEAD times as many deliveries."""
         self._limit = limit
-        self._reserved = 0
-        self._backlog = True  # at the start nobody knows
-        self._next_due: Micros | None = None
+        self.reserved = 0  # places for deliveries that are being committed or claimed
+        self.backlog = True  # whether the store may hold deliveries that are due; at the start nobody knows
+        self.next_due: Micros | None = None  # when the next delivery in the store is due, as far as is known
         self._waiting: OrderedDict[int, Delivery] = OrderedDict()
 
     def __len__(self) -> int:
         """Return how many deliveries wait for an attempt."""
         return len(self._waiting)
-
-    @property
-    def reserved(self) -> int:
-        """Return how many places are reserved for deliveries that are being committed or claimed."""
-        return self._reserved
-
-    @property
-    def backlog(self) -> bool:
-        """Return whether the store may hold deliveries that are due."""
-        return self._backlog
-
-    @property
-    def next_due(self) -> Micros | None:
-        """Return when the next delivery in the store is due, as far as is known."""
-        return self._next_due
 
     @property
     def low(self) -> bool:
@@ -51,7 +38,7 @@ class DeliveryQueue:
 
     def room(self, in_flight: int) -> int:
         """Return how many more deliveries memory takes, or less than 1."""
-        return AHEAD * self._limit - len(self._waiting) - in_flight - self._reserved
+        return AHEAD * self._limit - len(self._waiting) - in_flight - self.reserved
 
     def claimable(self, in_flight: int) -> int:
         """Return how many deliveries to claim from the store, or less than 1.
@@ -67,27 +54,27 @@ class DeliveryQueue:
 
     def reserve(self, count: int = 1) -> None:
         """Reserve places."""
-        self._reserved += count
+        self.reserved += count
 
     def free(self, count: int = 1) -> None:
         """Free reserved places."""
-        self._reserved -= count
+        self.reserved -= count
 
     def expect(self, due: Micros | None = None) -> None:
         """Record that the store holds a delivery that is due then; None: now."""
         if due is None:
-            self._backlog = True
+            self.backlog = True
         else:
-            self._next_due = due if self._next_due is None else min(self._next_due, due)
+            self.next_due = due if self.next_due is None else min(self.next_due, due)
 
     def claiming(self) -> None:
         """Record that a claim begins: whatever the store gets from now on is announced again."""
-        self._backlog = False
+        self.backlog = False
 
     def claimed(self, *, more: bool, next_due: Micros | None) -> None:
         """Record what a claim said about the deliveries that the store still holds."""
-        self._next_due = next_due
-        self._backlog = self._backlog or more
+        self.next_due = next_due
+        self.backlog = self.backlog or more
 
     def push(self, delivery: Delivery) -> None:
         """Add a delivery."""

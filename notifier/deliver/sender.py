@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Protocol
 
 from notifier.core.model import Delivery
@@ -29,7 +28,7 @@ class Sender(Protocol):
 
 
 class Link:
-    """A sender in use: `async with link as sender` keeps it open, and the last one to leave closes a retired one."""
+    """A sender in use. After `retire` it is closed, once the last attempt that acquired it has released it."""
 
     __slots__ = ("_retired", "_users", "sender")
 
@@ -43,13 +42,13 @@ class Link:
         first, self._retired = not self._retired, True
         return first and not self._users
 
-    async def __aenter__(self) -> Sender:
+    def acquire(self) -> Link:
+        """Keep the sender open until `release`; return the link."""
         self._users += 1
-        return self.sender
+        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def release(self) -> None:
+        """Close the sender if it is retired and this was its last use."""
         self._users -= 1
         if self._retired and not self._users:
             await self.sender.close()
