@@ -1,8 +1,15 @@
 """Several nodes on one database."""
 
+from notifier.cluster.leadership import SharedEndpoints
+from notifier.cluster.membership import Membership
+from notifier.cluster.peers import Identity, NodeReport, Peers
+from notifier.cluster.row_counts import RowCounts
+
 __all__ = [
-    "leadership",
-    "membership",
-    "peers",
-    "row_counts",
+    "Identity",
+    "Membership",
+    "NodeReport",
+    "Peers",
+    "RowCounts",
+    "SharedEndpoints",
 ]

@@ -14,7 +14,7 @@ from notifier.store import Nodes
 LOOK = 1.0  # seconds between looks without a notification
 
 
-class EndpointSharing:
+class SharedEndpoints:
     """Keeps a dispatcher in step with those of other nodes."""
 
     def __init__(self, *, nodes: Nodes, dispatcher: Dispatcher, wake: Wake) -> None:
@@ -24,7 +24,7 @@ class EndpointSharing:
         self._wake = wake
 
     def wake(self) -> None:
-        """Look at once."""
+        """Look at the other nodes' state at once."""
         self._wake.set()
 
     async def run(self) -> None:

@@ -1,7 +1,7 @@
 """This node among those that share a store: its heartbeat, its share of the watches, and the takeover from dead nodes.
 
 No node talks to another. Each reads the same table every second and draws the same conclusions (`core/share.py`).
-Notifications from other nodes (`hear`) only make things happen sooner.
+Notifications from other nodes (`on_message`) only make things happen sooner.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from notifier.cluster.leadership import EndpointSharing
+from notifier.cluster.leadership import SharedEndpoints
 from notifier.cluster.peers import Peers
 from notifier.core import share
 from notifier.core.errors import StoreUnavailable
@@ -41,7 +41,7 @@ class Membership:
         clock: Clock,
         watcher: Watcher,
         dispatcher: Dispatcher,
-        sharing: EndpointSharing,
+        endpoints: SharedEndpoints,
         wake: Wake,
         peers: Peers,
         rate: Callable[[], float],
@@ -57,7 +57,7 @@ class Membership:
         self._clock = clock
         self._watcher = watcher
         self._dispatcher = dispatcher
-        self._sharing = sharing
+        self._endpoints = endpoints
         self._rate = rate
         self._status = status
         self._wake = wake
@@ -79,7 +79,7 @@ class Membership:
         """Give the first heartbeat; take over the store's time and this node's share. Raises StoreUnavailable."""
         await self._beat()
 
-    def hear(self, message: Json) -> None:
+    def on_message(self, message: Json) -> None:
         """Act on another node's notification; `{}` means that notifications may have been missed."""
         if message.get("from") == self._nodes.number:
             return
@@ -91,9 +91,9 @@ class Membership:
         if not message or message.get("deliveries"):
             self._dispatcher.look()
         if not message or message.get("endpoints"):
-            self._sharing.wake()
+            self._endpoints.wake()
 
-    def lost(self) -> None:
+    def on_lost(self) -> None:
         """Go on as a new node that owns nothing, since the others have declared this node dead."""
         log.warning(
             "node.lost",
@@ -104,7 +104,7 @@ class Membership:
         self._contact = None
         self._watcher.forget()
         self._dispatcher.forget()
-        self._sharing.wake()
+        self._endpoints.wake()
         self._wake.set()
 
     async def leave(self) -> None:
@@ -120,18 +120,18 @@ class Membership:
     async def _turn(self) -> bool:
         """Give a heartbeat and act on the state of the others; return whether there is more to do soon."""
         try:
-            census = await self._beat()
-            await self._bury(census)
+            nodes = await self._beat()
+            await self._bury(nodes)
         except StoreUnavailable:
             self._contact = None  # the store has logged it
             return False
-        return self._balance(census)
+        return self._balance(nodes)
 
     async def _beat(self) -> NodeList:
         began, asked = boottime(), self._clock()
         sources = list(self._watcher.feeds) or None  # none is installed yet when the node joins
-        census = await self._nodes.beat(held=self._watcher.held, status=self._status(), sources=sources)
-        self._clock.correct(census.now, asked, self._clock())
+        nodes = await self._nodes.beat(held=self._watcher.held, status=self._status(), sources=sources)
+        self._clock.correct(nodes.now, asked, self._clock())
         if self._contact is None or began - self._last > self._timeout / 2:
             self._contact = began
         self._last = began
@@ -140,41 +140,41 @@ class Membership:
             peer.number: known[peer.number]
             if known.get(peer.number, (None,))[0] == peer.seen_at
             else (peer.seen_at, began)
-            for peer in census.peers
+            for peer in nodes.peers
         }
-        fair = share.share(share.takers(census.peers, census.now), census.unclaimed)
+        fair = share.share(share.takers(nodes.peers, nodes.now), nodes.unclaimed)
         if fair != self._watcher.share:
             self._watcher.share = fair
             self._watcher.wake()
-        self._tell_changes(census)
-        self._peers.latest = census
-        return census
+        self._log_changes(nodes)
+        self._peers.update(nodes)
+        return nodes
 
-    async def _bury(self, census: NodeList) -> None:
+    async def _bury(self, nodes: NodeList) -> None:
         """Take over from dead nodes, unless this node was away itself and could not see the others.
 
         If the database's clock is set forward, every node seems silent. So this node must have seen the silence itself.
         """
         if self._contact is None or self._last - self._contact < self._timeout:
             return
-        for peer in share.dead(census.peers, census.now):
+        for peer in share.dead(nodes.peers, nodes.now):
             silent = self._last - self._unchanged[peer.number][1]
-            if peer.number == census.number or silent < peer.timeout / 2e6:
+            if peer.number == nodes.number or silent < peer.timeout / 2e6:
                 continue
             if await self._nodes.bury(peer):
                 log.warning("node.dead", name=peer.name, number=peer.number, held=peer.held, hint="its work is free")
                 self._watcher.wake()
                 self._dispatcher.look()
-                self._sharing.wake()
+                self._endpoints.wake()
                 self._wake.set()
 
-    def _balance(self, census: NodeList) -> bool:
+    def _balance(self, nodes: NodeList) -> bool:
         """Release the watches beyond this node's share, no faster than others can connect."""
-        takers = share.takers(census.peers, census.now)
-        others = [peer for peer in takers if peer.number != census.number]
-        fair = share.share(takers, census.unclaimed)
+        takers = share.takers(nodes.peers, nodes.now)
+        others = [peer for peer in takers if peer.number != nodes.number]
+        fair = share.share(takers, nodes.unclaimed)
         beyond = share.excess(len(self._watcher), fair, others)
-        if beyond <= 0 or census.unclaimed > self._rate():  # the others have not claimed the last ones yet
+        if beyond <= 0 or nodes.unclaimed > self._rate():  # the others have not claimed the last ones yet
             return beyond > 0
         # In proportion to the time that has passed, since releases of other nodes wake this node out of turn.
         pace = PACE * self._rate() / max(1, share.givers(takers, fair))
@@ -186,18 +186,18 @@ class Membership:
             self._watcher.give_back(count)
         return True
 
-    def _tell_changes(self, census: NodeList) -> None:
+    def _log_changes(self, nodes: NodeList) -> None:
         latest = self._peers.latest
         before = {peer.number: peer for peer in latest.peers} if latest is not None else {}
-        now = {peer.number: peer for peer in census.peers}
-        for number in now.keys() - before.keys() - {census.number}:
+        now = {peer.number: peer for peer in nodes.peers}
+        for number in now.keys() - before.keys() - {nodes.number}:
             log.info("node.seen", name=now[number].name, number=number)
-        for number in before.keys() - now.keys() - {census.number}:
+        for number in before.keys() - now.keys() - {nodes.number}:
             log.info("node.gone", name=before[number].name, number=number)
         # A namesake without heartbeats is this node itself, before it was killed and started again.
-        for number in before.keys() & now.keys() - {census.number} - self._namesakes:
+        for number in before.keys() & now.keys() - {nodes.number} - self._namesakes:
             living = now[number].seen_at != before[number].seen_at
-            if living and census.number in now and now[number].name == now[census.number].name:
+            if living and nodes.number in now and now[number].name == now[nodes.number].name:
                 self._namesakes.add(number)
                 log.warning(
                     "node.namesake", name=now[number].name, number=number, hint="give each a node.name of its own"

@@ -45,13 +45,22 @@ class Identity:
 
 
 class Peers:
-    """The answer to the last heartbeat. The membership writes it, and reports read it."""
+    """The answer to the last heartbeat. The membership updates it, and reports read it."""
 
     def __init__(self, latest: NodeList | None = None) -> None:
-        self.latest = latest  # None before the first heartbeat, and where no other node can share the store
+        self._latest = latest
+
+    @property
+    def latest(self) -> NodeList | None:
+        """Return the answer; None before the first heartbeat, and where no other node can share the store."""
+        return self._latest
+
+    def update(self, nodes: NodeList) -> None:
+        """Take the answer to a heartbeat."""
+        self._latest = nodes
 
 
-class Neighbours:
+class NodeReport:
     """Describes the nodes that share the store."""
 
     def __init__(
@@ -68,7 +77,7 @@ class Neighbours:
         self._itself = itself
         self._peers = peers
 
-    def told(self) -> list[Json]:
+    def items(self) -> list[Json]:
         """List the nodes, this one among them, by their numbers."""
         return [_item(status, fields) for fields, status in self._all()]
 
@@ -76,8 +85,8 @@ class Neighbours:
         """Return the node's name, or its number until its first heartbeat is seen."""
         if number == self._identity.number():
             return self._identity.name
-        census = self._peers.latest
-        names = [peer.name for peer in census.peers if peer.number == number] if census is not None else []
+        latest = self._peers.latest
+        names = [peer.name for peer in latest.peers if peer.number == number] if latest is not None else []
         return names[0] if names else f"number {number}"
 
     def statuses(self) -> list[Mapping[str, Any]]:
@@ -90,9 +99,9 @@ class Neighbours:
         return {state: counted[state] for state in STATES}
 
     def _all(self) -> list[tuple[Json, Mapping[str, Any]]]:
-        census, number = self._peers.latest, self._identity.number()
-        others = [peer for peer in census.peers if peer.number not in (census.number, number)] if census else []
-        leaving = census is not None and any(peer.leaving for peer in census.peers if peer.number == number)
+        latest, number = self._peers.latest, self._identity.number()
+        others = [peer for peer in latest.peers if peer.number not in (latest.number, number)] if latest else []
+        leaving = latest is not None and any(peer.leaving for peer in latest.peers if peer.number == number)
         nodes = [(self._other(peer), {**_status(peer), "watches": peer.held}) for peer in others]
         nodes.append((self._this(number, leaving=leaving), self._itself()))
         return sorted(nodes, key=lambda each: int(each[0]["number"]))
@@ -125,10 +134,10 @@ class Neighbours:
 
     def _lives(self, peer: Peer) -> bool | None:
         """Return whether a node is alive; None if this node was away itself and cannot know."""
-        census = self._peers.latest
-        if census is None or self._clock() - census.now > self._identity.timeout * 1e6:
+        latest = self._peers.latest
+        if latest is None or self._clock() - latest.now > self._identity.timeout * 1e6:
             return None
-        return share.alive(peer, census.now)
+        return share.alive(peer, latest.now)
 
 
 def _item(status: Mapping[str, Any], fields: Json) -> Json:

@@ -1,4 +1,4 @@
-"""Counts of the store's rows, for whoever asks: as fresh as they are cheap, and of several nodes one counts for all."""
+"""Counts of the store's rows. The cheaper a count is, the fresher it is kept; one node counts for all of them."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from typing import Any
 from notifier import __version__
 from notifier.core.model import Json, Micros
 
-FRESH = 2.0  # seconds that a count serves for, at least
-STALE = 60.0  # at most: whoever looks at counts of minutes ago draws wrong conclusions
-SPARING = 20  # times as long as it took: counting takes a twentieth of one core of the database, whatever there is
+FRESH = 2.0  # seconds that a count is used, at least
+STALE = 60.0  # seconds, at most: counts of minutes ago mislead
+SPARING = 20  # times as long as the count took: counting takes at most a twentieth of one core of the database
 
 
-class Counting:
-    """Remembers the last count, its own or another node's."""
+class RowCounts:
+    """Remembers the last count, this node's or another one's."""
 
     def __init__(
         self,
         summary: Callable[[], Awaitable[Json]],
         *,
         clock: Callable[[], Micros],
-        told: Callable[[], Sequence[Mapping[str, Any]]],
+        statuses: Callable[[], Sequence[Mapping[str, Any]]],
     ) -> None:
-        """Make ready; `summary` counts, `told` returns what nodes tell of themselves, `shared` among it."""
+        """Take a function that counts (`summary`), and one that returns the nodes' statuses."""
         self._summary = summary
         self._clock = clock
-        self._told = told
+        self._statuses = statuses
         self._lock = asyncio.Lock()
-        self._counted: Json = None  # counts, with the time `at` which and the seconds that they are good `for`
+        self._counted: Json = None  # counts, the time `at` which they were taken, the seconds `for` their use
 
     @property
     def shared(self) -> Json | None:
-        """Return the last count of this node, if it is good for so long that other nodes should know it."""
+        """Return this node's last count, if it is used for so long that other nodes should have it."""
         return self._counted if self._counted is not None and self._counted["for"] > FRESH else None
 
     async def counts(self) -> Json:
-        """Return counts, new ones if the last have become too old. Raises StoreUnavailable."""
-        async with self._lock:  # who asks while others count takes what they found
+        """Return the last counts, or new ones if those are too old. Raises StoreUnavailable."""
+        async with self._lock:  # a caller that waits for another one's count uses it
             known = self._newest()
             if known is None:
                 known = self._counted = await self._count()
@@ -54,7 +54,8 @@ class Counting:
 
     def _newest(self) -> Json | None:
         now = self._clock()
-        told = [self._counted, *(status.get("counted") for status in self._told())]
-        own = [each for each in told if each is not None and each["by"] == __version__]  # another may count otherwise
+        counts = [self._counted, *(status.get("counted") for status in self._statuses())]
+        # Another version may count differently.
+        own = [each for each in counts if each is not None and each["by"] == __version__]
         fresh = [each for each in own if each["at"] <= now < each["at"] + each["for"] * 1e6]
         return max(fresh, key=lambda each: int(each["at"]), default=None)

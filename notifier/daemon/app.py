@@ -105,10 +105,10 @@ class Application:
 
             loops |= {
                 "membership": parts.cluster.membership.run(),
-                "endpoints": parts.cluster.sharing.run(),
+                "endpoints": parts.cluster.shared_endpoints.run(),
                 "listening": listen(
                     self._config.store.url.reveal(),
-                    parts.cluster.membership.hear,
+                    parts.cluster.membership.on_message,
                     timeout=self._config.node.timeout,
                 ),
             }

@@ -12,9 +12,7 @@ from typing import Any
 
 import structlog
 
-from notifier.cluster.leadership import EndpointSharing
-from notifier.cluster.membership import Membership
-from notifier.cluster.peers import Identity, Peers
+from notifier.cluster import Identity, Membership, Peers, SharedEndpoints
 from notifier.config import Config, QueueConfig
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Event
@@ -56,7 +54,7 @@ class Cluster:
     """The parts that share the work with other nodes."""
 
     membership: Membership
-    sharing: EndpointSharing
+    shared_endpoints: SharedEndpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,21 +226,21 @@ def _cluster(start: Start, ground: _Ground, flow: _Flow, installation: Installat
     store = ground.store
     if store.nodes is None:
         return None
-    sharing = EndpointSharing(nodes=store.nodes, dispatcher=flow.dispatcher, wake=flow.endpoint_saved)
+    shared_endpoints = SharedEndpoints(nodes=store.nodes, dispatcher=flow.dispatcher, wake=flow.endpoint_saved)
     membership = Membership(
         nodes=store.nodes,
         timeout=start.config.node.timeout,
         clock=ground.clock,
         watcher=flow.watcher,
         dispatcher=flow.dispatcher,
-        sharing=sharing,
+        endpoints=shared_endpoints,
         wake=flow.over_share,
         peers=ground.peers,
         rate=installation.connect_rate,
         status=flow.report.itself,
     )
-    store.on_lost(membership.lost)
-    return Cluster(membership=membership, sharing=sharing)
+    store.on_lost(membership.on_lost)
+    return Cluster(membership=membership, shared_endpoints=shared_endpoints)
 
 
 def _listener(start: Start, ground: _Ground, flow: _Flow, reloader: Reloader) -> Listener | None:

@@ -11,8 +11,7 @@ from typing import Any, cast
 from prometheus_client import Counter
 
 from notifier import __version__
-from notifier.cluster.peers import Identity, Neighbours, Peers
-from notifier.cluster.row_counts import Counting
+from notifier.cluster import Identity, NodeReport, Peers, RowCounts
 from notifier.core.callback import LABEL
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json, Micros
@@ -49,8 +48,8 @@ class StatusReport:
         self._watcher = watcher
         self._identity = identity
         self._config = config
-        self._neighbours = Neighbours(identity, clock=clock, itself=self.itself, peers=peers)
-        self._counting = Counting(store.lists.summary, clock=clock, told=self._neighbours.statuses)
+        self._node_report = NodeReport(identity, clock=clock, itself=self.itself, peers=peers)
+        self._row_counts = RowCounts(store.lists.summary, clock=clock, statuses=self._node_report.statuses)
         self._started = time.monotonic()
         self._paced: tuple[float, float, float] | None = None  # when last measured; events, deliveries then
         self._rates = (0.0, 0.0)  # of events and deliveries a second
@@ -62,7 +61,7 @@ class StatusReport:
             f"{sum(map(len, feeds))} watches, {sum(feed.open for feed in feeds)} streams open, "
             f"{sum(endpoint.in_flight for endpoint in endpoints)} deliveries under way"
         )
-        states = self._neighbours.states()
+        states = self._node_report.states()
         if (alive := states["alive"] + states["leaving"]) > 1:
             text += f"; one of {alive} nodes"
         reason = self.not_ready()
@@ -74,11 +73,11 @@ class StatusReport:
 
     def nodes(self) -> list[answers.Node]:
         """List the nodes that share the store."""
-        return cast(list[answers.Node], self._neighbours.told())
+        return cast(list[answers.Node], self._node_report.items())
 
     def node_name(self, number: int) -> str:
         """Return the name of a node."""
-        return self._neighbours.name(number)
+        return self._node_report.name(number)
 
     def itself(self) -> Json:
         """Describe this node for the other nodes. Bounded: a few words for each source and endpoint."""
@@ -99,7 +98,7 @@ class StatusReport:
             "sources": {name: [len(feed), feed.open] for name, feed in feeds.items() if len(feed)},
             "endpoints": {endpoint.name: endpoint.in_flight for endpoint in endpoints if endpoint.in_flight},
         }
-        shared = self._counting.shared
+        shared = self._row_counts.shared
         return description if shared is None else description | {"counted": shared}
 
     async def metrics(self) -> bytes:
@@ -107,10 +106,10 @@ class StatusReport:
         self._metrics.store_available.set(self._store.available)
         self._metrics.ready.set(self.not_ready() is None)
         self._metrics.node_watches.set(len(self._watcher))
-        for state, count in self._neighbours.states().items():
+        for state, count in self._node_report.states().items():
             self._metrics.nodes.labels(state).set(count)
         try:
-            counts = await self._counting.counts()
+            counts = await self._row_counts.counts()
         except StoreUnavailable:
             return self._metrics.render()  # without the counts
         self._metrics.watches.clear()
@@ -133,8 +132,8 @@ class StatusReport:
 
     async def status(self) -> answers.DaemonStatus:
         """Describe this node at a glance, and the watches, streams and deliveries of all nodes."""
-        counts, reason = await self._counting.counts(), self.not_ready()
-        statuses = self._neighbours.statuses()
+        counts, reason = await self._row_counts.counts(), self.not_ready()
+        statuses = self._node_report.statuses()
         return {
             "version": __version__,
             "node": self._identity.name,
@@ -161,11 +160,11 @@ class StatusReport:
 
     async def pulse(self) -> Json:
         """Describe all nodes in short, with their rates, for the live stream."""
-        counts, statuses = await self._counting.counts(), self._neighbours.statuses()
+        counts, statuses = await self._row_counts.counts(), self._node_report.statuses()
         return {
             "watches": counts["watches"],
             "endpoints": self._endpoints(counts, statuses),
-            "nodes": self._neighbours.told(),
+            "nodes": self._node_report.items(),
             "streams_open": _sum(statuses, "streams"),
             "events_per_second": round(_sum(statuses, "events_per_second"), 1),
             "deliveries_per_second": round(_sum(statuses, "deliveries_per_second"), 1),
@@ -173,7 +172,7 @@ class StatusReport:
 
     async def endpoints(self) -> list[answers.EndpointHealth]:
         """List endpoints with their health."""
-        return self._endpoints(await self._counting.counts(), self._neighbours.statuses())
+        return self._endpoints(await self._row_counts.counts(), self._node_report.statuses())
 
     def _endpoints(self, counts: Json, statuses: Statuses) -> list[answers.EndpointHealth]:
         return [

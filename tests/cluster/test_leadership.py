@@ -13,7 +13,7 @@ import pytest
 from parts import ScriptedSender, clock, endpoint, observed, route
 from waits import until
 
-from notifier.cluster.leadership import EndpointSharing
+from notifier.cluster.leadership import SharedEndpoints
 from notifier.core import machine
 from notifier.core.breaker import State
 from notifier.core.model import Delivery, EndpointState, Event, NewWatch, Watch
@@ -49,7 +49,7 @@ class Node:
             shared=True,
         )
         self.recorder = Recorder(store=store, outbox=self.dispatcher, metrics=Metrics(), routes=ROUTES)
-        self.sharing = EndpointSharing(nodes=nodes, dispatcher=self.dispatcher, wake=wake)
+        self.shared_endpoints = SharedEndpoints(nodes=nodes, dispatcher=self.dispatcher, wake=wake)
         self.senders: dict[str, ScriptedSender] = {}
         self.loops: list[asyncio.Task[None]] = []
 
@@ -65,9 +65,11 @@ class Node:
     async def start(self) -> None:
         self.dispatcher.recall(await self.store.endpoints.states())
         ears = listen(
-            self.url, lambda said: self.sharing.wake() if not said or "endpoints" in said else None, timeout=10.0
+            self.url,
+            lambda said: self.shared_endpoints.wake() if not said or "endpoints" in said else None,
+            timeout=10.0,
         )
-        for name, loop in {"send": self.dispatcher.run(), "share": self.sharing.run(), "listen": ears}.items():
+        for name, loop in {"send": self.dispatcher.run(), "share": self.shared_endpoints.run(), "listen": ears}.items():
             self.loops.append(asyncio.create_task(loop, name=name))
 
     async def stop(self) -> None:
@@ -245,7 +247,7 @@ async def test_what_is_disabled_elsewhere_meanwhile_stays_disabled(url: str) -> 
         one.senders["app"].open.clear()
         await one.tell(*map(str, range(6)))
         await until(lambda: len(one.senders["app"].begun) == 6)
-        two.sharing.wake()
+        two.shared_endpoints.wake()
         await two.dispatcher.endpoints["app"].disable("operator", "by hand")
         one.senders["app"].open.set()
         await until(lambda: one.queue() is State.DISABLED)

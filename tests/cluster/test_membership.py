@@ -13,7 +13,7 @@ from store_rig import T0, wanted
 from structlog.testing import capture_logs
 from waits import until
 
-from notifier.cluster.leadership import EndpointSharing
+from notifier.cluster.leadership import SharedEndpoints
 from notifier.cluster.membership import Membership
 from notifier.cluster.peers import Peers
 from notifier.core import machine
@@ -59,13 +59,13 @@ class Node:
             clock=self.clock,
             watcher=self.watcher,
             dispatcher=self.dispatcher,
-            sharing=EndpointSharing(nodes=self.nodes, dispatcher=self.dispatcher, wake=Wake()),
+            endpoints=SharedEndpoints(nodes=self.nodes, dispatcher=self.dispatcher, wake=Wake()),
             wake=wake,
             peers=self.peers,
             rate=lambda: 100.0,
             status=dict,
         )
-        store.on_lost(self.membership.lost)
+        store.on_lost(self.membership.on_lost)
 
     async def _announce(self, event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
         return await self.recorder.announce(event, change)

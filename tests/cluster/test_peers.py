@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from notifier.cluster.peers import Identity, Neighbours, Peers
+from notifier.cluster.peers import Identity, NodeReport, Peers
 from notifier.core.share import Peer
 from notifier.store import NodeList
 
@@ -26,7 +26,7 @@ def peer(number: int, *, age: float = 0.5, status: str | None = None, **more: An
     return Peer(number=number, seen_at=NOW - round(age * SECOND), status=told, **fields | more)
 
 
-def neighbours(census: NodeList | None, *, number: int = 2, now: int = NOW) -> Neighbours:
+def report(census: NodeList | None, *, number: int = 2, now: int = NOW) -> NodeReport:
     identity = Identity(
         name="me",
         number=lambda: number,
@@ -36,7 +36,7 @@ def neighbours(census: NodeList | None, *, number: int = 2, now: int = NOW) -> N
         http=lambda: "127.0.0.1:1",
     )
     itself = {"watches": 3, "streams": 2, "pid": 42}
-    return Neighbours(identity, clock=lambda: now, itself=lambda: itself, peers=Peers(census))
+    return NodeReport(identity, clock=lambda: now, itself=lambda: itself, peers=Peers(census))
 
 
 def census(*peers: Peer, number: int = 2) -> NodeList:
@@ -45,14 +45,14 @@ def census(*peers: Peer, number: int = 2) -> NodeList:
 
 def test_alone_there_is_one_node() -> None:
     """Without a census, as on SQLite, and before the first."""
-    [item] = neighbours(None).told()
+    [item] = report(None).items()
     assert (item["name"], item["alive"], item["this"], item["watches"]) == ("me", True, True, 3)
     assert item["reason"] is None
 
 
 def test_this_node_is_told_as_it_is_now() -> None:
     """What the store has of it is a second old."""
-    items = neighbours(census(peer(1), peer(2), peer(3))).told()
+    items = report(census(peer(1), peer(2), peer(3))).items()
     assert [item["number"] for item in items] == [1, 2, 3]
     assert [item["this"] for item in items] == [False, True, False]
     assert [item["watches"] for item in items] == [8, 3, 8]
@@ -61,32 +61,32 @@ def test_this_node_is_told_as_it_is_now() -> None:
 
 def test_a_node_without_a_sign_of_life_is_dead() -> None:
     """By its own timeout; it counts for nothing."""
-    found = neighbours(census(peer(1, age=11), peer(2), peer(3, age=11, timeout=30 * SECOND), peer(4, leaving=True)))
-    assert [item["alive"] for item in found.told()] == [False, True, True, True]
+    found = report(census(peer(1, age=11), peer(2), peer(3, age=11, timeout=30 * SECOND), peer(4, leaving=True)))
+    assert [item["alive"] for item in found.items()] == [False, True, True, True]
     assert found.states() == {"alive": 2, "leaving": 1, "dead": 1}
     assert sum(status["streams"] for status in found.statuses()) == 16
 
 
 def test_who_was_away_itself_knows_of_no_other() -> None:
     """Its own picture is old: that says nothing about the others."""
-    found = neighbours(census(peer(1), peer(2)), now=NOW + 11 * SECOND)
-    assert [item["alive"] for item in found.told()] == [None, True]
+    found = report(census(peer(1), peer(2)), now=NOW + 11 * SECOND)
+    assert [item["alive"] for item in found.items()] == [None, True]
 
 
 def test_a_node_that_was_taken_for_dead_is_told_once() -> None:
     """Under its new number, before the store has told of that."""
-    assert [item["number"] for item in neighbours(census(peer(1), peer(2)), number=5).told()] == [1, 5]
+    assert [item["number"] for item in report(census(peer(1), peer(2)), number=5).items()] == [1, 5]
 
 
 def test_what_a_node_does_not_tell_is_null() -> None:
     """It has just begun, or is of another version; one that talks nonsense is none the less there."""
     for status in ("{}", "[]", "nonsense"):
-        other = neighbours(census(peer(1, status=status), peer(2))).told()[0]
+        other = report(census(peer(1, status=status), peer(2))).items()[0]
         assert (other["name"], other["watches"], other["streams"], other["ready"]) == ("web-1", 8, None, None)
 
 
 def test_a_node_has_a_name() -> None:
     """One that nobody has seen yet is called by its number."""
-    found = neighbours(census(peer(1), peer(2)))
+    found = report(census(peer(1), peer(2)))
     assert [found.name(number) for number in (1, 2, 9)] == ["web-1", "me", "number 9"]
-    assert neighbours(None).name(9) == "number 9"
+    assert report(None).name(9) == "number 9"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from notifier.cluster import row_counts as module
-from notifier.cluster.row_counts import FRESH, STALE, Counting
+from notifier.cluster.row_counts import FRESH, STALE, RowCounts
 from notifier.core.errors import StoreUnavailable
 
 SECOND = 1_000_000
@@ -25,7 +25,7 @@ class Rig:
         self.fails = False
         self.told: list[Mapping[str, Any]] = []
         monkeypatch.setattr(module, "time", self)
-        self.counting = Counting(self._summary, clock=lambda: self.now, told=lambda: self.told)
+        self.row_counts = RowCounts(self._summary, clock=lambda: self.now, statuses=lambda: self.told)
 
     def monotonic(self) -> float:
         return self.now / SECOND
@@ -49,11 +49,11 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
 
 async def test_a_count_serves_for_a_while(rig: Rig) -> None:
     """For two seconds, where it is cheap; then it is made anew."""
-    assert await rig.counting.counts() == {"count": 1}
+    assert await rig.row_counts.counts() == {"count": 1}
     rig.later(FRESH - 0.1)
-    assert await rig.counting.counts() == {"count": 1}
+    assert await rig.row_counts.counts() == {"count": 1}
     rig.later(0.2)
-    assert await rig.counting.counts() == {"count": 2}
+    assert await rig.row_counts.counts() == {"count": 2}
 
 
 async def test_what_is_dear_is_counted_seldom(rig: Rig) -> None:
@@ -61,39 +61,39 @@ async def test_what_is_dear_is_counted_seldom(rig: Rig) -> None:
     for takes, good in ((0.05, FRESH), (0.5, 10.0), (30.0, STALE)):
         rig.later(1000)
         rig.takes = takes
-        before = await rig.counting.counts()
+        before = await rig.row_counts.counts()
         rig.later(good - takes - 0.2)
-        assert await rig.counting.counts() == before
+        assert await rig.row_counts.counts() == before
         rig.later(0.4)
-        assert await rig.counting.counts() != before
+        assert await rig.row_counts.counts() != before
 
 
 async def test_who_asks_at_the_same_time_is_answered_by_one_count(rig: Rig) -> None:
     """However many ask."""
-    assert await asyncio.gather(*(rig.counting.counts() for _ in range(5))) == [{"count": 1}] * 5
+    assert await asyncio.gather(*(rig.row_counts.counts() for _ in range(5))) == [{"count": 1}] * 5
 
 
 async def test_another_node_s_count_serves_as_well(rig: Rig) -> None:
     """As long as it is good; one of another version may count otherwise, one from the future is wrong."""
     other = Rig(pytest.MonkeyPatch())
     other.takes, other.now = 1.0, rig.now - 5 * SECOND
-    assert other.counting.shared is None
+    assert other.row_counts.shared is None
     other.counted = 41
-    await other.counting.counts()
-    shared = other.counting.shared
+    await other.row_counts.counts()
+    shared = other.row_counts.shared
     assert shared is not None
     rig.told = [{}, {"counted": shared | {"by": "0.0.1"}}, {"counted": shared | {"at": rig.now + SECOND}}]
-    assert await rig.counting.counts() == {"count": 1}
+    assert await rig.row_counts.counts() == {"count": 1}
     rig.later(FRESH + 1)
     rig.told.append({"counted": shared})
-    assert await rig.counting.counts() == {"count": 42}
-    assert rig.counting.shared is None  # its own was cheap
+    assert await rig.row_counts.counts() == {"count": 42}
+    assert rig.row_counts.shared is None  # its own was cheap
 
 
 async def test_a_count_that_fails_is_nobody_s(rig: Rig) -> None:
     """Who asks next tries again."""
     rig.fails = True
     with pytest.raises(StoreUnavailable):
-        await rig.counting.counts()
+        await rig.row_counts.counts()
     rig.fails = False
-    assert await rig.counting.counts() == {"count": 1}
+    assert await rig.row_counts.counts() == {"count": 1}
