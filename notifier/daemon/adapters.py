@@ -24,7 +24,7 @@ from notifier.core.routing import Route
 from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
 from notifier.core.signing import decode_secret
 from notifier.deliver import EndpointPolicy, Sender
-from notifier.follow import FeedPolicy
+from notifier.follow import FeedPolicy, Source
 from notifier.inputs import OUTCOMES, Broker, Input, Intake, QueueInput, amqp_broker, nats_broker, redis_broker
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
@@ -108,7 +108,7 @@ def endpoint_policy(endpoint: Endpoint) -> EndpointPolicy:
     )
 
 
-def source(name: str, config: SourceConfig, metrics: Metrics) -> SseSource:
+def source(name: str, config: SourceConfig, metrics: Metrics) -> Source:
     """Create a source. Raises OSError when a certificate file cannot be read any more."""
     unreadable = metrics.unreadable.labels(name)
     return SseSource(
@@ -122,6 +122,12 @@ def source(name: str, config: SourceConfig, metrics: Metrics) -> SseSource:
         on_observations=metrics.observations.labels(name).inc,
         on_unreadable=_uncounted(unreadable.inc),
     )
+
+
+def update_source(source: Source, config: SourceConfig, trust: Trust | None) -> None:
+    """Give a source new settings; `trust` of None stays as it is."""
+    token = config.token.reveal() if config.token else None
+    source.update(token=token, preset=config.description, connect_timeout=config.connect_timeout, ssl=trust)
 
 
 def trust(config: SourceConfig) -> Trust:

@@ -11,12 +11,11 @@ from notifier.core.model import Json, NewWatch
 from notifier.daemon import adapters
 from notifier.daemon.adapters import Trust
 from notifier.deliver import Dispatcher, EndpointSetup
-from notifier.follow import Feed, FeedPolicy, Recorder, Slots, Watcher
+from notifier.follow import Feed, FeedPolicy, Recorder, Slots, Source, Watcher
 from notifier.inputs import Input, Inputs, Intake
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.senders.callback import CallbackCourier
-from notifier.sources.sse import SseSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +23,7 @@ class PreparedConfig:
     """The new objects that a configuration needs; not yet in force."""
 
     setups: dict[str, EndpointSetup]
-    sources: dict[str, SseSource]
+    sources: dict[str, Source]
     trust: dict[str, Trust]  # authorities of sources that stay, for their next connections
     inputs: dict[QueueConfig, Input]
     courier: CallbackCourier | None  # for the callbacks of watches; used if `callbacks` has changed
@@ -55,7 +54,7 @@ class Installation:
         self._metrics = metrics
         self._clock = clock
         self._slots = slots
-        self._sources: dict[str, SseSource] = {}
+        self._sources: dict[str, Source] = {}
         self._installed = False  # whether a configuration is in force
 
     async def prepare(self, config: Config) -> PreparedConfig:
@@ -65,7 +64,7 @@ class Installation:
         """
         setups = self._setups(config)
         courier = adapters.courier(config.callbacks, self._clock) if self._needs_courier(config) else None
-        sources: dict[str, SseSource] = {}
+        sources: dict[str, Source] = {}
         trust: dict[str, Trust] = {}
         try:
             for name, source in config.sources.items():
@@ -152,13 +151,12 @@ class Installation:
         old, new = before.sources[name], after.sources[name]
         if old == new:
             return
-        token = new.token.reveal() if new.token else None
-        self._sources[name].update(token=token, preset=new.description, connect_timeout=new.connect_timeout, ssl=trust)
+        adapters.update_source(self._sources[name], new, trust)
         elsewhere = old.description != new.description
         hurry = elsewhere or old.token != new.token or trust is not None
         self._watcher.feeds[name].update(adapters.feed_policy(new), reopen=elsewhere, hurry=hurry)
 
-    def _feed(self, source: SseSource, policy: FeedPolicy) -> Feed:
+    def _feed(self, source: Source, policy: FeedPolicy) -> Feed:
         return Feed(
             source=source,
             policy=policy,

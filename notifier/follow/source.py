@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ssl as tls
 from typing import Protocol
 
 from notifier.core.model import Observation
+from notifier.sources.preset import Preset
 
 
 class Stream(Protocol):
@@ -36,6 +38,12 @@ class Source(Protocol):
 
     async def open(self, task_id: str) -> Stream:
         """Connect; return once the reply's head is in. Raises SourceError (see its subclasses for the kinds)."""
+        ...
+
+    def update(
+        self, *, token: str | None, preset: Preset, connect_timeout: float, ssl: tls.SSLContext | bool | None = None
+    ) -> None:
+        """Use these settings from the next `open` on; open streams keep theirs. `ssl` of None stays as it is."""
         ...
 
     async def close(self) -> None:

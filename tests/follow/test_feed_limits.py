@@ -384,6 +384,9 @@ class Raising:
         stream: Stream = await self._source.open(task_id)
         return stream
 
+    def update(self, **settings: Any) -> None:
+        self._source.update(**settings)
+
     async def close(self) -> None:
         await self._source.close()
 
