@@ -1,4 +1,4 @@
-// Adds a watch: checks what can be checked here, and shows the server's problems beside the fields they are about.
+// Adds a watch: checks the fields, and shows the server's problems beside their fields.
 
 import { call } from "./api.js";
 import { answer } from "./dialogs.js";
@@ -33,7 +33,7 @@ async function submit() {
   button.disabled = true;
   try {
     const watch = await call("POST", "v1/watches", { body });
-    tell(`The watch ${body.id} is followed.`);
+    tell(`The watch ${body.id} was added.`);
     return { source: watch.source ?? body.source, id: watch.id ?? body.id };
   } catch (error) {
     complain(sort(error));

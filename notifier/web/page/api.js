@@ -1,11 +1,11 @@
-// Speaks to the daemon: one call, one answer or one Problem. Holds the bearer token, for this tab only.
+// Calls the daemon's API: one call, one answer or one Problem. Holds the bearer token for this tab only.
 
 const KEPT = "notifier.token"; // in sessionStorage: gone with the tab
 const PATIENCE = 30_000; // milliseconds for the head of a reply
 let ask = async () => null; // set by `whenRefused`
-let asking = null; // the prompt that is open: calls refused at the same time wait for the same answer
+let asking = null; // the open prompt: all calls that are refused meanwhile wait for it
 
-/** What went wrong, in words for people; `problems` are the server's own, one for each fault of what was sent. */
+/** An error in words for people; `problems` are the server's own, one for each fault of the request. */
 export class Problem extends Error {
   constructor(status, message, problems = []) {
     super(message);
@@ -14,7 +14,7 @@ export class Problem extends Error {
   }
 }
 
-/** Say how to ask people for a token: `prompt(wrong)` resolves to one, or to null when they have none. */
+/** Set the prompt for a token: `prompt(wrong)` resolves to a token, or to null if there is none. */
 export function whenRefused(prompt) {
   ask = prompt;
 }
@@ -22,7 +22,7 @@ export function whenRefused(prompt) {
 export const hasToken = () => sessionStorage.getItem(KEPT) !== null;
 export const forgetToken = () => sessionStorage.removeItem(KEPT);
 
-/** Call the API; return what it answers. Throws Problem, or AbortError. */
+/** Call the API; return its answer. Throws Problem, or AbortError. */
 export async function call(method, path, { body, query, signal } = {}) {
   const response = await open(method, path, { body, query, signal });
   if (response.status === 204) return null;
@@ -41,7 +41,7 @@ export async function open(method, path, { body, query, signal, headers = {} } =
     const response = await send(method, path + search(query), { body, signal, headers }, token);
     if (response.ok) return response;
     if (response.status !== 401) throw await problemOf(response);
-    if (token === sessionStorage.getItem(KEPT)) await obtain(token !== null); // else somebody entered one meanwhile
+    if (token === sessionStorage.getItem(KEPT)) await obtain(token !== null); // else another call has asked meanwhile
   }
 }
 
@@ -50,7 +50,7 @@ async function send(method, target, { body, signal, headers }, token) {
   if (token !== null) all.Authorization = `Bearer ${asBytes(token)}`;
   if (body !== undefined) all["Content-Type"] = "application/json";
   const json = body === undefined ? undefined : JSON.stringify(body);
-  const late = new AbortController(); // of the reply's head: a stream's body may take for ever
+  const late = new AbortController(); // for the reply's head: a stream's body never ends
   const timer = setTimeout(() => late.abort(), PATIENCE);
   const cut = signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]);
   try {
@@ -63,7 +63,7 @@ async function send(method, target, { body, signal, headers }, token) {
   }
 }
 
-/** Write text as one letter a byte of its UTF-8: a header cannot hold other letters, and the daemon reads UTF-8. */
+/** Encode text as UTF-8, one character a byte: a header holds no other characters, and the daemon reads UTF-8. */
 const asBytes = (token) => String.fromCharCode(...new TextEncoder().encode(token));
 
 async function obtain(wrong) {
@@ -76,18 +76,18 @@ async function obtain(wrong) {
 }
 
 async function problemOf(response) {
-  const told = await response.json().catch(() => ({}));
-  const problems = Array.isArray(told.problems) ? told.problems.map(String) : [];
-  return new Problem(response.status, String(told.detail ?? told.title ?? `HTTP ${response.status}`), problems);
+  const body = await response.json().catch(() => ({}));
+  const problems = Array.isArray(body.problems) ? body.problems.map(String) : [];
+  return new Problem(response.status, String(body.detail ?? body.title ?? `HTTP ${response.status}`), problems);
 }
 
 function search(query) {
-  const given = new URLSearchParams();
+  const params = new URLSearchParams();
   for (const [name, value] of Object.entries(query ?? {})) {
-    for (const one of [value].flat()) if (one !== null && one !== undefined && one !== "") given.append(name, one);
+    for (const one of [value].flat()) if (one !== null && one !== undefined && one !== "") params.append(name, one);
   }
-  return given.size === 0 ? "" : `?${given}`;
+  return params.size === 0 ? "" : `?${params}`;
 }
 
-/** Write a path of the API with its parts escaped. */
+/** Return a path of the API with its parts escaped. */
 export const path = (...parts) => `v1/${parts.map(encodeURIComponent).join("/")}`;

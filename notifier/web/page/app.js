@@ -1,4 +1,4 @@
-// Puts the page together: addresses to views, the stream to those who show it, keys to deeds.
+// Assembles the page: addresses to views, the stream to the modules that show it, keys to actions.
 
 import * as addwatch from "./addwatch.js";
 import { call, forgetToken, hasToken, whenRefused } from "./api.js";
@@ -19,10 +19,10 @@ import { complain } from "./toasts.js";
 import * as watches from "./watches.js";
 
 const VIEWS = ["watches", "endpoints", "nodes", "dead"];
-const STATUS_EVERY = 15_000; // milliseconds between looks at what the stream does not tell: version, readiness
+const STATUS_EVERY = 15_000; // milliseconds between readings of values that the stream does not send: version, readiness
 
-let view = null; // the one behind the panel
-let behind = "#/watches"; // where closing the panel leads
+let view = null; // the view behind the panel
+let behind = "#/watches"; // the address after the panel is closed
 
 // -- addresses: #/watches?FILTERS  #/endpoints  #/nodes  #/dead[/ENDPOINT]  #/watch/SOURCE/ID  #/delivery/ID
 
@@ -72,7 +72,7 @@ function closePanel() {
   location.hash = behind;
 }
 
-// -- what the daemon tells
+// -- the daemon's state
 
 function take(type, data) {
   if (type === "status") {
@@ -97,7 +97,7 @@ function connected(state) {
   live = state.name === "live";
   if (live) {
     byId("forget").hidden = !hasToken();
-    if (wasLive || !watches.isLoaded()) watches.refresh(); // the stream does not repeat all that happened meanwhile
+    if (wasLive || !watches.isLoaded()) watches.refresh(); // the stream does not repeat every event of the outage
     wasLive = true;
     status();
   }
@@ -105,19 +105,19 @@ function connected(state) {
 
 const status = throttle(async () => {
   try {
-    const told = await call("GET", "v1/status");
-    text(byId("node"), `${told.node}${told.nodes > 1 ? `, one of ${told.nodes} nodes` : ""} · ${told.version} · up ${duration(told.uptime_seconds)}`);
-    const names = told.sources.map((source) => source.name);
+    const daemon = await call("GET", "v1/status");
+    text(byId("node"), `${daemon.node}${daemon.nodes > 1 ? `, one of ${daemon.nodes} nodes` : ""} · ${daemon.version} · up ${duration(daemon.uptime_seconds)}`);
+    const names = daemon.sources.map((source) => source.name);
     addwatch.offer(names);
     filters.offer(names);
-    byId("notice").hidden = told.ready;
-    text(byId("notice"), told.ready ? "" : `Not ready: ${told.reason}.`);
+    byId("notice").hidden = daemon.ready;
+    text(byId("notice"), daemon.ready ? "" : `Not ready: ${daemon.reason}.`);
   } catch (error) {
     if (error.status !== 0 && error.status !== 401) complain("The daemon's status cannot be read", error);
   }
 }, 1000);
 
-// -- deeds
+// -- actions
 
 async function addWatch() {
   const added = await addwatch.add();
@@ -169,5 +169,5 @@ document.addEventListener("visibilitychange", () => {
 });
 setInterval(() => live && !document.hidden && status(), STATUS_EVERY);
 new ResizeObserver(([{ target }]) => {
-  document.documentElement.style.setProperty("--top", `${target.offsetHeight}px`); // the panel begins below it
+  document.documentElement.style.setProperty("--top", `${target.offsetHeight}px`); // the panel begins below the header
 }).observe(document.querySelector(".top"));

@@ -1,10 +1,10 @@
-// Small line charts of the last minutes, drawn as SVG. A gap in what was heard is a gap in the line.
+// Small line charts of the last minutes, drawn as SVG. A gap in the values is a gap in the line.
 
 import { attr, draw, h, text } from "./dom.js";
 import { clock, rate } from "./format.js";
 
 const SPAN = 300; // seconds shown at most
-const FIRST = 60; // seconds shown at first: a line of a few points is not to be lost in an empty chart
+const FIRST = 60; // seconds shown at first, so that a line of few points fills the chart
 const GAP = 7; // seconds without a value that break the line; values come every 2 s
 const WIDTH = 300;
 const HEIGHT = 40;
@@ -12,13 +12,13 @@ const KEPT = "notifier.history"; // in sessionStorage, so that a reload of the p
 
 const all = new Map(); // name -> Chart
 
-/** One line; `write` turns a value into words. */
+/** One line; `write` formats a value. */
 export class Chart {
   constructor(name, root, { title, write = rate }) {
     this.points = []; // [milliseconds since the epoch, value], oldest first
     this._title = title;
     this._write = write;
-    this._at = null; // where somebody points, 0 to 1
+    this._at = null; // position of the pointer, 0 to 1
     this._area = h("path", { class: "area" });
     this._stroke = h("path", { class: "stroke" });
     this._mark = h("line", { class: "at", visibility: "hidden", y1: 0, y2: HEIGHT });
@@ -36,7 +36,7 @@ export class Chart {
     this._recall();
   }
 
-  /** Take a value of now. */
+  /** Add the current value. */
   add(value) {
     const now = Date.now();
     this.points.push([now, value]);
@@ -44,7 +44,7 @@ export class Chart {
     draw(`chart ${this._name}`, this._draw);
   }
 
-  /** Return how many seconds are shown, a whole number of minutes. */
+  /** Return the seconds shown, a whole number of minutes. */
   _span(now) {
     const known = this.points.length === 0 ? 0 : (now - this.points[0][0]) / 1000;
     return Math.min(SPAN, Math.max(FIRST, Math.ceil(known / 60) * 60));
@@ -73,20 +73,20 @@ export class Chart {
     attr(this._mark, "x2", x);
     text(this._left, pointed === undefined ? `peak ${this._write(peak)}` : this._write(pointed[1]));
     text(this._right, pointed === undefined ? `${span / 60} min` : clock(pointed[0]));
-    attr(this._svg, "aria-label", `${this._title}, of late: at most ${this._write(peak)}`);
+    attr(this._svg, "aria-label", `${this._title}, recently: at most ${this._write(peak)}`);
   }
 
   _recall() {
     try {
       this.points = JSON.parse(sessionStorage.getItem(KEPT) ?? "{}")[this._name] ?? [];
     } catch {
-      this.points = []; // of another version of this page
+      this.points = []; // saved by another version of this page
     }
     if (this.points.length > 0) draw(`chart ${this._name}`, this._draw);
   }
 }
 
-/** Forget a chart whose place is gone. */
+/** Forget a chart whose element is gone. */
 export const forget = (name) => all.delete(name);
 
 function unbroken(points) {

@@ -1,4 +1,4 @@
-// Shows whether what is on the page is current: the word and shape at the top, and what can be done about it.
+// Shows whether the page is current: the word and the shape at the top, with the buttons that help.
 
 import { attr, byId, redraw, text } from "./dom.js";
 
@@ -7,17 +7,17 @@ const WORD = { connecting: "connecting", live: "live", waiting: "reconnecting", 
 
 let state = { name: "connecting" };
 
-/** Take a state of the stream: {name, reason, until}. */
-export function show(given) {
-  if (given.name === "connecting" && state.name === "waiting") return; // a try of the same outage: no flicker
-  state = given;
+/** Show a state of the stream: {name, reason, until}. */
+export function show(next) {
+  if (next.name === "connecting" && state.name === "waiting") return; // another attempt in the same outage: no flicker
+  state = next;
   render();
 }
 
 function render() {
   const pill = byId("connection");
   attr(pill, "data-state", state.name);
-  attr(document.body, "data-connection", state.name); // what is shown may be old: the figures are dimmed
+  attr(document.body, "data-connection", state.name); // the figures may be old, and are dimmed
   attr(pill, "class", `pill is-${SHAPE[state.name]}`);
   attr(pill, "title", state.reason ?? "");
   redraw(pill.firstElementChild, SHAPE[state.name]);

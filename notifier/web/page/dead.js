@@ -1,4 +1,4 @@
-// The dead letters: deliveries that were given up but kept, to be retried one by one or all of an endpoint.
+// The dead letters: deliveries that were given up but kept, for retrying one by one or by endpoint.
 
 import { call } from "./api.js";
 import { retry } from "./deliveries.js";
@@ -11,15 +11,15 @@ import { hrefOf } from "./watches.js";
 
 const PAGE = 50;
 
-let endpoint = ""; // of which; "": of all
+let endpoint = ""; // "": all endpoints
 let cursors = [null];
 let items = [];
 let next = null;
 let loaded = false;
 let visible = false;
-let seen = ""; // the counts that the list was loaded for
+let seen = ""; // the counts when the list was loaded
 
-/** Show those of an endpoint, or of all. */
+/** Show the dead letters of an endpoint, or of all. */
 export function open(name) {
   visible = true;
   if (name !== endpoint) cursors = [null];
@@ -27,12 +27,12 @@ export function open(name) {
   load();
 }
 
-/** Stop loading: another view is shown. */
+/** Stop loading, because another view is shown. */
 export function close() {
   visible = false;
 }
 
-/** Look again when the number of dead letters has changed. */
+/** Load again if the number of dead letters has changed. */
 export function note(all) {
   const now = JSON.stringify(all.map((one) => [one.name, one.dead]));
   if (now !== seen) {
@@ -107,8 +107,8 @@ async function retryAll() {
   const question = `Retry ${plural(endpoints.deadOf(name), "dead letter")} of ${name}?`;
   if (!(await confirm(question, explanation, "Retry all"))) return;
   try {
-    const told = await call("POST", "v1/deliveries/retry", { body: { endpoint: name } });
-    tell(`${plural(told.retried, "delivery", "deliveries")} to ${name} ${told.retried === 1 ? "is" : "are"} sent again.`);
+    const reply = await call("POST", "v1/deliveries/retry", { body: { endpoint: name } });
+    tell(`${plural(reply.retried, "delivery", "deliveries")} to ${name} ${reply.retried === 1 ? "is" : "are"} sent again.`);
   } catch (error) {
     complain(`The dead letters of ${name} cannot be retried`, error);
   }

@@ -7,7 +7,7 @@ import { complain, tell } from "./toasts.js";
 
 const OUTCOME_LOOK = { delivered: "delivered", failed: "retrying", rejected: "dead", gone: "dead" };
 
-/** Make a delivery dead no longer. Returns whether that went well. */
+/** Retry a dead delivery. Returns whether that succeeded. */
 export async function retry(delivery) {
   try {
     await call("POST", path("deliveries", delivery.id, "retry"));
@@ -19,7 +19,7 @@ export async function retry(delivery) {
   }
 }
 
-/** Make a line that opens to show the attempts, which are fetched then. */
+/** Create a line that opens to show the attempts, and loads them when it opens. */
 export function makeDelivery(delivery, changed) {
   const word = h("span", { class: "word" }, icon(delivery.status), h("span"));
   const about = h("span", { class: "muted" });
@@ -32,7 +32,7 @@ export function makeDelivery(delivery, changed) {
   return node;
 }
 
-/** Show where a delivery has got to. */
+/** Show the state of a delivery. */
 export function updateDelivery(node, delivery, since) {
   const { word, about, again } = node.parts;
   attr(word, "class", `word is-${delivery.status}`);

@@ -1,4 +1,4 @@
-// Questions that have to be answered before anything goes on. Native dialogs: the browser keeps the focus and Esc.
+// Modal questions. They are native dialogs: the browser handles focus and Esc.
 
 import { byId, text } from "./dom.js";
 
@@ -29,7 +29,7 @@ export function answer(dialog, read) {
   });
 }
 
-/** Ask whether to go on; `yes` names the deed. */
+/** Ask for confirmation; `yes` is the label of the button. */
 export async function confirm(title, explanation, yes) {
   text(byId("confirm-title"), title);
   text(byId("confirm-text"), explanation);
@@ -37,7 +37,7 @@ export async function confirm(title, explanation, yes) {
   return (await answer(byId("confirm"), () => true)) === true;
 }
 
-/** Ask for the token; `wrong` says that the last one was refused. */
+/** Ask for the token; `wrong`: the last one was refused. */
 export async function askToken(wrong) {
   const input = byId("token-value");
   input.value = "";
@@ -47,8 +47,8 @@ export async function askToken(wrong) {
   };
   say(wrong ? "That token was refused. Is it the one of this daemon?" : "");
   return answer(byId("token"), () => {
-    const given = input.value.trim();
-    if (given !== "") return given;
+    const token = input.value.trim();
+    if (token !== "") return token;
     say("Enter a token, or cancel.");
     input.focus();
     return undefined;

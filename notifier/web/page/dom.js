@@ -1,11 +1,11 @@
-// Makes and changes elements. Law: data enters the document as text or as an attribute's value, never as markup.
+// Creates and changes elements. Law: data enters the document as text or as an attribute's value, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 const SVG_TAGS = new Set(["svg", "use", "path", "line", "rect"]);
 const children = new WeakMap(); // parent -> Map of key -> child, of `sync`
-const waiting = new Map(); // name -> what to do in the next frame
+const waiting = new Map(); // name -> function to call in the next frame
 
-/** Make an element. A function is a listener; null and false leave an attribute out; true sets it empty. */
+/** Create an element. A function is a listener; null and false leave an attribute out; true sets it empty. */
 export function h(tag, attributes = {}, ...content) {
   const node = SVG_TAGS.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -16,7 +16,7 @@ export function h(tag, attributes = {}, ...content) {
   return node;
 }
 
-/** Set an attribute if it is another one; null and false remove it. */
+/** Set an attribute if it differs; null and false remove it. */
 export function attr(node, name, value) {
   if (value === null || value === undefined || value === false) node.removeAttribute(name);
   else {
@@ -25,7 +25,7 @@ export function attr(node, name, value) {
   }
 }
 
-/** Set the text if it is another one: an equal write would cost a layout and be read aloud again. */
+/** Set the text if it differs: an equal write would cost a layout and be read aloud again. */
 export function text(node, value) {
   const wanted = value === null || value === undefined ? "" : String(value);
   if (node.textContent !== wanted) node.textContent = wanted;
@@ -33,12 +33,12 @@ export function text(node, value) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Draw one of the shapes of index.html; it says nothing to a screen reader, the word beside it does. */
+/** Draw a shape of index.html; screen readers read the word beside it instead. */
 export function icon(name, extra = "") {
   return h("svg", { class: `icon ${extra}`, "aria-hidden": "true", focusable: "false" }, h("use", { href: `#i-${name}` }));
 }
 
-/** Show another shape in an icon that is there already. */
+/** Change the shape of an icon. */
 export function redraw(node, name) {
   attr(node.firstChild, "href", `#i-${name}`);
 }
@@ -65,7 +65,7 @@ export function sync(parent, items, keyOf, make, update) {
   children.set(parent, now);
 }
 
-/** Do something in the next frame, once, however often it is asked for until then. A hidden page draws nothing. */
+/** Call a function in the next frame, once for any number of requests. A hidden page draws nothing. */
 export function draw(name, how) {
   if (waiting.size === 0) requestAnimationFrame(flush);
   waiting.set(name, how);

@@ -1,4 +1,4 @@
-// The endpoints: how each one is, what waits for it, and what can be done about it.
+// The endpoints: the state of each one, its pending deliveries, and its buttons.
 
 import { call, path } from "./api.js";
 import { Chart, forget } from "./charts.js";
@@ -9,10 +9,10 @@ import { complain, tell } from "./toasts.js";
 
 const MEANING = {
   closed: ["sending", "The breaker is closed: everything is sent."],
-  throttled: ["throttled", "It asked for patience, or cannot be reached from here. Sending goes on after a while."],
+  throttled: ["throttled", "It asked to wait, or cannot be reached from here. Sending goes on after a while."],
   open: ["held back", "The breaker is open: attempts failed in a row. It is probed from time to time."],
   half_open: ["probing", "The breaker is half open: a probe is under way."],
-  disabled: ["disabled", "Nothing is sent. What is for it is kept, and sent when it is enabled."],
+  disabled: ["disabled", "Nothing is sent. Its deliveries are kept, and sent when it is enabled."],
 };
 
 let endpoints = [];
@@ -20,7 +20,7 @@ let endpoints = [];
 export const names = () => endpoints.map((endpoint) => endpoint.name);
 export const deadOf = (name) => endpoints.find((endpoint) => endpoint.name === name)?.dead ?? 0;
 
-/** Take the endpoints as the API lists them. */
+/** Show the endpoints as the API lists them. */
 export function show(items) {
   const kept = new Set(items.map((item) => item.name));
   for (const { name } of endpoints) if (!kept.has(name)) forget(`endpoint ${name}`);
@@ -106,7 +106,7 @@ function update(node, endpoint) {
 
 async function toggle(name) {
   const off = endpoints.find((endpoint) => endpoint.name === name)?.state === "disabled";
-  const explanation = "Nothing is sent to it until it is enabled again. What is for it is kept.";
+  const explanation = "Nothing is sent to it until it is enabled again. Its deliveries are kept.";
   if (!off && !(await confirm(`Disable ${name}?`, explanation, "Disable"))) return;
   try {
     await call("POST", path("endpoints", name, off ? "enable" : "disable"));
@@ -123,13 +123,13 @@ async function test(name, parts) {
   result.hidden = false;
   text(result, "Sending a test event …");
   try {
-    const told = await call("POST", path("endpoints", name, "test"));
-    const well = told.outcome === "delivered";
-    const words = [told.outcome, told.status ? `HTTP ${told.status}` : spoken(told.reason), duration(told.seconds)];
+    const reply = await call("POST", path("endpoints", name, "test"));
+    const well = reply.outcome === "delivered";
+    const words = [reply.outcome, reply.status ? `HTTP ${reply.status}` : spoken(reply.reason), duration(reply.seconds)];
     const look = well ? "delivered" : "dead";
     result.replaceChildren(
       h("span", { class: `word is-${look}` }, icon(look), `Test: ${words.filter(Boolean).join(" · ")}`),
-      told.detail ? h("p", { class: "muted" }, told.detail) : "");
+      reply.detail ? h("p", { class: "muted" }, reply.detail) : "");
   } catch (error) {
     result.hidden = true;
     complain(`${name} cannot be tested`, error);

@@ -1,4 +1,4 @@
-// A list of names and values, as panels have it. Rows whose value is null are left out.
+// A list of names and values for panels. Rows whose value is null are left out.
 
 import { h, sync } from "./dom.js";
 
@@ -15,7 +15,7 @@ export function showFacts(list, facts) {
 
 const SHORT = 40; // characters that fit on a line of the panel
 
-/** Return JSON for people, or null where there is nothing. */
+/** Return readable JSON, or null for an empty value. */
 export function pretty(value) {
   if (value === null || value === undefined) return null;
   const line = JSON.stringify(value, null, 1).replaceAll(/\n */g, " ");

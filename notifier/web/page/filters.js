@@ -1,16 +1,16 @@
-// Which watches are wanted: the controls above the list, and the same in the address. The server does the filtering.
+// The filters of the list of watches: controls above it, mirrored in the address. The server filters.
 
 import { byId, h, icon, sync } from "./dom.js";
 import { ENDED, PHASES } from "./format.js";
 import * as panel from "./panel.js";
 
 const TYPING = 200; // milliseconds of rest before a search
-const NONE = { q: "", source: "", phase: "", ended: "", label: [] }; // names and values as the API has them
+const NONE = { q: "", source: "", phase: "", ended: "", label: [] }; // names and values of the API
 
 let wanted = { ...NONE };
 let changed = () => {};
 
-/** Say what to do when somebody changes the filters. */
+/** Set the function to call when the filters change. */
 export function begin(onChange) {
   changed = onChange;
   for (const phase of PHASES) byId("f-phase").append(h("option", { value: phase }, phase));
@@ -25,45 +25,45 @@ export function begin(onChange) {
   byId("clear").addEventListener("click", clear);
 }
 
-/** Return the filters, as a query of the API. */
+/** Return the filters as a query of the API. */
 export const query = () => wanted;
 
-/** Say whether anything is filtered. */
+/** Return whether anything is filtered. */
 export const active = () => Object.values(wanted).some((value) => value.length > 0);
 
-/** Say whether counts by source and phase tell how many match, and which of them count. */
+/** Return which counts by source and phase add up to the number of matches, or null if none do. */
 export const countable = () => wanted.q === "" && wanted.label.length === 0;
 export const counts = (source, phase) =>
   (wanted.source === "" || source === wanted.source) &&
   (wanted.phase === "" || phase === wanted.phase) &&
   (wanted.ended === "" || String(ENDED.has(phase)) === wanted.ended);
 
-/** Take the filters of an address; return whether they are others than before. */
+/** Apply the filters of an address; return whether they have changed. */
 export function take(text) {
-  const given = new URLSearchParams(text ?? "");
+  const parameters = new URLSearchParams(text ?? "");
   const before = JSON.stringify(wanted);
-  wanted = { ...NONE, label: given.getAll("label") };
-  for (const name of ["q", "source", "phase", "ended"]) wanted[name] = given.get(name) ?? "";
+  wanted = { ...NONE, label: parameters.getAll("label") };
+  for (const name of ["q", "source", "phase", "ended"]) wanted[name] = parameters.get(name) ?? "";
   show();
   return JSON.stringify(wanted) !== before;
 }
 
 /** Return the address of the list under these filters. */
 export function address() {
-  const given = new URLSearchParams();
+  const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(wanted)) {
-    for (const one of [value].flat()) if (one !== "") given.append(name, one);
+    for (const one of [value].flat()) if (one !== "") parameters.append(name, one);
   }
-  return given.size === 0 ? "#/watches" : `#/watches?${given}`;
+  return parameters.size === 0 ? "#/watches" : `#/watches?${parameters}`;
 }
 
-/** Filter no more. */
+/** Clear the filters. */
 export function clear() {
   change(NONE);
   byId("q").focus();
 }
 
-/** Offer these sources too. */
+/** Add these sources to the choices. */
 export function offer(names) {
   const select = byId("f-source");
   const all = [...new Set([...[...select.options].slice(1).map((option) => option.value), ...names])].sort();
@@ -72,14 +72,14 @@ export function offer(names) {
   select.value = wanted.source;
 }
 
-function change(given) {
-  wanted = { ...wanted, ...given };
-  if (!panel.isOpen()) history.replaceState(null, "", address()); // else the address is the panel's
+function change(changes) {
+  wanted = { ...wanted, ...changes };
+  if (!panel.isOpen()) history.replaceState(null, "", address()); // an open panel has its own address
   show();
   changed();
 }
 
-/** Return the filter that a choice of the list of phases means. */
+/** Return the filter for a choice in the list of phases. */
 function chosen(value) {
   if (value === "open" || value === "ended") return { ended: String(value === "ended") };
   return { phase: value };

@@ -1,10 +1,10 @@
-// Words for numbers and times. Pure, but for the browser's time zone. Times arrive as RFC 3339 in UTC.
+// Numbers and times as text. Pure, apart from the browser's time zone. Times arrive as RFC 3339 in UTC.
 
 const whole = new Intl.NumberFormat("en");
 const clockFormat = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const dayFormat = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 
-export const PHASES = ["new", "queued", "running", "succeeded", "failed", "canceled", "lost"]; // as counts name them
+export const PHASES = ["new", "queued", "running", "succeeded", "failed", "canceled", "lost"]; // the names that counts use
 export const ENDED = new Set(["succeeded", "failed", "canceled", "lost"]);
 export const MEANING = {
   new: "not observed yet",
@@ -13,10 +13,10 @@ export const MEANING = {
   succeeded: "ended well",
   failed: "ended badly",
   canceled: "ended because someone asked",
-  lost: "given up without an end",
+  lost: "given up before the end",
 };
 
-/** Return under which of PHASES a watch is counted. */
+/** Return the one of PHASES under which a watch is counted. */
 export const phaseOf = (watch) => (watch.lost ? "lost" : (watch.phase ?? "new"));
 
 export const count = (n) => whole.format(n);
@@ -24,7 +24,7 @@ export const count = (n) => whole.format(n);
 /** Write "1 watch" or "2 watches". */
 export const plural = (n, one, many = `${one}s`) => `${whole.format(n)} ${n === 1 ? one : many}`;
 
-/** Write a rate with as many digits as mean something. */
+/** Write a rate with its significant digits. */
 export function rate(value) {
   if (value >= 100) return whole.format(Math.round(value));
   return String(Number(value.toFixed(value >= 10 ? 1 : 2)));
@@ -57,7 +57,7 @@ export function age(instant, now = Date.now()) {
   return `${Math.floor(s / 86400)} d`;
 }
 
-/** Write the local time of day; of another day, the day too. */
+/** Write the local time of day, with the date unless it is today. */
 export function clock(instant) {
   const date = new Date(instant);
   const time = clockFormat.format(date);
@@ -66,5 +66,5 @@ export function clock(instant) {
 
 export const secondsBetween = (from, to) => (Date.parse(to) - Date.parse(from)) / 1000;
 
-/** Write `http_500` as people say it. */
+/** Write `http_500` in words. */
 export const spoken = (reason) => (reason ?? "").replace(/^http_/, "HTTP ").replaceAll("_", " ");

@@ -1,4 +1,4 @@
-// One delivery in the panel: its attempts and what is sent.
+// One delivery in the panel: its attempts and its payload.
 
 import { call, path } from "./api.js";
 import { retry, showAttempts } from "./deliveries.js";
@@ -20,7 +20,7 @@ export function open(id) {
   load();
 }
 
-/** Look again while it is on its way; called every few seconds. */
+/** Load it again while it is pending; called every few seconds. */
 export function tick() {
   if (shown?.delivery && ["ready", "waiting"].includes(shown.delivery.status)) load();
 }

@@ -1,19 +1,19 @@
-// The nodes that share the store: how each one is, and how much of the work it has. Shown where there are several.
+// The nodes that share the store: the state of each one and its share of the work. Shown if there are several.
 
 import { attr, byId, draw, h, icon, redraw, sync, text } from "./dom.js";
 import { clock, count, duration, plural, rate, secondsBetween } from "./format.js";
 
-const MEANING = { // state -> [word, shape, class, what it means]
+const MEANING = { // state -> [word, shape, class, explanation]
   alive: ["alive", "closed", "closed", ""],
   unready: ["not ready", "open", "open", "It cannot work for now."],
-  leaving: ["leaving", "waiting", "waiting", "It has let go of its watches, finishes what it sends, and stops."],
-  dead: ["dead", "dead", "dead", "No sign of life. The others take over its watches and deliveries."],
-  unknown: ["unknown", "new", "new", "The node that tells this has no contact to the store itself."],
+  leaving: ["leaving", "waiting", "waiting", "It has released its watches, finishes its deliveries in flight, and stops."],
+  dead: ["dead", "dead", "dead", "No heartbeat. The other nodes take over its watches and deliveries."],
+  unknown: ["unknown", "new", "new", "The node that shows this page has lost contact with the store."],
 };
 
 let nodes = [];
 
-/** Take the nodes as the API lists them. */
+/** Show the nodes as the API lists them. */
 export function show(items) {
   const byName = (one, other) => one.name.localeCompare(other.name, "en", { numeric: true }) || one.number - other.number;
   nodes = [...items].sort(byName);
@@ -81,9 +81,9 @@ function update({ parts }, node, all) {
   text(sending, known(node.deliveries));
   text(events, known(node.events_per_second, rate));
   const [share, rest] = parts.bar.children;
-  share.style.flexGrow = String(node.watches); // by script, not as an attribute: the policy forbids those
+  share.style.flexGrow = String(node.watches); // by script: the page's policy forbids style attributes
   rest.style.flexGrow = String(Math.max(all - node.watches, node.watches === 0 ? 1 : 0));
   const silent = secondsBetween(node.seen_at, new Date().toISOString());
-  const seen = node.this || silent < 3 ? "" : ` · last sign of life ${duration(silent)} ago`;
+  const seen = node.this || silent < 3 ? "" : ` · last heartbeat ${duration(silent)} ago`;
   text(parts.since, `${node.version} · since ${clock(node.started_at)}${seen}`);
 }

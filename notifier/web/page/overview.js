@@ -1,10 +1,10 @@
-// The glance: watches by phase, open streams, rates. Fed by the stream's summaries.
+// The overview: watches by phase, open streams, rates. Fed by the stream's summaries.
 
 import { Chart } from "./charts.js";
 import { byId, draw, h, icon, sync, text } from "./dom.js";
 import { count, MEANING, PHASES, plural, rate } from "./format.js";
 
-const SPEAK_EVERY = 30_000; // milliseconds between summaries read aloud: a screen reader is not to chatter
+const SPEAK_EVERY = 30_000; // milliseconds between summaries that a screen reader reads aloud
 
 const charts = {
   streams: new Chart("streams", byId("chart-streams"), { title: "Streams open", write: count }),
@@ -14,7 +14,7 @@ const charts = {
 let phases = {}; // phase -> count over all sources
 let spoken = { at: 0, words: "" };
 
-/** Take a summary: {watches: {source: {phase: n}}, streams_open, events_per_second, deliveries_per_second}. */
+/** Show a summary: {watches: {source: {phase: n}}, streams_open, events_per_second, deliveries_per_second}. */
 export function show(summary) {
   phases = Object.fromEntries(PHASES.map((phase) => [phase, 0]));
   for (const counts of Object.values(summary.watches)) {
@@ -38,7 +38,7 @@ function drawPhases() {
   const present = Object.entries(phases).filter(([, n]) => n > 0);
   const makePart = ([phase]) => h("span", { class: `is-${phase}` });
   sync(byId("phase-bar"), present, ([phase]) => phase, makePart, (part, [, n]) => {
-    part.style.flexGrow = String(n); // by script, not as an attribute: the policy forbids those
+    part.style.flexGrow = String(n); // by script: the page's policy forbids style attributes
   });
   sync(byId("phase-list"), present, ([phase]) => phase, makePhase, (item, [, n]) => text(item.querySelector("b"), count(n)));
   speak(present, total);
@@ -53,6 +53,6 @@ function speak(present, total) {
   const words = `${plural(total, "watch", "watches")}: ${present.map(([phase, n]) => `${n} ${phase}`).join(", ")}`;
   const now = Date.now();
   if (words === spoken.words || now - spoken.at < SPEAK_EVERY) return;
-  if (spoken.at !== 0) text(byId("spoken"), words); // the first one is read where it stands
+  if (spoken.at !== 0) text(byId("spoken"), words); // the first one is read in its place
   spoken = { at: now, words };
 }

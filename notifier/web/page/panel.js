@@ -1,11 +1,11 @@
-// The side panel: opens for an address, gives the focus back when it closes. What is in it is told by those who fill it.
+// The side panel: opens for an address, and returns the focus when it closes. Other modules fill it.
 
 import { byId, text } from "./dom.js";
 
-let opener = null; // what had the focus
+let opener = null; // the element that had the focus
 let leave = () => {};
 
-/** Open it under a title; `onLeave` is called when something else takes its place. Returns where to put the content. */
+/** Open it with a title; `onLeave` is called when other content replaces it. Returns the element for the content. */
 export function open(kind, title, onLeave) {
   leave();
   leave = onLeave;

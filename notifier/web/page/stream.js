@@ -1,12 +1,12 @@
-// Keeps /v1/stream open: reads it by fetch, so that the token can be sent, and opens it again when it ends.
-// Law: the pause before a new try grows, is random, and shrinks only once something was received (not on connecting).
+// Keeps /v1/stream open: reads it by fetch, which can send the token, and opens it again when it ends.
+// Law: the pause before a new attempt grows, is random, and shrinks only after something was received.
 
 import { open } from "./api.js";
 import { Decoder } from "./sse.js";
 
 const FIRST = 1000; // milliseconds of the first pause at most
 const LONGEST = 30_000;
-const SILENCE = 20_000; // longer than the server's comments are apart (15 s): the connection is dead
+const SILENCE = 20_000; // longer than the pause between the server's comments (15 s): the connection is dead
 
 /**
  * Follow the stream for as long as the page lives.

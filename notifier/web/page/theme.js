@@ -1,4 +1,4 @@
-// Applies the chosen theme before anything is painted; a classic script in <head> for that reason.
+// Applies the chosen theme before the first paint, which is why it is a classic script in <head>.
 // Without a choice the system's preference holds (theme.css).
 
 (() => {

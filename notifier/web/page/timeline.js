@@ -1,4 +1,4 @@
-// One watch in the panel: what is known of it, its events, and what was delivered of each.
+// One watch in the panel: its facts, its events, and the deliveries of each event.
 
 import { call, path } from "./api.js";
 import { confirm } from "./dialogs.js";
@@ -16,9 +16,9 @@ const GONE = "There is no such watch. It may have been removed, or forgotten aft
 let shown = null; // {source, id, body parts, watch}
 let hooks = {}; // {onLabel(text), onRemoved()}
 
-/** Say what to do when a label is chosen, and when the watch is removed. */
-export function begin(given) {
-  hooks = given;
+/** Set the functions to call when a label is chosen and when the watch is removed. */
+export function begin(callbacks) {
+  hooks = callbacks;
 }
 
 /** Open the panel for a watch. */
@@ -31,12 +31,12 @@ export function open(source, id) {
   load();
 }
 
-/** Take an event of the stream. */
+/** Process an event of the stream. */
 export function note(event) {
   if (shown !== null && event.task === shown.id && event.source === shown.source) reload();
 }
 
-/** Look again while something is still on its way; called every few seconds. */
+/** Load again while a delivery is pending; called every few seconds. */
 export function tick() {
   if (shown?.watch && (!shown.watch.ended || shown.watch.events.some((event) => event.deliveries.some(isOpen)))) reload();
 }
@@ -104,11 +104,11 @@ const since = (watch, instant) => duration(secondsBetween(watch.created_at, inst
 
 function connection(watch) {
   if (watch.ended) return "closed: the watch has ended";
-  const told = watch.connection;
-  if (told === null) return `of ${watch.node}, which alone knows how it is`;
-  if (told.open) return "open";
-  const trouble = told.trouble ? `: ${told.trouble}` : "";
-  return `not open${trouble}${told.failures > 1 ? ` (${told.failures} tries failed in a row)` : ""}`;
+  const link = watch.connection;
+  if (link === null) return `of ${watch.node}: only that node knows its state`;
+  if (link.open) return "open";
+  const trouble = link.trouble ? `: ${link.trouble}` : "";
+  return `not open${trouble}${link.failures > 1 ? ` (${link.failures} tries failed in a row)` : ""}`;
 }
 
 function makeLabel([name, value]) {
@@ -150,7 +150,7 @@ function result(url) {
 
 async function removeWatch() {
   const { source, id } = shown;
-  const explanation = "It is followed no longer. What was recorded is still delivered.";
+  const explanation = "It is no longer followed. Its recorded events are still delivered.";
   if (!(await confirm(`Remove the watch ${id}?`, explanation, "Remove"))) return;
   try {
     await call("DELETE", path("watches", source, id));

@@ -1,17 +1,17 @@
-// Says what was done and what went wrong, aloud too. What went wrong stays until it is dismissed.
+// Short messages about results and errors, also for screen readers. An error stays until it is dismissed.
 
 import { byId, h, icon } from "./dom.js";
 
 const MOST = 4; // shown at a time; the oldest goes first
-const LINGER = 6000; // milliseconds that good news stays
+const LINGER = 6000; // milliseconds that a result stays
 
-/** Say that something was done. */
+/** Show a result. */
 export function tell(message) {
   const toast = show(byId("told"), "toast", message);
   setTimeout(() => toast.remove(), LINGER);
 }
 
-/** Say what went wrong. An aborted call is nobody's news, and that a token is needed is said at the top. */
+/** Show an error. Aborted calls are not shown, and the top of the page asks for a missing token. */
 export function complain(doing, error) {
   if (error.name === "AbortError" || error.status === 401) return;
   const parts = [`${doing}: ${error.message}`, ...(error.problems ?? [])];

@@ -6,17 +6,17 @@ import * as filters from "./filters.js";
 import { age, clock, count, ENDED, MEANING, phaseOf } from "./format.js";
 import { complain } from "./toasts.js";
 
-const PAGE = 50; // rows: what stands in the document, however many watches there are
+const PAGE = 50; // rows in the document, for any number of watches
 const PAUSE = 2000; // milliseconds between reloads that the stream causes
-const RELOAD_EVERY = 10_000; // milliseconds: the stream does not tell whether a watch is connected
+const RELOAD_EVERY = 10_000; // milliseconds: the stream does not send whether a watch is connected
 const SLOW = 400; // milliseconds of loading before it shows
 
-let cursors = [null]; // of this page and those before it
+let cursors = [null]; // of this page and the pages before it
 let items = [];
 let next = null; // cursor of the page after this one
-let counts = {}; // source -> phase -> n, of the last summary
-let total = null; // of all watches, as of the last summary
-let request = null; // the AbortController of the call under way
+let counts = {}; // source -> phase -> n, from the last summary
+let total = null; // of all watches, from the last summary
+let request = null; // the AbortController of the current call
 let loaded = false;
 let visible = false;
 let current = null; // key of the watch in the panel
@@ -25,21 +25,21 @@ export const keyOf = (watch) => `${watch.source}\n${watch.id}`;
 export const hrefOf = (source, id) => `#/watch/${encodeURIComponent(source)}/${encodeURIComponent(id)}`;
 export const isLoaded = () => loaded;
 
-/** Show the page that these filters begin with; `query` as in the address. */
+/** Show the first page for these filters; `query` as in the address. */
 export function open(query) {
   visible = true;
   if (filters.take(query)) cursors = [null];
   load();
 }
 
-/** Stop loading: another view is shown. */
+/** Stop loading, because another view is shown. */
 export function close() {
   visible = false;
 }
 
 export const refresh = throttle(() => visible && !document.hidden && load(), PAUSE);
 
-/** Load now, such as after adding a watch; from the first page. */
+/** Load the first page now, for example after adding a watch. */
 export function reload() {
   cursors = [null];
   return load();
@@ -51,7 +51,7 @@ export function mark(key) {
   draw("watches", render);
 }
 
-/** Take an event of the stream. */
+/** Process an event of the stream. */
 export function note(event) {
   const watch = items.find((item) => item.id === event.task && item.source === event.source);
   if (watch !== undefined && event.sequence > watch.sequence) {
@@ -66,7 +66,7 @@ export function note(event) {
   if (event.type === "watch.lost") refresh();
 }
 
-/** Take the counts of a summary; what is new shows up in them first. */
+/** Process the counts of a summary; new watches show up in them first. */
 export function noteCounts(watches) {
   counts = watches;
   const now = sum(() => true);
@@ -106,7 +106,7 @@ async function load() {
   }
 }
 
-/** Take the later one: an event may have overtaken the reply. */
+/** Return the later one: an event may have overtaken the reply. */
 const newer = (seen, item) => (seen !== undefined && seen.sequence > item.sequence ? seen : item);
 
 function render() {
@@ -177,7 +177,7 @@ function showEmpty() {
   if (place.dataset.filtered === String(filtered)) return; // a button in it may have the focus
   place.dataset.filtered = filtered;
   const again = h("button", { type: "button", click: filters.clear }, "Clear the filters");
-  const none = [h("strong", {}, "Nothing matches"), "No watch has all of that.", h("div", {}, again)];
+  const none = [h("strong", {}, "Nothing matches"), "No watch matches all filters.", h("div", {}, again)];
   const add = h("code", {}, "notifier watch add ID");
   const nothing = [h("strong", {}, "No watches yet"), "Add one here, in the configuration, by queue or with ", add, "."];
   place.replaceChildren(...(filtered ? none : nothing));
