@@ -1,16 +1,20 @@
-"""The JSON objects that the store's lists are made of, typed for those who make them and those who pass them on.
+"""The JSON objects of the store's lists, as types for the code and for the API's document.
 
-Times named in a comment as text are RFC 3339, UTC, with microseconds.
+The descriptions are those of the OpenAPI document. Nothing is validated by these types at run time.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from typing_extensions import TypedDict  # the standard library's cannot be read by pydantic before Python 3.12
 
-from notifier.core.model import Json, Micros
+from notifier.core.model import Micros
 
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="RFC 3339, UTC, microseconds")]
+TaskId = Annotated[str, Field(min_length=1, max_length=512)]
+Count = Annotated[int, Field(ge=0)]
 PhaseName = Literal["queued", "running", "succeeded", "failed", "canceled"]
 OriginName = Literal["file", "api", "queue"]
 LostName = Literal["not_found", "refused", "deadline", "unreadable"]
@@ -29,79 +33,84 @@ EventTypeName = Literal[
 ]
 
 
-class WatchItem(TypedDict):
-    """A watch in a list."""
+class WatchFacts(TypedDict):
+    """The facts of a watch that every node knows."""
+
+    source: str
+    id: TaskId
+    phase: Annotated[PhaseName | None, Field(description="null before the first observation")]
+    state: Annotated[str | None, Field(description="the provider's own word")]
+    sequence: Annotated[Count, Field(description="of the last event")]
+    labels: dict[str, str]
+    metadata: Any
+    endpoints: Annotated[list[str] | None, Field(description="null: all whose match accepts it")]
+    callback: Annotated[str | None, Field(description="scheme and host of its own callback URL; null: it has none")]
+    origin: OriginName
+    created_at: Timestamp
+    updated_at: Timestamp
+    changed_at: Annotated[Timestamp, Field(description="when the state changed last")]
+    ended: Annotated[bool, Field(description="nothing more will happen")]
+    lost: Annotated[LostName | None, Field(description="why it was given up")]
+
+
+class WatchItem(WatchFacts):
+    """A watch in a list of the store."""
 
     pk: int  # where a page ends, for `before`
-    source: str
-    id: str
-    phase: PhaseName | None  # None: nothing was observed yet
-    state: str | None  # the provider's word
-    sequence: int  # of the last event
-    labels: dict[str, str]
-    metadata: Json
-    endpoints: list[str] | None  # None: every endpoint that matches
-    callback: str | None  # scheme and host of its own destination
-    origin: OriginName
-    created_at: str  # times are text
-    updated_at: str
-    changed_at: str  # when the state changed last
-    ended: bool
-    lost: LostName | None  # why it was given up
     owner: int | None  # the number of the node that follows it
 
 
 class DeliveryItem(TypedDict):
-    """A delivery in a list."""
+    """An event on its way to an endpoint."""
 
-    id: int
+    id: Count
     event_id: str
     type: EventTypeName
     endpoint: str
-    source: str | None  # None: the event is about no watch
-    task: str | None  # the watch's id
-    sequence: int
+    source: Annotated[str | None, Field(description="null: the event is about no watch")]
+    task: Annotated[str | None, Field(description="the watch's id")]
+    sequence: Count
     status: DeliveryStatus
-    attempt: int  # attempts made so far, those that count
-    reason: str | None  # of the last failure
-    manual: bool  # retried by hand
-    created_at: str  # times are text
-    due: str | None  # of the next attempt; None once it is settled
-    settled_at: str | None
+    attempt: Annotated[Count, Field(description="attempts so far that count")]
+    reason: Annotated[str | None, Field(description="of the last failure")]
+    manual: Annotated[bool, Field(description="retried by hand")]
+    created_at: Timestamp
+    due: Annotated[Timestamp | None, Field(description="time of the next attempt; null: it is settled")]
+    settled_at: Timestamp | None
 
 
 class AttemptItem(TypedDict):
     """One attempt at a delivery."""
 
-    at: str  # text
+    at: Timestamp
     outcome: AttemptOutcome
     reason: str | None
     detail: str | None
-    status: int | None  # of the HTTP reply
+    status: Annotated[int | None, Field(description="of the reply; null: there was no reply")]
     seconds: float
-    phases: dict[str, float]  # seconds by part of the exchange
+    phases: Annotated[dict[str, float], Field(description="seconds of each phase")]
     address: str | None
-    reply: str | None  # its beginning
-    retry_after: float | None  # seconds that the endpoint asked for
+    reply: Annotated[str | None, Field(description="its first characters")]
+    retry_after: Annotated[float | None, Field(description="seconds that the endpoint asked to wait")]
 
 
 class DeliveryDetail(DeliveryItem):
-    """A delivery with its body and its attempts, oldest first."""
+    """A delivery with its payload and its attempts, oldest first."""
 
-    payload: Json
+    payload: Any
     attempts: list[AttemptItem]
 
 
 class EventItem(TypedDict):
-    """An event in a list."""
+    """An event."""
 
-    id: str  # the `webhook-id` of its callbacks
-    cursor: str  # where a page ends, for `before` and `after`
+    id: Annotated[str, Field(description="the `webhook-id` of its callbacks")]
+    cursor: Annotated[str, Field(description="larger for each later event; for `after`")]
     type: EventTypeName
-    timestamp: str
-    source: str | None  # None: it is about no watch
-    task: str | None  # the watch's id
-    sequence: int
+    timestamp: Timestamp
+    source: Annotated[str | None, Field(description="null: the event is about no watch")]
+    task: Annotated[str | None, Field(description="the watch's id")]
+    sequence: Count
     state: str | None
     phase: PhaseName | None
     previous_state: str | None
@@ -109,17 +118,21 @@ class EventItem(TypedDict):
 
 
 class EventDetail(EventItem):
-    """An event with its body and its deliveries, oldest first."""
+    """An event with its payload and its deliveries, oldest first."""
 
-    payload: Json
+    payload: Any
     deliveries: list[DeliveryItem]
 
 
-class WatchDetail(WatchItem):
-    """A watch with its latest events, oldest first."""
+class WatchHistory(TypedDict):
+    """The latest events of a watch."""
 
-    events: list[EventDetail]
-    more: bool  # there are earlier events
+    events: Annotated[list[EventDetail], Field(description="the latest events, oldest first")]
+    more: Annotated[bool, Field(description="there are earlier events")]
+
+
+class WatchDetail(WatchItem, WatchHistory):
+    """A watch of the store with its latest events."""
 
 
 class PendingCount(TypedDict):

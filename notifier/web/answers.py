@@ -5,32 +5,24 @@ Nothing is validated when a reply is sent: lists of a thousand items would pay f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-TIME: Mapping[str, Any] = {"type": "string", "format": "date-time", "description": "RFC 3339, UTC, microseconds"}
-Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="RFC 3339, UTC, microseconds")]
-PhaseName = Literal["queued", "running", "succeeded", "failed", "canceled"]
-StatusName = Literal["ready", "waiting", "delivered", "dead", "superseded"]
-EventTypeName = Literal[
-    "task.state_changed",
-    "task.succeeded",
-    "task.failed",
-    "task.canceled",
-    "watch.lost",
-    "watch.stalled",
-    "endpoint.disabled",
-    "endpoint.recovered",
-    "notifier.reload_failed",
-]
-LostName = Literal["not_found", "refused", "deadline", "unreadable"]
-OutcomeName = Literal["delivered", "failed", "rejected", "gone"]
+from notifier.store import (
+    AttemptOutcome,
+    Count,
+    DeliveryItem,
+    EventItem,
+    LostName,
+    TaskId,
+    Timestamp,
+    WatchFacts,
+    WatchHistory,
+)
+
 NextCursor = Annotated[str, Field(description="`cursor` of the next page; null: this is the last page")]
-TaskId = Annotated[str, Field(min_length=1, max_length=512)]
-Count = Annotated[int, Field(ge=0)]
 
 
 class Problem(TypedDict):
@@ -48,24 +40,9 @@ class Problems(Problem):
     problems: Annotated[list[str], Field(description="each with its place and its message")]
 
 
-class Watch(TypedDict):
+class Watch(WatchFacts):
     """A task being followed."""
 
-    source: str
-    id: TaskId
-    phase: Annotated[PhaseName | None, Field(description="null before the first observation")]
-    state: Annotated[str | None, Field(description="the provider's own word")]
-    sequence: Annotated[Count, Field(description="of the last event")]
-    labels: dict[str, str]
-    metadata: Any
-    endpoints: Annotated[list[str] | None, Field(description="null: all whose match accepts it")]
-    callback: Annotated[str | None, Field(description="scheme and host of its own callback URL; null: it has none")]
-    origin: Literal["file", "api", "queue"]
-    created_at: Time
-    updated_at: Time
-    changed_at: Annotated[Time, Field(description="when the state changed last")]
-    ended: Annotated[bool, Field(description="nothing more will happen")]
-    lost: Annotated[LostName | None, Field(description="why it was given up")]
     node: Annotated[str | None, Field(description="the node that follows it; null: no node does")]
     connected: Annotated[bool | None, Field(description="its stream is open; null: only its node knows")]
 
@@ -93,82 +70,18 @@ class AddedWatches(TypedDict):
     existing: Count
 
 
-class Event(TypedDict):
-    """An event."""
-
-    id: Annotated[str, Field(description="the `webhook-id` of its callbacks")]
-    cursor: Annotated[str, Field(description="larger for each later event; for `after`")]
-    type: EventTypeName
-    timestamp: Time
-    source: Annotated[str | None, Field(description="null: the event is about no watch")]
-    task: Annotated[str | None, Field(description="the watch's id")]
-    sequence: Count
-    state: str | None
-    phase: PhaseName | None
-    previous_state: str | None
-    previous_phase: PhaseName | None
-
-
 class Events(TypedDict):
     """A page of events."""
 
-    items: list[Event]
+    items: list[EventItem]
     next: NextCursor | None
-
-
-class Delivery(TypedDict):
-    """An event on its way to an endpoint."""
-
-    id: Count
-    event_id: str
-    type: EventTypeName
-    endpoint: str
-    source: str | None
-    task: str | None
-    sequence: Count
-    status: StatusName
-    attempt: Annotated[Count, Field(description="attempts so far that count")]
-    reason: Annotated[str | None, Field(description="of the last failure")]
-    manual: Annotated[bool, Field(description="retried by hand")]
-    created_at: Time
-    due: Annotated[Time | None, Field(description="time of the next attempt; null: it is settled")]
-    settled_at: Time | None
 
 
 class Deliveries(TypedDict):
     """A page of deliveries, newest first."""
 
-    items: list[Delivery]
+    items: list[DeliveryItem]
     next: NextCursor | None
-
-
-class Attempt(TypedDict):
-    """One try at a delivery."""
-
-    at: Time
-    outcome: OutcomeName
-    reason: str | None
-    detail: str | None
-    status: Annotated[int | None, Field(description="of the reply; null: there was no reply")]
-    seconds: float
-    phases: Annotated[dict[str, float], Field(description="seconds of each phase")]
-    address: str | None
-    reply: Annotated[str | None, Field(description="its first characters")]
-    retry_after: Annotated[float | None, Field(description="seconds that the endpoint asked to wait")]
-
-
-class DeliveryDetails(Delivery):
-    """A delivery with its attempts."""
-
-    payload: Any
-    attempts: list[Attempt]
-
-
-class EventDetails(Event):
-    """An event with its deliveries."""
-
-    payload: Any
-    deliveries: list[Delivery]
 
 
 class Connection(TypedDict):
@@ -179,11 +92,9 @@ class Connection(TypedDict):
     trouble: Annotated[LostName | None, Field(description="the reason for which it is given up if the trouble lasts")]
 
 
-class WatchDetails(Watch):
+class WatchDetails(Watch, WatchHistory):
     """A watch with its events."""
 
-    events: Annotated[list[EventDetails], Field(description="the latest events, oldest first")]
-    more: Annotated[bool, Field(description="there are earlier events")]
     connection: Annotated[Connection | None, Field(description="null: only the node that follows it knows")]
 
 
@@ -223,7 +134,7 @@ class Enabled(TypedDict):
 class TestResult(TypedDict):
     """The result of a test event."""
 
-    outcome: OutcomeName
+    outcome: AttemptOutcome
     status: Annotated[int | None, Field(description="of the reply; null: there was no reply")]
     seconds: float
     reason: str | None
@@ -296,8 +207,8 @@ class Node(TypedDict):
     number: Annotated[Count, Field(description="never used again")]
     name: str
     version: str
-    started_at: Time
-    seen_at: Annotated[Time, Field(description="time of its last heartbeat")]
+    started_at: Timestamp
+    seen_at: Annotated[Timestamp, Field(description="time of its last heartbeat")]
     timeout_seconds: Annotated[float, Field(description="silence after which the other nodes take over")]
     alive: Annotated[bool | None, Field(description="null: this node has lost contact with the store and cannot know")]
     leaving: Annotated[bool, Field(description="it has released its watches and stops")]

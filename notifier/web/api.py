@@ -15,8 +15,17 @@ from notifier.core.callback import LABEL, is_callback
 from notifier.core.model import Delivery, Json, Micros, NewWatch
 from notifier.core.retry import Delivered
 from notifier.deliver import Dispatcher
-from notifier.follow import Subscription, Watcher
-from notifier.store import DeliveryFilter, Store, WatchFilter
+from notifier.follow import Watcher
+from notifier.store import (
+    AttemptOutcome,
+    DeliveryDetail,
+    DeliveryFilter,
+    Store,
+    WatchFacts,
+    WatchFilter,
+    WatchHistory,
+    WatchItem,
+)
 from notifier.web import answers
 from notifier.web.hub import Hub
 from notifier.web.refusals import Invalid, Unknown
@@ -27,6 +36,7 @@ SLICE = 0.005  # seconds of reading watches before other tasks have their turn o
 MAX_PROBLEMS = 1000  # in one answer
 TEST = "notifier.test"  # the type of a test event, which is about no watch
 GREETING = "this is a test; nothing happened"
+_FACTS = frozenset(WatchFacts.__annotations__)
 
 
 class Api:
@@ -115,40 +125,44 @@ class Api:
         """List watches, newest first, and return the cursor of the next page."""
         rows = await self.store.lists.watches(which, limit=limit, before=before)
         next_cursor = rows[-1]["pk"] if len(rows) == limit else None
-        return [cast(answers.Watch, self._locate(row)) for row in rows], next_cursor
+        return [self._watch(row) for row in rows], next_cursor
 
     async def watch(self, source: str, task_id: str) -> answers.Watch:
         """Return one watch. Raises Unknown."""
         rows = await self.store.lists.watches(WatchFilter(source=source, id=task_id), limit=1)
         if not rows:
             raise _no_watch(source, task_id)
-        return cast(answers.Watch, self._locate(rows[0]))
+        return self._watch(rows[0])
 
     async def watch_details(self, source: str, task_id: str) -> answers.WatchDetails:
         """Return one watch with its events, their deliveries, and its connection. Raises Unknown."""
         row = await self.store.lists.watch(source, task_id)
         if row is None:
             raise _no_watch(source, task_id)
-        subscription = self._watcher.subscription(row["source"], row["pk"])
-        item = self._locate(row)
-        if item["connected"] is None:
-            return cast(answers.WatchDetails, item | {"connection": None})
-        health = subscription.health if subscription is not None else None
-        connection: answers.Connection = {
-            "open": item["connected"],
-            "failures": health.failures if health else 0,
-            "trouble": health.trouble.value if health and health.trouble else None,
-        }
-        return cast(answers.WatchDetails, item | {"connection": connection})
+        watch = self._watch(row)
+        history: WatchHistory = {"events": row["events"], "more": row["more"]}
+        return {**watch, **history, "connection": self._connection(row)}
 
-    def _locate(self, row: Json) -> Json:
-        """Add the node that follows a watch, and whether its stream is open, which only that node knows."""
-        owner, pk = row.pop("owner"), row.pop("pk")
-        row["node"] = None if owner is None else self.status.node_name(owner)
-        row["connected"] = None
-        if owner is None or owner == self.store.number:
-            row["connected"] = _is_open(self._watcher.subscription(row["source"], pk))
-        return row
+    def _watch(self, row: WatchItem) -> answers.Watch:
+        """Add the node that follows a watch, and whether its stream is open, to the facts of the store."""
+        facts = cast(WatchFacts, {key: value for key, value in row.items() if key in _FACTS})
+        node = None if row["owner"] is None else self.status.node_name(row["owner"])
+        connection = self._connection(row)
+        return {**facts, "node": node, "connected": None if connection is None else connection["open"]}
+
+    def _connection(self, row: WatchItem) -> answers.Connection | None:
+        """Describe the connection of a watch; None: another node follows it, and only that node knows."""
+        if row["owner"] not in (None, self.store.number):
+            return None
+        subscription = self._watcher.subscription(row["source"], row["pk"])
+        if subscription is None:
+            return {"open": False, "failures": 0, "trouble": None}
+        health = subscription.health
+        return {
+            "open": subscription.stream is not None,
+            "failures": health.failures,
+            "trouble": None if health.trouble is None else health.trouble.value,
+        }
 
     async def remove_watch(self, source: str, task_id: str) -> None:
         """Stop following a watch; recorded events are still delivered. Raises Unknown."""
@@ -159,7 +173,7 @@ class Api:
 
     # -- deliveries
 
-    async def delivery(self, number: int) -> answers.DeliveryDetails:
+    async def delivery(self, number: int) -> DeliveryDetail:
         """Return one delivery with its attempts and payload. Raises Unknown."""
         detail = await self.store.lists.delivery(number)
         if detail is None:
@@ -203,7 +217,7 @@ class Api:
         attempt = await self._dispatcher.endpoints[endpoint].attempt(delivery)
         failure = None if isinstance(attempt.outcome, Delivered) else attempt.outcome
         return {
-            "outcome": cast(answers.OutcomeName, type(attempt.outcome).__name__.lower()),
+            "outcome": cast(AttemptOutcome, type(attempt.outcome).__name__.lower()),
             "status": attempt.status,
             "seconds": attempt.seconds,
             "reason": None if failure is None else failure.reason,
@@ -225,10 +239,6 @@ class Api:
 
 
 API = web.AppKey("api", Api)
-
-
-def _is_open(subscription: Subscription | None) -> bool:
-    return subscription is not None and subscription.stream is not None
 
 
 def _no_watch(source: str, task_id: str) -> Unknown:

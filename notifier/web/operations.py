@@ -15,6 +15,7 @@ from pydantic import Field
 
 from notifier.config import WatchRequest
 from notifier.core.model import Json
+from notifier.store import DeliveryDetail, TaskId
 from notifier.web import answers, handlers, requests, stream
 from notifier.web.api import API
 from notifier.web.body import MAX_BODY, MAX_WATCHES_BODY, read_json
@@ -84,7 +85,7 @@ class Operation:
         return await self.handler(Call(api=request.app[API], request=request, parameters=parameters, body=body))
 
 
-_WatchEntry = WatchRequest | answers.TaskId | Annotated[int, Field(ge=0)]
+_WatchEntry = WatchRequest | TaskId | Annotated[int, Field(ge=0)]
 _WatchBody = Body(
     schema=_WatchEntry | Annotated[list[_WatchEntry], Field(max_length=MAX_WATCHES)], limit=MAX_WATCHES_BODY
 )
@@ -243,7 +244,7 @@ OPERATIONS = (
         summary="Show a delivery with its attempts and payload",
         handler=handlers.show_delivery,
         parameters=requests.DeliveryPath,
-        replies={200: answers.DeliveryDetails},
+        replies={200: DeliveryDetail},
         refusals=frozenset({404, 503}),
     ),
     Operation(

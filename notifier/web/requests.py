@@ -12,13 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from multidict import MultiMapping
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
 from notifier.config import Problem, explain, invalid, key_path
 from notifier.core.model import Json, Micros
-from notifier.store import DeliveryFilter, EventFilter, WatchFilter
-from notifier.web.answers import TIME, EventTypeName, PhaseName, StatusName
+from notifier.store import DeliveryFilter, DeliveryStatus, EventFilter, EventTypeName, PhaseName, Timestamp, WatchFilter
 from notifier.web.refusals import BadRequest
 
 MAX_LIMIT = 1000  # items of a page
@@ -113,12 +112,12 @@ Position = Annotated[int, BeforeValidator(_event_position), WithJsonSchema({**_T
 Page = Annotated[EventCursor, BeforeValidator(EventCursor.read), WithJsonSchema({**_TEXT})]
 Truth = Annotated[bool, BeforeValidator(_truth)]
 Label = Annotated[tuple[str, str], BeforeValidator(_label), WithJsonSchema({**_TEXT})]
-Instant = Annotated[Micros, BeforeValidator(_instant), WithJsonSchema({**TIME})]
+Instant = Annotated[Micros, BeforeValidator(_instant), WithJsonSchema(TypeAdapter(Timestamp).json_schema())]
 DeliveryId = Annotated[
     int, BeforeValidator(_position), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_ID})
 ]
 PhaseFilter = Literal[PhaseName, "new", "lost"]
-StatusFilter = Literal["pending", StatusName]
+StatusFilter = Literal["pending", DeliveryStatus]
 
 
 # -- parameters

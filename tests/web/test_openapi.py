@@ -18,9 +18,10 @@ from site_running import SECRET, Site, running
 from waits import until
 
 from notifier.core.model import EventType, LostReason, Phase
+from notifier.store import EventTypeName, LostName, PhaseName
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
-from notifier.web import answers, openapi, requests
+from notifier.web import openapi, requests
 from notifier.web.guard import Guard
 from notifier.web.operations import OPERATIONS
 from notifier.web.server import application
@@ -72,9 +73,9 @@ def test_every_route_is_in_the_document_and_nothing_else() -> None:
 
 def test_the_words_are_those_of_the_program() -> None:
     """What the models list is what there is."""
-    assert set(get_args(answers.EventTypeName)) == {kind.value for kind in EventType}
-    assert set(get_args(answers.PhaseName)) == {phase.value for phase in Phase}
-    assert set(get_args(answers.LostName)) == {reason.value for reason in LostReason}
+    assert set(get_args(EventTypeName)) == {kind.value for kind in EventType}
+    assert set(get_args(PhaseName)) == {phase.value for phase in Phase}
+    assert set(get_args(LostName)) == {reason.value for reason in LostReason}
     assert get_args(requests.PhaseFilter) == (*(phase.value for phase in Phase), "new", "lost")
     assert get_args(requests.StatusFilter) == ("pending", "ready", "waiting", "delivered", "dead", "superseded")
     assert tuple(requests.RetryRequest.model_fields) == ("endpoint", "since", "until")
