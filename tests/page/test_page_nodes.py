@@ -61,7 +61,7 @@ async def test_all_nodes_are_shown_live(tmp_path: Path, context: BrowserContext,
                 foreign = next(i for i in (await one.api("GET", "v1/watches"))["items"] if i["node"] == "web-2")
                 await page.goto(f"{one.url}/#/watch/vidu/{foreign['id']}")
                 facts = page.locator("#panel .facts")
-                await expect(facts).to_contain_text("of web-2, which alone knows how it is")
+                await expect(facts).to_contain_text("of web-2: only that node knows its state")
                 await expect(page.locator("#watch-rows .off", has_text="no stream")).to_have_count(0)
                 await page.goto(f"{one.url}/#/nodes")
                 await expect(cards).to_have_count(2)
