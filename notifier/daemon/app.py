@@ -100,6 +100,8 @@ class Application:
             "prune": periodic.prune(parts.store, retention=parts.installation.retention, clock=parts.clock),
             "status": periodic.report(self._systemd, parts.report.line),
         }
+        if parts.listener is not None:
+            loops["http"] = parts.listener.run()
         if parts.cluster is not None:
             from notifier.store import listen  # it needs the client library of PostgreSQL
 

@@ -34,7 +34,8 @@ from notifier.web import Api, Guard, Hub, Listener, StatusReport, application, s
 log = structlog.get_logger(__name__)
 
 LOOK_SHARED = 1.0  # seconds between looks for work that other nodes left in the store
-RESERVED_FILES = 256  # descriptors kept for everything except streams
+RESERVED_FILES = 256  # descriptors kept for everything except streams and HTTP connections, at most
+MIN_HTTP, MAX_HTTP = 32, 2048  # descriptors kept for HTTP connections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ class _Ground:
     store: Store
     identity: Identity
     peers: Peers
-    slots: Slots
+    descriptors: _Descriptors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +118,7 @@ async def build(start: Start, stack: AsyncExitStack) -> Parts:
         intake=Intake(store=ground.store, watcher=flow.watcher, clock=ground.clock),
         metrics=ground.metrics,
         clock=ground.clock,
-        slots=ground.slots,
+        slots=Slots(ground.descriptors.streams),
     )
     stack.push_async_callback(installation.close)
     files_read = Wake()
@@ -151,7 +152,7 @@ async def build(start: Start, stack: AsyncExitStack) -> Parts:
 
 async def _ground(start: Start, stack: AsyncExitStack) -> _Ground:
     clock, metrics, config = Clock(), Metrics(), start.config
-    slots = _slots()
+    descriptors = _Descriptors.share(config)
     name = config.node.name or socket.gethostname()
     store = await asyncio.to_thread(
         Store.open,
@@ -171,7 +172,13 @@ async def _ground(start: Start, stack: AsyncExitStack) -> _Ground:
         http=lambda: start.readiness.address,
     )
     return _Ground(
-        path=start.path, clock=clock, metrics=metrics, store=store, identity=identity, peers=Peers(), slots=slots
+        path=start.path,
+        clock=clock,
+        metrics=metrics,
+        store=store,
+        identity=identity,
+        peers=Peers(),
+        descriptors=descriptors,
     )
 
 
@@ -264,10 +271,33 @@ def _listener(start: Start, ground: _Ground, flow: _Flow, reloader: Reloader) ->
         token = installation.config.http.token
         return Guard(token=token.reveal() if token else None, host=host)
 
-    return Listener(application(api, guard), listen)
+    return Listener(application(api, guard), listen, connections=ground.descriptors.http)
 
 
-def _slots() -> Slots:
-    """Raise the limit of descriptors as far as the system allows; return places for streams within it."""
-    files = raise_file_limit()
-    return Slots(max(1, files - RESERVED_FILES) if files > 0 else 1 << 30)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Descriptors:
+    """The shares of the process's file descriptors."""
+
+    http: int  # connections of the HTTP listener
+    streams: int
+
+    @classmethod
+    def share(cls, config: Config) -> _Descriptors:
+        """Raise the limit of descriptors as far as the system allows, and divide them."""
+        files = raise_file_limit()
+        if files <= 0:  # there is no limit
+            return cls(http=MAX_HTTP, streams=1 << 30)
+        http = min(MAX_HTTP, max(MIN_HTTP, files // 8))
+        reserved = min(RESERVED_FILES, files // 2)
+        descriptors = cls(http=http, streams=max(1, files - reserved - http))
+        wanted = sum(source.max_streams for source in config.sources.values())
+        if descriptors.streams < wanted:
+            log.warning(
+                "daemon.few_descriptors",
+                limit=files,
+                streams=descriptors.streams,
+                max_streams=wanted,
+                hint="the limit of open files allows fewer streams than the sources may open; watches beyond it wait "
+                "for their turn; raise LimitNOFILE= of the unit, or `ulimit -Hn`",
+            )
+        return descriptors

@@ -14,7 +14,7 @@ from aiohttp.client_proto import ResponseHandler
 
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ConnectionKey
-    from aiohttp.web import Server
+    from aiohttp.web import RequestHandler
 
 
 def read_buffered(content: aiohttp.StreamReader) -> bytes:
@@ -40,9 +40,10 @@ def disable_retries(session: aiohttp.ClientSession) -> None:
     session._retry_connection = False
 
 
-def event_loop(server: Server) -> asyncio.AbstractEventLoop:
-    """Return the loop that an HTTP server runs on."""
-    return server._loop
+def is_idle(handler: RequestHandler) -> bool:
+    """Return whether an HTTP server's connection waits for the rest of a request's head."""
+    waiter = handler._waiter
+    return waiter is not None and not waiter.done()
 
 
 class IdleLimitedConnector(aiohttp.TCPConnector):

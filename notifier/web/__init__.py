@@ -5,7 +5,8 @@ from __future__ import annotations
 from notifier.web.api import Api
 from notifier.web.guard import Guard
 from notifier.web.hub import Hub
-from notifier.web.server import Listener, application, split, unix_path
+from notifier.web.listener import Listener, split, unix_path
+from notifier.web.server import application
 from notifier.web.status import StatusReport
 
 __all__ = [

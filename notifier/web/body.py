@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
 from aiohttp import web
 
 from notifier.core import strictjson
 from notifier.core.model import Json
 from notifier.core.strictjson import SameKeyTwice
-from notifier.web.refusals import BadRequest, NotJson, TooLarge
+from notifier.web.refusals import BadRequest, NotJson, TooLarge, TooSlow
+
+log = structlog.get_logger(__name__)
 
 MAX_BODY = 1 << 20  # bytes
 MAX_WATCHES_BODY = 8 << 20  # bytes, of a list of watches
 MAX_COMMAS = 1_000_000  # limits the values in a body: each takes far more memory than its bytes
+PATIENCE = 20.0  # seconds for a body
+SLOWEST = 16 << 10  # bytes a second; a large body has more time, at this rate
 AT_ONCE = 64 << 10  # bytes; a larger body is parsed in a thread, because it would hold up the loop
 
 
 async def read_json(request: web.Request, *, limit: int = MAX_BODY, empty: Json = ...) -> Json:
     """Return the body's value, or `empty` for an empty body; without `empty`, an empty body is refused.
 
-    Raises TooLarge, NotJson, BadRequest.
+    Raises TooLarge, TooSlow, NotJson, BadRequest.
     """
     raw = await _read(request, limit)
     if not raw:
@@ -34,14 +39,22 @@ async def read_json(request: web.Request, *, limit: int = MAX_BODY, empty: Json 
 
 
 async def _read(request: web.Request, limit: int) -> bytes:
-    refusal = TooLarge(f"the body is larger than {limit >> 20} MiB; send several requests")
+    too_large = TooLarge(f"the body is larger than {limit >> 20} MiB; send several requests")
     if (request.content_length or 0) > limit:
-        raise refusal
-    raw = bytearray()
-    async for chunk in request.content.iter_any():
-        raw += chunk
-        if len(raw) > limit:
-            raise refusal
+        raise too_large
+    raw, begin = bytearray(), asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout(PATIENCE) as deadline:
+            async for chunk in request.content.iter_any():
+                raw += chunk
+                if len(raw) > limit:
+                    raise too_large
+                deadline.reschedule(begin + PATIENCE + len(raw) / SLOWEST)
+    except TimeoutError as exc:
+        raise TooSlow from exc
+    except (web.RequestPayloadError, ConnectionError) as exc:
+        log.debug("http.body_cut", peer=request.remote)
+        raise BadRequest("the body ends before its length, or is not encoded as its headers say") from exc
     return bytes(raw).strip()
 
 

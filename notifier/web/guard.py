@@ -16,6 +16,7 @@ from aiohttp import web
 from notifier.web.refusals import problem
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/"})  # for probes and browsers; they show no secret
+HEALTH_PATHS = OPEN_PATHS - {"/"}
 OPEN_PREFIX = "/static/"  # the parts of the status page, the same for everybody
 
 
@@ -31,7 +32,7 @@ class Guard:
         origin = request.headers.get("Origin")
         if origin is not None and origin.lower().partition("://")[2] != request.host.lower():
             return problem(403, "requests from pages of other origins are not answered")
-        if request.path in OPEN_PATHS or request.path.startswith(OPEN_PREFIX):
+        if self._is_open(request):
             return None
         if self.token is None:
             if self.host is not None and not self._known(request.host):
@@ -45,6 +46,13 @@ class Guard:
         refusal = problem(401, "a bearer token is needed: http.token of the configuration")
         refusal.headers["WWW-Authenticate"] = "Bearer"
         return refusal
+
+    def is_operator(self, request: web.Request, *, local: bool) -> bool:
+        """Return whether a request that is not refused is an operator's or a probe's; `local`: from this machine."""
+        return local or request.path in HEALTH_PATHS or (self.token is not None and not self._is_open(request))
+
+    def _is_open(self, request: web.Request) -> bool:
+        return request.path in OPEN_PATHS or request.path.startswith(OPEN_PREFIX)
 
     def _known(self, host: str) -> bool:
         try:

@@ -90,7 +90,7 @@ _WatchBody = Body(
     schema=_WatchEntry | Annotated[list[_WatchEntry], Field(max_length=MAX_WATCHES)], limit=MAX_WATCHES_BODY
 )
 _RetryBody = Body(schema=requests.RetryRequest, parse=requests.RetryRequest.read, empty={})
-_OF_BODY = frozenset({413, 415})
+_OF_BODY = frozenset({408, 413, 415})
 _PLAIN = Text(media="text/plain")
 
 OPERATIONS = (

@@ -43,6 +43,12 @@ class Unknown(Refusal):
     status = 404
 
 
+class TooSlow(Refusal):
+    """The body took too long; send it faster, or in several requests."""
+
+    status = 408
+
+
 class Conflict(Refusal):
     """The thing is not in a state that allows the request."""
 

@@ -13,7 +13,8 @@ from site_running import running
 
 from notifier.web.api import Api
 from notifier.web.guard import Guard
-from notifier.web.server import Listener, ListenFailed, application
+from notifier.web.listener import Listener, ListenFailed
+from notifier.web.server import application
 
 TOKEN = "s3cret-tökén"
 WITH_TOKEN = f'{{listen: "127.0.0.1:0", token: "{TOKEN}"}}'
@@ -152,7 +153,7 @@ class Idle:
 
 def listener(listen: str) -> Listener:
     api: Api = Idle()  # type: ignore[assignment]  # no request is made
-    return Listener(application(api, lambda: Guard(token=None, host=None)), listen)
+    return Listener(application(api, lambda: Guard(token=None, host=None)), listen, connections=10)
 
 
 async def test_an_address_in_use_is_one_clear_line(tmp_path: Path) -> None:
