@@ -134,7 +134,9 @@ class Application:
         prepared = await parts.installation.prepare(self._config)
         parts.installation.install(self._config, prepared, tasks)
         parts.dispatcher.recall(states)
-        applied = await apply_files(parts.store, self._config, now=parts.clock(), insist=False)
+        # A start on a shared store only adds and describes: its files may be older than those of another node.
+        alone = parts.store.nodes is None
+        applied = await apply_files(parts.store, self._config, now=parts.clock(), replace=alone)
         if applied.added or applied.changed or applied.removed:
             log.info("files.applied", **counts(applied))
         if parts.listener is not None:

@@ -90,7 +90,7 @@ class FileFollower:
     async def _attempt(self, changed: list[str]) -> None:
         log.info("files.changed", files=changed)
         before = self._reloader.reading
-        problems = await self._reloader.attempt(insist=False)
+        problems = await self._reloader.attempt()
         reading = self._reloader.reading
         self._unannounced = (reading, problems) if problems and reading is not before else None
 

@@ -89,11 +89,8 @@ class Reloader:
             self.refuse(problems)
         return problems
 
-    async def attempt(self, *, insist: bool = True) -> Sequence[str]:
-        """Reload; return the problems without announcing them.
-
-        `insist`: apply the files even if another node has newer ones.
-        """
+    async def attempt(self) -> Sequence[str]:
+        """Reload; return the problems without announcing them."""
         async with self._lock:
             self._requested = False
             if self.stopping:
@@ -101,7 +98,7 @@ class Reloader:
             self._systemd.reloading()
             before = self.reading
             try:
-                return await self._replace(insist)
+                return await self._replace()
             finally:
                 self._systemd.ready()
                 if self.reading is not before:
@@ -127,7 +124,7 @@ class Reloader:
         except TimeoutError:
             log.warning("reload.unfinished", hint="it still waits for the store")
 
-    async def _replace(self, insist: bool) -> Sequence[str]:
+    async def _replace(self) -> Sequence[str]:
         loading = beside(lambda: configuration.load(self._path), name="load the configuration")
         either: set[asyncio.Future[Any]] = {loading, self._stop}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -148,7 +145,7 @@ class Reloader:
             self.reading = config.reading
             return [f"{self._path}: {exc}"]
         try:
-            applied = await apply_files(self._store, config, now=self._clock(), insist=insist)
+            applied = await apply_files(self._store, config, now=self._clock(), replace=True)
         except StoreUnavailable as exc:  # `reading` stays: this failure says nothing about the files
             await self.installation.discard(prepared)
             return [f"the store cannot be used for now: {exc}"]
@@ -170,20 +167,10 @@ class Reloader:
         self._metrics.reload_timestamp.set(self._clock() / 1e6)
 
 
-async def apply_files(store: Store, config: Config, *, now: Micros, insist: bool) -> WatchChanges:
-    """Store the watches of the files, unless another node has newer ones. Raises StoreUnavailable.
-
-    Watches of an earlier version of the files that are no longer listed are removed.
-    """
+async def apply_files(store: Store, config: Config, *, now: Micros, replace: bool) -> WatchChanges:
+    """Store the watches of the files; with `replace`, remove those of earlier files. Raises StoreUnavailable."""
     watches = [watch.to_new_watch() for watch in config.watches]
-    applied = await store.watches.apply(watches, origin="file", now=now, replace=True, insist=insist)
-    if applied.newer is not None:
-        log.warning(
-            "files.older",
-            node=applied.newer,
-            hint="the watches that its files list hold; bring yours up to date, or insist on them: notifier reload",
-        )
-    return applied
+    return await store.watches.apply(watches, origin="file", now=now, replace=replace)
 
 
 def counts(applied: WatchChanges) -> dict[str, int]:

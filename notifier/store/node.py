@@ -146,7 +146,6 @@ class Member:
         self.timeout = timeout  # seconds
         self.number = 0  # not joined yet
         self.epoch = 0
-        self.files: str | None = None  # the digest of the watches that its files list
         self._group = 0
         self._event = 0
 
@@ -168,7 +167,6 @@ class Member:
                 held=0,
                 leaving=False,
                 status=json.dumps({}),
-                files=self.files,
             )
         )
         epoch = _epoch(connection)

@@ -7,7 +7,6 @@ attempts    the log of tries
 endpoints   what is kept of an endpoint's health, and which node serves it where only one may
 callbacks   destinations that came with watches, and when to look for what is due of them
 counters    where the next block of ids begins, and the number of the next node
-file_sets   which state of the files' watches is in force, where several nodes have the files; on SQLite no row
 nodes       the daemons that share a PostgreSQL; on SQLite there is one, and no row for it
 """
 
@@ -203,14 +202,6 @@ counters = Table(
     Column("value", BigInteger, nullable=False),
 )
 
-file_sets = Table(
-    "file_sets",
-    metadata,
-    Column("digest", Text, primary_key=True),  # of all watches that the files list
-    Column("applied_at", BigInteger, nullable=False),  # last
-    Column("superseded_at", BigInteger),  # null: it is in force
-)
-
 # A daemon that works on a shared database. Whoever holds its row's number as `owner` above is alive as long as the row
 # is there: every transaction of a node begins by updating it, and whoever finds it too old takes it away, with all that
 # it owned, in one transaction. So a node that lost its row can write nothing, whatever it believes.
@@ -227,5 +218,4 @@ nodes = Table(
     Column("held", BigInteger, nullable=False),  # watches that it follows
     Column("leaving", Boolean, nullable=False),  # it takes no more of them
     Column("status", Text, nullable=False),  # JSON object: what it tells of itself
-    Column("files", Text),  # the digest of the watches that its files list; null: not read yet
 )

@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from notifier.core.errors import StoreError, StoreTooNew
 
-HEAD = "0002"  # the newest revision in migrations/
+HEAD = "0003"  # the newest revision in migrations/
 BUSY_TIMEOUT = 5000  # milliseconds that SQLite waits for another process's lock
 CACHE_KIB = 4096  # pages that SQLite keeps in memory, for each of two connections; the system caches the file too
 CHECKPOINT_PAGES = 2000  # of the log, 8 MB, before it is written back: fewer write-backs of the same hot pages

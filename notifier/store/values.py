@@ -20,7 +20,6 @@ class WatchChanges:
     changed: tuple[Watch, ...] = ()  # labels, metadata, endpoints or callback
     removed: tuple[Watch, ...] = ()
     unchanged: int = 0
-    newer: str | None = None  # the node that has newer files, so that nothing was done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace as with_
 from operator import itemgetter
@@ -14,9 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from notifier.core.model import Micros, NewWatch, Watch
-from notifier.store import callbacks, filesets
+from notifier.store import callbacks
 from notifier.store import statements as sql
-from notifier.store.node import Member, named
+from notifier.store.node import named
 from notifier.store.prepared import Prepared
 from notifier.store.rows import callback_name, described, watch_from
 from notifier.store.schema import watches
@@ -99,21 +98,14 @@ class Watches:
         self._take_ids = transaction.ids
 
     async def apply(
-        self, watches: Sequence[NewWatch], *, origin: str, now: Micros, replace: bool = False, insist: bool = True
+        self, watches: Sequence[NewWatch], *, origin: str, now: Micros, replace: bool = False
     ) -> WatchChanges:
-        """Add and describe these watches; with `replace`, remove the others of this origin. An ended watch stays ended.
+        """Add and describe these watches; with `replace`, remove the others of this origin.
 
-        Unless `insist`, nothing is done where they are older than those of a living node that shares the store.
+        An ended watch stays ended.
         """
-        # With `replace` they state the whole, and other nodes may state another.
-        shared = isinstance(self._node, Member)
-        digest = await asyncio.to_thread(filesets.digest_of, watches) if replace and shared else ""
 
         def apply(connection: Connection) -> WatchChanges:
-            if digest and isinstance(self._node, Member):
-                newer = filesets.put_in_force(connection, self._node, digest, now, insist=insist)
-                if newer is not None:
-                    return WatchChanges(newer=newer)
             changes = _apply(connection, self._take_ids, watches, origin, now, replace)
             self._announce(connection, [*changes.changed, *changes.removed])
             if changes.added:

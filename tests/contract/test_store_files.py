@@ -1,4 +1,4 @@
-"""Watches of files: the whole is stated each time, and of several nodes' copies the last one applied holds."""
+"""Watches of files: one node always has its way; of several, a start adds and describes, and a reload removes."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import psycopg
 import pytest
 from store_rig import T0, running, wanted
 
-from notifier.store import Store, WatchChanges, WatchFilter, filesets
+from notifier.store import Store, WatchChanges, WatchFilter
 
 
-async def start(store: Store, *ids: str) -> WatchChanges:
-    """Apply what files list, as a start does."""
-    return await store.watches.apply([wanted(id_) for id_ in ids], origin="file", now=T0, replace=True, insist=False)
+async def start(store: Store, *ids: str, **described: object) -> WatchChanges:
+    """Apply the list of a file, as a start of one of several nodes does."""
+    return await store.watches.apply([wanted(id_, **described) for id_ in ids], origin="file", now=T0)
 
 
 async def reload(store: Store, *ids: str) -> WatchChanges:
-    """Apply what files list, as somebody asks for."""
+    """Apply the list of a file, as a reload does, and a start on SQLite."""
     return await store.watches.apply([wanted(id_) for id_ in ids], origin="file", now=T0, replace=True)
 
 
 async def listed(store: Store) -> str:
-    """Return the ids of what is wanted."""
+    """Return the ids of the watches that were not removed."""
     return " ".join(sorted(item["id"] for item in await store.lists.watches(WatchFilter(), limit=100)))
 
 
-async def test_one_node_always_has_its_way(store_url: str) -> None:
-    """At each start, whatever was in force before."""
+async def test_a_list_that_replaces_holds_at_once(store_url: str) -> None:
+    """Whatever the list was before, over restarts too."""
     for ids in (("1", "2"), ("2", "3"), ("1", "2"), ()):
         async with running(store_url) as store:
-            assert (await start(store, *ids)).newer is None
+            await reload(store, *ids)
             assert await listed(store) == " ".join(ids)
 
 
@@ -47,82 +47,37 @@ def url() -> Iterator[str]:
         yield made
 
 
-async def test_a_start_with_older_files_does_not_undo_newer_ones(url: str) -> None:
-    """A removal stays one; the node that is up to date is named."""
-    async with running(url, name="a") as a:
-        async with running(url, name="b") as b:
-            await start(a, "1", "2")
-            assert (await start(b, "2", "1")).newer is None, "the order does not matter"
-            assert len((await reload(a, "1", "3")).removed) == 1
-        async with running(url, name="b") as b:
-            assert (await start(b, "1", "2")) == WatchChanges(newer="a")
-            assert await listed(b) == "1 3"
-            assert (await start(b, "1", "2")).newer == "a", "and when it reads them again"
-            assert (await start(b, "1", "3")).newer is None
-            assert await listed(b) == "1 3"
-
-
-async def test_whoever_insists_has_his_way(url: str) -> None:
-    """And then the other copy is the older one."""
+async def test_a_start_adds_and_describes(url: str) -> None:
+    """It removes nothing: another node may list more. The order of a list does not matter."""
     async with running(url, name="a") as a, running(url, name="b") as b:
-        await start(a, "1")
-        await reload(a, "2")
-        assert (await start(b, "1")).newer == "a"
-        assert (await reload(b, "1")).newer is None
+        await start(a, "1", "2")
+        changes = await start(b, "3", "2", labels={"team": "x"})
+        assert ([watch.id for watch in changes.added], [watch.id for watch in changes.changed]) == (["3"], ["2"])
+        assert changes.removed == ()
+        assert await listed(a) == "1 2 3"
+        assert await start(b) == WatchChanges()
+        assert await listed(a) == "1 2 3"
+
+
+async def test_a_reload_removes_whoever_added(url: str) -> None:
+    """Of files: watches of the API stay."""
+    async with running(url, name="a") as a, running(url, name="b") as b:
+        await start(a, "1", "2")
+        await b.watches.apply([wanted("api")], origin="api", now=T0)
+        assert sorted(watch.id for watch in (await reload(b, "3")).removed) == ["1", "2"]
+        assert await listed(a) == "3 api"
+
+
+async def test_a_start_with_an_old_file_follows_again_until_a_reload(url: str) -> None:
+    """The old file cannot be told from a new one."""
+    async with running(url, name="a") as a:
+        await start(a, "1", "2")
+        await reload(a, "1")
+        async with running(url, name="b") as b:
+            assert [watch.id for watch in (await start(b, "1", "2")).added] == ["2"]
+            assert await listed(b) == "1 2"
+        await reload(a, "1")
         assert await listed(a) == "1"
-        async with running(url, name="c") as c:
-            assert (await start(c, "2")).newer == "b"
-
-
-async def test_files_that_nobody_knows_hold(url: str) -> None:
-    """A deployment may restart nodes one by one, instead of reloading them."""
-    async with running(url, name="a") as a:
-        await start(a, "1")
-        async with running(url, name="b") as b:
-            assert (await start(b, "2")).newer is None
-            assert await listed(a) == "2"
-
-
-async def test_a_rollback_by_restarts_settles_once_nobody_has_the_newer_files(url: str) -> None:
-    """The first that comes back defers to the second, which defers to nobody."""
-    async with running(url, name="a") as a:
-        await start(a, "1")
-        async with AsyncExitStack() as stack:
-            b = await stack.enter_async_context(running(url, name="b"))
-            await reload(b, "2")
-            assert (await start(a, "1")).newer == "b"
-        async with running(url, name="b") as b:
-            assert (await start(b, "1")).newer is None
-            assert await listed(b) == "1"
-
-
-async def test_files_that_change_back_hold_without_insisting(url: str) -> None:
-    """A node that follows its files reads what somebody has written there."""
-    async with running(url, name="a") as a, running(url, name="b") as b:
-        await start(a, "1")
-        await start(a, "2")
-        await start(b, "2")
-        assert (await start(a, "1")).newer is None
-        assert await listed(a) == "1"
-
-
-async def test_a_killed_node_is_no_other(url: str) -> None:
-    """Started again before it is buried, it does not defer to itself."""
-    async with running(url, name="a") as killed:
-        await start(killed, "1")
-        await reload(killed, "2")
-        async with running(url, name="a") as a:
-            assert (await start(a, "1")).newer is None
-
-
-async def test_a_node_that_is_silent_has_no_say(url: str) -> None:
-    """It may never come back."""
-    async with running(url, name="a") as a, running(url, name="b") as b:
-        await start(a, "1")
-        await reload(a, "2")
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("UPDATE nodes SET seen_at = 0 WHERE name = 'a'")
-        assert (await start(b, "1")).newer is None
 
 
 async def test_nodes_that_start_at_once_agree(url: str) -> None:
@@ -132,18 +87,5 @@ async def test_nodes_that_start_at_once_agree(url: str) -> None:
         nodes = [await stack.enter_async_context(running(url, name=f"n{n}")) for n in range(4)]
         applied = await asyncio.gather(*(start(store, *ids[n:], *ids[:n]) for n, store in enumerate(nodes)))
         assert sum(len(one.added) for one in applied) == 300
-        assert [one.newer for one in applied] == [None] * 4
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT count(*) FROM watches").fetchone() == (300,)
-            assert connection.execute("SELECT count(*) FROM file_sets").fetchone() == (1,)
-
-
-async def test_what_is_remembered_is_bounded(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest states are forgotten, never the one in force."""
-    monkeypatch.setattr(filesets, "_FORGET", filesets.forgetting(3))
-    async with running(url, name="a") as a:
-        for n in range(8):
-            await a.watches.apply([wanted(str(n))], origin="file", now=T0 + n, replace=True)
-        with psycopg.connect(url) as connection:
-            rows = connection.execute("SELECT applied_at FROM file_sets ORDER BY applied_at").fetchall()
-        assert [at - T0 for (at,) in rows] == [5, 6, 7]

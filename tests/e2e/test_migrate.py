@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from daemon_process import Fields, Finished, Start, command, config
 
-HEAD = "0002"
+HEAD = "0003"
 FAILED, CONFIG = 1, 78
 
 
