@@ -1,4 +1,4 @@
-"""Configuration: YAML -> typed, validated values, or every problem at once with its place."""
+"""Configuration: YAML becomes typed, validated values, or a list of every problem with its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the store is: a file of SQLite, or a database of PostgreSQL, whose URLs are libpq's.
+"""The URL of the store: an SQLite file, or a PostgreSQL database in libpq's form.
 
 https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
 """
@@ -17,7 +17,7 @@ from notifier.config.problems import invalid, suggest
 from notifier.config.secret import SecretUrl, server
 from notifier.core.databases import POSTGRESQL, is_shared
 
-SHOWN = ("host", "hostaddr", "port", "dbname")  # parameters that name the database, and are no secret
+SHOWN = ("host", "hostaddr", "port", "dbname")  # parameters that name the database and are not secret
 
 _URL = re.compile(
     r"postgres(?:ql)?://(?:(?P<user>[^@/?]*)@)?(?P<hosts>[^@/?]*)(?:/(?P<name>[^@?]*))?(?:\?(?P<query>[^@]*))?",
@@ -29,7 +29,7 @@ _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
-    """What a PostgreSQL URL says of where the database is."""
+    """The parts of a PostgreSQL URL that name the database."""
 
     hosts: str
     name: str
@@ -37,7 +37,7 @@ class _Parts:
 
 
 class StoreUrl(SecretUrl):
-    """A URL of a database that prints without user, password and what else may be secret."""
+    """A database URL that prints without user, password and other parts that may be secret."""
 
     __slots__ = ()
 
@@ -48,7 +48,7 @@ class StoreUrl(SecretUrl):
 
     @property
     def origin(self) -> str:
-        """Return what tells the database from others."""
+        """Return the parts of the URL that name the database."""
         parts = _split(self._value) if self.shared else None
         if parts is None:
             return super().origin
@@ -61,16 +61,16 @@ class StoreUrl(SecretUrl):
 
 
 def _split(url: str) -> _Parts | None:
-    found = _URL.fullmatch(url)
-    if found is None:
+    match = _URL.fullmatch(url)
+    if match is None:
         return None
-    pairs = (pair.partition("=") for pair in (found["query"] or "").split("&") if pair)
+    pairs = (pair.partition("=") for pair in (match["query"] or "").split("&") if pair)
     parameters = tuple((unquote(key), value) for key, _, value in pairs)
-    return _Parts(hosts=found["hosts"], name=found["name"] or "", parameters=parameters)
+    return _Parts(hosts=match["hosts"], name=match["name"] or "", parameters=parameters)
 
 
 def check_store(url: StoreUrl) -> StoreUrl:
-    """Refuse what is no database that outlives the process. No message repeats any of the URL."""
+    """Refuse a URL that names no lasting database. No message repeats any part of the URL."""
     if not url.shared and url.scheme != "sqlite":
         hint = suggest(url.scheme.partition("+")[0], ["sqlite", *POSTGRESQL])
         raise invalid("expected a URL that begins with sqlite:/// or postgresql://", suggestion=hint and f"{hint}://")
@@ -97,8 +97,8 @@ def _faults(url: str) -> Iterator[tuple[str, str | None]]:
     if _BAD_PERCENT.search(url):
         yield "a `%` that stands for itself is written %25", None
     for host in parts.hosts.split(","):
-        found = _HOST.fullmatch(host)
-        if found is None or (found["port"] and not 1 <= int(found["port"][:6]) <= 65535):
+        match = _HOST.fullmatch(host)
+        if match is None or (match["port"] and not 1 <= int(match["port"][:6]) <= 65535):
             yield "expected postgresql://USER:PASSWORD@HOST:PORT/NAME, with a port of 1 to 65535", None
             return
     yield from _unknown(key for key, _ in parts.parameters)
@@ -108,8 +108,8 @@ def _faults(url: str) -> Iterator[tuple[str, str | None]]:
 
 def _unknown(keys: Iterable[str]) -> Iterator[tuple[str, str | None]]:
     try:
-        from psycopg import pq  # of those who use it, and only here
-    except ImportError:  # the extra is not installed, which `run` tells
+        from psycopg import pq  # only users of PostgreSQL load it
+    except ImportError:  # the extra is not installed; `run` reports that
         return
     known = [option.keyword.decode() for option in pq.Conninfo.get_defaults()]
     for key in keys:

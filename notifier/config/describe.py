@@ -1,4 +1,4 @@
-"""What a configuration will do, in lines for people. Holds no secret: of URLs the origin only."""
+"""Describes a configuration in lines for people. They hold no secret, and of each URL only the origin."""
 
 from __future__ import annotations
 

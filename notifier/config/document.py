@@ -1,4 +1,4 @@
-"""One YAML file: read, parsed, variables filled in; and the way back from a value's location to its line and column.
+"""One YAML file: reads it, parses it, fills in variables, and maps a value's location to its line and column.
 
 In text, `${NAME}` comes from the environment, and `${NAME:-default}` too unless it is unset or empty; `$${` is a
 literal `${`.
@@ -21,7 +21,7 @@ _REFERENCE = re.compile(r"\$(?P<escaped>\$)?\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*
 
 
 class Broken:
-    """Stands for a value whose fault has been reported already."""
+    """A placeholder for a value whose fault has been reported."""
 
 
 BROKEN = Broken()
@@ -29,19 +29,21 @@ BROKEN = Broken()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A file's contents as plain data, and where each of them stands."""
+    """A file's contents as plain data, with the place of each value."""
 
     file: Path
-    data: Any = None  # dicts, lists, None, bool, int, float, str, Interpolated, Unclear, BROKEN; None: nothing readable
+    data: Any = (
+        None  # dict, list, None, bool, int, float, str, Interpolated, Unclear, BROKEN; None also where unreadable
+    )
     root: tree.Node | None = None
     problems: tuple[Problem, ...] = ()  # of syntax and variables
-    broken: frozenset[int] = field(default_factory=frozenset)  # identities of the nodes behind BROKEN
+    broken: frozenset[int] = field(default_factory=frozenset)  # `id` of each node behind BROKEN
 
     def problem(self, location: Location, message: str, suggestion: str | None = None) -> Problem | None:
-        """Report a fault at a location; None if that value's fault was reported already.
+        """Return a problem at a location, or None if that value's fault has been reported.
 
-        A last part `[key]` means the key before it. Parts that are not in the file (a missing key) are placed where
-        their parent stands.
+        A last part `[key]` means the key before it. A part that is not in the file, such as a missing key, gets the
+        place of its parent.
         """
         of_key = location[-1:] == ("[key]",)
         parts = location[:-1] if of_key else location
@@ -56,7 +58,7 @@ class Document:
                 node = node.items[part]
                 line, column = node.line, node.column
             elif index < len(parts) - 1:
-                continue  # a step of the models that the file does not have
+                continue  # a step of the models that is not in the file
             else:
                 at_key = True
             path.append(part)
@@ -74,7 +76,7 @@ class Document:
         )
 
     def line(self, location: Location) -> int:
-        """Return the line on which the key or entry at the location begins; of one that is missing, its parent's."""
+        """Return the line on which the key or entry at the location begins; for a missing one, its parent's line."""
         node, line = self.root, 1
         for part in ((), *location):
             if isinstance(node, tree.Mapping) and isinstance(part, str) and part in node.entries:
@@ -86,12 +88,12 @@ class Document:
         return line
 
     def words(self) -> list[str]:
-        """Return the words of a document that is a text without structure; of any other none."""
+        """Return the words of a document without structure; an empty list for any other."""
         return self.root.text.split() if isinstance(self.root, tree.Scalar) else []
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
-    """Read a file or pipe whole, at most `limit` bytes and one. Raises OSError."""
+    """Read a file or pipe to its end, or `limit` + 1 bytes. Raises OSError."""
     with path.open("rb") as stream:
         return stream.read(limit + 1)
 
@@ -99,7 +101,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
 def read_document(path: Path, env: Mapping[str, str], *, clear: bool = False) -> Document:
     """Read a file; every fault becomes a problem of the document.
 
-    With `clear`, its data is JSON: an unquoted value inside of it that YAML readers do not agree on is a problem too.
+    With `clear`, the data is JSON: an unquoted value that YAML readers understand in different ways is a problem too.
     """
     try:
         content = read_bytes(path, MAX_BYTES)
@@ -131,7 +133,7 @@ def _unreadable(path: Path, message: str, line: int = 1, column: int = 1) -> Doc
 
 
 class _Filling:
-    """Turns nodes into plain data and notes what cannot be."""
+    """Turns nodes into plain data and collects the problems."""
 
     def __init__(self, path: Path, env: Mapping[str, str], *, clear: bool) -> None:
         self._clear = clear
@@ -168,14 +170,14 @@ class _Filling:
         return value
 
     def _report(self, message: str, at: tree.Scalar | tree.Entry, location: Location) -> None:
-        if (at.line, at.column, message) not in self._seen:  # else: the same node, through an alias
+        if (at.line, at.column, message) not in self._seen:  # otherwise it is the same node, reached by an alias
             self._seen.add((at.line, at.column, message))
             key = key_path(location)
             self.problems.append(Problem(file=self._file, line=at.line, column=at.column, key=key, message=message))
 
 
 class Unresolved(Exception):
-    """A text's variables cannot be filled in. The messages name variables, never values."""
+    """Variables of a text cannot be filled in. The messages name variables, never values."""
 
     def __init__(self, messages: list[str]) -> None:
         super().__init__("; ".join(messages))
@@ -183,17 +185,17 @@ class Unresolved(Exception):
 
 
 def interpolate(text: str, env: Mapping[str, str]) -> str:
-    """Fill in the variables; the result is Interpolated if there were any. Raises Unresolved, naming every fault."""
+    """Fill in the variables; a text that has any becomes Interpolated. Raises Unresolved with every fault."""
     if "${" not in text:
         return text
     faults: list[str] = []
     used = False
 
-    def replace(found: re.Match[str]) -> str:
+    def replace(reference: re.Match[str]) -> str:
         nonlocal used
-        if found["escaped"]:
-            return found[0][1:]
-        name, default = found["name"], found["default"]
+        if reference["escaped"]:
+            return reference[0][1:]
+        name, default = reference["name"], reference["default"]
         if name is None:
             faults.append("`${` begins no variable such as ${NAME} or ${NAME:-default}; write $${ for a literal ${")
             return ""

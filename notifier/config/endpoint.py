@@ -1,4 +1,4 @@
-"""Endpoints: where events are sent, which of them, how fast and how often."""
+"""Endpoints: where events are sent, which events, how fast and how often."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ def _event_glob(value: object) -> str:
 
 
 def known_source(value: object, info: ValidationInfo) -> str:
-    """Return the name of a source, if there is one of that name."""
+    """Return the name of a configured source. Raises PydanticCustomError for any other."""
     return _known(value, "source", Context.of(info).sources)
 
 
 def known_endpoint(value: object, info: ValidationInfo) -> str:
-    """Return the name of an endpoint, if there is one of that name."""
+    """Return the name of a configured endpoint. Raises PydanticCustomError for any other."""
     return _known(value, "endpoint", Context.of(info).endpoints)
 
 
 def _known(value: object, kind: str, names: tuple[str, ...] | None) -> str:
-    found = printable(value)
-    if names is not None and found not in names:
+    text = printable(value)
+    if names is not None and text not in names:
         there = f"there are {', '.join(names)}" if names else "there is none"
-        raise invalid(f"unknown {kind} {got(value)}; {there}", suggestion=suggest(found, names))
-    return found
+        raise invalid(f"unknown {kind} {got(value)}; {there}", suggestion=suggest(text, names))
+    return text
 
 
 def _distinct(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
@@ -85,7 +85,7 @@ def _distinct(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
 
 
 def _proxy(url: SecretUrl) -> SecretUrl:
-    """Refuse what is no HTTP proxy's URL."""
+    """Refuse a URL that does not name an HTTP proxy."""
     if url.scheme != "http":
         raise invalid("expected the URL of an HTTP proxy, such as http://proxy.example.com:3128")
     parts = urlsplit(server(check_http(url)).reveal())
@@ -104,14 +104,14 @@ HeaderName = Annotated[str, AfterValidator(delivery_header)]
 
 
 class MatchConfig(Section):
-    """Which watches an endpoint is told of, where the watch does not name its endpoints."""
+    """The watches whose events an endpoint receives, if a watch does not name its endpoints."""
 
     source: SourceName | None = Field(default=None, description="watches of this source only")
     labels: dict[Text, Text] = Field(default={}, description="watches with all of these labels only")
 
 
 class _Endpoint(Section):
-    """What endpoints of every type have in common."""
+    """The keys that endpoints of every type have."""
 
     url: HttpUrl = Field(description="where to POST; may be {file: PATH} or {credential: NAME}")
     events: tuple[EventGlob, ...] = Field(
@@ -135,20 +135,20 @@ class _Endpoint(Section):
     ca_file: CaFile | None = Field(default=None, description="PEM file of the authorities to trust, not the system's")
     cert_file: PemFile | None = Field(default=None, description="PEM file of the certificate to show (mutual TLS)")
     key_file: PemFile | None = Field(default=None, description="PEM file of its private key; null: in cert_file too")
-    _files: tuple[str | None, ...] = PrivateAttr(default=())  # a certificate is renewed under its old name
+    _files: tuple[str | None, ...] = PrivateAttr(default=())  # digests: a certificate is renewed under its old name
 
     def model_post_init(self, _context: Any) -> None:
-        """Note what is in the files, so that an endpoint whose files changed is not equal to itself before."""
+        """Store a digest of each file, so that an endpoint whose files changed compares unequal to the earlier one."""
         self._files = tuple(digest(path) for path in (self.ca_file, self.cert_file, self.key_file) if path)
 
     def impossible(self) -> Iterator[Impossible]:
-        """Refuse a certificate that cannot be shown."""
+        """Refuse a certificate that cannot be presented."""
         secure = self.url.scheme == "https"
         yield from impossible_certificate(self.cert_file, self.key_file, secure=secure)
 
 
 def _secrets_or_none(schema: dict[str, Any]) -> None:
-    """Say in the JSON Schema that only what is not signed needs no secrets."""
+    """Require secrets in the JSON Schema unless `signature` is `none`."""
     some = {"required": ["secrets"], "properties": {"secrets": {"minItems": 1}}}
     schema["anyOf"] = [some, {"required": ["signature"], "properties": {"signature": {"const": "none"}}}]
 
@@ -174,7 +174,7 @@ class WebhookEndpoint(_Endpoint):
 
 
 class SlackEndpoint(_Endpoint):
-    """An incoming webhook of Slack, or of a service of that kind."""
+    """An incoming webhook of Slack or a similar service."""
 
     elsewhere: ClassVar[dict[str, str]] = dict.fromkeys(
         ("secrets", "signature"), "Slack endpoints are not signed; remove it"
@@ -200,14 +200,14 @@ TYPES: dict[str, type[WebhookEndpoint] | type[SlackEndpoint]] = {"webhook": Webh
 
 
 def read_endpoint(value: Any, *, context: Context) -> WebhookEndpoint | SlackEndpoint:
-    """Read an endpoint by the model that its key `type` names. Raises pydantic.ValidationError."""
+    """Read an endpoint with the model that its key `type` names. Raises pydantic.ValidationError."""
     if not isinstance(value, Mapping):
         raise refusal([detail((), invalid(f"expected a mapping with the keys type and url, got {got(value)}"))])
     kinds = " or ".join(TYPES)
     if "type" not in value:
         raise refusal([detail(("type",), invalid(f"required, but missing: {kinds}"))])
-    found = value["type"]
-    if isinstance(found, str) and found in TYPES:
-        return TYPES[found].model_validate(value, context=context)
-    hint = suggest(found, TYPES) if isinstance(found, str) else None
-    raise refusal([detail(("type",), invalid(f"expected {kinds}, got {got(found)}", suggestion=hint))])
+    kind = value["type"]
+    if isinstance(kind, str) and kind in TYPES:
+        return TYPES[kind].model_validate(value, context=context)
+    hint = suggest(kind, TYPES) if isinstance(kind, str) else None
+    raise refusal([detail(("type",), invalid(f"expected {kinds}, got {got(kind)}", suggestion=hint))])

@@ -1,4 +1,4 @@
-"""What proves to an endpoint who calls: the secrets that sign, and the certificate shown when TLS asks for one."""
+"""How callbacks prove their sender to an endpoint: signing secrets and TLS client certificates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Signature = Literal["standard", "github", "stripe", "none"]
 
 
 def _fitting(secret: Secret, info: ValidationInfo) -> Secret:
-    """Refuse a secret that cannot sign in the form that was chosen before it."""
+    """Refuse a secret that cannot sign in the chosen form."""
     match info.data.get("signature"):
         case "standard":
             try:
@@ -34,7 +34,7 @@ def _fitting(secret: Secret, info: ValidationInfo) -> Secret:
 
 
 def _fitting_number(secrets: tuple[Secret, ...], info: ValidationInfo) -> tuple[Secret, ...]:
-    """Hold the number of secrets against the form of the signature."""
+    """Refuse a number of secrets that the form of the signature does not allow."""
     match info.data.get("signature"):
         case "none" if secrets:
             raise invalid("`signature: none` signs nothing; remove one of the two")
@@ -45,19 +45,19 @@ def _fitting_number(secrets: tuple[Secret, ...], info: ValidationInfo) -> tuple[
     return secrets
 
 
-# after a field `signature`
+# for a field that follows a field `signature`
 FormSecrets = Annotated[tuple[Annotated[Secret, AfterValidator(_fitting)], ...], AfterValidator(_fitting_number)]
 
 
 def tried(value: Any, info: ValidationInfo, read: Callable[[Path], None]) -> Path:
-    """Return where a file is, which `read` has tried."""
+    """Return the path of a file that `read` can read. Raises PydanticCustomError."""
     if isinstance(value, Path):
         return value
     context = Context.of(info)
     path = context.directory / printable(value)
     context.note(path)
     try:
-        if not path.is_file():  # a pipe might never begin
+        if not path.is_file():  # a pipe may block for ever
             raise invalid("no such file")
         read(path)
     except OSError as exc:
@@ -72,7 +72,7 @@ def _ca_file(value: Any, info: ValidationInfo) -> Path:
 def _read_authorities(path: Path) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
-    except ssl.SSLError as exc:  # a kind of OSError
+    except ssl.SSLError as exc:  # a subclass of OSError
         raise invalid("holds no certificates in PEM form") from exc
 
 
@@ -87,7 +87,7 @@ PemFile = Annotated[Path, PlainValidator(_file), WithJsonSchema({"type": "string
 
 
 def impossible_certificate(cert_file: Path | None, key_file: Path | None, *, secure: bool) -> Iterator[Impossible]:
-    """Try the certificate with its key, as a sender will."""
+    """Load the certificate with its key, as a sender will."""
     both = frozenset({"cert_file", "key_file"})
     if cert_file is None:
         if key_file is not None:

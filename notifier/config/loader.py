@@ -1,6 +1,6 @@
-"""Files -> Config, or every problem that they have at once.
+"""Loads the configuration from its files, or reports every problem in them at once.
 
-Each source, endpoint, queue and watch is read by itself, so that one fault hides no other.
+Each source, endpoint, queue and watch is read on its own, so that one fault does not hide another.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from notifier.core.model import Json, NewWatch
 
 T = TypeVar("T")
 
-_APART = ("sources", "endpoints", "queues", "watches")  # sections read entry by entry
-_ANY = "any"  # a stand-in where it cannot be known which sources there are
+_APART = ("sources", "endpoints", "queues", "watches")  # sections that are read entry by entry
+_ANY = "any"  # a placeholder where the names of the sources are unknown
 
 
 def load(path: Path, *, env: Mapping[str, str] | None = None) -> Config:
-    """Read the configuration and all that it names; `env` stands for the process's environment. Raises ConfigError."""
+    """Read the configuration and the files that it names; `env` is by default the process's. Raises ConfigError."""
     return _Loading(path, os.environ if env is None else env).run()
 
 
 def parse_watch(value: Json, config: Config) -> NewWatch:
-    """Read a watch from plain JSON, as of an HTTP body or a queue's message. Raises WatchRefused."""
+    """Read a watch from the JSON of an HTTP body or a queue's message. Raises WatchRefused."""
     context = Context(
         env={},
         sources=tuple(config.sources),
@@ -59,7 +59,7 @@ def parse_watch(value: Json, config: Config) -> NewWatch:
 
 
 def http_section(path: Path, *, env: Mapping[str, str] | None = None) -> HttpConfig:
-    """Read the section `http` alone, for clients: whatever cannot be read is left at its default. Never raises."""
+    """Read only the section `http`, for clients: a value that cannot be read keeps its default. Never raises."""
     env = os.environ if env is None else env
     document = read_document(path, env)
     section = document.data.get("http") if isinstance(document.data, dict) else None
@@ -68,7 +68,7 @@ def http_section(path: Path, *, env: Mapping[str, str] | None = None) -> HttpCon
     context = Context(directory=path.parent, env=env)
     fields: dict[str, Any] = {}
     for key in HttpConfig.model_fields.keys() & section.keys():
-        # by itself, and not held against the other: the token may be readable by the daemon alone
+        # each key on its own: perhaps only the daemon can read the token
         alone = {"listen": None, "token": Secret("-"), key: section[key]}
         with contextlib.suppress(ValidationError):
             fields[key] = getattr(HttpConfig.model_validate(alone, context=context), key)
@@ -82,13 +82,13 @@ def _placeless(entry: Any) -> Problem:
 
 
 class _Loading:
-    """One run over the files."""
+    """One pass over the files."""
 
     def __init__(self, path: Path, env: Mapping[str, str]) -> None:
         self._path = path
         self._env = env
         self._context = Context(directory=path.parent, env=env)
-        self._files: dict[Path, str | None] = {}  # that are YAML, with their digests
+        self._files: dict[Path, str | None] = {}  # the YAML files with their digests
         self._patterns: tuple[str, ...] = ()
         self._problems: list[Problem] = []
         self._watches: dict[tuple[str, str], tuple[WatchConfig, Document, Location]] = {}
@@ -148,11 +148,12 @@ class _Loading:
 
     def _sorted(self) -> list[Problem]:
         order = {str(path): index for index, path in enumerate(self._files)}
-        found = dict.fromkeys(self._problems)
-        return sorted(found, key=lambda problem: (order[problem.file], problem.line, problem.column))
+        return sorted(
+            dict.fromkeys(self._problems), key=lambda problem: (order[problem.file], problem.line, problem.column)
+        )
 
     def _check(self, document: Document, location: Location, read: Callable[[Any], T], value: Any) -> T | None:
-        """Read a value; None if that fails, which is then reported."""
+        """Read a value; if that fails, report the faults and return None."""
         try:
             return read(value)
         except ValidationError as exc:
@@ -161,7 +162,7 @@ class _Loading:
         return None
 
     def _mapping(self, document: Document, key: str) -> dict[str, Any] | None:
-        """Return a section of named entries; None if there is no telling which names it has."""
+        """Return a section of named entries; None if its names are unknown."""
         value = document.data.get(key)
         if isinstance(value, dict) or value is None:
             return value or {}
@@ -182,14 +183,14 @@ class _Loading:
         }
 
     def _check_reserved(self, document: Document, endpoints: dict[str, Any], *, taken: bool) -> None:
-        """Refuse what the destinations of callbacks go by."""
+        """Refuse names of endpoints that are reserved for the destinations of callbacks."""
         for name in endpoints:
             if is_callback(name) or (taken and name == LABEL):
                 message = f"callbacks of watches go by {LABEL} and {PREFIX}...; choose another name"
                 self._say(document, ("endpoints", name, "[key]"), message)
 
     def _default_source(self, document: Document, sources: dict[str, Any] | None) -> str | None:
-        """Return the name of the source for watches that name none."""
+        """Return the name of the source of watches that name none."""
         if sources is None:
             return _ANY
         marked = [name for name, value in sources.items() if isinstance(value, dict) and _true(value.get("default"))]
@@ -206,8 +207,8 @@ class _Loading:
             yield self._check(document, ("queues", index), partial(read_queue, context=self._context), item)
 
     def _watch_files(self, document: Document, patterns: Any) -> Iterator[Path]:
-        """List the files that the patterns stand for, each once, without the configuration itself."""
-        usable = {  # what is none is reported with the section
+        """List the files that match the patterns, each once, without the configuration itself."""
+        usable = {  # an item that is no pattern is reported with the section
             index: pattern
             for index, pattern in enumerate(patterns if isinstance(patterns, list) else ())
             if isinstance(pattern, str) and "\0" not in pattern
@@ -225,7 +226,7 @@ class _Loading:
     def _watch_file(self, document: Document) -> None:
         match document.data:
             case None:
-                pass  # empty, or unreadable and reported
+                pass  # empty, or unreadable and already reported
             case list():
                 self._read_watches(document, (), document.data)
             case dict() as data:
@@ -249,7 +250,7 @@ class _Loading:
                 self._place(document, (*location, index), watch)
 
     def _place(self, document: Document, location: Location, watch: WatchConfig) -> None:
-        """Add a watch, unless there is one of the same source and id."""
+        """Add a watch, or report that another one has the same source and id."""
         first = self._watches.setdefault((watch.source, watch.id), (watch, document, location))
         if first[0] is not watch:
             line = first[1].line(first[2])
@@ -263,11 +264,12 @@ def _watches_alone(data: dict[str, Any]) -> None:
 
 
 def _true(value: Any) -> bool:
-    found = settle(value)
-    return found is True or (isinstance(found, Unclear) and found.boolean is True)
+    plain = settle(value)
+    return plain is True or (isinstance(plain, Unclear) and plain.boolean is True)
 
 
 def _shape(document: Document) -> str:
     if document.data is None:
         return "an empty file"
-    return "a mere text" if isinstance(document.data, str) else got(document.data)  # which may be a secret's own file
+    # a text may come from a file that holds a secret, and is not shown
+    return "a mere text" if isinstance(document.data, str) else got(document.data)

@@ -1,4 +1,4 @@
-"""The whole configuration, as the rest of the program sees it. Frozen; made by `loader.load` only."""
+"""The whole configuration, as the rest of the program sees it. It is frozen; only `loader.load` creates it."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ class Config(Section):
 
     @property
     def reading(self) -> Reading:
-        """Tell what the configuration was read from."""
+        """Return what the configuration was read from."""
         return self._reading
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """List every file that was read: this one first, then watch files, secrets and certificates."""
+        """List every file that was read: the configuration, then watch files, secrets and certificates."""
         return tuple(self._reading.files)
 
     @property
     def default_source(self) -> str | None:
-        """Name the source of watches that name none; None where there is none or no telling."""
+        """Return the source of watches that name none; None if there is no default."""
         return default_source(self.sources, [name for name, source in self.sources.items() if source.default])
 
     @classmethod
     def arrange(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """Take a section of which nothing but comments is left for one that is not there."""
+        """Drop sections that hold only comments."""
         return {key: item for key, item in value.items() if item is not None}

@@ -1,6 +1,6 @@
-"""What is wrong with a configuration, said in one line each: where, which key, what, and what to do.
+"""The problems of a configuration, one line each: the place, the key, the fault, and what to do.
 
-Also the one place that puts pydantic's errors into these words. No message holds a secret or a variable's value.
+This module alone puts pydantic's errors into these words. No message holds a secret or the value of a variable.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Location = tuple[int | str, ...]  # keys and list indices, from the document's t
 _NAME = r"([\w*/-]+)|(\"(?:[^\"\\]|\\.)*\")"
 _FIRST_KEY_PART = re.compile(rf"\[([0-9]+)\]|(?:{_NAME})")
 _KEY_PART = re.compile(rf"\[([0-9]+)\]|\.(?:{_NAME})")
-_SHOWN = 40  # characters of a value that a message repeats
-_PRIVATE = ("whsec_", "whsk_", "Bearer ")  # beginnings of what may be a secret in the wrong place
+_SHOWN = 40  # characters of a value that a message shows
+_PRIVATE = ("whsec_", "whsk_", "Bearer ")  # a text that begins so may be a secret in the wrong place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One fault, with its place. Line and column count from 1; line 0: a value that came from no file."""
+    """One fault and its place. Line and column count from 1; line 0 means a value that came from no file."""
 
     file: str
     line: int
@@ -51,16 +51,16 @@ class ConfigError(NotifierError):
 
     def __init__(self, problems: Iterable[Problem], *, reading: Reading | None = None) -> None:
         self.problems = tuple(problems)
-        self.reading = reading  # what was read to find them, if it came from files
+        self.reading = reading  # the files that were read, if there were any
         super().__init__("\n".join(map(str, self.problems)) or None)
 
 
 class WatchRefused(ConfigError):
-    """The watch cannot be followed as it is written."""
+    """The watch is not valid."""
 
 
 def one_line(text: str) -> str:
-    """Replace what would break a line or move a terminal's cursor."""
+    """Replace characters that would break the line or move a terminal's cursor."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+", " ", text)
 
 
@@ -77,7 +77,7 @@ def key_path(location: Location) -> str:
 
 
 def split_problem(text: str) -> tuple[Location, str]:
-    """Split a problem without a place, as it is printed, into its key's location and its message."""
+    """Split a printed problem that has no file into the location of its key and its message."""
     location: list[int | str] = []
     end = 0
     while part := (_KEY_PART if location else _FIRST_KEY_PART).match(text, end):
@@ -88,13 +88,13 @@ def split_problem(text: str) -> tuple[Location, str]:
 
 
 def suggest(word: str, options: Iterable[str]) -> str | None:
-    """Return the option that the word probably stands for."""
+    """Return the option that the user probably meant; None if there is none."""
     by_lower = {option.lower(): option for option in options}
     return next((by_lower[match] for match in difflib.get_close_matches(word.lower()[:200], by_lower, n=1)), None)
 
 
 def got(value: object) -> str:
-    """Name a refused value, without saying what may be secret."""
+    """Describe a refused value without showing a possible secret."""
     match value:
         case None:
             return "null"
@@ -123,12 +123,12 @@ def got(value: object) -> str:
 
 
 def invalid(message: str, *, suggestion: str | None = None) -> PydanticCustomError:
-    """Make the error that a validator raises at its own place."""
+    """Create the error that a validator raises at its own place."""
     return PydanticCustomError("refused", "{message}", {"message": message, "suggestion": suggestion})
 
 
 def detail(location: Location, fault: PydanticCustomError) -> InitErrorDetails:
-    """Put an error at a place below the validator's own."""
+    """Place an error below the validator's own location."""
     return InitErrorDetails(type=fault, loc=location, input=None)
 
 
@@ -138,16 +138,16 @@ def below(key: str, details: Iterable[InitErrorDetails]) -> list[InitErrorDetail
 
 
 def refusal(details: Iterable[InitErrorDetails]) -> ValidationError:
-    """Make the exception for several errors, each at its place below the validator's own."""
+    """Create the exception for several errors, each below the validator's own location."""
     return ValidationError.from_exception_data("configuration", list(details), hide_input=True)
 
 
 def carry(exc: ValidationError) -> list[InitErrorDetails]:
-    """Take the errors out of an exception, in our words, to raise them again with others."""
+    """Return the errors of an exception in our words, to raise them again with others."""
     details = []
     for entry in exc.errors():
         if entry["type"] == "too_short" and entry["input"]:
-            continue  # it counts what is valid; the others are reported one by one
+            continue  # it counts the valid entries; the invalid ones have errors of their own
         message, suggestion = explain(entry)
         details.append(detail(entry["loc"], invalid(message, suggestion=suggestion)))
     return details

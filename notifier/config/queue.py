@@ -1,4 +1,4 @@
-"""Queues that watches are read from; which keys apply follows from the URL's scheme."""
+"""Queues that watches are read from. The scheme of the URL decides which keys a queue has."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class NatsQueue(Section):
 
 
 class AmqpQueue(Section):
-    """An AMQP 0-9-1 queue, as of RabbitMQ."""
+    """An AMQP 0-9-1 queue, for example RabbitMQ's."""
 
     elsewhere: ClassVar[dict[str, str]] = _elsewhere("queue")
 
@@ -66,7 +66,7 @@ _URL: TypeAdapter[SecretUrl] = TypeAdapter(SecretUrl)
 
 
 def read_queue(value: Any, *, context: Context) -> QueueConfig:
-    """Read a queue by the model that its URL's scheme names. Raises pydantic.ValidationError."""
+    """Read a queue with the model that its URL's scheme names. Raises pydantic.ValidationError."""
     if not isinstance(value, Mapping):
         raise refusal([detail((), invalid(f"expected a mapping with the key url, got {got(value)}"))])
     if "url" not in value:

@@ -1,8 +1,8 @@
-"""What an unquoted YAML scalar means: something other than text only where YAML 1.1, YAML 1.2 and JSON agree.
+"""The meaning of an unquoted YAML scalar: it is not text only where YAML 1.1, YAML 1.2 and JSON agree.
 
 An id of digits must survive exactly, and `007`, `1e5`, `12:30` or `no` mean different things to different YAML
-readers. Such a scalar becomes `Unclear`, which a field accepts only where the meaning is beyond doubt; everywhere else
-the user is asked for quotes. Knows nothing of files or fields.
+readers. Such a scalar becomes `Unclear`. A field accepts it only where the meaning is certain, and otherwise asks for
+quotes. This module knows nothing of files or fields.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ MAX_DIGITS = 4000  # Python refuses to convert longer decimals (sys.get_int_max_
 
 
 class Interpolated(str):
-    """Text that came out of a variable, in part or whole; it may be secret and is never shown."""
+    """Text that comes from a variable, in part or as a whole; it may be secret and is never shown."""
 
     __slots__ = ()
 
 
 class Number(float):
-    """A number that remembers how it was written: a refusal has to show what the user sees."""
+    """A number with its written form, which a refusal shows."""
 
     __slots__ = ("text",)
     text: str
 
     def __new__(cls, text: str) -> Number:
-        """Read the text."""
-        made = super().__new__(cls, text)
-        made.text = text
-        return made
+        """Parse the text."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unclear:
-    """An unquoted scalar that YAML readers do not agree on."""
+    """An unquoted scalar that YAML readers understand in different ways."""
 
     text: str
-    boolean: bool | None = None  # what `yes`, `no`, `on` and `off` mean where only a boolean can be meant
+    boolean: bool | None = None  # the meaning of `yes`, `no`, `on` and `off` where only a boolean is possible
 
 
 _NULL = re.compile(r"|~|null|Null|NULL")
@@ -48,7 +48,7 @@ _FALSE = re.compile(r"false|False|FALSE")
 _BOOLEAN_1_1 = {"yes": True, "no": False, "on": True, "off": False}
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")  # RFC 8259, section 6
-# Everything else that either version of YAML takes for a number, a time or a special value:
+# Everything else that either version of YAML reads as a number, a time or a special value:
 # yaml.org/type/{int,float,timestamp,merge,value}.html for 1.1, section 10.3.2 of the specification for 1.2.
 _UNCLEAR = re.compile(
     r"""
@@ -70,7 +70,7 @@ _UNCLEAR = re.compile(
 def resolve(text: str) -> Any:
     """Return what the unquoted scalar means: None, a bool, int, float or str, or Unclear."""
     if text and text[0].isalpha() and text[0] not in "tTfFnNyYoO":
-        return text  # most scalars
+        return text  # the usual case
     if _NULL.fullmatch(text):
         return None
     if _TRUE.fullmatch(text):
@@ -90,5 +90,5 @@ def resolve(text: str) -> Any:
 
 
 def settle(value: Any) -> Any:
-    """Read a variable's text as an unquoted scalar; return every other value as it is."""
+    """Read a variable's text as an unquoted scalar; return any other value unchanged."""
     return resolve(str(value)) if isinstance(value, Interpolated) else value

@@ -20,7 +20,7 @@ def json_schema() -> dict[str, Any]:
     watches["items"] = {"title": "Watch", "anyOf": [*_BARE_WATCH, watches["items"]]}
     for key, part in properties.items():
         part.setdefault("title", _title(key))
-        properties[key] = _either(_as_written(part), {"type": "null"})  # a section of which only comments are left
+        properties[key] = _either(_as_written(part), {"type": "null"})  # a section that holds only comments
     for name, definition in schema["$defs"].items():
         for key, part in definition.get("properties", {}).items():
             part.setdefault("title", _title(key))
@@ -31,13 +31,13 @@ def json_schema() -> dict[str, Any]:
 
 
 def _either(part: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Accept what the other schema accepts too; what is said about the key stays on top."""
+    """Accept the values of either schema; the key's description and default stay at the top."""
     about = {key: part[key] for key in _ABOUT if key in part}
     return about | {"anyOf": [{key: value for key, value in part.items() if key not in about}, other]}
 
 
 def _as_written(part: dict[str, Any]) -> dict[str, Any]:
-    """Write the default as users would; sections are left to their own defaults."""
+    """Write the default as users would; sections have their own defaults."""
     default = part.get("default")
     patterns = [option.get("pattern", "") for option in [part, *part.get("anyOf", []), part.get("items", {})]]
     patterns += [option.get("pattern", "") for option in part.get("items", {}).get("anyOf", [])]

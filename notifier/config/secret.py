@@ -1,6 +1,6 @@
-"""Values that must not be seen: secrets, and URLs that may hold credentials. They print as `<secret>` or as an origin.
+"""Secrets, which print as `<secret>`, and URLs that may hold credentials, which print as their origin.
 
-A secret is written as text (usually a variable), `{file: PATH}` or `{credential: NAME}`; no fault repeats any of it.
+A secret is written as text (usually a variable), `{file: PATH}` or `{credential: NAME}`. No message shows it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from notifier.config.section import Context
 from notifier.config.types import printable
 from notifier.core.signing import SecretError, decode_secret
 
-MAX_SECRET_BYTES = 64 * 1024  # of a file; an endless one must not be read to its end
+MAX_SECRET_BYTES = 64 * 1024  # of a file, which may be endless
 _REFERENCES = ("file", "credential")
 
 
@@ -51,7 +51,7 @@ class Secret:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Validate from text or a reference; serialise as what is printed."""
+        """Validate text or a reference; serialise as the printed form."""
         return core_schema.with_info_plain_validator_function(
             cls._read, serialization=core_schema.plain_serializer_function_ser_schema(str)
         )
@@ -68,7 +68,7 @@ class Secret:
 
 
 class SecretUrl(Secret):
-    """A URL that prints as its origin, for its path, query or user part may be secret."""
+    """A URL that prints as its origin: its path, query or user may be secret."""
 
     __slots__ = ()
 
@@ -79,7 +79,7 @@ class SecretUrl(Secret):
 
     @property
     def origin(self) -> str:
-        """Return `scheme://host[:port]`; of SQLite, which has no host and no password, the path too."""
+        """Return `scheme://host[:port]`; for SQLite, which has no host and no password, also the path."""
         if self.scheme == "sqlite":
             return self._value.partition("?")[0]
         return f"{self.scheme}://{urlsplit(self._value).netloc.rpartition('@')[2]}"
@@ -101,7 +101,7 @@ class SecretUrl(Secret):
         try:
             parts = urlsplit(content)
             return parts.port != 0 and bool(parts.scheme)
-        except ValueError:  # a port out of range, brackets that do not match
+        except ValueError:  # a port out of range, or brackets that do not match
             return False
 
 
@@ -111,7 +111,7 @@ def _content(value: Any, context: Context) -> str:
     try:
         return printable(value)
     except ValueError as exc:
-        if isinstance(value, str):  # these messages do not repeat the value
+        if isinstance(value, str):  # these messages do not show the value
             raise invalid(f"{exc}; a secret or URL is one line of text") from exc
         raise invalid("expected text in quotes, {file: PATH} or {credential: NAME}") from exc
 
@@ -139,7 +139,7 @@ def _referred(value: dict[str, Any], context: Context) -> str:
 def _file(path: Path, kind: str, context: Context) -> str:
     context.note(path)
     try:
-        if not path.is_file():  # a pipe or device might never end, or never begin
+        if not path.is_file():  # a pipe or device may block for ever, or be endless
             raise invalid(f"{kind} cannot be read: {'not a regular file' if path.exists() else 'no such file'}")
         content = read_bytes(path, MAX_SECRET_BYTES)
         if len(content) > MAX_SECRET_BYTES:
@@ -150,16 +150,16 @@ def _file(path: Path, kind: str, context: Context) -> str:
 
 
 def signing(secret: Secret) -> Secret:
-    """Refuse what cannot sign."""
+    """Refuse a secret that cannot sign."""
     try:
         decode_secret(secret.reveal())
-    except SecretError as exc:  # its message does not quote the secret
+    except SecretError as exc:  # its message does not show the secret
         raise invalid(str(exc)) from exc
     return secret
 
 
 def check_http(url: SecretUrl) -> SecretUrl:
-    """Refuse what no HTTP request can be made to."""
+    """Refuse a URL that no HTTP request can be sent to."""
     parts = urlsplit(url.reveal())
     if parts.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:%-]+", parts.hostname or ""):
         raise invalid("expected a URL that begins with http:// or https:// and names a host")
@@ -169,7 +169,7 @@ def check_http(url: SecretUrl) -> SecretUrl:
 
 
 def server(url: SecretUrl) -> SecretUrl:
-    """Refuse a URL whose password is cut in two by a character of its own, for its origin would show a part."""
+    """Refuse a URL whose password holds a delimiter of URLs: its origin would show a part of the password."""
     parts = urlsplit(url.reveal())
     if parts.fragment or "@" in parts.path + parts.query:
         raise invalid("percent-encode `/`, `?`, `#` and `@` in a user name or password (as in %40 for `@`)")
@@ -177,7 +177,7 @@ def server(url: SecretUrl) -> SecretUrl:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether the host can only be this machine."""
+    """Return whether the host is certainly this machine."""
     if host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""What every section of the configuration has in common: strict keys, all faults at once, the file's surroundings."""
+"""The base of every section of the configuration: strict keys, all faults at once, and the context of a value."""
 
 from __future__ import annotations
 
@@ -17,52 +17,54 @@ from notifier.config.reading import digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a value may depend on besides itself; passed through pydantic's validation context."""
+    """The surroundings that a value may depend on, passed through pydantic's validation context."""
 
     directory: Path = Path()  # relative paths start here
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    sources: tuple[str, ...] | None = None  # the names that may be referred to; None: any
+    sources: tuple[str, ...] | None = None  # the names that may be used; None: any
     endpoints: tuple[str, ...] | None = None
-    callback_refusal: Callable[[str], str | None] | None = None  # what speaks against a callback's URL; None: not asked
-    read: dict[Path, str | None] = field(default_factory=dict)  # every file that a value was read from, and its digest
+    callback_refusal: Callable[[str], str | None] | None = None  # why a callback's URL is refused, or None
+    read: dict[Path, str | None] = field(
+        default_factory=dict
+    )  # the files that values were read from, with their digests
 
     def note(self, path: Path) -> None:
-        """Take note of a file that is about to be read."""
+        """Record a file and its digest just before it is read."""
         if path not in self.read:
             self.read[path] = digest(path)
 
     @staticmethod
     def of(info: ValidationInfo) -> Context:
-        """Return the validation's context, or one that knows the environment only."""
+        """Return the context of a validation; by default one that knows only the environment."""
         return info.context if isinstance(info.context, Context) else Context()
 
 
 def unknown_keys(keys: list[Any], known: tuple[str, ...], elsewhere: Mapping[str, str]) -> list[InitErrorDetails]:
-    """Report each key that is not known; `elsewhere` says where some of them belong."""
-    found = []
+    """Return an error for each unknown key; `elsewhere` holds messages for keys that belong to another section."""
+    errors = []
     for key in keys:
         if key in known:
             continue
         hint = None if key in elsewhere else suggest(str(key), known)
         fault = invalid(elsewhere.get(key, "unknown key"), suggestion=hint)
-        found.append(detail((str(key), "[key]"), fault))
-    return found
+        errors.append(detail((str(key), "[key]"), fault))
+    return errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Impossible:
-    """Values that are well each, but not together."""
+    """Values that are valid on their own but not together."""
 
-    key: str  # where it is reported
-    keys: frozenset[str]  # all that are part of it; if one has a fault of its own, that is enough
+    key: str  # the key where it is reported
+    keys: frozenset[str]  # all keys concerned; it is not reported if one of them has its own fault
     message: str
 
 
 class Section(BaseModel):
-    """A mapping with fixed keys. An unknown one hides no other fault."""
+    """A mapping with fixed keys. An unknown key does not hide other faults."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    elsewhere: ClassVar[Mapping[str, str]] = {}  # known keys of other sections, and what to say of them here
+    elsewhere: ClassVar[Mapping[str, str]] = {}  # keys that belong to other sections, with a message for each
 
     @classmethod
     def keys(cls) -> tuple[str, ...]:
@@ -71,12 +73,12 @@ class Section(BaseModel):
 
     @classmethod
     def arrange(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """Bring what users write into the shape of the fields."""
+        """Convert the mapping that users write into the fields."""
         return value
 
     @classmethod
     def missing(cls) -> str:
-        """Say what a mapping of this kind looks like."""
+        """Describe a mapping of this kind, for messages."""
         return f"a mapping with keys such as {', '.join(cls.keys()[:3])}"
 
     @model_validator(mode="wrap")
@@ -100,7 +102,7 @@ class Section(BaseModel):
         return section
 
     def impossible(self) -> Iterator[Impossible]:
-        """List the pairs of values that cannot be."""
+        """List combinations of values that are not allowed."""
         yield from ()
 
     def _impossible(self, faulty: Set[str] = frozenset()) -> list[InitErrorDetails]:
@@ -112,7 +114,7 @@ class Section(BaseModel):
     def _pairs(
         cls, arranged: dict[str, Any], handler: ModelWrapValidatorHandler[Self], faulty: set[str]
     ) -> list[InitErrorDetails]:
-        """Look for impossible pairs among the keys that are well."""
+        """Look for impossible combinations among the valid keys."""
         try:
             section = handler({key: item for key, item in arranged.items() if key not in faulty})
         except ValidationError:  # a required key is among the faulty ones

@@ -32,15 +32,15 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TcpAddress:
-    """Where to listen on a network."""
+    """An address on a network to listen on."""
 
-    host: str  # an IPv6 address stands without brackets
+    host: str  # an IPv6 address has no brackets
     port: int  # 0: any free one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnixAddress:
-    """Where to listen on this machine."""
+    """A Unix socket to listen on."""
 
     path: Path
 
@@ -55,17 +55,17 @@ def _address(text: str, shown: str) -> Address:
         if not path or len(path.encode()) > MAX_UNIX_PATH:
             raise invalid(f"expected unix: and a path of 1 to {MAX_UNIX_PATH} bytes")
         return UnixAddress(path=Path(path))
-    found = re.fullmatch(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})", text)
-    if found is None:
+    match = re.fullmatch(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})", text)
+    if match is None:
         raise invalid(f"{wanted}, got {shown}")
-    if found["v6"]:
+    if match["v6"]:
         try:
-            ipaddress.IPv6Address(found["v6"])
+            ipaddress.IPv6Address(match["v6"])
         except ValueError as exc:
             raise invalid(f"{wanted}; there is no IPv6 address between the brackets") from exc
-    if int(found["port"]) > 65535:
+    if int(match["port"]) > 65535:
         raise invalid(f"{wanted}; a port is at most 65535")
-    return TcpAddress(host=found["v6"] or found["host"], port=int(found["port"]))
+    return TcpAddress(host=match["v6"] or match["host"], port=int(match["port"]))
 
 
 def _listen(value: object) -> str:
@@ -94,7 +94,7 @@ class HttpConfig(Section):
 
     @property
     def address(self) -> Address | None:
-        """Return where to listen; None: nowhere."""
+        """Return the address to listen on; None: do not listen."""
         return None if self.listen is None else _address(self.listen, "this")
 
     def impossible(self) -> Iterator[Impossible]:
@@ -150,7 +150,7 @@ class CallbacksConfig(Section):
 
     @classmethod
     def arrange(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """Take a secret for the wish to use it."""
+        """Enable callbacks by default if there is a secret."""
         return {"enabled": value.get("secret") is not None} | value
 
     def impossible(self) -> Iterator[Impossible]:
@@ -160,14 +160,14 @@ class CallbacksConfig(Section):
             yield Impossible(key="secret", keys=frozenset({"secret", "enabled"}), message=message)
 
     def refusal(self, url: str) -> str | None:
-        """Say why a URL that comes with a watch is not taken; None if it is."""
+        """Return why a watch's callback URL is refused; None if it is accepted."""
         if not self.enabled:
             return "no callback URLs are taken here (callbacks.enabled is false); name endpoints"
         return self.policy.refusal(url)
 
     @property
     def policy(self) -> CallbackPolicy:
-        """Return what callback URLs, and the addresses behind them, are held to."""
+        """Return the rules for callback URLs and the addresses behind them."""
         return CallbackPolicy(
             allow_hosts=self.allow_hosts, allow_networks=self.allow_networks, allow_http=self.allow_http
         )
@@ -183,7 +183,7 @@ class LogConfig(Section):
 
 
 class NodeConfig(Section):
-    """This process among others on the same database."""
+    """This process among the nodes that share the database."""
 
     name: Printable | None = Field(default=None, description="unique among the nodes; null: the host's name")
     timeout: PositiveDuration = Field(default=10.0, description="silence after which others take over a node's work")

@@ -1,6 +1,6 @@
-"""A source: a provider's preset, what is overridden of it, and how its streams are held.
+"""A source: a provider's preset, its overrides, and the limits of its streams.
 
-The fields of a preset stand beside the source's own keys; which they are is asked of `Preset`, not repeated here.
+The fields of a preset stand beside the source's own keys. They are taken from `Preset` and not repeated here.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _PLACEHOLDERS = ("base_url", "id", "token")
 
 
 class Description(Preset):
-    """A preset with a source's overrides. Prints without URL and headers, which may hold what came out of variables."""
+    """A preset with a source's overrides. It prints without URL and headers, which may hold values of variables."""
 
     def __repr_args__(self) -> Any:
-        """List what may be seen."""
+        """List the fields that may be shown."""
         return [(key, value) for key, value in super().__repr_args__() if key not in ("url", "base_url", "headers")]
 
     @property
@@ -56,7 +56,7 @@ def _preset_name(value: object) -> str:
 
 
 def _describe(value: dict[str, Any]) -> Description:
-    """Lay the overrides over the preset and check what comes out."""
+    """Merge the overrides into the preset and check the result."""
     try:
         base = presets.raw(_preset_name(value["preset"]))
     except PydanticCustomError:  # reported at the key `preset`
@@ -74,7 +74,7 @@ def _describe(value: dict[str, Any]) -> Description:
 
 
 def _merge(base: dict[str, Any], overrides: dict[str, Any]) -> tuple[dict[str, Any], list[InitErrorDetails]]:
-    """Lay one over the other; mappings key by key. Faulty parts are left out and reported."""
+    """Merge the overrides into the base, mappings key by key. Faulty parts are left out and reported."""
     merged, faults = dict(base), []
     for key, value in overrides.items():
         annotation = Preset.model_fields[key].annotation
@@ -83,13 +83,13 @@ def _merge(base: dict[str, Any], overrides: dict[str, Any]) -> tuple[dict[str, A
             faults += below(key, unknown_keys(list(value), known, {}))
             value = {name: item for name, item in value.items() if name in known}
         elif key == "headers" and isinstance(value, dict):
-            value, base_headers, found = _headers(value, base.get("headers", {}))
-            merged["headers"], faults = base_headers, faults + found
+            value, base_headers, more = _headers(value, base.get("headers", {}))
+            merged["headers"], faults = base_headers, faults + more
         elif key == "states" and isinstance(value, dict):
-            value, found = _states(value)
-            faults += found
+            value, more = _states(value)
+            faults += more
         elif key == "base_url" and isinstance(value, str):
-            value = value.rstrip("/")  # the templates begin with a slash of their own
+            value = value.rstrip("/")  # the templates begin with a slash
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = {**merged[key], **value} if both else value
     return merged, faults
@@ -98,7 +98,7 @@ def _merge(base: dict[str, Any], overrides: dict[str, Any]) -> tuple[dict[str, A
 def _headers(
     value: dict[str, Any], base: dict[str, str]
 ) -> tuple[dict[str, str], dict[str, str], list[InitErrorDetails]]:
-    """Return the headers to add, those of the preset that stay, and faults; null removes one."""
+    """Return the added headers, the preset's remaining headers, and the faults; a null removes a header."""
     faults: list[InitErrorDetails] = []
     added: dict[str, str] = {}
     for name, item in value.items():
@@ -116,7 +116,7 @@ def _headers(
 
 
 def _states(value: dict[str, Any]) -> tuple[dict[str, Any], list[InitErrorDetails]]:
-    """Return the states as text; a state may look like a number."""
+    """Return the states as text: a state may look like a number."""
     faults: list[InitErrorDetails] = []
     states: dict[str, Any] = {}
     for phase, listed in value.items():
@@ -147,7 +147,7 @@ def _clashes(description: Preset, overrides: dict[str, Any]) -> list[InitErrorDe
 
 
 def _template_faults(description: Preset, overrides: dict[str, Any]) -> list[InitErrorDetails]:
-    """Report templates that cannot be filled in, and a URL that leads nowhere or to no task."""
+    """Report templates that cannot be filled in, and a URL that is not HTTP or names no task."""
     faults: list[InitErrorDetails] = []
     used: set[str] = set()
     for location, template in [(("url",), description.url)] + [
@@ -179,7 +179,7 @@ def _template_faults(description: Preset, overrides: dict[str, Any]) -> list[Ini
 
 
 def _placeholders(template: str) -> set[str]:
-    """List what the template wants filled in."""
+    """List the placeholders of the template."""
     known = ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS)
     try:
         parts = list(string.Formatter().parse(template))
@@ -201,20 +201,20 @@ def default_source(names: Collection[str], marked: Sequence[str]) -> str | None:
 
 
 class Backoff(Section):
-    """Waits between attempts to connect: random, up to a bound that doubles from `initial` to `max`."""
+    """Waits between attempts to connect: random below a bound that doubles from `initial` to `max`."""
 
     initial: PositiveDuration = Field(default=1.0, description="bound of the first wait")
     max: PositiveDuration = Field(default=60.0, description="bound of the longest wait")
 
     def impossible(self) -> Iterator[Impossible]:
-        """Refuse a bound that falls."""
+        """Refuse a `max` below `initial`."""
         if self.max < self.initial:
             key = "max" if "max" in self.model_fields_set else "initial"
             yield Impossible(key=key, keys=frozenset({"initial", "max"}), message="max is shorter than initial")
 
 
 class SourceConfig(Section):
-    """An upstream that reports task states. Any field of the preset may stand here too, and is then overridden."""
+    """An upstream that reports task states. Any field of the preset may stand here too, and overrides it."""
 
     preset: Annotated[
         str, BeforeValidator(_preset_name), WithJsonSchema({"type": "string", "examples": list(presets.names())})
@@ -234,15 +234,15 @@ class SourceConfig(Section):
     description: Annotated[Description, BeforeValidator(_describe)] = Field(
         description="the preset with what is overridden"
     )
-    _authorities: str | None = PrivateAttr(default=None)  # of `ca_file`: it is renewed under its old name
+    _authorities: str | None = PrivateAttr(default=None)  # digest of `ca_file`, which is renewed under its old name
 
     def model_post_init(self, _context: Any) -> None:
-        """Note what is in the file, so that a source whose authorities changed is not equal to itself before."""
+        """Store a digest of the file, so that a source with new authorities compares unequal to the earlier one."""
         self._authorities = None if self.ca_file is None else digest(self.ca_file)
 
     @property
     def authorities(self) -> str | None:
-        """Return what changes when `ca_file` or its contents do."""
+        """Return a value that changes with `ca_file` and its contents."""
         return self._authorities
 
     @classmethod
@@ -252,13 +252,13 @@ class SourceConfig(Section):
 
     @classmethod
     def arrange(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """Gather the preset's fields."""
+        """Collect the preset's fields under `description`."""
         overrides = {key: item for key, item in value.items() if key in Preset.model_fields}
         own = {key: item for key, item in value.items() if key not in overrides}
         return own | {"description": {"preset": value.get("preset", "generic"), **overrides}}
 
     def impossible(self) -> Iterator[Impossible]:
-        """Refuse a URL with an empty place. A header whose token is missing may be left out; a URL's part may not."""
+        """Refuse a URL that needs a token where there is none. A header without its token is just left out."""
         if self.token is None and "token" in _placeholders(self.description.url):
             message = "required by {token} in the url, but missing"
             yield Impossible(key="token", keys=frozenset({"token"}), message=message)

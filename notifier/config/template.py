@@ -1,7 +1,7 @@
-"""A template as a configuration's value: tried, when it is read, on a sample of every event that the endpoint takes.
+"""A template as a value of the configuration. It is tried on a sample of every event that the endpoint receives.
 
-Samples are full and bare by turns, so that a field that may be null is not taken for granted. Of parts that only the
-provider or the user knows (`data.task`, labels, metadata), whatever a template asks for is there.
+Samples are full and bare in turn, so that a template does not rely on a field that may be null. Parts that only the
+provider or the user knows (`data.task`, labels, metadata) have every field that a template asks for.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _REACHED = {
 
 
 class Anything(int):
-    """Stands for a value that the sample cannot know: it has every field, and takes part in every operation."""
+    """A value that the sample cannot know: it has every field and supports every operation."""
 
     def __getattr__(self, name: str) -> Anything:
-        if name.startswith("__") or name in ("unsafe_callable", "alters_data"):  # Jinja2's question whether to call it
+        if name.startswith("__") or name in ("unsafe_callable", "alters_data"):  # Jinja2 asks whether to call it
             raise AttributeError(name)
         return self
 
@@ -64,12 +64,12 @@ class Open(dict[str, Any]):
     """A mapping that has every key."""
 
     def __missing__(self, _: object) -> Anything:
-        return Anything(1)  # not 0: what a template does if it is there shall be tried
+        return Anything(1)  # not 0: so that a template takes the branch for labels that are there
 
 
 def _read(value: object, info: ValidationInfo, accept: Callable[[str], object]) -> str:
-    """Compile and try a template; `accept` raises TemplateFault for what it must not make."""
-    # Lazily, since Jinja2 takes 40 ms to load, which only they shall pay who use it.
+    """Compile and try a template; `accept` raises TemplateFault for a result that is not allowed."""
+    # A lazy import: Jinja2 takes 40 ms to load, and most configurations have no template.
     from notifier.senders.template import Template, TemplateFault
 
     source = text(value)
@@ -82,7 +82,7 @@ def _read(value: object, info: ValidationInfo, accept: Callable[[str], object]) 
             tried = kind
             accept(template.render(sample))
     except TemplateFault as exc:
-        if isinstance(value, Interpolated):  # the explanation may quote what came out of a variable
+        if isinstance(value, Interpolated):  # the explanation may show the value of a variable
             place = f", line {exc.line} of it" if exc.line else ""
             raise invalid(f"cannot be rendered{place}; it holds a variable, so no more is said") from exc
         raise invalid(f"{exc} (with a sample of {tried})" if tried else str(exc)) from exc
@@ -102,7 +102,7 @@ def _text_template(value: object, info: ValidationInfo) -> str:
 
 
 def samples(globs: tuple[str, ...]) -> Iterator[tuple[EventType, dict[str, Any]]]:
-    """List sample events of each type that the globs choose, as templates see them."""
+    """List sample events of each type that matches the globs, as templates see them."""
     for kind in EventType:
         if any(fnmatchcase(kind, glob) for glob in globs):
             for event in _events(kind):
@@ -152,6 +152,6 @@ def _seen(event: Event) -> dict[str, Any]:
 
 _SCHEMA = WithJsonSchema({"type": "string", "minLength": 1, "examples": ["{{ data.watch.id }}: {{ data.state }}"]})
 
-# after a field `events`
+# for a field that follows a field `events`
 JsonTemplate = Annotated[str, PlainValidator(_json_template), _SCHEMA]
 TextTemplate = Annotated[str, PlainValidator(_text_template), _SCHEMA]

@@ -1,8 +1,8 @@
-"""YAML text -> a tree in which every key and value keeps its place. Bounded: no text can make it large, deep or slow.
+"""Parses YAML into a tree in which every key and value keeps its place. No text can make the tree large, deep or slow.
 
 The tree is built from parser events, not by `yaml.compose`: PyYAML's composer recurses in C and dies on deep nesting.
-Anchors, aliases and merge keys work; what aliases multiply is counted; tags of one's own are refused. Knows nothing of
-variables or of what the values mean.
+Anchors, aliases and merge keys work, and the nodes that aliases multiply are counted. Custom tags are refused. This
+module knows nothing of variables or of the meaning of values.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-MAX_DEPTH = 64  # deeper than any configuration, shallow enough for recursion over the tree
+MAX_DEPTH = 64  # deeper than any configuration, and safe for recursion over the tree
 MAX_ALIASED = 100_000  # nodes that aliases and merges may add; "billion laughs" needs far more
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -28,7 +28,7 @@ _REFERENCE = re.compile(r"""\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^{}"'\n]*)?\}""")
 
 
 class TreeError(Exception):
-    """The text is no YAML that we read. Parsing stopped here; `line` and `column` count from 1."""
+    """The text is not YAML that can be read. Parsing stopped here; `line` and `column` count from 1."""
 
     def __init__(self, message: str, line: int, column: int) -> None:
         super().__init__(message)
@@ -70,7 +70,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapping:
-    """Keys and values; of a repeated key the first counts."""
+    """Keys and values; the first of a repeated key counts."""
 
     entries: dict[str, Entry]
     repeated: tuple[Entry, ...]
@@ -109,16 +109,16 @@ def parse(text: str) -> Node | None:
 
 
 def _protect(text: str) -> tuple[str, tuple[str, str]]:
-    """Put stand-ins of the same length for the braces of `${NAME}`, which YAML forbids unquoted inside `{...}`.
+    """Replace the braces of `${NAME}`, which YAML forbids unquoted inside `{...}`, by placeholders of the same length.
 
-    A pair of private characters is taken that the text holds neither as such nor as an escape.
+    The placeholders are two private characters that the text contains neither directly nor as an escape.
     """
     lowered = text.lower()
     free = (chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text and f"{code:x}" not in lowered)
     opening, closing = next(free, None), next(free, None)
     if opening is None or closing is None:
         return text, ("{", "}")
-    return _REFERENCE.sub(lambda found: f"${opening}{found[0][2:-1]}{closing}", text), (opening, closing)
+    return _REFERENCE.sub(lambda match: f"${opening}{match[0][2:-1]}{closing}", text), (opening, closing)
 
 
 def _fault(message: str, event: Any) -> TreeError:
@@ -126,7 +126,7 @@ def _fault(message: str, event: Any) -> TreeError:
 
 
 class _Composer:
-    """Turns parser events into nodes with a stack of its own."""
+    """Turns parser events into nodes, with an explicit stack."""
 
     def __init__(self, restore: dict[int, str]) -> None:
         self._restore = restore
@@ -186,7 +186,7 @@ class _Composer:
 
     def _alias(self, event: Any) -> Node:
         if event.anchor not in self._anchors:
-            # the name is not repeated: it may be a secret that begins with `*`
+            # the message does not show the name, which may be a secret that begins with `*`
             raise _fault("no anchor of this name before it; quote a text that begins with `*`", event)
         node = self._anchors[event.anchor]
         if node is None:
@@ -217,7 +217,7 @@ class _Composer:
                 repeated.append(entry)
             else:
                 entries[key.text] = entry
-        for merge in merges:  # of several the first counts, and what stands here counts before all
+        for merge in merges:  # the first of several counts, and the mapping's own keys come before all
             if not isinstance(merge, Mapping):
                 raise TreeError("`<<` takes a mapping or a list of mappings", merge.line, merge.column)
             self._spend(len(merge.entries), opened.event)

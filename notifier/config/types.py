@@ -18,10 +18,10 @@ from notifier.config.scalars import Unclear, settle
 
 MAX_ID = 512  # characters; both databases index it
 MAX_NAME = 64  # of a source or endpoint; it becomes a metric's label and a part of URLs
-MAX_SECONDS = 3650 * 86400.0  # beyond any use, within what clocks and timers can hold
+MAX_SECONDS = 3650 * 86400.0  # longer than any use, short enough for clocks and timers
 MAX_JSON_DEPTH = 64
 
-VARIABLE = {"type": "string", "pattern": r"\$\{"}  # JSON Schema of a value that comes from a variable
+VARIABLE = {"type": "string", "pattern": r"\$\{"}  # JSON Schema for a value that comes from a variable
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -29,19 +29,19 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([smh])")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
-# RFC 9110, section 7.6.1, and what it took over from RFC 2616, section 13.5.1
+# RFC 9110, section 7.6.1, and RFC 2616, section 13.5.1
 _HOP_BY_HOP = frozenset(
     {
         "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
         "trailers", "transfer-encoding", "upgrade",
     }
 )  # fmt: skip
-_SIGNATURES = frozenset({"x-hub-signature-256", "stripe-signature"})  # `webhook-signature` goes by its beginning
+_SIGNATURES = frozenset({"x-hub-signature-256", "stripe-signature"})  # `webhook-signature` is covered by its prefix
 _OURS = frozenset({"host", "content-length", "content-type", "content-encoding", "expect"})
 
 
 def text(value: object) -> str:
-    """Return text exactly as written: quoted, or unquoted where it can only be read as that text."""
+    """Return text exactly as written: quoted, or unquoted where it cannot mean anything else."""
     match value:
         case str():
             if _SURROGATE.search(value):
@@ -58,45 +58,45 @@ def text(value: object) -> str:
 
 
 def _task_id(value: object) -> str:
-    found = text(value)
-    if not 1 <= len(found) <= MAX_ID:
-        raise invalid(f"expected an id of 1 to {MAX_ID} characters, got {len(found)}")
-    if _CONTROL.search(found):
+    task_id = text(value)
+    if not 1 <= len(task_id) <= MAX_ID:
+        raise invalid(f"expected an id of 1 to {MAX_ID} characters, got {len(task_id)}")
+    if _CONTROL.search(task_id):
         raise invalid("an id holds no line breaks or other control characters")
-    return found
+    return task_id
 
 
 def printable(value: object) -> str:
     """Return text that is not empty and holds no control characters."""
-    found = text(value)
-    if not found:
+    line = text(value)
+    if not line:
         raise invalid("must not be empty")
-    if _CONTROL.search(found):
+    if _CONTROL.search(line):
         raise invalid("holds a line break or another control character")
-    return found
+    return line
 
 
 def name(value: object) -> str:
-    """Return the name of a source or endpoint: fit for a URL's path and a metric's label."""
-    found = printable(value)
-    if len(found) > MAX_NAME or re.search(r"[\s/]", found) or found in (".", ".."):
+    """Return the name of a source or endpoint, which becomes part of a URL's path and a metric's label."""
+    label = printable(value)
+    if len(label) > MAX_NAME or re.search(r"[\s/]", label) or label in (".", ".."):
         raise invalid(f"a name has 1 to {MAX_NAME} characters, none of them a blank or a slash")
-    return found
+    return label
 
 
 def _boolean(value: object) -> bool:
     match settle(value):
-        case bool(found) | Unclear(boolean=bool(found)):
-            return found
+        case bool(plain) | Unclear(boolean=bool(plain)):
+            return plain
         case _:
             raise invalid(f"expected true or false, got {got(value)}")
 
 
 def _whole(value: object) -> int:
     match settle(value):
-        case int(found) if not isinstance(found, bool):
-            if 1 <= found <= 1_000_000_000:
-                return found
+        case int(plain) if not isinstance(plain, bool):
+            if 1 <= plain <= 1_000_000_000:
+                return plain
             raise invalid("expected a whole number from 1 to 1000000000")
         case _:
             raise invalid(f"expected a whole number such as 100, without quotes, got {got(value)}")
@@ -104,9 +104,9 @@ def _whole(value: object) -> int:
 
 def _positive(value: object) -> float:
     match settle(value):
-        case int() | float() as found if not isinstance(found, bool):
-            if 0 < found <= 1_000_000_000:
-                return float(found)
+        case int() | float() as plain if not isinstance(plain, bool):
+            if 0 < plain <= 1_000_000_000:
+                return float(plain)
             raise invalid("expected a number above 0, at most 1000000000")
         case _:
             raise invalid(f"expected a number such as 200 or 0.5, without quotes, got {got(value)}")
@@ -115,8 +115,8 @@ def _positive(value: object) -> float:
 def _duration(value: object) -> float:
     wanted = "expected a duration such as 250ms, 90s, 5m, 2h or 5d"
     plain = settle(value)
-    if isinstance(plain, str) and (found := _DURATION.fullmatch(plain)):
-        seconds = float(found[1]) * _UNITS[found[2]]
+    if isinstance(plain, str) and (match := _DURATION.fullmatch(plain)):
+        seconds = float(match[1]) * _UNITS[match[2]]
         if seconds > MAX_SECONDS:
             raise invalid("longer than 3650d")
         return seconds
@@ -152,8 +152,8 @@ def _positive_duration(value: object) -> float:
 
 
 def _rate(value: object) -> float:
-    if isinstance(value, str) and (found := _RATE.fullmatch(value)):
-        rate = float(found[1]) / _UNITS[found[2]]
+    if isinstance(value, str) and (match := _RATE.fullmatch(value)):
+        rate = float(match[1]) / _UNITS[match[2]]
         if 0 < rate <= 1_000_000:
             return rate
         raise invalid("expected a rate above 0, at most 1000000/s")
@@ -161,14 +161,14 @@ def _rate(value: object) -> float:
 
 
 def header_name(name: str) -> str:
-    """Refuse what is no name of a header field."""
+    """Refuse a text that is not the name of a header field."""
     if not _TOKEN.fullmatch(name):
         raise invalid("not the name of a header: letters, digits and - only")
     return name
 
 
 def delivery_header(name: str) -> str:
-    """Refuse a header that a delivery's sender sets itself, or that is about the connection only."""
+    """Refuse a header that notifier sets itself, or that concerns only the connection."""
     lowered = header_name(name).lower()
     if lowered.startswith("webhook-") or lowered in _OURS or lowered in _SIGNATURES:
         raise invalid("this header is set by notifier itself; remove it")
@@ -178,7 +178,7 @@ def delivery_header(name: str) -> str:
 
 
 def _json(value: object, location: tuple[int | str, ...] = ()) -> Any:
-    """Return the value as json.loads would give it; refuse what JSON does not have."""
+    """Return the value as json.loads would; refuse a value that JSON does not have."""
     match value:
         case None | bool() | int():
             return value

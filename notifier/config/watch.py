@@ -1,7 +1,7 @@
 """A watch as users write it: an id, or a mapping. One model reads YAML, HTTP bodies and queue messages.
 
-A URL of the watch's own (`callback_url`) comes by HTTP and queue only: the configuration's owner can name endpoints,
-which may point anywhere, while such a URL is held to the rules for strangers.
+Only HTTP and queues accept a watch's own URL (`callback_url`), under the rules for strangers. The owner of the
+configuration can name endpoints instead, which may point anywhere.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class WatchConfig(Section):
     metadata: JsonValue = Field(default=None, description="any JSON value; sent along with every event")
 
     def to_new_watch(self) -> NewWatch:
-        """Return the watch as the store takes it."""
+        """Return the watch in the store's form."""
         return NewWatch(
             source=self.source, id=self.id, labels=self.labels, metadata=self.metadata, endpoints=self.endpoints
         )
 
     @classmethod
     def missing(cls) -> str:
-        """Say what a watch looks like."""
+        """Describe a watch, for messages."""
         return "an id in quotes or a mapping with the key id"
 
     @classmethod
@@ -68,7 +68,7 @@ class WatchConfig(Section):
 
 
 def _text_alone(value: object) -> object:
-    """Take nothing that refers to a file: whoever sends it is a stranger."""
+    """Refuse a reference to a file: the sender may be a stranger."""
     if not isinstance(value, str):
         raise invalid("expected text")
     return value
@@ -122,13 +122,13 @@ class WatchRequest(WatchConfig):
         return reference
 
     def impossible(self) -> Iterator[Impossible]:
-        """Refuse a secret that signs nothing."""
+        """Refuse a secret without a URL."""
         if self.callback_secret is not None and self.callback_url is None:
             keys = frozenset({"callback_url", "callback_secret"})
             yield Impossible(key="callback_secret", keys=keys, message="needs a callback_url beside it")
 
     def to_new_watch(self) -> NewWatch:
-        """Return the watch as the store takes it."""
+        """Return the watch in the store's form."""
         watch = super().to_new_watch()
         if self.callback_url is None:
             return watch
@@ -139,7 +139,7 @@ class WatchRequest(WatchConfig):
 def read_watch(
     value: Any, *, default: str | None, context: Context, model: type[WatchConfig] = WatchConfig
 ) -> WatchConfig:
-    """Read a watch; `default` is the source of one that names none. Raises pydantic.ValidationError."""
+    """Read a watch; `default` is the source of a watch that names none. Raises pydantic.ValidationError."""
     if not isinstance(value, Mapping) and not isinstance(value, list | tuple) and value is not None:
         value = {"id": value}
     if not isinstance(value, Mapping) or value.get("source") is not None:
@@ -149,7 +149,7 @@ def read_watch(
     names = context.sources or ()
     message = f"say which: there are {', '.join(names)}; or mark one with `default: true`" if names else NO_SOURCE
     faults = [detail(("source",), invalid(message))]
-    try:  # what else is wrong with it?
+    try:  # report its other faults too
         model.model_validate({**value, "source": "any"}, context=replace(context, sources=None))
     except ValidationError as exc:
         faults = carry(exc) + faults
