@@ -1,4 +1,4 @@
-"""The commands: reading options, printing, exit codes; nothing else.
+"""The commands. This room only reads options, prints, and chooses exit codes.
 
 Exit codes: 0 done, 1 failed, 2 usage, 78 configuration (sysexits.h, EX_CONFIG: systemd does not restart on it).
 """
@@ -52,6 +52,6 @@ def main() -> None:
         app()
     except NotifierError as exc:
         fail(str(exc))
-    except BrokenPipeError:  # `notifier delivery list | head`: whoever read has gone, and that is no fault
+    except BrokenPipeError:  # `notifier delivery list | head`: the reader has gone, which is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

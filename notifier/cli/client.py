@@ -1,4 +1,4 @@
-"""How commands reach the running daemon: its HTTP API."""
+"""The client of the running daemon's HTTP API."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from notifier.core.eventstream import StreamEvent
 
 DEFAULT_URL = "http://127.0.0.1:8780"
-TIMEOUT = 30.0  # seconds for an answer; a reload of many watches takes some
-SILENCE = 45.0  # seconds without a byte after which a stream is dead: it has a comment every 15 s
+TIMEOUT = 30.0  # seconds for an answer; a reload of many watches is slow
+SILENCE = 45.0  # seconds without a byte until a stream counts as dead; the daemon sends a comment every 15 s
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class DaemonSession:
     client: Client
 
     async def ask(self, method: str, path: str, *, query: Sequence[tuple[str, str]] = (), body: Json = None) -> Json:
-        """Return what the daemon answers. Raises Unreachable and Denied."""
+        """Return the daemon's answer. Raises Unreachable and Denied."""
         async with self._request(method, path, query=query, json=body) as response:
             answer = await self._json(response)
             if response.status >= 300:
@@ -75,7 +75,7 @@ class DaemonSession:
     async def events(
         self, path: str, *, query: Sequence[tuple[str, str]], last: str | None
     ) -> AsyncIterator[StreamEvent | None]:
-        """Yield None once a stream is open, then its events, to its end. Raises as `ask`."""
+        """Yield None once a stream is open, then its events until it ends. Raises as `ask`."""
         import aiohttp
 
         from notifier.core.eventstream import Decoder
@@ -124,25 +124,25 @@ class Client:
 
     url: str
     token: str | None = None
-    options: str = ""  # of the command line that led here, to be repeated in advice; never the token
-    ways: str = WAYS  # to give the token
+    options: str = ""  # of the command line that select the daemon, repeated in advice; never the token
+    ways: str = WAYS  # how to pass the token
 
     def get(self, path: str, **query: Any) -> Json:
-        """Return what the daemon answers; exits with a message when it does not, or refuses."""
-        given = [
+        """Return the daemon's answer; exits with a message if there is none, or if it is a refusal."""
+        parameters = [
             (name, str(each))
             for name, value in query.items()
             for each in (value if isinstance(value, list | tuple) else [value])
             if each is not None
         ]
-        return self.run(lambda daemon: daemon.ask("GET", path, query=given))
+        return self.run(lambda daemon: daemon.ask("GET", path, query=parameters))
 
     def post(self, path: str, body: Json = None, *, refused: int = EXIT_FAILED) -> Json:
-        """Ask for something to be done; `refused` is the exit code where the answer is a list of problems."""
+        """Ask the daemon to do something; `refused` is the exit code if the answer is a list of problems."""
         return self.run(lambda daemon: daemon.ask("POST", path, body=body), refused=refused)
 
     def run(self, work: Callable[[DaemonSession], Awaitable[T]], *, refused: int = EXIT_FAILED) -> T:
-        """Do something with an open session; exits with a message when the daemon cannot be reached, or refuses."""
+        """Run `work` with an open session; exits with a message if the daemon cannot be reached, or refuses."""
 
         async def do() -> T:
             async with self._open() as daemon:
@@ -159,7 +159,7 @@ class Client:
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[DaemonSession]:
-        import aiohttp  # takes a while to load, which `--help` need not wait for
+        import aiohttp  # a lazy import: it is slow to load, and `--help` does not need it
 
         connector, base = None, self.url.rstrip("/")
         if self.url.startswith("unix:"):
@@ -170,28 +170,28 @@ class Client:
             yield DaemonSession(session=session, base=base, client=self)
 
     def denied(self, status: int, answer: Json) -> Denied:
-        """Read a refusal."""
-        told: Mapping[str, Any] = answer if isinstance(answer, dict) else {}
+        """Create the exception for a refusal."""
+        problem: Mapping[str, Any] = answer if isinstance(answer, dict) else {}
         if status == 401:
             need = "refuses this bearer token" if self.token else "asks for its bearer token"
             return Denied(status, f"the daemon at {self.url} {need}: {self.ways}")
-        return Denied(status, str(told.get("detail", self.stranger())), told.get("problems") or ())
+        return Denied(status, str(problem.get("detail", self.stranger())), problem.get("problems") or ())
 
     def stranger(self) -> str:
-        """Say that somebody else answers."""
+        """Return the message for an answer that is not the daemon's."""
         return f"what answers at {self.url} is not the daemon; say where it is: --url or -c FILE"
 
 
 def _reason(exc: Exception) -> str:
-    """Say in few words why there is no connection."""
-    found = getattr(exc, "os_error", exc)
-    if isinstance(found, OSError) and found.errno is not None and found.errno > 0:
-        return os.strerror(found.errno)
-    return str(getattr(found, "strerror", None) or found or type(exc).__name__)
+    """Return in a few words why there is no connection."""
+    fault = getattr(exc, "os_error", exc)
+    if isinstance(fault, OSError) and fault.errno is not None and fault.errno > 0:
+        return os.strerror(fault.errno)
+    return str(getattr(fault, "strerror", None) or fault or type(exc).__name__)
 
 
 def connect(url: str | None, token: str | None, config: Path | None) -> Client:
-    """Find the daemon: by --url and --token, or else by the configuration's http section."""
+    """Locate the daemon by --url and --token, or by the configuration's section `http`."""
     ways = WAYS
     options = f" --url {url}" if url is not None and url != os.environ.get("NOTIFIER_URL") else ""
     if url is None and config is not None:
@@ -209,7 +209,7 @@ def connect(url: str | None, token: str | None, config: Path | None) -> Client:
 def _configured(config: Path, token: str | None) -> tuple[str, str | None]:
     from notifier.config import TcpAddress, UnixAddress, http_section
 
-    if not os.path.exists(config):  # unlike Path.exists, it does not raise where it may not look
+    if not os.path.exists(config):  # unlike Path.exists, it does not raise without permission
         fail(
             f"{config}: no such file, or none that you may see; say where the daemon is: -c FILE or --url", EXIT_CONFIG
         )

@@ -1,6 +1,6 @@
-"""Shell completion of names that only the running daemon knows. Quick and silent: it serves somebody who is typing.
+"""Shell completion of names that only the running daemon knows. It is quick and silent, since the user is typing.
 
-Uses http.client: the commands' own client takes longer to load than one waits for a completion.
+It uses http.client: the commands' own client takes too long to load.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def source_names(context: typer.Context, incomplete: str) -> Iterator[str]:
 
 
 def watch_names(context: typer.Context, incomplete: str) -> Iterator[str]:
-    """Complete SOURCE/ID of a recent watch, or its ID where that is what was begun."""
+    """Complete SOURCE/ID of a recent watch, or only its ID if the user began with the ID."""
     for item in _items(context, "/v1/watches", "items"):
         name = f"{item['source']}/{item['id']}"
         for form in (name, item["id"]) if incomplete else (name,):
@@ -54,16 +54,16 @@ def _names(context: typer.Context, path: str, key: str, incomplete: str) -> Iter
 
 
 def _items(context: typer.Context, path: str, key: str) -> list[Json]:
-    given = context.params
+    options = context.params
     try:
-        answer = _get(given.get("url"), given.get("token"), given.get("config"), path)
+        answer = _get(options.get("url"), options.get("token"), options.get("config"), path)
         return list(answer[key])
     except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException, SystemExit):
         return []  # no daemon, no names
 
 
 def _get(url: str | None, token: str | None, config: Path | None, path: str) -> Json:
-    with contextlib.redirect_stderr(io.StringIO()):  # advice would end up in the middle of the command line
+    with contextlib.redirect_stderr(io.StringIO()):  # a message would appear in the middle of the command line
         client = connect(url, token, None if config is None else Path(config))
     headers = {"Authorization": f"Bearer {client.token}"} if client.token else {}
     connection = _connection(client.url)

@@ -1,4 +1,4 @@
-"""Commands around the daemon: run, check, schema, reload."""
+"""Commands for the daemon itself: run, check, migrate, schema, reload."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
 
     Example: notifier run -c config.yaml
     """
-    # A SIGHUP's default is death, and a manager takes that for an orderly end; held back, it is a reload later.
+    # By default SIGHUP kills, and a manager takes that for an orderly end. A blocked SIGHUP becomes a reload later.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    # Until the loop heeds it, Ctrl-C is a plain death: as an exception it may strike where Python can only print it.
+    # Until the loop handles it, Ctrl-C simply kills: an exception may occur where Python can only print it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     settings = _load(config)
     import structlog
@@ -49,7 +49,7 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
     from notifier.runtime.loops import LoopUnavailable, runner, settle_memory
 
     logs.configure(format=settings.log.format, level=settings.log.level)
-    # While handlers change hands, from Python's to the loop's, a signal may be lost: it waits until they have.
+    # While the loop replaces Python's handlers, a signal may be lost; it is blocked until that is done.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         loop = runner(settings.loop)
@@ -61,12 +61,12 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
             loop.run(Application(config, settings, migrate=migrate).run())
         except NotifierError:
             raise
-        except Exception:  # a loop died; the log is where its reader looks, and hides secrets
+        except Exception:  # a loop died; the log hides secrets, which a traceback on stderr does not
             structlog.get_logger(__name__).critical(
                 "daemon.failed", exc_info=True, hint="nothing that was committed is lost; start it again"
             )
             sys.exit(EXIT_FAILED)
-        finally:  # the exit code is decided: a second signal must not change it
+        finally:  # the exit code is final: a second signal must not change it
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
 
@@ -83,11 +83,11 @@ def check(config: FileOption = DEFAULT_FILE) -> None:
 
 
 def migrate(config: FileOption = DEFAULT_FILE) -> None:
-    """Make the tables of the database, or bring them up to date; say what was done.
+    """Create the tables of the database, or bring them up to date.
 
-    SQLite does so by itself when the daemon starts. Of a PostgreSQL, stop all nodes before and start them after it.
-    Only where the notes of the release say that the old and the new version go together, migrate first, then restart
-    one node after the other.
+    With SQLite, the daemon does this itself when it starts. With PostgreSQL, stop all nodes first and start them
+    afterwards. If the release notes say that the old and the new version work together, migrate first and then restart
+    the nodes one by one.
 
     Example: notifier migrate -c config.yaml
     """
@@ -115,16 +115,16 @@ def schema() -> None:
 
 
 def reload(config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
-    """Have the running daemon load its configuration again; print what is wrong with it if it is refused.
+    """Make the running daemon load its configuration again; print the problems if it refuses.
 
-    Of several nodes only the one that is asked does so: ask each of them, by --url or its own configuration.
+    With several nodes, each one has to be asked, by --url or its own configuration.
 
     Example: notifier reload -c config.yaml
     """
-    told = connect(url, token, config).post("/v1/reload", refused=EXIT_CONFIG)
+    answer = connect(url, token, config).post("/v1/reload", refused=EXIT_CONFIG)
     console.print("reloaded")
-    if told.get("others"):
-        node = printable(told["node"])
+    if answer.get("others"):
+        node = printable(answer["node"])
         listed = f"for every node what its files list as watches, for {node} alone all else"
         show(f"{listed}: ask each, see notifier node list")
 

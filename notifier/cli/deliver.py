@@ -1,4 +1,4 @@
-"""Commands for what is sent: delivery list|show|retry."""
+"""Commands for deliveries: delivery list|show|retry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption
 from notifier.cli.complete import endpoint_names
 from notifier.cli.output import EXIT_USAGE, console, fail, printable, show, show_json, show_table, span, when
 
-MAX_LIMIT = 1000  # of one answer
+MAX_LIMIT = 1000  # deliveries in one answer
 
 delivery = typer.Typer(help="See deliveries; retry dead ones.", no_args_is_help=True)
 
@@ -45,11 +45,11 @@ def list_deliveries(
 
     Example: notifier delivery list --status dead
     """
-    found = connect(url, token, config).get(
+    page = connect(url, token, config).get(
         "/v1/deliveries", endpoint=endpoint, status=status, since=since, until=until, limit=limit
     )
     if as_json:
-        show_json(found)
+        show_json(page)
         return
     show_table(
         ("id", "status", "endpoint", "watch", "event", "try", "reason", "created"),
@@ -64,12 +64,12 @@ def list_deliveries(
                 item["reason"],
                 when(item["created_at"]),
             )
-            for item in found["items"]
+            for item in page["items"]
         ],
         empty="no deliveries",
         cut=("reason", "event", "endpoint", "status"),
     )
-    if found["next"] is not None:
+    if page["next"] is not None:
         show(f"there are more: --limit takes up to {MAX_LIMIT}, --until goes further back")
 
 
@@ -81,7 +81,7 @@ def show_delivery(
     token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one delivery: what is sent, and every attempt.
+    """Show one delivery: its payload and every attempt.
 
     Example: notifier delivery show 42
     """
@@ -131,12 +131,12 @@ def retry_delivery(
     endpoint: Endpoint = None,
     since: Since = None,
     until: Until = None,
-    every: Annotated[bool, typer.Option("--all", help="Every dead delivery there is.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every dead delivery.")] = False,
     config: ConfigOption = None,
     url: UrlOption = None,
     token: TokenOption = None,
 ) -> None:
-    """Send dead deliveries again, under the same webhook-id: one, or those of an endpoint and time.
+    """Send dead deliveries again, with the same webhook-id: one, or all of an endpoint or a time.
 
     Example: notifier delivery retry --endpoint app --since 2026-11-22T06:00:00Z
     """

@@ -1,4 +1,4 @@
-"""Commands for where events go: endpoint list|test|enable|disable."""
+"""Commands for endpoints: endpoint list|test|enable|disable."""
 
 from __future__ import annotations
 
@@ -27,21 +27,20 @@ def list_endpoints(
 ) -> None:
     """List endpoints with their health.
 
-    closed is well; throttled waits as it was asked to; open waits after failures, half_open tries once;
-
-    disabled keeps what is for it until it is enabled.
+    A closed endpoint works. A throttled one asked for a pause. An open one failed and is tried again later; half_open
+    is such a try. A disabled one keeps its deliveries until it is enabled.
 
     Example: notifier endpoint list
     """
-    found = connect(url, token, config).get("/v1/endpoints")
+    page = connect(url, token, config).get("/v1/endpoints")
     if as_json:
-        show_json(found)
+        show_json(page)
         return
     show_table(
         ("endpoint", "state", "reason", "under way", "pending", "oldest", "dead"),
         [
             (e["name"], e["state"], e["reason"], e["in_flight"], e["pending"], span(e["oldest_seconds"]), e["dead"])
-            for e in found["items"]
+            for e in page["items"]
         ],
         empty="no endpoints",
         cut=("reason",),
@@ -56,32 +55,32 @@ def try_out(
     token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send a signed test event, notifier.test, at once; exit 0 if the endpoint accepts it.
+    """Send a signed test event, notifier.test; exit 0 if the endpoint accepts it.
 
-    It is sent once, whatever the endpoint's state, and changes nothing.
+    It is sent once, in any state of the endpoint, and changes nothing.
 
     Example: notifier endpoint test app
     """
-    found = connect(url, token, config).post(f"/v1/endpoints/{quote(name, safe='')}/test")
-    delivered = found["outcome"] == "delivered"
+    attempt = connect(url, token, config).post(f"/v1/endpoints/{quote(name, safe='')}/test")
+    delivered = attempt["outcome"] == "delivered"
     if as_json:
-        show_json(found)
+        show_json(attempt)
     else:
-        line = cell(name) + cell(": ") + cell(found["outcome"])
-        status = f", HTTP {found['status']}" if found["status"] else ""
-        line.append(f"{status} in {span(found['seconds'])}")
+        line = cell(name) + cell(": ") + cell(attempt["outcome"])
+        status = f", HTTP {attempt['status']}" if attempt["status"] else ""
+        line.append(f"{status} in {span(attempt['seconds'])}")
         if not delivered:
-            line.append(f": {printable(found['detail'] or found['reason'] or 'no reason given')}")
+            line.append(f": {printable(attempt['detail'] or attempt['reason'] or 'no reason given')}")
         show(line)
-        if found.get("reply") and not delivered:
-            show(f"reply: {printable(found['reply'])}")
+        if attempt.get("reply") and not delivered:
+            show(f"reply: {printable(attempt['reply'])}")
     if not delivered:
         raise typer.Exit(EXIT_FAILED)
 
 
 @endpoint.command("enable")
 def enable(name: Name, config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
-    """Send to an endpoint again; what was kept for it flows.
+    """Send to an endpoint again, starting with the deliveries that were kept.
 
     Example: notifier endpoint enable app
     """
@@ -91,7 +90,7 @@ def enable(name: Name, config: ConfigOption = None, url: UrlOption = None, token
 
 @endpoint.command("disable")
 def disable(name: Name, config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
-    """Send no more to an endpoint; events for it are kept.
+    """Stop sending to an endpoint; its deliveries are kept.
 
     Example: notifier endpoint disable app
     """

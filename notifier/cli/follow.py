@@ -1,7 +1,7 @@
-"""`watch list --follow`: the list, then what changes, as it comes by GET /v1/stream.
+"""`watch list --follow`: shows the list, then its changes from GET /v1/stream.
 
-The stream is opened before the list is asked for, so that nothing falls between the two. It is opened again when it
-breaks, from the event after the last one.
+The stream is opened before the list is fetched, so that no change is missed in between. A broken stream is opened again
+from the event after the last one.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from notifier.cli.timeline import change
 if TYPE_CHECKING:
     from notifier.core.eventstream import StreamEvent
 
-REDRAW = 0.5  # seconds between looks at the list, at least: a thousand changes a second make no thousand requests
-RETRY = 1.0  # seconds until a broken stream is opened anew
+REDRAW = 0.5  # seconds between requests of the list, at least: there may be a thousand changes a second
+RETRY = 1.0  # seconds until a broken stream is opened again
 AWAY = "the daemon does not answer; trying again"
-REST_OF_SCREEN = 5  # lines of a terminal that are kept for what stands around the table
+REST_OF_SCREEN = 5  # lines of a terminal that are kept for the text around the table
 MAX_REMEMBERED = 100_000  # watches whose labels are remembered
 
 
@@ -44,7 +44,7 @@ def _passing(exc: Unreachable | Denied) -> bool:
 
 
 async def _patiently(daemon: DaemonSession, wanted: Wanted) -> list[dict[str, Any]]:
-    """Return the list, however long the daemon takes: it may be starting again."""
+    """Return the list; try again for as long as the daemon is away, since it may be restarting."""
     while True:
         try:
             return list((await wanted.fetch(daemon))["items"])
@@ -55,17 +55,17 @@ async def _patiently(daemon: DaemonSession, wanted: Wanted) -> list[dict[str, An
 
 
 class _Changes:
-    """The events of the stream, through every break."""
+    """The events of the stream, across reconnections."""
 
     def __init__(self, daemon: DaemonSession, wanted: Wanted) -> None:
         self._daemon = daemon
         self._query = [("source", wanted.source)] if wanted.source is not None else []
         self._last: str | None = None  # id of the last event
-        self.anew = True  # nothing connects what comes with what was before: look at the whole list
+        self.anew = True  # events may have been missed: the whole list has to be fetched
         self.broken: str | None = None  # why the stream is not open
 
     async def __aiter__(self) -> AsyncIterator[dict[str, Any] | None]:
-        """Yield events of watches, and None whenever it is time to look around. Raises as `DaemonSession.ask`."""
+        """Yield events of watches, and None when something else may have changed. Raises as `DaemonSession.ask`."""
         while True:
             try:
                 async for event in self._daemon.events("/v1/stream", query=self._query, last=self._last):
@@ -85,14 +85,14 @@ class _Changes:
             return None
         if event.last_event_id:
             self._last = event.last_event_id
-        found: dict[str, Any] = {} if event.type == "status" else json.loads(event.text)
-        return found if found.get("task") is not None else None
+        data: dict[str, Any] = {} if event.type == "status" else json.loads(event.text)
+        return data if data.get("task") is not None else None
 
 
 async def _lines(daemon: DaemonSession, wanted: Wanted, *, as_json: bool) -> None:
     changes = _Changes(daemon, wanted)
     labels = _Labels(daemon, wanted)
-    shown: dict[tuple[str, str], int] = {}  # what the list tells already
+    shown: dict[tuple[str, str], int] = {}  # the last sequence that the list shows
     complained = False
     async for event in changes:
         if changes.broken and not complained:
@@ -114,7 +114,7 @@ async def _lines(daemon: DaemonSession, wanted: Wanted, *, as_json: bool) -> Non
 
 
 class _Labels:
-    """Knows whether a watch has the labels that are asked for; events do not tell."""
+    """Knows whether a watch has the selected labels, which events do not contain."""
 
     def __init__(self, daemon: DaemonSession, wanted: Wanted) -> None:
         self._daemon = daemon
@@ -122,7 +122,7 @@ class _Labels:
         self._known: dict[tuple[str, str], bool] = {}
 
     async def match(self, source: str, task: str) -> bool:
-        """Say whether the watch is wanted; asks the daemon once for each."""
+        """Return whether the watch is selected; asks the daemon once for each."""
         if not self._wanted.labels:
             return True
         name = (source, task)
@@ -141,7 +141,7 @@ def _line(event: Mapping[str, Any]) -> Text:
 async def _live(daemon: DaemonSession, wanted: Wanted) -> None:
     changes = _Changes(daemon, wanted)
     last: list[Text] = []
-    found: Any = None
+    page: Any = None
     stale, drawn = True, 0.0
     with Live(console=console, auto_refresh=False) as live:
         async for event in changes:
@@ -150,25 +150,25 @@ async def _live(daemon: DaemonSession, wanted: Wanted) -> None:
             stale = stale or event is not None or changes.anew
             now = asyncio.get_running_loop().time()
             if now < drawn + REDRAW:
-                continue  # the stream tells how all is every two seconds: the last change is not left out
+                continue  # a status event every two seconds leads here again: the last change is not missed
             if stale and changes.broken is None:
                 try:
-                    found = await wanted.fetch(daemon)
+                    page = await wanted.fetch(daemon)
                     stale = changes.anew = False
                 except (Unreachable, Denied) as exc:
-                    if found is None or not _passing(exc):
+                    if page is None or not _passing(exc):
                         raise
                     changes.broken = AWAY
             drawn = now
-            live.update(_screen(found, changes.broken, last), refresh=True)
+            live.update(_screen(page, changes.broken, last), refresh=True)
 
 
-def _screen(found: Any, broken: str | None, last: list[Text]) -> Group:
+def _screen(page: Any, broken: str | None, last: list[Text]) -> Group:
     room = max(1, console.height - REST_OF_SCREEN)
-    items = found["items"]
+    items = page["items"]
     lines = table(COLUMNS, rows(items[:room]), width=console.width, cut=CUT) if items else [Text("no watches so far")]
     hidden = len(items) - room
-    below = [Text(f"and {hidden} more" + (", at least" if found["next"] else ""), style="dim")] if hidden > 0 else []
+    below = [Text(f"and {hidden} more" + (", at least" if page["next"] else ""), style="dim")] if hidden > 0 else []
     state = Text(printable(broken), style="red") if broken else Text("live; Ctrl-C ends", style="dim")
     for line in (*lines, *below, *last, state):
         line.no_wrap = True

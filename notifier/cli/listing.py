@@ -1,4 +1,4 @@
-"""Which watches are wanted, and how a list of them looks."""
+"""The selection of watches, and how a list of them looks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from notifier.cli.client import DaemonSession
 from notifier.cli.output import when
 from notifier.core.model import Json
 
-PAGE = 1000  # watches that the daemon gives at a time, at most
+PAGE = 1000  # watches in one answer of the daemon, at most
 COLUMNS = ("watch", "phase", "state", "changed", "stream", "node", "labels")
 CUT = ("labels", "state", "node")
 
@@ -29,7 +29,7 @@ class Wanted:
     limit: int | None = None  # None: all
 
     async def fetch(self, daemon: DaemonSession) -> Json:
-        """Return a list as the API gives it, put together from as many pages as it takes. Raises as `ask`."""
+        """Return a list in the API's form, joined from as many pages as necessary. Raises as `ask`."""
         items: list[Json] = []
         cursor: str | None = None
         while True:
@@ -42,14 +42,14 @@ class Wanted:
                 return {"items": items, "next": cursor}
 
     def _query(self) -> Iterator[tuple[str, str]]:
-        given = {"source": self.source, "phase": self.phase, "q": self.search}
-        yield from ((name, value) for name, value in given.items() if value is not None)
+        fields = {"source": self.source, "phase": self.phase, "q": self.search}
+        yield from ((name, value) for name, value in fields.items() if value is not None)
         if self.ended is not None:
             yield "ended", "true" if self.ended else "false"
         yield from (("label", f"{name}:{value}") for name, value in self.labels.items())
 
     def takes(self, event: Mapping[str, Any]) -> bool:
-        """Say whether an event is of a watch that is wanted, as far as the event tells: it has no labels."""
+        """Return whether an event belongs to the selection; labels are not checked, since an event has none."""
         over = event["type"] == "watch.lost" or event["phase"] in ("succeeded", "failed", "canceled")
         return (
             event["task"] is not None
@@ -77,7 +77,7 @@ def rows(items: Iterable[Mapping[str, Any]]) -> list[Sequence[object]]:
 
 
 def _stream(item: Mapping[str, Any]) -> Text | None:
-    """Say whether the stream is open; nothing where there is none to be, or another node has it."""
+    """Describe the stream; empty for a watch that has none, or whose stream another node has."""
     if item["ended"] or item["connected"] is None:
         return None
     return Text("open", "green") if item["connected"] else Text("closed", "yellow")

@@ -1,4 +1,4 @@
-"""Commands for the daemons that share a store: node list."""
+"""Commands for the nodes that share a store: node list."""
 
 from __future__ import annotations
 
@@ -29,31 +29,30 @@ def register(app: typer.Typer) -> None:
 @node.command("list")
 def list_nodes(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Of these alone.", autocompletion=node_names)
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these nodes.", autocompletion=node_names)
     ] = None,
     config: ConfigOption = None,
     url: UrlOption = None,
     token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the nodes that share the store; * is the one that was asked.
+    """List the nodes that share the store; * marks the one that was asked.
 
-    alive is well; not ready says why; leaving has let go of its watches and stops;
-
-    dead gave no sign of life for node.timeout, and others take over; unknown: the one that was asked is cut off itself.
+    An alive node works; one that is not ready says why. A leaving one has handed over its watches and stops. A dead one
+    has sent no heartbeat for node.timeout, and others take over. unknown: the node that was asked is itself cut off.
 
     Example: notifier node list
     """
-    found = connect(url, token, config).get("/v1/nodes")
+    page = connect(url, token, config).get("/v1/nodes")
     if names:
-        found["items"] = [item for item in found["items"] if item["name"] in names]
-        if missing := sorted(set(names) - {item["name"] for item in found["items"]}):
+        page["items"] = [item for item in page["items"] if item["name"] in names]
+        if missing := sorted(set(names) - {item["name"] for item in page["items"]}):
             fail(f"there is no node {', '.join(missing)}")
     if as_json:
-        show_json(found)
+        show_json(page)
         return
-    show_table(COLUMNS, rows(found["items"]), empty="no nodes", cut=CUT)
-    for item in found["items"]:
+    show_table(COLUMNS, rows(page["items"]), empty="no nodes", cut=CUT)
+    for item in page["items"]:
         if item["reason"]:
             show(f"{printable(item['name'])}: {printable(item['reason'])}")
 
@@ -79,7 +78,7 @@ def rows(items: Iterable[Node]) -> list[Sequence[object]]:
 
 
 def state(item: Node) -> Text:
-    """Say in a word how a node is."""
+    """Return a node's state in a word."""
     if item["alive"] is None:
         return Text("unknown", style="yellow")
     if not item["alive"]:

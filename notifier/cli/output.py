@@ -1,4 +1,4 @@
-"""How commands print: fitted to a terminal for people, whole and plain into a pipe, JSON for programs."""
+"""How commands print: fitted to a terminal for people, complete and plain into a pipe, JSON for programs."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ EXIT_USAGE = 2
 EXIT_CONFIG = 78
 GAP = 2  # blanks between columns
 LEAST = 6  # characters that a shortened column keeps
-MAX_PROBLEMS = 20  # that are printed; ten thousand watches may all have the same
+MAX_PROBLEMS = 20  # problems that are printed: ten thousand watches may have the same one
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # what others sent must not steer a terminal or break a line
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # text from others must not control a terminal or break a line
 
 console = Console(highlight=False)
 
 
 def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
-    """Say in one line what went wrong, and exit."""
+    """Print in one line what went wrong, and exit."""
     print(f"notifier: {printable(message)}", file=sys.stderr)
     sys.exit(code)
 
 
 def refuse(problems: Iterable[str], *, summary: str | None = None, code: int = EXIT_CONFIG) -> NoReturn:
-    """Print what is wrong, of a configuration if nothing else is said, a line each; and exit."""
+    """Print problems, one a line, and exit; without a `summary` they are those of a configuration."""
     listed = list(problems)
     shown = listed if code == EXIT_CONFIG else listed[:MAX_PROBLEMS]
     for problem in shown:
@@ -46,24 +46,24 @@ def refuse(problems: Iterable[str], *, summary: str | None = None, code: int = E
 
 
 def show_json(value: Json) -> None:
-    """Print for a program."""
+    """Print JSON for a program."""
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def show_json_line(value: Json) -> None:
-    """Print for a program that reads line by line while we go on."""
+    """Print one line of JSON at once, for a program that reads line by line."""
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
 def show(line: Text | str = "") -> None:
-    """Print a line as it is: neither markup nor wrapped."""
+    """Print a line unchanged: without markup and not wrapped."""
     console.print(line, markup=False, soft_wrap=True)
 
 
 def show_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, cut: Sequence[str] = ()
 ) -> None:
-    """Print for people: a table, or what it means that there is nothing."""
+    """Print a table for people, or the text `empty` if there are no rows."""
     listed = list(rows)
     if not listed:
         show(empty)
@@ -75,11 +75,11 @@ def show_table(
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[object]], *, width: int | None, cut: Sequence[str] = ()
 ) -> list[Text]:
-    """Lay out a table: the columns `cut` are shortened as far as `width` asks; no other ever is."""
+    """Lay out a table: only the columns `cut` are shortened, as far as `width` requires."""
     lines = [[Text(name, style="bold") for name in columns], *([cell(value) for value in row] for row in rows)]
     widths = [max(cell_len(line[index].plain) for line in lines) for index in range(len(columns))]
     over = 0 if width is None else sum(widths) + GAP * (len(columns) - 1) - width
-    for _ in range(over):  # one character at a time, from whatever has most to give
+    for _ in range(over):  # one character at a time, from the column with the most to spare
         spare = {index: widths[index] - max(LEAST, len(columns[index])) for index in map(columns.index, cut)}
         widest = max(spare, key=spare.__getitem__, default=None)
         if widest is None or spare[widest] <= 0:
@@ -115,7 +115,7 @@ STYLES = {
 
 
 def cell(value: object) -> Text:
-    """Format a value of a table; what others sent is never read as markup."""
+    """Format a value of a table; text from others is never read as markup."""
     if isinstance(value, Text):
         return value
     text = "-" if value is None else printable(str(value))
@@ -123,12 +123,12 @@ def cell(value: object) -> Text:
 
 
 def printable(text: str) -> str:
-    """Escape what would steer a terminal or break the line."""
+    """Escape characters that would control a terminal or break the line."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def when(text: str | None) -> str | None:
-    """Shorten a time of the API for people: of today the local time of day, else the local date."""
+    """Shorten a time of the API for people: the local time for today, otherwise the local date."""
     if text is None or not console.is_terminal:
         return text
     at = datetime.fromisoformat(text).astimezone()
@@ -136,7 +136,7 @@ def when(text: str | None) -> str | None:
 
 
 def span(seconds: float) -> str:
-    """Write a length of time in the largest unit that fits; nothing is a dash."""
+    """Write a duration in the largest unit that fits; zero is a dash."""
     if not seconds:
         return "-"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):

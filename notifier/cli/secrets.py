@@ -1,4 +1,4 @@
-"""Commands for signatures: secret new, sign, verify."""
+"""Commands for secrets and signatures: secret new, sign, verify."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from notifier.core.signing import (
 
 SECRET_BYTES = 32
 
-secret = typer.Typer(help="Make signing secrets.", no_args_is_help=True)
+secret = typer.Typer(help="Create signing secrets.", no_args_is_help=True)
 
 Secrets = Annotated[
     list[str],
@@ -50,7 +50,7 @@ def new(
         bool, typer.Option("--ed25519", help="A key pair: whsk_ to sign with, whpk_ to verify.")
     ] = False,
 ) -> None:
-    """Make a signing secret.
+    """Create a signing secret.
 
     Example: notifier secret new
     """
@@ -68,7 +68,7 @@ def sign_body(
     message: Annotated[str | None, typer.Option("--id", help="webhook-id; a new one if not given.")] = None,
     timestamp: Annotated[int | None, typer.Option(help="webhook-timestamp; now if not given.", min=0)] = None,
 ) -> None:
-    """Print the headers that sign a body by Standard Webhooks.
+    """Print the headers that sign a body (Standard Webhooks).
 
     Example: echo -n '{"test": 1}' | notifier sign --secret whsec_...
     """
@@ -102,13 +102,13 @@ def verify_body(
 
     Example: notifier verify --secret whsec_... --id msg_... --timestamp 1614265330 --signature v1,... body.json
     """
-    given = {"webhook-id": message, "webhook-timestamp": timestamp, "webhook-signature": signature}
+    headers = {"webhook-id": message, "webhook-timestamp": timestamp, "webhook-signature": signature}
     for line in header:
         name, _, value = line.partition(":")
-        given[name.strip().lower()] = value.strip()
+        headers[name.strip().lower()] = value.strip()
     try:
         keys = [decode_verifier(text) for text in secret]
-        verify(keys, given, _read(body), now=_now(), tolerance=tolerance or float("inf"))
+        verify(keys, headers, _read(body), now=_now(), tolerance=tolerance or float("inf"))
     except (SecretError, SignatureError) as exc:
         fail(str(exc))
     console.print("[green]good[/]")

@@ -1,4 +1,4 @@
-"""The command status: how the daemon is in one line, its sources and endpoints, and what to do about what is wrong."""
+"""The command status: one line for the daemon's health, its sources and endpoints, and what needs attention."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from notifier.cli import node
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.output import printable, show, show_json, show_table, span
 
-BACKLOG = 300.0  # seconds that the oldest undelivered event may wait before somebody should look
-NAMED = ("queued", "running", "succeeded", "failed", "canceled", "lost")  # phases in the order of a task's life
+BACKLOG = 300.0  # seconds that the oldest undelivered event may wait before it needs attention
+NAMED = ("queued", "running", "succeeded", "failed", "canceled", "lost")  # phases, in order
 
-Found = dict[str, Any]
+Report = dict[str, Any]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,28 +26,29 @@ def register(app: typer.Typer) -> None:
 def status(
     config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show how the running daemon is, and what needs attention, with the command to run.
+    """Show the health of the running daemon, what needs attention, and the command for it.
 
     Example: notifier status
     """
     client = connect(url, token, config)
-    found = client.get("/v1/status")
+    report = client.get("/v1/status")
     if as_json:
-        show_json(found)
+        show_json(report)
         return
     nodes = client.get("/v1/nodes")["items"]
-    wanting = [*attention(found, client.options), *_of_nodes(nodes, client.options)]
-    show(verdict(found, len(wanting)))
-    show(amounts(found))
-    one_of = f", one of {found['nodes']} nodes" if found["nodes"] > 1 else ""
-    show(f"version {found['version']} on {printable(found['node'])}{one_of}, process {found['pid']}, {found['config']}")
+    wanting = [*attention(report, client.options), *_of_nodes(nodes, client.options)]
+    show(verdict(report, len(wanting)))
+    show(amounts(report))
+    cluster = f", one of {report['nodes']} nodes" if report["nodes"] > 1 else ""
+    place = f"{printable(report['node'])}{cluster}, process {report['pid']}, {report['config']}"
+    show(f"version {report['version']} on {place}")
     show()
     if len(nodes) > 1:
         show_table(node.COLUMNS, node.rows(nodes), empty="no nodes", cut=node.CUT)
         show()
-    _sources(found)
+    _sources(report)
     show()
-    _endpoints(found)
+    _endpoints(report)
     if wanting:
         show()
         show(Text("needs attention", style="bold"))
@@ -57,10 +58,10 @@ def status(
             show(Text(f"    {command}", style="cyan"))
 
 
-def verdict(found: Found, wanting: int) -> Text:
-    """Say in one line how it is."""
-    if not found["ready"]:
-        line = Text(f"not ready: {found['reason']}", style="bold red")
+def verdict(report: Report, wanting: int) -> Text:
+    """Return one line about the daemon's health."""
+    if not report["ready"]:
+        line = Text(f"not ready: {report['reason']}", style="bold red")
     elif wanting:
         line = Text(f"ready, but {wanting} thing{'s need' if wanting > 1 else ' needs'} attention", style="bold yellow")
     else:
@@ -68,35 +69,35 @@ def verdict(found: Found, wanting: int) -> Text:
     return line
 
 
-def amounts(found: Found) -> str:
-    """Say in one line how much there is."""
-    following = sum(source["following"] for source in found["sources"])
-    opened = sum(source["open"] for source in found["sources"])
-    pending = sum(endpoint["pending"] for endpoint in found["endpoints"])
+def amounts(report: Report) -> str:
+    """Return one line with the main counts."""
+    following = sum(source["following"] for source in report["sources"])
+    opened = sum(source["open"] for source in report["sources"])
+    pending = sum(endpoint["pending"] for endpoint in report["endpoints"])
     return (
         f"{_count(following, 'task')} followed on {_count(opened, 'open stream')}, "
-        f"{_count(pending, 'delivery', 'deliveries')} pending, up {span(found['uptime_seconds'])}"
+        f"{_count(pending, 'delivery', 'deliveries')} pending, up {span(report['uptime_seconds'])}"
     )
 
 
-def attention(found: Found, options: str) -> Iterator[tuple[str, ...]]:
-    """Tell what somebody should look at, and the commands for it; `options` lead to the daemon."""
-    if not found["store"]["available"]:
+def attention(report: Report, options: str) -> Iterator[tuple[str, ...]]:
+    """List what needs attention, each with the commands to run; `options` select the daemon."""
+    if not report["store"]["available"]:
         yield (
             "the store cannot be written: nothing new is sent until it can; see the log",
             "df -h; journalctl -u notifier",
         )
-    for source in found["sources"]:
+    for source in report["sources"]:
         if source["following"] and not source["open"]:
             yield (
                 f"{printable(source['name'])}: no stream is open, {_count(source['following'], 'task')} to follow",
                 "journalctl -u notifier -o cat | grep '\"source\\.'",
             )
-    for endpoint in found["endpoints"]:
+    for endpoint in report["endpoints"]:
         yield from _of_endpoint(endpoint, options)
 
 
-def _of_nodes(nodes: Iterable[Found], options: str) -> Iterator[tuple[str, ...]]:
+def _of_nodes(nodes: Iterable[Report], options: str) -> Iterator[tuple[str, ...]]:
     for item in nodes:
         name = printable(item["name"])
         if item["alive"] is False:
@@ -108,7 +109,7 @@ def _of_nodes(nodes: Iterable[Found], options: str) -> Iterator[tuple[str, ...]]
             )
 
 
-def _of_endpoint(endpoint: Found, options: str) -> Iterator[tuple[str, ...]]:
+def _of_endpoint(endpoint: Report, options: str) -> Iterator[tuple[str, ...]]:
     name = printable(endpoint["name"])
     pending, oldest = endpoint["pending"], endpoint["oldest_seconds"]
     kept = f"{_count(pending, 'delivery', 'deliveries')} kept" + (f", the oldest for {span(oldest)}" if pending else "")
@@ -130,12 +131,12 @@ def _of_endpoint(endpoint: Found, options: str) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _sources(found: Found) -> None:
+def _sources(report: Report) -> None:
     show_table(
         ("source", "open", "following", "watches by phase"),
         [
             (source["name"], source["open"], source["following"], _phases(source["watches"]))
-            for source in found["sources"]
+            for source in report["sources"]
         ],
         empty="no sources",
     )
@@ -146,12 +147,12 @@ def _phases(counts: dict[str, int]) -> str:
     return ", ".join(f"{counts[phase]} {phase}" for phase in order if counts.get(phase)) or "none"
 
 
-def _endpoints(found: Found) -> None:
+def _endpoints(report: Report) -> None:
     show_table(
         ("endpoint", "state", "under way", "pending", "oldest", "dead"),
         [
             (e["name"], e["state"], e["in_flight"], e["pending"], span(e["oldest_seconds"]), e["dead"])
-            for e in found["endpoints"]
+            for e in report["endpoints"]
         ],
         empty="no endpoints",
         cut=("endpoint",),

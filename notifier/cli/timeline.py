@@ -1,4 +1,4 @@
-"""A watch's life as lines: each change with its time, then for each endpoint how its delivery went."""
+"""The timeline of a watch: each change with its time, and the outcome of its delivery to each endpoint."""
 
 from __future__ import annotations
 
@@ -12,61 +12,61 @@ from rich.text import Text
 from notifier.cli.output import STYLES, cell, console, printable, span, when
 
 Item = Mapping[str, Any]
-Attempts = Mapping[int, Sequence[Item]]  # by delivery; of those that went not smoothly
+Attempts = Mapping[int, Sequence[Item]]  # by delivery, for those with failed attempts
 
 TIME = len("12:34:56.789")  # or a date
 ELAPSED = len("+123.4ms")
-REPEATS = 4  # reasons of failed attempts that are named one by one
+REPEATS = 4  # reasons of failed attempts that are listed
 
 
-def lines(found: Item, attempts: Attempts) -> Iterator[Text]:
-    """Draw the timeline of a watch as the API gives it."""
-    yield from _head(found)
+def lines(item: Item, attempts: Attempts) -> Iterator[Text]:
+    """Draw the timeline of a watch in the API's form."""
+    yield from _head(item)
     yield Text("")
-    margin = " " * ((TIME if console.is_terminal else len(found["created_at"])) + ELAPSED + 4)
-    began = datetime.fromisoformat(found["created_at"])
-    yield _at(found["created_at"], began, Text(f"followed, asked for by {found['origin']}"))
-    if found["more"]:
+    margin = " " * ((TIME if console.is_terminal else len(item["created_at"])) + ELAPSED + 4)
+    began = datetime.fromisoformat(item["created_at"])
+    yield _at(item["created_at"], began, Text(f"followed, asked for by {item['origin']}"))
+    if item["more"]:
         yield Text(margin + "... earlier events are left out; notifier delivery list has them", style="dim")
-    for event in found["events"]:
+    for event in item["events"]:
         yield _at(event["timestamp"], began, change(event))
         yield from (Text(margin) + line for line in _remarks(event))
         names = [printable(delivery["endpoint"]) for delivery in event["deliveries"]]
         for name, delivery in zip(names, event["deliveries"], strict=True):
-            told = _outcome(event, delivery, attempts.get(delivery["id"], ()))
-            yield Text(f"{margin}  {name:<{max(map(len, names))}}  ") + told
-    if not found["events"]:
+            outcome = _outcome(event, delivery, attempts.get(delivery["id"], ()))
+            yield Text(f"{margin}  {name:<{max(map(len, names))}}  ") + outcome
+    if not item["events"]:
         yield Text(margin + "nothing was observed yet", style="dim")
 
 
-def _head(found: Item) -> Iterator[Text]:
-    state = "" if found["state"] == found["phase"] else f" ({found['state']})"
-    how = (f"lost: {found['lost']}", "red") if found["lost"] else _phase(found["phase"]) if found["phase"] else "new"
+def _head(item: Item) -> Iterator[Text]:
+    state = "" if item["state"] == item["phase"] else f" ({item['state']})"
+    how = (f"lost: {item['lost']}", "red") if item["lost"] else _phase(item["phase"]) if item["phase"] else "new"
     yield Text.assemble(
-        (printable(f"{found['source']}/{found['id']}"), "bold"), "  ", how, printable(state) if found["phase"] else ""
+        (printable(f"{item['source']}/{item['id']}"), "bold"), "  ", how, printable(state) if item["phase"] else ""
     )
-    if found["labels"]:
-        yield _field("labels", ", ".join(f"{name}={value}" for name, value in found["labels"].items()))
-    if found["metadata"] not in (None, {}):
-        yield _field("metadata", json.dumps(found["metadata"], ensure_ascii=False))
-    told = ["all endpoints that match"] if found["endpoints"] is None else list(found["endpoints"])
-    told += [f"its callback at {found['callback']}"] if found["callback"] is not None else []
-    yield _field("told", ", ".join(told))
-    yield _field("stream", _stream(found))
-    if found["node"] is not None:
-        yield _field("node", found["node"])
+    if item["labels"]:
+        yield _field("labels", ", ".join(f"{name}={value}" for name, value in item["labels"].items()))
+    if item["metadata"] not in (None, {}):
+        yield _field("metadata", json.dumps(item["metadata"], ensure_ascii=False))
+    receivers = ["all endpoints that match"] if item["endpoints"] is None else list(item["endpoints"])
+    receivers += [f"its callback at {item['callback']}"] if item["callback"] is not None else []
+    yield _field("told", ", ".join(receivers))
+    yield _field("stream", _stream(item))
+    if item["node"] is not None:
+        yield _field("node", item["node"])
 
 
 def _field(name: str, value: str) -> Text:
     return Text(f"{name:>8}  {printable(value)}")
 
 
-def _stream(found: Item) -> str:
-    if found["ended"]:
+def _stream(item: Item) -> str:
+    if item["ended"]:
         return "none: it has ended"
-    connection = found["connection"]
+    connection = item["connection"]
     if connection is None:
-        return f"of node {found['node']}, which alone knows how it is"
+        return f"of node {item['node']}, which alone knows how it is"
     if connection["open"]:
         return "open"
     failures, trouble = connection["failures"], connection["trouble"]
@@ -74,21 +74,21 @@ def _stream(found: Item) -> str:
 
 
 def _at(at: str, began: datetime, what: Text) -> Text:
-    """Put the time, and how long after the beginning it was, before what happened."""
+    """Put the time, and the time since the beginning, before a text."""
     seconds = max(0.0, (datetime.fromisoformat(at) - began).total_seconds())
     elapsed = span(seconds) if seconds else "0s"
     return Text(f"{_time(at):<{TIME}}  {'+' + elapsed:>{ELAPSED}}  ") + what
 
 
 def _time(at: str) -> str:
-    """Shorten a time as lists do, but for the milliseconds of today's."""
+    """Shorten a time as lists do; a time of today keeps its milliseconds."""
     shown = when(at) or ""
     local = datetime.fromisoformat(at).astimezone()
     return local.strftime("%H:%M:%S.%f")[:-3] if len(shown) == len("12:34:56") else shown
 
 
 def change(event: Item) -> Text:
-    """Tell an event in a few words."""
+    """Describe an event in a few words."""
     if not event["type"].startswith("task."):
         return Text(event["type"], style="red" if event["type"] == "watch.lost" else "yellow")
     before = printable(f"{event['previous_state']} -> ") if event["previous_state"] is not None else ""
@@ -102,7 +102,7 @@ def _phase(phase: str) -> Text:
 
 
 def _remarks(event: Item) -> Iterator[Text]:
-    """Tell what the payload adds to a change of state."""
+    """List what the payload adds to a change of state."""
     data = (event.get("payload") or {}).get("data", {})
     if data.get("error"):
         parts = [str(part) for part in data["error"].values() if part]
@@ -114,7 +114,7 @@ def _remarks(event: Item) -> Iterator[Text]:
 
 
 def _outcome(event: Item, delivery: Item, attempts: Sequence[Item]) -> Text:
-    """Tell in one line what became of a delivery."""
+    """Describe in one line what happened to a delivery."""
     tries = f", {delivery['attempt']} tries" if delivery["attempt"] > 1 else ""
     failed = [attempt["detail"] or attempt["reason"] for attempt in attempts if attempt["outcome"] != "delivered"]
     why = f": {_reasons(failed)}" if failed else f": {delivery['reason']}" if delivery["reason"] else ""

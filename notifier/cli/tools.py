@@ -1,4 +1,4 @@
-"""Commands to try things with: simulate, listen, demo."""
+"""Commands to try notifier with: simulate, listen, demo."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    tasks: Annotated[int, typer.Option("--tasks", "-n", min=1, max=5000, help="How many; 1000 take 16 s.")] = 12,
+    tasks: Annotated[int, typer.Option("--tasks", "-n", min=1, max=5000, help="How many tasks; 1000 take 16 s.")] = 12,
     keep: Annotated[bool, typer.Option("--keep", help="Stay up after the summary, until Ctrl-C.")] = False,
 ) -> None:
-    """See it work: an upstream, a receiver and the daemon on free ports, a live table, a summary.
+    """See notifier work: run an upstream, a receiver and the daemon on free ports, with a live table and a summary.
 
     Example: notifier demo
     """
@@ -40,8 +40,8 @@ def demo(
 def simulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free one.")] = 8781,
-    token: Annotated[str | None, typer.Option(help="The bearer token to ask for; none: any will do.")] = None,
-    ids: Annotated[list[str], typer.Option("--id", help="Known task ids, globs; none: all but unknown*.")] = [],
+    token: Annotated[str | None, typer.Option(help="The bearer token that clients must send; default: any.")] = None,
+    ids: Annotated[list[str], typer.Option("--id", help="Known task ids, globs; default: all except unknown*.")] = [],
     transcript: Annotated[
         str, typer.Option(help="documented, @FILE, or a list such as queueing*3,processing*28,success.")
     ] = "documented",
@@ -50,10 +50,10 @@ def simulate(
     ] = [],
     framing: Annotated[str, typer.Option(help="line, as documented, or event, with blank lines between.")] = "line",
     every: Annotated[str, typer.Option(help="Time between lines, such as 250ms or 1s; 0s: at full speed.")] = "1s",
-    jitter: Annotated[float, typer.Option(min=0, max=1, help="Share of that time, at random.")] = 0.0,
+    jitter: Annotated[float, typer.Option(min=0, max=1, help="Random share of that time, 0 to 1.")] = 0.0,
     keep_open: Annotated[bool, typer.Option("--keep-open", help="Keep the stream open after the last line.")] = False,
     restart: Annotated[
-        bool, typer.Option("--restart-on-reconnect", help="Begin the transcript anew on each connection.")
+        bool, typer.Option("--restart-on-reconnect", help="Start the transcript again on each connection.")
     ] = False,
     fault: Annotated[
         list[str],
@@ -64,9 +64,9 @@ def simulate(
             "html json 204 redirect hangup slowhead comments crlf cr bom, and 400 to 599.",
         ),
     ] = [],
-    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random numbers.")] = None,
 ) -> None:
-    """Be an upstream that speaks the documented API, with faults on request.
+    """Run a simulated upstream that speaks the documented API, with faults on request.
 
     Example: notifier simulate --token secret --every 200ms --fault 'drop@5x1'
     """
@@ -93,7 +93,7 @@ def simulate(
             seed=seed,
         )
 
-    simulator = _made(build)
+    simulator = _build(build)
     console.print(str(_until_interrupted(serve(simulator))), markup=False, soft_wrap=True)
 
 
@@ -101,7 +101,7 @@ def listen(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free one.")] = 8782,
     secret: Annotated[
-        list[str], typer.Option("--secret", "-s", envvar="WEBHOOK_SECRET", help="whsec_...; none: one is made.")
+        list[str], typer.Option("--secret", "-s", envvar="WEBHOOK_SECRET", help="whsec_...; default: a new one.")
     ] = [],
     respond: Annotated[
         list[str],
@@ -112,36 +112,36 @@ def listen(
         ),
     ] = ["200"],
     tolerance: Annotated[str, typer.Option(help="How old a callback's timestamp may be.")] = "5m",
-    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random numbers.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each callback.")] = False,
 ) -> None:
-    """Be a receiver: verify callbacks, print them, answer as told.
+    """Run a receiver: verify callbacks, print them, and answer as --respond says.
 
     Example: notifier listen --secret whsec_... --respond 500x3,200
     """
     from notifier.core.signing import new_secret
     from notifier.tools.listener import Listener, serve
 
-    made = None if secret else new_secret(os.urandom(SECRET_BYTES))
+    new = None if secret else new_secret(os.urandom(SECRET_BYTES))
 
     def build() -> Listener:
         return Listener(
             host=host,
             port=port,
-            secrets=secret or [made or ""],
+            secrets=secret or [new or ""],
             respond=respond,
             tolerance=_seconds(tolerance),
             seed=seed,
         )
 
-    listener = _made(build)
-    summary = _until_interrupted(serve(listener, console=console, secret=made, as_json=as_json))
+    listener = _build(build)
+    summary = _until_interrupted(serve(listener, console=console, secret=new, as_json=as_json))
     if not as_json:
         console.print(str(summary), markup=False, soft_wrap=True)
 
 
-def _made(build: Callable[[], T]) -> T:
-    """Make a tool; what is wrong with its options is a usage error."""
+def _build(build: Callable[[], T]) -> T:
+    """Create a tool; wrong options are a usage error."""
     try:
         return build()
     except (ValueError, OSError) as exc:

@@ -1,4 +1,4 @@
-"""Commands for what is followed: watch add|list|show|remove."""
+"""Commands for watches: watch add|list|show|remove."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from notifier.cli.timeline import lines
 from notifier.cli.watch_input import WatchDefaults, WatchInput, batches, read_file, read_labels, read_metadata
 from notifier.core.model import Json
 
-NAMED = 20  # added watches that are named one by one
+NAMED = 20  # added watches that are listed one by one
 
-watch = typer.Typer(help="Follow tasks; see how they are.", no_args_is_help=True)
+watch = typer.Typer(help="Follow tasks, and see their state.", no_args_is_help=True)
 
-Ids = Annotated[list[str], typer.Argument(help="SOURCE/ID, or ID where it is clear.", autocompletion=watch_names)]
+Ids = Annotated[list[str], typer.Argument(help="SOURCE/ID, or ID if one source has it.", autocompletion=watch_names)]
 SourceOption = Annotated[
     str | None, typer.Option("--source", "-s", help="A source's name.", autocompletion=source_names)
 ]
-Labels = Annotated[list[str], typer.Option("--label", "-l", help="NAME=VALUE; may be given several times.")]
+Labels = Annotated[list[str], typer.Option("--label", "-l", help="NAME=VALUE; may be repeated.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -41,31 +41,32 @@ def add(
     ids: Annotated[list[str], typer.Argument(metavar="ID", help="The provider's ids of tasks.")] = [],
     source: SourceOption = None,
     label: Labels = [],
-    metadata: Annotated[str | None, typer.Option(help="Any JSON, sent along with every event.")] = None,
+    metadata: Annotated[str | None, typer.Option(help="A JSON value that is sent with every event.")] = None,
     endpoint: Annotated[
         list[str],
         typer.Option(
             "--endpoint",
             "-e",
-            help="Whom to tell; several times; not given: all that match.",
+            help="An endpoint that receives the events; may be repeated; default: all that match.",
             autocompletion=endpoint_names,
         ),
     ] = [],
     callback_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="A URL of the task's own, told beside the endpoints.")
+        str | None, typer.Option(metavar="URL", help="A callback URL of the task's own, besides the endpoints.")
     ] = None,
     callback_secret: Annotated[
-        str | None, typer.Option(metavar="WHSEC", help="What signs for it; not given: callbacks.secret of the daemon.")
+        str | None,
+        typer.Option(metavar="WHSEC", help="Its signing secret; default: callbacks.secret of the daemon."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="YAML or JSON: a list of watches, or ids alone; -: stdin.")
+        Path | None, typer.Option("--file", "-f", help="YAML or JSON: a list of watches or ids; -: stdin.")
     ] = None,
     config: ConfigOption = None,
     url: UrlOption = None,
     token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow tasks; one that is followed already stays as it is. If anything is wrong, nothing is added.
+    """Follow tasks. One that is followed already stays unchanged; if anything is wrong, nothing is added.
 
     Example: notifier watch add 2370487727425660 --label team=video
 
@@ -73,7 +74,7 @@ def add(
 
     Example: notifier watch add 2370487727425660 --callback-url https://example.com/hooks/2370487727425660
 
-    Options say of every watch what it does not say itself. A file holds a list of watches, or ids alone:
+    Options apply to every watch that has no value of its own. A file holds a list of watches or ids:
 
     \b
       - "2370487727425660"
@@ -81,7 +82,7 @@ def add(
          labels: {team: video}, metadata: {order: 7},
          callback_url: https://example.com/hooks/7, callback_secret: whsec_...}
 
-    A queue's message has the same forms, in JSON, and is taken whole or refused whole:
+    A queue's message has the same forms, in JSON, and is accepted or refused as a whole:
 
     \b
       {"id": "2370487727425661", "labels": {"team": "video"}}
@@ -115,7 +116,7 @@ def add(
 
 
 def _post(client: Client, watches: Sequence[WatchInput]) -> list[dict[str, Any]]:
-    """Send the watches; exits when they are refused, and says how many were taken before that."""
+    """Send the watches; exits if a batch is refused, and says how many were added before it."""
 
     async def work(daemon: DaemonSession) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []
@@ -162,10 +163,10 @@ def list_watches(
     ] = None,
     label: Labels = [],
     search: Annotated[str | None, typer.Option("--search", "-q", help="A part of the id.")] = None,
-    ended: Annotated[bool | None, typer.Option("--ended/--open", help="Only those that ended, or go on.")] = None,
+    ended: Annotated[bool | None, typer.Option("--ended/--open", help="Only those that ended, or are open.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 50,
-    every: Annotated[bool, typer.Option("--all", "-a", help="Every one there is.")] = False,
-    following: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what changes, until Ctrl-C.")] = False,
+    every: Annotated[bool, typer.Option("--all", "-a", help="All of them.")] = False,
+    following: Annotated[bool, typer.Option("--follow", "-f", help="Show changes too, until Ctrl-C.")] = False,
     config: ConfigOption = None,
     url: UrlOption = None,
     token: TokenOption = None,
@@ -173,7 +174,7 @@ def list_watches(
 ) -> None:
     """List watches, newest first.
 
-    --follow shows them live on a terminal, and writes a line for each change elsewhere.
+    --follow updates the list on a terminal, and writes a line for each change elsewhere.
 
     --follow --json writes JSON objects, one a line: the watches, then events, which have a `type`.
 
@@ -191,12 +192,12 @@ def list_watches(
     if following:
         follow.run(client, wanted, as_json=as_json)
         return
-    found = client.run(wanted.fetch)
+    page = client.run(wanted.fetch)
     if as_json:
-        show_json(found)
+        show_json(page)
         return
-    show_table(COLUMNS, rows(found["items"]), empty="no watches", cut=CUT)
-    if found["next"] is not None:
+    show_table(COLUMNS, rows(page["items"]), empty="no watches", cut=CUT)
+    if page["next"] is not None:
         show("there are more: --limit takes up to 1000, --all shows them all")
 
 
@@ -208,35 +209,35 @@ def show_watch(
     token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a task's timeline: each change of its state, whom it was told, and how that went.
+    """Show a task's timeline: each change of state, its deliveries, and their outcome.
 
     Example: notifier watch show 2370487727425660
     """
 
     async def work(daemon: DaemonSession) -> tuple[Json, dict[int, Json]]:
-        found = await _find(daemon, name)
+        item = await _find(daemon, name)
         troubled = [
             delivery["id"]
-            for event in found["events"]
+            for event in item["events"]
             for delivery in event["deliveries"]
             if delivery["reason"] is not None or delivery["attempt"] > 1
         ]
-        return found, {
+        return item, {
             number: (await daemon.ask("GET", f"/v1/deliveries/{number}"))["attempts"]
             for number in (() if as_json else troubled[:100])
         }
 
-    found, attempts = connect(url, token, config).run(work)
+    item, attempts = connect(url, token, config).run(work)
     if as_json:
-        show_json(found)
+        show_json(item)
         return
-    for line in lines(found, attempts):
+    for line in lines(item, attempts):
         show(line)
 
 
 @watch.command("remove")
 def remove(names: Ids, config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
-    """Follow tasks no longer; what was recorded of them is still delivered.
+    """Stop following tasks; events that are recorded are still delivered.
 
     Example: notifier watch remove 2370487727425660
     """
@@ -245,15 +246,15 @@ def remove(names: Ids, config: ConfigOption = None, url: UrlOption = None, token
         missing = 0
         for name in names:
             try:
-                found = await _find(daemon, name)
-                await daemon.ask("DELETE", _path(found["source"], found["id"]))
+                item = await _find(daemon, name)
+                await daemon.ask("DELETE", _path(item["source"], item["id"]))
             except Denied as exc:
                 if exc.status != 404:
                     raise
                 missing += 1
                 print(f"notifier: {printable(str(exc))}", file=sys.stderr)
             else:
-                show(f"{printable(_name(found))} is followed no longer")
+                show(f"{printable(_name(item))} is followed no longer")
         return missing
 
     if connect(url, token, config).run(work):
@@ -261,7 +262,7 @@ def remove(names: Ids, config: ConfigOption = None, url: UrlOption = None, token
 
 
 async def _find(daemon: DaemonSession, name: str) -> dict[str, Any]:
-    """Return a watch by SOURCE/ID, or by its id where there is one alone. Raises Denied."""
+    """Return a watch by SOURCE/ID, or by its id if only one source has it. Raises Denied."""
     source, slash, task = name.partition("/")
     if slash and source and task:
         try:
