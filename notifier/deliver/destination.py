@@ -21,7 +21,7 @@ from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Failed, Outcome
 from notifier.deliver.gate import Gate, Permit, Wait
-from notifier.deliver.outbox import AFTER_OUTAGE, Outbox
+from notifier.deliver.outbox import AFTER_OUTAGE, OutboxClient
 from notifier.deliver.queue import DeliveryQueue
 from notifier.deliver.sender import Link, Sender
 from notifier.deliver.tasks import Alarm, Tasks
@@ -50,7 +50,7 @@ class EndpointPolicy:
 class Environment:
     """The parts that all destinations use."""
 
-    outbox: Outbox
+    outbox: OutboxClient
     tasks: Tasks
     metrics: Metrics
     clock: Callable[[], Micros]

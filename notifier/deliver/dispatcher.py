@@ -17,7 +17,7 @@ from notifier.core.model import Delivery, EndpointState, Micros, Record
 from notifier.deliver.callbacks import CallbackDestinations
 from notifier.deliver.destination import Destination, EndpointPolicy, Environment
 from notifier.deliver.endpoint import Announce, EndpointDestination
-from notifier.deliver.outbox import Outbox
+from notifier.deliver.outbox import OutboxClient
 from notifier.deliver.sender import Sender
 from notifier.deliver.shared import SharedDestination
 from notifier.deliver.tasks import Tasks
@@ -63,7 +63,7 @@ class Dispatcher:
         self._announce = announce
         self._look_again = look_again
         self._shared = shared
-        self._outbox = Outbox(store=store, clock=clock)
+        self._outbox = OutboxClient(store=store, clock=clock)
         self._tasks = Tasks()
         self._environment = Environment(
             outbox=self._outbox, tasks=self._tasks, metrics=metrics, clock=clock, jitter=jitter, may_send=may_send

@@ -30,7 +30,7 @@ class Claimed:
     next_due: Micros | None  # of those that the store still holds
 
 
-class Outbox:
+class OutboxClient:
     """Claims deliveries and settles them."""
 
     def __init__(self, *, store: Store, clock: Callable[[], Micros]) -> None:

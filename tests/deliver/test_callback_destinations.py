@@ -15,7 +15,7 @@ from waits import until
 from notifier.core.callback import Callback, CallbackPolicy
 from notifier.core.model import Delivery
 from notifier.core.retry import Attempt, Delivered, Failed
-from notifier.deliver import callbacks as callback_queues
+from notifier.deliver import callbacks as registry
 from notifier.deliver.sender import StillOurs
 from notifier.senders.callback import CallbackCourier
 
@@ -92,8 +92,8 @@ async def arrived(made: Rig, count: int) -> None:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have room for four at a time."""
-    monkeypatch.setattr(callback_queues, "MAX_LIVE", 4)
-    monkeypatch.setattr(callback_queues, "TAKEN", 2)
+    monkeypatch.setattr(registry, "MAX_LIVE", 4)
+    monkeypatch.setattr(registry, "TAKEN", 2)
 
 
 @pytest.mark.usefixtures("few")
@@ -120,8 +120,8 @@ async def test_the_dead_make_room_when_they_had_their_turn(tmp_path: Path, monke
         made.dispatcher.callbacks.set_courier(post)
         dead = [f"{DEAD}{number % 4}" for number in range(200)]
         await want(made, *dead)
-        await until(lambda: len(post.sent) == 4 * callback_queues.IN_FLIGHT)
-        monkeypatch.setattr(callback_queues, "TURN", 0.0)
+        await until(lambda: len(post.sent) == 4 * registry.IN_FLIGHT)
+        monkeypatch.setattr(registry, "TURN", 0.0)
         await want(made, url(1))
         post.dead.set()
         await arrived(made, 1)
@@ -132,12 +132,12 @@ async def test_the_dead_make_room_when_they_had_their_turn(tmp_path: Path, monke
 
 async def test_who_fails_is_remembered_as_failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its queue goes while it is held back; when that is over it gets one probe, not a burst."""
-    monkeypatch.setattr(callback_queues, "KEEP", 0.0)
+    monkeypatch.setattr(registry, "KEEP", 0.0)
     async with rig(tmp_path, run=["dispatcher"]) as made:
         post = Post()
         made.dispatcher.callbacks.set_courier(post)
         await want(made, *[DEAD] * 100)
-        await until(lambda: len(post.sent) == callback_queues.IN_FLIGHT)
+        await until(lambda: len(post.sent) == registry.IN_FLIGHT)
         post.dead.set()
         held = "SELECT count(*) FROM callbacks WHERE owner IS NULL AND rounds > 0 AND due >= held_until"
         await until(lambda: made.rows(held) == [(1,)])
@@ -148,13 +148,13 @@ async def test_who_fails_is_remembered_as_failing(tmp_path: Path, monkeypatch: p
         assert len(made.dispatcher.callbacks) == 1
 
 
-@pytest.mark.parametrize("keep", [callback_queues.KEEP, 0.0], ids=["in hand", "let go of"])
+@pytest.mark.parametrize("keep", [registry.KEEP, 0.0], ids=["in hand", "let go of"])
 async def test_what_failed_in_an_outage_goes_out_when_it_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: float
 ) -> None:
     """As with an endpoint: what failed does not wait for its schedule once something arrives again."""
-    monkeypatch.setattr(callback_queues, "KEEP", keep)
-    monkeypatch.setattr(callback_queues, "_POLICY", replace(callback_queues._POLICY, schedule=(0.0, 3600.0)))
+    monkeypatch.setattr(registry, "KEEP", keep)
+    monkeypatch.setattr(registry, "_POLICY", replace(registry._POLICY, schedule=(0.0, 3600.0)))
     async with rig(tmp_path, run=["dispatcher"]) as made:
         post = Post()
         made.dispatcher.callbacks.set_courier(post)
@@ -173,7 +173,7 @@ async def test_what_failed_in_an_outage_goes_out_when_it_is_over(
 
 
 async def test_an_idle_queue_is_let_go_of_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(callback_queues, "KEEP", 0.0)
+    monkeypatch.setattr(registry, "KEEP", 0.0)
     async with rig(tmp_path, run=["dispatcher"]) as made:
         post = Post()
         made.dispatcher.callbacks.set_courier(post)
@@ -203,17 +203,17 @@ async def test_switched_off_nothing_more_goes_out_and_all_is_kept(tmp_path: Path
         post.open.clear()
         made.dispatcher.callbacks.set_courier(post)
         await want(made, *[url(1)] * 40)
-        await until(lambda: len(post.sent) == callback_queues.IN_FLIGHT)
+        await until(lambda: len(post.sent) == registry.IN_FLIGHT)
         made.dispatcher.callbacks.set_courier(None)
         post.open.set()
         await until(lambda: post.senders == 0 and post.closed)
-        assert delivered(made) == len(post.sent) == callback_queues.IN_FLIGHT
+        assert delivered(made) == len(post.sent) == registry.IN_FLIGHT
         await want(made, url(2))
         free = "SELECT count(*) FROM deliveries WHERE status = 'ready' AND owner IS NULL"
-        await until(lambda: made.rows(free) == [(41 - callback_queues.IN_FLIGHT,)])
+        await until(lambda: made.rows(free) == [(41 - registry.IN_FLIGHT,)])
         made.dispatcher.callbacks.set_courier(after)
         await arrived(made, 41)
-        assert len(post.sent) == callback_queues.IN_FLIGHT
+        assert len(post.sent) == registry.IN_FLIGHT
 
 
 async def test_another_courier_takes_over_what_is_live(tmp_path: Path) -> None:
@@ -223,12 +223,12 @@ async def test_another_courier_takes_over_what_is_live(tmp_path: Path) -> None:
         post.open.clear()
         made.dispatcher.callbacks.set_courier(post)
         await want(made, *[url(1)] * 20)
-        await until(lambda: len(post.sent) == callback_queues.IN_FLIGHT)
+        await until(lambda: len(post.sent) == registry.IN_FLIGHT)
         made.dispatcher.callbacks.set_courier(after)
         assert post.senders == 1
         post.open.set()
         await arrived(made, 20)
-        assert (post.senders, len(after.sent)) == (0, 20 - callback_queues.IN_FLIGHT)
+        assert (post.senders, len(after.sent)) == (0, 20 - registry.IN_FLIGHT)
 
 
 async def test_handing_over_leaves_everything_to_others(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ async def test_handing_over_leaves_everything_to_others(tmp_path: Path) -> None:
         post.open.clear()
         made.dispatcher.callbacks.set_courier(post)
         await want(made, *[url(1)] * 20)
-        await until(lambda: len(post.sent) == callback_queues.IN_FLIGHT)
+        await until(lambda: len(post.sent) == registry.IN_FLIGHT)
         draining = asyncio.create_task(made.dispatcher.drain(20.0, hand_over=True), name="drain")
         due = "SELECT count(*) FROM callbacks WHERE due IS NOT NULL"
         await until(lambda: made.rows(due) == [(1,)])
@@ -258,7 +258,7 @@ async def test_a_destination_without_a_sender_hurts_no_other(tmp_path: Path) -> 
             await until(lambda: delivered(made) == 2 and made.rows(failed) == [(2,)])
         [told] = [entry for entry in logs if entry["event"] == "callback.no_sender"]
         assert (told["url"], told["error"]) == ("https://odd.example", "ValueError")
-        assert told["at"].startswith("test_callback_queues.py:")
+        assert told["at"].startswith("test_callback_destinations.py:")
         assert "t0ken" not in str(logs)
 
 
