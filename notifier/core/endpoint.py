@@ -1,7 +1,7 @@
-"""What is kept of an endpoint's health, how it changes, and what a node makes of what another met there. Pure.
+"""An endpoint's saved health: how it changes, and what each node does after another node has changed it. Pure.
 
-A change is a function of what is kept now, and returns what is to be kept instead, or None if there is nothing to
-change: the store applies it in a transaction, so that of several nodes that want the same, one has done it, and knows.
+A change is a function. It takes the saved state and returns the new one, or None if there is nothing to change. The
+store calls it in a transaction: if several nodes make the same change, one of them makes it, and knows that it did.
 """
 
 from __future__ import annotations
@@ -15,57 +15,57 @@ from notifier.core.model import EndpointState, Micros
 
 EndpointUpdate = Callable[[EndpointState], EndpointState | None]
 
-NEAR = 500_000  # microseconds by which a time has to be later to be worth telling others
+NEAR = 500_000  # microseconds; a time that moves by less is not saved for other nodes
 
 _HELD = {State.THROTTLED: State.THROTTLED, State.OPEN: State.OPEN, State.HALF_OPEN: State.OPEN}
 
 
 class News(Enum):
-    """What is to be kept of what an attempt came to."""
+    """The change of an endpoint's health that an attempt has shown and the store does not have yet."""
 
-    NONE = auto()  # nothing
-    SICK = auto()  # that it fails, or is to be left alone for some time
-    WELL = auto()  # that it fails no more, which operators hear of
+    NONE = auto()  # there is none
+    SICK = auto()  # it fails, or nothing may be sent for some time
+    WELL = auto()  # it fails no more; operators hear of that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaderRequest:
-    """What a node asks for an endpoint of its configuration."""
+    """A node's request to lead an endpoint of its configuration, if one node has to."""
 
-    fingerprint: str
-    limited: bool  # to a rate, which only one node can keep
-    passing: bool = False  # a probe failed from here: another node may fare better
+    fingerprint: str  # of the endpoint's URL
+    limited: bool  # the endpoint has a rate limit, which only one node can keep
+    passing: bool = False  # a probe of this node failed, and another node may be able to reach the endpoint
 
 
 # -- changes
 
 
 def disabling(at: Micros, reason: str, failing_since: Micros | None) -> EndpointUpdate:
-    """Send no more to it, unless that is so already."""
+    """Return the change that disables an endpoint that is not disabled."""
 
-    def make(kept: EndpointState) -> EndpointState | None:
+    def update(kept: EndpointState) -> EndpointState | None:
         if kept.disabled_at is not None:
             return None
         return replace(kept, disabled_at=at, reason=reason, failing_since=failing_since or kept.failing_since)
 
-    return make
+    return update
 
 
 def enabling(kept: EndpointState) -> EndpointState | None:
-    """Send to it again, unless that is so already."""
+    """Enable an endpoint that is disabled."""
     return None if kept.disabled_at is None else forgiving(kept)
 
 
 def forgiving(kept: EndpointState) -> EndpointState | None:
-    """Think well of it, whatever was."""
+    """Forget all failures."""
     blank = unknown(kept, kept.fingerprint)
     return None if kept == blank else blank
 
 
 def failing(own: Breaker) -> EndpointUpdate:
-    """Keep what a breaker says, unless the endpoint is disabled."""
+    """Return the change that saves a breaker's state, unless the endpoint is disabled."""
 
-    def make(kept: EndpointState) -> EndpointState | None:
+    def update(kept: EndpointState) -> EndpointState | None:
         if kept.disabled_at is not None:
             return None
         probing = own.state is State.HALF_OPEN
@@ -77,28 +77,28 @@ def failing(own: Breaker) -> EndpointUpdate:
             rounds=own.rounds,
         )
 
-    return make
+    return update
 
 
 def recovering(own: Breaker) -> EndpointUpdate:
-    """Keep that it fails no more, unless that is known already, or it is disabled."""
+    """Return the change that ends a failure, if one is saved and the endpoint is not disabled."""
 
-    def make(kept: EndpointState) -> EndpointState | None:
+    def update(kept: EndpointState) -> EndpointState | None:
         return None if kept.failing_since is None else failing(own)(kept)
 
-    return make
+    return update
 
 
 def unknown(kept: EndpointState, fingerprint: str) -> EndpointState:
-    """Return what is known of an endpoint whose URL is another now: whose it is, and nothing else."""
+    """Return the state of an endpoint under a new URL: only the leader is known."""
     return EndpointState(name=kept.name, fingerprint=fingerprint, leader=kept.leader, version=kept.version)
 
 
-# -- what is told and heeded
+# -- news for other nodes, and from them
 
 
 def news(own: Breaker, kept: EndpointState, *, shared: bool) -> News:
-    """Say what is to be kept of a breaker that is not disabled; `shared`: others are to hold back as well."""
+    """Compare a breaker that is not disabled with the saved state; `shared`: other nodes have to hold back as well."""
     if own.failing_since is None and kept.failing_since is not None:
         return News.WELL
     if own.state in (State.OPEN, State.HALF_OPEN) and own.failing_since is not None and kept.failing_since is None:
@@ -110,12 +110,12 @@ def news(own: Breaker, kept: EndpointState, *, shared: bool) -> News:
 
 
 def adopt(own: Breaker, kept: EndpointState, now: Micros) -> Breaker:
-    """Return the breaker as it follows from what another node has met."""
+    """Return this node's breaker after another node has saved a new state."""
     if kept.disabled_at is not None:
         return replace(own.disable(), failing_since=kept.failing_since)
     if kept.held == State.CLOSED:
         return Breaker(failing_since=kept.failing_since)
-    if kept.held == State.OPEN and own.state is State.HALF_OPEN:  # the probe is this node's, and still out
+    if kept.held == State.OPEN and own.state is State.HALF_OPEN:  # this node's own probe is still out
         return own
     return Breaker(
         state=State(kept.held),
@@ -127,47 +127,48 @@ def adopt(own: Breaker, kept: EndpointState, now: Micros) -> Breaker:
     )
 
 
-# -- who serves it
+# -- the leader
 
 
 def needs_leader(state: State, *, limited: bool) -> bool:
-    """Say whether one node alone serves an endpoint: to keep a rate, or to probe it."""
+    """Return whether only one node may send to an endpoint: to keep its rate limit, or to probe it."""
     return limited or state in (State.OPEN, State.HALF_OPEN)
 
 
 def leads(
     states: Sequence[EndpointState],
-    wants: Mapping[str, LeaderRequest],
+    requests: Mapping[str, LeaderRequest],
     me: int,
     present: Collection[int],
     fit: Collection[int],
 ) -> dict[str, int | None]:
-    """Return which endpoints are to have another leader.
+    """Return the new leader of each endpoint whose leader changes; None: nobody leads it.
 
-    `present` are the nodes that have not been declared dead, `fit` those of them that may take something on.
+    `present` are the nodes that were not declared dead; `fit` are those of them that may become leaders.
     """
     changes: dict[str, int | None] = {}
     for state in states:
-        want = wants.get(state.name)
+        request = requests.get(state.name)
         if state.leader == me:
-            after = _keeps(state, want, me, fit)
+            after = _keeps(state, request, me, fit)
             if after != me:
                 changes[state.name] = after
-        elif me in fit and want is not None and _needs(want, state) and state.leader not in present:
+        elif me in fit and request is not None and _needs(request, state) and state.leader not in present:
             changes[state.name] = me
     return changes
 
 
-def _keeps(state: EndpointState, want: LeaderRequest | None, me: int, fit: Collection[int]) -> int | None:
-    """Return who is to lead what this node leads."""
-    if want is None or (state.held == State.OPEN and not _needs(want, state)):  # those who know it are to have it
+def _keeps(state: EndpointState, request: LeaderRequest | None, me: int, fit: Collection[int]) -> int | None:
+    """Return the new leader, or None, of an endpoint that this node leads."""
+    knows = request is not None and (state.held != State.OPEN or _needs(request, state))
+    if request is None or not knows:  # only a node that knows the URL can probe it
         return None
     others = sorted(node for node in fit if node != me)
-    if not want.passing or not others:
+    if not request.passing or not others:
         return me
     return next((node for node in others if node > me), others[0])
 
 
-def _needs(want: LeaderRequest, state: EndpointState) -> bool:
-    known = state.fingerprint == want.fingerprint and state.held == State.OPEN
-    return want.limited or known
+def _needs(request: LeaderRequest, state: EndpointState) -> bool:
+    known = state.fingerprint == request.fingerprint and state.held == State.OPEN
+    return request.limited or known

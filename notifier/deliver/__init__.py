@@ -1,7 +1,7 @@
 """From a commit to a settled delivery."""
 
-from notifier.deliver.destination import EndpointPolicy
 from notifier.deliver.dispatcher import LOOK_AGAIN, Dispatcher, EndpointSetup
+from notifier.deliver.environment import EndpointPolicy
 from notifier.deliver.sender import Sender
 
 __all__ = [

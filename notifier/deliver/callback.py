@@ -5,7 +5,8 @@ from __future__ import annotations
 from notifier.core.breaker import Breaker, State
 from notifier.core.callback import LABEL, Callback
 from notifier.core.model import Delivery, Micros
-from notifier.deliver.destination import Destination, EndpointPolicy, Environment, Phase
+from notifier.deliver.destination import Destination, Phase
+from notifier.deliver.environment import EndpointPolicy, Environment
 from notifier.deliver.sender import Sender
 from notifier.store import CallbackHealth
 

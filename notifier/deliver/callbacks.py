@@ -19,7 +19,7 @@ from notifier.core.callback import Callback
 from notifier.core.model import Micros
 from notifier.core.retry import SCHEDULE, Failed
 from notifier.deliver.callback import CallbackDestination
-from notifier.deliver.destination import EndpointPolicy, Environment
+from notifier.deliver.environment import EndpointPolicy, Environment
 from notifier.deliver.sender import Sender
 from notifier.runtime.wake import Wake
 from notifier.senders.refusing import Refusing

@@ -3,13 +3,14 @@
 A destination owns all of its state; others ask it by methods. A worker takes a delivery, attempts it, judges what the
 outcome says of the destination, settles the delivery and pushes the one that this releases. The order of a watch's
 deliveries holds because the store releases the next one only then. Destinations share nothing but the event loop.
+
+The file is long because the class is one: its parts would only call each other back.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
@@ -20,42 +21,18 @@ from notifier.core.breaker import Breaker, State
 from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Failed, Outcome
+from notifier.deliver.environment import EndpointPolicy, Environment
 from notifier.deliver.gate import Gate, Permit, Wait
-from notifier.deliver.outbox import AFTER_OUTAGE, OutboxClient
+from notifier.deliver.outbox import AFTER_OUTAGE
 from notifier.deliver.queue import DeliveryQueue
 from notifier.deliver.sender import Link, Sender
-from notifier.deliver.tasks import Alarm, Tasks
+from notifier.deliver.tasks import Alarm
 from notifier.deliver.verdict import verdict
-from notifier.runtime.metrics import Metrics
 from notifier.store import Done, Later, Recovery, Settlement, Superseded, Verdict
 
 log = structlog.get_logger(__name__)
 
 LEASE_LOOK = 0.25  # seconds between looks whether this node may send again
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointPolicy:
-    """How an operator wants an endpoint to be treated; times in seconds."""
-
-    fingerprint: str  # of the URL
-    schedule: tuple[float, ...]
-    max_in_flight: int
-    rate_limit: float | None  # a second
-    latest: bool
-    disable_after: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
-    """The parts that all destinations use."""
-
-    outbox: OutboxClient
-    tasks: Tasks
-    metrics: Metrics
-    clock: Callable[[], Micros]
-    jitter: Callable[[], float]
-    may_send: Callable[[], bool]  # whether what this node holds can still be nobody else's
 
 
 class Phase(Enum):

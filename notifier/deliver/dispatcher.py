@@ -15,8 +15,9 @@ from notifier.core.callback import is_callback
 from notifier.core.endpoint import LeaderRequest
 from notifier.core.model import Delivery, EndpointState, Micros, Record
 from notifier.deliver.callbacks import CallbackDestinations
-from notifier.deliver.destination import Destination, EndpointPolicy, Environment
+from notifier.deliver.destination import Destination
 from notifier.deliver.endpoint import Announce, EndpointDestination
+from notifier.deliver.environment import EndpointPolicy, Environment
 from notifier.deliver.outbox import OutboxClient
 from notifier.deliver.sender import Sender
 from notifier.deliver.shared import SharedDestination

@@ -17,7 +17,8 @@ from notifier.core.breaker import Breaker, State
 from notifier.core.endpoint import EndpointUpdate, News
 from notifier.core.model import EndpointState, Event, EventType
 from notifier.core.retry import Gone, Outcome
-from notifier.deliver.destination import Destination, EndpointPolicy, Environment
+from notifier.deliver.destination import Destination
+from notifier.deliver.environment import EndpointPolicy, Environment
 from notifier.deliver.sender import Sender
 from notifier.runtime.wake import Wake
 from notifier.store import ChangedEndpoint, EndpointChange, Store

@@ -628,6 +628,24 @@ async def test_an_endpoint_removed_with_sends_under_way_and_brought_back(
     assert not [entry for entry in logs if entry["log_level"] in ("error", "critical")]
 
 
+async def test_an_endpoint_removed_during_a_commit_leaves_the_delivery_to_the_store(tmp_path: Path) -> None:
+    """The commit has a place for it, and makes it this node's: it is given back, and goes out once the endpoint is back."""
+    async with sending(tmp_path) as made:
+        made.set_endpoints({"app": ScriptedSender()})
+        app = made.dispatcher.endpoints["app"]
+        [watch] = await made.claim("1")
+        await until(lambda: not app.backlog)
+        with locked(made):
+            telling = asyncio.create_task(made.tell(watch, "success"), name="tell")
+            await until(lambda: app.reserved == 1)
+            made.set_endpoints({})
+        await telling
+        await until(lambda: made.rows("SELECT count(*) FROM deliveries WHERE owner IS NULL") == [(1,)])
+        assert (app.reserved, app.waiting) == (0, 0)
+        made.set_endpoints({"app": ScriptedSender()})
+        await made.settled("app", 1)
+
+
 async def test_a_disabled_endpoint_brought_back_is_still_disabled(tmp_path: Path) -> None:
     """A reload to and fro is no way round `endpoint enable`; another URL is another endpoint."""
     async with sending(tmp_path) as made:

@@ -1,0 +1,35 @@
+"""What a destination is given: how to treat it, and the parts that all destinations use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from notifier.core.model import Micros
+from notifier.deliver.outbox import OutboxClient
+from notifier.deliver.tasks import Tasks
+from notifier.runtime.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointPolicy:
+    """How an operator wants an endpoint to be treated; times in seconds."""
+
+    fingerprint: str  # of the URL
+    schedule: tuple[float, ...]
+    max_in_flight: int
+    rate_limit: float | None  # a second
+    latest: bool
+    disable_after: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The parts that all destinations use."""
+
+    outbox: OutboxClient
+    tasks: Tasks
+    metrics: Metrics
+    clock: Callable[[], Micros]
+    jitter: Callable[[], float]
+    may_send: Callable[[], bool]  # whether what this node holds can still be nobody else's
