@@ -11,6 +11,7 @@ to http:// ones. The proxy is on our side: the endpoint is not blamed for its fa
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from time import perf_counter  # the clock of uvloop's loop stands still within a round, and counts milliseconds
 from typing import Any
@@ -33,9 +34,11 @@ from notifier.senders.connections import (
 )
 from notifier.senders.faults import explain
 from notifier.senders.reply import READ_LIMIT, decode, kept, secrets_of
-from notifier.senders.target import Target
+from notifier.senders.target import Target, request_url
 
 PROXY_DENIED = 407  # RFC 9110 section 15.5.8: only a proxy answers so
+
+_TARGET_PARTS = re.compile(r"[/?&=]")  # separates the parts of a request target that may be secret
 
 Judge = Callable[[int, str, Mapping[str, str], Micros], Outcome]  # status, text, headers, now
 
@@ -52,14 +55,15 @@ class Exchange:
         url = URL(target.url)
         has_user = url.user or url.password
         self.authorization = aiohttp.encode_basic_auth(url.user or "", url.password or "") if has_user else None
+        self._url = request_url(target.url)
         self._proxy = Proxy(target.proxy, secure=url.scheme == "https") if target.proxy is not None else None
         self.secrets = secrets_of(
             *(self._proxy.secrets if self._proxy is not None else ()),
             *(url.user, url.password, url.raw_query_string, *url.query.values()),
             *(*url.raw_path.split("/"), *url.path.split("/")),
+            *_TARGET_PARTS.split(self._url.raw_path),
             *(part for text in (self.authorization or "", *target.headers.values()) for part in (text, *text.split())),
         )
-        self._url = url.with_user(None).with_fragment(None)
         self._timeout = target.timeout
         self._clock = clock
         self._connections = connections or Connections(limit=target.max_in_flight, ssl=target.ssl)

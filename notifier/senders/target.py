@@ -1,14 +1,20 @@
-"""Where a sender sends, and how it connects."""
+"""The URL that a sender sends to, and the settings of its requests."""
 
 from __future__ import annotations
 
+import re
 import ssl as tls
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from yarl import URL
 
 from notifier import __version__
 
 USER_AGENT = f"notifier/{__version__}"
+_PARTS = re.compile(r"(?P<origin>[^:/?#]*://[^/?#]*)(?P<rest>[^#]*)", re.DOTALL)
+_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))  # ASCII characters that a request line can carry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,3 +28,19 @@ class Target:
     user_agent: str = USER_AGENT
     ssl: tls.SSLContext | bool = True  # as aiohttp takes it; True: the system's authorities
     proxy: str | None = None  # URL of an HTTP proxy
+
+
+def request_url(text: str) -> URL:
+    """Return the URL of requests: without user and fragment, and with path and query byte for byte as written.
+
+    A signature may cover the request target, so percent-encodings, dot segments, empty parts and a final `?` stay. Only
+    characters that a request line cannot carry are percent-encoded. Raises ValueError if it is not a URL with a host.
+    """
+    parts = _PARTS.match(text)
+    if parts is None:
+        raise ValueError("not a URL")
+    origin = URL(parts["origin"]).with_user(None)
+    rest = quote(parts["rest"], safe=_VISIBLE)
+    # yarl drops an empty query, so the path holds the query as well.
+    path = rest if rest.startswith("/") else f"/{rest}"
+    return URL.build(scheme=origin.scheme, authority=origin.raw_authority, path=path, encoded=True)
