@@ -629,7 +629,7 @@ async def test_an_endpoint_removed_with_sends_under_way_and_brought_back(
 
 
 async def test_an_endpoint_removed_during_a_commit_leaves_the_delivery_to_the_store(tmp_path: Path) -> None:
-    """The commit has a place for it, and makes it this node's: it is given back, and goes out once the endpoint is back."""
+    """Its commit makes it this node's: it is given back, and goes out once the endpoint is back."""
     async with sending(tmp_path) as made:
         made.set_endpoints({"app": ScriptedSender()})
         app = made.dispatcher.endpoints["app"]
