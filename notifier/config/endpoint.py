@@ -106,8 +106,8 @@ HeaderName = Annotated[str, AfterValidator(delivery_header)]
 class MatchConfig(Section):
     """The watches whose events an endpoint receives, if a watch does not name its endpoints."""
 
-    source: SourceName | None = Field(default=None, description="watches of this source only")
-    labels: dict[Text, Text] = Field(default={}, description="watches with all of these labels only")
+    source: SourceName | None = Field(default=None, description="only watches of this source")
+    labels: dict[Text, Text] = Field(default={}, description="only watches with all of these labels")
 
 
 class _Endpoint(Section):
@@ -118,23 +118,31 @@ class _Endpoint(Section):
         default=("task.*", "watch.lost"), min_length=1, description="types of event to send, as globs"
     )
     match: MatchConfig | None = Field(default=None, description="which watches; null: all")
-    timeout: PositiveDuration = Field(default=15.0, description="of one attempt, from name lookup to the reply's end")
+    timeout: PositiveDuration = Field(
+        default=15.0, description="for one attempt, from the name lookup to the end of the response"
+    )
     retry_schedule: tuple[Duration, ...] = Field(
-        default=SCHEDULE, min_length=1, description="wait before each attempt; after the last the delivery is dead"
+        default=SCHEDULE, min_length=1, description="waits before the attempts; after the last one the delivery is dead"
     )
     max_in_flight: Whole = Field(default=32, description="attempts at a time")
     rate_limit: Rate | None = Field(default=None, description="attempts per time, such as 10/s, 100/m or 5/h")
     ordering: Literal["strict", "latest"] = Field(
-        default="strict", description="strict: every event in order; latest: a newer state replaces one not yet sent"
+        default="strict", description="strict: every event, in order; latest: a newer state replaces an unsent one"
     )
-    disable_after: PositiveDuration = Field(default=5 * _DAY, description="of failures only; then it is disabled")
+    disable_after: PositiveDuration = Field(
+        default=5 * _DAY, description="after so long with failures only, it is disabled"
+    )
     headers: Annotated[dict[HeaderName, Secret], WrapValidator(_distinct)] = Field(
-        default={}, description="more headers to send; the values are secret"
+        default={}, description="additional headers; the values are secret"
     )
     proxy: ProxyUrl | None = Field(default=None, description="http://[USER:PASSWORD@]HOST:PORT; null: none")
-    ca_file: CaFile | None = Field(default=None, description="PEM file of the authorities to trust, not the system's")
-    cert_file: PemFile | None = Field(default=None, description="PEM file of the certificate to show (mutual TLS)")
-    key_file: PemFile | None = Field(default=None, description="PEM file of its private key; null: in cert_file too")
+    ca_file: CaFile | None = Field(
+        default=None, description="PEM file of authorities to trust in place of the system's"
+    )
+    cert_file: PemFile | None = Field(default=None, description="PEM file of the client certificate (mutual TLS)")
+    key_file: PemFile | None = Field(
+        default=None, description="PEM file of its private key; null: cert_file holds it too"
+    )
     _files: tuple[str | None, ...] = PrivateAttr(default=())  # digests: a certificate is renewed under its old name
 
     def model_post_init(self, _context: Any) -> None:
@@ -164,12 +172,12 @@ class WebhookEndpoint(_Endpoint):
         description="standard: Standard Webhooks; github: X-Hub-Signature-256; stripe: Stripe-Signature; none",
     )
     template: JsonTemplate | None = Field(
-        default=None, description="Jinja2 template of the body, which must be JSON; null: the event as it is"
+        default=None, description="Jinja2 template of the body, which must be JSON; null: the unchanged event"
     )
     secrets: FormSecrets = Field(
         default=(),
         validate_default=True,
-        description="whsec_... (or whsk_...), newest first; every one signs. Of other signatures: 16 bytes or more",
+        description="whsec_... (or whsk_...), newest first; all of them sign. For other signatures: 16 bytes or more",
     )
 
 
@@ -181,17 +189,17 @@ class SlackEndpoint(_Endpoint):
     )
 
     type: Literal["slack"] = Field(description="messages for people, by an incoming webhook of Slack")
-    service: ServiceName = Field(default="slack", description="whose webhook it is: slack, mattermost, discord, feishu")
+    service: ServiceName = Field(default="slack", description="slack, mattermost, discord or feishu (Lark)")
     template: TextTemplate | None = Field(
-        default=None, description="Jinja2 template of the message, in the service's own markup; null: one of ours"
+        default=None, description="Jinja2 template of the message, in the service's markup; null: built in"
     )
     max_in_flight: Whole = Field(default=1, description="attempts at a time")
-    rate_limit: Rate | None = Field(default=1.0, description="messages per time; Slack allows 1/s")
+    rate_limit: Rate | None = Field(default=1.0, description="messages per time; Slack's limit is 1/s")
     ordering: Literal["strict", "latest"] = Field(
-        default="latest", description="latest: a newer state replaces one not yet sent; strict: every event in order"
+        default="latest", description="latest: a newer state replaces an unsent one; strict: every event, in order"
     )
     retry_on_timeout: Boolean = Field(
-        default=True, description="false: rather lose a message than perhaps show it twice, for Slack knows no repeats"
+        default=True, description="false: do not retry after a timeout; a message may be lost, but never shown twice"
     )
 
 

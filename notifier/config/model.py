@@ -29,13 +29,13 @@ class Config(Section):
     queues: tuple[QueueConfig, ...] = Field(default=(), description="queues that watches are read from")
     store: StoreConfig = Field(default=StoreConfig(), description="the database")
     http: HttpConfig = Field(default=HttpConfig(), description="API, status page and metrics")
-    callbacks: CallbacksConfig = Field(default=CallbacksConfig(), description="callback URLs that arrive with a watch")
+    callbacks: CallbacksConfig = Field(default=CallbacksConfig(), description="callback URLs that come with a watch")
     log: LogConfig = Field(default=LogConfig(), description="the log, on standard error")
-    shutdown_timeout: Duration = Field(default=30.0, description="for deliveries on their way when told to stop")
-    node: NodeConfig = Field(default=NodeConfig(), description="this process among others on the same database")
-    loop: Literal["auto", "uvloop", "asyncio"] = Field(default="auto", description="auto: uvloop where it can be had")
+    shutdown_timeout: Duration = Field(default=30.0, description="for deliveries that are under way at a stop")
+    node: NodeConfig = Field(default=NodeConfig(), description="this process among the nodes that share the database")
+    loop: Literal["auto", "uvloop", "asyncio"] = Field(default="auto", description="auto: uvloop if it is installed")
     reload_on_change: Boolean = Field(
-        default=False, description="reload when this file or any it names (secrets too) changes"
+        default=False, description="reload when this file or a file that it names (also a secret) changes"
     )
 
     _reading: Reading = PrivateAttr(default=Reading(path=Path()))

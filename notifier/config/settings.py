@@ -79,7 +79,7 @@ class StoreConfig(Section):
 
     url: DatabaseUrl = Field(
         default=StoreUrl("sqlite:///./notifier.db"),
-        description="sqlite:///PATH or postgresql://..., that for several nodes",
+        description="sqlite:///PATH, or postgresql://..., which several nodes can share",
     )
     retention: PositiveDuration = Field(default=7 * 86400.0, description="how long finished watches are kept")
 
@@ -90,7 +90,9 @@ class HttpConfig(Section):
     listen: Annotated[str, BeforeValidator(_listen), WithJsonSchema({"type": "string", "minLength": 1})] | None = Field(
         default="127.0.0.1:8780", description="HOST:PORT, [IPV6]:PORT or unix:PATH; null: no listener"
     )
-    token: Secret | None = Field(default=None, description="asked of clients; required on an address others can reach")
+    token: Secret | None = Field(
+        default=None, description="bearer token of clients; required on an address that others can reach"
+    )
 
     @property
     def address(self) -> Address | None:
@@ -131,12 +133,14 @@ def _host_glob(value: object) -> str:
 class CallbacksConfig(Section):
     """Callback URLs that arrive with a watch, by queue or API."""
 
-    enabled: Boolean = Field(default=False, description="accept callback_url; true where a secret is given")
-    secret: SigningSecret | None = Field(default=None, description="whsec_...; signs them; required if enabled")
+    enabled: Boolean = Field(default=False, description="accept callback_url; default: true if `secret` is set")
+    secret: SigningSecret | None = Field(
+        default=None, description="whsec_...; signs where a watch has no callback_secret; required if enabled"
+    )
     allow_hosts: tuple[
         Annotated[str, BeforeValidator(_host_glob), WithJsonSchema({"type": "string", "examples": ["*.example.com"]})],
         ...,
-    ] = Field(default=("*",), description="hosts that callbacks may go to, as globs")
+    ] = Field(default=("*",), description="globs of hosts that callbacks may name")
     allow_networks: tuple[
         Annotated[
             IPNetwork,
@@ -145,8 +149,8 @@ class CallbacksConfig(Section):
             WithJsonSchema({"type": "string", "examples": ["10.0.0.0/8", "fd00::/8"]}),
         ],
         ...,
-    ] = Field(default=(), description="private networks that callbacks may reach all the same")
-    allow_http: Boolean = Field(default=False, description="accept http:// beside https://")
+    ] = Field(default=(), description="private networks that callbacks may reach")
+    allow_http: Boolean = Field(default=False, description="accept http:// as well as https://")
 
     @classmethod
     def arrange(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -179,11 +183,15 @@ class LogConfig(Section):
     format: Literal["auto", "console", "json"] = Field(
         default="auto", description="auto: console on a terminal, json elsewhere"
     )
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="the least that is logged")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="the lowest level that is logged"
+    )
 
 
 class NodeConfig(Section):
     """This process among the nodes that share the database."""
 
     name: Printable | None = Field(default=None, description="unique among the nodes; null: the host's name")
-    timeout: PositiveDuration = Field(default=10.0, description="silence after which others take over a node's work")
+    timeout: PositiveDuration = Field(
+        default=10.0, description="after so long without a heartbeat, others take over a node's work"
+    )

@@ -220,17 +220,25 @@ class SourceConfig(Section):
         str, BeforeValidator(_preset_name), WithJsonSchema({"type": "string", "examples": list(presets.names())})
     ] = Field(default="generic", description="built-in description of the provider")
     token: Secret | None = Field(default=None, description="credential; fills {token} in the preset's headers and url")
-    default: Boolean = Field(default=False, description="the source of watches that name none")
-    max_streams: Whole = Field(default=2000, description="open streams at a time; the other watches wait their turn")
+    default: Boolean = Field(default=False, description="used by watches that name no source")
+    max_streams: Whole = Field(default=2000, description="streams open at a time; other watches wait for their turn")
     connect_rate: Positive = Field(default=200.0, description="new connections per second")
-    connect_timeout: PositiveDuration = Field(default=10.0, description="for name lookup, connection and reply's head")
-    idle_timeout: PositiveDuration = Field(default=90.0, description="a stream silent for longer is opened anew")
+    connect_timeout: PositiveDuration = Field(
+        default=10.0, description="for the name lookup, the connection and the response's head"
+    )
+    idle_timeout: PositiveDuration = Field(
+        default=90.0, description="a stream that is silent for longer is opened again"
+    )
     backoff: Backoff = Field(default=Backoff(), description="waits between attempts to connect")
-    not_found_grace: Duration = Field(default=60.0, description="how long a new task may be unknown to the upstream")
-    give_up_after: Duration = Field(default=3600.0, description="how long credentials may be refused")
-    deadline: PositiveDuration = Field(default=86400.0, description="of a whole watch")
-    stall_after: PositiveDuration | None = Field(default=None, description="time without a change that is an event")
-    ca_file: CaFile | None = Field(default=None, description="PEM file of the authorities to trust, not the system's")
+    not_found_grace: Duration = Field(default=60.0, description="how long the upstream may not know a new task")
+    give_up_after: Duration = Field(default=3600.0, description="how long the upstream may refuse the credentials")
+    deadline: PositiveDuration = Field(default=86400.0, description="longest duration of a watch")
+    stall_after: PositiveDuration | None = Field(
+        default=None, description="send watch.stalled after so long without a change"
+    )
+    ca_file: CaFile | None = Field(
+        default=None, description="PEM file of authorities to trust in place of the system's"
+    )
     description: Annotated[Description, BeforeValidator(_describe)] = Field(
         description="the preset with what is overridden"
     )

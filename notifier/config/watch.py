@@ -40,13 +40,13 @@ class WatchConfig(Section):
 
     elsewhere: ClassVar[Mapping[str, str]] = {"callback_url": _ELSEWHERE, "callback_secret": _ELSEWHERE}
 
-    id: TaskId = Field(description="the provider's id of the task, exactly as given by it; best in quotes")
+    id: TaskId = Field(description="the provider's id of the task, unchanged, best in quotes")
     source: SourceName = Field(description="name of the source; needed where there are several and no default")
     endpoints: Annotated[tuple[EndpointName, ...], AfterValidator(lambda names: tuple(dict.fromkeys(names)))] | None = (
-        Field(default=None, description="names of the endpoints to tell; null: all whose match accepts the watch")
+        Field(default=None, description="endpoints that receive its events; null: all whose match accepts the watch")
     )
     labels: dict[Text, Text] = Field(default={}, description="texts to match, filter and show by")
-    metadata: JsonValue = Field(default=None, description="any JSON value; sent along with every event")
+    metadata: JsonValue = Field(default=None, description="any JSON value; sent with every event")
 
     def to_new_watch(self) -> NewWatch:
         """Return the watch in the store's form."""
