@@ -73,10 +73,12 @@ def amounts(report: Report) -> str:
     """Return one line with the main counts."""
     following = sum(source["following"] for source in report["sources"])
     opened = sum(source["open"] for source in report["sources"])
+    waiting = sum(source.get("waiting", 0) for source in report["sources"])
     pending = sum(endpoint["pending"] for endpoint in report["endpoints"])
     return (
         f"{_count(following, 'task')} followed on {_count(opened, 'open stream')}, "
-        f"{_count(pending, 'delivery', 'deliveries')} pending, up {span(report['uptime_seconds'])}"
+        + (f"{waiting:,} waiting for a free stream, " if waiting else "")
+        + f"{_count(pending, 'delivery', 'deliveries')} pending, up {span(report['uptime_seconds'])}"
     )
 
 

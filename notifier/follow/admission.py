@@ -137,6 +137,11 @@ class Admission(Generic[C]):
         turn.entry = -1
         return turn
 
+    @property
+    def waiting(self) -> int:
+        """Return how many candidates are due but have to wait, for a free slot or for their turn."""
+        return sum(not _void(entry) for entry in self._due)
+
     def ended(self) -> None:
         """Record that a connection has ended."""
         self.open -= 1

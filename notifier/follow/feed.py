@@ -88,6 +88,11 @@ class Feed:
         """Return how many connections are open or being opened."""
         return self._admission.open
 
+    @property
+    def waiting(self) -> int:
+        """Return how many watches could connect now, but wait for a free stream or for their turn."""
+        return self._admission.waiting
+
     def watches(self) -> list[Watch]:
         """Return the watches that are followed."""
         return [subscription.watch for subscription in self._all.values() if not subscription.watch.ended]

@@ -166,6 +166,7 @@ class SourceStatus(TypedDict):
     ]
     following: Annotated[Count, Field(description="watches followed, by all nodes")]
     open: Annotated[Count, Field(description="open streams, of all nodes")]
+    waiting: Annotated[Count, Field(description="watches that wait for a free stream or for `connect_rate`")]
 
 
 class StoreStatus(TypedDict):

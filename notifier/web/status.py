@@ -95,7 +95,7 @@ class StatusReport:
             "deliveries": sum(endpoint.in_flight for endpoint in endpoints),
             "events_per_second": events,
             "deliveries_per_second": deliveries,
-            "sources": {name: [len(feed), feed.open] for name, feed in feeds.items() if len(feed)},
+            "sources": {name: [len(feed), feed.open, feed.waiting] for name, feed in feeds.items() if len(feed)},
             "endpoints": {endpoint.name: endpoint.in_flight for endpoint in endpoints if endpoint.in_flight},
         }
         shared = self._row_counts.shared
@@ -149,8 +149,9 @@ class StatusReport:
                 {
                     "name": name,
                     "watches": counts["watches"].get(name, {}),
-                    "following": sum(_of(status, "sources", name, [0, 0])[0] for status in statuses),
-                    "open": sum(_of(status, "sources", name, [0, 0])[1] for status in statuses),
+                    "following": _source_sum(statuses, name, 0),
+                    "open": _source_sum(statuses, name, 1),
+                    "waiting": _source_sum(statuses, name, 2),
                 }
                 for name in self._watcher.feeds
             ],
@@ -214,6 +215,12 @@ class StatusReport:
 def _of(status: Mapping[str, Any], part: str, name: str, default: Json) -> Json:
     """Return the value that a node reports for a source or an endpoint."""
     return status.get(part, {}).get(name, default)
+
+
+def _source_sum(statuses: Statuses, name: str, place: int) -> int:
+    """Add up one number that the nodes report for a source; an earlier version reports fewer of them."""
+    numbers = (_of(status, "sources", name, ()) for status in statuses)
+    return sum(each[place] for each in numbers if len(each) > place)
 
 
 def _sum(statuses: Statuses, key: str) -> float:

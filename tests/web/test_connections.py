@@ -12,10 +12,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
-from site_running import SECRET, Site, running
+from site_running import SECRET, Site, running, text
 from structlog.testing import capture_logs
 from waits import until
 
+from notifier.config import load
+from notifier.daemon import build
+from notifier.tools.simulator import Simulator
 from notifier.web import body, connections, server
 from notifier.web.connections import Connection
 from notifier.web.guard import Guard
@@ -121,14 +124,14 @@ async def test_a_large_body_has_more_time(site: Site, monkeypatch: pytest.Monkey
     """As long as it comes fast enough."""
     monkeypatch.setattr(body, "PATIENCE", 0.5)
     monkeypatch.setattr(body, "SLOWEST", 1000)
-    text = json.dumps({"id": "7", "metadata": "x" * 20_000}).encode()
+    watch = json.dumps({"id": "7", "metadata": "x" * 20_000}).encode()
     async with connected(site) as (reader, writer):
         writer.write(
             b"POST /v1/watches HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-            % len(text)
+            % len(watch)
         )
-        for start in range(0, len(text), 2000):
-            writer.write(text[start : start + 2000])
+        for start in range(0, len(watch), 2000):
+            writer.write(watch[start : start + 2000])
             await asyncio.sleep(0.1)
         assert (await closed(reader)).startswith(b"HTTP/1.1 201 ")
 
@@ -318,3 +321,46 @@ async def test_without_descriptors_probes_and_the_api_are_still_answered(site: S
             for client in clients:
                 client.close()
         assert (await site.get("/healthz")).status == 200
+
+
+async def test_a_start_with_few_descriptors_says_so_and_status_counts_who_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of streams that the limit allows is in the log; the watches beyond it are told at any time."""
+    monkeypatch.setattr(build, "raise_file_limit", lambda: 65)
+    with capture_logs() as logs:
+        async with (
+            Simulator(interval=60) as sim,
+            running(tmp_path, source=sim.base_url, watches='["1", "2", "3"]') as site,
+        ):
+
+            async def counted() -> bool:
+                [source] = (await site.get("/v1/status")).json["sources"]
+                return (source["following"], source["open"], source["waiting"]) == (3, 1, 2)
+
+            await until(counted)
+            assert (await site.ask("DELETE", "/v1/watches/vidu/3")).status == 204
+            await until(lambda: waiting(site, 1))
+    [warning] = [log for log in logs if log["event"] == "daemon.few_descriptors"]
+    assert (warning["log_level"], warning["limit"], warning["streams"]) == ("warning", 65, 1)
+    assert "ulimit" in warning["hint"]
+
+
+async def waiting(site: Site, count: int) -> bool:
+    [source] = (await site.get("/v1/status")).json["sources"]
+    return bool(source["waiting"] == count)
+
+
+@pytest.mark.parametrize(
+    ("files", "http", "streams"),
+    [(-1, 2048, 1 << 30), (524_288, 2048, 521_984), (1024, 128, 640), (256, 32, 96), (64, 32, 1), (8, 32, 1)],
+)
+async def test_descriptors_are_shared_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, http: int, streams: int
+) -> None:
+    """Streams get what HTTP and all else leave, and never nothing."""
+    monkeypatch.setattr(build, "raise_file_limit", lambda: files)
+    path = tmp_path / "config.yaml"
+    path.write_text(text(tmp_path, http="{listen: null}"))
+    descriptors = build._Descriptors.share(load(path))
+    assert (descriptors.http, descriptors.streams) == (http, streams)
