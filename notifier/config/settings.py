@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     BeforeValidator,
@@ -74,6 +75,23 @@ def _listen(value: object) -> str:
     return text
 
 
+def _public_url(value: object) -> str:
+    text = printable(value)
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port out of range, brackets that do not match
+        sound = False
+    if not sound or " " in text:
+        raise invalid(f"expected a URL such as https://notifier.example.com, got {got(value)}")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise invalid("holds a user name, a query or a fragment; write only the scheme, the host and a path")
+    return text.rstrip("/")
+
+
+PublicUrl = Annotated[str, BeforeValidator(_public_url), WithJsonSchema({"type": "string", "minLength": 1})]
+
+
 class StoreConfig(Section):
     """The database."""
 
@@ -92,6 +110,9 @@ class HttpConfig(Section):
     )
     token: Secret | None = Field(
         default=None, description="bearer token of clients; required on an address that others can reach"
+    )
+    public_url: PublicUrl | None = Field(
+        default=None, description="the URL by which browsers reach the status page, if a proxy changes it"
     )
 
     @property

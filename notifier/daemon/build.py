@@ -268,8 +268,8 @@ def _listener(start: Start, ground: _Ground, flow: _Flow, reloader: Reloader) ->
     host = None if unix_path(listen) is not None else split(listen)[0]
 
     def guard() -> Guard:
-        token = installation.config.http.token
-        return Guard(token=token.reveal() if token else None, host=host)
+        http = installation.config.http
+        return Guard(token=http.token.reveal() if http.token else None, host=host, public_url=http.public_url)
 
     return Listener(application(api, guard), listen, connections=ground.descriptors.http)
 

@@ -1,7 +1,7 @@
 """Access to the HTTP listener.
 
-Without a token it answers only requests that address it by a loopback name or by its own host: a page of another site
-cannot reach it through a name that resolves to it (DNS rebinding), and cannot post to it (CSRF).
+Without a token it answers only requests that address it by a loopback name, by its own host, or by that of its public
+URL: a page of another site cannot reach it through a name that resolves to it (DNS rebinding), nor post to it (CSRF).
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ class Guard:
 
     token: str | None
     host: str | None  # on which it listens; None: a unix socket
+    public_url: str | None = None  # by which browsers reach it through a proxy
 
     def refusal(self, request: web.Request) -> web.Response | None:
         """Return the answer to a refused request; None: serve it."""
         origin = request.headers.get("Origin")
-        if origin is not None and origin.lower().partition("://")[2] != request.host.lower():
-            return problem(403, "requests from pages of other origins are not answered")
+        if origin is not None and not self._is_own(origin.lower(), request.host.lower()):
+            hint = "behind a proxy, set http.public_url"
+            return problem(403, f"requests from pages of other origins are not answered; {hint}")
         if self._is_open(request):
             return None
         if self.token is None:
@@ -54,9 +56,23 @@ class Guard:
     def _is_open(self, request: web.Request) -> bool:
         return request.path in OPEN_PATHS or request.path.startswith(OPEN_PREFIX)
 
+    def _is_own(self, origin: str, host: str) -> bool:
+        """Return whether an origin is the listener's own: the Host of the request, or the public URL's."""
+        public = None if self.public_url is None else _origin(self.public_url)
+        return origin.partition("://")[2] == host or origin == public
+
     def _known(self, host: str) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname or ""
-            return name in {"localhost", self.host} or ipaddress.ip_address(name).is_loopback
+            public = None if self.public_url is None else urlsplit(self.public_url).hostname
+            return name in {"localhost", self.host, public} or ipaddress.ip_address(name).is_loopback
         except ValueError:  # not one of these names, and not an address
             return False
+
+
+def _origin(url: str) -> str:
+    """Return the origin of a URL as browsers write it: in lower case, without a default port (RFC 6454 section 6.2)."""
+    parts = urlsplit(url.lower())
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    default = parts.port in (None, {"http": 80, "https": 443}[parts.scheme])
+    return f"{parts.scheme}://{host}" if default else f"{parts.scheme}://{host}:{parts.port}"

@@ -137,6 +137,37 @@ def test_an_address_of_this_machine_needs_no_token(site: Site, listen: str, addr
     assert (http.listen, http.address) == (listen, address)
 
 
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://notifier.example.com", "https://notifier.example.com"),
+        ("https://example.com/notifier/", "https://example.com/notifier"),
+        ("http://[::1]:8780/", "http://[::1]:8780"),
+    ],
+)
+def test_a_public_url_may_have_a_path(site: Site, url: str, kept: str) -> None:
+    assert site.load(f"http: {{public_url: '{url}'}}").http.public_url == kept
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("notifier.example.com", "expected a URL such as https://notifier.example.com"),
+        ("ftp://example.com", "expected a URL such as https://notifier.example.com"),
+        ("https://", "expected a URL such as https://notifier.example.com"),
+        ("https://example.com:99999", "expected a URL such as https://notifier.example.com"),
+        ("https://[::1", "expected a URL such as https://notifier.example.com"),
+        ("https://user:s3cret@example.com", "holds a user name, a query or a fragment"),
+        ("https://example.com/?a=b", "holds a user name, a query or a fragment"),
+        ("https://example.com/#x", "holds a user name, a query or a fragment"),
+    ],
+)
+def test_a_public_url_is_one_that_browsers_have_as_origin(site: Site, url: str, message: str) -> None:
+    (problem,) = site.said(f"http: {{public_url: '{url}'}}\n")
+    assert message in problem
+    assert "s3cret" not in problem
+
+
 def test_no_listener_is_needed(site: Site) -> None:
     http = site.load("http: {listen: null}").http
     assert (http.listen, http.address) == (None, None)

@@ -129,6 +129,58 @@ async def test_pages_of_other_origins_are_not_answered(tmp_path: Path, origin: s
                 reply.problem(status)
 
 
+PUBLIC = "https://Notifier.example.com/tasks/"
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "status"),
+    [
+        ("https://notifier.example.com", "127.0.0.1:8780", 200),
+        ("HTTPS://NOTIFIER.EXAMPLE.COM", "localhost", 200),
+        (None, "notifier.example.com", 200),
+        (None, "notifier.example.com:443", 200),
+        ("https://notifier.example.com", "notifier.example.com", 200),
+        ("http://localhost:8780", "localhost:8780", 200),
+        ("http://notifier.example.com", "127.0.0.1:8780", 403),
+        ("https://notifier.example.com:444", "127.0.0.1:8780", 403),
+        ("https://notifier.example.com.evil.example", "127.0.0.1:8780", 403),
+        ("https://evil.example", "127.0.0.1:8780", 403),
+        ("null", "127.0.0.1:8780", 403),
+        (None, "evil.example", 403),
+    ],
+)
+async def test_behind_a_proxy_the_public_url_is_the_listeners_own(
+    tmp_path: Path, origin: str | None, host: str, status: int
+) -> None:
+    """Its origin and its host, and no other's; a reload changes it."""
+    async with running(tmp_path, http=f'{{listen: "127.0.0.1:0", public_url: "{PUBLIC}"}}') as site:
+        headers = {"host": host} | ({} if origin is None else {"origin": origin})
+        reply = await site.get("/v1/status", **headers)
+        assert reply.status == status
+        if status != 200:
+            reply.problem(403)
+        site.path.write_text(site.path.read_text().replace("Notifier.example", "elsewhere.example"))
+        assert (await site.post("/v1/reload")).status == 200
+        (await site.get("/v1/status", host="notifier.example.com")).problem(403)
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://a.example", "https://a.example"),
+        ("https://A.example:443/x", "https://a.example"),
+        ("http://a.example:80", "http://a.example"),
+        ("http://a.example:443", "http://a.example:443"),
+        ("https://[::1]:8443/", "https://[::1]:8443"),
+        ("http://[::1]", "http://[::1]"),
+    ],
+)
+def test_an_origin_is_written_as_browsers_write_it(url: str, origin: str) -> None:
+    """In lower case, without a default port."""
+    assert Guard(token=None, host=None, public_url=url)._is_own(origin, "elsewhere")
+    assert not Guard(token=None, host=None, public_url=url)._is_own(origin + "0", "elsewhere")
+
+
 # -- sockets
 
 
