@@ -1,6 +1,6 @@
-"""Columns of rows as PostgreSQL's arrays, so that one statement takes all the rows of a group.
+"""Columns of rows as PostgreSQL's arrays, so that one statement takes all rows of a group.
 
-Packed here, in the server's binary format (`array_send` of its sources), since psycopg would look at each element anew.
+They are packed here, in the server's binary format (`array_send`), since psycopg would examine each element.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _length = struct.Struct("!i").pack
 
 
 class Packed(bytes):
-    """An array as it is sent."""
+    """An array in the server's binary format."""
 
     oid: int  # of its type, in pg_type
 
@@ -69,7 +69,7 @@ _KINDS: dict[type[TypeEngine[Any]], tuple[type[Packed], int, Callable[[Any], byt
 
 
 def packer(element: TypeEngine[Any]) -> Callable[[Sequence[Any]], Packed]:
-    """Return what makes an array of values of that type, None among them; it raises OverflowError beyond 64 bits."""
+    """Return the function that packs values of a type, or None; it raises OverflowError beyond 64 bits."""
     kind, number, write = _KINDS[type(element)]
 
     def pack(values: Sequence[Any]) -> Packed:

@@ -1,7 +1,8 @@
-"""Destinations of callbacks: kept once each, found again when something is due, forgotten when nobody needs them.
+"""Destinations of callbacks: one row each, found when a delivery is due, forgotten when nothing needs them.
 
-A transaction that leaves a delivery for one to nobody in particular moves the destination's `due` (WAKE). It writes the
-row in any case, and so locks it: whoever takes the destination in hand or lets go of it sees that delivery, or is seen.
+A transaction that leaves a delivery without an owner also sets the destination's `due` (WAKE). It writes that row in
+any case, and so locks it. A node that takes or leaves the destination therefore sees the delivery, or comes first and
+is seen by the transaction.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ from notifier.store.values import CallbackClaim, CallbackHealth
 
 CHUNK = 500  # destinations looked at in one transaction: others wait for it
 
-_KEEP = text(  # in the words of both databases; what is there is locked, lest it be forgotten meanwhile
+_KEEP = text(  # the same on both databases; a row that exists is locked, so that nobody forgets it meanwhile
     "INSERT INTO callbacks (name, url, secret, used_at, rounds) VALUES (:name, :url, :secret, :now, 0)"
     " ON CONFLICT (name) DO UPDATE SET used_at = excluded.used_at"
 )
-_wanted = bindparam("_due", type_=BigInteger)
-_from = case((callbacks.c.held_until > _wanted, callbacks.c.held_until), else_=_wanted)
+_due_at = bindparam("_due", type_=BigInteger)
+_from = case((callbacks.c.held_until > _due_at, callbacks.c.held_until), else_=_due_at)
 WAKE = Prepared(
     update(callbacks)
     .where(callbacks.c.name == bindparam("_name"))
     .values(due=case((callbacks.c.due <= _from, callbacks.c.due), else_=_from))
 )
-_found = (
+_chosen = (
     select(callbacks.c.name)
     .where(callbacks.c.due <= bindparam("_now"))
     .order_by(callbacks.c.due, callbacks.c.name)
@@ -53,7 +54,7 @@ _found = (
 )
 _TAKE = (
     update(callbacks)
-    .where(callbacks.c.name.in_(select(_found.c.name)))
+    .where(callbacks.c.name.in_(select(_chosen.c.name)))
     .values(owner=bindparam("_me"), due=sql_null())
     .returning(callbacks.c.name, callbacks.c.url, callbacks.c.secret, callbacks.c.held_until, callbacks.c.rounds)
 )
@@ -65,9 +66,9 @@ _LEAVE = (
     .where(callbacks.c.name == bindparam("_name"))
     .values({name: bindparam(name) for name in ("due", "held_until", "rounds", "owner")})
 )
-# At the start of the only node: what it had in hand is to be looked at again.
+# At the start of the only node: destinations that an earlier run had taken are looked at again.
 FREE = update(callbacks).where(callbacks.c.owner.is_not(None)).values(owner=sql_null(), due=literal_column("0"))
-# Of a node among several: also what others took in hand of which it had deliveries.
+# For a node among several: also destinations of others for which it owned deliveries.
 FREE_OF = (
     update(callbacks)
     .where(
@@ -94,18 +95,21 @@ _PAGE = (
 )
 
 
-def keep(connection: Connection, wanted: Iterable[NewWatch], now: Micros) -> None:
-    """Keep the destinations that these watches name."""
-    named = {watch.callback.name: watch.callback for watch in wanted if watch.callback is not None}
+def keep(connection: Connection, added: Iterable[NewWatch], now: Micros) -> None:
+    """Store the destinations that these watches name."""
+    named = {watch.callback.name: watch.callback for watch in added if watch.callback is not None}
     if named:
-        rows = [{"name": name, "url": found.url, "secret": found.secret, "now": now} for name, found in named.items()]
+        rows = [
+            {"name": name, "url": callback.url, "secret": callback.secret, "now": now}
+            for name, callback in named.items()
+        ]
         connection.execute(_KEEP, sorted(rows, key=lambda row: str(row["name"])))
 
 
 def wake(connection: Connection, due: Iterable[tuple[str, Micros]]) -> None:
-    """Note when to look for deliveries that are ready and nobody's, by their endpoints; any but callbacks are left out.
+    """Set when to look for deliveries without an owner, by endpoint; endpoints that are no callbacks are left out.
 
-    Always in the same order, so that no two nodes wait for each other.
+    All nodes write in the same order, so that no two wait for each other.
     """
     earliest: dict[str, Micros] = {}
     for name, at in due:
@@ -116,7 +120,7 @@ def wake(connection: Connection, due: Iterable[tuple[str, Micros]]) -> None:
 
 
 def take(connection: Connection, node: int, limit: int, now: Micros) -> CallbackClaim:
-    """Take destinations in hand of which something is due."""
+    """Claim destinations with deliveries that are due."""
     rows = connection.execute(_TAKE, {"_me": node, "limit": limit, "_now": now}).all()
     taken = tuple(
         (
@@ -129,7 +133,7 @@ def take(connection: Connection, node: int, limit: int, now: Micros) -> Callback
 
 
 def leave(connection: Connection, node: int, left: Mapping[str, CallbackHealth], now: Micros) -> None:
-    """Let go of destinations; what is due of them now goes to the end of the line."""
+    """Release destinations; those that are due now go to the end of the queue."""
     for name in sorted(left):
         owner = connection.execute(_LOCK, {"_name": name}).scalar()
         due = connection.execute(sql.NEXT_DUE, {"_endpoint": name}).scalar()
@@ -145,9 +149,9 @@ def leave(connection: Connection, node: int, left: Mapping[str, CallbackHealth],
 
 
 def forget(connection: Connection, *, before: Micros, after: str) -> tuple[int, str | None]:
-    """Forget destinations that no watch names any more, and no delivery may still go to.
+    """Forget destinations that no watch names, and that no open or dead delivery goes to.
 
-    Returns how many, and where to go on; None at the end.
+    Returns their number, and the name to go on after; None at the end.
     """
     rows = connection.execute(_PAGE, {"after": after}).all()
     names = [row.name for row in rows if not row.needed]

@@ -1,4 +1,4 @@
-"""What a node does beside its work: gives signs of life, looks at the others, buries the dead. PostgreSQL only."""
+"""The nodes that share a PostgreSQL: signs of life, the other nodes, those that died, leaders of endpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from notifier.store.schema import nodes, watches
 from notifier.store.values import Leadership, NodeList
 from notifier.store.writer import Writer
 
-COUNTED = 100_000  # unclaimed watches that are counted: more make no other share than so many
+COUNTED = 100_000  # unclaimed watches that are counted at most: more would not change a node's share
 
 _STATUS = (
     update(nodes)
@@ -42,7 +42,7 @@ _NOW = select(NOW)
 
 
 class Nodes:
-    """The nodes that share a database."""
+    """The nodes that share a store. Each method returns after its commit, and raises StoreUnavailable."""
 
     def __init__(self, writer: Writer, node: Node) -> None:
         self._node = node
@@ -50,17 +50,21 @@ class Nodes:
 
     @property
     def number(self) -> int:
-        """Return the number of this node; another one after it was taken for dead."""
+        """Return the number of this node. It changes when the node was declared dead and joins anew."""
         return self._node.number
 
     async def beat(self, *, held: int | None, status: Json, sources: Sequence[str] | None = None) -> NodeList:
-        """Give a sign of life and look at the others. Raises StoreUnavailable."""
-        # What nobody has the source of is not to be shared, and waits for ever.
+        """Give a sign of life with the number of watches that this node follows; list the nodes, count free watches.
+
+        `sources` are those that this node can follow watches of; None: all. `held` is None while a claim or a release
+        is under way: each of them counts its watches itself.
+        """
+        # Watches of a source that no node has are not counted.
         free = _FREE if sources is None else _FREE.where(watches.c.source.in_(sources))
 
         def beat(connection: Connection) -> NodeList:
             me = self._node.number
-            # Plans are made anew every now and then: what was best for a table of three rows is not for a million.
+            # Plans are dropped now and then: the best plan for a table of three rows is not the best for a million.
             connection.exec_driver_sql("DISCARD PLANS")
             connection.execute(_STATUS, {"_me": me, "_held": held, "_status": json.dumps(status)})
             return NodeList(
@@ -73,20 +77,20 @@ class Nodes:
         return await self._writer.call(beat)
 
     async def bury(self, peer: Peer) -> bool:
-        """Take over from a node that is dead, if it still is; say whether this was done here."""
+        """Free everything that a dead node owned, if it is still dead; return whether this node did it."""
 
         def bury(connection: Connection) -> bool:
             still = (
                 select(nodes.c.number)
                 .where(nodes.c.number == peer.number, ~ALIVE)
-                .with_for_update(skip_locked=True)  # a transaction of its, or somebody else who buries it
+                .with_for_update(skip_locked=True)  # that node writes, or another node buries it
             )
             return connection.execute(still).first() is not None and leave(connection, peer.number)
 
         return await self._writer.call(bury)
 
     async def release_all(self) -> None:
-        """Let go of every watch that this node follows and every endpoint that it leads, and want no more."""
+        """Release every watch that this node follows and every endpoint that it leads, and claim no more."""
 
         def release(connection: Connection) -> None:
             connection.execute(update(nodes).where(nodes.c.number == self._node.number).values(leaving=True, held=0))
@@ -98,7 +102,7 @@ class Nodes:
         await self._writer.call(release)
 
     async def lead(self, wants: Mapping[str, LeaderRequest]) -> Leadership:
-        """Settle which endpoints this node leads, and look at all."""
+        """Take endpoints that nobody leads, give up those that others should lead, and return the state of all."""
 
         def lead(connection: Connection) -> Leadership:
             me = self._node.number
@@ -109,13 +113,13 @@ class Nodes:
         return await self._writer.call(lead)
 
     async def mine(self) -> set[int]:
-        """Return the numbers of all watches that the database says this node follows."""
+        """Return the `pk` of every watch that this node follows, by the database."""
         return await self._writer.call(
             lambda connection: set(connection.execute(_MINE, {"_me": self._node.number}).scalars())
         )
 
     async def look(self, pks: Sequence[int]) -> list[Watch]:
-        """Return those of these watches that this node follows, as they are now."""
+        """Return those of these watches that this node follows, as they are stored now."""
         query = select(watches).where(
             watches.c.pk.in_(pks), sql.IS_FOLLOWED, watches.c.owner == bindparam("_me", type_=BigInteger)
         )

@@ -1,4 +1,4 @@
-"""A store's database: two ways in, one for writing and one for reading, and who may be there at the same time."""
+"""A store's database: an engine for writing, one for reading, and the node that works on it."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from notifier.core.databases import is_shared
-from notifier.store import postgres, sqlite
+from notifier.store import migrations, postgres, sqlite
 from notifier.store.node import Member, Node, Solo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """A database that was found fit for use."""
+    """A database that was checked and joined."""
 
     writing: Engine
     reading: Engine
     node: Node
-    shared: bool  # by several nodes
-    release: Callable[[], None]  # called last
+    shared: bool  # several nodes may work on it
+    release: Callable[[], None]  # called last: releases the lock
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close both engines, and release the lock."""
         self.writing.dispose()
         self.reading.dispose()
         self.release()
 
 
 def open_database(url: str, *, name: str, timeout: float, migrate: bool) -> Database:
-    """Open the database and join it, creating or migrating it where that is due. Blocks. Raises StoreError."""
+    """Open the database and join it; create or migrate it first if that is due. Blocks. Raises StoreError."""
     return _postgres(url, name, timeout, migrate) if is_shared(url) else _sqlite(url)
 
 
 def migrate(url: str) -> tuple[str | None, str]:
-    """Bring the tables up to date; return the schema that they had, None for none, and the one they have. Blocks.
+    """Migrate the tables; return the revision that they had, or None, and the revision that they have now. Blocks.
 
     Raises StoreError.
     """
     if is_shared(url):
-        return postgres.migrate(url), sqlite.HEAD
+        return postgres.migrate(url), migrations.HEAD
     path = sqlite.sqlite_path(sqlite.parse(url))
     with sqlite.lock(path):
-        return sqlite.prepare(path), sqlite.HEAD
+        return sqlite.prepare(path), migrations.HEAD
 
 
 def _sqlite(url: str) -> Database:
@@ -53,21 +53,21 @@ def _sqlite(url: str) -> Database:
     lock = sqlite.lock(path)
     try:
         sqlite.prepare(path)
-        found = Database(
+        database = Database(
             writing=sqlite.engine(path, writable=True),
             reading=sqlite.engine(path, writable=False),
             node=Solo(),
             shared=False,
             release=lock.close,
         )
-        _join(found)
+        _join(database)
     except (DBAPIError, sqlite3.Error) as exc:
         lock.close()
         raise sqlite.refusal(path, exc) from exc
     except BaseException:
         lock.close()
         raise
-    return found
+    return database
 
 
 def _postgres(url: str, name: str, timeout: float, migrate: bool) -> Database:
@@ -75,7 +75,7 @@ def _postgres(url: str, name: str, timeout: float, migrate: bool) -> Database:
         postgres.migrate(url)
     else:
         postgres.check(url)
-    found = Database(
+    database = Database(
         writing=postgres.engine(url, writable=True, timeout=timeout, silence=postgres.WRITE_SILENCE),
         reading=postgres.engine(url, writable=False, silence=postgres.READ_SILENCE),
         node=Member(name, timeout),
@@ -83,10 +83,10 @@ def _postgres(url: str, name: str, timeout: float, migrate: bool) -> Database:
         release=lambda: None,
     )
     try:
-        _join(found)
+        _join(database)
     except DBAPIError as exc:
         raise postgres.refusal(exc) from exc
-    return found
+    return database
 
 
 def _join(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""What people and programs ask of the store: counts, lists, and the revival of dead deliveries."""
+"""Lists of deliveries, and counts of all rows."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from notifier.store.schema import OPEN, attempts, deliveries, events, watches
 from notifier.store.statements import IS_DEAD, is_open
 from notifier.store.values import DeliveryFilter
 
-RECENT = 20_000  # deliveries that are looked through before an index is: some milliseconds
-# What indexes tell apart from the many that are done, and the statuses of each.
+RECENT = 20_000  # deliveries that are scanned before an index is used: some milliseconds
+# Statuses that an index has apart from the many settled deliveries.
 _INDEXED: dict[str | None, Sequence[str]] = {
     "pending": OPEN,
     "ready": ("ready",),
@@ -62,7 +62,7 @@ def summary(connection: Connection) -> Summary:
 
 
 def _by_endpoint(connection: Connection, condition: ColumnElement[bool]) -> list[tuple[str, int, Micros]]:
-    """Count deliveries by endpoint, and find the oldest; the destinations of callbacks count as one, being many."""
+    """Count deliveries by endpoint, and find the oldest. All destinations of callbacks count as one endpoint."""
     each = (
         select(deliveries.c.endpoint, func.count().label("rows"), func.min(deliveries.c.created_at).label("oldest"))
         .where(condition)
@@ -101,10 +101,10 @@ def delivery_detail(connection: Connection, number: int) -> DeliveryDetail | Non
 
 
 def _newest(connection: Connection, which: DeliveryFilter, limit: int, before: int | None) -> Sequence[int]:
-    """Return the ids of a page of what is open or dead, which may be most of what there is, or next to nothing.
+    """Return the ids of a page of open or dead deliveries, which may be most rows or very few.
 
-    Where they are many, the newest rows fill the page. Where these do not, an index knows all that are, though in
-    another order; few are found at once, where otherwise all rows would have to be read for them.
+    If they are many, the newest rows fill the page. If not, an index lists them, though in another order: few are
+    found at once, where otherwise all rows would be read.
     """
     if before is None:
         before = connection.execute(select(func.coalesce(func.max(deliveries.c.id), 0) + 1)).scalar_one()
@@ -115,45 +115,45 @@ def _newest(connection: Connection, which: DeliveryFilter, limit: int, before: i
         .order_by(deliveries.c.id.desc())
         .limit(limit)
     )
-    found = connection.execute(recent).scalars().all()
-    if len(found) == limit:
-        return found
-    number = deliveries.c.id + 0  # a sum, that no index has the order of, or the key would be read from its end on
+    ids = connection.execute(recent).scalars().all()
+    if len(ids) == limit:
+        return ids
+    number = deliveries.c.id + 0  # a sum fits no index: otherwise the primary key would be read from its end
     indexed = select(deliveries.c.id).where(*conditions(which), number < before).order_by(number.desc()).limit(limit)
     return connection.execute(indexed).scalars().all()
 
 
 def deliveries_of(connection: Connection, pks: Sequence[int]) -> dict[int, list[DeliveryItem]]:
     """List the deliveries of events, oldest first."""
-    found: dict[int, list[DeliveryItem]] = {pk: [] for pk in pks}
+    by_event: dict[int, list[DeliveryItem]] = {pk: [] for pk in pks}
     rows = connection.execute(_TOLD.where(deliveries.c.event.in_(pks)).order_by(deliveries.c.id))
     for row in rows:
-        found[row.event].append(_item(row))
-    return found
+        by_event[row.event].append(_item(row))
+    return by_event
 
 
 def conditions(which: DeliveryFilter) -> list[ColumnElement[bool]]:
     """Return the conditions of a filter, in the words of the indexes."""
-    wanted: list[ColumnElement[bool]] = []
+    every: list[ColumnElement[bool]] = []
     if which.id is not None:
-        wanted.append(deliveries.c.id == which.id)
+        every.append(deliveries.c.id == which.id)
     if which.endpoint == LABEL:
-        wanted.append((deliveries.c.endpoint == LABEL) | _of_callback(deliveries.c.endpoint))
+        every.append((deliveries.c.endpoint == LABEL) | _of_callback(deliveries.c.endpoint))
     elif which.endpoint is not None:
-        wanted.append(deliveries.c.endpoint == which.endpoint)
+        every.append(deliveries.c.endpoint == which.endpoint)
     if which.status == "pending":
-        wanted.append(is_open(deliveries))
+        every.append(is_open(deliveries))
     elif which.status == "dead":
-        wanted.append(IS_DEAD)
+        every.append(IS_DEAD)
     elif which.status is not None:
         if which.status in OPEN:
-            wanted.append(is_open(deliveries))  # in the words of the index
-        wanted.append(deliveries.c.status == which.status)
+            every.append(is_open(deliveries))  # in the words of the index
+        every.append(deliveries.c.status == which.status)
     if which.since is not None:
-        wanted.append(deliveries.c.created_at >= which.since)
+        every.append(deliveries.c.created_at >= which.since)
     if which.until is not None:
-        wanted.append(deliveries.c.created_at < which.until)
-    return wanted
+        every.append(deliveries.c.created_at < which.until)
+    return every
 
 
 def _item(row: Row[Any]) -> DeliveryItem:

@@ -1,4 +1,4 @@
-"""What is kept of endpoints' health, and which node leads where only one may serve."""
+"""The health of endpoints, destinations of callbacks, and the leader of each endpoint that one node alone may serve."""
 
 from __future__ import annotations
 
@@ -90,15 +90,15 @@ class Endpoints:
 
 
 def states(connection: Connection) -> list[EndpointState]:
-    """Return what is kept of every endpoint."""
+    """Return the stored health of every endpoint."""
     rows = connection.execute(select(endpoints).order_by(endpoints.c.name))
     return [EndpointState(**row._mapping) for row in rows]
 
 
 def _change(connection: Connection, asked: EndpointChange) -> tuple[EndpointState, EndpointState, bool]:
-    """Change what is kept of an endpoint; return it as it was and as it is, and whether there was anything to change.
+    """Change the stored health of an endpoint; return it before and after, and whether it changed.
 
-    What is known under another URL counts as unknown.
+    Health that was stored under another URL counts as unknown.
     """
     _add(connection, asked.name, asked.fingerprint)
     row = connection.execute(_KEPT, {"_name": asked.name}).one()
@@ -114,17 +114,17 @@ def _change(connection: Connection, asked: EndpointChange) -> tuple[EndpointStat
 
 
 def lead(connection: Connection, wants: Mapping[str, LeaderRequest], me: int) -> bool:
-    """Take the leads that nobody has, and give up those that others should have; say whether any is another now."""
-    # First what is led, then who is there: whoever leads has joined before, so that no living node is missed.
+    """Take endpoints that nobody leads, and give up those that others should lead; return whether a leader changed."""
+    # First the leaders, then the nodes: a leader has joined before it leads, so that no living node is missed.
     known = states(connection)
-    found = connection.execute(_NODES).all()
+    rows = connection.execute(_NODES).all()
     for name in sorted({name for name, want in wants.items() if want.limited} - {state.name for state in known}):
         _add(connection, name, wants[name].fingerprint)
         known.append(EndpointState(name=name, fingerprint=wants[name].fingerprint))
-    changes = core.leads(known, wants, me, {row.number for row in found}, {row.number for row in found if row.fit})
+    changes = core.leads(known, wants, me, {row.number for row in rows}, {row.number for row in rows if row.fit})
     before = {state.name: state.leader for state in known}
     changed = 0
-    for name in sorted(changes):  # in one order for all, so that no two nodes wait for each other
+    for name in sorted(changes):  # in the same order on all nodes, so that no two wait for each other
         given = {"_name": name, "_before": before[name], "_after": changes[name]}
         changed += connection.execute(_LEAD, given).rowcount
     return changed > 0

@@ -1,6 +1,6 @@
-"""What an error of a database means: that it is away, another transaction goes first, or it is at fault itself.
+"""The meaning of a database's error: the database is away, another transaction goes first, or the statement is wrong.
 
-By the names of PEP 249, which the drivers share, and by those of PostgreSQL's conditions that say something else.
+Told by the names of PEP 249, which all drivers share, and by names of PostgreSQL's conditions.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import re
 
 from sqlalchemy.exc import DBAPIError
 
-from notifier.core.errors import StoreUnavailable
-
 CONFLICTS = frozenset({"DeadlockDetected", "SerializationFailure"})  # PostgreSQL: another transaction goes first
 OUTAGES = frozenset(
     {
@@ -18,7 +16,7 @@ OUTAGES = frozenset(
         "InterfaceError",
         "ReadOnlySqlTransaction",
         "IdleInTransactionSessionTimeout",
-        "InsufficientPrivilege",  # as of a file whose permissions were taken away
+        "InsufficientPrivilege",  # for example, a file whose permissions were taken away
         "DataCorrupted",
         "IndexCorrupted",
     }
@@ -27,12 +25,8 @@ OUTAGES = frozenset(
 _USER = re.compile(r'\b(user|role) "[^"]*"')
 
 
-class InDoubt(StoreUnavailable):
-    """The database was lost in COMMIT: whether that came true is not known yet."""
-
-
 def is_outage(exc: BaseException) -> bool:
-    """Say whether the database is at fault, and not the statement: full, locked, read-only, gone, damaged."""
+    """Return whether the database is at fault, not the statement: full, locked, read-only, gone, damaged."""
     if isinstance(exc, DBAPIError) and exc.connection_invalidated:
         return True
     cause = getattr(exc, "orig", exc)
@@ -41,11 +35,11 @@ def is_outage(exc: BaseException) -> bool:
 
 
 def is_conflict(exc: BaseException) -> bool:
-    """Say whether the same again would do."""
+    """Return whether the same transaction may succeed when it is repeated."""
     return type(getattr(exc, "orig", exc)).__name__ in CONFLICTS
 
 
 def reason(exc: BaseException) -> str:
-    """Say in one line what the driver said, without a user's name."""
+    """Return the driver's message in one line, without a user's name."""
     said = " ".join(str(getattr(exc, "orig", exc)).split())
     return _USER.sub(r"\1 <secret>", said)

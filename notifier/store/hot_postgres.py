@@ -1,8 +1,8 @@
-"""PostgreSQL's wording of what the hot path does to many rows: one statement for all of a group, instead of one a row.
+"""PostgreSQL's wording of the hot path: one statement for all rows of a group, instead of one a row.
 
-Each comes to the same as its namesake in `statements`, run for one row after the other. What a row's statement would
-have seen of the rows before it has to be told, since all of these see the table as it was: `_behind` says that another
-delivery of the lane is inserted before.
+Each has the effect of its namesake in `statements`, run for one row after the other. But it sees the table as it was
+before the first row, so the parameters say what a later row would have seen: `_behind` says that another delivery of
+the lane is inserted before.
 """
 
 from __future__ import annotations
@@ -34,13 +34,12 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import TypeEngine
 
-from notifier.store.conditions import READY, WAITING, in_lane, is_open, superseded
 from notifier.store.keys import EventKey
-from notifier.store.schema import attempts, deliveries, events, watches
+from notifier.store.schema import READY, WAITING, attempts, deliveries, events, in_lane, is_open, superseded, watches
 
 
 def _given(**columns: TypeEngine[Any] | type[TypeEngine[Any]]) -> FromClause:
-    """Return the rows that are given, as a table; each column is the parameter of its name, an array."""
+    """Return the given rows as a table; each column is the array parameter of its name."""
     arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in columns.items()]
     named = [Column(name, kind) for name, kind in columns.items()]
     return func.unnest(*arrays).table_valued(*named, name="given").render_derived()
@@ -51,7 +50,7 @@ def _as(table: Table, *names: str) -> dict[str, TypeEngine[Any]]:
 
 
 def _surely(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Return the condition, worded like no index's: without statistics the planner would read all of such an index."""
+    """Return the condition in words that fit no index, which the planner would read whole if it has no statistics."""
     return case((condition, true()), else_=false())
 
 
@@ -84,8 +83,8 @@ _new = _given(
     _owner=BigInteger(),
     _behind=Boolean(),
 )
-# Lanes are looked up one by one, by subqueries that are limited: without that, and without statistics, the planner
-# takes open deliveries for rare, and reads all that there are.
+# Lanes are looked up one by one, by subqueries with a limit. Otherwise the planner, without statistics, takes open
+# deliveries for rare and reads all of them.
 _of_lane = deliveries.alias("of_lane")
 _ahead = (
     select(literal_column("true", Boolean).label("found"))
@@ -116,12 +115,12 @@ _open = select(_of_lane.c.id).where(in_lane(_of_lane, _newer.c._endpoint, _newer
 
 
 def _supersede(chosen: Select[Any]) -> ClauseElement:
-    """Return the statement that lets a newer delivery take the place of those that are chosen of its lane."""
+    """Return the statement that supersedes the chosen deliveries of each lane."""
     each = chosen.lateral("each")
     old = select(each.c.id, _newer.c._now).select_from(_newer.join(each, true())).subquery("old")
     return (
         update(deliveries)
-        # Asked again of the row itself: a node may claim it in this very moment, and claims lock no watch.
+        # Asked again of the row itself: a node may claim it at this moment, and claims lock no watch.
         .where(deliveries.c.id == old.c.id, _surely(is_open(deliveries)), _surely(deliveries.c.owner.is_(None)))
         .values(superseded(old.c._now))
     )
@@ -157,7 +156,7 @@ _next = (
 
 
 def promote(*found: Any) -> ClauseElement:
-    """Return the statement that makes the first of each lane ready, if it waits, and returns these columns of it."""
+    """Return the statement that makes the first waiting delivery of each lane ready, and returns these columns."""
     return (
         update(deliveries)
         .where(deliveries.c.id == _next.c.id, _surely(deliveries.c.status == WAITING), events.c.pk == _next.c.event)

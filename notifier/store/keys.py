@@ -1,8 +1,7 @@
-"""The keys of events, which are also the cursors of whoever reads them in order: none may appear behind a reader.
+"""The keys of events. They are also cursors for reading in order, so no key may appear behind a reader.
 
-On SQLite there is one writer, so that a counter does. On PostgreSQL transactions end in another order than they began,
-whatever counter they took: there a key is the number of the transaction, then the place in it, and a reader stops at
-the oldest transaction that is still under way.
+SQLite has one writer, so a counter is enough. On PostgreSQL transactions end in another order than they begin. There a
+key is the number of the transaction and the place in it, and a reader stops at the oldest transaction under way.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from sqlalchemy.sql.expression import FunctionElement
 
 from notifier.store.schema import counters, events
 
-SHIFT = 20  # bits for the place in a transaction: a million events, far more than a group has
+SHIFT = 20  # bits for the place in a transaction: a million events, far more than in a group
 
 _EPOCH = select(counters.c.value).where(counters.c.name == "event").scalar_subquery()
 
 
 class EventKey(FunctionElement[int]):
-    """The key of the event whose number, or place in the transaction, is that column, or parameter of that name."""
+    """The key of an event, from its number or its place in the transaction: a column, or the name of a parameter."""
 
     type = BigInteger()
     inherit_cache = True
@@ -42,7 +41,7 @@ def _by_transaction(element: EventKey, compiler: Any, **options: Any) -> str:
 
 
 def settled(connection: Connection) -> list[ColumnElement[bool]]:
-    """Return the condition under which no event can appear any more before the one."""
+    """Return the conditions for an event before which no other can appear any more."""
     if connection.dialect.name != "postgresql":
         return []
     oldest = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", BigInteger)

@@ -1,10 +1,11 @@
-"""What other nodes say through PostgreSQL: each message is a hint to look, none is needed for anything to happen."""
+"""Messages of other nodes, by NOTIFY. Each is a hint to look now; nothing depends on its arrival."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import structlog
@@ -13,7 +14,6 @@ from notifier.core.model import Json
 from notifier.store.errors import reason
 from notifier.store.node import CHANNEL
 from notifier.store.postgres import parameters, stall_limit
-from notifier.store.stalled import end_stalled
 
 log = structlog.get_logger(__name__)
 
@@ -21,9 +21,9 @@ RETRY_DELAY = 1.0  # seconds between tries to connect
 
 
 async def listen(url: str, heard: Callable[[Json], None], *, timeout: float) -> None:
-    """Hand on what is said until cancelled; `{}` after a time in which nothing could be heard.
+    """Call `heard` with each message until cancelled; with `{}` after messages may have been missed.
 
-    Between messages it ends what nodes left half done, which holds up every connection but this one, that only reads.
+    Between messages it ends stalled transactions. This connection can: it only reads, so it waits for nobody's locks.
     """
     given = parameters(url)
     deaf = False
@@ -47,7 +47,7 @@ async def listen(url: str, heard: Callable[[Json], None], *, timeout: float) -> 
 
 
 def _read(payload: str) -> Json:
-    """Read a message; one that is not ours says nothing in particular."""
+    """Parse a message; return `{}` for one of another program."""
     try:
         said = json.loads(payload)
     except ValueError:
@@ -60,3 +60,34 @@ def _read(payload: str) -> Json:
 
 def _is_keys(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(each, int) for each in value)
+
+
+# -- Transactions of nodes that stopped in the middle. They are ended, so that nobody waits for their locks for ever.
+#
+# PostgreSQL's own limit (`idle_in_transaction_session_timeout`) misses some of them. It misses a node that stopped
+# while it sent, since statements go out many at a time (`prepared.together`). It also misses a client that sent a Flush
+# after every answer, as psycopg does at the end of a pipeline. TCP does not notice either: the kernel of a stopped
+# process, or of a suspended machine, still acknowledges packets.
+
+_END_STALLED = """
+SELECT application_name, pg_terminate_backend(pid)
+FROM pg_stat_activity AS session
+WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+  AND wait_event_type = 'Client' AND backend_xid IS NOT NULL
+  AND state_change < clock_timestamp() - make_interval(secs => %s)
+  AND EXISTS (
+    SELECT FROM pg_locks AS held
+    WHERE held.pid = session.pid AND held.mode = 'RowExclusiveLock'
+      AND held.relation IN (to_regclass('nodes'), to_regclass('counters'))
+  )
+"""
+
+
+async def end_stalled(connection: psycopg.AsyncConnection[Any], timeout: float) -> int:
+    """End the transactions of nodes that stopped in the middle; return their number."""
+    ended = await (await connection.execute(_END_STALLED, [stall_limit(timeout)])).fetchall()
+    for name, done in ended:
+        log.warning(
+            "node.stalled", application=name, ended=done, hint="it stopped in a transaction that others wait for"
+        )
+    return len(ended)

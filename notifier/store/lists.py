@@ -1,7 +1,7 @@
-"""What people and programs look through: watches and events, in pages that stay put while rows are added.
+"""Lists for people and programs: watches, events and deliveries, in pages that stay put while rows are added.
 
-A page is told by a primary key, which grows with each row: what is added while somebody turns pages comes before the
-first or after the last of them.
+A page begins at a primary key, which grows with each row. A row that is added while somebody turns pages comes before
+the first page or after the last.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from notifier.store.reader import Reader
 from notifier.store.schema import callbacks, events, watches
 from notifier.store.values import DeliveryFilter, EventFilter, WatchFilter
 
-TIMELINE = 200  # events told of one watch, the latest
+TIMELINE = 200  # events shown with one watch, the latest
 TIMELINE_BYTES = 4 << 20  # of their payloads
 
 _WATCHES = select(
@@ -39,7 +39,7 @@ _WATCHES = select(
     select(callbacks.c.url).where(callbacks.c.name == watches.c.callback).scalar_subquery().label("callback_url"),
 )
 _WANTED = watches.c.removed_at.is_(None)  # the condition of the indexes for lists
-_GOING_ON = text("NOT ended")  # of that for what goes on, in its own words
+_GOING_ON = text("NOT ended")  # the condition of the index for watches that go on
 _EVENTS = select(events, watches.c.source, watches.c.id.label("task")).outerjoin(
     watches, watches.c.pk == events.c.watch
 )
@@ -97,7 +97,7 @@ def _watches(connection: Connection, which: WatchFilter, limit: int, before: int
 
 
 def _watch_detail(connection: Connection, source: str, task_id: str) -> WatchDetail | None:
-    """Show a watch with its latest events, oldest of them first, and their deliveries."""
+    """Show a watch with its latest events, oldest first, and their deliveries."""
     query = _WATCHES.where(watches.c.source == source, watches.c.id == task_id, _WANTED)
     row = connection.execute(query).one_or_none()
     if row is None:
@@ -146,7 +146,7 @@ def _watch_conditions(which: WatchFilter) -> Iterator[ColumnElement[bool] | Text
             yield watches.c.lost.is_not(None)
         case phase:
             yield watches.c.phase == phase
-            yield watches.c.lost.is_(None)  # as counts have it: each watch is in one phase
+            yield watches.c.lost.is_(None)  # as in the counts: each watch is in one phase
     if which.state is not None:
         yield watches.c.state == which.state
     if which.ended is not None:
@@ -158,9 +158,10 @@ def _watch_conditions(which: WatchFilter) -> Iterator[ColumnElement[bool] | Text
 
 
 def _labelled(key: str, value: str) -> ColumnElement[bool]:
-    """Look for a label in the text that the labels are kept as, exactly and in the same words for both databases.
+    """Return the condition that the stored JSON text of the labels contains a label, the same for both databases.
 
-    Beside a comma or the first brace a quotation mark is always JSON's own, for one inside a text follows a backslash.
+    It is exact: beside a comma or the first brace a quotation mark is JSON's own, since one inside a text follows a
+    backslash.
     """
     pair = f"{json.dumps(key)}: {json.dumps(value)}"
     opened = "{" + pair
@@ -177,12 +178,12 @@ def _event_conditions(which: EventFilter) -> Iterator[ColumnElement[bool]]:
             of_task = of_task.where(watches.c.source == which.source)
         yield events.c.watch.in_(of_task)
     elif which.source is not None:
-        # Events of none are no reason to begin with the watches, all of whose events would then have to be sorted.
+        # Events without a watch have source "". Beginning with the watches would mean to sort all of their events.
         yield func.coalesce(watches.c.source, "") == which.source
 
 
 def _latest(connection: Connection, watch: int) -> Iterator[Row[Any]]:
-    """Read the latest events, newest first, as many as may be told."""
+    """Yield the latest events, newest first, up to TIMELINE and TIMELINE_BYTES."""
     size = 0
     rows = connection.execute(_EVENTS.where(events.c.watch == watch).order_by(events.c.sequence.desc()).limit(TIMELINE))
     for row in rows:

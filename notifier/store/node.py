@@ -1,9 +1,9 @@
-"""Which daemon a transaction is of, and whether it may still write.
+"""The node that a transaction belongs to, and whether it may still write.
 
-On SQLite there is one daemon, and a lock file sees to it: `Solo`. On PostgreSQL several share the work: `Member`, whose
-every transaction begins by updating the node's own row (see `schema.nodes`). That one statement is the fence, since
-whoever declares the node dead takes the row away first; it is a sign of life; and it leaves the transaction's number,
-by which one whose COMMIT was never answered is found to have come true or not.
+SQLite has one daemon, which holds the lock file: `Solo`. On PostgreSQL several daemons share the work, and each is a
+`Member`. Every transaction of a member begins by updating the node's own row (see `schema.nodes`). This one statement
+does three things. It is a fence: a node that declares another dead deletes that row first. It is a sign of life. And it
+stores the transaction's number, which shows later whether a COMMIT without an answer succeeded.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from notifier.store.keys import SHIFT
 from notifier.store.prepared import Prepared
 from notifier.store.schema import counters, deliveries, endpoints, events, nodes, watches
 
-CHANNEL = "notifier"  # of NOTIFY; what is said there is a JSON object, see `Said`
-MAX_TOLD = 500  # watches named in one message: PostgreSQL takes 8,000 bytes
+CHANNEL = "notifier"  # of NOTIFY; each message is a JSON object
+MAX_NAMED = 500  # watches in one message, which PostgreSQL limits to 8,000 bytes
 
 NOW = literal_column("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint", BigInteger)
 ALIVE = func.abs(nodes.c.seen_at - NOW) <= nodes.c.timeout  # as core/share.py has it
@@ -53,43 +53,43 @@ _LOCK_WATCHES = Prepared(
 )
 _EPOCH = select(counters.c.value).where(counters.c.name == "event")
 _RUNNING = literal_column("pg_current_xact_id()::text::bigint", BigInteger)
-# Above the number of whatever a statement sees; the number of its own transaction may be below that.
+# Greater than the number of every transaction that a statement sees. Its own number may be smaller.
 _NEXT = literal_column("pg_snapshot_xmax(pg_current_snapshot())::text::bigint", BigInteger)
 
 
 class Node(Protocol):
-    """The daemon that a transaction is of."""
+    """The daemon that a transaction belongs to."""
 
-    doubtful: bool  # a COMMIT that failed may have come true all the same
-    number: int  # never used by another; changes when the node was lost and came back
+    doubtful: bool  # a COMMIT that failed may have succeeded all the same
+    number: int  # no other node ever has it; it changes when the node was lost and joined anew
     epoch: int  # of the keys of events
 
     def begin(self, connection: Connection) -> Callable[[], None]:
-        """Queue what a transaction begins with; the call that is returned raises NodeLost if the node is no more."""
+        """Send a transaction's first statement; the returned call raises NodeLost if the node was declared dead."""
         ...
 
     def keep_order(self, connection: Connection, pks: Iterable[int]) -> None:
-        """Let no other node change what waits of these watches until the transaction ends."""
+        """Keep other nodes from changing the deliveries of these watches until the transaction ends."""
         ...
 
     def first_event(self, connection: Connection, take: Callable[[Connection, str, int], int], count: int) -> int:
-        """Return the number of the first of so many events in a row."""
+        """Return the first of `count` consecutive numbers of events."""
         ...
 
     def landed(self, connection: Connection) -> bool:
-        """Say whether the last transaction was committed, though the answer to its COMMIT was not heard."""
+        """Return whether the last transaction was committed, after its COMMIT was not answered."""
         ...
 
     def holds_more(self, connection: Connection, count: int) -> None:
-        """Count watches that were claimed, or released if it is negative."""
+        """Count watches that were claimed; released ones if `count` is negative."""
         ...
 
     def join(self, connection: Connection) -> Callable[[], None]:
-        """Begin as a new node, that owns nothing; the call that is returned makes it so, once that is committed."""
+        """Join as a new node that owns nothing. Call the returned function after the commit."""
         ...
 
     def tell(self, connection: Connection, **said: Any) -> None:
-        """Tell the other nodes of something, once the transaction is committed."""
+        """Send a message to the other nodes when the transaction commits."""
         ...
 
 
@@ -103,7 +103,7 @@ class Solo:
         self.number = number
 
     def join(self, connection: Connection) -> Callable[[], None]:
-        """Number this run, and free what an earlier one had claimed: there is no other."""
+        """Number this run, and free the rows that an earlier run owned: there is no other node."""
         number = int(connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 1}).scalar_one())
         connection.execute(sql.FREE_WATCHES)
         connection.execute(sql.FREE_DELIVERIES)
@@ -115,25 +115,25 @@ class Solo:
         return joined
 
     def begin(self, connection: Connection) -> Callable[[], None]:  # noqa: ARG002  # as `Member` needs it
-        """Begin with nothing."""
-        return _well
+        """Send nothing: the lock file is the fence."""
+        return _no_fence
 
     def keep_order(self, connection: Connection, pks: Iterable[int]) -> None:
-        """Nobody else writes."""
+        """Do nothing: no other node writes."""
 
     def first_event(self, connection: Connection, take: Callable[[Connection, str, int], int], count: int) -> int:
-        """Take the next of the counter."""
+        """Take the next numbers of the counter."""
         return take(connection, "event", count)
 
     def landed(self, connection: Connection) -> bool:  # noqa: ARG002  # the same
-        """A COMMIT that failed is a transaction that was not."""
+        """Return False: a COMMIT that failed has changed nothing."""
         return False
 
     def holds_more(self, connection: Connection, count: int) -> None:
-        """Nobody else asks how many there are."""
+        """Do nothing: no other node adds the numbers up."""
 
     def tell(self, connection: Connection, **said: Any) -> None:
-        """Nobody else listens."""
+        """Do nothing: no other node listens."""
 
 
 class Member:
@@ -150,9 +150,9 @@ class Member:
         self._event = 0
 
     def join(self, connection: Connection) -> Callable[[], None]:
-        """Begin as a new node, that owns nothing.
+        """Join as a new node that owns nothing.
 
-        Its number is not used before it is committed: taken back, it would be the next node's as well.
+        The number is used only after the commit: after a rollback the next node would get the same.
         """
         number = connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 1}).scalar_one()
         connection.execute(
@@ -177,40 +177,40 @@ class Member:
         return joined
 
     def begin(self, connection: Connection) -> Callable[[], None]:
-        """Update the row of this node, which holds it until the transaction ends."""
+        """Update this node's row, and so lock it until the transaction ends."""
         self._group += 1
         self._event = 0
-        found = _FENCE.one(connection, {"_me": self.number, "_group": self._group})
+        updated = _FENCE.one(connection, {"_me": self.number, "_group": self._group})
 
         def check() -> None:
-            if not found.count:
+            if not updated.count:
                 raise NodeLost
 
         return check
 
     def keep_order(self, connection: Connection, pks: Iterable[int]) -> None:
-        """Lock the watches: whether a delivery has to wait for another is decided and undone under that lock alone.
+        """Lock the watches: only under this lock a delivery starts to wait for another, or stops waiting.
 
-        Always in the same order, and before anything else is locked, so that no two nodes wait for each other.
+        All nodes lock in the same order, and before any other lock, so that no two wait for each other.
         """
-        wanted = sorted(set(pks))
-        if wanted:
-            _LOCK_WATCHES.one(connection, {"_pks": wanted})
+        ordered = sorted(set(pks))
+        if ordered:
+            _LOCK_WATCHES.one(connection, {"_pks": ordered})
 
     def first_event(self, connection: Connection, take: Callable[[Connection, str, int], int], count: int) -> int:  # noqa: ARG002  # as `Solo` needs it
-        """Number events by their place in the transaction."""
+        """Number events by their place in the transaction (see `keys`)."""
         first, self._event = self._event, self._event + count
         return first
 
     def landed(self, connection: Connection) -> bool:
-        """Look for the number that the transaction would have left.
+        """Return whether the node's row has the number of the transaction.
 
-        By an update: that waits for a server that is still at work on that COMMIT, and is a sign of life.
+        It is an update: it waits for a server that still works on that COMMIT, and is a sign of life.
         """
         return connection.execute(_LANDED, {"_me": self.number}).scalar_one_or_none() == self._group
 
     def holds_more(self, connection: Connection, count: int) -> None:
-        """Count watches that were claimed or released where they are: others add them up with those that are free."""
+        """Count claimed and released watches in the node's row: other nodes add them to the free ones."""
         connection.execute(_HELD, {"_me": self.number, "_more": count})
 
     def tell(self, connection: Connection, **said: Any) -> None:
@@ -219,17 +219,17 @@ class Member:
 
 
 def tell(connection: Connection, number: int, **said: Any) -> None:
-    """Send a message to every node, with the number of the one that sends it."""
+    """Send a message to every node, with the number of the sender."""
     connection.execute(select(func.pg_notify(CHANNEL, json.dumps({"from": number} | said))))
 
 
 def named(pks: Sequence[int]) -> list[int] | None:
-    """Return the watches to be named in a message; None: too many, let everyone look at all of theirs."""
-    return list(pks) if len(pks) <= MAX_TOLD else None
+    """Return the watches to name in a message; None: there are too many, and each node looks at all of its own."""
+    return list(pks) if len(pks) <= MAX_NAMED else None
 
 
 def leave(connection: Connection, number: int) -> bool:
-    """Free what a node owned and forget it; False: somebody else did."""
+    """Free the rows that a node owned, and delete it; False: another node has done so."""
     if not connection.execute(delete(nodes).where(nodes.c.number == number)).rowcount:
         return False
     free(connection, number)
@@ -237,7 +237,7 @@ def leave(connection: Connection, number: int) -> bool:
 
 
 def free(connection: Connection, number: int) -> None:
-    """Free what a node owned, and led."""
+    """Free the rows that a node owned, and the endpoints that it led."""
     connection.execute(update(watches).where(sql.IS_FOLLOWED, watches.c.owner == number).values(owner=sql_null()))
     connection.execute(callbacks.FREE_OF, {"_node": number})
     connection.execute(
@@ -248,14 +248,14 @@ def free(connection: Connection, number: int) -> None:
 
 
 def unlead(connection: Connection, number: int) -> None:
-    """Let others serve the endpoints that a node led."""
+    """Free the endpoints that a node led."""
     connection.execute(update(endpoints).where(endpoints.c.leader == number).values(leader=sql_null()))
 
 
 def _epoch(connection: Connection) -> int:
-    """Return the epoch of events' keys; begin another if transactions are numbered lower than those of the events.
+    """Return the epoch of events' keys; begin a new one if transactions have lower numbers than the events.
 
-    That is so after a dump was restored into another server. Every node that writes joined after that.
+    They have after a dump was restored into another server. Every node that writes has joined after that.
     """
     epoch: int = connection.execute(_EPOCH.with_for_update()).scalar_one()
     last, running, next_ = connection.execute(select(func.max(events.c.pk), _RUNNING, _NEXT)).one()
@@ -265,5 +265,5 @@ def _epoch(connection: Connection) -> int:
     return epoch
 
 
-def _well() -> None:
-    """Have nothing against it."""
+def _no_fence() -> None:
+    """Do nothing: SQLite has no fence."""

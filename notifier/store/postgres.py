@@ -1,4 +1,4 @@
-"""Finding a PostgreSQL fit for use, or saying in one line why it is not."""
+"""PostgreSQL: its engine, its sessions, and the checks of a server before it is used."""
 
 from __future__ import annotations
 
@@ -10,41 +10,40 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from notifier.core.errors import StoreError, StoreTooNew, StoreTooOld
-from notifier.store import arrays
+from notifier.store import arrays, migrations
 from notifier.store.errors import reason
-from notifier.store.sessions import Sessions
-from notifier.store.sqlite import HEAD
+from notifier.store.migrations import HEAD
 
 APPLICATION = "notifier"
-LEAST_SERVER = 13  # the first with pg_current_xact_id, which keys of events are made of
+LEAST_SERVER = 13  # the first with pg_current_xact_id, from which the keys of events are built
 LEAST_STALL = 2.0  # seconds: a busy machine may keep a process waiting for as long
 LOCK_TIMEOUT = 5000  # milliseconds that a transaction waits for another's lock before it counts as an outage
-# Seconds that the server may take to answer: a process that hangs, or a network that swallows what it is given and
-# says nothing, is an outage too. Longer than locks are waited for. A page of a long list may take more than a write.
+# Seconds that the server may take to answer. A hanging process or a network that drops everything is an outage too.
+# Longer than LOCK_TIMEOUT. A page of a long list may take longer than a write.
 WRITE_SILENCE = 10.0
 READ_SILENCE = 30.0
-# Where the URL says nothing: how soon a server that fell silent is given up, in seconds.
+# Used where the URL sets no value: how soon a silent server is given up, in seconds.
 PATIENCE: dict[str, Any] = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,  # milliseconds
-    "target_session_attrs": "read-write",  # of several hosts, the one that can be written
+    "target_session_attrs": "read-write",  # of several hosts, the writable one
     "application_name": APPLICATION,
 }
 SESSION = {
     "timezone": "UTC",
-    # A statement that waited for a row sees what was committed meanwhile, whatever the role's or database's default is.
+    # A statement that waited for a row then sees the committed row, whatever the default of the role or database is.
     "default_transaction_isolation": "read committed",
-    # As above, from the server's side, lest what a lost node left behind takes up its connections for hours.
+    # The same from the server's side: a lost node's sessions must not occupy its connections for hours.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
-# Every statement that writes finds its rows by an index that was made for it, and in its order, however little there is
-# in a table when its plan is made: plans are kept, and tables that were empty a minute ago are not. The planner guesses
-# from statistics, and of arrays and limits that it is not told; so it is not asked.
+# Every statement that writes must find its rows by the index made for it, and in its order. The planner would choose by
+# statistics, which are missing for new tables, and does not know the lengths of arrays and limits. Plans are kept while
+# tables grow, so the choice is taken from it.
 PLANS = dict.fromkeys(
     ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort", "jit"), "off"
 ) | {"plan_cache_mode": "force_generic_plan", "random_page_cost": "0.1", "cpu_index_tuple_cost": "0.1"}
@@ -54,15 +53,15 @@ MIGRATE = "run `notifier migrate` with this configuration, or `notifier run --mi
 def driver() -> Any:
     """Return the client library. Raises StoreError when it is not installed."""
     try:
-        import psycopg  # 40 ms, which the users of SQLite need not pay
-    except ImportError as exc:  # the extra, or the C library that it would do with
+        import psycopg  # 40 ms, which the users of SQLite do not pay
+    except ImportError as exc:  # the extra is missing, or the C library of psycopg
         raise StoreError("store.url needs a client library: install notifier's extra 'postgresql'") from exc
-    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of what follows an exception that it raises as well
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it also logs warnings about exceptions that it raises
     return psycopg
 
 
 def parameters(url: str) -> dict[str, Any]:
-    """Read a URL as libpq does, with what it leaves open. Raises StoreError."""
+    """Return the connection parameters of a URL, with PATIENCE for those that it does not set. Raises StoreError."""
     psycopg = driver()
     try:
         given: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(
@@ -74,17 +73,17 @@ def parameters(url: str) -> dict[str, Any]:
 
 
 def stall_limit(timeout: float) -> float:
-    """Return how long a node may keep a transaction waiting, in seconds; `timeout` is after which it counts as dead.
+    """Return the seconds that a node may stay silent in a transaction, from the seconds after which it counts as dead.
 
-    Much less than that: while others wait for its locks, they give no sign of life either.
+    Much shorter than those: nodes that wait for its locks give no sign of life either.
     """
     return max(LEAST_STALL, timeout / 4)
 
 
 def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | None = None) -> Engine:
-    """Make an engine; a writing transaction whose node falls silent is ended by the server: see `stall_limit`.
+    """Create an engine. The server ends a writing transaction whose node falls silent: see `stall_limit`.
 
-    A connection whose server has not answered for `silence` seconds is given up; its session is ended with the next.
+    A connection whose server has not answered for `silence` seconds is closed; the next one ends its session.
     """
     given = parameters(url)
     kind = _connection_class(silence)
@@ -103,7 +102,7 @@ def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | 
         arrays.register(raw)
         try:
             with raw.cursor() as cursor:
-                # What is committed is on disk, whatever the server's default is; stronger settings stay as they are.
+                # A commit must be on disk, whatever the server's default is. Stronger settings stay as they are.
                 cursor.execute(
                     "SELECT set_config('synchronous_commit', 'on', false) "
                     "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
@@ -124,14 +123,14 @@ def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | 
 
 
 def _by_itself(connection: Connection) -> None:
-    """Let psycopg begin the transaction with the first statement, unless `prepared.together` is there before."""
+    """Let psycopg begin the transaction with the first statement, unless `prepared.together` begins it before."""
     connection.connection.dbapi_connection.autocommit = False  # type: ignore[union-attr]
 
 
 def _connection_class(silence: float | None) -> Any:
-    """Return a kind of connection that gives its server up after so many seconds without an answer.
+    """Return a connection class that closes the connection after so many seconds without an answer.
 
-    The system's timeouts do not see a server that hangs: its kernel goes on acknowledging what it is sent.
+    TCP's timeouts do not notice a server that hangs: its kernel still acknowledges packets.
     """
     psycopg = driver()
     if silence is None:
@@ -144,33 +143,33 @@ def _connection_class(silence: float | None) -> Any:
             except psycopg.errors._WaitTimeout as exc:
                 if timeout is not None:
                     raise
-                self.pgconn.finish()  # what else it may answer is of no use
+                self.pgconn.finish()  # a later answer would be of no use
                 raise psycopg.OperationalError(f"the server did not answer for {silence:g} seconds") from exc
 
     return Impatient
 
 
 def check(url: str) -> None:
-    """See that server and tables are as this version wants them. Raises StoreError, StoreTooOld, StoreTooNew."""
+    """Check the server and its tables' version. Raises StoreError, StoreTooOld, StoreTooNew."""
     made = engine(url, writable=True, silence=WRITE_SILENCE)
     try:
         with made.connect() as connection:
             _admit(connection)
-            found = revision(connection)
+            current = revision(connection)
     except DBAPIError as exc:
         raise refusal(exc) from exc
     finally:
         made.dispose()
-    if found is None:
+    if current is None:
         raise StoreTooOld(f"the database of store.url has no tables yet; {MIGRATE}")
-    if found > HEAD:
-        raise _too_new(found)
-    if found < HEAD:
-        raise StoreTooOld(f"the database of store.url is of an older notifier (schema {found}); {MIGRATE}")
+    if current > HEAD:
+        raise _too_new(current)
+    if current < HEAD:
+        raise StoreTooOld(f"the database of store.url is of an older notifier (schema {current}); {MIGRATE}")
 
 
 def _admit(connection: Connection) -> None:
-    """Refuse a server that cannot do what is asked of it, or a database that cannot hold what is written."""
+    """Refuse a server that is too old, or a database whose encoding cannot hold every text."""
     raw: Any = connection.connection.dbapi_connection
     info = raw.info
     if info.server_version < LEAST_SERVER * 10_000:
@@ -184,21 +183,23 @@ def _admit(connection: Connection) -> None:
         )
 
 
-def _too_new(found: str) -> StoreTooNew:
-    return StoreTooNew(f"the database of store.url was migrated by a newer notifier (schema {found}); upgrade this one")
+def _too_new(current: str) -> StoreTooNew:
+    return StoreTooNew(
+        f"the database of store.url was migrated by a newer notifier (schema {current}); upgrade this one"
+    )
 
 
 def revision(connection: Connection) -> str | None:
     """Return the schema's revision; None: there is none yet."""
     if not inspect(connection).has_table("alembic_version"):
         return None
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-    return None if found is None else str(found)
+    current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return None if current is None else str(current)
 
 
 def migrate(url: str) -> str | None:
-    """Bring the tables up to date; return the revision that they had. Raises StoreError, StoreTooNew."""
-    made = engine(url, writable=True)  # a table that is made anew may take its time
+    """Migrate the tables; return the revision that they had. Raises StoreError, StoreTooNew."""
+    made = engine(url, writable=True)  # rebuilding a table may take long
     try:
         with made.connect() as connection, connection.begin():
             _admit(connection)
@@ -207,9 +208,7 @@ def migrate(url: str) -> str | None:
             if before is not None and before > HEAD:
                 raise _too_new(before)
             if before != HEAD:
-                from notifier.store.migrating import migrate as run  # Alembic is slow to load
-
-                run(connection)
+                migrations.upgrade(connection)
             return before
     except DBAPIError as exc:
         raise refusal(exc) from exc
@@ -218,5 +217,36 @@ def migrate(url: str) -> str | None:
 
 
 def refusal(exc: DBAPIError) -> StoreError:
-    """Say why the database cannot be used."""
+    """Return the error for a database that cannot be used."""
     return StoreError(f"cannot use the database of store.url: {reason(exc)}")
+
+
+# -- Sessions that outlive their connection. They are ended, so that their locks end.
+#
+# A server notices a dead network only when it has something to send. Statements go out many at a time
+# (`prepared.together`), and a session that waits for the rest of them may wait for ever: PostgreSQL's limit for an idle
+# transaction starts only when every statement has been answered.
+
+_THIS_SESSION = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+# A session at work may still commit. The statement that waits for it then sees the result.
+_END_SESSIONS = """
+SELECT pid, backend_start, wait_event_type = 'Client' AND pg_terminate_backend(pid)
+FROM pg_stat_activity JOIN unnest(%s::int[], %s::timestamptz[]) AS given (pid, backend_start) USING (pid, backend_start)
+"""
+
+
+class Sessions:
+    """The sessions of one client."""
+
+    def __init__(self) -> None:
+        self._opened: list[tuple[Any, tuple[int, Any]]] = []  # connection, number and start of the session
+
+    def opened(self, connection: Any) -> None:
+        """Remember a psycopg connection in autocommit mode, after ending the sessions of closed connections."""
+        closed = [session for before, session in self._opened if before.closed]
+        left: set[tuple[int, Any]] = set()
+        if closed:
+            numbers, starts = map(list, zip(*closed, strict=True))
+            left = {(pid, start) for pid, start, _ in connection.execute(_END_SESSIONS, [numbers, starts])}
+        self._opened = [(before, session) for before, session in self._opened if not before.closed or session in left]
+        self._opened.append((connection, connection.execute(_THIS_SESSION).fetchone()))

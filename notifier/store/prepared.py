@@ -1,12 +1,12 @@
-"""Statements of the hot path, compiled once and handed to the driver as they are.
+"""Statements of the hot path, compiled once and given to the driver directly.
 
-SQLAlchemy's own execution costs more than SQLite's work on a single row: each of these runs several hundred times a
-second, for a handful of rows. The SQL is still SQLAlchemy Core's, and so are the dialects.
+SQLAlchemy's own execution costs more than SQLite's work on a row, and each of these runs several hundred times a second
+for a handful of rows. The SQL is still written with SQLAlchemy Core, and compiled by its dialects.
 
-On PostgreSQL a statement costs more than a row: there one may be worded so that it takes all rows at once, as arrays.
+On PostgreSQL a statement costs more than a row. There it may have a wording that takes all rows at once, as arrays.
 
-Inside `together`, a driver that can (psycopg) sends statements without waiting for each other's results: what they
-return is there to be read after the block, all for one round trip.
+Inside `together`, psycopg sends statements without waiting for their results. They can be read after the block, all for
+one round trip.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ Pack = Callable[[Sequence[Any]], Packed]
 
 
 class Result:
-    """What a statement came to; inside `together` to be read after the block."""
+    """The result of a statement; inside `together` it can be read after the block."""
 
     __slots__ = ("_cursor", "_rows", "pending")
 
     def __init__(self, cursor: Any, *, pending: bool, reads: bool = False) -> None:
-        self.pending = pending  # it was sent together with others, and may not be answered yet
+        self.pending = pending  # sent together with others, and perhaps not answered yet
         self._cursor = cursor
-        # SQLite reads as it goes, and would see what later statements of the transaction change.
+        # SQLite reads row by row, and would see changes by later statements of the transaction.
         self._rows: list[Any] | None = cursor.fetchall() if reads and not pending else None
 
     @property
     def count(self) -> int:
-        """Return how many rows of the table were affected in all."""
+        """Return the number of rows that were changed."""
         return int(self._cursor.rowcount)
 
     def rows(self) -> list[Any]:
@@ -55,10 +55,10 @@ class Prepared:
     def __init__(
         self, statement: ClauseElement, *, at_once: ClauseElement | None = None, **variants: ClauseElement
     ) -> None:
-        """Make ready; `variants` are for dialects that word it differently.
+        """Compile later; `variants` are other wordings, by dialect.
 
-        `at_once` is PostgreSQL's wording for many rows: its parameters are arrays, those that are not are the first
-        row's and the same in all.
+        `at_once` is PostgreSQL's wording for many rows. Its parameters are arrays; a scalar parameter is the same in
+        all rows, and taken from the first.
         """
         self._statement = statement
         self._variants = variants
@@ -117,7 +117,7 @@ class AtOnce:
 
 @contextmanager
 def together(connection: Connection) -> Iterator[None]:
-    """Send the statements of the block together, and wait for all their results at its end."""
+    """Send the statements of the block together, and wait for all results at its end."""
     if connection.dialect.name != "postgresql":
         yield
         return
@@ -132,14 +132,14 @@ def together(connection: Connection) -> Iterator[None]:
                 raw.execute("BEGIN")
             yield
     except Exception as exc:
-        # What came after the statement that failed was not run, which psycopg tells in place of the failure itself.
+        # psycopg reports that the statements after the failed one did not run, in place of the failure itself.
         if type(exc).__name__ == "PipelineAborted" and exc.__context__ is not None:
             raise exc.__context__ from None
         raise
 
 
 def _binder(order: Sequence[str] | None) -> Bind:
-    """Return what makes a driver's parameters of a row: by position, in `order`, or by name."""
+    """Return the function that turns a row into the driver's parameters: by position, in `order`, or by name."""
     match order:
         case None:
             return _as_it_is

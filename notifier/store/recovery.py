@@ -1,8 +1,8 @@
-"""What follows from an endpoint's recovery: deliveries that failed while it was away do not wait for hours any more.
+"""The recovery of an endpoint: deliveries that failed during its outage are brought forward.
 
-They are spread over time in the order in which they were due, so that an endpoint that has just come back does not get
-all of them at once; what is due before its place in that order stays as it is. Each call looks at the next CHUNK
-deliveries and goes on where the one before ended, as `pruning` does.
+They are spread over time in the order in which they were due, so that an endpoint that has just recovered does not get
+all of them at once. A delivery that is due before its place in that order stays as it is. Each call looks at the next
+CHUNK deliveries, and continues where the call before ended.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from notifier.store.values import Recovery
 CHUNK = 500  # deliveries in one transaction: others wait for it
 BATCH = 50  # deliveries that become due together
 STEP = 500_000  # microseconds from one batch to the next: a hundred deliveries a second
-NEAR = 2_000_000  # microseconds: what is due so soon goes out as it is
-SLACK = 1_000_000  # microseconds that an attempt may have ended before it was judged
+NEAR = 2_000_000  # microseconds: a delivery that is due so soon stays as it is
+SLACK = 1_000_000  # microseconds between the end of an attempt and its verdict, at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """How far the deliveries of a recovery have been looked at."""
+    """How far the deliveries of a recovery have been examined."""
 
     due: Micros
     id: int
@@ -35,7 +35,7 @@ class Place:
 
 
 def start(recovery: Recovery) -> Place:
-    """Return the place before everything that is worth bringing forward."""
+    """Return the place before the first delivery that may be brought forward."""
     return Place(due=recovery.at + NEAR, id=0, moved=0)
 
 
@@ -76,29 +76,29 @@ _MOVE = (
 
 
 def bring_forward(connection: Connection, recovery: Recovery, after: Place) -> tuple[Place, bool]:
-    """Bring the next ones forward; return where to go on, and whether there may be more.
+    """Bring the next deliveries forward; return where to continue, and whether there may be more.
 
-    The attempt that the outage cost is given back, as the one that follows now is none of the schedule's: an endpoint
-    that comes and goes does not use up in an hour what was meant for days.
+    The attempt that the outage cost is given back, since the next one is outside of the schedule. Otherwise an endpoint
+    that comes and goes would use up in an hour a schedule of days.
     """
-    found = connection.execute(_NEXT, {"endpoint": recovery.endpoint, "due": after.due, "id": after.id}).all()
+    rows = connection.execute(_NEXT, {"endpoint": recovery.endpoint, "due": after.due, "id": after.id}).all()
     moves: list[dict[str, object]] = []
     first = recovery.at + STEP * (after.moved // BATCH)
-    for row in found:
+    for row in rows:
         due = recovery.at + STEP * ((after.moved + len(moves)) // BATCH)
         if due < row.due and _is_of(recovery, row):
             moves.append({"_id": row.id, "_due": due, "_attempt": max(row.attempt - 1, 0)})
     if moves:
         connection.execute(_MOVE, moves)
         callbacks.wake(connection, [(recovery.endpoint, first)])
-    if not found:
+    if not rows:
         return after, False
-    place = Place(due=found[-1].due, id=found[-1].id, moved=after.moved + len(moves))
-    return place, len(found) == CHUNK
+    place = Place(due=rows[-1].due, id=rows[-1].id, moved=after.moved + len(moves))
+    return place, len(rows) == CHUNK
 
 
 def _is_of(recovery: Recovery, row: Row[Any]) -> bool:
-    """Say whether a delivery waits because of the outage, and for no time that the endpoint itself has named."""
+    """Return whether a delivery waits because of the outage, and not for a time that the endpoint asked for."""
     return (
         row.at is not None
         and row.at + round(row.seconds * 1e6) + SLACK >= recovery.failing_since

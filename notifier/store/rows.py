@@ -1,4 +1,4 @@
-"""How the values of the program are written as rows, and rows read as values."""
+"""Rows from values, and values from rows."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def delivery_from(row: Sequence[Any]) -> Delivery:
 
 
 def fresh_delivery(number: int, watch: Watch | None, record: Record, address: Address) -> Delivery:
-    """Make a delivery that was just inserted."""
+    """Create the delivery that was just inserted."""
     return Delivery(
         id=number,
         endpoint=address.endpoint,
@@ -63,7 +63,7 @@ def fresh_delivery(number: int, watch: Watch | None, record: Record, address: Ad
 
 
 def described(watch: NewWatch) -> dict[str, Any]:
-    """Write the columns that describe a watch."""
+    """Return the columns that describe a watch."""
     return {
         "labels": json.dumps(dict(watch.labels), sort_keys=True),
         "metadata": json.dumps(watch.metadata, sort_keys=True),
@@ -78,7 +78,7 @@ def callback_name(watch: NewWatch) -> str | None:
 
 
 def step_row(watch: Watch, records: Sequence[Record], node: int) -> dict[str, object]:
-    """Write a watch after a step, with the conditions of its update."""
+    """Return the parameters of a watch's step: its columns, and the conditions of its update."""
     return {
         "_pk": watch.pk,
         "_before": watch.sequence - len(records),
@@ -95,7 +95,7 @@ def step_row(watch: Watch, records: Sequence[Record], node: int) -> dict[str, ob
 
 
 def event_row(pk: int, epoch: int, watch: Watch | None, record: Record) -> dict[str, object]:
-    """Write an event; `pk` and `epoch` as `keys.EventKey` takes them."""
+    """Return the parameters of an event; `pk` and `epoch` are those of `keys.EventKey`."""
     return {
         "pk": pk,
         "epoch": epoch,
@@ -109,7 +109,7 @@ def event_row(pk: int, epoch: int, watch: Watch | None, record: Record) -> dict[
 
 
 def settle_row(settlement: Settlement, node: int) -> dict[str, object]:
-    """Write a verdict, with the conditions of its update."""
+    """Return the parameters of a verdict: the delivery's columns, and the conditions of its update."""
     delivery, at = settlement.delivery, settlement.at
     row: dict[str, object] = {"_id": delivery.id, "_me": node, "due": at, "settled_at": at, "reason": None}
     match settlement.verdict:
@@ -130,7 +130,7 @@ def settle_row(settlement: Settlement, node: int) -> dict[str, object]:
 
 
 def attempt_row(delivery: int, attempt: Attempt) -> dict[str, object]:
-    """Write an attempt for the log."""
+    """Return the columns of an attempt."""
     outcome = attempt.outcome
     failed = None if isinstance(outcome, Delivered) else outcome
     return {

@@ -4,19 +4,23 @@ watches     one row a task that is or was followed
 events      what happened, with the bytes that are sent; immutable
 deliveries  the outbox: an event on its way to an endpoint
 attempts    the log of tries
-endpoints   what is kept of an endpoint's health, and which node serves it where only one may
-callbacks   destinations that came with watches, and when to look for what is due of them
+endpoints   the health of each endpoint, and the node that serves it where only one may
+callbacks   destinations that came with watches, and when to look for their deliveries
 counters    where the next block of ids begins, and the number of the next node
 nodes       the daemons that share a PostgreSQL; on SQLite there is one, and no row for it
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Float,
+    FromClause,
     Index,
     Integer,
     LargeBinary,
@@ -24,7 +28,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     false,
+    literal_column,
     text,
 )
 
@@ -52,27 +58,27 @@ watches = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),  # of the state
     Column("updated_at", BigInteger, nullable=False),  # of anything in the row
-    Column("removed_at", BigInteger),  # no longer wanted; kept while its deliveries are
+    Column("removed_at", BigInteger),  # when it was removed; the row stays while its deliveries do
     Column("owner", BigInteger),  # the node that follows it
     UniqueConstraint("source", "id", name="watches_source_id"),
 )
 _claimable = (watches.c.ended == false()) & watches.c.removed_at.is_(None) & watches.c.owner.is_(None)
 Index("watches_open", watches.c.created_at, watches.c.pk, sqlite_where=_claimable, postgresql_where=_claimable)
 Index("watches_updated", watches.c.updated_at)
-_told_apart = watches.c.callback.is_not(None)
-Index("watches_callback", watches.c.callback, sqlite_where=_told_apart, postgresql_where=_told_apart)
-# For lists, newest first, of what is wanted: by source, by phase, of what goes on. The last one's condition is worded
-# as no claim of watches words it, lest SQLite take it for those.
-_wanted = watches.c.removed_at.is_(None)
-Index("watches_of_source", watches.c.source, watches.c.pk, sqlite_where=_wanted, postgresql_where=_wanted)
+_own_callback = watches.c.callback.is_not(None)
+Index("watches_callback", watches.c.callback, sqlite_where=_own_callback, postgresql_where=_own_callback)
+# For lists of watches that were not removed, newest first: by source, by phase, and those that go on. The condition of
+# the last has other words than claims of watches, so that SQLite does not use it for those.
+_not_removed = watches.c.removed_at.is_(None)
+Index("watches_of_source", watches.c.source, watches.c.pk, sqlite_where=_not_removed, postgresql_where=_not_removed)
 Index(
     "watches_in_phase",
     watches.c.phase,
     watches.c.pk,
     watches.c.source,  # this and the next, so that counting reads the index alone
     watches.c.lost,
-    sqlite_where=_wanted,
-    postgresql_where=_wanted,
+    sqlite_where=_not_removed,
+    postgresql_where=_not_removed,
 )
 _going_on = text("removed_at IS NULL AND NOT ended")
 Index("watches_going_on", watches.c.pk, sqlite_where=_going_on, postgresql_where=_going_on)
@@ -176,19 +182,19 @@ endpoints = Table(
     Column("version", BigInteger, nullable=False),  # counts changes, but for those of the leader
 )
 
-# There may be very many: memory holds those alone that something is sent to (`owner`). For the others `due` is the
-# schedule: a delivery that is ready and nobody's is never due before it, but what is held back.
+# There may be very many: only destinations with deliveries under way (`owner`) are in memory. For the others `due` is
+# the schedule: no ready delivery without an owner is due before it, unless the destination is held.
 callbacks = Table(
     "callbacks",
     metadata,
     Column("name", Text, primary_key=True),  # deliveries carry it as their endpoint
     Column("url", Text, nullable=False),
     Column("secret", Text),  # null: the configured one signs
-    Column("used_at", BigInteger, nullable=False),  # when a watch came with it last
+    Column("used_at", BigInteger, nullable=False),  # when a watch last came with it
     Column("due", BigInteger),  # when to look for its deliveries; null: there is no reason to
     Column("held_until", BigInteger),  # it was failing, or asked for patience
     Column("rounds", Integer, nullable=False),  # cool-downs in a row
-    Column("owner", BigInteger),  # the node that has it in hand
+    Column("owner", BigInteger),  # the node that has taken it
 )
 _scheduled = callbacks.c.due.is_not(None)
 Index("callbacks_due", callbacks.c.due, callbacks.c.name, sqlite_where=_scheduled, postgresql_where=_scheduled)
@@ -202,9 +208,9 @@ counters = Table(
     Column("value", BigInteger, nullable=False),
 )
 
-# A daemon that works on a shared database. Whoever holds its row's number as `owner` above is alive as long as the row
-# is there: every transaction of a node begins by updating it, and whoever finds it too old takes it away, with all that
-# it owned, in one transaction. So a node that lost its row can write nothing, whatever it believes.
+# A daemon on a shared database. While its row exists, a node is alive and owns the rows with its number as `owner`.
+# Every transaction of the node begins by updating the row. A node that finds another's row too old deletes it and frees
+# all that it owned, in one transaction. So a node without a row cannot write, whatever it believes.
 nodes = Table(
     "nodes",
     metadata,
@@ -214,8 +220,37 @@ nodes = Table(
     Column("started_at", BigInteger, nullable=False),  # times are the database's
     Column("seen_at", BigInteger, nullable=False),
     Column("timeout", BigInteger, nullable=False),  # microseconds without a sign of life that mean death
-    Column("groups", BigInteger, nullable=False),  # the last transaction's: tells whether one whose end is unknown was
+    Column(
+        "groups", BigInteger, nullable=False
+    ),  # number of the last transaction: did a COMMIT without answer succeed?
     Column("held", BigInteger, nullable=False),  # watches that it follows
     Column("leaving", Boolean, nullable=False),  # it takes no more of them
-    Column("status", Text, nullable=False),  # JSON object: what it tells of itself
+    Column("status", Text, nullable=False),  # JSON object: what the node reports of itself
 )
+
+# -- conditions and values that statements share. Those on `status` are literals, not parameters: SQLite and PostgreSQL
+# use a partial index only where the query repeats its condition.
+
+READY = literal_column("'ready'", Text)
+WAITING = literal_column("'waiting'", Text)
+SUPERSEDED = literal_column("'superseded'", Text)
+DEAD = literal_column("'dead'", Text)
+
+
+def is_open(table: FromClause) -> ColumnElement[bool]:
+    """Return the condition of the index `deliveries_lane`."""
+    return table.c.status.in_([literal_column(f"'{status}'", Text) for status in OPEN])
+
+
+def in_lane(table: FromClause, endpoint: ColumnElement[str], lane: ColumnElement[int]) -> ColumnElement[bool]:
+    """Return the condition of being open in a lane."""
+    return and_(table.c.endpoint == endpoint, table.c.lane == lane, is_open(table))
+
+
+def superseded(now: ColumnElement[int]) -> dict[str, ColumnElement[Any]]:
+    """Return the values of a delivery whose place a newer one took."""
+    return {"status": SUPERSEDED, "settled_at": now, "reason": SUPERSEDED}
+
+
+IS_DEAD = deliveries.c.status == DEAD  # the condition of the index `deliveries_dead`
+IS_FOLLOWED = and_(watches.c.ended == false(), watches.c.removed_at.is_(None))

@@ -1,4 +1,4 @@
-"""Finding the database fit for use, or saying in one line why it is not."""
+"""SQLite: its engine, its lock file, and the checks of a file before it is used."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from notifier.core.errors import StoreError, StoreTooNew
+from notifier.store import migrations
 
-HEAD = "0003"  # the newest revision in migrations/
 BUSY_TIMEOUT = 5000  # milliseconds that SQLite waits for another process's lock
-CACHE_KIB = 4096  # pages that SQLite keeps in memory, for each of two connections; the system caches the file too
-CHECKPOINT_PAGES = 2000  # of the log, 8 MB, before it is written back: fewer write-backs of the same hot pages
-CHECK_LIMIT = 256 << 20  # bytes; a larger file takes too long to read at each start, and damage shows when it is met
+CACHE_KIB = 4096  # SQLite's page cache, for each of two connections; the system caches the file too
+CHECKPOINT_PAGES = 2000  # 8 MB of log before a checkpoint: fewer writes of the same hot pages
+CHECK_LIMIT = 256 << 20  # bytes; to check a larger file at each start takes too long
 JOURNAL_LIMIT = 64 << 20  # bytes that the write-ahead log is cut back to
 
 _ADVICE = {
@@ -34,7 +34,7 @@ _ADVICE = {
 
 
 def parse(url: str) -> URL:
-    """Read a store's URL. Raises StoreError."""
+    """Parse a store's URL. Raises StoreError."""
     try:
         parsed = make_url(url)
     except ArgumentError as exc:
@@ -50,11 +50,11 @@ def sqlite_path(url: URL) -> Path:
     """Return the database file. Raises StoreError for a database that would not outlive the process."""
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise StoreError("store.url names no file; an in-memory database would lose everything")
-    return Path(os.path.realpath(url.database))  # two names of one file must not be taken for two
+    return Path(os.path.realpath(url.database))  # two names of one file are one database
 
 
 def lock(path: Path) -> IO[bytes]:
-    """Make sure that no other daemon uses the database; the lock ends with the process. Raises StoreError."""
+    """Lock the database against other daemons, until the file is closed or the process ends. Raises StoreError."""
     name = path.with_name(path.name + ".lock")
     try:
         held = name.open("ab")
@@ -69,19 +69,19 @@ def lock(path: Path) -> IO[bytes]:
 
 
 def engine(path: Path, *, writable: bool) -> Engine:
-    """Make an engine whose connections are set up for durability; never creates the file."""
+    """Create an engine whose connections write durably. It never creates the database file."""
 
     made_for = _identity(path)
 
     def check_file() -> None:
-        """See that the file is still in its place: SQLite would go on writing to one that was moved or deleted."""
+        """Refuse a file that was moved or deleted: SQLite would go on writing to it."""
         if _identity(path) != made_for:
             raise sqlite3.OperationalError(f"{path} was moved away or replaced; put it back, or restart notifier")
 
     def begin(connection: Connection) -> None:
         check_file()
-        # The driver would begin late and for reading; a writer takes its lock at the start or not at all. Straight to
-        # the driver, as it happens for every group.
+        # The driver would begin late, and for reading; a writer must take its lock at once. This calls the driver
+        # directly, since it happens for every group.
         raw: Any = connection.connection.dbapi_connection
         raw.execute("BEGIN IMMEDIATE")
 
@@ -108,16 +108,16 @@ def engine(path: Path, *, writable: bool) -> Engine:
         made = create_engine("sqlite://", creator=connect, poolclass=NullPool)
         event.listen(made, "begin", begin)
         return made
-    # A new connection reads the whole schema first, which takes longer than most of what is asked of it.
+    # A new connection reads the whole schema first, which takes longer than most queries.
     made = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=1)
     event.listen(made, "checkout", lambda *_: check_file())
     return made
 
 
 def prepare(path: Path) -> str | None:
-    """Create the file if there is none, and bring its tables up to date. Raises StoreError, StoreTooNew.
+    """Create the file if there is none, and migrate its tables. Raises StoreError, StoreTooNew.
 
-    Returns the revision that they had; None: there was none.
+    Returns the revision that they had; None: there were no tables.
     """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # it holds metadata and callback bodies
@@ -138,19 +138,19 @@ def prepare(path: Path) -> str | None:
 
 
 def refusal(path: Path, exc: DBAPIError | sqlite3.Error) -> StoreError:
-    """Say why the database cannot be opened, and what to do about it."""
+    """Return the error for a database that cannot be opened, with the remedy."""
     reason = exc.orig if isinstance(exc, DBAPIError) else exc
-    code = getattr(reason, "sqlite_errorcode", 0) & 0xFF  # the rest of it tells subtleties apart
+    code = getattr(reason, "sqlite_errorcode", 0) & 0xFF  # the primary code
     advice = _ADVICE.get(code, "restore a copy, or move it away to start anew")
     return StoreError(f"cannot use {path}: {reason}; {advice}")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _check(connection: Connection, path: Path) -> None:
@@ -165,10 +165,7 @@ def _check(connection: Connection, path: Path) -> None:
 
 def _migrate(connection: Connection) -> str | None:
     known = inspect(connection).has_table("alembic_version")
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() if known else []
-    if found != [HEAD]:
-        # Here, since Alembic takes 80 ms and 10 MiB to load, which the start after the first need not pay.
-        from notifier.store.migrating import migrate
-
-        migrate(connection)
-    return str(found[0]) if found else None
+    current = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() if known else []
+    if current != [migrations.HEAD]:
+        migrations.upgrade(connection)
+    return str(current[0]) if current else None

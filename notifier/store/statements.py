@@ -1,6 +1,6 @@
-"""The SQL of the hot path and of claims, written once for both databases.
+"""The SQL of the hot path and of claims of deliveries, written once for both databases.
 
-What the hot path does to many rows PostgreSQL has in another wording, see `at_once`.
+PostgreSQL has another wording for many rows: see `at_once`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ from sqlalchemy import null as sql_null
 from sqlalchemy.dialects import sqlite
 
 from notifier.store import hot_postgres
-from notifier.store.conditions import IS_DEAD as IS_DEAD
-from notifier.store.conditions import IS_FOLLOWED as IS_FOLLOWED
-from notifier.store.conditions import READY, WAITING, in_lane, superseded
-from notifier.store.conditions import is_open as is_open
 from notifier.store.keys import EventKey
 from notifier.store.prepared import Prepared
-from notifier.store.schema import attempts, counters, deliveries, events, watches
+from notifier.store.schema import IS_DEAD as IS_DEAD
+from notifier.store.schema import IS_FOLLOWED as IS_FOLLOWED
+from notifier.store.schema import READY, WAITING, attempts, counters, deliveries, events, in_lane, superseded, watches
+from notifier.store.schema import is_open as is_open
 
 TAKE_IDS = (
     update(counters)
@@ -117,7 +116,7 @@ SETTLE = Prepared(
     at_once=hot_postgres.SETTLE,
 )
 
-# Of two attempts in the same microsecond, or of one that is saved twice, the first is kept.
+# Of two attempts in the same microsecond, or of one that is saved twice, the first stays.
 INSERT_ATTEMPTS = Prepared(sqlite.insert(attempts).on_conflict_do_nothing(), at_once=hot_postgres.INSERT_ATTEMPTS)
 
 _FOUND = select(
@@ -133,7 +132,7 @@ _FOUND = select(
 
 _first = deliveries.alias("first")
 _newer = deliveries.alias("newer")
-# Of a lane in which nothing is being sent, for `ordering: latest`: only the newest stays.
+# For `ordering: latest`, in a lane without a delivery under way: only the newest stays open.
 OVERTAKE = Prepared(
     update(deliveries)
     .where(

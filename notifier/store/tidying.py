@@ -1,7 +1,7 @@
-"""Forgetting what ended long ago, a bounded number of rows at a time.
+"""Forgetting rows that ended long ago, a bounded number at a time.
 
-Each call looks at the next CHUNK rows that are old enough, in the order of their age, and goes on where the one before
-ended: what has to be kept, and may be most of them, is looked at once and not again for every chunk.
+Each transaction looks at the next CHUNK old rows, in the order of their age, and continues where the one before ended.
+Rows that have to stay, which may be most, are so looked at once, and not again for every chunk.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from notifier.store.writer import Writer
 
 CHUNK = 500  # events or watches in one transaction: others wait for it
 
-Place = tuple[Micros, int]  # the time and key of the row looked at last
+Place = tuple[Micros, int]  # the time and key of the last row
 START: Place = (-(2**63), 0)
 
 
@@ -41,9 +41,9 @@ async def prune(writer: Writer, before: Micros) -> int:
 
 
 def _forget_events(connection: Connection, *, before: Micros, after: Place) -> tuple[int, Place | None]:
-    """Forget events all of whose deliveries were settled before, with those and their attempts.
+    """Forget events whose deliveries were all settled before, with the deliveries and their attempts.
 
-    Returns how many, and where to go on; None at the end.
+    Returns their number, and where to continue; None at the end.
     """
     lively = exists().where(
         deliveries.c.event == events.c.pk, or_(is_open(deliveries), deliveries.c.settled_at >= before)
@@ -55,7 +55,7 @@ def _forget_events(connection: Connection, *, before: Micros, after: Place) -> t
         .limit(CHUNK)
     ).all()
     pks = [row.pk for row in rows if not row.lively]
-    if pks:  # but for those of which another node has made a dead delivery ready in the meantime
+    if pks:  # another node may have made a dead delivery ready in the meantime: ask again
         connection.execute(select(deliveries.c.id).where(deliveries.c.event.in_(pks)).with_for_update())
         pks = list(connection.execute(select(events.c.pk).where(events.c.pk.in_(pks), ~lively)).scalars())
         of_these = deliveries.c.event.in_(pks)
@@ -66,19 +66,19 @@ def _forget_events(connection: Connection, *, before: Micros, after: Place) -> t
 
 
 def _forget_watches(connection: Connection, *, before: Micros, after: Place) -> tuple[int, Place | None]:
-    """Forget watches that ended or were taken away before, once none of their events is kept.
+    """Forget watches that ended or were removed before and have no events.
 
-    One that a file still lists is kept: it would be followed anew. Returns as `forget_events` does.
+    A watch that a file still lists stays: it would be followed anew. Returns as `_forget_events` does.
     """
     over = or_(watches.c.removed_at < before, and_(watches.c.ended, watches.c.origin != "file"))
-    told = exists().where(events.c.watch == watches.c.pk)
+    has_events = exists().where(events.c.watch == watches.c.pk)
     rows = connection.execute(
-        select(watches.c.updated_at, watches.c.pk, and_(over, ~told).label("over"))
+        select(watches.c.updated_at, watches.c.pk, and_(over, ~has_events).label("over"))
         .where(watches.c.updated_at < before, tuple_(watches.c.updated_at, watches.c.pk) > after)
         .order_by(watches.c.updated_at, watches.c.pk)
         .limit(CHUNK)
     ).all()
     pks = [row.pk for row in rows if row.over]
-    if pks:  # but for what another node has wanted again in the meantime
+    if pks:  # another node may have added one again in the meantime: `over` is asked again
         connection.execute(delete(watches).where(watches.c.pk.in_(pks), over))
     return len(pks), (rows[-1].updated_at, rows[-1].pk) if len(rows) == CHUNK else None

@@ -1,4 +1,4 @@
-"""What happens inside a transaction, for a whole group at once. Runs in the store's threads; no asyncio here."""
+"""The statements of a transaction, for a whole group at once. Runs in the writer's thread; no asyncio here."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ class Transaction:
 
     @property
     def doubtful(self) -> bool:
-        """Say whether a COMMIT that failed may have come true all the same."""
+        """Return whether a COMMIT that failed may have succeeded all the same."""
         return self.node.doubtful
 
     def rolled_back(self) -> None:
-        """Drop the ids at hand: the block they come from may not have been committed."""
+        """Drop the blocks of ids: they may not have been committed."""
         self._ids.forget()
 
     def landed(self, connection: Connection) -> bool:
-        """Say whether the last group was committed, though the answer was not heard."""
+        """Return whether the last group was committed, after its COMMIT was not answered."""
         return self.node.landed(connection)
 
     def __call__(self, connection: Connection, operations: Sequence[Operation]) -> list[object]:
@@ -80,7 +80,7 @@ class Transaction:
         return results
 
     def rejoin(self, connection: Connection) -> Callable[[], None]:
-        """Begin anew as another node."""
+        """Join as a new node. Call the returned function after the commit."""
         return self.node.join(connection)
 
     def ids(self, connection: Connection, counter: str, count: int) -> int:
@@ -88,7 +88,7 @@ class Transaction:
         return self._ids.take(connection, counter, count)
 
     def append(self, connection: Connection, records: Sequence[Record]) -> list[Delivery]:
-        """Save operators' events inside an operation that is running; return the deliveries to send now."""
+        """Save operators' events inside a running operation; return the deliveries to send now."""
         if not records:
             return []
         op = CommitOp(None, records)
@@ -102,7 +102,7 @@ class Transaction:
     def _write(
         self, connection: Connection, commits: Sequence[CommitOp], settles: Sequence[Settlement]
     ) -> tuple[list[list[Delivery]], list[Delivery | None]]:
-        """Run the statements of all, and read their results once all are sent."""
+        """Send the statements of all operations, then read their results."""
         records = [(op, record) for op in commits for record in op.records]
         first = self._ids.take(connection, "delivery", sum(len(record.addresses) for _, record in records))
         with together(connection):
@@ -196,10 +196,10 @@ class Transaction:
         def read() -> list[Delivery | None]:
             if done.count != len(rows):
                 raise StaleWrite
-            found = {
+            following = {
                 (next_.endpoint, next_.lane): next_ for rows in promoted for next_ in map(delivery_from, rows.rows())
             }
-            return [found.get((s.delivery.endpoint, s.delivery.lane)) if s.take else None for s in settlements]
+            return [following.get((s.delivery.endpoint, s.delivery.lane)) if s.take else None for s in settlements]
 
         return read
 
@@ -225,12 +225,12 @@ class Transaction:
 
 
 def releases(settlement: Settlement) -> bool:
-    """Say whether the next delivery of the lane may go out; with `latest` it may go instead of one that failed."""
+    """Return whether the next delivery of the lane may go out; with `latest` it may replace one that failed."""
     return settlement.delivery.lane is not None and (settlement.latest or not isinstance(settlement.verdict, Later))
 
 
 def _lanes(commits: Sequence[CommitOp], settlements: Sequence[Settlement]) -> Iterator[int]:
-    """Name the watches of which deliveries are added or released."""
+    """Yield the watches whose deliveries are added or released."""
     yield from (op.watch.pk for op in commits if op.watch is not None)
     yield from (s.delivery.lane for s in settlements if s.delivery.lane is not None and releases(s))
 
@@ -238,7 +238,7 @@ def _lanes(commits: Sequence[CommitOp], settlements: Sequence[Settlement]) -> It
 def _left_alone(
     records: Sequence[tuple[CommitOp, Record]], settlements: Sequence[Settlement]
 ) -> Iterator[tuple[str, Micros]]:
-    """Say when there will be a delivery that is nobody's, by its endpoint."""
+    """Yield endpoints, and when they will have a delivery without an owner."""
     for _, record in records:
         yield from ((address.endpoint, record.at) for address in record.addresses if not address.take)
     for settlement in settlements:
@@ -250,7 +250,7 @@ def _left_alone(
 
 
 def _is_known(known: set[tuple[str, int]], lane: tuple[str, int]) -> bool:
-    """Say whether a lane was seen before, and remember it."""
+    """Return whether a lane was seen before, and remember it."""
     before = len(known)
     known.add(lane)
     return len(known) == before

@@ -14,7 +14,7 @@ from notifier.core.share import Peer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchChanges:
-    """What a change of the wanted watches came to."""
+    """The watches that a list added, changed or removed."""
 
     added: tuple[Watch, ...] = ()
     changed: tuple[Watch, ...] = ()  # labels, metadata, endpoints or callback
@@ -24,7 +24,7 @@ class WatchChanges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryClaim:
-    """Deliveries that are due and now this node's, and when the next one of each endpoint will be."""
+    """Deliveries that this node has claimed, and when the next one of each endpoint is due."""
 
     deliveries: tuple[Delivery, ...] = ()
     next_due: Mapping[str, Micros] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class DeliveryClaim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackHealth:
-    """How a callback's destination did when it was let go of; `CallbackHealth()` is well."""
+    """The health of a callback's destination when it was released; `CallbackHealth()` is well."""
 
     held_until: Micros | None = None  # nothing is to be sent before
     rounds: int = 0  # cool-downs in a row
@@ -40,7 +40,7 @@ class CallbackHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackClaim:
-    """Destinations of callbacks that something is due of, now in this node's hand, and when the next will be."""
+    """Destinations of callbacks that this node has claimed, and when the next one is due."""
 
     taken: tuple[tuple[Callback, CallbackHealth], ...] = ()
     next_due: Micros | None = None
@@ -62,7 +62,7 @@ class Later:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dead:
-    """The delivery is given up, but kept."""
+    """The delivery is given up, and stays in the store."""
 
     attempt: int
     reason: str
@@ -78,29 +78,29 @@ Verdict = Done | Later | Dead | Superseded
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """What became of a delivery that this node had claimed."""
+    """The verdict on a delivery that this node had claimed."""
 
     delivery: Delivery
     verdict: Verdict
     at: Micros
     attempt: Attempt | None = None  # for the log; None where no attempt was made
     take: bool = True  # claim the next delivery of the lane at once
-    latest: bool = False  # what is to be tried again gives way to a newer state of its lane, if there is one
+    latest: bool = False  # a delivery that is to be retried gives way to a newer state of its lane
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """An endpoint that is well again."""
+    """The recovery of an endpoint."""
 
     endpoint: str
     at: Micros
     failing_since: Micros
-    created_after: Micros  # older deliveries have had their whole schedule: they are left to what remains of it
+    created_after: Micros  # older deliveries have had their whole schedule, and keep the rest of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointChange:
-    """A change of what is kept of an endpoint."""
+    """A change of an endpoint's stored health."""
 
     name: str
     fingerprint: str
@@ -109,17 +109,17 @@ class EndpointChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedEndpoint:
-    """What a change of an endpoint came to."""
+    """The result of a change of an endpoint."""
 
     before: EndpointState
     after: EndpointState
-    done: bool  # False: there was nothing to change, and nothing was recorded with it
+    done: bool  # False: there was nothing to change, and no event was saved
     deliveries: tuple[Delivery, ...] = ()  # to send now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leadership:
-    """What is kept of every endpoint, and the number of the node that has asked."""
+    """The stored health of every endpoint, and the number of the node that asked."""
 
     number: int
     states: tuple[EndpointState, ...]
@@ -138,7 +138,7 @@ class DeliveryFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchFilter:
-    """Which of the watches that are wanted to list; None means any."""
+    """Which watches to list, of those that were not removed; None means any."""
 
     source: str | None = None
     id: str | None = None
@@ -160,7 +160,7 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeList:
-    """The nodes that share a store, and what waits for one of them."""
+    """The nodes that share a store, and the number of watches that wait for one."""
 
     number: int  # this node's
     peers: tuple[Peer, ...]  # this one among them

@@ -25,8 +25,8 @@ from notifier.store.writer import Writer
 
 MAX_RIVALS = 5  # tries while other nodes add the same watches at the same moment
 CHUNK = 400  # ids in one statement: SQLite takes 32,766 parameters, older builds 999
-# Rows handed to the driver at once. It prepares them all before it sends the first, and a server does not wait long for
-# a client that has begun a transaction: see `postgres.stall_limit`.
+# Rows given to the driver at once. It prepares all of them before it sends the first, and a server does not wait long
+# for a client that has begun a transaction: see `postgres.stall_limit`.
 PIECE = 1000
 
 
@@ -36,9 +36,9 @@ class _Rivaled(Exception):
 
 TakeIds = Callable[[Connection, str, int], int]
 Key = tuple[str, str]
-Text = dict[str, Any]  # what a watch's owner says of it, as it is stored
+Text = dict[str, Any]  # the columns that describe a watch
 
-# By source, since SQLite looks pairs up one by one in the whole table.
+# By source: SQLite would scan the whole table for each pair of source and id.
 _BY_IDS = select(watches).where(
     watches.c.source == bindparam("source"), watches.c.id.in_(bindparam("ids", expanding=True))
 )
@@ -47,7 +47,7 @@ _DESCRIBE = (
     .where(watches.c.pk == bindparam("_pk"))
     .values({name: bindparam(name) for name in ("origin", "labels", "metadata", "endpoints", "callback", "updated_at")})
 )
-_WANT_AGAIN = Prepared(
+_ADD_AGAIN = Prepared(
     update(watches)
     .where(watches.c.pk == bindparam("_pk"), watches.c.removed_at.is_not(None))
     .values(
@@ -167,51 +167,54 @@ class Watches:
 
 
 def _apply(
-    connection: Connection, take_ids: TakeIds, wanted: Sequence[NewWatch], origin: str, now: Micros, replace: bool
+    connection: Connection, take_ids: TakeIds, listed: Sequence[NewWatch], origin: str, now: Micros, replace: bool
 ) -> WatchChanges:
-    """Want these watches; with `replace`, of this origin no others.
+    """Add and describe these watches; with `replace`, remove the others of this origin.
 
-    Only a file, which states the whole, changes or takes over what is wanted already. A watch that had been taken away
-    goes on where it was, as described now; one that had been lost is followed anew.
+    Only a file changes or takes over a watch that exists. A watch that was removed goes on where it was, with its new
+    description; one that was lost is followed anew.
     """
-    asked = {(watch.source, watch.id): watch for watch in wanted}
+    asked = {(watch.source, watch.id): watch for watch in listed}
     known, texts = _known(connection, asked)
     fresh = [watch for key, watch in asked.items() if key not in known]
     again = [row for row in known.values() if row.removed_at is not None]
     described = {key: row for key, row in known.items() if origin == "file" or row.removed_at is not None}
     callbacks.keep(connection, [*fresh, *(asked[key] for key in described)], now)
-    told = _describe(connection, asked, texts, described, origin, now)
-    _want_again(connection, again, now)
+    changed = _describe(connection, asked, texts, described, origin, now)
+    _add_again(connection, again, now)
     added = _insert(connection, take_ids, fresh, texts, origin, now)
     resumed = [row for row in again if not _terminal(row)]
     added += [
-        with_(told.get(row.pk) or watch_from(row), created_at=now, changed_at=now, ended=False) for row in resumed
+        with_(changed.get(row.pk) or watch_from(row), created_at=now, changed_at=now, ended=False) for row in resumed
     ]
     removed = _remove_others(connection, asked, origin, now) if replace else []
     for row in resumed:
-        told.pop(row.pk, None)
+        changed.pop(row.pk, None)
     return WatchChanges(
         added=tuple(added),
-        changed=tuple(told.values()),
+        changed=tuple(changed.values()),
         removed=tuple(removed),
-        unchanged=len(known) - len(resumed) - len(told),
+        unchanged=len(known) - len(resumed) - len(changed),
     )
 
 
 def _known(connection: Connection, asked: Mapping[Key, NewWatch]) -> tuple[dict[Key, Row[Any]], dict[Key, Text]]:
-    """Return those that are stored, and what all are to be stored as: written between one question and the next."""
+    """Return the stored rows, and the columns of all watches.
+
+    The columns are encoded between queries, so that the server never waits long for the next one.
+    """
     by_source: dict[str, list[str]] = {}
     for source, task_id in asked:
         by_source.setdefault(source, []).append(task_id)
-    found: dict[Key, Row[Any]] = {}
+    stored: dict[Key, Row[Any]] = {}
     texts: dict[Key, Text] = {}
     for source, ids in by_source.items():
         for start in range(0, len(ids), CHUNK):
             chunk = ids[start : start + CHUNK]
             rows = connection.execute(_BY_IDS, {"source": source, "ids": chunk})
-            found |= {(row.source, row.id): row for row in rows}
+            stored |= {(row.source, row.id): row for row in rows}
             texts |= {(source, task_id): described(asked[source, task_id]) for task_id in chunk}
-    return found, texts
+    return stored, texts
 
 
 def _insert(
@@ -231,7 +234,7 @@ def _insert(
         {"pk": first + n, "source": watch.source, "id": watch.id} | texts[watch.source, watch.id] | blank | times
         for n, watch in enumerate(fresh)
     ]
-    # In one order for all nodes, so that two that want the same in the same moment do not wait for each other.
+    # All nodes insert in the same order, so that two that add the same watches do not wait for each other.
     in_pieces(connection, insert(watches), sorted(rows, key=itemgetter("source", "id")))
     return [
         Watch(
@@ -257,8 +260,8 @@ def _describe(
     origin: str,
     now: Micros,
 ) -> dict[int, Watch]:
-    """Bring what describes them in line, and their origin; return the watches that differ in more than origin."""
-    told: dict[int, Watch] = {}
+    """Update descriptions and origins; return the watches whose description changed."""
+    changed: dict[int, Watch] = {}
     rows = []
     for key, row in known.items():
         text = texts[key]
@@ -267,7 +270,7 @@ def _describe(
             rows.append({"_pk": row.pk, "origin": origin, "updated_at": now} | text)
         if differs:
             new = asked[key]
-            told[row.pk] = with_(
+            changed[row.pk] = with_(
                 watch_from(row),
                 labels=new.labels,
                 metadata=new.metadata,
@@ -275,13 +278,13 @@ def _describe(
                 callback=text["callback"],
             )
     in_pieces(connection, _DESCRIBE, rows)
-    return told
+    return changed
 
 
-def _want_again(connection: Connection, again: Sequence[Row[Any]], now: Micros) -> None:
+def _add_again(connection: Connection, again: Sequence[Row[Any]], now: Micros) -> None:
     rows = [{"_pk": row.pk, "created_at": now, "changed_at": now, "ended": _terminal(row)} for row in again]
-    if rows and _WANT_AGAIN.many(connection, rows).count != len(rows):
-        raise _Rivaled  # another node wanted one of them again in the meantime, or forgot it
+    if rows and _ADD_AGAIN.many(connection, rows).count != len(rows):
+        raise _Rivaled  # another node added one of them again in the meantime, or forgot it
 
 
 def _remove_others(connection: Connection, asked: Mapping[Key, NewWatch], origin: str, now: Micros) -> list[Watch]:

@@ -17,7 +17,7 @@ from sqlalchemy.schema import CreateIndex
 from store_rig import follow, move, running
 
 from notifier.core.errors import StoreError
-from notifier.store import DeliveryFilter, sqlite
+from notifier.store import DeliveryFilter, migrations, sqlite
 from notifier.store.schema import metadata
 
 
@@ -59,7 +59,7 @@ def test_partial_indexes_have_the_conditions_that_are_described(connection: Conn
 
 def test_the_newest_migration_is_the_one_that_is_looked_for() -> None:
     """There is one line of migrations, and its end is what a start takes for up to date."""
-    assert scripts().get_heads() == [sqlite.HEAD]
+    assert scripts().get_heads() == [migrations.HEAD]
 
 
 def test_every_migration_says_what_it_does() -> None:
@@ -105,7 +105,7 @@ async def test_a_database_of_every_version_is_brought_up_to_date(path: Path, url
         await move(store, watch, "queueing")
         assert len(await store.lists.deliveries(DeliveryFilter(), limit=1)) == 1
     raw = sqlite3.connect(path)
-    assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [(sqlite.HEAD,)]
+    assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [(migrations.HEAD,)]
     raw.close()
 
 

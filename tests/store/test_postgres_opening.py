@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from store_rig import follow, move, running
 
 from notifier.core.errors import StoreError, StoreTooNew, StoreTooOld
-from notifier.store import DeliveryFilter, Store, migrate, postgres, sqlite
+from notifier.store import DeliveryFilter, Store, migrate, migrations, postgres
 from notifier.store.schema import metadata
 
 
@@ -62,10 +62,10 @@ async def test_a_database_of_every_version_is_brought_up_to_date(empty: str, sta
         config.attributes["connection"] = connection
         command.upgrade(config, start)
     made.dispose()
-    if start != sqlite.HEAD:
+    if start != migrations.HEAD:
         with pytest.raises(StoreTooOld, match=f"schema {start}"):
             Store.open(empty)
-    assert migrate(empty) == (start, sqlite.HEAD)
+    assert migrate(empty) == (start, migrations.HEAD)
     async with running(empty) as store:
         (watch,) = await follow(store, "1")
         await move(store, watch, "queueing")
@@ -75,7 +75,7 @@ async def test_a_database_of_every_version_is_brought_up_to_date(empty: str, sta
 async def test_those_who_migrate_at_once_wait_for_each_other(empty: str) -> None:
     """Several nodes may be started with `--migrate`: one makes the tables, the others find them."""
     found = await asyncio.gather(*(asyncio.to_thread(migrate, empty) for _ in range(4)))
-    assert sorted(str(before) for before, _ in found) == [sqlite.HEAD] * 3 + ["None"]
+    assert sorted(str(before) for before, _ in found) == [migrations.HEAD] * 3 + ["None"]
 
 
 def test_a_migration_that_fails_changes_nothing(empty: str) -> None:

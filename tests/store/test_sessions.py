@@ -10,7 +10,7 @@ import pytest
 from database_proxy import Proxy
 from servers import NAME, Server
 
-from notifier.store.sessions import Sessions
+from notifier.store.postgres import Sessions
 
 LOCK = 7
 

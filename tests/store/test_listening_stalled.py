@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from waits import until
 
+from notifier.store.listening import end_stalled
 from notifier.store.postgres import stall_limit
-from notifier.store.stalled import end_stalled
 
 SHORT = 0.01  # seconds
 
