@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import databases
@@ -14,7 +15,6 @@ from servers import Server
 @pytest.fixture
 async def daemons(tmp_path: Path) -> AsyncIterator[Start]:
     """Return a maker of daemons, not started yet; those of one `name` share a directory."""
-    made: list[Daemon] = []
 
     def make(
         settings: Fields, *, name: str = "d", env: dict[str, str] | None = None, python: Sequence[str] = PYTHON
@@ -22,12 +22,11 @@ async def daemons(tmp_path: Path) -> AsyncIterator[Start]:
         directory = tmp_path / name
         directory.mkdir(exist_ok=True)
         daemon = Daemon(directory, settings, env=env or {}, python=python)
-        made.append(daemon)
+        ends.push_async_callback(daemon.kill)
         return daemon
 
-    yield make
-    for daemon in made:
-        await daemon.kill()
+    async with AsyncExitStack() as ends:  # the end of one that fails keeps no other from its own
+        yield make
 
 
 @pytest.fixture

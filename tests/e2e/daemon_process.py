@@ -21,12 +21,14 @@ from typing import Any
 
 import aiohttp
 import yaml
+from forked_process import LIMIT, ForkedProcess, can_fork
 from ports import free_port
 from waits import PATIENCE, until
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the example of the Standard Webhooks specification
 SECRET_2 = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"  # from the test suites of Svix
-PYTHON = (sys.executable, "-m", "notifier")
+PYTHON = (sys.executable, "-m", "notifier")  # forked where that is the same (forked_process.py)
+EXECUTED = (sys.executable, "-u", "-m", "notifier")  # never forked: for what happens while the program is loaded
 
 Fields = dict[str, Any]
 
@@ -121,7 +123,7 @@ class Daemon:
         self.env = {**os.environ, **env}
         self.python = python
         self.log = Log()
-        self.process: Process | None = None
+        self.process: Process | ForkedProcess | None = None
         self._reading: asyncio.Task[None] | None = None
         self.url = ""  # of its API, once started
         self.write(settings)
@@ -156,13 +158,13 @@ class Daemon:
         assert self._reading is None or self._reading.done()
         self.log = Log()
         self.url = f"http://{self.settings['http']['listen']}"
-        self.process = await asyncio.create_subprocess_exec(
-            *self.python, "run", "-c", str(self.file), *options,
-            cwd=self.directory, env=self.env, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, limit=1 << 20,
+        self.process = await spawn(
+            *("run", "-c", str(self.file), *options),
+            python=self.python, cwd=self.directory, env=self.env, stdin=DEVNULL, stdout=DEVNULL,
         )  # fmt: skip
         self._reading = asyncio.create_task(self._read(self.process, self.log), name="daemon's log")
 
-    async def _read(self, process: Process, log: Log) -> None:
+    async def _read(self, process: Process | ForkedProcess, log: Log) -> None:
         assert process.stderr is not None
         async for line in process.stderr:
             log.add(line.decode().rstrip("\n"))
@@ -237,13 +239,22 @@ class Daemon:
 Start = Callable[..., Daemon]  # the fixture `daemons`
 
 
+async def spawn(
+    *args: str, python: Sequence[str], cwd: Path, env: Mapping[str, str], stdin: int = PIPE, stdout: int = PIPE
+) -> Process | ForkedProcess:
+    """Start `notifier ARGS`, with a pipe for its stderr: by fork, where that is the same as a start of its own."""
+    if python == PYTHON and can_fork(env):
+        return await ForkedProcess.start(args, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=PIPE)
+    return await asyncio.create_subprocess_exec(
+        *python, *args, cwd=cwd, env=dict(env), stdin=stdin, stdout=stdout, stderr=PIPE, limit=LIMIT
+    )
+
+
 async def command(
     *args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: bytes = b"", python: Sequence[str] = PYTHON
 ) -> Finished:
     """Run `notifier ARGS` to its end."""
-    process = await asyncio.create_subprocess_exec(
-        *python, *args, cwd=cwd, env=None if env is None else dict(env), stdin=PIPE, stdout=PIPE, stderr=PIPE
-    )
+    process = await spawn(*args, python=python, cwd=cwd, env=os.environ if env is None else env)
     try:
         async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate(stdin)

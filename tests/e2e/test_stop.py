@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from daemon_process import SECRET, Daemon, Start, config, webhook
+from daemon_process import EXECUTED, SECRET, Daemon, Start, config, webhook
 from receiver import Receiver
 from waits import PATIENCE, until
 
@@ -181,7 +181,7 @@ async def test_stop_before_ready(daemons: Start, number: signal.Signals) -> None
     """A signal at any time of the start ends the daemon at once, or as orderly as one after it; never with a trace."""
     async with Simulator(transcript=BY_HAND) as sim, Listener(secrets=[SECRET]) as ears:
         settings = config(upstream=sim.base_url, endpoints={"app": webhook(ears.url)}, watches=["1"])
-        daemon = daemons(settings)
+        daemon = daemons(settings, python=EXECUTED)
         codes = set()
         for wait in (0.0, 0.1, 0.2, 0.3, 0.4):
             await daemon.launch()
@@ -196,7 +196,9 @@ async def test_stop_before_ready(daemons: Start, number: signal.Signals) -> None
 async def test_hangup_before_ready(daemons: Start) -> None:
     """A reload asked for while the daemon starts does not end it, and takes place once it is up."""
     async with Simulator(transcript=BY_HAND) as sim, Listener(secrets=[SECRET]) as ears:
-        daemon = daemons(config(upstream=sim.base_url, endpoints={"app": webhook(ears.url)}, watches=["1"]))
+        daemon = daemons(
+            config(upstream=sim.base_url, endpoints={"app": webhook(ears.url)}, watches=["1"]), python=EXECUTED
+        )
         await daemon.launch()
         await daemon.loading()
         while not daemon.log.lines:
