@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import sys
 from collections.abc import Iterator
 
 import pytest
 from helper_programs import command, missing
 
+# A shell that starts the tests in the background has them ignore SIGINT, and so would every program that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 

@@ -14,7 +14,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,9 +187,14 @@ class Daemon:
         await until(holds, what="SIGHUP is held back")
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send it a signal, if it has not ended.
+
+        asyncio's `send_signal` also polls the process, and so may take the exit code away from the event loop (255).
+        """
         assert self.process is not None
-        self.process.send_signal(number)
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     async def ended(self) -> int:
         """Return its exit code, once it has ended and its log is read."""
