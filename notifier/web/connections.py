@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
@@ -98,7 +98,8 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the deadline of the first request."""
         super().connection_made(transport)
-        assert isinstance(transport, asyncio.Transport)
+        # Not asserted: uvloop's transports have the methods of asyncio's, and not its class.
+        transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=0)  # a write returns once the system has all bytes, or its time is up
         self._start_deadline()
         self._connections.add(self)
