@@ -95,6 +95,11 @@ def attention(report: Report, options: str) -> Iterator[tuple[str, ...]]:
                 f"{printable(source['name'])}: no stream is open, {_count(source['following'], 'task')} to follow",
                 "journalctl -u notifier -o cat | grep '\"source\\.'",
             )
+        for kind, count in source["troubles"].items():
+            yield (
+                f"{printable(source['name'])}: {_count(count, 'task')} of {source['following']} cannot be read: {kind}",
+                f"journalctl -u notifier -o cat | grep source.{kind}",
+            )
     for endpoint in report["endpoints"]:
         yield from _of_endpoint(endpoint, options)
 

@@ -70,7 +70,10 @@ def _stream(item: Item) -> str:
     if connection["open"]:
         return "open"
     failures, trouble = connection["failures"], connection["trouble"]
-    return f"closed after {failures} failures in a row: {trouble or 'no answer yet'}" if failures else "not open yet"
+    if not failures:
+        return "not open yet"
+    reason = ": ".join(part for part in (trouble, connection["error"]) if part)
+    return f"closed after {failures} failures in a row: {reason or 'no answer yet'}"
 
 
 def _at(at: str, began: datetime, what: Text) -> Text:

@@ -57,9 +57,13 @@ class NoContent(SourceError):
 
 
 class Unreadable(SourceError):
-    """The upstream's answer is not a task state."""
+    """The upstream answered something that is no task state."""
 
     kind: ClassVar[str] = "unreadable"
+
+    def __init__(self, message: str | None = None, *, status: int | None = None, excerpt: str = "") -> None:
+        super().__init__(message, status=status)
+        self.excerpt = excerpt  # the beginning of what could not be read, without credentials
 
 
 class StoreError(NotifierError):

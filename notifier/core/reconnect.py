@@ -1,7 +1,7 @@
 """When to connect again after a stream ended, or to give up. Pure: `now` and `jitter` enter as arguments.
 
-Delays are full-jitter exponential backoff. It starts afresh only once an observation has arrived: a peer that accepts
-and drops at once would otherwise be called thousands of times a second.
+Delays are full-jitter exponential backoff. It starts afresh only after a change, or a stream that lasted: a peer that
+accepts and drops at once, or shows the same snapshot each time, would otherwise be called without end.
 """
 
 from __future__ import annotations
@@ -28,12 +28,27 @@ class ReconnectPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """What a watch remembers of its connections that failed."""
+class Ending:
+    """How a connection ended."""
 
-    failures: int = 0  # in a row without an observation
-    trouble: LostReason | None = None  # what it will be given up for
+    error: SourceError | None = None  # None: in order
+    opened: bool = False  # the stream was opened
+    observed: bool = False  # it brought a snapshot, be it a repeat
+    news: bool = False  # it brought a change
+    unread: Unreadable | None = None  # why its last snapshot was skipped
+    lasted: float = 0.0  # seconds for which the stream was open
+    hint: float | None = None  # seconds that the stream asked us to wait (`retry:`)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What a watch remembers of its connections."""
+
+    attempts: int = 0  # in a row that brought no change and did not last; the pauses grow with them
+    failures: int = 0  # in a row that ended in an error or brought nothing
+    trouble: LostReason | None = None  # the reason for which the watch will be given up
     since: Micros = 0  # when that began
+    error: str | None = None  # the last connection's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,41 +70,44 @@ class GiveUp:
 WELL = Health()
 
 
-def after(
-    ending: SourceError | None,
-    health: Health,
-    policy: ReconnectPolicy,
-    *,
-    observed: bool,
-    hint: float | None,
-    now: Micros,
-    jitter: float,
-) -> Wait | GiveUp:
-    """Decide what follows a connection.
+def after(ending: Ending, health: Health, policy: ReconnectPolicy, *, now: Micros, jitter: float) -> Wait | GiveUp:
+    """Decide what follows a connection. `jitter`: random in [0, 1).
 
-    `ending`: why it ended, None for an orderly end. `observed`: whether it brought any observation. `hint`: the
-    stream's own `retry:`, seconds. `jitter`: random in [0, 1).
+    A change proves health; a repeat does not, since a fault may come behind the same first snapshot on every
+    connection. A repeat ends troubles of another kind, though, and a stream that lasted starts the pauses afresh.
     """
-    if observed:
-        health = WELL
-    health = replace(health, failures=health.failures + 1)
-    match ending:
-        case None if observed:  # no trouble: soon, but never at once
-            return Wait(delay=max(_hint(hint), policy.backoff_initial * (1 + jitter) / 2), health=health)
-        case None | NoContent():
-            delay = _backoff(health, policy, jitter) if ending is None else policy.backoff_max * (1 + jitter) / 2
-            return Wait(delay=max(_hint(hint), delay), health=health)
+    error, hint = ending.error, _hint(ending.hint)
+    health = _after(ending, health, policy)
+    pause = _pause(health, policy)
+    match error:
+        case None if ending.observed:  # no trouble, but never at once
+            return Wait(delay=max(hint, pause * (1 + jitter) / 2), health=health)
         case TaskNotFound():
-            return _bear(LostReason.NOT_FOUND, ending, health, policy.not_found_grace, policy, now, jitter)
+            return _bear(LostReason.NOT_FOUND, error, health, policy.not_found_grace, policy, now, jitter)
         case Refused():
-            return _bear(LostReason.REFUSED, ending, health, policy.give_up_after, policy, now, jitter)
+            return _bear(LostReason.REFUSED, error, health, policy.give_up_after, policy, now, jitter)
         case Unreadable():
-            return _bear(LostReason.UNREADABLE, ending, health, policy.give_up_after, policy, now, jitter)
+            return _bear(LostReason.UNREADABLE, error, health, policy.give_up_after, policy, now, jitter)
+        case NoContent():
+            return Wait(delay=max(hint, policy.backoff_max * (1 + jitter) / 2), health=health)
         case Unavailable(retry_after=retry_after):
-            wait = max(_hint(hint), _hint(retry_after), _backoff(health, policy, jitter))
-            return Wait(delay=wait, health=health)
+            return Wait(delay=max(hint, _hint(retry_after), pause * jitter), health=health)
         case _:
-            return Wait(delay=max(_hint(hint), _backoff(health, policy, jitter)), health=health)
+            return Wait(delay=max(hint, pause * jitter), health=health)
+
+
+def _after(ending: Ending, health: Health, policy: ReconnectPolicy) -> Health:
+    """Return the health after a connection, before any patience is counted."""
+    well = ending.error is None and ending.observed
+    lasting = ending.news or ending.lasted >= policy.backoff_max
+    over = ending.news or (ending.observed and not isinstance(ending.error, Unreadable))
+    return Health(
+        attempts=1 if lasting else health.attempts + 1,
+        failures=0 if well else 1 if ending.news else health.failures + 1,
+        trouble=None if over else health.trouble,
+        since=0 if over else health.since,
+        error=str(ending.error or ending.unread or "") or None,
+    )
 
 
 def after_deadline(
@@ -109,8 +127,9 @@ def after_deadline(
     return Wait(delay=min(decision.delay, left), health=decision.health)
 
 
-def _backoff(health: Health, policy: ReconnectPolicy, jitter: float) -> float:
-    return backoff(health.failures, initial=policy.backoff_initial, ceiling=policy.backoff_max, jitter=jitter)
+def _pause(health: Health, policy: ReconnectPolicy) -> float:
+    """Return the longest pause that may follow."""
+    return backoff(health.attempts, initial=policy.backoff_initial, ceiling=policy.backoff_max, jitter=1.0)
 
 
 def _hint(seconds: float | None) -> float:
@@ -119,7 +138,7 @@ def _hint(seconds: float | None) -> float:
 
 def _bear(
     trouble: LostReason,
-    ending: SourceError,
+    error: SourceError,
     health: Health,
     patience: float,
     policy: ReconnectPolicy,
@@ -131,7 +150,7 @@ def _bear(
         health = replace(health, trouble=trouble, since=now)
     left = patience - (now - health.since) / 1e6
     if left <= 0:
-        return GiveUp(reason=trouble, detail=str(ending))
+        return GiveUp(reason=trouble, detail=str(error))
     slow = policy.backoff_max * (1 + jitter) / 2
-    delay = slow if trouble is LostReason.REFUSED else _backoff(health, policy, jitter)
+    delay = slow if trouble is LostReason.REFUSED else _pause(health, policy) * jitter
     return Wait(delay=min(delay, left), health=health)

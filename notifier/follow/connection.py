@@ -7,42 +7,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import structlog
 
 from notifier.core import machine
 from notifier.core.errors import SourceError, StaleWrite, Unavailable
 from notifier.core.model import Micros, Observation
+from notifier.core.reconnect import Ending
 from notifier.follow.recorder import Recorder
 from notifier.follow.source import Source, Stream
 from notifier.follow.subscription import Signal, Subscription
+from notifier.follow.troubles import Troubles
 from notifier.runtime.metrics import Metrics
 
 log = structlog.get_logger(__name__)
-
-_TOLD = frozenset({"refused", "unreadable", "unavailable"})  # kinds that are a source's trouble, not one watch's
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """How a connection ended."""
-
-    error: SourceError | None = None  # None: in order
-    opened: bool = False  # the stream was opened
-    observed: bool = False  # it brought an observation
-    hint: float | None = None  # seconds that the stream asked us to wait
 
 
 class Connector:
     """Connects subscriptions to their source."""
 
-    def __init__(self, *, source: Source, recorder: Recorder, metrics: Metrics, clock: Callable[[], Micros]) -> None:
+    def __init__(
+        self,
+        *,
+        source: Source,
+        recorder: Recorder,
+        metrics: Metrics,
+        troubles: Troubles,
+        clock: Callable[[], Micros],
+    ) -> None:
         self._source = source
         self._recorder = recorder
         self._metrics = metrics
+        self._troubles = troubles
         self._clock = clock
-        self._troubles: set[str] = set()  # kinds that were logged
         self._gauge = metrics.streams_open.labels(source.name)
 
     async def follow(self, subscription: Subscription) -> Ending:
@@ -54,10 +51,11 @@ class Connector:
         stream: Stream | None = None
         error: SourceError | None = None
         fault = False  # our own
+        sequence = subscription.watch.sequence
         try:
             stream = await self._open(subscription)
             await self._read(subscription, stream)
-            error = subscription.cut
+            error = subscription.cut or (None if stream.observations else stream.unread)
         except SourceError as exc:
             error = exc
         except StaleWrite:
@@ -70,10 +68,17 @@ class Connector:
                 stream.close()
                 self._gauge.dec()
         if stream is None:
-            self._trouble(error)
             return Ending(error=error)
         # A fault of ours that comes back with each observation must not come back without ever longer pauses.
-        return Ending(error=error, opened=True, observed=stream.observations > 0 and not fault, hint=stream.retry)
+        return Ending(
+            error=error,
+            opened=True,
+            observed=stream.observations > 0 and not fault,
+            news=subscription.watch.sequence > sequence and not fault,
+            unread=stream.unread,
+            lasted=asyncio.get_running_loop().time() - subscription.opened,
+            hint=stream.retry,
+        )
 
     async def _open(self, subscription: Subscription) -> Stream:
         outcome = SourceError.kind
@@ -95,9 +100,6 @@ class Connector:
             observation = await anext(stream, None)
             if observation is None:
                 return
-            if self._troubles:
-                log.info("source.recovered", source=self._source.name, after=sorted(self._troubles))
-                self._troubles.clear()
             await self._observe(subscription, observation)
 
     async def _observe(self, subscription: Subscription, observation: Observation) -> None:
@@ -110,10 +112,5 @@ class Connector:
                     subscription.moved(step.watch)
                 finally:
                     subscription.signal(Signal.SAVED)
-
-    def _trouble(self, error: SourceError | None) -> None:
-        """Log once what is wrong with a source, not once for each of its thousands of watches."""
-        if error is not None and error.kind in _TOLD and error.kind not in self._troubles:
-            self._troubles.add(error.kind)
-            hint = "check the source's token" if error.kind == "refused" else "trying again"
-            log.warning(f"source.{error.kind}", source=self._source.name, error=str(error), hint=hint)
+        if self._troubles.any:
+            self._troubles.end(subscription.watch.pk, proven=bool(step.events))

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -22,17 +23,19 @@ from notifier.core import machine, reconnect
 from notifier.core.errors import StaleWrite, Unavailable
 from notifier.core.machine import Step
 from notifier.core.model import LostReason, Micros, Watch
-from notifier.core.reconnect import WELL, GiveUp, ReconnectPolicy, Wait
+from notifier.core.reconnect import WELL, Ending, GiveUp, ReconnectPolicy, Wait
 from notifier.follow.admission import Admission, Slots
-from notifier.follow.connection import Connector, Ending
+from notifier.follow.connection import Connector
 from notifier.follow.recorder import Recorder
-from notifier.follow.source import Source
+from notifier.follow.source import Source, Stream
 from notifier.follow.subscription import Renewal, Signal, Stage, Subscription
+from notifier.follow.troubles import Troubles
 from notifier.runtime.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 SWEEP = (0.05, 1.0)  # seconds between looks at the clocks, least and most
+STEADY = 60.0  # seconds for which a stream has to stay open to prove that its troubles are over
 PRESENT_QUIET = 1.0  # seconds without a byte after which a stream that was opened anew has told its present state
 PRESENT_LONGEST = 10.0  # seconds after which it has, though it never paused, or said nothing at all
 
@@ -74,7 +77,10 @@ class Feed:
         self._admission: Admission[Subscription] = Admission(
             slots=slots, limit=policy.max_streams, rate=policy.connect_rate
         )
-        self._connector = Connector(source=source, recorder=recorder, metrics=metrics, clock=clock)
+        self._troubles = Troubles(source.name, now=time.monotonic)
+        self._connector = Connector(
+            source=source, recorder=recorder, metrics=metrics, troubles=self._troubles, clock=clock
+        )
         self._stopped = False
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -92,6 +98,11 @@ class Feed:
     def waiting(self) -> int:
         """Return how many watches could connect now, but wait for a free stream or for their turn."""
         return self._admission.waiting
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        """Return the number of watches in trouble, by kind: refused, unreadable, unavailable."""
+        return self._troubles.counts
 
     def watches(self) -> list[Watch]:
         """Return the watches that are followed."""
@@ -123,6 +134,7 @@ class Feed:
         subscription = self._all.pop(pk, None)
         if subscription is not None:
             subscription.drop()
+            self._troubles.forget(pk)
 
     def describe(self, watch: Watch) -> None:
         """Take over labels, metadata, endpoints and callback; the connection stays."""
@@ -206,15 +218,9 @@ class Feed:
             self._admission.now(subscription)  # this connection was the old configuration's
             return
         now = asyncio.get_running_loop().time()
-        decision = reconnect.after(
-            ending.error,
-            subscription.health,
-            self._policy.reconnect,
-            observed=ending.observed,
-            hint=ending.hint,
-            now=self._clock(),
-            jitter=self._jitter(),
-        )
+        policy = self._policy.reconnect
+        decision = reconnect.after(ending, subscription.health, policy, now=self._clock(), jitter=self._jitter())
+        self._note(subscription, ending)
         if subscription.overdue is not None:
             decision = self._overdue(subscription, ending, decision, now)
         if isinstance(decision, GiveUp):
@@ -232,6 +238,16 @@ class Feed:
             error=str(ending.error) if ending.error else None,
         )
         self._admission.later(subscription, asyncio.get_running_loop().time() + decision.delay)
+
+    def _note(self, subscription: Subscription, ending: Ending) -> None:
+        """Record whether the connection that ended was a trouble of the source, or proved that it is well."""
+        pk, error = subscription.watch.pk, ending.error or ending.unread
+        lasting = ending.news or ending.lasted >= self._policy.reconnect.backoff_max
+        if error is None:
+            if ending.observed:
+                self._troubles.end(pk, proven=True)
+        elif not ending.opened or error.kind == "unreadable" or (subscription.health.attempts and not lasting):
+            self._troubles.begin(pk, error, observed=ending.observed)  # any stream may break once
 
     def _overdue(
         self, subscription: Subscription, ending: Ending, decision: Wait | GiveUp, now: float
@@ -296,6 +312,7 @@ class Feed:
     def _forget(self, subscription: Subscription) -> None:
         if self._all.get(subscription.watch.pk) is subscription:
             del self._all[subscription.watch.pk]
+            self._troubles.forget(subscription.watch.pk)
         subscription.drop()
 
     # -- the clocks: idle, stalled, past the deadline
@@ -321,8 +338,17 @@ class Feed:
             subscription.looked = False
         if policy.stall_after is not None and not watch.stalled and now - watch.changed_at >= policy.stall_after * 1e6:
             tasks.create_task(self._stall(subscription), name=f"stall {watch.source}/{watch.id}")
-        if subscription.stream is not None and tick - subscription.stream.last_activity >= policy.idle_timeout:
-            subscription.interrupt(Unavailable(f"no bytes for {policy.idle_timeout:g} s"))
+        if subscription.stream is not None:
+            self._look_at_stream(subscription, subscription.stream, tick)
+
+    def _look_at_stream(self, subscription: Subscription, stream: Stream, tick: float) -> None:
+        idle_timeout, pk = self._policy.idle_timeout, subscription.watch.pk
+        if tick - stream.last_activity >= idle_timeout:
+            subscription.interrupt(Unavailable(f"no bytes for {idle_timeout:g} s"))
+        elif stream.unread is not None:
+            self._troubles.begin(pk, stream.unread, observed=stream.observations > 0)
+        elif self._troubles.any and tick - subscription.opened >= STEADY:
+            self._troubles.end(pk, proven=True)
 
     def _is_overdue(self, watch: Watch, now: Micros) -> bool:
         return now - watch.created_at >= self._policy.deadline * 1e6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl as tls
 from typing import Protocol
 
+from notifier.core.errors import Unreadable
 from notifier.core.model import Observation
 from notifier.sources.preset import Preset
 
@@ -13,6 +14,7 @@ class Stream(Protocol):
     """One open subscription to one task."""
 
     observations: int  # read so far on this connection, repeats included
+    unread: Unreadable | None  # why the last snapshot was skipped; None if it could be read
     last_activity: float  # loop time of the last byte, comments included
     retry: float | None  # seconds that the upstream asked us to wait before reconnecting (`retry:`)
 
@@ -22,7 +24,8 @@ class Stream(Protocol):
         """Return the next snapshot whose bytes differ from the one before.
 
         Ends at the end of the stream. Raises SourceError when the connection broke or the upstream overstepped a limit.
-        In both cases every snapshot received is returned first. A snapshot that cannot be read is logged and skipped.
+        In both cases every snapshot received is returned first. A snapshot that cannot be read is skipped,
+        unless it is the whole reply.
         """
         ...
 

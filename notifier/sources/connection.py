@@ -11,9 +11,10 @@ import ssl
 
 import aiohttp
 
-from notifier.core.errors import DecodeError, SourceError, Unreadable
+from notifier.core.errors import DecodeError, SourceError, Unavailable, Unreadable
 from notifier.core.eventstream import Decoder, Framing, StreamEvent
 from notifier.runtime import aiohttp_private
+from notifier.sources import content
 from notifier.sources.http import FAULTS, fetch, translated
 from notifier.sources.request import Request
 
@@ -29,6 +30,7 @@ class Connection:
         "_decoder",
         "_error",
         "_finished",
+        "_first",
         "_request",
         "_response",
         "_session",
@@ -47,6 +49,7 @@ class Connection:
         self._response: aiohttp.ClientResponse | None = None
         self._decoder = Decoder(framing=framing)
         self._content: aiohttp.StreamReader | None = None  # None: nothing more will arrive
+        self._first = b""  # of the stream, read to find out whether it is one
         self._body: bytes | None = None
         self._finished = False  # the decoder knows that the stream is over
         self._error: SourceError | None = None  # raised once everything received has been handed out
@@ -70,23 +73,34 @@ class Connection:
         try:
             response = self._response = await fetch(self._session, self._request, tls=self._tls)
             self.origin = str(response.url.origin())
-            content_type = response.content_type
-            if content_type == "text/event-stream":
-                self._content = response.content
-                if (closed := aiohttp_private.connection_closed(response)) is not None:
-                    closed.add_done_callback(self._lost)
-            elif content_type == "application/json" or content_type.endswith("+json"):
-                self.single = True
-                self._body = await _body(response)
-                self._finished = True
-                self._drop()
-            else:
-                answered = response.headers.get("Content-Type", "none")[:100]
-                raise Unreadable(f"the upstream answers with content type {answered!r}, not an event stream")
+            await self._begin(response, content.kind_of(response.headers.getall("Content-Type", ())))
         except BaseException:
             self.close()
             raise
         self._request = None
+
+    async def _begin(self, response: aiohttp.ClientResponse, kind: content.Kind) -> None:
+        first = b""
+        if kind is content.Kind.EITHER:
+            first = await _beginning(response)
+            kind = content.Kind.JSON if first.lstrip()[:1] in (b"{", b"[") else content.Kind.STREAM
+        match kind:
+            case content.Kind.STREAM:
+                self._first = first
+                self._content = response.content
+                if (closed := aiohttp_private.connection_closed(response)) is not None:
+                    closed.add_done_callback(self._lost)
+            case content.Kind.JSON:
+                self.single = True
+                self._body = await _body(response, first)
+                self._finished = True
+                self._drop()
+            case content.Kind.PAGE:
+                raise Unavailable(content.refusal(response))
+            case content.Kind.OTHER:
+                raise Unreadable(content.refusal(response))
+            case content.Kind.EITHER:
+                raise AssertionError("decided above")
 
     async def receive(self) -> list[StreamEvent] | None:
         """Wait for bytes and return the events that they complete; None at the end of the stream.
@@ -99,9 +113,10 @@ class Connection:
         if self._content is None:
             return self._end()
         try:
-            chunk = await self._content.readany()
+            chunk = self._first or await self._content.readany()
         except FAULTS as exc:
             return self._broken(exc)
+        self._first = b""
         if chunk:
             return self._decode(chunk)
         self._drop()
@@ -121,9 +136,9 @@ class Connection:
     def _lost(self, closed: asyncio.Future[None]) -> None:
         """Wake the reader: where a reply breaks the framing of HTTP itself, aiohttp lets it wait for ever."""
         _ = closed.cancelled() or closed.exception()  # retrieved: the reader learns of it in its own way
-        content = self._content
-        if content is not None and not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError())
+        reader = self._content
+        if reader is not None and not reader.is_eof() and reader.exception() is None:
+            reader.set_exception(aiohttp.ClientPayloadError())
 
     def _decode(self, chunk: bytes) -> list[StreamEvent]:
         try:
@@ -136,13 +151,13 @@ class Connection:
 
     def _broken(self, exc: Exception) -> list[StreamEvent] | None:
         """Return the events that arrived before the connection broke."""
-        content = self._content
-        if content is None:  # we closed it ourselves
+        reader = self._content
+        if reader is None:  # we closed it ourselves
             return self._end()
         self._error = translated(exc)
         self._error.__cause__ = exc.with_traceback(None)  # its frames would keep this connection alive
         events: list[StreamEvent] = []
-        while self._decoder.error is None and (rest := aiohttp_private.read_buffered(content)):
+        while self._decoder.error is None and (rest := aiohttp_private.read_buffered(reader)):
             events += self._decode(rest)
         self._drop()
         return events
@@ -168,8 +183,19 @@ class Connection:
         self._drop()
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """Return the first bytes of a body, up to one that is no white space."""
+    first = b""
+    try:
+        while not first.strip() and len(first) < MAX_BODY and (chunk := await response.content.readany()):
+            first += chunk
+    except FAULTS as exc:
+        raise translated(exc) from exc
+    return first
+
+
+async def _body(response: aiohttp.ClientResponse, first: bytes) -> bytes:
+    body = bytearray(first)
     try:
         while chunk := await response.content.readany():
             body += chunk
@@ -177,4 +203,6 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
                 raise Unreadable(f"the upstream answers with more than {MAX_BODY} bytes of JSON")
     except FAULTS as exc:
         raise translated(exc) from exc
+    if body.lstrip()[:1] == b"<":
+        raise Unavailable("the upstream answers with a page where its content type promises JSON")
     return bytes(body)

@@ -11,8 +11,6 @@ import ssl as tls
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import structlog
-
 from notifier.core.errors import Unavailable, Unreadable
 from notifier.core.eventstream import StreamEvent
 from notifier.core.model import Observation
@@ -22,9 +20,7 @@ from notifier.sources.preset import Preset
 from notifier.sources.request import RequestTemplate
 from notifier.sources.snapshot import SnapshotReader
 
-EXCERPT = 200  # characters of an unreadable snapshot in the log
-
-log = structlog.get_logger(__name__)
+EXCERPT = 200  # characters of an unreadable snapshot that its error quotes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +111,10 @@ class SseStream:
         "_loop",
         "_plan",
         "_source",
-        "_warned",
         "last_activity",
         "observations",
         "retry",
+        "unread",
     )
 
     def __init__(self, source: SseSource, plan: _Plan, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
@@ -129,9 +125,9 @@ class SseStream:
         self._batch: Iterator[StreamEvent] = iter(())  # received and not yet looked at
         self._last = b""  # the snapshot before, as received
         self._counts = False  # it could be read, so that its repeats count as observations
-        self._warned = False
         self.last_activity = loop.time()
         self.observations = 0
+        self.unread: Unreadable | None = None
         self.retry: float | None = None
 
     @property
@@ -170,6 +166,7 @@ class SseStream:
                     observation = self._read(event.data)
                     self._counts = observation is not None
                     if observation is not None:
+                        self.unread = None
                         self.observations += 1
                         return observation
         finally:
@@ -184,14 +181,8 @@ class SseStream:
             if self._connection.partial:  # the connection broke within it
                 return None
             self._source.on_unreadable(str(exc))
-            self._warn(str(exc), data)
+            excerpt = self._plan.template.redact(data[: 1 << 16].decode("utf-8", "replace"))[:EXCERPT]
+            self.unread = Unreadable(str(exc), excerpt=excerpt)
             if self._connection.single:
-                raise
+                raise self.unread from exc
             return None
-
-    def _warn(self, reason: str, data: bytes) -> None:
-        if self._warned:
-            return
-        self._warned = True
-        excerpt = self._plan.template.redact(data.decode("utf-8", "replace"))[:EXCERPT]
-        log.warning("source.unreadable", source=self._source.name, reason=reason, excerpt=excerpt)

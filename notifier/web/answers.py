@@ -90,6 +90,7 @@ class Connection(TypedDict):
     open: bool
     failures: Annotated[Count, Field(description="in a row")]
     trouble: Annotated[LostName | None, Field(description="the reason for which it is given up if the trouble lasts")]
+    error: Annotated[str | None, Field(description="of the last connection; null: it ended in order")]
 
 
 class WatchDetails(Watch, WatchHistory):
@@ -167,6 +168,7 @@ class SourceStatus(TypedDict):
     following: Annotated[Count, Field(description="watches followed, by all nodes")]
     open: Annotated[Count, Field(description="open streams, of all nodes")]
     waiting: Annotated[Count, Field(description="watches that wait for a free stream or for `connect_rate`")]
+    troubles: Annotated[dict[str, int], Field(description="watches in trouble, by kind")]
 
 
 class StoreStatus(TypedDict):

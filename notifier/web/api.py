@@ -156,12 +156,13 @@ class Api:
             return None
         subscription = self._watcher.subscription(row["source"], row["pk"])
         if subscription is None:
-            return {"open": False, "failures": 0, "trouble": None}
+            return {"open": False, "failures": 0, "trouble": None, "error": None}
         health = subscription.health
         return {
             "open": subscription.stream is not None,
             "failures": health.failures,
             "trouble": None if health.trouble is None else health.trouble.value,
+            "error": health.error,
         }
 
     async def remove_watch(self, source: str, task_id: str) -> None:

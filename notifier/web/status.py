@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from prometheus_client import Counter
@@ -96,6 +96,7 @@ class StatusReport:
             "events_per_second": events,
             "deliveries_per_second": deliveries,
             "sources": {name: [len(feed), feed.open, feed.waiting] for name, feed in feeds.items() if len(feed)},
+            "troubles": {name: dict(feed.troubles) for name, feed in feeds.items() if feed.troubles},
             "endpoints": {endpoint.name: endpoint.in_flight for endpoint in endpoints if endpoint.in_flight},
         }
         shared = self._row_counts.shared
@@ -152,6 +153,7 @@ class StatusReport:
                     "following": _source_sum(statuses, name, 0),
                     "open": _source_sum(statuses, name, 1),
                     "waiting": _source_sum(statuses, name, 2),
+                    "troubles": _sums(_of(status, "troubles", name, {}) for status in statuses),
                 }
                 for name in self._watcher.feeds
             ],
@@ -210,6 +212,15 @@ class StatusReport:
         if seconds >= PACE:
             self._rates = (round((now[1] - before[1]) / seconds, 1), round((now[2] - before[2]) / seconds, 1))
         return self._rates
+
+
+def _sums(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Add the counts of the same name."""
+    total: dict[str, int] = {}
+    for part in counts:
+        for name, count in part.items():
+            total[name] = total.get(name, 0) + count
+    return total
 
 
 def _of(status: Mapping[str, Any], part: str, name: str, default: Json) -> Json:

@@ -16,6 +16,7 @@ from notifier.core.reconnect import (
     LAST_LOOK,
     MAX_HINT,
     WELL,
+    Ending,
     GiveUp,
     Health,
     ReconnectPolicy,
@@ -45,12 +46,15 @@ def decide(
     health: Health = WELL,
     *,
     observed: bool = False,
+    news: bool = False,
+    lasted: float = 0.0,
     hint: float | None = None,
     now: int = T0,
     jitter: float = ALMOST_ONE,
     policy: ReconnectPolicy = POLICY,
 ) -> Wait | GiveUp:
-    return after(ending, health, policy, observed=observed, hint=hint, now=now, jitter=jitter)
+    how = Ending(error=ending, opened=observed, observed=observed or news, news=news, lasted=lasted, hint=hint)
+    return after(how, health, policy, now=now, jitter=jitter)
 
 
 def wait(ending: SourceError | None, health: Health = WELL, **how: Any) -> Wait:
@@ -59,11 +63,11 @@ def wait(ending: SourceError | None, health: Health = WELL, **how: Any) -> Wait:
     return decision
 
 
-def ceilings(ending: SourceError | None, count: int, *, observed: bool = False) -> list[float]:
+def ceilings(ending: SourceError | None, count: int, **how: Any) -> list[float]:
     """Return the longest possible waits after 1, 2, 3 ... failures in a row."""
     health, found = WELL, []
     for _ in range(count):
-        decision = wait(ending, health, observed=observed)
+        decision = wait(ending, health, **how)
         health = decision.health
         found.append(round(decision.delay, 6))
     return found
@@ -78,31 +82,54 @@ def test_waits_double_up_to_the_maximum(ending: SourceError | None) -> None:
 @pytest.mark.parametrize("ending", [BROKEN, Unavailable("503", status=503)])
 def test_jitter_is_full(ending: SourceError) -> None:
     """A wait is anywhere between nothing and its bound: what was dropped together does not return together."""
-    tired = Health(failures=5)
+    tired = Health(attempts=5)
     assert wait(ending, tired, jitter=0.0).delay == 0.0
     assert wait(ending, tired, jitter=0.5).delay == 16.0
 
 
 @pytest.mark.parametrize("ending", [BROKEN, Unavailable("503", status=503)])
-def test_backoff_starts_afresh_once_something_was_observed(ending: SourceError) -> None:
-    """An observation is proof of health; a handshake is not, or a peer that drops at once would be called forever."""
-    tired = Health(failures=8, trouble=LostReason.NOT_FOUND, since=T0)
-    fresh = wait(ending, tired, observed=True)
-    assert fresh.health == Health(failures=1)
+def test_backoff_starts_afresh_after_a_change(ending: SourceError) -> None:
+    """A change is proof of health; a handshake is not, or a peer that drops at once would be called forever."""
+    tired = Health(attempts=8, failures=8, trouble=LostReason.NOT_FOUND, since=T0)
+    fresh = wait(ending, tired, news=True)
+    assert fresh.health == Health(attempts=1, failures=1, error=str(ending))
     assert fresh.delay <= POLICY.backoff_initial
-    assert wait(ending, tired, observed=False).health.failures == 9
+    assert wait(ending, tired).health.failures == 9
 
 
-def test_an_orderly_end_after_an_observation_is_followed_soon_but_never_at_once() -> None:
+@pytest.mark.parametrize("ending", [None, BROKEN, Unreadable("too long")])
+def test_a_repeat_is_no_proof_of_health(ending: SourceError | None) -> None:
+    """The same snapshot on each connection: the pauses grow, whatever ends them; a stream that lasted ends that."""
+    assert ceilings(ending, 9, observed=True) == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert ceilings(ending, 3, observed=True, lasted=POLICY.backoff_max) == [1, 1, 1]
+    assert ceilings(ending, 3, news=True) == [1, 1, 1]
+
+
+def test_a_repeat_is_no_failure() -> None:
+    """Nothing is wrong with an upstream that ends its streams in order; an error behind a repeat is."""
+    health = Health(failures=3, trouble=LostReason.REFUSED, since=T0, error="401")
+    assert wait(None, health, observed=True).health == Health(attempts=1)
+    assert wait(BROKEN, health, observed=True).health == Health(attempts=1, failures=4, error=str(BROKEN))
+
+
+def test_a_fault_behind_the_same_snapshot_ends_by_patience() -> None:
+    """An event over the bound comes on every connection, after a snapshot that can be read."""
+    health = wait(Unreadable("too long"), observed=True, now=T0).health
+    later = T0 + round(POLICY.give_up_after * SECOND)
+    assert isinstance(decide(Unreadable("too long"), health, observed=True, now=later), GiveUp)
+    assert isinstance(decide(Unreadable("too long"), health, news=True, now=later), Wait)
+
+
+def test_an_orderly_end_after_a_snapshot_is_followed_soon_but_never_at_once() -> None:
     """A stream that was cut after a while says nothing bad of the upstream; between half and all of the first wait."""
-    assert ceilings(None, 3, observed=True) == [1, 1, 1]
-    assert wait(None, Health(failures=9), observed=True, jitter=0.0).delay == POLICY.backoff_initial / 2
+    assert wait(None, Health(attempts=9), news=True, jitter=0.0).delay == POLICY.backoff_initial / 2
+    assert wait(None, observed=True, jitter=0.0).delay == POLICY.backoff_initial / 2
 
 
 def test_no_content_is_asked_again_slowly() -> None:
     """204 ends an event stream by specification: at once it would be the same."""
     assert wait(NoContent(), jitter=0.0).delay == POLICY.backoff_max / 2
-    assert wait(NoContent(), Health(failures=50)).delay <= POLICY.backoff_max
+    assert wait(NoContent(), Health(attempts=50)).delay <= POLICY.backoff_max
 
 
 @pytest.mark.parametrize("ending", [None, NoContent(), BROKEN, Unavailable()])
@@ -125,9 +152,9 @@ def test_retry_after_is_honoured_within_reason() -> None:
 
 
 def test_a_peer_that_answers_and_drops_is_not_called_in_a_busy_loop() -> None:
-    """`retry: 0` after each observation: the waits add up all the same, whatever chance says."""
-    assert sum(wait(None, observed=True, hint=0.0, jitter=n / 100).delay for n in range(100)) > 50
-    assert sum(wait(BROKEN, observed=True, hint=0.0, jitter=n / 100).delay for n in range(100)) > 49
+    """`retry: 0` after each change: the waits add up all the same, whatever chance says."""
+    assert sum(wait(None, news=True, hint=0.0, jitter=n / 100).delay for n in range(100)) > 50
+    assert sum(wait(BROKEN, news=True, hint=0.0, jitter=n / 100).delay for n in range(100)) > 49
 
 
 @pytest.mark.parametrize(("ending", "reason", "patience"), TROUBLES)
@@ -143,11 +170,11 @@ def test_a_trouble_is_borne_with_for_a_while(ending: SourceError, reason: LostRe
 
 
 @pytest.mark.parametrize(("ending", "reason", "patience"), TROUBLES)
-def test_an_observation_ends_a_trouble(ending: SourceError, reason: LostReason, patience: float) -> None:
+def test_a_change_ends_a_trouble(ending: SourceError, reason: LostReason, patience: float) -> None:
     """Patience starts anew after proof of health."""
     health = wait(ending, now=T0).health
     much_later = T0 + round(10 * patience * SECOND)
-    fresh = wait(ending, health, observed=True, now=much_later).health
+    fresh = wait(ending, health, news=True, now=much_later).health
     assert (fresh.trouble, fresh.since, fresh.failures) == (reason, much_later, 1)
 
 
@@ -159,7 +186,9 @@ def test_another_trouble_starts_its_own_patience() -> None:
 
 
 def test_an_outage_in_between_does_not_end_a_trouble() -> None:
-    """Only an observation does: a connection that failed proves nothing."""
+    """Only a snapshot does: a connection that failed proves nothing."""
+    known = wait(None, wait(TaskNotFound()).health, observed=True).health
+    assert known.trouble is None
     unknown = wait(TaskNotFound(), now=T0).health
     away = wait(Unavailable(), unknown, now=T0 + 30 * SECOND).health
     assert (away.trouble, away.since) == (LostReason.NOT_FOUND, T0)
@@ -183,19 +212,19 @@ def test_a_clock_that_went_back_prolongs_patience_and_breaks_nothing() -> None:
     assert wait(TaskNotFound(), health, now=T0 - 7200 * SECOND).delay <= POLICY.backoff_max
 
 
-@given(ENDINGS, st.booleans(), HINTS, st.floats(0, 1, exclude_max=True), st.integers(0, 10_000))
+@given(ENDINGS, st.booleans(), st.booleans(), HINTS, st.floats(0, 1, exclude_max=True), st.integers(0, 10_000))
 def test_a_wait_is_finite_and_bounded_at_any_number_of_failures(
-    ending: SourceError | None, observed: bool, hint: float | None, jitter: float, failures: int
+    ending: SourceError | None, observed: bool, news: bool, hint: float | None, jitter: float, failures: int
 ) -> None:
     """0 <= delay <= the larger of backoff_max and an hour's hint; without a hint, backoff_max."""
-    health = Health(failures=failures)
+    health = Health(attempts=failures, failures=failures)
     told = max(0.0, min(hint, MAX_HINT)) if hint is not None and not math.isnan(hint) else 0.0
     if isinstance(ending, Unavailable):
         told = max(told, ending.retry_after or 0.0)
-    decision = wait(ending, health, observed=observed, hint=hint, jitter=jitter)
+    decision = wait(ending, health, observed=observed, news=news, hint=hint, jitter=jitter)
     assert math.isfinite(decision.delay)
     assert 0 <= decision.delay <= max(POLICY.backoff_max, told)
-    assert decision.health.failures == (1 if observed else failures + 1)
+    assert decision.health.attempts == (1 if news else failures + 1)
 
 
 @given(

@@ -257,10 +257,10 @@ async def test_upstream_answers_a_web_page(daemons: Start) -> None:
         await daemon.start()
         await sim.wait_for(lambda s: s.outcomes["html"] >= 60, timeout=PATIENCE)
         [line] = [line for line in daemon.log.lines if '"level":"warning"' in line or '"level":"error"' in line]
-        [told] = daemon.log.events("source.unreadable")
+        [told] = daemon.log.events("source.unavailable")
         assert told["source"] == "vidu"
         assert "text/html" in told["error"], told
-        assert '"unreadable"' in (await daemon.get("/metrics"))[1]
+        assert '"unavailable"' in (await daemon.get("/metrics"))[1]
         assert not ears.callbacks
         sim.clear_faults()
         await ears.wait(60, timeout=PATIENCE)
@@ -269,10 +269,10 @@ async def test_upstream_answers_a_web_page(daemons: Start) -> None:
         assert line
 
 
-async def test_upstream_answers_a_web_page_for_too_long(daemons: Start) -> None:
+async def test_upstream_answers_no_task_state_for_too_long(daemons: Start) -> None:
     """After `give_up_after` the watch is lost, for the reason `unreadable`."""
     async with Simulator() as sim, Listener(secrets=[SECRET]) as ears:
-        sim.fault("*", "html")
+        sim.push("1", {"progress": 7})
         settings = config(
             upstream=sim.base_url, vidu={"give_up_after": "1s"}, endpoints={"app": webhook(ears.url)}, watches=["1"]
         )

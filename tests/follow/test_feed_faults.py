@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from parts import data, following, quick, rig, states, story, transcript, webhook
 from structlog.testing import capture_logs
+from waits import until
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
+from notifier.tools.transcript import snapshot
 
 WHOLE = ["task.state_changed:queueing", "task.state_changed:processing", "task.succeeded:success"]
 
@@ -174,15 +176,69 @@ async def test_retry_after_is_honoured(tmp_path: Path) -> None:
             assert time.monotonic() - began >= 0.65
 
 
-async def test_an_upstream_that_answers_html_for_too_long_is_unreadable(tmp_path: Path) -> None:
-    """It is given up with the reason that names the cause."""
+async def test_an_upstream_that_answers_html_is_waited_out(tmp_path: Path) -> None:
+    """A maintenance page with status 200 is no end of a watch, however long it stays."""
     async with Simulator(token="tok") as sim, Listener() as listener:
         sim.fault("1", "html")
-        async with following(tmp_path, sim, listener, quick(give_up_after=0.3)) as (rig, _):
+        async with following(tmp_path, sim, listener, quick(give_up_after=0.1)) as (rig, _):
             await rig.want("1")
-            [lost] = await listener.wait(1)
-            assert (lost.type, data(lost)["reason"]) == ("watch.lost", "unreadable")
-            assert "content type" in data(lost)["detail"]
+            await sim.wait_for(lambda sim: sim.outcomes["html"] >= 10)
+            sim.clear_faults()
+            await listener.wait(3)
+        assert story(listener.callbacks, "1") == WHOLE
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        snapshot("processing") + b'\ndata: {"state":"success","b64_json":"' + b"A" * 1_100_000 + b'"}',
+        snapshot("processing") + b"\ndata: " + b"x" * (1 << 20),
+        b"[DONE",
+        b'{"error":{"message":"no state"}}',
+    ],
+    ids=["event over the bound", "line over the bound", "no JSON", "no state"],
+)
+async def test_a_fault_that_comes_on_every_connection_is_borne_with_and_given_up(tmp_path: Path, bad: bytes) -> None:
+    """The pauses grow, one line says it, and patience ends it; a repeated first snapshot does not begin it anew."""
+    async with Simulator(token="tok", transcript=transcript()) as sim, Listener() as listener:
+        sim.push("1", "processing")
+        with capture_logs() as logs:
+            policy = quick(backoff_initial=0.05, backoff_max=0.4, give_up_after=2.0, deadline=600.0)
+            async with following(tmp_path, sim, listener, policy) as (rig, feed):
+                await rig.want("1")
+                await listener.wait(1)
+                sim.push("1", bad, last=True)
+                await until(lambda: feed.troubles == {"unreadable": 1})
+                await until(lambda: all(found.health.error for found in feed._all.values()))
+                lost = (await listener.wait(2))[-1]
+                connects = sim.connects
+                assert feed.troubles == {}
+        assert (lost.type, data(lost)["reason"]) == ("watch.lost", "unreadable")
+        assert connects <= 45  # 2 s of pauses that are 0.2 s on average
+    assert Counter(entry["event"] for entry in logs)["source.unreadable"] == 1
+    assert "source.recovered" not in {entry["event"] for entry in logs}
+
+
+async def test_a_stream_that_breaks_at_the_same_place_is_backed_off_from(tmp_path: Path) -> None:
+    """A repeated snapshot before each break does not keep the pauses short; a break alone gives no watch up."""
+    async with Simulator(token="tok", transcript=transcript()) as sim, Listener() as listener:
+        sim.push("1", "processing")
+        sim.fault("1", "reset@1")
+        with capture_logs() as logs:
+            policy = quick(backoff_initial=0.05, backoff_max=0.4, give_up_after=0.5)
+            async with following(tmp_path, sim, listener, policy) as (rig, feed):
+                await rig.want("1")
+                await sim.wait_connects(12)
+                assert feed.troubles == {"unavailable": 1}
+                assert [found.health.failures > 8 for found in feed._all.values()] == [True]
+                sim.clear_faults()
+                sim.push("1", "success")
+                await listener.wait(2)
+        assert states(listener.callbacks, "1") == ["processing", "success"]
+    assert [entry["event"] for entry in logs if entry["event"].startswith("source.")] == [
+        "source.unavailable",
+        "source.recovered",
+    ]
 
 
 async def test_a_state_that_moves_backwards_is_a_change(tmp_path: Path) -> None:

@@ -111,17 +111,64 @@ async def test_content_type_of_a_stream(content_type: str) -> None:
         assert await read_all(await here.source.open("1")) == (["processing"], None)
 
 
-@pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "text/plain", "application/octet-stream", "x"])
+@pytest.mark.parametrize("content_type", ["application/octet-stream", "x", "image/png", "application/grpc"])
 async def test_other_content(content_type: str) -> None:
-    """What is neither stream nor JSON is unreadable, and the error names its type."""
+    """Content that is neither stream nor JSON nor text is unreadable, and the error names its type."""
     error = await opening_fails(answer("200 OK", f"Content-Type: {content_type}", body=b"<html>"))
     assert type(error) is Unreadable
     assert content_type in str(error)
 
 
+@pytest.mark.parametrize(
+    "content_type", ["text/html; charset=utf-8", "text/plain", "application/xhtml+xml", "application/xml", "text/xml"]
+)
+async def test_a_page_says_nothing_of_the_task(content_type: str) -> None:
+    """A gateway's maintenance page with status 200 is waited out like 503; the error names its type."""
+    error = await opening_fails(answer("200 OK", f"Content-Type: {content_type}", body=b"back soon"))
+    assert type(error) is Unavailable
+    assert content_type in str(error)
+
+
 async def test_no_content_type() -> None:
-    """A reply that does not say what it is, is unreadable."""
-    assert type(await opening_fails(answer("200 OK", body=LINE))) is Unreadable
+    """A reply that does not say what it is, is no better than a page."""
+    assert type(await opening_fails(answer("200 OK", body=LINE))) is Unavailable
+
+
+@pytest.mark.parametrize("body", [b"<!DOCTYPE html>", b"\n <html>", b"<?xml ?>"])
+async def test_a_page_under_the_name_of_json(body: bytes) -> None:
+    """Some gateways give their pages the content type that was asked for."""
+    assert type(await opening_fails(answer("200 OK", "Content-Type: application/json", body=body))) is Unavailable
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ["Content-Type: application/json, text/event-stream"],
+        ["Content-Type: text/event-stream;charset=utf-8,application/json"],
+        ["Content-Type: application/json", "Content-Type: text/event-stream"],
+        ["Content-Type: text/plain, text/event-stream"],
+        ["Content-Type: , text/event-stream"],
+    ],
+)
+async def test_several_content_types(headers: list[str]) -> None:
+    """Where a stream is among them it is read as one."""
+    async with (
+        serve(reply(answer("200 OK", *headers, body=b"\n\n" + LINE + LINE))) as upstream,
+        following(upstream.url) as here,
+    ):
+        stream = await here.source.open("1")
+        assert await read_all(stream) == (["processing"], None)
+        assert stream.observations == 2
+
+
+async def test_several_content_types_and_one_snapshot() -> None:
+    """Where JSON is among them too, the first byte that is not white space decides."""
+    body = b' \n{"state": "processing"}'
+    async with (
+        serve(reply(answer("200 OK", "Content-Type: application/json, text/event-stream", body=body))) as upstream,
+        following(upstream.url) as here,
+    ):
+        assert await read_all(await here.source.open("1")) == (["processing"], None)
 
 
 # -- faults of the network

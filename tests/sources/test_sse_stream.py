@@ -128,28 +128,32 @@ async def test_retry_and_last_event_id() -> None:
 
 
 async def test_what_cannot_be_read_is_skipped() -> None:
-    """Unreadable snapshots are counted each, logged once for a stream, and end nothing; nor are they observations."""
+    """Unreadable snapshots are counted each, end nothing, and are no observations."""
     bad = [b"not JSON", b'{"state":null}', b"[]", b'{"state":NaN}', b"not JSON at all " + TOKEN.encode() + b"x" * 9999]
-    body = b"".join(b"data: " + line + b"\n" for line in [*bad, b"", snapshot("success")])
+    body = b"".join(b"data: " + line + b"\n" for line in [snapshot("processing"), *bad, b"", snapshot("success")])
     with capture_logs() as logs:
         async with serve(reply(UNTIL_CLOSED_HEAD, body)) as upstream, following(upstream.url) as here:
             stream = await here.source.open("1")
-            assert await read_all(stream) == (["success"], None)
-            assert (len(here.unreadable), stream.observations) == (5, 1)
-    assert [entry["event"] for entry in logs] == ["source.unreadable"]
-    assert logs[0]["excerpt"] == "not JSON"
+            assert (await read_next(stream)).state == "processing"
+            assert stream.unread is None
+            assert (await read_next(stream)).state == "success"
+            assert stream.unread is None
+            assert await read_all(stream) == ([], None)
+            assert (len(here.unreadable), stream.observations) == (5, 2)
+    assert logs == []
 
 
 async def test_the_excerpt_is_bounded_and_holds_no_token() -> None:
     """An upstream that repeats the token to us does not get it into the log or an error."""
     body = b'data: {"error":"invalid token ' + TOKEN.encode() + b"x" * 9999 + b'"}\n'
-    with capture_logs() as logs:
-        async with serve(reply(UNTIL_CLOSED_HEAD, body)) as upstream, following(upstream.url) as here:
-            await read_all(await here.source.open("1"))
-            assert TOKEN not in str(here.unreadable)
-    assert TOKEN not in str(logs)
-    assert "<secret>" in logs[0]["excerpt"]
-    assert len(logs[0]["excerpt"]) <= 200
+    async with serve(reply(UNTIL_CLOSED_HEAD, body)) as upstream, following(upstream.url) as here:
+        stream = await here.source.open("1")
+        await read_all(stream)
+        assert TOKEN not in str(here.unreadable)
+    assert stream.unread is not None
+    assert TOKEN not in str(stream.unread) + stream.unread.excerpt
+    assert "<secret>" in stream.unread.excerpt
+    assert len(stream.unread.excerpt) <= 200
 
 
 async def test_empty_events_are_signs_of_life() -> None:

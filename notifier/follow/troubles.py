@@ -1,0 +1,77 @@
+"""The troubles of one source: each kind is logged once, however many watches have it, and counted by watch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from notifier.core.errors import SourceError, Unreadable
+
+log = structlog.get_logger(__name__)
+
+QUIET = 60.0  # seconds in which the same kind is logged at most once, though it goes and comes
+KINDS = ("refused", "unreadable", "unavailable")  # of errors that are a source's trouble, not one watch's
+
+
+@dataclass(slots=True)
+class _Kind:
+    watches: dict[int, bool] = field(default_factory=dict)  # by pk: whether snapshots came before the error
+    logged: bool = False  # and its end was not yet
+    logged_at: float | None = None
+
+
+class Troubles:
+    """Remembers which watches of a source are in trouble; `now` is a clock in seconds that nobody sets."""
+
+    def __init__(self, source: str, *, now: Callable[[], float]) -> None:
+        self._source = source
+        self._now = now
+        self._kinds = {kind: _Kind() for kind in KINDS}
+        self.any = False  # a watch is in trouble, or the end of a trouble is still to be logged
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Return the number of watches in trouble, by kind; kinds without any are left out."""
+        return {name: len(kind.watches) for name, kind in self._kinds.items() if kind.watches}
+
+    def begin(self, pk: int, error: SourceError, *, observed: bool) -> None:
+        """Record that a watch is in trouble. `observed`: its connection brought a snapshot before the error."""
+        kind = self._kinds.get(error.kind)
+        if kind is None:
+            return
+        kind.watches[pk] = observed
+        self.any = True
+        now = self._now()
+        if kind.logged or (kind.logged_at is not None and now - kind.logged_at < QUIET):
+            return
+        kind.logged, kind.logged_at = True, now
+        quoted = {"excerpt": error.excerpt} if isinstance(error, Unreadable) and error.excerpt else {}
+        log.warning(f"source.{error.kind}", source=self._source, error=str(error), hint=_hint(error), **quoted)
+
+    def end(self, pk: int, *, proven: bool) -> None:
+        """Record that a watch is well.
+
+        A snapshot ends a trouble that came before any snapshot. A trouble that comes after a good snapshot each time
+        ends only when something has `proven` that it is over: a change, an orderly end, a stream that stays.
+        """
+        ended: list[str] = []
+        for name, kind in self._kinds.items():
+            if pk in kind.watches and (proven or not kind.watches[pk]):
+                del kind.watches[pk]
+            if kind.logged and not kind.watches:
+                kind.logged = False
+                ended.append(name)
+        self.any = any(kind.watches or kind.logged for kind in self._kinds.values())
+        if ended:
+            log.info("source.recovered", source=self._source, after=sorted(ended))
+
+    def forget(self, pk: int) -> None:
+        """Count a watch no longer that is followed no longer; that is no sign of recovery."""
+        for kind in self._kinds.values():
+            kind.watches.pop(pk, None)
+
+
+def _hint(error: SourceError) -> str:
+    return "check the source's token" if error.kind == "refused" else "trying again"

@@ -1,0 +1,40 @@
+"""The kinds of body that an upstream may answer with, by its content type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+import aiohttp
+
+
+class Kind(Enum):
+    """A kind of body."""
+
+    STREAM = "stream"  # an event stream
+    JSON = "json"  # one snapshot
+    EITHER = "either"  # both are named: the first byte tells
+    PAGE = "page"  # text for people, such as a maintenance page: it says nothing of the task
+    OTHER = "other"  # no event stream, and nothing that a gateway in front of one would send
+
+
+_PAGES = frozenset({"", "application/xhtml+xml", "application/xml"})
+
+
+def kind_of(values: Iterable[str]) -> Kind:
+    """Return the kind by the values of the Content-Type header. Several types may stand in one value, or in several."""
+    types = [part.partition(";")[0].strip().lower() for value in values for part in value.split(",")]
+    types = [name for name in types if name] or [""]
+    stream = "text/event-stream" in types
+    json = any(name == "application/json" or name.endswith("+json") for name in types)
+    if stream or json:
+        return Kind.EITHER if stream and json else Kind.STREAM if stream else Kind.JSON
+    if all(name in _PAGES or name.startswith("text/") for name in types):
+        return Kind.PAGE
+    return Kind.OTHER
+
+
+def refusal(response: aiohttp.ClientResponse) -> str:
+    """Return the message of the error for a reply that is neither a stream nor a snapshot."""
+    answered = response.headers.get("Content-Type", "none")[:100]
+    return f"the upstream answers with content type {answered!r}, not an event stream"
