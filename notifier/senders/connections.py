@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
-from notifier.runtime.aiohttp_private import IdleLimitedConnector
+from notifier.runtime.aiohttp_private import IdleLimitedConnector, keep_head
 from notifier.senders.reply import READ_LIMIT
 from notifier.senders.vetting import ThreadResolver, Vet, VettingResolver, vetted_sockets
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 KEEPALIVE = 15.0  # seconds that an idle connection is kept; below the usual limits of servers and balancers
 MAX_IDLE = 256  # hosts to which idle connections are kept: each takes a descriptor, and there may be very many hosts
+MAX_HEADER = 64 << 10  # bytes of a reply's status line, and of each header: policies, cookies and traces are long
+MAX_HEADERS = 1000  # of a reply
+MAX_HEAD = 256 << 10  # bytes of a reply's head
 LARGE = 1 << 20  # bytes; aiohttp wants a file for a larger body, and writes it in pieces
 
 StillOurs = Callable[[], bool]  # asked in the step that writes: whether the delivery is surely still this node's
@@ -41,7 +44,19 @@ class ClaimLost(Exception):
 class AttemptTrace:
     """The progress of one attempt. It is filled in on the way, so that a timeout can also report it."""
 
-    __slots__ = ("address", "began", "body", "connected", "dns", "fresh_only", "headers", "replied", "reused", "status")
+    __slots__ = (
+        "address",
+        "began",
+        "body",
+        "connected",
+        "dns",
+        "fresh_only",
+        "head",
+        "headers",
+        "replied",
+        "reused",
+        "status",
+    )
 
     def __init__(self, began: float) -> None:
         self.began = began
@@ -52,6 +67,7 @@ class AttemptTrace:
         self.fresh_only = False  # whether only a new connection will do
         self.address: str | None = None
         self.status: int | None = None
+        self.head = bytearray()  # of the reply as it was received, as far as the parser has not accepted it
         self.headers: Mapping[str, str] = {}
         self.body = bytearray()
 
@@ -91,6 +107,7 @@ class _Connector(IdleLimitedConnector):
                 connection.close()  # idle like the connection that turned out stale, and probably closed as well
                 continue
             trace.address = address
+            trace.head = keep_head(connection, MAX_HEAD, reused=trace.reused)
             trace.connected = perf_counter()
             return connection
 
@@ -127,6 +144,9 @@ class Connections:
                 auto_decompress=False,  # see `reply.decode`
                 trust_env=False,
                 read_bufsize=READ_LIMIT,
+                max_line_size=MAX_HEADER,
+                max_field_size=MAX_HEADER,
+                max_headers=MAX_HEADERS,
             )
         return self._session
 

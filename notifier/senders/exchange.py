@@ -23,6 +23,7 @@ from yarl import URL
 
 from notifier.core.model import Micros
 from notifier.core.retry import Attempt, Failed, Outcome
+from notifier.runtime.aiohttp_private import BrokenFraming
 from notifier.senders.connections import (
     AttemptTrace,
     ClaimLost,
@@ -33,7 +34,7 @@ from notifier.senders.connections import (
     request_body,
 )
 from notifier.senders.faults import explain
-from notifier.senders.reply import READ_LIMIT, decode, kept, secrets_of
+from notifier.senders.reply import READ_LIMIT, decode, kept, read_head, secrets_of
 from notifier.senders.target import Target, request_url
 
 PROXY_DENIED = 407  # RFC 9110 section 15.5.8: only a proxy answers so
@@ -82,13 +83,15 @@ class Exchange:
         trace = AttemptTrace(perf_counter())
         fault = await self._guarded(body, headers, trace, still_ours)
         ended = perf_counter()
+        refused_head = fault is not None and fault.reason == "protocol" and _read_refused_head(trace)
         status, raw = trace.status, bytes(trace.body)
         text = decode(raw, trace.headers.get("content-encoding")) if raw else ""
         outcome: Outcome
         if status == PROXY_DENIED and self._proxy is not None:
             outcome = _denied()
-        elif status is not None and (fault is None or not 200 <= status < 300):
-            # A refusal counts even if the rest of the reply never came; an acceptance must be complete.
+        elif status is not None and (fault is None or refused_head or not 200 <= status < 300):
+            # A refusal counts even if the rest of the reply never came; an acceptance must be complete. If the parser
+            # refuses the head, the status line counts: the receiver has answered, whatever it wrote after that.
             outcome = judge(status, text, trace.headers, self._clock())
         else:
             outcome = fault or Failed(reason="internal", asked=False)
@@ -164,8 +167,20 @@ class Exchange:
             content = reply.content
             while len(trace.body) < READ_LIMIT and not content.at_eof():
                 trace.body += await content.readany()
+        except BrokenFraming:
+            return  # like a head that the parser refuses: the status counts
         finally:
             reply.close()  # a reply that was read to its end has given its connection back already
+
+
+def _read_refused_head(trace: AttemptTrace) -> bool:
+    """Fill in the status of a reply whose head the parser refused; return whether there is one."""
+    reply = read_head(bytes(trace.head))
+    if reply is None:
+        return False
+    trace.status, trace.headers, body = reply
+    trace.body += body[:READ_LIMIT]
+    return True
 
 
 def _stage(trace: AttemptTrace) -> str:
