@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 78 configuration (sysexits.h, EX_CONFIG: 
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
 from typing import Annotated
 
@@ -13,7 +13,7 @@ import typer
 
 from notifier import __version__
 from notifier.cli import daemon, deliver, endpoint, node, secrets, status, tools, watch
-from notifier.cli.output import fail
+from notifier.cli.output import OutputLost, discard_output, fail, flush_output, prepare_output
 from notifier.core.errors import NotifierError
 
 __all__ = ["main"]
@@ -39,19 +39,29 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[  # its callback does the work
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback does the work
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand != "run":  # `run` keeps both signals as they are until the event loop handles them
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def main() -> None:
-    """Run a command and exit."""
+    """Run a command and exit. No command fails because of the characters or the place that it prints."""
+    prepare_output()
     try:
-        app()
+        try:
+            app()
+        finally:
+            flush_output()
     except NotifierError as exc:
         fail(str(exc))
     except BrokenPipeError:  # `notifier delivery list | head`: the reader has gone, which is no fault
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         sys.exit(0)
+    except OutputLost as exc:
+        discard_output()
+        fail(f"cannot write the output: {exc.strerror}")

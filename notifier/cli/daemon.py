@@ -37,9 +37,10 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
 
     Example: notifier run -c config.yaml
     """
-    # By default SIGHUP kills, and a manager takes that for an orderly end. A blocked SIGHUP becomes a reload later.
+    # As in `notifier.__main__`, which comes earlier but not in every program that runs the daemon. By default SIGHUP
+    # kills, and a manager takes that for an orderly end; a blocked SIGHUP becomes a reload later. Until the loop
+    # handles SIGINT, it simply kills: an exception may occur where Python can only print it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    # Until the loop handles it, Ctrl-C simply kills: an exception may occur where Python can only print it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     settings = _load(config)
     import structlog

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from rich.text import Text
 
 from notifier.cli.client import Client, DaemonSession, Denied, Unreachable
 from notifier.cli.listing import COLUMNS, CUT, Wanted, rows
-from notifier.cli.output import console, printable, show, show_json_line, show_table, table, when
+from notifier.cli.output import complain, console, printable, show, show_json_line, show_table, table, when
 from notifier.cli.timeline import change
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ async def _lines(daemon: DaemonSession, wanted: Wanted, *, as_json: bool) -> Non
     complained = False
     async for event in changes:
         if changes.broken and not complained:
-            print(f"notifier: {changes.broken}", file=sys.stderr)
+            complain(f"notifier: {changes.broken}")
         complained = changes.broken is not None
         if event is not None:
             name = (event["source"], event["task"])

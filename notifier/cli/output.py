@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from io import TextIOWrapper
 from typing import NoReturn
 
 from rich.cells import cell_len
@@ -27,9 +30,64 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # text from others must not cont
 console = Console(highlight=False)
 
 
+class OutputLost(OSError):
+    """Standard output cannot be written."""
+
+
+class _Output(TextIOWrapper):
+    """Standard output. Its faults can be told from others, and it prints `?` for what its encoding does not have."""
+
+    def write(self, text: str) -> int:
+        """Write text. Raises OutputLost and BrokenPipeError."""
+        with _lost():
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Write what is buffered. Raises OutputLost and BrokenPipeError."""
+        with _lost():
+            super().flush()
+
+
+@contextmanager
+def _lost() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        raise OutputLost(exc.errno, exc.strerror) from exc
+
+
+def prepare_output() -> None:
+    """Accept any text on standard output and standard error, whatever their encoding."""
+    if isinstance(sys.stderr, TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, TextIOWrapper):
+        encoding, lines = sys.stdout.encoding, sys.stdout.line_buffering
+        sys.stdout = _Output(sys.stdout.detach(), encoding=encoding, errors="replace", line_buffering=lines)
+
+
+def flush_output() -> None:
+    """Write what is buffered for standard output. Raises OutputLost and BrokenPipeError."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def discard_output() -> None:
+    """Let the rest of standard output, and what is buffered for it, go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain(line: str) -> None:
+    """Print a line to standard error, if it can be written."""
+    if sys.stderr is not None:  # it is None if the descriptor was closed at the start
+        with suppress(OSError, ValueError):
+            print(line, file=sys.stderr, flush=True)
+
+
 def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
     """Print in one line what went wrong, and exit."""
-    print(f"notifier: {printable(message)}", file=sys.stderr)
+    complain(f"notifier: {printable(message)}")
     sys.exit(code)
 
 
@@ -38,21 +96,31 @@ def refuse(problems: Iterable[str], *, summary: str | None = None, code: int = E
     listed = list(problems)
     shown = listed if code == EXIT_CONFIG else listed[:MAX_PROBLEMS]
     for problem in shown:
-        print(problem, file=sys.stderr)
+        complain(problem)
     if len(shown) < len(listed):
-        print(f"... and {len(listed) - len(shown)} more", file=sys.stderr)
+        complain(f"... and {len(listed) - len(shown)} more")
     summary = summary or f"{len(listed)} problem{'s' if len(listed) != 1 else ''} in the configuration"
     fail(summary, code)
 
 
 def show_json(value: Json) -> None:
     """Print JSON for a program."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    print(_encode(value, indent=2))
 
 
 def show_json_line(value: Json) -> None:
     """Print one line of JSON at once, for a program that reads line by line."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    print(_encode(value), flush=True)
+
+
+def _encode(value: Json, *, indent: int | None = None) -> str:
+    """Encode as JSON; characters that the output cannot encode, and halves of surrogate pairs, are escaped."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return text
 
 
 def show(line: Text | str = "") -> None:

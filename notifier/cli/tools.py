@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.markup import escape
 
-from notifier.cli.output import console, fail
+from notifier.cli.output import OutputLost, console, fail
 
 T = TypeVar("T")
 SECRET_BYTES = 32
@@ -151,6 +151,8 @@ def _build(build: Callable[[], T]) -> T:
 def _until_interrupted(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
+    except OutputLost:
+        raise
     except OSError as exc:
         fail(f"cannot listen: {exc.strerror or exc}")
 

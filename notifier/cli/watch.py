@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
+from typer.core import TyperCommand
 
 from notifier.cli import follow
 from notifier.cli.client import Client, ConfigOption, DaemonSession, Denied, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.complete import endpoint_names, source_names, watch_names
 from notifier.cli.listing import COLUMNS, CUT, Wanted, rows
-from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, fail, printable, refuse, show, show_json, show_table
+from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, complain, fail, printable, refuse, show, show_json, show_table
 from notifier.cli.timeline import lines
 from notifier.cli.watch_input import WatchDefaults, WatchInput, batches, read_file, read_labels, read_metadata
 from notifier.core.model import Json
@@ -31,12 +31,28 @@ SourceOption = Annotated[
 Labels = Annotated[list[str], typer.Option("--label", "-l", help="NAME=VALUE; may be repeated.")]
 
 
+class IdCommand(TyperCommand):
+    """A command that takes ids. Where an id looks like an unknown option, the refusal says how to write it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line."""
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as exc:  # typer offers no name for its kind
+            option = getattr(exc, "option_name", None)
+            if option is not None and not getattr(exc, "possibilities", None):
+                word = next((word for word in words if word.startswith(option)), option)
+                exc.message += f"; an id that begins with - stands after --: {ctx.command_path} -- {word}"  # type: ignore[attr-defined]
+            raise
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(watch, name="watch")
 
 
-@watch.command("add")
+@watch.command("add", cls=IdCommand)
 def add(
     ids: Annotated[list[str], typer.Argument(metavar="ID", help="The provider's ids of tasks.")] = [],
     source: SourceOption = None,
@@ -201,7 +217,7 @@ def list_watches(
         show("there are more: --limit takes up to 1000, --all shows them all")
 
 
-@watch.command("show")
+@watch.command("show", cls=IdCommand)
 def show_watch(
     name: Annotated[str, typer.Argument(metavar="[SOURCE/]ID", help="A watch.", autocompletion=watch_names)],
     config: ConfigOption = None,
@@ -235,7 +251,7 @@ def show_watch(
         show(line)
 
 
-@watch.command("remove")
+@watch.command("remove", cls=IdCommand)
 def remove(names: Ids, config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
     """Stop following tasks; events that are recorded are still delivered.
 
@@ -252,7 +268,7 @@ def remove(names: Ids, config: ConfigOption = None, url: UrlOption = None, token
                 if exc.status != 404:
                     raise
                 missing += 1
-                print(f"notifier: {printable(str(exc))}", file=sys.stderr)
+                complain(f"notifier: {printable(str(exc))}")
             else:
                 show(f"{printable(_name(item))} is followed no longer")
         return missing

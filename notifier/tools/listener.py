@@ -291,17 +291,29 @@ async def serve(
     """Run it as a command until SIGINT or SIGTERM, printing each callback; return what it did.
 
     `secret` is shown in the introduction: one made for this run, not one that is in use. With `as_json` the console
-    gets callbacks only, and the introduction goes to stderr. Raises OSError if the address is taken.
+    gets callbacks only, and the introduction goes to stderr. Raises OSError if the address is taken, or if a
+    callback cannot be printed.
     """
+
+    unprintable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def show(callback: ReceivedCallback) -> None:
         line = Text(json_line(callback)) if as_json else format_callback(callback)
-        console.print(line, soft_wrap=True)
+        try:
+            console.print(line, soft_wrap=True)
+        except OSError as exc:  # ends the command, not only the request whose callback is shown
+            if not unprintable.done():
+                unprintable.set_exception(exc)
 
     raise_descriptor_limit()
     listener.on_callback = show
     async with listener:
         people = Console(stderr=True) if as_json else console
         people.print(Text(introduction(listener, secret=secret)), soft_wrap=True)
-        await until_stopped()
+        stopped = asyncio.create_task(until_stopped(), name="until stopped")
+        await asyncio.wait({stopped, unprintable}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopped.done():
+            stopped.cancel()
+            await asyncio.wait({stopped})
+            unprintable.result()
         return listener.summary()

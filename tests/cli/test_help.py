@@ -88,3 +88,28 @@ def test_misuse(args: list[str]) -> None:
     assert result.exit_code == 2, result.output
     assert result.output.strip()
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("watch", "add", "-id"), "watch add -- -id"),
+        (("watch", "add", "1", "-7xyz"), "watch add -- -7xyz"),
+        (("watch", "show", "--abc"), "watch show -- --abc"),
+        (("watch", "remove", "-Q"), "watch remove -- -Q"),
+    ],
+    ids=str,
+)
+def test_an_id_that_looks_like_an_option_is_explained(words: tuple[str, ...], hint: str) -> None:
+    """The refusal shows the command that works."""
+    result = CliRunner().invoke(app, words, env=WIDE)
+    assert result.exit_code == 2
+    assert f"an id that begins with - stands after --: notifier {hint}" in " ".join(result.output.split())
+
+
+def test_a_mistyped_option_is_no_id() -> None:
+    """Where an option was probably meant, that one is named, and nothing of ids."""
+    result = CliRunner().invoke(app, ["watch", "add", "--lable", "x"], env=WIDE)
+    assert result.exit_code == 2
+    assert "--label" in result.output
+    assert "an id that begins" not in result.output
