@@ -171,6 +171,7 @@ class Api:
         if removed is None:
             raise _no_watch(source, task_id)
         self._watcher.drop([removed])
+        self.hub.signal(source, task_id)
 
     # -- deliveries
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import structlog
@@ -68,7 +70,7 @@ class Connection(web.RequestHandler):
     and log a traceback: anybody who can reach the port could fill the log.
     """
 
-    __slots__ = ("_connections", "_deadline", "_head_bytes", "reserved")
+    __slots__ = ("_connections", "_deadline", "_head_bytes", "_loss_signal", "lost", "reserved")
 
     def __init__(self, server: web.Server, connections: Connections, **options: Any) -> None:
         super().__init__(
@@ -82,6 +84,8 @@ class Connection(web.RequestHandler):
         self._connections = connections
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._loss_signal: asyncio.Event | None = None
+        self.lost = False  # the client has gone
         self.reserved = False  # beyond the limit: it serves operators only
 
     @property
@@ -105,7 +109,10 @@ class Connection(web.RequestHandler):
         self._connections.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Stop the deadline."""
+        """Stop the deadline, and wake the request that waits for something else."""
+        self.lost = True
+        if self._loss_signal is not None:
+            self._loss_signal.set()
         self._stop_deadline()
         self._connections.remove(self)
         super().connection_lost(exc)
@@ -121,6 +128,15 @@ class Connection(web.RequestHandler):
                 self.abort("the head of the request is too large")
             elif self._deadline is None:
                 self._start_deadline()
+
+    @contextmanager
+    def signal_loss(self, signal: asyncio.Event) -> Iterator[None]:
+        """Set a signal, inside the block, when the client has gone: aiohttp lets a request go on regardless."""
+        self._loss_signal = signal
+        try:
+            yield
+        finally:
+            self._loss_signal = None
 
     def abort(self, reason: str) -> None:
         """Close the connection at once, without sending the rest of an answer."""
@@ -162,3 +178,10 @@ class Connection(web.RequestHandler):
         answer = problem(status, f"this is no HTTP request that can be taken: {reason}")
         answer.force_close()
         return answer
+
+
+def connection_of(request: web.Request) -> Connection:
+    """Return the connection of a request."""
+    connection = request.protocol
+    assert isinstance(connection, Connection)  # the listener makes no others
+    return connection

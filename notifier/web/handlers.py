@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from aiohttp import web
 
+from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json
 from notifier.store import DeliveryFilter
 from notifier.web import answers
 from notifier.web.api import Api
+from notifier.web.connections import connection_of
 from notifier.web.page.page import PARTS
 from notifier.web.refusals import BadRequest, Conflict
 from notifier.web.requests import (
@@ -22,6 +25,7 @@ from notifier.web.requests import (
     EventQuery,
     Parameters,
     RetryRequest,
+    WaitQuery,
     WatchPath,
     WatchQuery,
 )
@@ -121,6 +125,34 @@ async def list_watches(call: Call[WatchQuery]) -> web.Response:
 async def show_watch(call: Call[WatchPath]) -> web.Response:
     """Show one watch with its events and their deliveries."""
     return web.json_response(await call.api.watch_details(call.parameters.source, call.parameters.id))
+
+
+async def wait_for_watch(call: Call[WaitQuery]) -> web.Response:
+    """Answer once a watch has ended, or after the timeout."""
+    wanted = call.parameters
+    if call.request.method == "HEAD":
+        return web.json_response(await call.api.watch(wanted.source, wanted.id))
+    deadline = asyncio.get_running_loop().time() + wanted.timeout
+    connection = connection_of(call.request)
+    async with call.api.hub.watch(wanted.source, wanted.id) as (signal, _):
+        with connection.signal_loss(signal):
+            watch = await call.api.watch(wanted.source, wanted.id)
+            while not (watch["ended"] or connection.lost) and await _until(signal, deadline):
+                if call.api.hub.closed:
+                    raise StoreUnavailable("the daemon is stopping")
+                watch = await call.api.watch(wanted.source, wanted.id)
+    return web.json_response(watch)
+
+
+async def _until(signal: asyncio.Event, deadline: float) -> bool:
+    """Wait for a signal, and clear it; return whether it came before the deadline."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            await signal.wait()
+    except TimeoutError:
+        return False
+    signal.clear()
+    return True
 
 
 async def remove_watch(call: Call[WatchPath]) -> web.Response:

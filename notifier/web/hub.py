@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json
 from notifier.store import EventFilter, Store
+from notifier.web.followers import Follower, WatchFollower
 from notifier.web.refusals import TooManyFollowers
 
 KEPT = 1024  # events kept for all followers
@@ -24,7 +25,8 @@ PAGE = 256  # events read or written at once
 PACE = 0.05  # seconds between readings: many commits share one
 STATUS_EVERY = 2.0  # seconds
 AFTER_OUTAGE = 1.0  # seconds until the store is read again
-MAX_FOLLOWERS = 100  # one status page each
+MAX_FOLLOWERS = 100  # of all events: one status page each
+MAX_SIGNALS = 5000  # for single watches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +63,14 @@ class Hub:
         self._followers: set[Follower] = set()
         self._reading = asyncio.Lock()
         self._wake = asyncio.Event()
-        self._followed = asyncio.Event()  # there are followers
+        self._signals: dict[tuple[str | None, str | None], set[asyncio.Event]] = {}  # by source and id of the watch
+        self._used = asyncio.Event()  # there are followers or signals, so events are read
+        self._followed = asyncio.Event()  # there are followers, so the state is read too
         self._closed = False
 
     def notice(self) -> None:
         """Record that something was committed."""
-        if self._followers:
+        if self._followers or self._signals:
             self._wake.set()
 
     async def run(self) -> None:
@@ -78,42 +82,78 @@ class Hub:
         finally:
             self._closed = True
             self._wake_followers()
+            for key in self._signals:
+                self._set_signals(key)
 
     @asynccontextmanager
-    async def follow(self, which: EventFilter, after: int | None) -> AsyncIterator[Follower]:
+    async def follow(self, which: EventFilter, after: int | None) -> AsyncIterator[Follower | WatchFollower]:
         """Follow the events after a position, or from now on. Raises TooManyFollowers, StoreUnavailable."""
-        if self._closed:
-            raise StoreUnavailable("the daemon is stopping")
+        if which.source is not None and which.task is not None:
+            async with self.watch(which.source, which.task, after) as (wake, position):
+                yield WatchFollower(self, which, wake, position)
+            return
         if len(self._followers) >= MAX_FOLLOWERS:
             raise TooManyFollowers
         follower = Follower(self, which)
         self._followers.add(follower)  # first, so that no commit from here on goes unnoticed
         try:
-            async with self._reading:
-                if not self._followed.is_set():
-                    await self._begin()
-                if after is not None and after > self._newest:  # the position comes from another node
-                    while await self._read_page():
-                        pass
-            follower.position = self._newest if after is None else min(after, self._newest)
+            follower.position = await self._enter(after)
+            self._followed.set()
             yield follower
         finally:
             self._followers.discard(follower)
-            if not self._followers:
-                self._followed.clear()
-                self._wake.clear()
-                self._kept.clear()
-                self._status = b""
+            self._leave()
 
-    async def _begin(self) -> None:
-        latest = await self._store.lists.events(EventFilter(), limit=1, in_order=True)
-        self._newest = self._floor = int(latest[0]["cursor"]) if latest else 0
-        self._kept.clear()
-        self._followed.set()
+    @asynccontextmanager
+    async def watch(
+        self, source: str, task_id: str, after: int | None = None
+    ) -> AsyncIterator[tuple[asyncio.Event, int]]:
+        """Yield a signal that is set with each new event of one watch, and at the end; and the position to begin at.
+
+        It costs nothing while the watch has no events. Raises TooManyFollowers, StoreUnavailable.
+        """
+        if sum(map(len, self._signals.values())) >= MAX_SIGNALS:
+            raise TooManyFollowers
+        signal = asyncio.Event()
+        signals = self._signals.setdefault((source, task_id), set())
+        signals.add(signal)
+        try:
+            yield signal, await self._enter(after)
+        finally:
+            signals.discard(signal)
+            if not signals:
+                self._signals.pop((source, task_id), None)
+            self._leave()
+
+    async def _enter(self, after: int | None) -> int:
+        """Begin to read, unless it is read already; return the position at which a new follower begins."""
+        if self._closed:
+            raise StoreUnavailable("the daemon is stopping")
+        async with self._reading:
+            if not self._used.is_set():
+                latest = await self._store.lists.events(EventFilter(), limit=1, in_order=True)
+                self._newest = self._floor = int(latest[0]["cursor"]) if latest else 0
+                self._kept.clear()
+                self._used.set()
+            if after is not None and after > self._newest:  # the position comes from another node
+                while await self._read_page():
+                    pass
+        return self._newest if after is None else min(after, self._newest)
+
+    def _leave(self) -> None:
+        """Keep nothing, and read nothing, for followers that have gone."""
+        if not self._followers:
+            self._followed.clear()
+            self._kept.clear()
+            self._floor = self._newest
+            self._status = b""
+        if not self._followers and not self._signals:
+            self._used.clear()
+            self._wake.clear()
 
     async def _read_events(self) -> None:
         while True:
-            await self._followed.wait()
+            await self._used.wait()
             try:
                 async with asyncio.timeout(self._look_again):
                     await self._wake.wait()
@@ -122,7 +162,7 @@ class Hub:
             self._wake.clear()
             try:
                 async with self._reading:
-                    while self._followed.is_set() and await self._read_page():
+                    while self._used.is_set() and await self._read_page():
                         pass
             except StoreUnavailable:
                 self._wake.set()
@@ -132,12 +172,18 @@ class Hub:
     async def _read_page(self) -> bool:
         """Read the next events; return whether there may be more."""
         items = await self._store.lists.events(EventFilter(), limit=PAGE, after=self._newest)
-        self._kept.extend(map(encode, items))
         if items:
-            self._newest = self._kept[-1].cursor
-        while len(self._kept) > KEPT:
-            self._floor = self._kept.popleft().cursor
-        self._wake_followers()
+            self._newest = int(items[-1]["cursor"])
+        if self._followers:
+            self._kept.extend(map(encode, items))
+            while len(self._kept) > KEPT:
+                self._floor = self._kept.popleft().cursor
+            self._wake_followers()
+        else:
+            self._floor = self._newest
+        if self._signals:
+            for item in items:
+                self._set_signals((item["source"], item["task"]))
         return len(items) == PAGE
 
     async def _read_status(self) -> None:
@@ -149,6 +195,14 @@ class Hub:
             except StoreUnavailable:
                 pass  # the store has logged it; the next round tries again
             await asyncio.sleep(STATUS_EVERY)
+
+    def signal(self, source: str, task_id: str) -> None:
+        """Set the signals of a watch that has changed without an event."""
+        self._set_signals((source, task_id))
+
+    def _set_signals(self, key: tuple[str | None, str | None]) -> None:
+        for signal in self._signals.get(key, ()):
+            signal.set()
 
     def _wake_followers(self) -> None:
         for follower in self._followers:
@@ -177,57 +231,10 @@ class Hub:
         newer.reverse()
         return newer[:PAGE]
 
-    async def read(self, which: EventFilter, position: int) -> list[Frame]:
-        """Read the events after a position from the store."""
-        return [encode(item) for item in await self._store.lists.events(which, limit=PAGE, after=position)]
-
-
-class Follower:
-    """One client of the stream, with its position."""
-
-    def __init__(self, hub: Hub, which: EventFilter) -> None:
-        self.wake = asyncio.Event()
-        self.position = 0
-        self._hub = hub
-        self._which = which
-        self._status = b""
-
-    async def next(self, patience: float) -> bytes | None:
-        """Return the next bytes to write; empty after `patience` seconds without events, None at the end.
-
-        Raises StoreUnavailable.
-        """
-        while not self._hub.closed:
-            self.wake.clear()
-            frames = [each.frame for each in await self._take()]
-            if self._hub.status is not self._status:
-                self._status = self._hub.status
-                frames.append(self._status)
-            if frames:
-                return b"".join(frames)
-            try:
-                async with asyncio.timeout(patience):
-                    await self.wake.wait()
-            except TimeoutError:
-                return b""
-        return None
-
-    async def _take(self) -> list[Frame]:
-        """Return the next events that the filter accepts."""
-        while self.position < self._hub.floor:
-            floor = self._hub.floor
-            page = await self._hub.read(self._which, self.position)
-            self.position = page[-1].cursor if page else floor
-            if len(page) < PAGE:
-                self.position = max(self.position, floor)
-            if page:
-                return page
-        while newer := self._hub.after(self.position):
-            self.position = newer[-1].cursor
-            matching = [each for each in newer if each.matches(self._which)]
-            if matching:
-                return matching
-        return []
+    async def read(self, which: EventFilter, position: int) -> tuple[list[Frame], bool]:
+        """Read the events after a position from the store; return them, and whether there may be more."""
+        items = await self._store.lists.events(which, limit=PAGE, after=position)
+        return [encode(item) for item in items], len(items) == PAGE
 
 
 def encode(item: Json) -> Frame:

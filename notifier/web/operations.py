@@ -191,6 +191,16 @@ OPERATIONS = (
         refusals=frozenset({404, 503}),
     ),
     Operation(
+        method="get",
+        path="/v1/watches/{source}/{id}/wait",
+        name="waitForWatch",
+        summary="Wait until a watch has ended, or until the timeout; `ended` of the answer says which",
+        handler=handlers.wait_for_watch,
+        parameters=requests.WaitQuery,
+        replies={200: answers.Watch},
+        refusals=frozenset({404, 503}),
+    ),
+    Operation(
         method="delete",
         path="/v1/watches/{source}/{id}",
         name="removeWatch",

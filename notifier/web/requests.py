@@ -23,6 +23,7 @@ from notifier.web.refusals import BadRequest
 MAX_LIMIT = 1000  # items of a page
 MAX_TEXT = 5000  # characters; every stored name, id and label is shorter
 MAX_ID = 2**63 - 1
+MAX_WAIT = 600  # seconds of one long poll
 FORWARD = "a"  # the first character of a cursor that leads to newer events
 _Model = TypeVar("_Model", bound=BaseModel)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -77,6 +78,13 @@ def _label(value: object) -> tuple[str, str]:
     return key, content
 
 
+def _watch_name(value: object) -> tuple[str, str]:
+    source, slash, task_id = _searchable(value).partition("/")
+    if not (source and slash and task_id):
+        raise invalid("expected SOURCE/ID")
+    return source, task_id
+
+
 def _instant(value: object) -> Micros:
     if not isinstance(value, str):
         raise invalid("expected text")
@@ -113,6 +121,7 @@ Page = Annotated[EventCursor, BeforeValidator(EventCursor.read), WithJsonSchema(
 Truth = Annotated[bool, BeforeValidator(_truth)]
 Label = Annotated[tuple[str, str], BeforeValidator(_label), WithJsonSchema({**_TEXT})]
 Instant = Annotated[Micros, BeforeValidator(_instant), WithJsonSchema(TypeAdapter(Timestamp).json_schema())]
+WatchName = Annotated[tuple[str, str], BeforeValidator(_watch_name), WithJsonSchema({**_TEXT})]
 DeliveryId = Annotated[
     int, BeforeValidator(_position), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_ID})
 ]
@@ -236,11 +245,20 @@ class EventQuery(Limited):
         return self.cursor.position, None
 
 
+class WaitQuery(WatchPath):
+    """How long to wait for one watch."""
+
+    timeout: Annotated[int, BeforeValidator(_whole(0, MAX_WAIT))] = Field(
+        default=60, ge=0, le=MAX_WAIT, description="seconds until the answer comes in any case"
+    )
+
+
 class StreamQuery(Parameters):
     """Which events, as they are committed."""
 
     in_header: ClassVar[Collection[str]] = ("Last-Event-ID",)
 
+    watch: WatchName | None = Field(default=None, description="SOURCE/ID: of this watch only")
     source: SearchText | None = Field(default=None, description="of this source")
     type: EventTypeName | None = Field(default=None, description="of this type")
     after: Position | None = Field(
@@ -252,7 +270,8 @@ class StreamQuery(Parameters):
 
     def filter(self) -> EventFilter:
         """Return the filter for the store."""
-        return EventFilter(source=self.source, type=self.type)
+        source, task = self.watch or (self.source, None)
+        return EventFilter(source=source, task=task, type=self.type)
 
     def position(self) -> int | None:
         """Return the event after which the stream begins; None: begin now."""

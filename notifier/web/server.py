@@ -11,7 +11,7 @@ from aiohttp import web
 from notifier.core.errors import StoreUnavailable
 from notifier.web import openapi
 from notifier.web.api import API, Api
-from notifier.web.connections import Connection
+from notifier.web.connections import Connection, connection_of
 from notifier.web.guard import Guard
 from notifier.web.handlers import DOCUMENT
 from notifier.web.operations import OPERATIONS
@@ -30,7 +30,7 @@ def application(api: Api, guard: Callable[[], Guard]) -> web.Application:
 
     @web.middleware
     async def protect(request: web.Request, handler: Handler) -> web.StreamResponse:
-        rules, connection = guard(), _connection(request)
+        rules, connection = guard(), connection_of(request)
         refusal = rules.refusal(request)
         if refusal is None and connection.reserved and not rules.is_operator(request, local=connection.local):
             refusal = problem(503, "too many connections are open; try again later")
@@ -67,12 +67,6 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         log.exception("http.failed", method=request.method, path=request.path)
         return problem(500, "an internal error; see the log")
-
-
-def _connection(request: web.Request) -> Connection:
-    connection = request.protocol
-    assert isinstance(connection, Connection)  # the listener makes no others
-    return connection
 
 
 async def _send(request: web.Request, answer: web.StreamResponse, connection: Connection) -> None:

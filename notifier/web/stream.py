@@ -9,8 +9,8 @@ import structlog
 from aiohttp import web
 
 from notifier.core.errors import StoreUnavailable
+from notifier.web.followers import Follower, WatchFollower
 from notifier.web.handlers import Call
-from notifier.web.hub import Follower
 from notifier.web.requests import StreamQuery
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ async def stream(call: Call[StreamQuery]) -> web.StreamResponse:
     return response
 
 
-async def _write(request: web.Request, response: web.StreamResponse, follower: Follower) -> None:
+async def _write(request: web.Request, response: web.StreamResponse, follower: Follower | WatchFollower) -> None:
     """Write until either side ends the stream. A client that connects again continues after its last event."""
     transport = request.transport
     _limit_buffer(transport)

@@ -120,6 +120,7 @@ async def test_replies_hold_what_is_described_and_no_more(site: Site) -> None:
         ("post", "/v1/watches", "/v1/watches", ["2", "1"]),
         ("get", "/v1/watches", "/v1/watches", None),
         ("get", "/v1/watches/{source}/{id}", "/v1/watches/vidu/1", None),
+        ("get", "/v1/watches/{source}/{id}/wait", "/v1/watches/vidu/1/wait", None),
         ("get", "/v1/events", "/v1/events", None),
         ("get", "/v1/deliveries", "/v1/deliveries", None),
         ("get", "/v1/deliveries/{id}", f"/v1/deliveries/{number}", None),
