@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from notifier.core.breaker import TRIP_AFTER, Breaker, State
+from notifier.core.breaker import FEW, Breaker, State
 from notifier.core.model import EndpointState, Micros
 
 EndpointUpdate = Callable[[EndpointState], EndpointState | None]
@@ -103,8 +103,8 @@ def news(own: Breaker, kept: EndpointState, *, shared: bool) -> News:
         return News.WELL
     if own.state in (State.OPEN, State.HALF_OPEN) and own.failing_since is not None and kept.failing_since is None:
         return News.SICK
-    if not shared or own.state not in (State.THROTTLED, State.OPEN):
-        return News.NONE
+    if not shared or not (own.state is State.OPEN or (own.state is State.THROTTLED and own.firm)):
+        return News.NONE  # a pause that a success may end is each node's own
     worse = own.state is State.OPEN and kept.held != State.OPEN
     return News.SICK if worse or own.not_before > kept.not_before + NEAR else News.NONE
 
@@ -121,9 +121,10 @@ def adopt(own: Breaker, kept: EndpointState, now: Micros) -> Breaker:
         state=State(kept.held),
         not_before=kept.not_before,
         since=now,
-        failures=TRIP_AFTER if kept.held == State.OPEN else 0,
+        failures=FEW if kept.held == State.OPEN else 0,
         failing_since=kept.failing_since,
         rounds=kept.rounds,
+        firm=True,
     )
 
 

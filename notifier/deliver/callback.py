@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from notifier.core.breaker import Breaker, State
 from notifier.core.callback import LABEL, Callback
 from notifier.core.model import Delivery, Micros
@@ -38,7 +40,8 @@ class CallbackDestination(Destination):
                     failures=1,
                     failing_since=0,  # nobody remembers
                     rounds=health.rounds,
-                )
+                ),
+                tick,
             )
 
     @property
@@ -84,12 +87,12 @@ class CallbackDestination(Destination):
     def switch_off(self) -> None:
         """Send nothing more, and leave; attempts in flight end."""
         self._leaving = True
-        self._gate.restore(self._gate.breaker.disable())
+        self._gate.restore(self._gate.breaker.disable(), time.monotonic())
 
     def switch_on(self, sender: Sender) -> None:
         """Send by other rules from now on."""
         if self._gate.state is State.DISABLED:
-            self._gate.restore(self._gate.breaker.enable())
+            self._gate.restore(self._gate.breaker.enable(), time.monotonic())
         self.relink(sender)
 
     def drain(self, *, hand_over: bool) -> None:

@@ -10,6 +10,7 @@ The file is long because the class is one: its parts would only call each other 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from typing import Any
@@ -63,7 +64,7 @@ class Destination:
         self._jitter = environment.jitter
         self._may_send = environment.may_send
         self._link = Link(sender)
-        self._gate = Gate(limit=policy.max_in_flight, rate=policy.rate_limit)
+        self._gate = Gate(limit=policy.max_in_flight, rate=policy.rate_limit, silence=environment.silence)
         self._queue = DeliveryQueue(limit=policy.max_in_flight)
         self._phase = Phase.OPEN
         self._workers = 0
@@ -171,7 +172,7 @@ class Destination:
     def relink(self, sender: Sender) -> None:
         """Send through another sender from now on; the old one is closed after its last attempt."""
         before, self._link = self._link, Link(sender)
-        self._gate.abandon_probe(self._clock())  # the probe is out through the old sender, and will not be judged
+        self._gate.abandon(self._clock(), time.monotonic())  # attempts through the old sender will not be judged
         self._retire(before)
 
     def remove(self) -> None:
@@ -247,7 +248,7 @@ class Destination:
 
     def start_workers(self) -> None:
         """Start one worker more than are busy, if there is work for it."""
-        if self._phase is not Phase.OPEN or not len(self._queue) or self._workers >= self._gate.limit:
+        if self._phase is not Phase.OPEN or not len(self._queue) or self._workers >= self._gate.workers:
             return
         if self._tasks.start(f"deliver {self.name}", self._work):
             self._workers += 1
@@ -268,10 +269,10 @@ class Destination:
                         if seconds is not None:
                             self._work_alarm.set(seconds)
                         return
-                    case Permit(probe=probe):
+                    case Permit() as permit:
                         delivery = self._take(tick)
                         self.start_workers()
-                        await self._deliver(delivery, probe=probe)
+                        await self._deliver(delivery, permit)
         finally:
             self._workers -= 1
 
@@ -279,19 +280,19 @@ class Destination:
         """Remove the delivery to attempt from the queue; `tick` is the loop's time in seconds."""
         return self._queue.pop()
 
-    async def _deliver(self, delivery: Delivery, *, probe: bool) -> None:
+    async def _deliver(self, delivery: Delivery, permit: Permit) -> None:
         link = self._link.acquire()
         try:
-            outcome = await self._conclude(link, delivery, probe=probe)
+            outcome = await self._conclude(link, delivery, permit)
             if outcome is not None and self._phase is not Phase.REMOVED:
                 await self._follow(outcome)
         finally:
-            self._gate.leave()
+            self._gate.leave(permit, time.monotonic())
             self._refill()
             self._idle.set()
             await link.release()
 
-    async def _conclude(self, link: Link, delivery: Delivery, *, probe: bool) -> Outcome | None:
+    async def _conclude(self, link: Link, delivery: Delivery, permit: Permit) -> Outcome | None:
         """Attempt a delivery and settle it; return the outcome if it says anything of the destination.
 
         An exception ends here, so that one delivery does not harm the others.
@@ -301,7 +302,7 @@ class Destination:
             attempt = await self._attempt(link.sender, delivery)
             if self._link is link and self._phase is not Phase.REMOVED:  # else it says nothing of the new sender
                 outcome = attempt.outcome
-                self._judge(outcome, probe=probe)
+                self._judge(outcome, permit)
             if losses != self._losses:  # it may have been claimed anew since, even by this node
                 raise StaleWrite
             await self._settle(delivery, self._verdict(delivery, attempt), attempt)
@@ -321,10 +322,13 @@ class Destination:
             detail = f"a fault of this program: {type(exc).__name__}"
             return Attempt(at=began, outcome=Failed(reason="internal", detail=detail, asked=False))
 
-    def _judge(self, outcome: Outcome, *, probe: bool) -> None:
+    def _judge(self, outcome: Outcome, permit: Permit) -> None:
         """Record what an outcome says of the destination."""
         before = self._gate.breaker
-        if self._gate.record(outcome, self._clock(), probe=probe).state is not before.state:
+        since = self._gate.record(permit, outcome, self._clock(), time.monotonic(), jitter=self._jitter())
+        if since is not None:
+            self._hasten(since)
+        if self._gate.state is not before.state:
             self._state_changed(before)
             self._refill()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
+from notifier.core.breaker import SILENCE, Silence
 from notifier.core.callback import is_callback
 from notifier.core.endpoint import LeaderRequest
 from notifier.core.model import Delivery, EndpointState, Micros, Record
@@ -51,12 +52,14 @@ class Dispatcher:
         jitter: Callable[[], float] = random.random,
         may_send: Callable[[], bool] = lambda: True,
         look_again: float = LOOK_AGAIN,
+        silence: Silence = SILENCE,
         shared: bool = False,
     ) -> None:
         """Create a dispatcher without endpoints.
 
         `saved` is set when this node has saved an endpoint's state for the others.
         `may_send` returns whether what this node holds can still be nobody else's; `look_again` is in seconds.
+        `silence`: of an endpoint, before it is only probed.
         `shared`: other nodes send as well, and `adopt` brings what they have met.
         """
         self._saved = saved or Wake()
@@ -67,7 +70,13 @@ class Dispatcher:
         self._outbox = OutboxClient(store=store, clock=clock)
         self._tasks = Tasks()
         self._environment = Environment(
-            outbox=self._outbox, tasks=self._tasks, metrics=metrics, clock=clock, jitter=jitter, may_send=may_send
+            outbox=self._outbox,
+            tasks=self._tasks,
+            metrics=metrics,
+            clock=clock,
+            jitter=jitter,
+            may_send=may_send,
+            silence=silence,
         )
         self._endpoints: dict[str, EndpointDestination] = {}
         self._removed: dict[str, EndpointDestination] = {}  # that the configuration names no more

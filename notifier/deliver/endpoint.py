@@ -6,6 +6,7 @@ What attempts mean for its health is decided by the breaker (`core/breaker.py`);
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import ClassVar
@@ -65,7 +66,7 @@ class EndpointDestination(Destination):
     def update(self, policy: EndpointPolicy) -> None:
         """Take a new policy; another URL is another endpoint, and nothing is known of its health."""
         if policy.fingerprint != self._policy.fingerprint:
-            self._gate.restore(Breaker())
+            self._gate.renew()
             self._disabled_reason = None
             self._kept = endpoint.unknown(self._kept, policy.fingerprint)
         super().update(policy)
@@ -111,14 +112,14 @@ class EndpointDestination(Destination):
                 reason=self._disabled_reason,
                 hint=f"notifier endpoint enable {self.name}",
             )
-        self._gate.restore(replace(breaker, failing_since=state.failing_since))
+        self._gate.restore(replace(breaker, failing_since=state.failing_since), time.monotonic())
         self._kept = state
         self._show()
 
     async def _disable(self, reason: str, detail: str) -> None:
         if self._disabled_reason is not None:
             return
-        self._gate.restore(self._gate.breaker.disable())
+        self._gate.restore(self._gate.breaker.disable(), time.monotonic())
         self._disabled_reason = reason
         self._show()
         write = log.warning if reason == OPERATOR else log.error  # an operator knows what he did
@@ -128,7 +129,7 @@ class EndpointDestination(Destination):
 
     async def _enable(self) -> None:
         before = self._gate.breaker
-        self._gate.restore(before.enable())
+        self._gate.restore(before.enable(), time.monotonic())
         self._disabled_reason = None
         self._show()
         if before.state is State.DISABLED:
@@ -212,7 +213,7 @@ class EndpointDestination(Destination):
             return
         before = self._gate.breaker
         breaker = endpoint.adopt(before, state, self._clock())
-        self._gate.restore(breaker)
+        self._gate.restore(breaker, time.monotonic())
         self._kept = state
         self._disabled_reason = None if state.disabled_at is None else state.reason or "unknown"
         self._show()

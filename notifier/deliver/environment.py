@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from notifier.core.breaker import SILENCE, Silence
 from notifier.core.model import Micros
 from notifier.deliver.outbox import OutboxClient
 from notifier.deliver.tasks import Tasks
@@ -33,3 +34,4 @@ class Environment:
     clock: Callable[[], Micros]
     jitter: Callable[[], float]
     may_send: Callable[[], bool]  # whether what this node holds can still be nobody else's
+    silence: Silence = SILENCE  # of a destination, before it is only probed

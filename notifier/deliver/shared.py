@@ -14,6 +14,7 @@ from notifier.core.endpoint import LeaderRequest, needs_leader
 from notifier.core.model import EndpointState
 from notifier.core.retry import Outcome
 from notifier.deliver.endpoint import EndpointDestination
+from notifier.deliver.gate import Permit
 
 log = structlog.get_logger(__name__)
 
@@ -69,8 +70,8 @@ class SharedDestination(EndpointDestination):
     def _serves(self) -> bool:
         return self._leading or not needs_leader(self._gate.state, limited=self._policy.rate_limit is not None)
 
-    def _judge(self, outcome: Outcome, *, probe: bool) -> None:
+    def _judge(self, outcome: Outcome, permit: Permit) -> None:
         before = self._gate.state
-        super()._judge(outcome, probe=probe)
-        if probe and self._gate.state is State.OPEN is not before:
+        super()._judge(outcome, permit)
+        if permit.probe and self._gate.state is State.OPEN is not before:
             self._passing = self._leading

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import databases
 import psycopg
 import pytest
-from parts import ScriptedSender, clock, endpoint, observed, route
+from parts import SOON_SILENT, ScriptedSender, clock, endpoint, observed, route
 from waits import until
 
 from notifier.cluster.leadership import SharedEndpoints
@@ -46,6 +46,7 @@ class Node:
             saved=wake,
             may_send=store.holds,
             look_again=1.0,
+            silence=SOON_SILENT,
             shared=True,
         )
         self.recorder = Recorder(store=store, outbox=self.dispatcher, metrics=Metrics(), routes=ROUTES)

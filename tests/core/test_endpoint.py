@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from notifier.core import endpoint
-from notifier.core.breaker import TRIP_AFTER, Breaker, State
+from notifier.core.breaker import FEW, Breaker, State
 from notifier.core.endpoint import NEAR, LeaderRequest, News
 from notifier.core.model import EndpointState
 
@@ -16,7 +16,7 @@ KEPT = EndpointState(name="app", fingerprint="f", leader=3, version=7)
 SICK = replace(KEPT, failing_since=T - 9, held="open", not_before=T + 5, rounds=2)
 GONE = replace(KEPT, disabled_at=T, reason="http_410", failing_since=T - 9)
 OPEN = Breaker(state=State.OPEN, not_before=T + 5, since=T, failures=6, failing_since=T - 9, rounds=2)
-THROTTLED = Breaker(state=State.THROTTLED, not_before=T + NEAR + 1, since=T, rounds=1)
+THROTTLED = Breaker(state=State.THROTTLED, not_before=T + NEAR + 1, since=T, rounds=1, firm=True)
 PROBING = replace(OPEN, state=State.HALF_OPEN, not_before=T + 120, since=T + 6)
 
 # -- changes
@@ -78,6 +78,7 @@ def test_a_recovery_is_somebodys_alone() -> None:
         (replace(OPEN, failing_since=None), KEPT, News.NONE, News.SICK),
         (OPEN, replace(SICK, held="throttled", not_before=T + 900), News.NONE, News.SICK),
         (THROTTLED, KEPT, News.NONE, News.SICK),
+        (replace(THROTTLED, firm=False), KEPT, News.NONE, News.NONE),
         (THROTTLED, replace(KEPT, held="throttled", not_before=T + 1), News.NONE, News.NONE),
         (THROTTLED, replace(KEPT, held="throttled", not_before=T), News.NONE, News.SICK),
     ],
@@ -101,7 +102,7 @@ def test_what_another_node_has_disabled_is_disabled() -> None:
 def test_what_another_node_met_is_believed() -> None:
     """Held back for as long, and the next cool-down is the longer."""
     breaker = endpoint.adopt(Breaker(), SICK, T)
-    assert breaker == replace(OPEN, failures=TRIP_AFTER)
+    assert breaker == replace(OPEN, failures=FEW, firm=True)
     assert not breaker.ready(T + 4)
     assert breaker.ready(T + 5)
     throttled = endpoint.adopt(Breaker(), replace(KEPT, held="throttled", not_before=T + 5), T)

@@ -12,7 +12,7 @@ from parts import Rig, ScriptedSender, clock, data, endpoint, locked, rig, route
 from structlog.testing import capture_logs
 from waits import PATIENCE, until
 
-from notifier.core.breaker import TRIP_AFTER, State
+from notifier.core.breaker import FEW, State
 from notifier.core.model import Delivery, Watch
 from notifier.core.retry import Attempt, Delivered, Failed, Gone, Rejected
 from notifier.deliver.queue import AHEAD
@@ -411,14 +411,14 @@ async def test_a_sender_that_raises_is_contained(tmp_path: Path) -> None:
 
     with capture_logs() as logs:
         async with sending(tmp_path) as made:
-            made.set_endpoints({"app": ScriptedSender(answer)}, app=endpoint(schedule=(0.0,) + (0.01,) * TRIP_AFTER))
+            made.set_endpoints({"app": ScriptedSender(answer)}, app=endpoint(schedule=(0.0,) + (0.01,) * FEW))
             watches = await made.claim("poison", "1", "2")
             poison |= {watch.pk for watch in watches if watch.id == "poison"}
             for watch in watches:
                 await made.tell(watch, "processing")
             await until(lambda: made.statuses("app") == {"dead": 1, "delivered": 2})
     told = [entry["event"] for entry in logs]
-    assert told.count("sender.raised") == TRIP_AFTER + 1
+    assert told.count("sender.raised") == FEW + 1
     assert "endpoint.state" not in told
 
 

@@ -135,7 +135,7 @@ async def test_an_outage_outlives_the_node_that_probes(daemons: Start, store: st
         Receiver() as ops,
     ):
         endpoints = {
-            "app": webhook(ears.url, events=["task.succeeded"]),
+            "app": webhook(ears.url, events=["task.succeeded"], retry_schedule=["0s", *["1s"] * 99]),
             "ops": webhook(ops.url, events=["endpoint.*"]),
         }
         ears.status = 500

@@ -14,6 +14,7 @@ from typing import Any
 from waits import PATIENCE, until
 
 from notifier.core import machine
+from notifier.core.breaker import Silence
 from notifier.core.model import Delivery, Event, Micros, NewWatch, Observation, Phase, Watch
 from notifier.core.reconnect import ReconnectPolicy
 from notifier.core.retry import Attempt, Delivered
@@ -38,6 +39,7 @@ from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript, snapshot
 
+SOON_SILENT = Silence(many=5, seconds=0.0)  # five failures in a row open a breaker: nobody waits ten seconds for it
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 TOKEN = "tok"
 DEFAULT_EVENTS = ("task.*", "watch.*")
@@ -124,7 +126,12 @@ class Rig:
         self.metrics = Metrics()
         self.jitter = jitter
         self.dispatcher = Dispatcher(
-            store=store, metrics=self.metrics, clock=clock, announce=self._announce, jitter=jitter
+            store=store,
+            metrics=self.metrics,
+            clock=clock,
+            announce=self._announce,
+            jitter=jitter,
+            silence=SOON_SILENT,
         )
         self.recorder = Recorder(store=store, outbox=self.dispatcher, metrics=self.metrics)
         self.watcher = Watcher(store=store)

@@ -1,0 +1,288 @@
+"""How much an endpoint is sent: by what it accepts. Pure: times and randomness enter as arguments.
+
+One Flow stands for one endpoint on one node and combines four rules, each in its own module:
+
+- `core/breaker.py`: nothing goes out while the endpoint asks for patience, accepts nothing, or is disabled;
+- `core/window.py`: the number of attempts in flight and their pace adapt;
+- `core/load.py`: both fall only if load is the cause of refusals, so that random refusals cost no throughput;
+- `core/recent.py`: the answers of the last minute, which are told to people.
+
+A place that a refusal has freed rests until an accepted attempt would have ended. So an endpoint never gets more in a
+second than if it accepted everything, however fast it refuses. Where nothing is accepted, places rest ever longer,
+and the endpoint gets no more than SICK_RATE attempts a second.
+
+    pause = flow.wait(now, tick)          # 0.0: now; seconds; None: when something ends or changes
+    ticket = flow.admit(now, tick)
+    flow.record(ticket, outcome, now, tick, jitter=random())
+
+`now` is the wall clock's time, which outlives a restart; `tick` is the seconds of a clock that nobody sets.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from enum import StrEnum
+
+from notifier.core.breaker import SILENCE, Breaker, Met, Silence, State, own_fault
+from notifier.core.load import LoadRecord
+from notifier.core.model import Micros
+from notifier.core.recent import Recent, Shares
+from notifier.core.retry import Delivered, Failed, Gone, Outcome, Rejected
+from notifier.core.window import Pace, Window
+
+SICK_RATE = 4.0  # attempts a second at most, once nothing is accepted
+PATIENT_RUN = 32  # refusals in a row after which places begin to rest longer
+LONGER_EVERY = 16  # more refusals in a row, after which the rest doubles
+FIRST_TYPICAL = 0.1  # seconds that an accepted attempt is taken to last before one was seen
+LONGEST_REST = 1.0  # seconds that a place rests at most while something is accepted
+SMOOTHING = 0.1  # weight of the newest duration in the typical one
+SPREAD = 3.0  # typical durations within which nearly all attempts end
+MOST_USUAL = 20  # refusals between two successes, of which an average is taken
+LATELY = 1.0  # seconds within which a success speaks for an endpoint
+SLOWEST = 0.2  # attempts a second that a pace allows at least
+TOLERANCE = 1.05  # a pace is that much more than what was accepted
+LOOK_EVERY = 8  # refusals between two comparisons of loads
+SLOWED_SHARE = 0.01  # of attempts that are refused, from which an endpoint is called slowed
+SLOWED_COUNT = 3  # refused attempts in a minute, from which an endpoint is called slowed
+
+
+class Condition(StrEnum):
+    """An endpoint's state as people, the API and metrics name it."""
+
+    OK = "ok"  # it accepts what it gets
+    SLOWED = "slowed"  # it refuses a share
+    PAUSED = "paused"  # it gets nothing for a time that it asked for, or for a fault of this side
+    FAILING = "failing"  # it accepts nothing, and gets probes only
+    DISABLED = "disabled"  # it gets nothing until somebody enables it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """An attempt that goes out."""
+
+    number: int
+    probe: bool
+    began: Micros
+    tick: float
+
+
+class Flow:
+    """What may be sent to one endpoint, and what it made of it."""
+
+    def __init__(self, cap: int, *, silence: Silence = SILENCE) -> None:
+        """Begin with everything allowed; `cap` is the greatest number of attempts in flight."""
+        self.in_flight = 0
+        self.disregarded = 0  # of them, those that began before the window was restarted: they do not count for it
+        self._restarted = 0  # the number of the first attempt that counts
+        self.recent = Recent()
+        self._silence = silence
+        self._breaker = Breaker()
+        self._window = Window(cap)
+        self._pace = Pace()
+        self._load = LoadRecord()
+        self._typical: float | None = None  # seconds of an accepted attempt
+        self._refusing = 0.0  # seconds of a refused one
+        self._accepted_at: float | None = None  # tick of the last one
+        self._resting: list[float] = []  # a heap: when places may be used again
+        self._usual = 0.0  # refusals between two successes, on average
+        self._looked = 0  # refusals since the loads were compared
+
+    @property
+    def breaker(self) -> Breaker:
+        """The breaker; a new one that lets attempts out after an outage makes the window begin from one."""
+        return self._breaker
+
+    def set_breaker(self, breaker: Breaker, tick: float) -> None:
+        """Take a breaker that follows from another node's word, or from somebody's hand."""
+        was, self._breaker = self._breaker, breaker
+        stopped = (State.OPEN, State.HALF_OPEN, State.DISABLED)
+        if was.state in stopped and breaker.state not in stopped:
+            self._window.restart(tick)
+            self._pace.end()
+            self._resting.clear()
+            self.disregard()
+        if breaker.state is State.THROTTLED and was.state is State.CLOSED and breaker.firm:
+            self._window.halve()
+
+    @property
+    def limit(self) -> int:
+        """Return how many attempts may be in flight."""
+        return self._window.size
+
+    @property
+    def rate(self) -> float | None:
+        """Return how many attempts may begin in a second; None: any number."""
+        return self._pace.rate
+
+    def set_cap(self, cap: int) -> None:
+        """Take another greatest number of attempts in flight."""
+        self._window.limit(cap)
+
+    def wait(self, now: Micros, tick: float) -> float | None:
+        """Return the seconds until an attempt may go out; None: not before an attempt ends or something changes."""
+        if not self._breaker.ready(now):
+            wake_at = self._breaker.wake_at()
+            return None if wake_at is None else (wake_at - now) / 1e6
+        while self._resting and self._resting[0] <= tick:
+            heapq.heappop(self._resting)
+        busy = self.in_flight - self.disregarded
+        if busy >= self._window.size or self.in_flight >= self._window.cap:
+            return None
+        if busy + len(self._resting) >= self._window.size and self._breaker.state is State.CLOSED:
+            return self._resting[0] - tick
+        return self._pace.wait(tick)
+
+    def admit(self, now: Micros, tick: float) -> Ticket:
+        """Let one attempt out, after `wait` returned 0.0."""
+        self._breaker, probe = self._breaker.admit(now)
+        self._pace.take(tick)
+        self.in_flight += 1
+        return Ticket(number=self._load.begin(tick), probe=probe, began=now, tick=tick)
+
+    def record(self, ticket: Ticket, outcome: Outcome, now: Micros, tick: float, *, jitter: float) -> Micros | None:
+        """Take in how an attempt ended, unless it is known that it says nothing of the endpoint.
+
+        Returns since when attempts failed, if this one ends an outage that was too short for the breaker to open.
+        """
+        met = self._met(ticket, now, tick, jitter)
+        accepted = isinstance(outcome, Delivered)
+        since = self._breaker.short_outage(met) if accepted else None
+        if accepted and self._breaker.state is State.CLOSED:  # an outage is not usual
+            self._usual += SMOOTHING * (min(self._breaker.refused, MOST_USUAL) - self._usual)
+        self.set_breaker(self._breaker.record(outcome, met), tick)
+        seconds = max(0.0, tick - ticket.tick)
+        match outcome:
+            case Delivered() | Rejected(well=True):
+                self._accepted(ticket, seconds, tick)
+            case Rejected(well=False, reason=reason):
+                self._refused(ticket, Failed(reason=reason), seconds, tick)
+            case Failed() if not own_fault(outcome):
+                self._refused(ticket, outcome, seconds, tick)
+            case Failed() | Rejected() | Gone():  # pragma: no branch  the union has no other member
+                self._load.end(ticket.number, None, tick, patience=self._patience)
+        return since
+
+    def _met(self, ticket: Ticket, now: Micros, tick: float, jitter: float) -> Met:
+        return Met(
+            now=now,
+            began=ticket.began,
+            probe=ticket.probe,
+            lately=self._accepted_at is not None and 0 <= tick - self._accepted_at < LATELY,
+            jitter=jitter,
+            usual=self._usual,
+            silence=self._silence,
+        )
+
+    def ended(self, ticket: Ticket, tick: float) -> None:
+        """Free the place of an attempt, once its outcome is saved; without one it says nothing of the endpoint."""
+        self.in_flight -= 1
+        self.disregarded -= ticket.number < self._restarted
+        if self._load.is_open(ticket.number):
+            self._load.end(ticket.number, None, tick, patience=self._patience)
+
+    def disregard(self) -> None:
+        """Let the attempts in flight take no place of the window: they hang from before an outage, or a new sender."""
+        self.disregarded, self._restarted = self.in_flight, self._load.following
+
+    def renew(self) -> None:
+        """Forget everything but the attempts in flight: another receiver stands behind the name now."""
+        self._breaker = Breaker()
+        self._window = Window(self._window.cap)
+        self._pace = Pace()
+        self._load.clear()
+        self.recent.clear()
+        self._typical = self._accepted_at = None
+        self._refusing = self._usual = 0.0
+        self._resting.clear()
+
+    @property
+    def typical(self) -> float:
+        """Return the seconds that an accepted attempt takes."""
+        return FIRST_TYPICAL if self._typical is None else self._typical
+
+    @property
+    def _patience(self) -> float:
+        """Return the seconds within which nearly all attempts end."""
+        return SPREAD * max(self.typical, self._refusing)
+
+    def condition(self, now: Micros, tick: float) -> Condition:
+        """Return the endpoint's state in the words that people read."""
+        return condition(self._breaker, self.recent.shares(tick), now)
+
+    def _accepted(self, ticket: Ticket, seconds: float, tick: float) -> None:
+        self._accepted_at = tick
+        self._typical = seconds if self._typical is None else self._typical + SMOOTHING * (seconds - self._typical)
+        self.recent.accepted(tick)
+        self._load.end(ticket.number, True, tick, patience=self._patience)
+        self._window.accepted(tick)
+        self._pace.accepted(tick)
+        longest = tick + LONGEST_REST
+        if self._resting and max(self._resting) > longest:  # nothing was accepted until now
+            self._resting = [min(until, longest) for until in self._resting]
+            heapq.heapify(self._resting)
+
+    def _refused(self, ticket: Ticket, outcome: Failed, seconds: float, tick: float) -> None:
+        self.recent.refused(outcome.reason, tick)
+        self._refusing += SMOOTHING * (seconds - self._refusing)
+        of_load = outcome.throttle or outcome.reason == "timeout"
+        self._load.end(ticket.number, False if of_load else None, tick, patience=self._patience)
+        self._rest(seconds, tick)
+        self._looked += of_load
+        if self._looked >= LOOK_EVERY:
+            self._looked = 0
+            self._adapt(tick)
+
+    def _rest(self, seconds: float, tick: float) -> None:
+        """Leave the place unused until an accepted attempt would have ended; longer where nothing is accepted."""
+        longer = max(0, self._breaker.refused - PATIENT_RUN) // LONGER_EVERY
+        rest = min(self.typical, LONGEST_REST) * 2.0 ** min(longer, 20)
+        rest = min(rest, max(self._window.size / SICK_RATE, LONGEST_REST)) - seconds
+        if rest > 0:
+            heapq.heappush(self._resting, tick + rest)
+
+    def _adapt(self, tick: float) -> None:
+        """Allow less if load is the cause of refusals."""
+        places = self._load.places()
+        if places is not None and places < self._window.size:
+            self._window.fall(places, tick)
+            self._load.clear()
+            return
+        rate = self._load.rate()
+        if rate is not None:
+            self._pace.fall(max(rate * TOLERANCE, SLOWEST), tick)
+            self._load.clear()
+
+
+def condition(breaker: Breaker, shares: Shares, now: Micros) -> Condition:
+    """Return an endpoint's state in the words that people read."""
+    match breaker.state:
+        case State.DISABLED:
+            return Condition.DISABLED
+        case State.OPEN | State.HALF_OPEN:
+            return Condition.FAILING
+        case State.THROTTLED if not breaker.ready(now):
+            return Condition.PAUSED
+        case State.CLOSED | State.THROTTLED:  # pragma: no branch  there is no other state
+            slowed = shares.refused >= SLOWED_COUNT and shares.share >= SLOWED_SHARE
+            return Condition.SLOWED if slowed else Condition.OK
+
+
+_WORDS = {
+    "timeout": "time out",
+    "connect": "find no connection",
+    "reset": "lose their connection",
+    "tls": "fail at TLS",
+    "dns": "find no address",
+    "redirect": "are redirected",
+    "rate_limited": "are answered that the rate is too high",
+}
+
+
+def describe(shares: Shares) -> str:
+    """Return what an endpoint does with attempts: `12 % of attempts are answered 503`."""
+    reason = shares.reason or ""
+    percent = 100 * shares.share
+    number = f"{percent:.0f}" if percent >= 1 else f"{percent:.1f}"
+    what = f"are answered {reason[5:]}" if reason.startswith("http_") else _WORDS.get(reason, f"fail as {reason}")
+    return f"{number} % of attempts {what}"
