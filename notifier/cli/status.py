@@ -100,6 +100,12 @@ def attention(report: Report, options: str) -> Iterator[tuple[str, ...]]:
                 f"{printable(source['name'])}: {_count(count, 'task')} of {source['following']} cannot be read: {kind}",
                 f"journalctl -u notifier -o cat | grep source.{kind}",
             )
+    for queue in report["queues"]:
+        if queue["problem"] is not None:
+            yield (
+                f"no watches from {printable(queue['name'])}: {printable(queue['problem'])}",
+                "journalctl -u notifier -o cat | grep '\"queue\\.'",
+            )
     for endpoint in report["endpoints"]:
         yield from _of_endpoint(endpoint, options)
 

@@ -106,9 +106,9 @@ class _Flow:
 async def build(start: Start, stack: AsyncExitStack) -> Parts:
     """Build the parts; `stack` closes them. Raises StoreError when the store cannot be opened."""
     ground = await _ground(start, stack)
-    flow = _flow(ground)
-    stack.push_async_callback(flow.dispatcher.close)
     inputs: Inputs[QueueConfig] = Inputs()
+    flow = _flow(ground, inputs)
+    stack.push_async_callback(flow.dispatcher.close)
     installation = Installation(
         start.config,
         dispatcher=flow.dispatcher,
@@ -182,7 +182,7 @@ async def _ground(start: Start, stack: AsyncExitStack) -> _Ground:
     )
 
 
-def _flow(ground: _Ground) -> _Flow:
+def _flow(ground: _Ground, inputs: Inputs[QueueConfig]) -> _Flow:
     clock, metrics, store = ground.clock, ground.metrics, ground.store
     shared = store.nodes is not None
 
@@ -214,6 +214,7 @@ def _flow(ground: _Ground) -> _Flow:
         config=str(ground.path),
         clock=clock,
         peers=ground.peers,
+        queues=inputs.problems,
     )
     hub = Hub(store=store, summary=report.pulse, look_again=LOOK_SHARED if shared else None)
     recorder = Recorder(store=store, outbox=dispatcher, metrics=metrics, committed=hub.notice)

@@ -191,6 +191,8 @@ def _hint(exc: BaseException) -> str | None:
     if isinstance(exc, AuthenticationError | ProbableAuthenticationError) or "ACCESS_REFUSED - Login" in str(exc):
         return CREDENTIALS
     text = str(exc)
+    if "exclusive" in text:  # RabbitMQ: "in exclusive use", "cannot obtain exclusive access to locked queue"
+        return "another consumer or connection has the queue for itself; end that one, or name another queue"
     if "ACCESS_REFUSED" in text:
         return "allow the user to configure and read the queue, and to configure and write <queue>.dead"
     if "vhost" in text:

@@ -35,6 +35,10 @@ class BrokerUnavailable(NotifierError):
         self.hint = hint
 
 
+class QueueUnusable(BrokerUnavailable):
+    """The broker works, but its queue can bring no watches as it is set up."""
+
+
 class NotSetAside(NotifierError):
     """The broker does not let us keep a refused message elsewhere; it stays in the queue, unacknowledged."""
 

@@ -16,7 +16,7 @@ import structlog
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import NewWatch
 from notifier.core.pace import backoff
-from notifier.inputs.broker import Broker, BrokerUnavailable, Message, NotSetAside, Session
+from notifier.inputs.broker import Broker, BrokerUnavailable, Message, NotSetAside, QueueUnusable, Session
 from notifier.inputs.message import AddWatch, Change, MessageRefused, ParseWatch, batches, excerpt, read
 
 R = TypeVar("R")
@@ -50,6 +50,7 @@ class QueueInput(Generic[R]):
         self._apply = apply
         self._remove = remove
         self._counted = counted
+        self.problem: str | None = None
         self._failures = 0  # in a row
         self._logged: set[str] = set()  # the kinds of trouble that were logged since the last success
         self._log = log.bind(queue=self.name)
@@ -65,6 +66,11 @@ class QueueInput(Generic[R]):
                         await self._turn(session)
             except StoreUnavailable:
                 ceiling = STORE_BACKOFF_MAX  # the store has logged it; the broker has the messages back
+            except QueueUnusable as exc:
+                _raise_if_cancelled()
+                self.problem = str(exc)
+                if self._first(str(exc)):
+                    self._log.error("queue.unusable", error=str(exc), hint=exc.hint)
             except BrokerUnavailable as exc:
                 _raise_if_cancelled()
                 self._log_outage(str(exc), exc.hint)
@@ -73,6 +79,7 @@ class QueueInput(Generic[R]):
                 self._log_outage("the connection was lost", None)
             except Exception as exc:  # no error of a client library may end the daemon
                 _raise_if_cancelled()
+                self.problem = f"a fault of this program: {type(exc).__name__}"
                 if self._first(type(exc).__name__):
                     self._log.exception("queue.failed", hint="connecting again")
             _raise_if_cancelled()
@@ -82,6 +89,7 @@ class QueueInput(Generic[R]):
 
     async def _turn(self, session: Session[R]) -> None:
         batch = await session.receive()
+        self.problem = None
         if self._logged:
             self._logged.clear()
             self._log.info("queue.recovered")
@@ -90,6 +98,7 @@ class QueueInput(Generic[R]):
         self._failures = 0
 
     def _log_outage(self, error: str, hint: str | None) -> None:
+        self.problem = error
         if self._first("unavailable"):
             self._log.warning("queue.unavailable", error=error, hint=hint or "trying again; all else goes on")
 

@@ -18,7 +18,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import AuthorizationError, Error, InvalidUserCredentialsError
 from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from notifier.inputs.broker import (
@@ -31,6 +31,7 @@ from notifier.inputs.broker import (
     BrokerUnavailable,
     Message,
     NotSetAside,
+    QueueUnusable,
     close_in_time,
     describe,
 )
@@ -103,11 +104,13 @@ class NatsBroker:
     async def _open(self, client: Client) -> NatsSession:
         stream = client.jetstream(timeout=ANSWER)
         try:
-            await stream.stream_info(self.stream)
+            subjects = _subjects((await stream.stream_info(self.stream)).config)
         except NotFoundError:  # our own stream need not keep acknowledged messages
             await stream.add_stream(name=self.stream, subjects=[self.subject], retention=RetentionPolicy.WORK_QUEUE)
+            subjects = [self.subject]
+        wanted = self._wanted(subjects)
         try:
-            policy = (await stream.consumer_info(self.stream, self.durable)).config.ack_policy
+            self._check((await stream.consumer_info(self.stream, self.durable)).config, wanted)
         except NotFoundError:
             config = ConsumerConfig(
                 durable_name=self.durable,
@@ -117,14 +120,38 @@ class NatsBroker:
                 max_ack_pending=4 * BATCH,
             )
             await stream.add_consumer(self.stream, config)
-            policy = AckPolicy.EXPLICIT
-        if policy != AckPolicy.EXPLICIT:
-            raise BrokerUnavailable(
-                f"the consumer {self.durable} acknowledges by policy `{policy}`, which loses messages",
-                hint="name another durable, or make that one with the ack policy `explicit`",
-            )
         inbox = client.new_inbox()
         return NatsSession(self, client, stream, await client.subscribe(inbox), inbox)
+
+    def _wanted(self, subjects: Sequence[str]) -> list[str]:
+        """Return the subjects that the stream takes and the configuration names. Raises QueueUnusable for none."""
+        wanted = [each if covers(self.subject, each) else self.subject for each in subjects if meet(self.subject, each)]
+        if not wanted:
+            raise QueueUnusable(
+                f"the stream {self.stream} takes {_listed(subjects)}, and so nothing of {self.subject}",
+                hint="correct the queue's `subject` or `stream`, or add the subject to the stream",
+            )
+        return wanted
+
+    def _check(self, config: ConsumerConfig, wanted: Sequence[str]) -> None:
+        """Raise QueueUnusable for a consumer that brings not every wanted subject, or loses messages."""
+        if config.ack_policy != AckPolicy.EXPLICIT:
+            raise QueueUnusable(
+                f"the consumer {self.durable} acknowledges by policy `{config.ack_policy}`, which loses messages",
+                hint="name another durable, or create that one with the ack policy `explicit`",
+            )
+        if config.deliver_subject:
+            raise QueueUnusable(
+                f"the consumer {self.durable} pushes its messages to {config.deliver_subject}",
+                hint="name another durable, or create that one as a pull consumer",
+            )
+        filters = config.filter_subjects or ([config.filter_subject] if config.filter_subject else [])
+        missing = [subject for subject in wanted if not any(covers(each, subject) for each in filters)]
+        if filters and missing:
+            raise QueueUnusable(
+                f"the consumer {self.durable} reads {_listed(filters)}, and so nothing of {_listed(missing)}",
+                hint="name another durable, or change the filter of that one (nats consumer edit)",
+            )
 
 
 class NatsSession:
@@ -225,6 +252,39 @@ class NatsSession:
         except NoStreamResponseError:
             await self._stream.add_stream(name=broker.dead, subjects=[broker.dead_subject])
             await self._stream.publish(broker.dead_subject, data, headers=headers)
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Return whether a subject with wildcards contains every subject of another.
+
+    https://docs.nats.io/nats-concepts/subjects#wildcards
+    """
+    theirs = subject.split(".")
+    for position, token in enumerate(pattern.split(".")):
+        if token == ">":
+            return position < len(theirs)
+        if position == len(theirs) or theirs[position] == ">" or token not in ("*", theirs[position]):
+            return False
+    return len(pattern.split(".")) == len(theirs)
+
+
+def meet(one: str, other: str) -> bool:
+    """Return whether a message can have a subject of both."""
+    for left, right in zip(one.split("."), other.split("."), strict=False):
+        if ">" in (left, right):
+            return True
+        if left != right and "*" not in (left, right):
+            return False
+    return one.count(".") == other.count(".")
+
+
+def _subjects(config: StreamConfig) -> list[str]:
+    """Return the subjects that a stream takes; a stream that copies others may take any."""
+    return [">"] if config.mirror or config.sources else list(config.subjects or [])
+
+
+def _listed(subjects: Sequence[str]) -> str:
+    return ", ".join(subjects) or "no subject"
 
 
 def _hint(exc: BaseException) -> str | None:

@@ -33,6 +33,7 @@ from notifier.inputs.broker import (
     BrokerUnavailable,
     Message,
     NotSetAside,
+    QueueUnusable,
     close_in_time,
     describe,
 )
@@ -121,9 +122,11 @@ class RedisSession:
         self._look_at = 0.0  # loop time of the next such look
 
     async def prepare(self) -> None:
-        """Create missing objects; remove consumers that are long gone."""
+        """Create missing objects; remove consumers that are long gone. Raises QueueUnusable."""
         await self._make_group()
         broker = self._broker
+        with contextlib.suppress(NoPermissionError):  # the user need not be allowed XINFO
+            await self._check_position()
         with contextlib.suppress(ResponseError):  # tidying; the user may lack the permission
             for consumer in await self._client.xinfo_consumers(broker.stream, broker.group):
                 if consumer["pending"] == 0 and consumer["idle"] > FORGET_AFTER * 1000:
@@ -174,6 +177,18 @@ class RedisSession:
                 raise
         self._own, self._idle, self._look_at = START, START, 0.0
 
+    async def _check_position(self) -> None:
+        """Raise QueueUnusable if the group is beyond the stream's end: entries up to there never reach it."""
+        broker = self._broker
+        last = (await self._client.xinfo_stream(broker.stream))["last-generated-id"]
+        for group in await self._client.xinfo_groups(broker.stream):
+            if group["name"] == broker.group.encode() and _position(group["last-delivered-id"]) > _position(last):
+                raise QueueUnusable(
+                    f"the group {broker.group} has read up to {group['last-delivered-id'].decode()}, beyond the last "
+                    f"entry of the stream, {last.decode()}: no new entry reaches it",
+                    hint=f"set it back: XGROUP SETID {broker.stream} {broker.group} {last.decode()}",
+                )
+
     async def _own_pending(self) -> list[tuple[bytes, Fields]]:
         if self._own is None:
             return []
@@ -202,6 +217,10 @@ class RedisSession:
 
     async def _acknowledge(self, entries: Sequence[bytes]) -> None:
         await self._client.xack(self._broker.stream, self._broker.group, *entries)
+
+
+def _position(entry: bytes) -> tuple[int, ...]:
+    return tuple(map(int, entry.split(b"-")))
 
 
 def _content(fields: Fields) -> Mapping[str, bytes]:

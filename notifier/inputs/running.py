@@ -20,6 +20,7 @@ class Input(Protocol):
     """Receives watches from outside and stores them."""
 
     name: str  # for logs and metrics; without secrets
+    problem: str | None  # the reason why it brings nothing at the moment; None: nothing is known to be wrong
 
     async def run(self) -> None:
         """Receive until cancelled.
@@ -61,6 +62,10 @@ class Inputs(Generic[K]):
         for key, each in inputs.items():
             if key not in self._running:
                 self._running[key] = self._tasks.create_task(each.run(), name=f"input {each.name}")
+
+    def problems(self) -> dict[str, str | None]:
+        """Return by name the reason why an input brings nothing at the moment; None if nothing is known to be wrong."""
+        return {each.name: each.problem for each in self._inputs.values()}
 
     async def stop(self) -> None:
         """Stop all inputs; return once they have ended."""

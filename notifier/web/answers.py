@@ -186,6 +186,13 @@ class CallbacksStatus(TypedDict):
     dead: Count
 
 
+class QueueStatus(TypedDict):
+    """The state of a queue that watches are read from."""
+
+    name: str
+    problem: Annotated[str | None, Field(description="why this node reads nothing from it; null: nothing is known")]
+
+
 class DaemonStatus(TypedDict):
     """The daemon at a glance."""
 
@@ -202,6 +209,7 @@ class DaemonStatus(TypedDict):
     sources: list[SourceStatus]
     endpoints: list[EndpointHealth]
     callbacks: CallbacksStatus
+    queues: Annotated[list[QueueStatus], Field(description="as this node reads them")]
 
 
 class Node(TypedDict):

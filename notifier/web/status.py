@@ -40,14 +40,16 @@ class StatusReport:
         config: str,
         clock: Callable[[], Micros],
         peers: Peers,
+        queues: Callable[[], Mapping[str, str | None]],
     ) -> None:
-        """Create it; `config`: the file's path."""
+        """Create it; `config`: the file's path; `queues` returns the problem of each queue, or None."""
         self._store = store
         self._metrics = metrics
         self._dispatcher = dispatcher
         self._watcher = watcher
         self._identity = identity
         self._config = config
+        self._queues = queues
         self._node_report = NodeReport(identity, clock=clock, itself=self.itself, peers=peers)
         self._row_counts = RowCounts(store.lists.summary, clock=clock, statuses=self._node_report.statuses)
         self._started = time.monotonic()
@@ -159,6 +161,7 @@ class StatusReport:
             ],
             "endpoints": self._endpoints(counts, statuses),
             "callbacks": self._callbacks(counts),
+            "queues": [{"name": name, "problem": problem} for name, problem in self._queues().items()],
         }
 
     async def pulse(self) -> Json:

@@ -26,6 +26,7 @@ class Idle:
 
     def __init__(self, name: str, diary: list[str]) -> None:
         self.name = name
+        self.problem: str | None = None
         self.diary = diary
 
     async def run(self) -> None:

@@ -88,7 +88,13 @@ def _read(raw: bytes) -> Reply:
 
 
 def text(
-    tmp_path: Path, *, http: str, endpoints: str = "{}", watches: str = "[]", source: str = "http://127.0.0.1:9"
+    tmp_path: Path,
+    *,
+    http: str,
+    endpoints: str = "{}",
+    watches: str = "[]",
+    source: str = "http://127.0.0.1:9",
+    queues: str = "[]",
 ) -> str:
     """Write a configuration."""
     return f"""
@@ -96,6 +102,7 @@ sources:
   vidu: {{preset: vidu, base_url: "{source}", token: tok}}
 endpoints: {endpoints}
 watches: {watches}
+queues: {queues}
 store: {{url: "sqlite:///{tmp_path}/n.db"}}
 http: {http}
 shutdown_timeout: 1s
