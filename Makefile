@@ -42,7 +42,7 @@ install: $(STAMP) ## make .venv/bin/notifier, and all that tests and checks need
 demo: $(STAMP) ## watch it work: an upstream, the daemon and a receiver in one
 	@$(BIN)/notifier demo $(ARGS)
 
-SHIFTED := FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f '$(CLOCK)'
+SHIFTED := PYTHONPATH=$(CURDIR)/tests/rig/shifted_clock FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f '$(CLOCK)'
 
 # The core's own gate prints only when it fails, so that pytest's summary is the last line.
 test: $(STAMP) ## run the tests and measure what they reach (ARGS='...' for some of them, CLOCK=+365d at another date)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from helper_programs import command, missing
@@ -46,6 +48,21 @@ def shared_url() -> Iterator[str]:
 
     with databases.database() as url:
         yield url
+
+
+@functools.cache
+def _patient_hypothesis() -> None:
+    """Let no property fail because its example took long, as it may on a busy machine."""
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
+
+
+def pytest_pycollect_makemodule(module_path: Path) -> None:
+    """Set hypothesis up before the first module that uses it: other runs do without, as it takes a second to load."""
+    if "hypothesis" in module_path.read_text(encoding="utf-8"):
+        _patient_hypothesis()
 
 
 def pytest_report_header() -> str:

@@ -263,8 +263,9 @@ async def test_an_outage_met_by_one_node_holds_all_back_and_one_probes(url: str)
     def answer(_: Delivery) -> Outcome:
         return Delivered() if well.is_set() else Failed(reason="http_503", detail="")
 
-    quick = endpoint(schedule=(0.0,) + (0.02,) * 500)
-    async with sharing(url, 3, app=quick, ops=endpoint()) as nodes:
+    # A second until the next attempt: by then the other nodes have heard of the outage.
+    calm = endpoint(schedule=(0.0,) + (1.0,) * 500)
+    async with sharing(url, 3, app=calm, ops=endpoint()) as nodes:
         for node in nodes:
             node.senders["app"].answer = answering(answer)
         await nodes[0].tell(*map(str, range(8)))

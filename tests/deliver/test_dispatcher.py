@@ -154,7 +154,7 @@ async def test_a_backlog_larger_than_memory_drains_in_order_with_bounded_memory(
         assert sum(made.statuses("app").values()) == 2500
         away = False
         await asyncio.gather(*(made.tell(watch, "queueing", "success") for watch in watches))
-        await until(lambda: made.statuses("app") == {"delivered": 5000}, timeout=60)
+        await until(lambda: made.statuses("app") == {"delivered": 5000})
         assert most <= AHEAD * 8
         queue = made.dispatcher.endpoints["app"]
         await until(lambda: (queue.waiting, queue.reserved, queue.in_flight) == (0, 0, 0))

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+from waits import PATIENCE
+
 from notifier.core import machine, payload
 from notifier.core.machine import Step
 from notifier.core.model import (
@@ -45,8 +47,11 @@ _entropy = itertools.count(1)
 
 @asynccontextmanager
 async def running(url: str, **options: Any) -> AsyncIterator[Store]:
-    """Open a store and let it write; close it in order."""
-    store = await asyncio.to_thread(partial(Store.open, url, **options))
+    """Open a store and let it write; close it in order.
+
+    As a node it may be silent for long, since a busy machine may keep it from any sign of life.
+    """
+    store = await asyncio.to_thread(partial(Store.open, url, **{"timeout": PATIENCE} | options))
     writer = asyncio.create_task(store.run(), name="store")
     try:
         yield store

@@ -49,9 +49,10 @@ async def test_how_things_stand_is_told_at_once_and_again(site: Site) -> None:
             "deliveries_per_second": 0.0,
         }
         await add(site, "1")
-        second = await reader.status()
-        assert second.data["events_per_second"] > 0
-        assert second.data["watches"]["vidu"]
+        later = [await reader.status()]
+        while not later[-1].data["watches"].get("vidu"):
+            later.append(await reader.status())
+        assert any(status.data["events_per_second"] > 0 for status in later)
 
 
 async def test_nobody_misses_or_repeats_an_event_across_connections(
