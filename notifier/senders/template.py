@@ -263,6 +263,8 @@ def _check(tree: nodes.Template) -> None:
 
 
 def _tojson(value: Json) -> str:
+    if isinstance(value, jinja2.Undefined):
+        return str(value)  # raises, with the name of the undefined value
     return encode(value).decode()
 
 

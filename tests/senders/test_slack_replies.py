@@ -23,6 +23,9 @@ NOW = 1_700_000_000_000_000
         (204, ""),
         (200, '{"success": true}'),
         (200, '{"code": 0, "msg": "success"}'),
+        (200, '{"errcode": 0, "errmsg": "ok"}'),  # DingTalk, WeCom
+        (200, '{"StatusCode": 0, "StatusMessage": "success"}'),  # older bots of Feishu
+        (200, '{"ok": true, "error": null, "code": "0"}'),
     ],
 )
 def test_success_is_said_in_the_body(status: int, body: str) -> None:
@@ -36,6 +39,12 @@ def test_success_is_said_in_the_body(status: int, body: str) -> None:
         ('{"ok": false, "error": "fatal_error"}', "the endpoint answered 200 with fatal_error"),
         ('{"success": false}', "the endpoint answered 200, but not `ok`"),
         ('{"code": 9499, "msg": "Bad Request"}', "the endpoint answered 200, but not `ok`"),
+        ('{"errcode": 310000, "errmsg": "sign not match"}', "the endpoint answered 200 with errcode 310000"),
+        ('{"errcode": 93000, "errmsg": "invalid webhook url"}', "the endpoint answered 200 with errcode 93000"),
+        ('{"errcode": "x"}', "the endpoint answered 200 with errcode"),
+        ('{"errno": 2, "data": null}', "the endpoint answered 200 with errno 2"),
+        ('{"StatusCode": 19001}', "the endpoint answered 200 with StatusCode 19001"),
+        ('{"error": {"message": "no such channel"}}', "the endpoint answered 200, but not `ok`"),
         ("<html>Please log in</html>", "the endpoint answered 200, but not `ok`"),
         ('{"ok": false, "error": ["odd"]}', "the endpoint answered 200, but not `ok`"),
         ("[1]", "the endpoint answered 200, but not `ok`"),
@@ -98,6 +107,14 @@ def test_429_waits_as_long_as_header_or_body_ask(body: str, header: str | None, 
     assert isinstance(outcome, Failed)
     assert (outcome.reason, outcome.throttle, outcome.spend) == ("http_429", True, False)
     assert outcome.retry_after == seconds
+
+
+@pytest.mark.parametrize("code", [130101, 410100, 45009])
+def test_a_number_may_say_that_there_were_too_many_messages(code: int) -> None:
+    """It costs no attempt of the schedule."""
+    outcome = classify_slack(200, json.dumps({"errcode": code, "errmsg": "send too fast"}), {}, now=NOW)
+    assert isinstance(outcome, Failed)
+    assert (outcome.reason, outcome.throttle, outcome.spend) == ("rate_limited", True, False)
 
 
 def test_rate_limited_with_a_good_status_waits_too() -> None:

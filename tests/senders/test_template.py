@@ -104,6 +104,7 @@ def test_what_is_refused_before_it_is_rendered(source: str, line: int | None, sa
         ("a\n\n{{ data.watch.labels.none }}", 3, "has no attribute 'none'"),
         ("{{ data.result.urls[0] }}", 1, "'None' has no attribute 'urls'"),
         ("{{ nothing }}", 1, "'nothing' is undefined"),
+        ("{{ data.nothing | tojson }}", 1, "has no attribute 'nothing'"),
         ("{{ 1 / 0 }}", 1, "ZeroDivisionError"),
         ("{{ 'a' + 1 }}", 1, "TypeError"),
         ("{{ lipsum(5) }}", 1, "'lipsum' is undefined"),

@@ -35,7 +35,10 @@ BAD_MESSAGE = {  # Slack's errors that say nothing about the next message
     "no_text": "the message has no text",
     "too_many_attachments": "the message has too many attachments",
 }
-RATE_LIMITED = frozenset({"rate_limited", "ratelimited"})  # with a good status; else it is a 429
+RATE_LIMITED = frozenset(  # with a good status; otherwise it is a 429
+    {"rate_limited", "ratelimited", "errcode 130101", "errcode 410100", "errcode 45009"}  # DingTalk's two, and WeCom's
+)
+_CODES = ("errcode", "errno", "StatusCode")  # keys of a number that is 0 for success
 _WORD = re.compile(r"[a-z][a-z_]{0,63}")
 
 
@@ -60,11 +63,13 @@ def classify_slack(
             return Rejected(reason=word, detail=BAD_MESSAGE[word])
     if not isinstance(outcome, Delivered):
         return replace(outcome, detail=f"{outcome.detail}: {word}") if word and isinstance(outcome, Failed) else outcome
-    if word == "ok" or not body.strip() or (reply and not _denied(reply)):
+    code = _failure_code(reply)
+    if word == "ok" or not body.strip() or (reply and code is None and not _denied(reply)):
         return outcome
     hint = longer(None, reply.get("retry_after"))
-    detail = f"the endpoint answered {status}" + (f" with {word}" if word else ", but not `ok`")
-    if word in RATE_LIMITED:
+    what = word or code
+    detail = f"the endpoint answered {status}" + (f" with {what}" if what else ", but not `ok`")
+    if what in RATE_LIMITED:
         return Failed(reason="rate_limited", detail=detail, retry_after=hint, throttle=True, spend=False)
     return Failed(reason="unexpected_reply", detail=detail, retry_after=hint)
 
@@ -85,8 +90,19 @@ def json_object(text: str) -> Mapping[str, Any]:
 
 
 def _denied(reply: Mapping[str, Any]) -> bool:
-    """Return whether a JSON reply with a good status reports a failure: `ok`, `success`, Lark's `code`."""
-    return reply.get("ok") is False or reply.get("success") is False or reply.get("code", 0) not in (0, None)
+    """Return whether a JSON reply with a good status reports a failure: `ok`, `success`, `error`, Lark's `code`."""
+    if reply.get("ok") is False or reply.get("success") is False or reply.get("error"):
+        return True
+    return reply.get("code", 0) not in (0, None, "0")
+
+
+def _failure_code(reply: Mapping[str, Any]) -> str | None:
+    """Return the number of a failure with its key, for example `errcode` of DingTalk and WeCom; None for success."""
+    for key in _CODES:
+        value = reply.get(key)
+        if value not in (None, 0, "0", "") and value is not False:
+            return f"{key} {value}" if isinstance(value, int) else key
+    return None
 
 
 def longer(hint: float | None, value: object) -> float | None:
