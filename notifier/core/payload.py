@@ -34,9 +34,12 @@ def _second(at: int) -> str:
     return (_EPOCH + timedelta(seconds=at)).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
-def body(event: Event) -> bytes:
-    """Return the callback's JSON, UTF-8."""
-    data: dict[str, Json] = {} if event.watch is None else _watch_data(event, event.watch)
+def body(event: Event, *, watched: Micros | None = None) -> bytes:
+    """Return the callback's JSON, UTF-8.
+
+    `watched` is how long the task has been followed, where dates do not tell it: a clock may have been set.
+    """
+    data: dict[str, Json] = {} if event.watch is None else _watch_data(event, event.watch, watched)
     data.update(event.extra)
     return encode({"type": event.type.value, "timestamp": timestamp(event.at), "data": data})
 
@@ -53,8 +56,9 @@ def encode(value: Json) -> bytes:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
-def _watch_data(event: Event, watch: Watch) -> dict[str, Json]:
+def _watch_data(event: Event, watch: Watch, watched: Micros | None) -> dict[str, Json]:
     observation = event.observation
+    followed = event.at - watch.created_at if watched is None else watched
     return {
         "watch": {
             "source": watch.source,
@@ -71,7 +75,7 @@ def _watch_data(event: Event, watch: Watch) -> dict[str, Json]:
         "eta_seconds": observation.eta_seconds if observation else None,
         "error": _error(observation),
         "result": {"urls": list(observation.urls)} if observation and observation.urls else None,
-        "watched_seconds": round(max(0, event.at - watch.created_at) / 1e6, 3),
+        "watched_seconds": round(max(0, followed) / 1e6, 3),
         "task": observation.task if observation else None,
     }
 

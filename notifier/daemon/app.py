@@ -98,6 +98,12 @@ class Application:
             "stream": parts.hub.run(),
             "follow files": parts.follower.run(),
             "prune": periodic.prune(parts.store, retention=parts.installation.retention, clock=parts.clock),
+            "clock": periodic.follow_clock(
+                parts.store,
+                clock=parts.clock,
+                longest_wait=parts.installation.longest_wait,
+                look=parts.dispatcher.look,
+            ),
             "status": periodic.report(self._systemd, parts.report.line),
         }
         if parts.listener is not None:

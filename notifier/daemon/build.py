@@ -217,7 +217,7 @@ def _flow(ground: _Ground, inputs: Inputs[QueueConfig]) -> _Flow:
         queues=inputs.problems,
     )
     hub = Hub(store=store, summary=report.pulse, look_again=LOOK_SHARED if shared else None)
-    recorder = Recorder(store=store, outbox=dispatcher, metrics=metrics, committed=hub.notice)
+    recorder = Recorder(store=store, outbox=dispatcher, metrics=metrics, clock=clock, committed=hub.notice)
     return _Flow(
         dispatcher=dispatcher,
         watcher=watcher,

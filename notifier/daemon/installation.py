@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from notifier.config import Config, QueueConfig, parse_watch
 from notifier.core.errors import NotifierError
 from notifier.core.model import Json, NewWatch
+from notifier.core.retry import JITTER, LONGEST_OBEYED, SCHEDULE
 from notifier.daemon import adapters
 from notifier.daemon.adapters import Trust
 from notifier.deliver import Dispatcher, EndpointSetup
@@ -125,6 +126,11 @@ class Installation:
     def retention(self) -> float:
         """Return the seconds for which finished watches are kept."""
         return self.config.store.retention
+
+    def longest_wait(self) -> float:
+        """Return the seconds that a delivery may wait for its next attempt."""
+        schedules = [endpoint.retry_schedule for endpoint in self.config.endpoints.values()]
+        return max(LONGEST_OBEYED, *SCHEDULE, *(wait for schedule in schedules for wait in schedule)) * (1 + JITTER)
 
     def _needs_courier(self, config: Config) -> bool:
         """Return whether the configuration changes how callbacks are sent."""

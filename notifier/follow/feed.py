@@ -30,6 +30,7 @@ from notifier.follow.recorder import Recorder
 from notifier.follow.source import Source, Stream
 from notifier.follow.subscription import Renewal, Signal, Stage, Subscription
 from notifier.follow.troubles import Troubles
+from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -63,7 +64,7 @@ class Feed:
         recorder: Recorder,
         metrics: Metrics,
         slots: Slots,
-        clock: Callable[[], Micros],
+        clock: Clock,
         lost_hold: Callable[[Watch], None],
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -219,7 +220,7 @@ class Feed:
             return
         now = asyncio.get_running_loop().time()
         policy = self._policy.reconnect
-        decision = reconnect.after(ending, subscription.health, policy, now=self._clock(), jitter=self._jitter())
+        decision = reconnect.after(ending, subscription.health, policy, now=self._clock.steady(), jitter=self._jitter())
         self._note(subscription, ending)
         if subscription.overdue is not None:
             decision = self._overdue(subscription, ending, decision, now)
@@ -279,7 +280,7 @@ class Feed:
 
     async def _stall(self, subscription: Subscription) -> None:
         def step(watch: Watch, now: Micros) -> Step:
-            return machine.stall(watch, (now - watch.changed_at) / 1e6, now)
+            return machine.stall(watch, self._clock.elapsed(watch.changed_at, now) / 1e6, now)
 
         await self._remark(subscription, step)
 
@@ -336,7 +337,7 @@ class Feed:
         else:
             subscription.overdue = subscription.asked = None  # a reload may have moved the deadline
             subscription.looked = False
-        if policy.stall_after is not None and not watch.stalled and now - watch.changed_at >= policy.stall_after * 1e6:
+        if policy.stall_after is not None and self._is_stalled(watch, now, policy.stall_after):
             tasks.create_task(self._stall(subscription), name=f"stall {watch.source}/{watch.id}")
         if subscription.stream is not None:
             self._look_at_stream(subscription, subscription.stream, tick)
@@ -350,8 +351,11 @@ class Feed:
         elif self._troubles.any and tick - subscription.opened >= STEADY:
             self._troubles.end(pk, proven=True)
 
+    def _is_stalled(self, watch: Watch, now: Micros, after: float) -> bool:
+        return not watch.stalled and self._clock.elapsed(watch.changed_at, now) >= after * 1e6
+
     def _is_overdue(self, watch: Watch, now: Micros) -> bool:
-        return now - watch.created_at >= self._policy.deadline * 1e6
+        return self._clock.elapsed(watch.created_at, now) >= self._policy.deadline * 1e6
 
     def _look_once_more(self, subscription: Subscription, tick: float) -> None:
         """See to it that a watch past its deadline gets one more complete look at the upstream.

@@ -14,6 +14,7 @@ from notifier.core import payload, routing
 from notifier.core.machine import Step
 from notifier.core.model import Address, Delivery, Event, EventType, LostReason, Record, Watch
 from notifier.core.routing import Route
+from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.store import ChangedEndpoint, EndpointChange, Store
 
@@ -52,12 +53,14 @@ class Recorder:
         store: Store,
         outbox: DeliveryQueues,
         metrics: Metrics,
+        clock: Clock,
         routes: Sequence[Route] = (),
         committed: Callable[[], None] = lambda: None,
         entropy: Callable[[int], int] = secrets.randbits,
     ) -> None:
         self._store = store
         self._outbox = outbox
+        self._clock = clock
         self._metrics = metrics
         self._committed = committed
         self._entropy = entropy
@@ -100,12 +103,13 @@ class Recorder:
             places.fill(None if watch is None else watch.pk, records, deliveries)
 
     def _record(self, event: Event, places: DeliveryPlaces) -> Record:
+        watched = None if event.watch is None else self._clock.elapsed(event.watch.created_at, event.at)
         return Record(
             id=payload.message_id(event.at, self._entropy(ENTROPY_BITS)),
             type=event.type,
             at=event.at,
             sequence=event.watch.sequence if event.watch else 0,
-            body=payload.body(event),
+            body=payload.body(event, watched=watched),
             addresses=tuple(self._addresses(event, places)),
             lost=LostReason(event.extra["reason"]) if event.type is EventType.LOST else None,
         )

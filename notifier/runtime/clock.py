@@ -1,39 +1,128 @@
-"""The clock of all timestamps: this machine's, or the database's where several nodes share one."""
+"""The clock of all dates: this machine's, or the database's where several nodes share one.
+
+A clock may be set. Dates follow that, so that they are right for their readers. Durations do not: they are measured on
+CLOCK_BOOTTIME, which nobody sets and which runs on while the machine sleeps.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import deque
+from dataclasses import dataclass
+from itertools import pairwise
 
 from notifier.core.model import Micros
 
 TOLERANCE = 20_000  # microseconds: a smaller difference, measured over a network, may be no difference
+LEAP = 500_000  # microseconds by which a clock has to be set for durations to notice
+MAX_ERAS = 64  # settings of the clock that are remembered; a date from before counts as one of the oldest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Era:
+    """A time in which nobody set the clock."""
+
+    begins: Micros  # of CLOCK_BOOTTIME
+    offset: Micros  # from CLOCK_BOOTTIME to dates
+
+    @property
+    def first(self) -> Micros:
+        """Return its first date."""
+        return self.begins + self.offset
 
 
 class Clock:
-    """Shows this machine's time until a database has reported its own; from then on it follows the database.
-
-    Setting this machine's clock then changes nothing: a leap of a day would make every watch overdue.
-    """
+    """Shows this machine's time until a database has reported its own; from then on it follows the database."""
 
     def __init__(self) -> None:
-        self._offset: Micros | None = None  # from a clock that nobody sets to the database's time
+        self._follows = False  # a database
+        self._eras: deque[Era] = deque(maxlen=MAX_ERAS)
+        self._past: tuple[tuple[Micros, Micros, Micros], ...] = ()  # eras that ended, latest first: dates and offset
+        uptime = _uptime()
+        self._begin(uptime, _wall() - uptime)
 
     def __call__(self) -> Micros:
-        """Return the time now."""
-        return time.time_ns() // 1000 if self._offset is None else _uptime() + self._offset
+        """Return the date now."""
+        uptime = _uptime()
+        if self._follows:
+            return uptime + self._eras[-1].offset
+        wall = _wall()
+        if abs(wall - uptime - self._eras[-1].offset) > LEAP:
+            uptime, wall = _together()  # the process may have been stopped between the two
+            if abs(wall - uptime - self._eras[-1].offset) > LEAP:
+                self._begin(uptime, wall - uptime)
+        return wall
+
+    @property
+    def era(self) -> Era:
+        """Return the era of the present; another one after the clock was set."""
+        self()
+        return self._eras[-1]
 
     def correct(self, reported: Micros, asked: Micros, answered: Micros) -> None:
         """Follow the time that a database reported between `asked` and `answered` of this clock."""
-        if self._offset is None:
-            self._offset = self() - _uptime()
+        if not self._follows:
+            offset = self() - _uptime()
+            self._follows = True
+            self._eras.clear()  # a difference between two clocks is no setting of either
+        else:
+            offset = self._eras[-1].offset
         difference = reported - (asked + answered) // 2
         if abs(difference) > TOLERANCE + (answered - asked) // 2:
-            self._offset += difference
+            offset += difference
+        if self._eras and abs(offset - self._eras[-1].offset) <= LEAP:
+            begins = self._eras.pop().begins
+            self._eras.append(Era(begins=begins, offset=offset))
+        else:
+            self._begin(_uptime(), offset)
+
+    def elapsed(self, start: Micros, end: Micros) -> Micros:
+        """Return the microseconds between two dates of this clock, at least 0, however it was set between them."""
+        if not self._past:
+            return end - start if end > start else 0
+        return max(0, self._uptime_at(end) - self._uptime_at(start))
+
+    def steady(self) -> Micros:
+        """Return a time that nobody sets, for durations alone: it is no date."""
+        return _uptime()
+
+    def _begin(self, uptime: Micros, offset: Micros) -> None:
+        self._eras.append(Era(begins=uptime, offset=offset))
+        ended = [(era.first, next_.begins + era.offset, era.offset) for era, next_ in pairwise(self._eras)]
+        self._past = tuple(reversed(ended))
+
+    def _uptime_at(self, date: Micros) -> Micros:
+        """Return what CLOCK_BOOTTIME showed at a date. If several moments had that date, return the latest."""
+        now, present = _uptime(), self._eras[-1]
+        if present.first <= date <= now + present.offset:
+            return date - present.offset
+        for first, last, offset in self._past:
+            if first <= date <= last:
+                return date - offset
+        oldest = self._eras[0]
+        if date < oldest.first:
+            return date - oldest.offset
+        for era, next_ in reversed(list(pairwise(self._eras))):
+            if next_.begins + era.offset < date < next_.first:  # the clock was set forward over it
+                return next_.begins
+        return now  # it is still to come
 
 
 def boottime() -> float:
     """Return the seconds of a clock that nobody sets and that runs on while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _together() -> tuple[Micros, Micros]:
+    """Return what both clocks of the machine show at the same moment."""
+    while True:
+        before, wall = _uptime(), _wall()
+        if _uptime() - before < TOLERANCE:
+            return before, wall
+
+
+def _wall() -> Micros:
+    return time.time_ns() // 1000
 
 
 def _uptime() -> Micros:

@@ -10,7 +10,7 @@ from typing import cast
 from sqlalchemy import Connection, select
 
 from notifier.core.model import Delivery, Micros, Record, Watch
-from notifier.store import callbacks, recovery
+from notifier.store import callbacks, recovery, redating
 from notifier.store import statements as sql
 from notifier.store.delivery_lists import conditions
 from notifier.store.operations import CommitOp, SettleOp
@@ -18,7 +18,7 @@ from notifier.store.reader import Reader
 from notifier.store.rows import delivery_from
 from notifier.store.schema import deliveries
 from notifier.store.transaction import Transaction
-from notifier.store.values import DeliveryClaim, DeliveryFilter, Recovery, Settlement
+from notifier.store.values import ClockShift, DeliveryClaim, DeliveryFilter, Recovery, Settlement
 from notifier.store.writer import Writer
 
 MAX_CLAIM = 1000  # deliveries of one endpoint claimed at once: bounds memory and a statement's parameters
@@ -89,6 +89,20 @@ class Outbox:
         names = connection.execute(select(deliveries.c.endpoint).where(deliveries.c.id.in_(ids)).distinct()).scalars()
         callbacks.wake(connection, ((name, now) for name in names))
         return count
+
+    async def redate(self, shift: ClockShift) -> None:
+        """Move the dates of open deliveries with the clock, so that their waits stay as they were."""
+        after: int | None = redating.START
+        while after is not None:
+            after = await self._writer.call(partial(redating.deliveries_moved, shift=shift, after=after))
+        await self._writer.call(partial(redating.callbacks_moved, shift=shift))
+
+    async def pull(self, *, latest: Micros, now: Micros) -> int:
+        """Make deliveries due now that are due after `latest`, as no schedule puts them; return their number.
+
+        They were scheduled by a clock that has been set back since.
+        """
+        return await self._writer.call(partial(redating.deliveries_due, latest=latest, now=now))
 
     async def hasten(self, recovered: Recovery) -> int:
         """Bring forward deliveries that failed during an endpoint's outage; return their number.

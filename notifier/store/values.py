@@ -166,3 +166,12 @@ class NodeList:
     peers: tuple[Peer, ...]  # this one among them
     unclaimed: int  # open watches that nobody follows, of the sources that were asked about
     now: Micros  # the database's time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockShift:
+    """A setting of the clock that the stored dates were written by."""
+
+    by: Micros  # forward; negative: back
+    since: Micros  # the first date of the clock as it is now
+    now: Micros

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace as with_
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -13,14 +14,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from notifier.core.model import Micros, NewWatch, Watch
-from notifier.store import callbacks
+from notifier.store import callbacks, redating
 from notifier.store import statements as sql
 from notifier.store.node import named
 from notifier.store.prepared import Prepared
 from notifier.store.rows import callback_name, described, watch_from
 from notifier.store.schema import watches
 from notifier.store.transaction import Transaction
-from notifier.store.values import WatchChanges
+from notifier.store.values import ClockShift, WatchChanges
 from notifier.store.writer import Writer
 
 MAX_RIVALS = 5  # tries while other nodes add the same watches at the same moment
@@ -159,6 +160,16 @@ class Watches:
 
         if rows:
             await self._writer.call(release, hold=True)
+
+    async def redate(self, shift: ClockShift) -> None:
+        """Move the dates of open watches with the clock, so that their ages stay as they were."""
+        after: int | None = redating.START
+        while after is not None:
+            after = await self._writer.call(partial(redating.watches_moved, shift=shift, after=after))
+
+    async def begin(self, *, now: Micros) -> None:
+        """Let watches begin now that were created in the future, by a clock that has been set back since."""
+        await self._writer.call(partial(redating.watches_begun, now=now))
 
     def _announce(self, connection: Connection, changed: Sequence[Watch]) -> None:
         """Have the nodes that follow these watches read them again."""

@@ -49,7 +49,7 @@ class Node:
             silence=SOON_SILENT,
             shared=True,
         )
-        self.recorder = Recorder(store=store, outbox=self.dispatcher, metrics=Metrics(), routes=ROUTES)
+        self.recorder = Recorder(store=store, outbox=self.dispatcher, metrics=Metrics(), clock=clock, routes=ROUTES)
         self.shared_endpoints = SharedEndpoints(nodes=nodes, dispatcher=self.dispatcher, wake=wake)
         self.senders: dict[str, ScriptedSender] = {}
         self.loops: list[asyncio.Task[None]] = []

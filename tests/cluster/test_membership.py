@@ -49,7 +49,7 @@ class Node:
             look_again=600.0,  # each look is a sign of life
         )
         self.dispatcher.set_endpoints({"app": EndpointSetup(sender=self.sender, policy=endpoint())})
-        self.recorder = Recorder(store=store, outbox=self.dispatcher, metrics=metrics)
+        self.recorder = Recorder(store=store, outbox=self.dispatcher, metrics=metrics, clock=self.clock)
         self.recorder.routes = [route("app")]
         wake, self.peers = Wake(), Peers()
         self.watcher = Watcher(store=store, nodes=self.nodes, over_share=wake.set)

@@ -357,7 +357,13 @@ async def test_a_fault_while_recording_is_contained(tmp_path: Path) -> None:
         ):
             sim.fault("bad", "stall@1x3")
             made.set_endpoints({"app": webhook(listener.url)})
-            flawed = Flawed(store=made.store, outbox=made.dispatcher, metrics=made.metrics, routes=made.recorder.routes)
+            flawed = Flawed(
+                store=made.store,
+                outbox=made.dispatcher,
+                metrics=made.metrics,
+                clock=clock,
+                routes=made.recorder.routes,
+            )
             flawed.failures = 3
             made.watcher.set_feeds({"vidu": made.feed(made.source(sim), recorder=flawed)})
             await made.want("bad", "good")

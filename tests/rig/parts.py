@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from waits import PATIENCE, until
 
 from notifier.core import machine
 from notifier.core.breaker import Silence
-from notifier.core.model import Delivery, Event, Micros, NewWatch, Observation, Phase, Watch
+from notifier.core.model import Delivery, Event, NewWatch, Observation, Phase, Watch
 from notifier.core.reconnect import ReconnectPolicy
 from notifier.core.retry import Attempt, Delivered
 from notifier.core.routing import Route
@@ -28,6 +27,7 @@ from notifier.follow.feed import Feed, FeedPolicy
 from notifier.follow.recorder import Recorder
 from notifier.follow.source import Source
 from notifier.follow.watcher import Watcher
+from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.senders.target import Target
 from notifier.senders.webhook import WebhookSender
@@ -45,8 +45,7 @@ TOKEN = "tok"
 DEFAULT_EVENTS = ("task.*", "watch.*")
 
 
-def clock() -> Micros:
-    return time.time_ns() // 1000
+clock = Clock()
 
 
 def transcript(*states: str) -> Transcript:
@@ -133,7 +132,7 @@ class Rig:
             jitter=jitter,
             silence=SOON_SILENT,
         )
-        self.recorder = Recorder(store=store, outbox=self.dispatcher, metrics=self.metrics)
+        self.recorder = Recorder(store=store, outbox=self.dispatcher, metrics=self.metrics, clock=clock)
         self.watcher = Watcher(store=store)
         self.slots = Slots(1 << 20)
         self.sources: list[SseSource] = []

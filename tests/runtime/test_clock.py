@@ -44,3 +44,81 @@ def test_a_difference_that_the_network_explains_is_none() -> None:
     asked = clock()
     clock.correct(asked + 400_000, asked, asked + 800_000)
     assert near(clock(), asked)
+
+
+# -- durations
+
+
+def sleep(monkeypatch: pytest.MonkeyPatch, micros: int) -> None:
+    """Let time pass on both clocks of the machine."""
+    uptime, wall = time.clock_gettime_ns, time.time_ns
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda number: uptime(number) + micros * 1000)
+    monkeypatch.setattr(time, "time_ns", lambda: wall() + micros * 1000)
+
+
+HOUR = 3_600_000_000
+
+
+@pytest.mark.parametrize("by", [DAY, -DAY, 400 * DAY, -400 * DAY, 2 * HOUR, -5 * HOUR])
+def test_a_duration_outlives_a_leap(monkeypatch: pytest.MonkeyPatch, by: int) -> None:
+    """Of dates from before the clock was made, before the leap, and after it."""
+    clock = Clock()
+    old, start = clock() - HOUR, clock()
+    sleep(monkeypatch, HOUR)
+    leap(monkeypatch, by)
+    after = clock()
+    assert near(after - start, HOUR + by), "dates follow"
+    sleep(monkeypatch, HOUR)
+    now = clock()
+    assert near(clock.elapsed(start, now), 2 * HOUR)
+    assert near(clock.elapsed(old, now), 3 * HOUR)
+    assert near(clock.elapsed(after, now), HOUR)
+    assert clock.elapsed(now, start) == 0
+
+
+def test_leaps_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There and back, and more often than is remembered."""
+    clock = Clock()
+    dates = [clock()]
+    for by in (DAY, -3 * DAY, 2 * DAY, *(((-1) ** n) * HOUR for n in range(80))):
+        sleep(monkeypatch, HOUR)
+        leap(monkeypatch, by)
+        dates.append(clock())
+    now = clock()
+    for ago in range(20):  # a date that the clock showed several times counts as the latest of them
+        assert clock.elapsed(dates[-1 - ago], now) <= ago * HOUR + TOLERANCE
+    assert near(clock.elapsed(dates[-1], now), 0)
+
+
+def test_a_database_that_is_set_changes_no_duration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node's first difference from it is no leap, the next one is."""
+    clock = Clock()
+    machine = clock()
+    clock.correct(machine - DAY, machine, machine)
+    start, old = clock(), clock() - HOUR
+    assert near(start, machine - DAY)
+    assert near(clock.elapsed(old, start), HOUR), "another node wrote it, by the database's clock"
+    era = clock.era
+    sleep(monkeypatch, HOUR)
+    asked = clock()
+    clock.correct(asked + 5 * DAY, asked, asked)
+    assert clock.era != era
+    assert near(clock.elapsed(start, clock()), HOUR)
+    assert near(clock.elapsed(old, clock()), 2 * HOUR)
+
+
+def test_a_clock_that_is_adjusted_does_not_leap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NTP moves it by milliseconds, which change no era."""
+    clock = Clock()
+    era = clock.era
+    leap(monkeypatch, 100_000)
+    assert clock.era == era
+
+
+def test_a_date_to_come_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was written by a clock that has been set back since; whether that was seen or not."""
+    clock = Clock()
+    future = clock() + DAY
+    assert clock.elapsed(future, clock()) == 0
+    leap(monkeypatch, HOUR)
+    assert clock.elapsed(future, clock()) == 0

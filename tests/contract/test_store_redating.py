@@ -1,0 +1,110 @@
+"""A clock that was set: open rows keep their ages and waits, settled rows their dates; no delivery waits for ever."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Connection
+from store_rig import SECOND, T0, claim, follow, lose, move, settled
+
+from notifier.core.callback import Callback
+from notifier.core.model import Address, NewWatch, Watch
+from notifier.core.payload import timestamp
+from notifier.store import ClockShift, Later, Store, WatchFilter, redating
+
+DAY = 86_400 * SECOND
+URL = "https://example.com/hook"
+
+
+async def opened(store: Store, task_id: str = "1") -> Watch:
+    (watch,) = await follow(store, task_id)
+    return watch
+
+
+async def dates(store: Store, task_id: str) -> tuple[str, str]:
+    detail = await store.lists.watch("vidu", task_id)
+    assert detail is not None
+    return detail["created_at"], detail["changed_at"]
+
+
+@pytest.mark.parametrize("by", [2 * DAY, -400 * DAY, -90 * SECOND])
+async def test_open_watches_keep_their_age(store: Store, by: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, however many transactions that takes; those that ended stay as they are."""
+    monkeypatch.setattr(redating, "CHUNK", 2)
+    watches = await follow(store, *map(str, range(5)))
+    await move(store, watches[0], "processing", at=T0 + 5)
+    await lose(store, watches[4], at=T0 + 7)
+    since = T0 + 10 * SECOND + by
+    (new,) = await follow(store, "new", now=since + SECOND)
+    await store.watches.redate(ClockShift(by=by, since=since, now=since + 2 * SECOND))
+    assert await dates(store, "0") == (timestamp(T0 + by), timestamp(T0 + by + 5))
+    for task_id in "123":
+        assert await dates(store, task_id) == (timestamp(T0 + by), timestamp(T0 + by))
+    assert await dates(store, "4") == (timestamp(T0), timestamp(T0))
+    assert await dates(store, new.id) == (timestamp(since + SECOND), timestamp(since + SECOND))
+
+
+@pytest.mark.parametrize("by", [2 * DAY, -400 * DAY])
+async def test_a_retry_keeps_its_wait(store: Store, by: int) -> None:
+    """It is due as long after the clock was set as it would have been without."""
+    _, (delivery,) = await move(store, await opened(store), "processing")
+    due = T0 + 60 * SECOND
+    await store.outbox.settle(settled(delivery, Later(due=due, attempt=1, reason="http_500"), at=T0))
+    since = T0 + SECOND + by
+    await store.outbox.redate(ClockShift(by=by, since=since, now=since))
+    assert (await store.outbox.claim({"app": 1}, now=due + by - 1)).next_due == {"app": due + by}
+    assert len(await claim(store, now=due + by)) == 1
+
+
+async def test_a_callbacks_retry_keeps_its_wait(store: Store) -> None:
+    """Its destination is looked for when the delivery is due."""
+    new = NewWatch(source="vidu", id="1", callback=Callback(url=URL))
+    await store.watches.apply([new], origin="api", now=T0)
+    (watch,) = await store.watches.claim(1)
+    assert watch.callback is not None
+    await move(store, watch, "processing", to=(Address(endpoint=watch.callback, take=False),))
+    by = -400 * DAY
+    await store.outbox.redate(ClockShift(by=by, since=T0 + SECOND + by, now=T0 + SECOND + by))
+    taken = await store.endpoints.take_callbacks(1, now=T0 + by)
+    assert [callback.url for callback, _ in taken.taken] == [URL]
+    assert len(await claim(store, watch.callback, now=T0 + by)) == 1
+
+
+async def test_what_no_schedule_would_put_so_far_is_due_now(store: Store) -> None:
+    """A retry of a clock that was 400 days ahead, and nobody saw it set back."""
+    watches = await follow(store, "far", "near")
+    (far,), (near,) = [(await move(store, watch, "processing"))[1] for watch in watches]
+    for delivery, due in ((far, T0 + 400 * DAY), (near, T0 + DAY)):
+        await store.outbox.settle(settled(delivery, Later(due=due, attempt=1, reason="http_500")))
+    assert await claim(store, now=T0 + SECOND) == []
+    assert await store.outbox.pull(latest=T0 + 2 * DAY, now=T0 + SECOND) == 1
+    assert [delivery.id for delivery in await claim(store, now=T0 + SECOND)] == [far.id]
+    assert await store.outbox.pull(latest=T0 + 2 * DAY, now=T0 + SECOND) == 0
+
+
+async def test_a_delivery_under_way_is_left_to_its_node(store: Store) -> None:
+    """It is settled with a date of the present."""
+    _, (delivery,) = await move(store, await opened(store), "processing", at=T0 + 400 * DAY)
+    assert await store.outbox.pull(latest=T0 + 2 * DAY, now=T0) == 0
+    await store.outbox.settle(settled(delivery))
+
+
+async def test_a_watch_of_the_future_begins_now(store: Store) -> None:
+    """Its deadline would be years away otherwise; watches of the past stay as they are."""
+    await follow(store, "past", now=T0)
+    await follow(store, "future", now=T0 + 400 * DAY)
+    await store.watches.begin(now=T0 + SECOND)
+    assert await dates(store, "past") == (timestamp(T0), timestamp(T0))
+    assert await dates(store, "future") == (timestamp(T0 + SECOND), timestamp(T0 + SECOND))
+    assert len(await store.lists.watches(WatchFilter(), limit=5)) == 2
+
+
+async def test_a_date_that_is_not_there_stays_away(store: Store) -> None:
+    """A destination of which nothing is due has no date to move."""
+    new = NewWatch(source="vidu", id="1", callback=Callback(url=URL))
+    await store.watches.apply([new], origin="api", now=T0)
+    await store.outbox.redate(ClockShift(by=DAY, since=T0 + DAY, now=T0 + DAY))
+
+    def due(connection: Connection) -> list[int | None]:
+        return [due for (due,) in connection.exec_driver_sql("SELECT due FROM callbacks")]
+
+    assert await store._reader.page(due) == [None]
