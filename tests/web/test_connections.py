@@ -7,11 +7,13 @@ import json
 import os
 import resource
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from inspect import signature
 from pathlib import Path
 
 import pytest
+import uvloop
 from site_running import SECRET, Site, running, text
 from structlog.testing import capture_logs
 from waits import until
@@ -312,9 +314,9 @@ async def test_without_descriptors_probes_and_the_api_are_still_answered(site: S
                 for client, path in zip(
                     clients, ("/healthz", "/readyz", "/metrics", "/v1/status", "/v1/watches"), strict=True
                 ):
+                    client.connect((host, int(port)))  # at once: the system accepts it
                     client.setblocking(False)
                     async with asyncio.timeout(PATIENCE):
-                        await loop.sock_connect(client, (host, int(port)))
                         await loop.sock_sendall(client, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                         assert (await loop.sock_recv(client, 65536)).startswith(b"HTTP/1.1 200 "), path
         finally:
@@ -364,3 +366,29 @@ async def test_descriptors_are_shared_out(
     path.write_text(text(tmp_path, http="{listen: null}"))
     descriptors = build._Descriptors.share(load(path))
     assert (descriptors.http, descriptors.streams) == (http, streams)
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        test_a_second_head_has_a_deadline_too,
+        test_an_idle_connection_is_closed,
+        test_a_body_has_a_deadline,
+        test_an_answer_that_nobody_reads_is_cut_off,
+        test_a_browser_may_send_many_cookies,
+        test_a_head_has_a_limit,
+        test_without_descriptors_probes_and_the_api_are_still_answered,
+    ],
+)
+def test_the_same_on_uvloop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: Callable[..., Awaitable[None]]
+) -> None:
+    """Its transports are of other classes than asyncio's, and it accepts connections in another way."""
+
+    async def run() -> None:
+        async with running(tmp_path, endpoints=APP) as site:
+            needs_patch = "monkeypatch" in signature(scenario).parameters
+            await (scenario(site, monkeypatch) if needs_patch else scenario(site))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
