@@ -47,6 +47,8 @@ def disable_retries(session: aiohttp.ClientSession) -> None:
 
 def is_idle(handler: RequestHandler) -> bool:
     """Return whether an HTTP server's connection waits for the rest of a request's head."""
+    if handler._request_count == 0:  # its task, which waits, may not have begun
+        return True
     waiter = handler._waiter
     return waiter is not None and not waiter.done()
 

@@ -142,6 +142,7 @@ async def test_a_connection_is_idle_until_a_head_is_complete_and_after_the_answe
 
     await until(lambda: bool(server.connections))
     [handler] = server.connections
+    assert aiohttp_private.is_idle(handler)
     await until(lambda: aiohttp_private.is_idle(handler))
     writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n")
     await asyncio.sleep(0.05)

@@ -78,6 +78,16 @@ async def test_a_head_has_a_deadline(site: Site, monkeypatch: pytest.MonkeyPatch
             await asyncio.wait({dripping})
 
 
+async def test_a_head_that_stops_at_once_has_a_deadline(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first bytes are there before the connection is accepted, and no more come."""
+    monkeypatch.setattr(connections, "HEAD_TIMEOUT", 0.5)
+    for beginning in (b"", b"GET /", HEAD):
+        async with connected(site) as (reader, writer):
+            writer.write(beginning)
+            async with asyncio.timeout(connections.IDLE_TIMEOUT / 2):
+                assert await reader.read() == b""
+
+
 async def test_a_second_head_has_a_deadline_too(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """It begins with its first byte: a connection may be idle for longer."""
     monkeypatch.setattr(connections, "HEAD_TIMEOUT", 0.5)
@@ -371,6 +381,7 @@ async def test_descriptors_are_shared_out(
 @pytest.mark.parametrize(
     "scenario",
     [
+        test_a_head_that_stops_at_once_has_a_deadline,
         test_a_second_head_has_a_deadline_too,
         test_an_idle_connection_is_closed,
         test_a_body_has_a_deadline,
