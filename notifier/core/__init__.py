@@ -10,6 +10,7 @@ __all__ = [
     "eventstream",
     "files",
     "flow",
+    "history",
     "load",
     "machine",
     "model",

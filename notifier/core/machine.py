@@ -56,6 +56,7 @@ def step(watch: Watch, observation: Observation, now: Micros) -> Step:
         sequence=watch.sequence + 1,
         changed_at=now,
         ended=observation.phase in TERMINAL,
+        last_event_id=observation.event_id or watch.last_event_id,
     )
     event = Event(
         type=CHANGES[observation.phase],

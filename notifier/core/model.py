@@ -76,6 +76,7 @@ class Observation:
     error: TaskError | None = None
     urls: tuple[str, ...] = ()  # of the result
     task: Json = None  # the provider's complete snapshot
+    event_id: str = ""  # the stream's ID of the event, for Last-Event-ID; empty: it has none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,7 @@ class Watch:
     changed_at: Micros = 0  # when the state last changed; creation at first
     stalled: bool = False  # the event was sent since the last change
     ended: bool = False  # terminal or lost: no event follows
+    last_event_id: str = ""  # of the event that brought the last change; empty: it had none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import structlog
 
 from notifier.core import machine
 from notifier.core.errors import SourceError, StaleWrite, Unavailable
+from notifier.core.history import Replay
 from notifier.core.model import Micros, Observation
 from notifier.core.reconnect import Ending
 from notifier.follow.recorder import Recorder
@@ -19,6 +20,9 @@ from notifier.follow.source import Source, Stream
 from notifier.follow.subscription import Signal, Subscription
 from notifier.follow.troubles import Troubles
 from notifier.runtime.metrics import Metrics
+
+BURST_PAUSE = 0.2  # seconds without a snapshot that end the first burst of a stream
+BURST_LONGEST = 1.0  # seconds after which the burst is over, though the stream never paused
 
 log = structlog.get_logger(__name__)
 
@@ -81,12 +85,16 @@ class Connector:
         )
 
     async def _open(self, subscription: Subscription) -> Stream:
+        # The last look before a deadline asks for everything: an upstream that goes on behind an ID may have nothing.
+        last_event_id = subscription.last_event_id if subscription.overdue is None else ""
         outcome = SourceError.kind
         try:
-            stream = await self._source.open(subscription.watch.id)
+            stream = await self._source.open(subscription.watch.id, last_event_id=last_event_id)
             outcome = "open"
         except SourceError as exc:
             outcome = exc.kind
+            if not isinstance(exc, Unavailable):
+                subscription.last_event_id = ""  # the ID itself may be what is refused
             raise
         finally:
             self._metrics.stream_connects.labels(self._source.name, outcome).inc()
@@ -96,11 +104,49 @@ class Connector:
         return stream
 
     async def _read(self, subscription: Subscription, stream: Stream) -> None:
+        if subscription.watch.state is not None:
+            await self._catch_up(subscription, stream)
         while subscription.reads:
             observation = await anext(stream, None)
+            if observation is not None:
+                await self._observe(subscription, observation)
+            subscription.last_event_id = stream.last_event_id or subscription.last_event_id
             if observation is None:
                 return
+
+    async def _catch_up(self, subscription: Subscription, stream: Stream) -> None:
+        """Read the first burst of a stream that was connected again, and record only what is news in it.
+
+        The burst is over at the first pause, at a terminal snapshot, or after a second.
+        """
+        replay = Replay(subscription.watch, subscription.last_event_id)
+        error: SourceError | None = None
+        try:
+            await self._read_burst(stream, replay)
+        except SourceError as exc:
+            error = exc
+        for observation in replay.news():
+            if not subscription.reads:
+                return
             await self._observe(subscription, observation)
+        subscription.last_event_id = stream.last_event_id or subscription.last_event_id
+        if error is not None:
+            raise error
+
+    async def _read_burst(self, stream: Stream, replay: Replay) -> None:
+        loop = asyncio.get_running_loop()
+        end = None
+        while not replay.over:
+            pause = None if end is None else min(end, loop.time() + BURST_PAUSE)
+            try:
+                async with asyncio.timeout_at(pause):
+                    observation = await anext(stream, None)
+            except TimeoutError:
+                return
+            if observation is None:
+                return
+            replay.add(observation)
+            end = end or loop.time() + BURST_LONGEST
 
     async def _observe(self, subscription: Subscription, observation: Observation) -> None:
         async with subscription.lock:

@@ -152,6 +152,7 @@ class Feed:
         for subscription in self._all.values():
             subscription.health = WELL
             if reopen:
+                subscription.last_event_id = ""  # it may be another upstream, or other states of the same
                 subscription.renewal = Renewal.NOW
                 subscription.interrupt()
             elif subscription.renewal is Renewal.NONE:

@@ -16,6 +16,7 @@ class Stream(Protocol):
     observations: int  # read so far on this connection, repeats included
     unread: Unreadable | None  # why the last snapshot was skipped; None if it could be read
     last_activity: float  # loop time of the last byte, comments included
+    last_event_id: str  # of the events returned so far and of those skipped before them; empty: none had an ID
     retry: float | None  # seconds that the upstream asked us to wait before reconnecting (`retry:`)
 
     def __aiter__(self) -> Stream: ...
@@ -39,8 +40,11 @@ class Source(Protocol):
 
     name: str
 
-    async def open(self, task_id: str) -> Stream:
-        """Connect; return once the reply's head is in. Raises SourceError (see its subclasses for the kinds)."""
+    async def open(self, task_id: str, *, last_event_id: str = "") -> Stream:
+        """Connect; return once the reply's head is in. Raises SourceError (see its subclasses for the kinds).
+
+        `last_event_id` asks the upstream to go on behind that event; many ignore it.
+        """
         ...
 
     def update(

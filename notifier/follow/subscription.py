@@ -76,11 +76,15 @@ class Subscription:
     stream: Stream | None = None
     opened: float = 0.0  # loop time at which the last stream was opened
     cut: SourceError | None = None  # why we ended the stream ourselves
+    last_event_id: str = ""  # of the last event that was read, behind which the next stream may go on
     overdue: float | None = None  # loop time since when the deadline is known to have passed
     asked: float | None = None  # loop time at which the first connection after the deadline was over
     looked: bool = False  # the last look at the upstream is complete
     entry: int = -1  # the number of its entry in the admission; entries with other numbers are void
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while a step is taken
+
+    def __post_init__(self) -> None:
+        self.last_event_id = self.watch.last_event_id
 
     @property
     def gone(self) -> bool:

@@ -51,7 +51,7 @@ class SnapshotReader:
         self._failures = tuple(find(path) for path in preset.failure_if_present)
         self._unknown: set[str] = set()
 
-    def read(self, data: bytes) -> Observation:
+    def read(self, data: bytes, event_id: str = "") -> Observation:
         """Return the observation that a snapshot makes.
 
         An error that the preset names (`failure_if_present`) outweighs every state except failed and canceled, and
@@ -69,6 +69,7 @@ class SnapshotReader:
             error=_error(self._code(task), self._message(task)) or _error_in(failure),
             urls=_urls(self._result(task)),
             task=task,
+            event_id=event_id,
         )
 
     def _state_of(self, task: Json, *, failed: bool) -> tuple[str | None, Phase]:

@@ -20,6 +20,7 @@ from notifier.sources.preset import Preset
 from notifier.sources.request import RequestTemplate
 from notifier.sources.snapshot import SnapshotReader
 
+MAX_EVENT_ID = 1000  # characters; a longer ID is not sent back
 EXCERPT = 200  # characters of an unreadable snapshot that its error quotes
 
 
@@ -112,6 +113,7 @@ class SseStream:
         "_plan",
         "_source",
         "last_activity",
+        "last_event_id",
         "observations",
         "retry",
         "unread",
@@ -126,14 +128,10 @@ class SseStream:
         self._last = b""  # the snapshot before, as received
         self._counts = False  # it could be read, so that its repeats count as observations
         self.last_activity = loop.time()
+        self.last_event_id = ""
         self.observations = 0
         self.unread: Unreadable | None = None
         self.retry: float | None = None
-
-    @property
-    def last_event_id(self) -> str:
-        """Return the ID of the last event that had one."""
-        return self._connection.last_event_id
 
     def __aiter__(self) -> SseStream:
         return self
@@ -159,24 +157,29 @@ class SseStream:
         before = self.observations
         try:
             for event in self._batch:
+                observation = None
                 if event.data == self._last:
                     self.observations += self._counts
                 elif event.data:  # an event without data only keeps the connection alive
                     self._last = event.data
-                    observation = self._read(event.data)
+                    observation = self._read(event)
                     self._counts = observation is not None
-                    if observation is not None:
-                        self.unread = None
-                        self.observations += 1
-                        return observation
+                if self.unread is None and len(event.last_event_id) <= MAX_EVENT_ID:
+                    self.last_event_id = event.last_event_id
+                if observation is not None:
+                    self.observations += 1
+                    return observation
         finally:
             if self.observations > before:
                 self._source.on_observations(self.observations - before)
         return None
 
-    def _read(self, data: bytes) -> Observation | None:
+    def _read(self, event: StreamEvent) -> Observation | None:
+        data = event.data
         try:
-            return self._plan.reader.read(data)
+            observation = self._plan.reader.read(data, event.last_event_id[:MAX_EVENT_ID])
+            self.unread = None
+            return observation
         except Unreadable as exc:
             if self._connection.partial:  # the connection broke within it
                 return None

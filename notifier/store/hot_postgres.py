@@ -54,7 +54,7 @@ def _surely(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return case((condition, true()), else_=false())
 
 
-_step = ("state", "phase", "sequence", "changed_at", "stalled", "ended", "lost", "updated_at")
+_step = ("state", "phase", "sequence", "changed_at", "last_event_id", "stalled", "ended", "lost", "updated_at")
 _steps = _given(_pk=BigInteger(), _before=BigInteger(), **_as(watches, *_step))
 STEP_WATCH = (
     update(watches)

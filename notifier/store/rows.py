@@ -31,6 +31,7 @@ def watch_from(row: Row[Any]) -> Watch:
         changed_at=row.changed_at,
         stalled=row.stalled,
         ended=row.ended,
+        last_event_id=row.last_event_id or "",
     )
 
 
@@ -87,6 +88,7 @@ def step_row(watch: Watch, records: Sequence[Record], node: int) -> dict[str, ob
         "phase": watch.phase,
         "sequence": watch.sequence,
         "changed_at": watch.changed_at,
+        "last_event_id": storable(watch.last_event_id or None),
         "stalled": watch.stalled,
         "ended": watch.ended,
         "lost": records[-1].lost,

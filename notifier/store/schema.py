@@ -52,6 +52,7 @@ watches = Table(
     Column("state", Text),  # the provider's word; null before the first observation
     Column("phase", Text),  # ours
     Column("sequence", BigInteger, nullable=False),  # of the last event
+    Column("last_event_id", Text),  # of the event that brought the last change; null: it had none
     Column("stalled", Boolean, nullable=False),
     Column("ended", Boolean, nullable=False),  # terminal or lost
     Column("lost", Text),  # the reason, when it was given up

@@ -49,7 +49,17 @@ STEP_WATCH = Prepared(
     .values(
         {
             name: bindparam(name)
-            for name in ("state", "phase", "sequence", "changed_at", "stalled", "ended", "lost", "updated_at")
+            for name in (
+                "state",
+                "phase",
+                "sequence",
+                "changed_at",
+                "last_event_id",
+                "stalled",
+                "ended",
+                "lost",
+                "updated_at",
+            )
         }
     ),
     at_once=hot_postgres.STEP_WATCH,

@@ -383,11 +383,11 @@ class Raising:
         self._source = source
         self.failures = 3
 
-    async def open(self, task_id: str) -> Stream:
+    async def open(self, task_id: str, *, last_event_id: str = "") -> Stream:
         if task_id == "bad" and self.failures:
             self.failures -= 1
             raise KeyError("a fault of ours")
-        stream: Stream = await self._source.open(task_id)
+        stream: Stream = await self._source.open(task_id, last_event_id=last_event_id)
         return stream
 
     def update(self, **settings: Any) -> None:

@@ -84,6 +84,6 @@ async def test_sqlite(dump: Path) -> None:
 
 async def test_postgresql(copied: str) -> None:
     """`notifier migrate` does."""
-    assert await asyncio.to_thread(migrate, copied) == ("0002", "0003")
+    assert await asyncio.to_thread(migrate, copied) == ("0002", "0004")
     async with running(copied) as store:
         await check(store)
