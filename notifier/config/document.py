@@ -14,7 +14,7 @@ from typing import Any
 
 from notifier.config import tree
 from notifier.config.problems import Location, Problem, got, key_path
-from notifier.config.reading import MAX_BYTES
+from notifier.config.reading import MAX_BYTES, read_bytes
 from notifier.config.scalars import Interpolated, Unclear, resolve
 
 _REFERENCE = re.compile(r"\$(?P<escaped>\$)?\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\})?")
@@ -92,19 +92,14 @@ class Document:
         return self.root.text.split() if isinstance(self.root, tree.Scalar) else []
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
-    """Read a file or pipe to its end, or `limit` + 1 bytes. Raises OSError."""
-    with path.open("rb") as stream:
-        return stream.read(limit + 1)
-
-
-def read_document(path: Path, env: Mapping[str, str], *, clear: bool = False) -> Document:
+def read_document(path: Path, env: Mapping[str, str], *, clear: bool = False, pipes: bool = True) -> Document:
     """Read a file; every fault becomes a problem of the document.
 
     With `clear`, the data is JSON: an unquoted value that YAML readers understand in different ways is a problem too.
+    With `pipes`, a pipe is read to its end.
     """
     try:
-        content = read_bytes(path, MAX_BYTES)
+        content = read_bytes(path, MAX_BYTES, pipes=pipes)
     except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
         reason = getattr(exc, "strerror", None) or str(exc)
         return _unreadable(path, f"cannot be read: {reason}")

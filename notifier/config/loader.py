@@ -21,7 +21,7 @@ from notifier.config.endpoint import read_endpoint
 from notifier.config.model import Config
 from notifier.config.problems import ConfigError, Location, Problem, WatchRefused, explain, got, key_path, refusal
 from notifier.config.queue import read_queue
-from notifier.config.reading import Reading, digest, matching, watch_files
+from notifier.config.reading import Reading, WatchFile, digest, found_by, loss, matching, watch_files
 from notifier.config.scalars import Unclear, settle
 from notifier.config.secret import Secret
 from notifier.config.section import Context, unknown_keys
@@ -38,9 +38,12 @@ _APART = ("sources", "endpoints", "queues", "watches")  # sections that are read
 _ANY = "any"  # a placeholder where the names of the sources are unknown
 
 
-def load(path: Path, *, env: Mapping[str, str] | None = None) -> Config:
-    """Read the configuration and the files that it names; `env` is by default the process's. Raises ConfigError."""
-    return _Loading(path, os.environ if env is None else env).run()
+def load(path: Path, *, env: Mapping[str, str] | None = None, before: Reading | None = None) -> Config:
+    """Read the configuration and the files that it names; `env` is by default the process's. Raises ConfigError.
+
+    A watch file of the reading `before` that exists but cannot be read any more is a problem; a deleted one is not.
+    """
+    return _Loading(path, os.environ if env is None else env, before).run()
 
 
 def parse_watch(value: Json, config: Config) -> NewWatch:
@@ -84,12 +87,14 @@ def _placeless(entry: Any) -> Problem:
 class _Loading:
     """One pass over the files."""
 
-    def __init__(self, path: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, env: Mapping[str, str], before: Reading | None) -> None:
         self._path = path
+        self._before = before
         self._env = env
         self._context = Context(directory=path.parent, env=env)
         self._files: dict[Path, str | None] = {}  # the YAML files with their digests
         self._patterns: tuple[str, ...] = ()
+        self._watch_files: dict[Path, WatchFile] = {}
         self._problems: list[Problem] = []
         self._watches: dict[tuple[str, str], tuple[WatchConfig, Document, Location]] = {}
         self._default: str | None = None
@@ -103,7 +108,8 @@ class _Loading:
         return config
 
     def _reading(self) -> Reading:
-        return Reading(path=self._path, patterns=self._patterns, files=self._files | self._context.read)
+        files = self._files | self._context.read
+        return Reading(path=self._path, patterns=self._patterns, files=files, watch_files=self._watch_files)
 
     def _config(self) -> Config | None:
         document = self._read(self._path)
@@ -130,15 +136,17 @@ class _Loading:
         config = self._check(document, (), partial(Config.model_validate, context=self._context), rest)
         self._check_reserved(document, endpoints or {}, taken=config is not None and config.callbacks.enabled)
         self._read_watches(document, ("watches",), data.get("watches"))
-        for path in self._watch_files(document, data.get("watch_files")):
-            self._watch_file(self._read(path))
+        self._check_patterns(document, data.get("watch_files"))
+        for path, pattern in watch_files(self._path, self._patterns):
+            self._read_watch_file(path, pattern)
+        self._check_lost()
         if config is None:
             return None
         return config.model_copy(update=parts | {"watches": tuple(watch for watch, _, _ in self._watches.values())})
 
-    def _read(self, path: Path) -> Document:
+    def _read(self, path: Path, *, pipes: bool = True) -> Document:
         self._files[path] = digest(path)
-        document = read_document(path, self._env)
+        document = read_document(path, self._env, pipes=pipes)
         self._problems.extend(document.problems)
         return document
 
@@ -206,8 +214,8 @@ class _Loading:
         for index, item in enumerate(value or ()):
             yield self._check(document, ("queues", index), partial(read_queue, context=self._context), item)
 
-    def _watch_files(self, document: Document, patterns: Any) -> Iterator[Path]:
-        """List the files that match the patterns, each once, without the configuration itself."""
+    def _check_patterns(self, document: Document, patterns: Any) -> None:
+        """Record the patterns of watch files, and report each that names a missing file."""
         usable = {  # an item that is no pattern is reported with the section
             index: pattern
             for index, pattern in enumerate(patterns if isinstance(patterns, list) else ())
@@ -221,9 +229,21 @@ class _Loading:
                     ("watch_files", index),
                     "no such file; only a pattern such as watches.d/*.yaml may match none",
                 )
-        yield from watch_files(self._path, self._patterns)
 
-    def _watch_file(self, document: Document) -> None:
+    def _check_lost(self) -> None:
+        """Report watch files of the last reading that exist but cannot be read: their watches must not be removed."""
+        for path, file in (self._before.watch_files if self._before is not None else {}).items():
+            if path in self._files or file.pattern not in self._patterns:
+                continue
+            if (reason := loss(path, file)) is not None:
+                self._files[path] = None
+                message = f"cannot be read any more: {reason}; delete it to remove its watches"
+                self._say(Document(file=path), (), message)
+
+    def _read_watch_file(self, path: Path, pattern: str) -> None:
+        with contextlib.suppress(OSError):  # gone again; the reading reports it
+            self._watch_files[path] = found_by(pattern, path)
+        document = self._read(path, pipes=False)
         match document.data:
             case None:
                 pass  # empty, or unreadable and already reported

@@ -5,13 +5,19 @@ A digest is taken just before its file is read. A change in between therefore co
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
+import io
+import os
+import select
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 MAX_BYTES = 32 * 1024 * 1024  # of a file: a hundred thousand watches with labels; a larger one is a mistake
+LOOK_AGAIN = 200  # milliseconds between looks at the path of a pipe without a writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,14 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchFile:
+    """How a watch file was found."""
+
+    pattern: str
+    device: int  # of the file system that holds its folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """The files that one attempt to load a configuration has read, successful or not."""
 
@@ -33,6 +47,7 @@ class Reading:
     patterns: tuple[str, ...] = ()  # globs of further files, relative to its directory
     # Digests; None: it cannot be read. Two readings of the same text are equal, whatever the files hold.
     files: Mapping[Path, str | None] = field(default_factory=dict, repr=False, compare=False)
+    watch_files: Mapping[Path, WatchFile] = field(default_factory=dict, repr=False, compare=False)
 
     def now(self) -> dict[Path, str | None]:
         """Return what `files` would be after reading again."""
@@ -43,7 +58,7 @@ class Reading:
         return {path: _stamp(path) for path in self._paths()}
 
     def _paths(self) -> Iterable[Path]:
-        return dict.fromkeys([*self.files, *watch_files(self.path, self.patterns)])
+        return dict.fromkeys([*self.files, *(file for file, _ in watch_files(self.path, self.patterns))])
 
 
 def matching(path: Path, pattern: str) -> list[Path]:
@@ -52,14 +67,100 @@ def matching(path: Path, pattern: str) -> list[Path]:
     return [file for file in (path.parent / name for name in names) if file.is_file()]
 
 
-def watch_files(path: Path, patterns: Iterable[str]) -> Iterator[Path]:
-    """List the files that match the globs, each once, without the configuration itself."""
+def watch_files(path: Path, patterns: Iterable[str]) -> Iterator[tuple[Path, str]]:
+    """List the files that match the globs, each once and with its glob, without the configuration itself."""
     seen = {path.resolve()}
     for pattern in patterns:
         for file in matching(path, pattern):
             if (real := file.resolve()) not in seen:
                 seen.add(real)
-                yield file
+                yield file, pattern
+
+
+def found_by(pattern: str, file: Path) -> WatchFile:
+    """Describe how a watch file was found. Raises OSError."""
+    return WatchFile(pattern=pattern, device=file.parent.stat().st_dev)
+
+
+def loss(file: Path, before: WatchFile) -> str | None:
+    """Return why a watch file of an earlier reading cannot be read any more; None if it was deleted."""
+    try:
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        return _missing(file, before.device)
+    except OSError as exc:
+        return exc.strerror or str(exc)
+    if stat.S_ISREG(mode):
+        return None if os.access(file.parent, os.R_OK) else "its folder cannot be listed"
+    return f"it is {_kind(mode)} now, not a regular file"
+
+
+def _missing(file: Path, device: int) -> str | None:
+    for path in (file, *file.parents):
+        if not os.path.lexists(path):
+            continue
+        if not path.exists():
+            return f"the target of the link {path} is missing"
+        return None if path.stat().st_dev == device else f"the file system that held it is no longer mounted at {path}"
+    return None
+
+
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"))
+    return next((name for test, name in kinds if test(mode)), "a device")
+
+
+def read_bytes(path: Path, limit: int, *, pipes: bool) -> bytes:
+    """Read a file to its end, or `limit` + 1 bytes; with `pipes`, also a pipe or a device. Raises OSError.
+
+    A named pipe is waited for until there is a writer, or until another file has taken its place.
+    """
+    while True:
+        with open(path, "rb", buffering=0, opener=_open) as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            if not pipes and not stat.S_ISREG(mode):
+                raise OSError(errno.EINVAL, "not a regular file")
+            if not stat.S_ISFIFO(mode):
+                os.set_blocking(stream.fileno(), True)
+                return _read(stream, limit)
+            content = _read_pipe(stream, path, limit)
+        if content is not None:
+            return content
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _read(stream: io.FileIO, limit: int) -> bytes:
+    content = bytearray()
+    while len(content) <= limit and (part := stream.read(limit + 1 - len(content))):
+        content += part
+    return bytes(content)
+
+
+def _read_pipe(stream: io.FileIO, path: Path, limit: int) -> bytes | None:
+    """Read a pipe to its end; None if its path has become another file before a writer came."""
+    poll = select.poll()
+    poll.register(stream, select.POLLIN)
+    content = bytearray()
+    while len(content) <= limit:
+        if not poll.poll(LOOK_AGAIN):
+            if not content and _replaced(stream, path):
+                return None
+            continue
+        part = stream.read(limit + 1 - len(content))
+        if part == b"":
+            break
+        content += part or b""  # None: another process was faster
+    return bytes(content)
+
+
+def _replaced(stream: io.FileIO, path: Path) -> bool:
+    try:
+        return not os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return True
 
 
 def digest(path: Path) -> str | None:

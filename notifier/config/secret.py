@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
-from notifier.config.document import read_bytes
 from notifier.config.problems import detail, got, invalid, refusal, suggest
+from notifier.config.reading import read_bytes
 from notifier.config.section import Context
 from notifier.config.types import printable
 from notifier.core.signing import SecretError, decode_secret
@@ -141,7 +141,7 @@ def _file(path: Path, kind: str, context: Context) -> str:
     try:
         if not path.is_file():  # a pipe or device may block for ever, or be endless
             raise invalid(f"{kind} cannot be read: {'not a regular file' if path.exists() else 'no such file'}")
-        content = read_bytes(path, MAX_SECRET_BYTES)
+        content = read_bytes(path, MAX_SECRET_BYTES, pipes=False)
         if len(content) > MAX_SECRET_BYTES:
             raise invalid(f"{kind} is larger than {MAX_SECRET_BYTES // 1024} KiB")
         return content.decode("utf-8").removesuffix("\n").removesuffix("\r")

@@ -125,7 +125,8 @@ class Reloader:
             log.warning("reload.unfinished", hint="it still waits for the store")
 
     async def _replace(self) -> Sequence[str]:
-        loading = beside(lambda: configuration.load(self._path), name="load the configuration")
+        before = self.config.reading
+        loading = beside(lambda: configuration.load(self._path, before=before), name="load the configuration")
         either: set[asyncio.Future[Any]] = {loading, self._stop}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not loading.done():  # it may wait for a file server that never answers

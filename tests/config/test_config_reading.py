@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from config_site import Site
 
 from notifier.config import ConfigError, load
-from notifier.config.reading import MAX_BYTES, Reading, digest
+from notifier.config.reading import MAX_BYTES, Reading, digest, loss, read_bytes
 
 SOURCE = "sources: {s: {preset: vidu, token: {file: token}}}\n"
 
@@ -88,3 +96,162 @@ def test_renewed_authorities_make_another_source(site: Site) -> None:
     first, second = trustme.CA(), trustme.CA()
     assert load_with(first) == load_with(first)
     assert load_with(first) != load_with(second)
+
+
+LOST = 'sources: {s: {preset: vidu, token: t}}\nwatches: [x]\nwatch_files: ["w.d/*.yaml", "vol/*.yaml"]\n'
+
+
+def _fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def _socket(path: Path) -> None:
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as listener:
+        here = os.open(path.parent, os.O_PATH)
+        listener.bind(f"/proc/self/fd/{here}/{path.name}")  # a path in full may be too long for a socket
+        os.close(here)
+
+
+def _zero(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def _dangling(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere.yaml")
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _under_a_file(path: Path) -> None:
+    shutil.rmtree(path.parent)
+    path.parent.write_text("")
+
+
+def _dangling_folder(path: Path) -> None:
+    shutil.rmtree(path.parent)
+    path.parent.symlink_to("nowhere")
+
+
+WAYS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a named pipe": (_fifo, "it is a named pipe now"),
+    "a loop of links": (_loop, "Too many levels of symbolic links"),
+    "a socket": (_socket, "it is a socket now"),
+    "a device without an end": (_zero, "it is a device now"),
+    "a dangling link": (_dangling, "the target of the link"),
+    "a folder": (_folder, "it is a folder now"),
+    "a file for a folder": (_under_a_file, "Not a directory"),
+    "a dangling link for the folder": (_dangling_folder, "the target of the link"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_watch_file_that_cannot_be_read_any_more_refuses_the_reload(site: Site, way: str) -> None:
+    """Its watches would be removed otherwise; a start, which removes nothing, passes it over."""
+    path = site.write("[a]", "w.d/a.yaml")
+    before = site.load(LOST).reading
+    change, message = WAYS[way]
+    change(path)
+    with pytest.raises(ConfigError) as caught:
+        load(site.path, env={}, before=before)
+    [problem] = caught.value.problems
+    assert problem.file == str(path)
+    assert problem.message.startswith("cannot be read any more: ")
+    assert message in problem.message
+    assert [watch.id for watch in load(site.path, env={}).watches] == ["x"]
+    assert caught.value.reading is not None
+    assert path in caught.value.reading.files
+
+
+def test_a_watch_file_that_is_deleted_is_a_removal(site: Site) -> None:
+    """Alone, or with its whole folder, or because its pattern is gone."""
+    path = site.write("[a]", "w.d/a.yaml")
+    before = site.load(LOST).reading
+    path.unlink()
+    assert [watch.id for watch in load(site.path, env={}, before=before).watches] == ["x"]
+    path.parent.rmdir()
+    assert [watch.id for watch in load(site.path, env={}, before=before).watches] == ["x"]
+    path.parent.symlink_to("nowhere")
+    site.write(LOST.replace("w.d", "v.d"), "config.yaml")
+    assert [watch.id for watch in load(site.path, env={}, before=before).watches] == ["x"]
+
+
+def test_a_file_system_that_is_no_longer_mounted_refuses_the_reload(site: Site) -> None:
+    """The folder is there, and empty: of another file system than before."""
+    path = site.write("[a]", "vol/a.yaml")
+    before = site.load(LOST).reading
+    file = before.watch_files[path]
+    path.unlink()
+    assert loss(path, file) is None
+    elsewhere = replace(file, device=file.device + 1)
+    assert f"no longer mounted at {path.parent}" in str(loss(path, elsewhere))
+    with pytest.raises(ConfigError, match="no longer mounted"):
+        load(site.path, env={}, before=replace(before, watch_files={path: elsewhere}))
+
+
+def test_files_are_compared_with_the_configuration_in_force(site: Site) -> None:
+    """What was lost, and is back, is read again."""
+    path = site.write("[a]", "w.d/a.yaml")
+    before = site.load(LOST).reading
+    _fifo(path)
+    with pytest.raises(ConfigError):
+        load(site.path, env={}, before=before)
+    path.unlink()
+    site.write("[a, b]", "w.d/a.yaml")
+    assert [watch.id for watch in load(site.path, env={}, before=before).watches] == ["x", "a", "b"]
+
+
+def test_a_pipe_is_waited_for_until_a_file_takes_its_place(site: Site) -> None:
+    """A reader that waits for a writer notices that the pipe is gone; nothing else would ever wake it."""
+    os.mkfifo(site.path)
+    contents: list[bytes] = []
+    reader = threading.Thread(target=lambda: contents.append(read_bytes(site.path, 100, pipes=True)), daemon=True)
+    reader.start()
+    while True:  # until the reader has opened it: before that, a writer is refused (fifo(7))
+        try:
+            writer = os.open(site.path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            assert reader.is_alive()
+            time.sleep(0.01)
+        else:
+            break
+    new = site.write("loop: asyncio\n", "new.yaml")
+    new.replace(site.path)
+    reader.join(60)
+    os.close(writer)
+    assert contents == [b"loop: asyncio\n"]
+
+
+def test_a_pipe_is_read_to_its_end_and_no_further_than_the_limit(site: Site) -> None:
+    """In as many parts as it is written; an endless one ends at the limit."""
+    os.mkfifo(site.path)
+    for parts, content in (([b"a", b"b" * 10], b"a" + b"b" * 10), ([b"x" * 100] * 9, b"x" * 101)):
+        writer = threading.Thread(target=_write, args=(site.path, parts), daemon=True)
+        writer.start()
+        assert read_bytes(site.path, 100, pipes=True) == content
+        writer.join(60)
+
+
+def _write(path: Path, parts: list[bytes]) -> None:
+    with contextlib.suppress(BrokenPipeError), path.open("wb", buffering=0) as stream:
+        for part in parts:
+            stream.write(part)
+
+
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero", "/dev/null", "/"])
+def test_only_regular_files_are_read_where_no_pipe_is_expected(site: Site, name: str) -> None:
+    """At once, and without opening what would block."""
+    os.mkfifo(site.directory / "pipe")
+    with pytest.raises(OSError, match=r"not a regular file|Is a directory"):
+        read_bytes(site.directory / name, 100, pipes=False)

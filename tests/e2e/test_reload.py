@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import os
 import signal
 import time
 
@@ -278,4 +279,55 @@ async def test_source_change_reaches_what_waits(daemons: Start) -> None:
         await reload(daemon, "POST")
         await other.wait_open(1)
         await sim.wait_open(0)
+        assert await daemon.stop() == 0
+
+
+async def test_a_watch_file_that_cannot_be_read_keeps_its_watches(daemons: Start) -> None:
+    """A pipe in its place refuses the reload, and streams stay open; once it is deleted, its watches go."""
+    async with Simulator(transcript=BY_HAND) as sim, Receiver() as ears:
+        settings = config(upstream=sim.base_url, endpoints={"app": webhook(ears.url)}, watches=["1"])
+        daemon = daemons(settings | {"watch_files": ["w.d/*.yaml"]})
+        file = daemon.directory / "w.d/a.yaml"
+        file.parent.mkdir()
+        file.write_text('- "2"\n')
+        await daemon.start()
+        await sim.wait_open(2, timeout=PATIENCE)
+        before = sockets(daemon, sim)
+        file.unlink()
+        os.mkfifo(file)
+        for _ in range(2):
+            done = await daemon.run("reload", "-c", str(daemon.file))
+            assert done.code == 78, done.err
+            assert "a.yaml:1:1: cannot be read any more: it is a named pipe now" in done.err
+        assert sockets(daemon, sim) == before
+        file.unlink()
+        await reload(daemon, "command")
+        await sim.wait_open(1, timeout=PATIENCE)
+        assert await daemon.stop() == 0
+
+
+async def test_reloads_go_on_after_a_pipe_is_gone(daemons: Start) -> None:
+    """A configuration that nobody writes to holds up its reload, and the ones behind it only while it is there."""
+    async with Simulator(transcript=BY_HAND) as sim, Receiver() as ears:
+        settings = config(upstream=sim.base_url, endpoints={"app": webhook(ears.url)}, watches=["1"])
+        daemon = daemons(settings)
+        await daemon.start()
+        daemon.file.unlink()
+        os.mkfifo(daemon.file)
+        for _ in range(3):
+            daemon.signal(signal.SIGHUP)
+        done = asyncio.create_task(daemon.run("reload", "-c", str(daemon.file), "--url", daemon.url))
+
+        def read() -> bool:
+            try:
+                os.close(os.open(daemon.file, os.O_WRONLY | os.O_NONBLOCK))
+            except OSError:  # ENXIO: it is not open for reading (fifo(7))
+                return False
+            return True
+
+        await until(read, what="a reload reads the pipe")
+        daemon.write(settings | {"watches": ["1", "2"]})
+        assert (await done).code in (0, 78)  # 78: the reload that read the pipe, which was empty
+        await sim.wait_open(2, timeout=PATIENCE)
+        await reload(daemon, "command")
         assert await daemon.stop() == 0
