@@ -1,4 +1,4 @@
-"""Ways to a message broker that fail: a proxy that can be cut, and servers of a test's own that can be killed."""
+"""Message brokers that fail: a proxy before a shared one that can be cut, and servers that a test may kill."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WAYS: tuple[Way, ...] = get_args(Way)
 
 
 class Proxy:
-    """A way to a server that can be cut and closed."""
+    """A proxy before a server; its connections can be cut."""
 
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
@@ -30,7 +30,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Return the server's URL with this way's address."""
+        """Return the server's URL with the proxy's address."""
         user = self._parts.netloc.rpartition("@")[0]
         return self._parts._replace(netloc=f"{user}@127.0.0.1:{self._port}".lstrip("@")).geturl()
 
@@ -40,16 +40,16 @@ class Proxy:
         self._port = self._server.sockets[0].getsockname()[1]
 
     def cut(self) -> None:
-        """End every connection this instant, as a server does that is killed."""
+        """Reset every connection, as the kernel does for a killed server."""
         for writer in self._writers:
             writer.transport.abort()
 
     def end_at(self, reply: int, way: Way) -> None:
-        """End the next connection in place of this reply of the server, counted from 0; then `ended` is true."""
+        """End the next connection in place of the server's reply number `reply`, from 0; then `ended` is true."""
         self._end, self.ended = (reply, way), False
 
     async def close(self) -> None:
-        """Let nobody through."""
+        """Close the proxy and its connections."""
         if self._server is not None:
             self._server.close()
         self.cut()
@@ -97,13 +97,13 @@ class OwnServer:
 
     @classmethod
     def redis(cls, directory: Path, port: int, *more: str) -> OwnServer:
-        """Make a Redis that has on disk whatever it has answered."""
+        """Create a Redis that writes to disk before it answers."""
         options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
         return cls(["redis-server", "--port", str(port), "--dir", str(directory), *options, *more], port)
 
     @classmethod
     def nats(cls, directory: Path, port: int, *more: str) -> OwnServer:
-        """Make a NATS server with JetStream."""
+        """Create a NATS server with JetStream."""
         return cls(["nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(directory), *more], port)
 
     async def start(self) -> None:

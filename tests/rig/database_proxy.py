@@ -1,6 +1,6 @@
-"""A proxy before a PostgreSQL that cuts a connection at a chosen message, or swallows all there is to say.
+"""A proxy before a PostgreSQL that cuts a connection at a chosen message, or passes nothing on.
 
-It has threads of its own: whoever uses it may block.
+It has threads of its own, so a test may block while it uses the proxy.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ COMMIT = b"COMMIT"
 
 
 class Cut(Enum):
-    """What is done to the next COMMIT."""
+    """How the proxy treats the next COMMIT."""
 
     NONE = "it passes"
-    BEFORE = "the connection ends, and the server never hears of it"
+    BEFORE = "the connection ends, and the server never gets it"
     AFTER = "the server has done it, and its answer is lost"
-    WITH = "the connection ends as soon as it is sent, whatever the server makes of it"
+    WITH = "the connection ends as soon as it is sent; the server may or may not execute it"
 
 
 class Proxy:
-    """Passes connections on to a server on this machine."""
+    """Forwards connections to a server on this machine."""
 
     def __init__(self, port: int) -> None:
         self._to = ("127.0.0.1", port)
@@ -39,15 +39,15 @@ class Proxy:
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
     def swallow(self) -> None:
-        """Pass nothing on; connections stay, and take what is sent."""
+        """Hold all data back; connections stay open."""
         self._passing.clear()
 
     def pass_on(self) -> None:
-        """Pass everything on again, what was held back first."""
+        """Forward data again, first the data that was held back."""
         self._passing.set()
 
     def forsake(self) -> None:
-        """Pass on what comes by new connections; the old ones stay as they are."""
+        """Forward data of new connections only; the present ones keep theirs back."""
         self._forsaken.append(self._passing)
         self._passing = threading.Event()
         self._passing.set()
@@ -106,7 +106,7 @@ class Proxy:
         return True
 
     def close(self) -> None:
-        """End it, and every connection."""
+        """Close the proxy and its connections."""
         for passing in (self._passing, *self._forsaken):
             passing.set()
         for each in (self._listening, *self._sockets):

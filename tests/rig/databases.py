@@ -1,7 +1,7 @@
-"""PostgreSQL databases of nobody else's, each dropped in the end.
+"""PostgreSQL databases of a test's own, each dropped at its end.
 
-They are on the server that NOTIFIER_TEST_POSTGRES names, or that listens where one does by default; where there is
-none, on one that is started for the run.
+They are on the server that NOTIFIER_TEST_POSTGRES names, or that listens at the default address. Where there is none,
+a server is started for the run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WANTED = f"postgres is missing: {command(['postgres'])}, or name a server in NOT
 
 @functools.cache
 def server() -> str | None:
-    """Return the URL of the server to test with, without a database; None: there is none."""
+    """Return the URL of the server, without a database, or None where there is no server."""
     named = os.environ.get("NOTIFIER_TEST_POSTGRES")
     if named:
         return named.rstrip("/")
@@ -54,14 +54,14 @@ def require_server() -> str:
 
 
 def require_programs() -> None:
-    """Skip the test where no server of its own can be started."""
+    """Skip the test where it cannot start a server of its own."""
     if programs() is None:
         pytest.skip(WANTED)
 
 
 @contextmanager
 def own_server() -> Iterator[Server]:
-    """Run a server of the test's own, to be stopped and started; or skip the test."""
+    """Run a server that the test may stop and start, or skip the test."""
     require_programs()
     made = Server()
     try:
@@ -72,14 +72,14 @@ def own_server() -> Iterator[Server]:
 
 
 def execute(statement: str, *names: str) -> None:
-    """Run a statement on the server that is no transaction's, with names in it."""
+    """Run a statement with names in it, outside of a transaction."""
     with psycopg.connect(f"{require_server()}/postgres", autocommit=True) as connection:
         connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 @contextmanager
 def empty_database(options: str = "") -> Iterator[str]:
-    """Make a database without tables; yield its URL."""
+    """Create a database without tables; yield its URL."""
     name = f"notifier_test_{secrets.token_hex(6)}"
     execute(f"CREATE DATABASE {{}} {options}", name)
     try:
@@ -90,7 +90,7 @@ def empty_database(options: str = "") -> Iterator[str]:
 
 @contextmanager
 def database() -> Iterator[str]:
-    """Make a database with the tables; yield its URL."""
+    """Create a database with the tables; yield its URL."""
     with empty_database() as url:
         postgres.migrate(url)
         yield url

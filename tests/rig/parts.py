@@ -1,4 +1,4 @@
-"""The loops on real parts: the store on disk, the simulator and the listener on real sockets, one source, endpoints."""
+"""The loops with real parts: a store on disk, a simulator and a listener on real sockets, a source, endpoints."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def transcript(*states: str) -> Transcript:
 
 
 def quick(**more: Any) -> FeedPolicy:
-    """Return a policy whose patience is short."""
+    """Return a policy with short time limits."""
     reconnect = ReconnectPolicy(
         backoff_initial=more.pop("backoff_initial", 0.02),
         backoff_max=more.pop("backoff_max", 0.05),
@@ -71,7 +71,7 @@ def quick(**more: Any) -> FeedPolicy:
 
 
 def endpoint(**more: Any) -> EndpointPolicy:
-    """Return a policy whose schedule is short."""
+    """Return a policy with a short schedule."""
     limits: dict[str, Any] = {
         "fingerprint": "one",
         "schedule": (0.0,) + (0.02,) * 20,
@@ -89,7 +89,7 @@ def webhook(url: str, **more: Any) -> WebhookSender:
 
 
 class ScriptedSender:
-    """A sender in memory, for what no socket can do: to raise, to be held, to be looked at from inside."""
+    """A sender in memory that raises, holds a delivery, or counts, which no socket can."""
 
     def __init__(self, answer: Callable[[Delivery], Attempt] | None = None) -> None:
         self.answer = answer or (lambda _: Attempt(at=clock(), outcome=Delivered()))
@@ -117,7 +117,7 @@ class ScriptedSender:
 
 
 class Rig:
-    """What a test works with."""
+    """The parts of one test."""
 
     def __init__(self, store: Store, path: Path, jitter: Callable[[], float]) -> None:
         self.path = path
@@ -143,7 +143,7 @@ class Rig:
         return await self.recorder.announce(event, change)
 
     def source(self, sim: Simulator, *, name: str = "vidu", connect_timeout: float = 10.0, **fields: Any) -> SseSource:
-        """Make a source of the simulator; `fields` override its preset's."""
+        """Create a source of the simulator; `fields` override its preset's."""
         source = SseSource(
             name=name,
             preset=preset(sim).model_copy(update=fields),
@@ -180,13 +180,13 @@ class Rig:
         self.dispatcher.set_endpoints(self.setups)
 
     async def want(self, *ids: str, source: str = "vidu", **more: Any) -> None:
-        """Want these watches."""
+        """Add these watches."""
         wanted = [NewWatch(source=source, id=id_, **more) for id_ in ids]
         await self.store.watches.apply(wanted, origin="api", now=clock())
         self.watcher.wake()
 
     async def claim(self, *ids: str, **more: Any) -> list[Watch]:
-        """Want these watches, and claim them for a test that records by hand."""
+        """Add these watches, and claim them for a test that records by hand."""
         await self.want(*ids, **more)
         return await self.store.watches.claim(10_000)
 
@@ -203,14 +203,14 @@ class Rig:
         await until(lambda: self.statuses(name).get(status, 0) == count)
 
     def rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
-        """Ask the database, past the store."""
+        """Query the database directly."""
         with sqlite3.connect(self.path) as connection:
             found = connection.execute(query, arguments).fetchall()
         connection.close()
         return found
 
     def execute(self, statement: str) -> None:
-        """Change the database, past the store."""
+        """Change the database directly."""
         with sqlite3.connect(self.path, timeout=10) as connection:
             connection.execute(statement)
         connection.close()
@@ -225,7 +225,7 @@ class Rig:
         return {row[0] for row in self.rows("SELECT id FROM watches WHERE ended")}
 
     def connects(self, outcome: str, source: str = "vidu") -> float:
-        """Return how many attempts to connect came to that."""
+        """Return the number of attempts to connect that had this result."""
         value = self.metrics.registry.get_sample_value(
             "notifier_stream_connects_total", {"source": source, "outcome": outcome}
         )
@@ -289,7 +289,7 @@ async def following(
 
 @contextmanager
 def locked(made: Rig) -> Iterator[sqlite3.Connection]:
-    """Keep the store from writing, as another process can; it goes on by itself afterwards."""
+    """Lock the database as another process can; the store goes on by itself afterwards."""
     connection = sqlite3.connect(made.path, isolation_level=None, timeout=10)
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -301,7 +301,7 @@ def locked(made: Rig) -> Iterator[sqlite3.Connection]:
 
 
 def story(callbacks: Iterable[ReceivedCallback], watch: str) -> list[str]:
-    """Return what was told of a watch, as `type:state`, repeats dropped, in order of arrival."""
+    """Return the events delivered for a watch, as `type:state`, without repeats, in order of arrival."""
     told = {
         callback.id: f"{callback.type}:{callback.state}"
         for callback in reversed(list(callbacks))
@@ -311,7 +311,7 @@ def story(callbacks: Iterable[ReceivedCallback], watch: str) -> list[str]:
 
 
 def states(callbacks: Iterable[ReceivedCallback], watch: str) -> list[str | None]:
-    """Return the states told of a watch, in order of arrival."""
+    """Return the delivered states of a watch, in order of arrival."""
     return [callback.state for callback in callbacks if callback.watch == watch]
 
 

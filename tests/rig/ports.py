@@ -1,4 +1,4 @@
-"""Ports for servers that cannot be started on port 0: what they listen on has to be known, or to stay, beforehand."""
+"""Ports for servers that cannot use port 0: their port has to be known before they start, or to outlive them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import socket
 
 # Below those that the kernel gives to clients (ip(7)), which are taken at any moment.
 LOWEST, HIGHEST = 12_000, 31_999
-# Not the shared generator, which others may seed: tests that run at the same time, each in a process of its own, are to
-# draw different ports.
+# Not the shared generator, which a test may seed: tests in several processes have to draw different ports.
 _dice = random.SystemRandom()
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody uses now."""
+    """Return a port of 127.0.0.1 that is free now."""
     while True:
         port = _dice.randint(LOWEST, HIGHEST)
         with socket.socket() as sock:

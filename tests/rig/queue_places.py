@@ -26,7 +26,7 @@ from notifier.inputs.redis import RedisBroker
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dead:
-    """A message that was set aside."""
+    """A message in the dead-letter queue."""
 
     body: bytes
     reason: str
@@ -38,11 +38,11 @@ class Place(Protocol):
     url: str
 
     async def open(self) -> None:
-        """Connect the producer and make the queue."""
+        """Connect the producer and create the queue."""
         ...
 
     def broker(self, url: str | None = None) -> Broker[Any]:
-        """Return what is tested; `url`: of a way round to the same server."""
+        """Return the broker under test; `url` may be that of a proxy before the same server."""
         ...
 
     def settings(self) -> dict[str, Any]:
@@ -54,19 +54,19 @@ class Place(Protocol):
         ...
 
     async def take_and_die(self, count: int) -> None:
-        """Be given messages as a consumer that ends without acknowledging any."""
+        """Consume messages and end without acknowledging any."""
         ...
 
     async def left(self) -> int:
-        """Count messages that are not acknowledged; RabbitMQ tells only of those that nobody holds just now."""
+        """Count messages that are not acknowledged; RabbitMQ does not count those that a consumer holds."""
         ...
 
     async def dead(self) -> list[Dead]:
-        """Return what was set aside, oldest first."""
+        """Return the dead messages, oldest first."""
         ...
 
     async def delete(self) -> None:
-        """Take the queue away under whoever reads it."""
+        """Delete the queue while consumers read it."""
         ...
 
     async def close(self) -> None:

@@ -1,6 +1,6 @@
-"""PostgreSQL servers of a test's own: to be stopped, frozen, filled and promoted without disturbing anybody.
+"""PostgreSQL servers of a test's own, which it may stop, freeze, fill and promote.
 
-They are started from the system's programs, in directories of their own, and end with the test or the run.
+They run the system's programs in directories of their own, and end with the test or the run.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def programs() -> Path | None:
 
 
 def _account() -> pwd.struct_passwd | None:
-    """Return whom a server runs as where tests run as root, which it refuses."""
+    """Return the account for servers where tests run as root: PostgreSQL refuses to run as root."""
     for name in ("postgres", "nobody"):
         try:
             return pwd.getpwnam(name)
@@ -62,10 +62,10 @@ def _as_whom() -> dict[str, Any]:
 
 
 class Server:
-    """A server, whose directory is made at once."""
+    """A server; its directory exists from the beginning."""
 
     def __init__(self, directory: Path | None = None, *, copy_of: Server | None = None) -> None:
-        """Make its files: in `directory`, which may be a file system of its own, or anywhere; new, or a replica."""
+        """Create its files in `directory`, or in a temporary one: empty, or a replica of `copy_of`."""
         self._directory = directory or Path(tempfile.mkdtemp(prefix="notifier-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
@@ -78,7 +78,7 @@ class Server:
 
     @property
     def data(self) -> str:
-        """Name its directory."""
+        """Return its data directory."""
         return str(self._directory / "data")
 
     def url(self, database: str = "postgres", *, user: str = "postgres") -> str:
@@ -104,7 +104,7 @@ class Server:
         self.wait(lambda: self.query("SELECT 1") == [(1,)])
 
     def wait(self, holds: Callable[[], bool]) -> None:
-        """Wait until something holds that is asked of the server."""
+        """Return once `holds()`, which may query the server, is true."""
         deadline = time.monotonic() + PATIENCE
         while True:
             assert self._process is not None
@@ -122,13 +122,13 @@ class Server:
         return (self._directory / "log").read_text(errors="replace")[-2000:]
 
     def query(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
-        """Run a statement that is no transaction's; return its rows."""
+        """Run a statement outside of a transaction; return its rows."""
         with psycopg.connect(self.url(database), autocommit=True, connect_timeout=5) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
-        """Stop it: SIGINT ends its connections orderly, SIGQUIT as in a crash."""
+        """Stop it: SIGINT ends its connections in order, SIGQUIT as a crash does."""
         if self._process is None:
             return
         self.resume()
@@ -137,7 +137,7 @@ class Server:
         self._process = None
 
     def settle(self) -> None:
-        """Return once it answers; start it again if it gave up, as a service manager does."""
+        """Return once it answers; start it again if it has ended, as a service manager does."""
         assert self._process is not None
         try:
             self.wait(lambda: self.query("SELECT 1") == [(1,)])
@@ -147,12 +147,12 @@ class Server:
             self.start()
 
     def freeze(self) -> None:
-        """Let it do nothing; its sockets stay open."""
+        """Suspend its processes; its sockets stay open."""
         for process in self._processes():
             process.suspend()
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Resume its processes."""
         for process in reversed(self._processes()):
             with contextlib.suppress(psutil.NoSuchProcess):  # one that served a client which has just left
                 process.resume()
@@ -164,6 +164,6 @@ class Server:
         return [first, *first.children(recursive=True)]
 
     def remove(self) -> None:
-        """End it, and forget what it held."""
+        """Stop it and delete its files."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self._directory, ignore_errors=True)

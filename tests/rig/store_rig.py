@@ -1,4 +1,4 @@
-"""What tests of the store share: a store that runs, and steps of watches as the recorder makes them."""
+"""A store that runs, and steps of watches as the recorder makes them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _entropy = itertools.count(1)
 
 @asynccontextmanager
 async def running(url: str, **options: Any) -> AsyncIterator[Store]:
-    """Open a store and let it write; close it in order.
+    """Open a store and run its writer; close both in order.
 
     As a node it may be silent for long, since a busy machine may keep it from any sign of life.
     """
@@ -62,28 +62,28 @@ async def running(url: str, **options: Any) -> AsyncIterator[Store]:
 
 
 def wanted(task_id: str = "1", **described: Any) -> NewWatch:
-    """Ask for a watch of the source `vidu`."""
+    """Return a new watch of the source `vidu`."""
     return NewWatch(**({"source": "vidu", "id": task_id} | described))
 
 
 async def follow(store: Store, *ids: str, origin: str = "api", now: Micros = T0) -> list[Watch]:
-    """Want tasks, and claim all that there are to claim."""
+    """Add watches, and claim every watch that is free."""
     await store.watches.apply([wanted(task_id) for task_id in ids], origin=origin, now=now)
     return await store.watches.claim(1_000_000)
 
 
 def observed(watch: Watch, state: str, at: Micros) -> Step:
-    """Let a watch see a state that is another than before."""
+    """Return the step of a watch that observes a new state."""
     return machine.step(watch, Observation(state=state, phase=PHASES.get(state, Phase.RUNNING)), at)
 
 
 def recorded(step: Step, to: Sequence[Address] = APP) -> list[Record]:
-    """Make what is stored of a step's events."""
+    """Return the records of a step's events."""
     return [record(event, to) for event in step.events]
 
 
 def record(event: Event, to: Sequence[Address] = APP) -> Record:
-    """Make what is stored of an event."""
+    """Return the record of an event."""
     return Record(
         id=payload.message_id(event.at, next(_entropy)),
         type=event.type,
@@ -96,7 +96,7 @@ def record(event: Event, to: Sequence[Address] = APP) -> Record:
 
 
 def for_operators(at: Micros = T0) -> Event:
-    """Make an event of no watch."""
+    """Return an event that belongs to no watch."""
     return Event(type=EventType.ENDPOINT_DISABLED, at=at, extra={"endpoint": "app", "reason": "http_410"})
 
 
@@ -109,7 +109,7 @@ async def move(
 
 
 async def lose(store: Store, watch: Watch, *, at: Micros = T0, to: Sequence[Address] = APP) -> Watch:
-    """Give a watch up."""
+    """Give up a watch."""
     step = machine.give_up(watch, LostReason.NOT_FOUND, "unknown", at)
     await store.outbox.commit(step.watch, recorded(step, to))
     return step.watch
@@ -124,18 +124,18 @@ def settled(
     tried: bool = True,
     latest: bool = False,
 ) -> Settlement:
-    """Say what became of a delivery; by default it was accepted."""
+    """Return the settlement of a delivery; by default it was accepted."""
     attempt = Attempt(at=at, outcome=Delivered(), status=200, seconds=0.01) if tried else None
     return Settlement(delivery=delivery, verdict=verdict or Done(), at=at, attempt=attempt, take=take, latest=latest)
 
 
 async def claim(store: Store, *endpoints: str, now: Micros = T0, room: int = 100) -> list[Delivery]:
-    """Claim what is due of endpoints."""
+    """Claim the due deliveries of endpoints."""
     return list((await store.outbox.claim(dict.fromkeys(endpoints or ("app",), room), now=now)).deliveries)
 
 
 async def shown(store: Store, number: int) -> DeliveryDetail:
-    """Show a delivery that there is."""
+    """Return a delivery that exists."""
     detail = await store.lists.delivery(number)
     assert detail is not None
     return detail

@@ -1,4 +1,4 @@
-"""A node that is taken for dead at the worst moment: between two of its transactions that its group was split into."""
+"""A node that is declared dead at the worst moment: between two transactions of one group."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from notifier.store.node import leave
 
 @contextmanager
 def buried_in_between(dying: Store, undertaker: Store, *, before: Callable[[], bool]) -> Iterator[None]:
-    """Have another node take over everything before the first transaction of `dying` of which that can be said."""
+    """Let another node take over everything before the first transaction of `dying` for which `before()` is true."""
     number = dying.number
     done: list[int] = []
 

@@ -1,7 +1,4 @@
-"""Waits with an end: for an event that nobody announces, and how long this machine may take for anything.
-
-Where there is an event, a test awaits it.
-"""
+"""Waits with an end, for conditions that nothing announces. Where there is an event, a test awaits that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store under load, whatever becomes of its database; in the end each change is there once."""
+"""A store under load while its database fails; at the end each change is stored once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from notifier.core.model import Watch
 from notifier.store import DeliveryFilter, Store
 
 
-def told(logs: list[EventDict]) -> list[str]:
-    """Return what a store said of its database."""
+def store_events(logs: list[EventDict]) -> list[str]:
+    """Return the names of the logged events about the database."""
     return [str(line["event"]) for line in logs if str(line["event"]).startswith("store.")]
 
 
 class Work:
-    """Steps and settlements of some watches, as fast as they go; checks in the end that each was done once."""
+    """Commits and settles changes of some watches as fast as possible; checks at the end that each was stored once."""
 
     def __init__(self, store: Store, watches: list[Watch]) -> None:
         self.store = store
@@ -39,13 +39,13 @@ class Work:
                 self.delivered.add(delivery.id)
 
     async def more(self, steps: int = 50) -> None:
-        """Wait until so many more steps were acknowledged."""
+        """Return once this number of further steps is acknowledged."""
         wanted_steps = self.steps + steps
         await until(lambda: self.steps >= wanted_steps)
 
     @asynccontextmanager
     async def going_on(self) -> AsyncIterator[None]:
-        """Work inside of the block, then hold what the database has against what was acknowledged."""
+        """Work inside the block, then compare the database with the acknowledged changes."""
         async with asyncio.TaskGroup() as tasks:
             for pk in self.watches:
                 tasks.create_task(self._follow(pk))

@@ -17,7 +17,7 @@ from store_rig import T0, follow, for_operators, move, record, running, settled,
 from structlog.typing import EventDict
 from takeover import buried_in_between
 from waits import PATIENCE, until
-from workload import told, working
+from workload import store_events, working
 
 from notifier.core.errors import StoreUnavailable
 from notifier.store import DeliveryFilter, EventFilter, Store, postgres, writer
@@ -66,7 +66,7 @@ async def test_a_server_that_ends_is_waited_for(
         await until(lambda: work.store.available)
         assert len((await work.store.watches.apply([wanted("new")], origin="api", now=T0)).added) == 1
         assert (await work.store.lists.summary())["watches"]["vidu"]["new"] == 1
-    assert told(logs) == ["store.unavailable", "store.recovered"]
+    assert store_events(logs) == ["store.unavailable", "store.recovered"]
 
 
 async def test_connections_that_are_ended_at_any_moment_lose_nothing(server: Server, url: str) -> None:
@@ -222,8 +222,8 @@ async def test_a_server_that_says_nothing_is_given_up(
         await until(lambda: work.store.available)
         await work.more()
         await work.store.lists.summary()
-    assert told(logs)[:1] == ["store.unavailable"]
-    assert told(logs)[-1:] == ["store.recovered"]
+    assert store_events(logs)[:1] == ["store.unavailable"]
+    assert store_events(logs)[-1:] == ["store.recovered"]
 
 
 @pytest.mark.usefixtures("impatient")

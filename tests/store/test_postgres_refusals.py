@@ -8,7 +8,7 @@ from servers import NAME, Server
 from store_rig import follow, move, running, settled
 from structlog.typing import EventDict
 from waits import until
-from workload import told, working
+from workload import store_events, working
 
 from notifier.core.errors import StoreError
 from notifier.store import EventFilter, Store, postgres
@@ -95,5 +95,5 @@ async def test_deadlocks_are_tried_again_at_once(url: str, server: Server, logs:
         (_, deliveries) = await move(store, watch, "success")
         assert len(deliveries) == 1
         assert len(await store.lists.events(EventFilter(), limit=10)) == 2
-    assert told(logs) == []
+    assert store_events(logs) == []
     assert server.query("SELECT last_value FROM tries", NAME) == [(4,)]
