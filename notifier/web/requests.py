@@ -282,13 +282,16 @@ class DeliveryQuery(ListQuery):
     """Which deliveries."""
 
     endpoint: SearchText | None = Field(default=None, description="to this endpoint")
+    watch: WatchName | None = Field(default=None, description="SOURCE/ID: of the events of this watch")
     status: StatusFilter | None = Field(default=None, description="`pending`: ready or waiting")
     since: Instant | None = Field(default=None, description="created at or after this time")
     until: Instant | None = Field(default=None, description="created before this time")
 
     def filter(self) -> DeliveryFilter:
         """Return the filter for the store."""
-        return DeliveryFilter(endpoint=self.endpoint, status=self.status, since=self.since, until=self.until)
+        return DeliveryFilter(
+            endpoint=self.endpoint, watch=self.watch, status=self.status, since=self.since, until=self.until
+        )
 
 
 # -- bodies

@@ -588,6 +588,12 @@ async def test_what_is_rare_is_listed_in_the_same_order(
         (DeliveryFilter(status="ready"), "32"),
         (DeliveryFilter(status="waiting"), ""),
         (DeliveryFilter(since=T0 + 1, until=T0 + 3), "21"),
+        (DeliveryFilter(watch=("vidu", "2")), "2"),
+        (DeliveryFilter(watch=("vidu", "1"), status="dead"), "1"),
+        (DeliveryFilter(watch=("vidu", "1"), status="pending"), ""),
+        (DeliveryFilter(watch=("vidu", "3"), endpoint="ops"), ""),
+        (DeliveryFilter(watch=("other", "1")), ""),
+        (DeliveryFilter(watch=("vidu", "nobody")), ""),
         (DeliveryFilter(since=T0 + 1, status="pending", endpoint="app"), "32"),
     ],
 )

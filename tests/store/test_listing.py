@@ -69,6 +69,28 @@ async def test_watches_are_read_in_order(
     assert "TEMP B-TREE" not in step
 
 
+async def test_one_watch_is_found_by_its_name(path: Path, url: str, read: list[tuple[str, Any]]) -> None:
+    """However many its source has."""
+    async with running(url) as store:
+        read.clear()
+        await store.lists.watches(WatchFilter(source="vidu", id="7"), limit=1)
+    step = plan(path, read)[0]
+    assert re.search(r"\(source=\? AND id=\?\)", step), step
+
+
+@pytest.mark.parametrize("status", [None, "pending", "dead"])
+async def test_a_watchs_deliveries_are_found_by_its_events(
+    path: Path, url: str, read: list[tuple[str, Any]], status: str | None
+) -> None:
+    """However many deliveries there are."""
+    async with running(url) as store:
+        read.clear()
+        await store.lists.deliveries(DeliveryFilter(watch=("vidu", "7"), status=status), limit=100, before=5)
+    steps = plan(path, read)
+    assert not any(step.startswith("SCAN deliveries") for step in steps), steps
+    assert any("deliveries_event (event=?" in step for step in steps), steps
+
+
 @pytest.mark.parametrize(
     ("which", "found"),
     [

@@ -150,6 +150,12 @@ async def test_deliveries_are_listed_shown_and_retried(tmp_path: Path) -> None:
             assert numbers == sorted(numbers, reverse=True)
             assert (await site.get("/v1/deliveries?status=delivered")).json == {"items": [], "next": None}
             assert (await site.get("/v1/deliveries?endpoint=other")).json["items"] == []
+            of_watch = (await site.get("/v1/deliveries?watch=vidu/1&status=dead&limit=2")).json
+            assert [item["id"] for item in of_watch["items"]] == numbers[:2]
+            rest = (await site.get(f"/v1/deliveries?watch=vidu/1&limit=2&cursor={of_watch['next']}")).json
+            assert ([item["id"] for item in rest["items"]], rest["next"]) == (numbers[2:], None)
+            assert (await site.get("/v1/deliveries?watch=vidu/2")).json["items"] == []
+            assert "SOURCE/ID" in (await site.get("/v1/deliveries?watch=1")).problem(400)
             assert (await site.get("/v1/deliveries?until=2001-01-01T00:00:00Z")).json["items"] == []
             assert len((await site.get("/v1/deliveries?since=2001-01-01T00:00:00%2B01:00")).json["items"]) == 3
 
