@@ -104,7 +104,7 @@ class Application:
                 longest_wait=parts.installation.longest_wait,
                 look=parts.dispatcher.look,
             ),
-            "status": periodic.report(self._systemd, parts.report.line),
+            "status": periodic.report(self._systemd, parts.report.line, true=parts.watcher.claimed),
         }
         if parts.listener is not None:
             loops["http"] = parts.listener.run()

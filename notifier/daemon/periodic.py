@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import structlog
@@ -62,9 +63,17 @@ async def follow_clock(
         await asyncio.sleep(CLOCK_EVERY)
 
 
-async def report(systemd: SystemdNotifier, line: Callable[[], str]) -> None:
-    """Send the watchdog's signal and the status line until cancelled; it runs on the loop that everything runs on."""
+async def report(systemd: SystemdNotifier, line: Callable[[], str], *, true: asyncio.Event) -> None:
+    """Send the watchdog's signal and the status line until cancelled; it runs on the loop that everything runs on.
+
+    The first line waits until it is `true`: at the start the watches are still to be claimed.
+    """
     every = min(STATUS_EVERY, systemd.watchdog_interval or STATUS_EVERY)
+    while not true.is_set():
+        systemd.watchdog()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(every):
+                await true.wait()
     while True:
         systemd.watchdog()
         systemd.status(line())

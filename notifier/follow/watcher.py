@@ -41,6 +41,7 @@ class Watcher:
         self._compare = False  # the watches followed have to be compared with the store's
         self._wake = Wake()
         self._busy = False  # claiming or releasing
+        self.claimed = asyncio.Event()  # set once it follows the watches that waited for it at the start
         self._tasks: asyncio.TaskGroup | None = None
         self.share: int | None = None  # watches to follow; None: all
         self._over_share = over_share
@@ -162,6 +163,7 @@ class Watcher:
             self._busy = False
             if more:
                 continue
+            self.claimed.set()
             await self._wake.wait(LOOK_AGAIN)
 
     async def _turn(self) -> tuple[list[Watch], bool]:

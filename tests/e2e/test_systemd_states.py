@@ -77,6 +77,7 @@ async def test_the_manager_is_told_everything(daemons: Start, tmp_path: Path) ->
         assert (await daemon.get("/readyz"))[0] == 200
         await sim.wait_open(2)
         await heard.hear("STATUS=2 watches, 2 streams open, 0 deliveries under way")
+        assert (await heard.hear("STATUS=")).startswith("STATUS=2 watches, "), "the first one is true"
 
         before = time.monotonic_ns() // 1000
         daemon.signal(signal.SIGHUP)
