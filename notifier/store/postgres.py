@@ -33,7 +33,15 @@ PATIENCE: dict[str, Any] = {
     "application_name": APPLICATION,
 }
 SESSION = {
+    # The formats that psycopg reads, whatever those of the role or database are.
     "timezone": "UTC",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
     # A statement that waited for a row then sees the committed row, whatever the default of the role or database is.
     "default_transaction_isolation": "read committed",
     # The same from the server's side: a lost node's sessions must not occupy its connections for hours.
