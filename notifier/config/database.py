@@ -57,6 +57,9 @@ class StoreUrl(SecretUrl):
 
     @classmethod
     def _sound(cls, content: str) -> bool:
+        host = content.partition("://")[2].rpartition("@")[2].partition("/")[0]
+        if " " in content.strip() and " " not in host:
+            raise invalid("write a blank as %20")
         return is_shared(content) or super()._sound(content)
 
 
@@ -85,6 +88,10 @@ def check_store(url: StoreUrl) -> StoreUrl:
         )
     if ":memory:" in text:
         raise invalid("a database in memory loses everything at the end; name a file, such as sqlite:///./notifier.db")
+    if "#" in text:
+        raise invalid("write `#` in a path as %23")
+    if "%00" in text:
+        raise invalid("no path holds the character %00")
     server(url)
     return url
 

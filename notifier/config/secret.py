@@ -92,7 +92,7 @@ class SecretUrl(Secret):
         if isinstance(value, cls):
             return value
         content = _content(value, Context.of(info))
-        if "://" not in content or any(map(str.isspace, content)) or not cls._sound(content):
+        if "://" not in content or not cls._sound(content) or any(map(str.isspace, content)):
             raise invalid("expected a URL such as https://example.com/path")
         return cls(content)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -11,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from notifier.core.databases import is_shared
 from notifier.store import migrations, postgres, sqlite
+from notifier.store.lock_file import LockFile
 from notifier.store.node import Member, Node, Solo
 
 
@@ -44,17 +46,20 @@ def migrate(url: str) -> tuple[str | None, str]:
     if is_shared(url):
         return postgres.migrate(url), migrations.HEAD
     path = sqlite.sqlite_path(sqlite.parse(url))
-    with sqlite.lock(path):
+    with closing(LockFile(path)) as lock:
+        lock.set_stale_log_aside()
         return sqlite.prepare(path), migrations.HEAD
 
 
 def _sqlite(url: str) -> Database:
     path = sqlite.sqlite_path(sqlite.parse(url))
-    lock = sqlite.lock(path)
+    lock = LockFile(path)
     try:
+        lock.set_stale_log_aside()
         sqlite.prepare(path)
+        lock.identify()  # it may have been created
         database = Database(
-            writing=sqlite.engine(path, writable=True),
+            writing=sqlite.engine(path, writable=True, opened=lock.note),
             reading=sqlite.engine(path, writable=False),
             node=Solo(),
             shared=False,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import re
 import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
@@ -53,23 +55,11 @@ def sqlite_path(url: URL) -> Path:
     return Path(os.path.realpath(url.database))  # two names of one file are one database
 
 
-def lock(path: Path) -> IO[bytes]:
-    """Lock the database against other daemons, until the file is closed or the process ends. Raises StoreError."""
-    name = path.with_name(path.name + ".lock")
-    try:
-        held = name.open("ab")
-    except OSError as exc:
-        raise StoreError(f"cannot write in {path.parent}: {exc.strerror}; create it, or change store.url") from exc
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as exc:
-        held.close()
-        raise StoreError(f"{path} is in use by another notifier; stop it first, or change store.url") from exc
-    return held
+def engine(path: Path, *, writable: bool, opened: Callable[[], None] = lambda: None) -> Engine:
+    """Create an engine whose connections write durably. It never creates the database file.
 
-
-def engine(path: Path, *, writable: bool) -> Engine:
-    """Create an engine whose connections write durably. It never creates the database file."""
+    `opened` is called after each connection for writing has opened its log.
+    """
 
     made_for = _identity(path)
 
@@ -102,6 +92,7 @@ def engine(path: Path, *, writable: bool) -> Engine:
             raw.execute("PRAGMA synchronous=FULL")
             raw.execute(f"PRAGMA journal_size_limit={JOURNAL_LIMIT}")
             raw.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+            opened()
         return raw
 
     if writable:
@@ -157,10 +148,24 @@ def _check(connection: Connection, path: Path) -> None:
     if path.stat().st_size > CHECK_LIMIT:
         return
     result = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    damage = None if result == "ok" else _damage(connection, str(result))
     connection.rollback()
-    if result != "ok":
-        first = str(result).splitlines()[0]
-        raise StoreError(f"{path} is damaged ({first}); restore a copy, or move it away to start anew")
+    if damage is not None:
+        raise StoreError(f"{path} is damaged ({damage}); restore a copy, or move it away to start anew")
+
+
+def _damage(connection: Connection, result: str) -> str:
+    """Return the first fault of a check, with the table or index whose tree begins at its page.
+
+    The title in front of the faults names none.
+    """
+    faults = [line for line in result.splitlines() if not line.startswith("***")]
+    fault = faults[0] if faults else result
+    if (root := re.match(r"(?:Tree|On tree page|Page) (\d+)\b", fault)) is not None:
+        with suppress(DBAPIError):  # the list of tables may be damaged as well
+            rows = connection.exec_driver_sql("SELECT type, name FROM sqlite_master WHERE rootpage = ?", (root[1],))
+            return "".join(f"{row.type} {row.name}: " for row in rows) + fault
+    return fault
 
 
 def _migrate(connection: Connection) -> str | None:

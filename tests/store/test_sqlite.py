@@ -203,8 +203,21 @@ async def test_a_damaged_file_is_refused_before_anything_is_written(
     before = path.read_bytes()
     message = refusal(path)
     assert re.search(why, message)
+    assert "***" not in message
     assert advice(message) == "restore a copy, or move it away to start anew"
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("damaged", ["events", "deliveries", "deliveries_lane", "watches_source_id"])
+async def test_what_is_damaged_is_named(path: Path, url: str, damaged: str) -> None:
+    """A table or an index, by the page that its tree begins at."""
+    await fill(url)
+    raw = sqlite3.connect(path)
+    name = "sqlite_autoindex_watches_1" if damaged == "watches_source_id" else damaged
+    (root,) = raw.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()
+    raw.close()
+    write(b"\0" * 4096, 4096 * (root - 1))(path)
+    assert re.search(rf"damaged \((table|index) {name}: \D*{root}\b", refusal(path))
 
 
 @pytest.mark.parametrize("table", ["counters", "deliveries"])
