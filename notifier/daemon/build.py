@@ -29,7 +29,7 @@ from notifier.runtime.metrics import Metrics
 from notifier.runtime.systemd import SystemdNotifier
 from notifier.runtime.wake import Wake
 from notifier.store import ChangedEndpoint, EndpointChange, Store
-from notifier.web import Api, Guard, Hub, Listener, StatusReport, application, split, unix_path
+from notifier.web import Api, Guard, HttpListener, Hub, StatusReport, application, split, unix_path
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ class Parts:
     installation: Installation
     reloader: Reloader
     follower: FileFollower
-    listener: Listener | None  # None where `http.listen` is null
+    listener: HttpListener | None  # None where `http.listen` is null
     cluster: Cluster | None  # None where no other node can share the store
 
 
@@ -251,7 +251,7 @@ def _cluster(start: Start, ground: _Ground, flow: _Flow, installation: Installat
     return Cluster(membership=membership, shared_endpoints=shared_endpoints)
 
 
-def _listener(start: Start, ground: _Ground, flow: _Flow, reloader: Reloader) -> Listener | None:
+def _listener(start: Start, ground: _Ground, flow: _Flow, reloader: Reloader) -> HttpListener | None:
     listen = start.config.http.listen
     if listen is None:
         return None
@@ -272,7 +272,7 @@ def _listener(start: Start, ground: _Ground, flow: _Flow, reloader: Reloader) ->
         http = installation.config.http
         return Guard(token=http.token.reveal() if http.token else None, host=host, public_url=http.public_url)
 
-    return Listener(application(api, guard), listen, connections=ground.descriptors.http)
+    return HttpListener(application(api, guard), listen, connections=ground.descriptors.http)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

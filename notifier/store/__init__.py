@@ -26,10 +26,10 @@ from notifier.store.items import (
     Summary,
     TaskId,
     Timestamp,
-    WatchDetail,
     WatchFacts,
     WatchHistory,
-    WatchItem,
+    WatchRow,
+    WatchRowDetail,
 )
 from notifier.store.values import (
     CallbackClaim,
@@ -98,11 +98,11 @@ __all__ = [
     "Timestamp",
     "Verdict",
     "WatchChanges",
-    "WatchDetail",
     "WatchFacts",
     "WatchFilter",
     "WatchHistory",
-    "WatchItem",
+    "WatchRow",
+    "WatchRowDetail",
     "listen",
     "migrate",
 ]

@@ -53,7 +53,7 @@ class WatchFacts(TypedDict):
     lost: Annotated[LostName | None, Field(description="why it was given up")]
 
 
-class WatchItem(WatchFacts):
+class WatchRow(WatchFacts):
     """A watch in a list of the store."""
 
     pk: int  # where a page ends, for `before`
@@ -131,7 +131,7 @@ class WatchHistory(TypedDict):
     more: Annotated[bool, Field(description="there are earlier events")]
 
 
-class WatchDetail(WatchItem, WatchHistory):
+class WatchRowDetail(WatchRow, WatchHistory):
     """A watch of the store with its latest events."""
 
 

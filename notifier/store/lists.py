@@ -23,8 +23,8 @@ from notifier.store.items import (
     EventDetail,
     EventItem,
     Summary,
-    WatchDetail,
-    WatchItem,
+    WatchRow,
+    WatchRowDetail,
 )
 from notifier.store.keys import settled
 from notifier.store.reader import Reader
@@ -63,11 +63,11 @@ class Lists:
         """Show a delivery with its body and attempts; None: there is none."""
         return await self._reader.page(partial(delivery_detail, number=number))
 
-    async def watches(self, which: WatchFilter, *, limit: int, before: int | None = None) -> list[WatchItem]:
+    async def watches(self, which: WatchFilter, *, limit: int, before: int | None = None) -> list[WatchRow]:
         """List watches that were not removed, newest first; `before` is the `pk` of a watch."""
         return await self._reader.page(partial(_watches, which=which, limit=limit, before=before))
 
-    async def watch(self, source: str, task_id: str) -> WatchDetail | None:
+    async def watch(self, source: str, task_id: str) -> WatchRowDetail | None:
         """Show a watch that was not removed, with its latest events and their deliveries; None: there is none."""
         return await self._reader.page(partial(_watch_detail, source=source, task_id=task_id))
 
@@ -88,7 +88,7 @@ class Lists:
         return await self._reader.page(query)
 
 
-def _watches(connection: Connection, which: WatchFilter, limit: int, before: int | None) -> list[WatchItem]:
+def _watches(connection: Connection, which: WatchFilter, limit: int, before: int | None) -> list[WatchRow]:
     """List watches, newest first."""
     query = _WATCHES.where(_WANTED, *_watch_conditions(which)).order_by(watches.c.pk.desc()).limit(limit)
     if before is not None:
@@ -96,7 +96,7 @@ def _watches(connection: Connection, which: WatchFilter, limit: int, before: int
     return [_watch(row) for row in connection.execute(query)]
 
 
-def _watch_detail(connection: Connection, source: str, task_id: str) -> WatchDetail | None:
+def _watch_detail(connection: Connection, source: str, task_id: str) -> WatchRowDetail | None:
     """Show a watch with its latest events, oldest first, and their deliveries."""
     query = _WATCHES.where(watches.c.source == source, watches.c.id == task_id, _WANTED)
     row = connection.execute(query).one_or_none()
@@ -201,7 +201,7 @@ def _first(connection: Connection, watch: int) -> int:
 # -- items
 
 
-def _watch(row: Row[Any]) -> WatchItem:
+def _watch(row: Row[Any]) -> WatchRow:
     return {
         "pk": row.pk,
         "source": row.source,

@@ -25,7 +25,7 @@ from notifier.store import (
 NextCursor = Annotated[str, Field(description="`cursor` of the next page; null: this is the last page")]
 
 
-class Problem(TypedDict):
+class ProblemDetails(TypedDict):
     """One problem (RFC 9457)."""
 
     type: Annotated[str, Field(description="`about:blank`")]
@@ -34,23 +34,23 @@ class Problem(TypedDict):
     detail: str
 
 
-class Problems(Problem):
+class InvalidDetails(ProblemDetails):
     """Every problem of a request."""
 
     problems: Annotated[list[str], Field(description="each with its place and its message")]
 
 
-class Watch(WatchFacts):
+class WatchItem(WatchFacts):
     """A task being followed."""
 
     node: Annotated[str | None, Field(description="the node that follows it; null: no node does")]
     connected: Annotated[bool | None, Field(description="its stream is open; null: only its node knows")]
 
 
-class Watches(TypedDict):
+class WatchPage(TypedDict):
     """A page of watches, newest first."""
 
-    items: list[Watch]
+    items: list[WatchItem]
     next: NextCursor | None
 
 
@@ -70,21 +70,21 @@ class AddedWatches(TypedDict):
     existing: Count
 
 
-class Events(TypedDict):
+class EventPage(TypedDict):
     """A page of events."""
 
     items: list[EventItem]
     next: NextCursor | None
 
 
-class Deliveries(TypedDict):
+class DeliveryPage(TypedDict):
     """A page of deliveries, newest first."""
 
     items: list[DeliveryItem]
     next: NextCursor | None
 
 
-class Connection(TypedDict):
+class WatchConnection(TypedDict):
     """The state of a watch's subscription."""
 
     open: bool
@@ -93,10 +93,10 @@ class Connection(TypedDict):
     error: Annotated[str | None, Field(description="of the last connection; null: it ended in order")]
 
 
-class WatchDetails(Watch, WatchHistory):
+class WatchDetail(WatchItem, WatchHistory):
     """A watch with its events."""
 
-    connection: Annotated[Connection | None, Field(description="null: only the node that follows it knows")]
+    connection: Annotated[WatchConnection | None, Field(description="null: only the node that follows it knows")]
 
 
 class EndpointHealth(TypedDict):
@@ -111,17 +111,17 @@ class EndpointHealth(TypedDict):
     dead: Count
 
 
-class Endpoint(EndpointHealth):
+class EndpointItem(EndpointHealth):
     """An endpoint with its health."""
 
     type: str
     url: Annotated[str, Field(description="scheme and host only: the rest may be secret")]
 
 
-class Endpoints(TypedDict):
+class EndpointPage(TypedDict):
     """All endpoints."""
 
-    items: list[Endpoint]
+    items: list[EndpointItem]
     next: None
 
 
@@ -212,7 +212,7 @@ class DaemonStatus(TypedDict):
     queues: Annotated[list[QueueStatus], Field(description="as this node reads them")]
 
 
-class Node(TypedDict):
+class NodeItem(TypedDict):
     """A daemon as it was about a second ago; null: it has not reported that value."""
 
     number: Annotated[Count, Field(description="never used again")]
@@ -236,8 +236,8 @@ class Node(TypedDict):
     deliveries_per_second: float | None
 
 
-class Nodes(TypedDict):
+class NodePage(TypedDict):
     """All nodes."""
 
-    items: list[Node]
+    items: list[NodeItem]
     next: None

@@ -24,7 +24,7 @@ from notifier.store import (
     WatchFacts,
     WatchFilter,
     WatchHistory,
-    WatchItem,
+    WatchRow,
 )
 from notifier.web import answers
 from notifier.web.hub import Hub
@@ -121,20 +121,20 @@ class Api:
 
     async def watches(
         self, which: WatchFilter, *, limit: int, before: int | None
-    ) -> tuple[list[answers.Watch], int | None]:
+    ) -> tuple[list[answers.WatchItem], int | None]:
         """List watches, newest first, and return the cursor of the next page."""
         rows = await self.store.lists.watches(which, limit=limit, before=before)
         next_cursor = rows[-1]["pk"] if len(rows) == limit else None
         return [self._watch(row) for row in rows], next_cursor
 
-    async def watch(self, source: str, task_id: str) -> answers.Watch:
+    async def watch(self, source: str, task_id: str) -> answers.WatchItem:
         """Return one watch. Raises Unknown."""
         rows = await self.store.lists.watches(WatchFilter(source=source, id=task_id), limit=1)
         if not rows:
             raise _no_watch(source, task_id)
         return self._watch(rows[0])
 
-    async def watch_details(self, source: str, task_id: str) -> answers.WatchDetails:
+    async def watch_details(self, source: str, task_id: str) -> answers.WatchDetail:
         """Return one watch with its events, their deliveries, and its connection. Raises Unknown."""
         row = await self.store.lists.watch(source, task_id)
         if row is None:
@@ -143,14 +143,14 @@ class Api:
         history: WatchHistory = {"events": row["events"], "more": row["more"]}
         return {**watch, **history, "connection": self._connection(row)}
 
-    def _watch(self, row: WatchItem) -> answers.Watch:
+    def _watch(self, row: WatchRow) -> answers.WatchItem:
         """Add the node that follows a watch, and whether its stream is open, to the facts of the store."""
         facts = cast(WatchFacts, {key: value for key, value in row.items() if key in _FACTS})
         node = None if row["owner"] is None else self.status.node_name(row["owner"])
         connection = self._connection(row)
         return {**facts, "node": node, "connected": None if connection is None else connection["open"]}
 
-    def _connection(self, row: WatchItem) -> answers.Connection | None:
+    def _connection(self, row: WatchRow) -> answers.WatchConnection | None:
         """Describe the connection of a watch; None: another node follows it, and only that node knows."""
         if row["owner"] not in (None, self.store.number):
             return None
@@ -192,10 +192,10 @@ class Api:
 
     # -- endpoints
 
-    async def endpoints(self) -> list[answers.Endpoint]:
+    async def endpoints(self) -> list[answers.EndpointItem]:
         """List endpoints with their health."""
         configured = self._config().endpoints
-        items: list[answers.Endpoint] = []
+        items: list[answers.EndpointItem] = []
         for health in await self.status.endpoints():
             endpoint = configured[health["name"]]
             items.append({**health, "type": endpoint.type, "url": endpoint.url.origin})

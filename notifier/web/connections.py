@@ -29,18 +29,18 @@ LINGER = 1.0  # seconds of reading the rest of a refused request, so that its se
 MAX_REASON = 200  # characters of aiohttp's message, which may quote the request
 
 
-class Connections:
+class ClientConnections:
     """All open connections of a listener."""
 
     def __init__(self, limit: int) -> None:
         """Create it for `limit` connections, and `RESERVED` more for operators."""
         self._limit = limit
-        self._open: dict[Connection, None] = {}  # oldest first
+        self._open: dict[ClientConnection, None] = {}  # oldest first
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: ClientConnection) -> None:
         """Count a new connection in; close an old one, or the new one, if there are too many."""
         self._open[connection] = None
         if len(self._open) <= self._limit or self.close_oldest(besides=connection):
@@ -49,11 +49,11 @@ class Connections:
         if len(self._open) > self._limit + RESERVED:
             connection.abort("too many connections")
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: ClientConnection) -> None:
         """Count a closed connection out."""
         self._open.pop(connection, None)
 
-    def close_oldest(self, *, besides: Connection | None = None) -> bool:
+    def close_oldest(self, *, besides: ClientConnection | None = None) -> bool:
         """Close the oldest connection without a request; return whether there was one."""
         for connection in self._open:
             if connection is not besides and connection.idle:
@@ -63,7 +63,7 @@ class Connections:
         return False
 
 
-class Connection(web.RequestHandler):
+class ClientConnection(web.RequestHandler):
     """One connection. Its client has limited time for the head of each request.
 
     It answers bytes that are not HTTP, or too many, with a problem like any other. aiohttp would answer in plain text
@@ -72,7 +72,7 @@ class Connection(web.RequestHandler):
 
     __slots__ = ("_connections", "_deadline", "_head_bytes", "_loss_signal", "lost", "reserved")
 
-    def __init__(self, server: web.Server, connections: Connections, **options: Any) -> None:
+    def __init__(self, server: web.Server, connections: ClientConnections, **options: Any) -> None:
         super().__init__(
             server,
             auto_decompress=False,
@@ -180,8 +180,8 @@ class Connection(web.RequestHandler):
         return answer
 
 
-def connection_of(request: web.Request) -> Connection:
+def connection_of(request: web.Request) -> ClientConnection:
     """Return the connection of a request."""
     connection = request.protocol
-    assert isinstance(connection, Connection)  # the listener makes no others
+    assert isinstance(connection, ClientConnection)  # the listener makes no others
     return connection

@@ -82,7 +82,7 @@ async def status(call: Call[Parameters]) -> web.Response:
 
 async def nodes(call: Call[Parameters]) -> web.Response:
     """List the nodes that share the store."""
-    body: answers.Nodes = {"items": call.api.status.nodes(), "next": None}
+    body: answers.NodePage = {"items": call.api.status.nodes(), "next": None}
     return web.json_response(body)
 
 
@@ -118,7 +118,7 @@ async def list_watches(call: Call[WatchQuery]) -> web.Response:
     """List watches, newest first."""
     query = call.parameters
     items, next_cursor = await call.api.watches(query.filter(), limit=query.limit, before=query.cursor)
-    body: answers.Watches = {"items": items, "next": None if next_cursor is None else str(next_cursor)}
+    body: answers.WatchPage = {"items": items, "next": None if next_cursor is None else str(next_cursor)}
     return web.json_response(body)
 
 
@@ -172,7 +172,7 @@ async def list_events(call: Call[EventQuery]) -> web.Response:
     next_cursor = None
     if len(items) == query.limit:
         next_cursor = str(EventCursor(position=int(items[-1]["cursor"]), forward=after is not None))
-    body: answers.Events = {"items": items, "next": next_cursor}
+    body: answers.EventPage = {"items": items, "next": next_cursor}
     return web.json_response(body)
 
 
@@ -180,7 +180,7 @@ async def list_deliveries(call: Call[DeliveryQuery]) -> web.Response:
     """List deliveries, newest first."""
     query = call.parameters
     items = await call.api.store.lists.deliveries(query.filter(), limit=query.limit, before=query.cursor)
-    body: answers.Deliveries = {"items": items, "next": str(items[-1]["id"]) if len(items) == query.limit else None}
+    body: answers.DeliveryPage = {"items": items, "next": str(items[-1]["id"]) if len(items) == query.limit else None}
     return web.json_response(body)
 
 
@@ -211,7 +211,7 @@ async def retry_deliveries(call: Call[Parameters]) -> web.Response:
 
 async def list_endpoints(call: Call[Parameters]) -> web.Response:
     """List endpoints with their health."""
-    body: answers.Endpoints = {"items": await call.api.endpoints(), "next": None}
+    body: answers.EndpointPage = {"items": await call.api.endpoints(), "next": None}
     return web.json_response(body)
 
 

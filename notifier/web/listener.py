@@ -18,7 +18,7 @@ import structlog
 from aiohttp import web
 
 from notifier.core.errors import NotifierError
-from notifier.web.connections import Connection, Connections
+from notifier.web.connections import ClientConnection, ClientConnections
 
 log = structlog.get_logger(__name__)
 
@@ -27,20 +27,34 @@ SPARE = 8  # descriptors
 RETRY = 0.1  # seconds until another attempt to accept, while there are no descriptors at all
 SHUTDOWN_TIMEOUT = 2.0  # seconds for the requests in progress
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_OF_CLIENT = frozenset(  # faults of one connection, which accept(2) reports in its place
+    {
+        errno.ECONNABORTED,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENONET,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.EPERM,  # a firewall
+        errno.EPROTO,
+    }
+)
 
 
 class ListenFailed(NotifierError):
     """The HTTP listener could not be opened."""
 
 
-class Listener:
+class HttpListener:
     """The open sockets."""
 
     def __init__(self, app: web.Application, listen: str, *, connections: int) -> None:
         """Create it for an address and a number of connections; `start` opens it, `run` accepts."""
         self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT)
         self._listen = listen
-        self._connections = Connections(connections)
+        self._connections = ClientConnections(connections)
         self._sockets: list[socket.socket] = []
         self._spare: list[int] = []
         self._exhausted = False  # there were no descriptors, and it has been logged
@@ -90,20 +104,22 @@ class Listener:
         while True:
             try:
                 accepted, _ = await loop.sock_accept(listening)
-                await loop.connect_accepted_socket(self._connection, accepted)
-            except ConnectionError:  # the client has gone already
-                continue
             except OSError as exc:
-                if exc.errno not in _EXHAUSTED:
+                if exc.errno in _EXHAUSTED:
+                    await self._make_room()
+                elif exc.errno not in _OF_CLIENT:
                     raise
-                await self._make_room()
-            else:
-                self._keep_spare()
+                continue
+            try:
+                await loop.connect_accepted_socket(self._connection, accepted)
+            except OSError:  # the client has gone already
+                accepted.close()
+            self._keep_spare()
 
-    def _connection(self) -> Connection:
+    def _connection(self) -> ClientConnection:
         server = self._runner.server
         assert server is not None  # it is there from `start` to `stop`
-        return Connection(server, self._connections, loop=asyncio.get_running_loop())
+        return ClientConnection(server, self._connections, loop=asyncio.get_running_loop())
 
     async def _make_room(self) -> None:
         """Free a descriptor for the next connection."""

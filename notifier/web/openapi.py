@@ -42,7 +42,9 @@ def document() -> Schema:
     paths: Schema = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation, definitions)
-    problems = {model.__name__: _schema(model, definitions) for model in (answers.Problem, answers.Problems)}
+    problems = {
+        model.__name__: _schema(model, definitions) for model in (answers.ProblemDetails, answers.InvalidDetails)
+    }
     statuses = _EVERYWHERE | _WITH_TOKEN | {status for each in OPERATIONS for status in each.refusals}
     return {
         "openapi": "3.1.0",
@@ -99,7 +101,7 @@ def _replies(operation: Operation, definitions: Schema) -> Schema:
 
 
 def _problem(status: int, schemas: Schema) -> Schema:
-    schema = schemas["Problems" if status == 422 else "Problem"]
+    schema = schemas["InvalidDetails" if status == 422 else "ProblemDetails"]
     reply: Schema = {
         "description": HTTPStatus(status).phrase,
         "content": {"application/problem+json": {"schema": schema}},

@@ -149,7 +149,7 @@ OPERATIONS = (
         name="listNodes",
         summary="List the nodes that share the store",
         handler=handlers.nodes,
-        replies={200: answers.Nodes},
+        replies={200: answers.NodePage},
     ),
     Operation(
         method="post",
@@ -167,7 +167,7 @@ OPERATIONS = (
         summary="Follow one task, or a list of them; the answer comes after the commit",
         handler=handlers.add_watches,
         body=_WatchBody,
-        replies={200: answers.Watch | answers.AddedWatches, 201: answers.Watch | answers.AddedWatches},
+        replies={200: answers.WatchItem | answers.AddedWatches, 201: answers.WatchItem | answers.AddedWatches},
         refusals=_OF_BODY | {404, 422, 503},
     ),
     Operation(
@@ -177,7 +177,7 @@ OPERATIONS = (
         summary="List watches, newest first",
         handler=handlers.list_watches,
         parameters=requests.WatchQuery,
-        replies={200: answers.Watches},
+        replies={200: answers.WatchPage},
         refusals=frozenset({503}),
     ),
     Operation(
@@ -187,7 +187,7 @@ OPERATIONS = (
         summary="Show a watch with its latest events and their deliveries",
         handler=handlers.show_watch,
         parameters=requests.WatchPath,
-        replies={200: answers.WatchDetails},
+        replies={200: answers.WatchDetail},
         refusals=frozenset({404, 503}),
     ),
     Operation(
@@ -197,7 +197,7 @@ OPERATIONS = (
         summary="Wait until a watch has ended, or until the timeout; `ended` of the answer says which",
         handler=handlers.wait_for_watch,
         parameters=requests.WaitQuery,
-        replies={200: answers.Watch},
+        replies={200: answers.WatchItem},
         refusals=frozenset({404, 503}),
     ),
     Operation(
@@ -217,7 +217,7 @@ OPERATIONS = (
         summary="List events, newest first; with `after`, oldest first",
         handler=handlers.list_events,
         parameters=requests.EventQuery,
-        replies={200: answers.Events},
+        replies={200: answers.EventPage},
         refusals=frozenset({503}),
     ),
     Operation(
@@ -244,7 +244,7 @@ OPERATIONS = (
         summary="List deliveries, newest first",
         handler=handlers.list_deliveries,
         parameters=requests.DeliveryQuery,
-        replies={200: answers.Deliveries},
+        replies={200: answers.DeliveryPage},
         refusals=frozenset({503}),
     ),
     Operation(
@@ -283,7 +283,7 @@ OPERATIONS = (
         name="listEndpoints",
         summary="List endpoints with their health",
         handler=handlers.list_endpoints,
-        replies={200: answers.Endpoints},
+        replies={200: answers.EndpointPage},
         refusals=frozenset({503}),
     ),
     Operation(

@@ -11,7 +11,7 @@ from aiohttp import web
 from notifier.core.errors import StoreUnavailable
 from notifier.web import openapi
 from notifier.web.api import API, Api
-from notifier.web.connections import Connection, connection_of
+from notifier.web.connections import ClientConnection, connection_of
 from notifier.web.guard import Guard
 from notifier.web.handlers import DOCUMENT
 from notifier.web.operations import OPERATIONS
@@ -69,7 +69,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return problem(500, "an internal error; see the log")
 
 
-async def _send(request: web.Request, answer: web.StreamResponse, connection: Connection) -> None:
+async def _send(request: web.Request, answer: web.StreamResponse, connection: ClientConnection) -> None:
     """Send an answer; cut a client off that does not read it in time."""
     size = len(answer.body) if isinstance(answer, web.Response) and isinstance(answer.body, bytes) else 0
     try:

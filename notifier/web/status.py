@@ -73,9 +73,9 @@ class StatusReport:
         """Return the reason why this node is not ready; None: it is."""
         return self._identity.ready()
 
-    def nodes(self) -> list[answers.Node]:
+    def nodes(self) -> list[answers.NodeItem]:
         """List the nodes that share the store."""
-        return cast(list[answers.Node], self._node_report.items())
+        return cast(list[answers.NodeItem], self._node_report.items())
 
     def node_name(self, number: int) -> str:
         """Return the name of a node."""

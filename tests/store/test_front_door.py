@@ -26,7 +26,7 @@ def test_a_name_that_is_not_there_is_refused() -> None:
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("from notifier.store import DeliveryFilter, WatchItem", "sqlalchemy alembic psycopg"),
+        ("from notifier.store import DeliveryFilter, WatchRow", "sqlalchemy alembic psycopg"),
         ("from notifier.cli import main", "sqlalchemy alembic psycopg"),
         ("from notifier.store import Nodes, Store, migrate", "alembic psycopg"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import resource
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -22,7 +24,7 @@ from notifier.config import load
 from notifier.daemon import build
 from notifier.tools.simulator import Simulator
 from notifier.web import body, connections, server
-from notifier.web.connections import Connection
+from notifier.web.connections import ClientConnection
 from notifier.web.guard import Guard
 
 PATIENCE = 60.0  # seconds
@@ -219,8 +221,8 @@ async def test_a_head_has_a_limit(site: Site) -> None:
 
 @contextmanager
 def limited(monkeypatch: pytest.MonkeyPatch, limit: int) -> Iterator[None]:
-    make = connections.Connections.__init__
-    monkeypatch.setattr(connections.Connections, "__init__", lambda self, _limit: make(self, limit))
+    make = connections.ClientConnections.__init__
+    monkeypatch.setattr(connections.ClientConnections, "__init__", lambda self, _limit: make(self, limit))
     yield
 
 
@@ -246,7 +248,7 @@ async def test_where_all_are_busy_operators_are_still_answered(tmp_path: Path, m
                 async with asyncio.timeout(PATIENCE):
                     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
             assert (await site.get("/")).status == 200  # from this machine
-            monkeypatch.setattr(Connection, "local", False)
+            monkeypatch.setattr(ClientConnection, "local", False)
             for path in ("/healthz", "/readyz", "/metrics"):
                 assert (await site.get(path)).status == 200
             assert (await site.get("/v1/status", authorization="Bearer t0ken")).status == 200
@@ -333,6 +335,32 @@ async def test_without_descriptors_probes_and_the_api_are_still_answered(site: S
             for client in clients:
                 client.close()
         assert (await site.get("/healthz")).status == 200
+
+
+@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EPERM])
+async def test_a_connection_that_fails_before_it_is_accepted_ends_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The system reports its fault as one of `accept`, which cannot be provoked from outside."""
+    loop = asyncio.get_running_loop()
+    accept, faults = loop.sock_accept, 3
+
+    async def failing(listening: socket.socket) -> tuple[socket.socket, Any]:
+        nonlocal faults
+        accepted = await accept(listening)
+        if faults:
+            faults -= 1
+            accepted[0].close()
+            raise OSError(number, os.strerror(number))
+        return accepted
+
+    monkeypatch.setattr(loop, "sock_accept", failing)
+    assert (await site.get("/healthz")).status == 200  # by the call that waits already
+    for _ in range(3):
+        async with connected(site) as (reader, _writer):
+            assert await closed(reader) == b""
+    assert (await site.get("/healthz")).status == 200
+    assert site.app.ready() is None
 
 
 async def test_a_start_with_few_descriptors_says_so_and_status_counts_who_waits(

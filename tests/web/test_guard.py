@@ -13,7 +13,7 @@ from site_running import running
 
 from notifier.web.api import Api
 from notifier.web.guard import Guard
-from notifier.web.listener import Listener, ListenFailed
+from notifier.web.listener import HttpListener, ListenFailed
 from notifier.web.server import application
 
 TOKEN = "s3cret-tökén"
@@ -203,9 +203,9 @@ class Idle:
         raise AssertionError(name)
 
 
-def listener(listen: str) -> Listener:
+def listener(listen: str) -> HttpListener:
     api: Api = Idle()  # type: ignore[assignment]  # no request is made
-    return Listener(application(api, lambda: Guard(token=None, host=None)), listen, connections=10)
+    return HttpListener(application(api, lambda: Guard(token=None, host=None)), listen, connections=10)
 
 
 async def test_an_address_in_use_is_one_clear_line(tmp_path: Path) -> None:

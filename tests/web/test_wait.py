@@ -134,7 +134,7 @@ async def test_a_thousand_wait_and_only_those_of_the_watch_are_woken(
     reads: list[str] = []
     read = Api.watch
 
-    async def counted(api: Api, source: str, task_id: str) -> answers.Watch:
+    async def counted(api: Api, source: str, task_id: str) -> answers.WatchItem:
         reads.append(task_id)
         return await read(api, source, task_id)
 
