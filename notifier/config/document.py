@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from notifier.config import tree
+from notifier.config.plain import NotPlain, parse_plain
 from notifier.config.problems import Location, Problem, got, key_path
 from notifier.config.reading import MAX_BYTES, read_bytes
 from notifier.config.scalars import Interpolated, Unclear, resolve
@@ -27,17 +29,22 @@ class Broken:
 BROKEN = Broken()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, for `root`
 class Document:
     """A file's contents as plain data, with the place of each value."""
 
     file: Path
-    data: Any = (
-        None  # dict, list, None, bool, int, float, str, Interpolated, Unclear, BROKEN; None also where unreadable
-    )
-    root: tree.Node | None = None
+    # dict, list, None, bool, int, float, str, Interpolated, Unclear, BROKEN; None also where unreadable
+    data: Any = None
+    text: str = field(default="", repr=False)
     problems: tuple[Problem, ...] = ()  # of syntax and variables
     broken: frozenset[int] = field(default_factory=frozenset)  # `id` of each node behind BROKEN
+    parsed: tree.Node | None = None
+
+    @cached_property
+    def root(self) -> tree.Node | None:
+        """Return the tree that has the places; it is parsed on demand, for problems alone."""
+        return self.parsed or tree.parse(self.text)
 
     def problem(self, location: Location, message: str, suggestion: str | None = None) -> Problem | None:
         """Return a problem at a location, or None if that value's fault has been reported.
@@ -113,14 +120,22 @@ def read_document(path: Path, env: Mapping[str, str], *, clear: bool = False, pi
         line = content.count(b"\n", 0, exc.start) + 1
         return _unreadable(path, "not UTF-8; save the file in that encoding", line, column)
     try:
+        data = parse_plain(text, partial(interpolate, env=env), clear=clear)
+    except (NotPlain, Unresolved):
+        return _with_places(path, text, env, clear=clear)
+    return Document(file=path, data=data, text=text)
+
+
+def _with_places(path: Path, text: str, env: Mapping[str, str], *, clear: bool) -> Document:
+    try:
         root = tree.parse(text)
     except tree.TreeError as exc:
         return _unreadable(path, exc.message, exc.line, exc.column)
     if root is None:
         return Document(file=path)
     filling = _Filling(path, env, clear=clear)
-    data = filling.value(root, ())
-    return Document(file=path, data=data, root=root, problems=tuple(filling.problems), broken=frozenset(filling.broken))
+    data, problems = filling.value(root, ()), tuple(filling.problems)
+    return Document(file=path, data=data, parsed=root, problems=problems, broken=frozenset(filling.broken))
 
 
 def _unreadable(path: Path, message: str, line: int = 1, column: int = 1) -> Document:

@@ -113,7 +113,7 @@ class _Loading:
 
     def _config(self) -> Config | None:
         document = self._read(self._path)
-        if document.root is None or not isinstance(document.data, dict):
+        if not isinstance(document.data, dict):
             if not document.problems:
                 self._say(document, (), f"expected keys such as sources, endpoints and watches, got {_shape(document)}")
             return None

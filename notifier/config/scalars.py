@@ -69,8 +69,11 @@ _UNCLEAR = re.compile(
 
 def resolve(text: str) -> Any:
     """Return what the unquoted scalar means: None, a bool, int, float or str, or Unclear."""
-    if text and text[0].isalpha() and text[0] not in "tTfFnNyYoO":
+    first = text[:1]
+    if first.isalpha() and first not in "tTfFnNyYoO":
         return text  # the usual case
+    if "1" <= first <= "9" and text.isdigit() and text.isascii() and len(text) <= MAX_DIGITS:
+        return int(text)
     if _NULL.fullmatch(text):
         return None
     if _TRUE.fullmatch(text):

@@ -17,12 +17,10 @@ import yaml
 MAX_DEPTH = 64  # deeper than any configuration, and safe for recursion over the tree
 MAX_ALIASED = 100_000  # nodes that aliases and merges may add; "billion laughs" needs far more
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CORE = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {_CORE + name for name in ("null", "bool", "int", "float")}
-_UNPRINTABLE = re.compile(
-    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)  # YAML 1.1, section 5.1
+UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # YAML 1.1, section 5.1
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # YAML 1.1, section 5.4
 _REFERENCE = re.compile(r"""\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^{}"'\n]*)?\}""")
 
@@ -93,32 +91,35 @@ class _Open:
 
 def parse(text: str) -> Node | None:
     """Build the tree; None for a text without content. Raises TreeError at the first fault of the syntax."""
-    if fault := _UNPRINTABLE.search(text):
+    if fault := UNPRINTABLE.search(text):
         before = text[: fault.start()]
         breaks = list(_LINE_BREAK.finditer(before))
         column = len(before) - (breaks[-1].end() if breaks else 0) + 1
         raise TreeError(f"unprintable character U+{ord(fault[0]):04X}", len(breaks) + 1, column)
-    text, (opening, closing) = _protect(text)
-    restore = {ord(opening): "{", ord(closing): "}"}
+    text, restore = protect(text)
     try:
-        return _Composer(restore).compose(yaml.parse(text, Loader=_LOADER))
+        return _Composer(restore).compose(yaml.parse(text, Loader=LOADER))
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         raise TreeError(f"not valid YAML: {getattr(exc, 'problem', None) or 'unreadable'}", line, column) from exc
 
 
-def _protect(text: str) -> tuple[str, tuple[str, str]]:
+def protect(text: str) -> tuple[str, dict[int, str]]:
     """Replace the braces of `${NAME}`, which YAML forbids unquoted inside `{...}`, by placeholders of the same length.
 
-    The placeholders are two private characters that the text contains neither directly nor as an escape.
+    The placeholders are two private characters that the text contains neither directly nor as an escape; a table for
+    `str.translate` restores the braces. A text without `${` is returned as it is.
     """
+    if "${" not in text:
+        return text, {}
     lowered = text.lower()
     free = (chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text and f"{code:x}" not in lowered)
     opening, closing = next(free, None), next(free, None)
     if opening is None or closing is None:
-        return text, ("{", "}")
-    return _REFERENCE.sub(lambda match: f"${opening}{match[0][2:-1]}{closing}", text), (opening, closing)
+        return text, {}
+    protected = _REFERENCE.sub(lambda match: f"${opening}{match[0][2:-1]}{closing}", text)
+    return protected, {ord(opening): "{", ord(closing): "}"}
 
 
 def _fault(message: str, event: Any) -> TreeError:

@@ -57,13 +57,14 @@ def text(value: object) -> str:
             raise invalid(f"expected text, got {got(value)}")
 
 
-def _task_id(value: object) -> str:
-    task_id = text(value)
-    if not 1 <= len(task_id) <= MAX_ID:
-        raise invalid(f"expected an id of 1 to {MAX_ID} characters, got {len(task_id)}")
-    if _CONTROL.search(task_id):
+def task_id(value: object) -> str:
+    """Return the id of a task: text of 1 to MAX_ID characters without control characters."""
+    task = text(value)
+    if not 1 <= len(task) <= MAX_ID:
+        raise invalid(f"expected an id of 1 to {MAX_ID} characters, got {len(task)}")
+    if _CONTROL.search(task):
         raise invalid("an id holds no line breaks or other control characters")
-    return task_id
+    return task
 
 
 def printable(value: object) -> str:
@@ -177,6 +178,22 @@ def delivery_header(name: str) -> str:
     return name
 
 
+def is_text(value: object) -> bool:
+    """Return whether a value is plain text, which `text` returns unchanged."""
+    return type(value) is str and (value.isascii() or not _SURROGATE.search(value))
+
+
+def is_json(value: object, depth: int = 0) -> bool:
+    """Return whether a value is plain JSON, which a metadata key returns unchanged."""
+    kind = type(value)
+    if value is None or kind is int or kind is bool or is_text(value):
+        return True
+    if kind is dict and depth < MAX_JSON_DEPTH:
+        mapping: dict[object, object] = value  # type: ignore[assignment]
+        return all(map(is_text, mapping)) and all(is_json(item, depth + 1) for item in mapping.values())
+    return kind is list and depth < MAX_JSON_DEPTH and all(is_json(item, depth + 1) for item in value)  # type: ignore[attr-defined]
+
+
 def _json(value: object, location: tuple[int | str, ...] = ()) -> Any:
     """Return the value as json.loads would; refuse a value that JSON does not have."""
     match value:
@@ -233,7 +250,7 @@ _ZERO: dict[str, Any] = {"const": 0}
 _NONZERO = r"0*[1-9][0-9]*(\.[0-9]+)?|0+\.0*[1-9][0-9]*"
 
 Text = Annotated[str, *_kind(text, _STRING, _DIGITS)]
-TaskId = Annotated[str, *_kind(_task_id, _STRING | {"minLength": 1, "maxLength": MAX_ID}, _DIGITS)]
+TaskId = Annotated[str, *_kind(task_id, _STRING | {"minLength": 1, "maxLength": MAX_ID}, _DIGITS)]
 Printable = Annotated[str, *_kind(printable, _STRING | {"minLength": 1}, _DIGITS)]
 Name = Annotated[str, *_kind(name, _STRING | {"minLength": 1, "maxLength": MAX_NAME, "pattern": r"^[^\s/]+$"}, _DIGITS)]
 Boolean = Annotated[bool, *_kind(_boolean, {"type": "boolean"}, VARIABLE)]

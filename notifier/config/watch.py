@@ -19,13 +19,13 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
 )
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from notifier.config.endpoint import EndpointName, SourceName
 from notifier.config.problems import carry, detail, invalid, refusal
 from notifier.config.secret import Secret, SecretUrl, signing
 from notifier.config.section import Context, Impossible, Section
-from notifier.config.types import JsonValue, TaskId, Text
+from notifier.config.types import JsonValue, TaskId, Text, is_json, is_text, task_id
 from notifier.core.callback import MAX_URL, Callback
 from notifier.core.model import NewWatch
 
@@ -136,12 +136,41 @@ class WatchRequest(WatchConfig):
         return replace(watch, callback=Callback(url=self.callback_url.reveal(), secret=secret))
 
 
+_USUAL = frozenset({"id", "source", "endpoints", "labels", "metadata"})
+_fields: dict[tuple[str, ...], set[str]] = {}  # the keys of watches, each combination once
+
+
+def _usual(value: Any, default: str | None, context: Context, model: type[WatchConfig]) -> WatchConfig | None:
+    """Return a watch whose values are all of the usual kinds, several times faster than the model; None for another."""
+    if type(value) is not dict or not value.keys() <= _USUAL or context.sources is None or context.endpoints is None:
+        return None
+    source = default if value.get("source") is None else value["source"]
+    endpoints, labels, metadata = value.get("endpoints"), value.get("labels", {}), value.get("metadata")
+    if type(source) is not str or source not in context.sources:
+        return None
+    if endpoints is not None and not (type(endpoints) is list and all(name in context.endpoints for name in endpoints)):
+        return None
+    if type(labels) is not dict or not (all(map(is_text, labels)) and all(map(is_text, labels.values()))):
+        return None
+    if not is_json(metadata):
+        return None
+    try:
+        task = task_id(value.get("id"))
+    except PydanticCustomError:
+        return None
+    names = None if endpoints is None else tuple(dict.fromkeys(map(str, endpoints)))
+    fields = _fields.setdefault(tuple(value), {*value, "source"})
+    return model.model_construct(fields, id=task, source=source, endpoints=names, labels=labels, metadata=metadata)
+
+
 def read_watch(
     value: Any, *, default: str | None, context: Context, model: type[WatchConfig] = WatchConfig
 ) -> WatchConfig:
     """Read a watch; `default` is the source of a watch that names none. Raises pydantic.ValidationError."""
     if not isinstance(value, Mapping) and not isinstance(value, list | tuple) and value is not None:
         value = {"id": value}
+    if (watch := _usual(value, default, context, model)) is not None:
+        return watch
     if not isinstance(value, Mapping) or value.get("source") is not None:
         return model.model_validate(value, context=context)
     if default is not None:

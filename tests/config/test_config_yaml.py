@@ -221,7 +221,7 @@ def test_a_text_with_every_private_character_is_read_as_it_is(site: Site) -> Non
 
 
 def test_the_reader_does_without_libyaml(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree, "_LOADER", yaml.SafeLoader)
+    monkeypatch.setattr(tree, "LOADER", yaml.SafeLoader)
     assert site.load("log: {level: debug}\n").log.level == "debug"
     assert "not valid YAML" in site.said("a: [b\n")[0]
     assert "nested more than 64" in site.said("[" * 5000)[0]
