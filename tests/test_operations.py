@@ -196,6 +196,8 @@ STORIES: list[tuple[str, dict[str, str], str, int]] = [
         "20m",
         1,
     ),
+    ("NotifierEndpointFailing", {'notifier_endpoint_state{endpoint="a",state="failing"}': "0x3 1x30"}, "12m", 0),
+    ("NotifierEndpointFailing", {'notifier_endpoint_state{endpoint="a",state="failing"}': "0x3 1x30"}, "16m", 1),
     ("NotifierEndpointDisabled", {'notifier_endpoint_state{endpoint="a",state="disabled"}': "0x3 1x9"}, "3m", 0),
     ("NotifierEndpointDisabled", {'notifier_endpoint_state{endpoint="a",state="disabled"}': "0x3 1x9"}, "6m", 1),
     ("NotifierBacklog", {'notifier_delivery_oldest_seconds{endpoint="a"}': "0+60x40"}, "18m", 0),

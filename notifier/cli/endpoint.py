@@ -10,6 +10,7 @@ import typer
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.complete import endpoint_names
 from notifier.cli.output import EXIT_FAILED, cell, printable, show, show_json, show_table, span
+from notifier.core.model import Json
 
 endpoint = typer.Typer(help="See endpoints; test, enable or disable them.", no_args_is_help=True)
 
@@ -27,8 +28,8 @@ def list_endpoints(
 ) -> None:
     """List endpoints with their health.
 
-    A closed endpoint works. A throttled one asked for a pause. An open one failed and is tried again later; half_open
-    is such a try. A disabled one keeps its deliveries until it is enabled.
+    An ok endpoint accepts what it gets. A slowed one refuses a share. A paused one asked for a pause. A failing one
+    accepts nothing and is tried again from time to time. A disabled one keeps its deliveries until it is enabled.
 
     Example: notifier endpoint list
     """
@@ -39,12 +40,16 @@ def list_endpoints(
     show_table(
         ("endpoint", "state", "reason", "under way", "pending", "oldest", "dead"),
         [
-            (e["name"], e["state"], e["reason"], e["in_flight"], e["pending"], span(e["oldest_seconds"]), e["dead"])
+            (e["name"], e["state"], e["reason"], _under_way(e), e["pending"], span(e["oldest_seconds"]), e["dead"])
             for e in page["items"]
         ],
         empty="no endpoints",
         cut=("reason",),
     )
+
+
+def _under_way(health: Json) -> str:
+    return f"{health['in_flight']} of {health['in_flight_limit']}"
 
 
 @endpoint.command("test")

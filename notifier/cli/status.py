@@ -129,11 +129,16 @@ def _of_endpoint(endpoint: Report, options: str) -> Iterator[tuple[str, ...]]:
     match endpoint["state"]:
         case "disabled":
             yield f"{name} is disabled ({endpoint['reason']}): {kept}", f"notifier endpoint enable {name}{options}"
-        case "open" | "half_open":
+        case "failing":
+            reason = f" ({endpoint['reason']})" if endpoint["reason"] else ""
             yield (
-                f"{name} fails, and is tried again: {kept}",
+                f"{name} fails{reason}, and is tried again: {kept}",
                 f"notifier endpoint test {name}{options}",
             )
+        case "paused":
+            yield f"{name} is paused ({endpoint['reason']}): {kept}", f"notifier endpoint list{options}"
+        case "slowed":
+            yield f"{name} is slowed: {endpoint['reason']}; {kept}", f"notifier endpoint list{options}"
         case _ if oldest > BACKLOG:
             yield f"{name} is behind: {kept}", f"notifier delivery list -e {name} -s pending{options}"
     if endpoint["dead"]:

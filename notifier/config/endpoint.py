@@ -37,6 +37,7 @@ from notifier.core.model import EventType
 from notifier.core.retry import SCHEDULE
 from notifier.senders.services import ServiceName
 
+_MINUTE = 60.0
 _DAY = 86400.0
 
 
@@ -128,6 +129,9 @@ class _Endpoint(Section):
     rate_limit: Rate | None = Field(default=None, description="attempts per time, such as 10/s, 100/m or 5/h")
     ordering: Literal["strict", "latest"] = Field(
         default="strict", description="strict: every event, in order; latest: a newer state replaces an unsent one"
+    )
+    failing_after: PositiveDuration = Field(
+        default=5 * _MINUTE, description="after so long without a success, operators get endpoint.failing"
     )
     disable_after: PositiveDuration = Field(
         default=5 * _DAY, description="after so long with failures only, it is disabled"

@@ -18,6 +18,7 @@ from notifier.core.model import Micros
 from notifier.core.retry import LONGEST_OBEYED, Delivered, Failed, Gone, Outcome, Rejected
 
 FEW = 5  # failures in a row: one burst of bad luck is less
+SEVERAL = 2  # refusals in a row: a single one is no failing
 SHORT_OUTAGE = 1.0  # seconds without a success, from which what failed in them is brought forward
 FIRST_WAIT = 1.0  # seconds of the first cool-down, and of the first pause for a fault of our own
 LONGEST_WAIT = 60.0  # seconds of the longest cool-down: how late a recovery may be noticed
@@ -164,6 +165,13 @@ class Breaker:
         if self.state not in (State.CLOSED, State.THROTTLED) or self.failures < max(FEW, UNUSUAL * met.usual):
             return None
         return self.failing_since if self._silence(met.now) >= SHORT_OUTAGE else None
+
+    def fails_for(self, now: Micros) -> float:
+        """Return for how many seconds nothing was accepted in several attempts; 0.0 if that is not so."""
+        if self.state is State.DISABLED or self.refused < SEVERAL:
+            return 0.0
+        began = [since for since in (self.failing_since, self.silent_since) if since is not None]
+        return (now - min(began)) / 1e6 if began else 0.0
 
     def _well(self) -> Breaker:
         state = self._after(Signal.WELL if self.firm else Signal.OVERRULED)

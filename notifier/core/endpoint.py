@@ -15,6 +15,7 @@ from notifier.core.model import EndpointState, Micros
 
 EndpointUpdate = Callable[[EndpointState], EndpointState | None]
 
+FAILING = "failing"  # the reason of an endpoint that is not disabled, once operators have heard that it fails
 NEAR = 500_000  # microseconds; a time that moves by less is not saved for other nodes
 
 _HELD = {State.THROTTLED: State.THROTTLED, State.OPEN: State.OPEN, State.HALF_OPEN: State.OPEN}
@@ -51,6 +52,17 @@ def disabling(at: Micros, reason: str, failing_since: Micros | None) -> Endpoint
     return update
 
 
+def announcing(since: Micros) -> EndpointUpdate:
+    """Return the change that saves that operators hear of a failing endpoint, unless they have, or it is disabled."""
+
+    def update(kept: EndpointState) -> EndpointState | None:
+        if kept.disabled_at is not None or kept.reason is not None:
+            return None
+        return replace(kept, reason=FAILING, failing_since=kept.failing_since or since)
+
+    return update
+
+
 def enabling(kept: EndpointState) -> EndpointState | None:
     """Enable an endpoint that is disabled."""
     return None if kept.disabled_at is None else forgiving(kept)
@@ -71,7 +83,7 @@ def failing(own: Breaker) -> EndpointUpdate:
         probing = own.state is State.HALF_OPEN
         return replace(
             kept,
-            failing_since=own.failing_since,
+            failing_since=own.failing_since or (kept.failing_since if own.refused else None),
             held=_HELD.get(own.state, State.CLOSED).value,
             not_before=own.since if probing else own.not_before,
             rounds=own.rounds,
@@ -84,7 +96,8 @@ def recovering(own: Breaker) -> EndpointUpdate:
     """Return the change that ends a failure, if one is saved and the endpoint is not disabled."""
 
     def update(kept: EndpointState) -> EndpointState | None:
-        return None if kept.failing_since is None else failing(own)(kept)
+        recovered = None if kept.failing_since is None else failing(own)(kept)
+        return None if recovered is None else replace(recovered, reason=None)
 
     return update
 
@@ -99,7 +112,7 @@ def unknown(kept: EndpointState, fingerprint: str) -> EndpointState:
 
 def news(own: Breaker, kept: EndpointState, *, shared: bool) -> News:
     """Compare a breaker that is not disabled with the saved state; `shared`: other nodes have to hold back as well."""
-    if own.failing_since is None and kept.failing_since is not None:
+    if own.failing_since is None and not own.refused and kept.failing_since is not None:
         return News.WELL
     if own.state in (State.OPEN, State.HALF_OPEN) and own.failing_since is not None and kept.failing_since is None:
         return News.SICK

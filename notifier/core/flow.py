@@ -21,6 +21,7 @@ and the endpoint gets no more than SICK_RATE attempts a second.
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -277,6 +278,31 @@ _WORDS = {
     "redirect": "are redirected",
     "rate_limited": "are answered that the rate is too high",
 }
+
+
+_BY_STATE = {
+    State.CLOSED: Condition.OK,
+    State.THROTTLED: Condition.PAUSED,
+    State.OPEN: Condition.FAILING,
+    State.HALF_OPEN: Condition.FAILING,
+    State.DISABLED: Condition.DISABLED,
+}
+
+
+def word(state: State) -> Condition:
+    """Return the word for a breaker's state, as far as that alone tells."""
+    return _BY_STATE[state]
+
+
+def explain(breaker: Breaker, shares: Shares, now: Micros) -> str | None:
+    """Return the reason for an endpoint's condition; None if it is ok, or disabled, for which others have a reason."""
+    match condition(breaker, shares, now):
+        case Condition.PAUSED:
+            return f"nothing is sent for {max(1, math.ceil((breaker.not_before - now) / 1e6))} s"
+        case Condition.SLOWED | Condition.FAILING if shares.refused:
+            return describe(shares)
+        case _:
+            return None
 
 
 def describe(shares: Shares) -> str:

@@ -43,6 +43,7 @@ class EventType(StrEnum):
     CANCELED = "task.canceled"  # terminal
     LOST = "watch.lost"  # given up without a terminal state
     STALLED = "watch.stalled"  # no change for `stall_after`; once for each state
+    ENDPOINT_FAILING = "endpoint.failing"  # for operators: it accepted nothing for `failing_after`
     ENDPOINT_DISABLED = "endpoint.disabled"  # for operators: no more attempts until it is enabled
     ENDPOINT_RECOVERED = "endpoint.recovered"  # for operators: it accepts deliveries again
     RELOAD_FAILED = "notifier.reload_failed"  # for operators: a configuration was refused

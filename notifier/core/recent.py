@@ -6,6 +6,7 @@ Time is cut into slots, so that memory does not grow with traffic and old answer
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 SLOT = 5.0  # seconds
@@ -21,11 +22,29 @@ class Shares:
     accepted: int
     refused: int
     reason: str | None  # of most refusals; None without any
+    seconds: float = SLOT * SLOTS  # that they cover
 
     @property
     def share(self) -> float:
         """Return the share of attempts that were refused, from 0 to 1."""
         return self.refused / (self.accepted + self.refused) if self.refused else 0.0
+
+    @property
+    def goodput(self) -> float:
+        """Return how many attempts were accepted in a second."""
+        return self.accepted / self.seconds
+
+
+def together(shares: Iterable[Shares]) -> Shares:
+    """Return what several nodes have counted of one endpoint."""
+    parts = list(shares)
+    most = max(parts, key=lambda part: part.refused, default=None)
+    return Shares(
+        accepted=sum(part.accepted for part in parts),
+        refused=sum(part.refused for part in parts),
+        reason=None if most is None else most.reason,
+        seconds=max((part.seconds for part in parts), default=SLOT * SLOTS),
+    )
 
 
 @dataclass(slots=True)
@@ -38,9 +57,10 @@ class _Slot:
 class Recent:
     """Counts the answers of one endpoint."""
 
-    __slots__ = ("_slots",)
+    __slots__ = ("_began", "_slots")
 
     def __init__(self) -> None:
+        self._began: float | None = None  # when the first answer was counted
         self._slots: deque[_Slot] = deque(maxlen=SLOTS)
 
     def accepted(self, now: float) -> None:
@@ -60,13 +80,21 @@ class Recent:
         for slot in slots:
             kinds.update(slot.refused)
         reason = max(sorted(kinds), key=kinds.__getitem__) if kinds else None
-        return Shares(accepted=sum(slot.accepted for slot in slots), refused=kinds.total(), reason=reason)
+        passed = now - (now if self._began is None else self._began)
+        return Shares(
+            accepted=sum(slot.accepted for slot in slots),
+            refused=kinds.total(),
+            reason=reason,
+            seconds=min(max(passed, SLOT), SLOT * SLOTS),
+        )
 
     def clear(self) -> None:
         """Forget everything."""
         self._slots.clear()
+        self._began = None
 
     def _slot(self, now: float) -> _Slot:
+        self._began = now if self._began is None else self._began
         number = int(now // SLOT)
         if not self._slots or self._slots[-1].number < number:
             self._slots.append(_Slot(number))

@@ -104,6 +104,7 @@ def endpoint_policy(endpoint: Endpoint) -> EndpointPolicy:
         max_in_flight=endpoint.max_in_flight,
         rate_limit=endpoint.rate_limit,
         latest=endpoint.ordering == "latest",
+        failing_after=endpoint.failing_after,
         disable_after=endpoint.disable_after,
     )
 

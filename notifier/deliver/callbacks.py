@@ -36,7 +36,13 @@ FULL_WAIT = 0.1  # seconds until the next look for room
 SOONEST = 0.02  # seconds between looks: many that become due one after another are taken together
 
 _POLICY = EndpointPolicy(
-    fingerprint="", schedule=SCHEDULE, max_in_flight=IN_FLIGHT, rate_limit=None, latest=False, disable_after=None
+    fingerprint="",
+    schedule=SCHEDULE,
+    max_in_flight=IN_FLIGHT,
+    rate_limit=None,
+    latest=False,
+    failing_after=None,
+    disable_after=None,
 )
 
 

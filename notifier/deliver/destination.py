@@ -20,7 +20,9 @@ from prometheus_client import Counter, Histogram
 
 from notifier.core.breaker import Breaker, State
 from notifier.core.errors import StaleWrite, StoreUnavailable
+from notifier.core.flow import Condition, condition, explain, word
 from notifier.core.model import Delivery, Micros
+from notifier.core.recent import Shares
 from notifier.core.retry import Attempt, Failed, Outcome
 from notifier.deliver.environment import EndpointPolicy, Environment
 from notifier.deliver.gate import Gate, Permit, Wait
@@ -86,6 +88,21 @@ class Destination:
     def state(self) -> State:
         """Return the breaker's state."""
         return self._gate.state
+
+    @property
+    def limit(self) -> int:
+        """Return how many attempts may be in flight now."""
+        return self._gate.limit
+
+    @property
+    def shares(self) -> Shares:
+        """Return what the attempts of the last minute met."""
+        return self._gate.shares(time.monotonic())
+
+    def condition(self, shares: Shares) -> tuple[Condition, str | None]:
+        """Return its state in the words that people read, with the reason; `shares` are those of all nodes."""
+        breaker, now = self._gate.breaker, self._clock()
+        return condition(breaker, shares, now), explain(breaker, shares, now)
 
     @property
     def in_flight(self) -> int:
@@ -237,9 +254,9 @@ class Destination:
 
     def _state_changed(self, before: Breaker) -> None:
         """Act on a breaker whose state an attempt has changed."""
-        state = self._gate.state
-        if state is not State.DISABLED:
-            log.info("endpoint.state", endpoint=self.name, state=state.value, was=before.state.value)
+        now, was = word(self._gate.state), word(before.state)
+        if now is not was and now is not Condition.DISABLED:
+            log.info("endpoint.state", endpoint=self.name, state=now.value, was=was.value)
 
     async def _follow(self, outcome: Outcome) -> None:
         """Save and announce what follows from an attempt for the destination."""

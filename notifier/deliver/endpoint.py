@@ -16,8 +16,9 @@ import structlog
 from notifier.core import endpoint
 from notifier.core.breaker import Breaker, State
 from notifier.core.endpoint import EndpointUpdate, News
-from notifier.core.model import EndpointState, Event, EventType
-from notifier.core.retry import Gone, Outcome
+from notifier.core.flow import Condition, explain, word
+from notifier.core.model import EndpointState, Event, EventType, Micros
+from notifier.core.retry import Delivered, Gone, Outcome
 from notifier.deliver.destination import Destination
 from notifier.deliver.environment import EndpointPolicy, Environment
 from notifier.deliver.sender import Sender
@@ -70,15 +71,18 @@ class EndpointDestination(Destination):
             self._disabled_reason = None
             self._kept = endpoint.unknown(self._kept, policy.fingerprint)
         super().update(policy)
-        self._show()
+        self.show()
         if not self._serves:
             self.clear()
         self.start()
 
     def remove(self) -> None:
         """Take nothing more, give everything back, and leave the metric."""
-        for state in State:
-            self._metrics.endpoint_state.remove(self.name, state.value)
+        metrics = self._metrics
+        for condition in Condition:
+            metrics.endpoint_state.remove(self.name, condition.value)
+        for gauge in (metrics.endpoint_in_flight_limit, metrics.endpoint_goodput, metrics.endpoint_refused_share):
+            gauge.remove(self.name)
         super().remove()
 
     # -- its health
@@ -114,14 +118,14 @@ class EndpointDestination(Destination):
             )
         self._gate.restore(replace(breaker, failing_since=state.failing_since), time.monotonic())
         self._kept = state
-        self._show()
+        self.show()
 
     async def _disable(self, reason: str, detail: str) -> None:
         if self._disabled_reason is not None:
             return
         self._gate.restore(self._gate.breaker.disable(), time.monotonic())
         self._disabled_reason = reason
-        self._show()
+        self.show()
         write = log.warning if reason == OPERATOR else log.error  # an operator knows what he did
         write("endpoint.disabled", endpoint=self.name, reason=reason, detail=detail, hint="its deliveries are kept")
         update = endpoint.disabling(self._clock(), reason, self._gate.breaker.failing_since)
@@ -131,7 +135,7 @@ class EndpointDestination(Destination):
         before = self._gate.breaker
         self._gate.restore(before.enable(), time.monotonic())
         self._disabled_reason = None
-        self._show()
+        self.show()
         if before.state is State.DISABLED:
             log.info("endpoint.enabled", endpoint=self.name)
             await self._change(endpoint.enabling, EventType.ENDPOINT_RECOVERED, {"reason": "enabled"})
@@ -149,7 +153,7 @@ class EndpointDestination(Destination):
         self.start_workers()
 
     def _state_changed(self, before: Breaker) -> None:
-        self._show()
+        self.show()
         super()._state_changed(before)
 
     async def _follow(self, outcome: Outcome) -> None:
@@ -174,6 +178,7 @@ class EndpointDestination(Destination):
         if breaker.should_disable(now, limit):
             await self._disable("failing", f"no success for {limit:g} s")
             return
+        await self._tell_failing(breaker, outcome, now)
         match endpoint.news(breaker, self._kept, shared=self.shared):
             case News.SICK:
                 await self._change(endpoint.failing(breaker))
@@ -184,6 +189,16 @@ class EndpointDestination(Destination):
                     self._hasten(since)
             case News.NONE:
                 pass
+
+    async def _tell_failing(self, breaker: Breaker, outcome: Outcome, now: Micros) -> None:
+        """Have operators hear once that nothing was accepted for long."""
+        after, seconds = self._policy.failing_after, breaker.fails_for(now)
+        if after is None or seconds < after or self._kept.reason is not None or isinstance(outcome, Delivered):
+            return
+        detail = explain(breaker, self._gate.shares(time.monotonic()), now) or outcome.detail
+        extra = {"reason": outcome.reason, "detail": detail, "failing_seconds": round(seconds, 3)}
+        log.warning("endpoint.failing", endpoint=self.name, **extra)
+        await self._change(endpoint.announcing(now - round(seconds * 1e6)), EventType.ENDPOINT_FAILING, extra)
 
     async def _change(
         self, update: EndpointUpdate, event_type: EventType | None = None, extra: Mapping[str, object] | None = None
@@ -216,14 +231,21 @@ class EndpointDestination(Destination):
         self._gate.restore(breaker, time.monotonic())
         self._kept = state
         self._disabled_reason = None if state.disabled_at is None else state.reason or "unknown"
-        self._show()
+        self.show()
         if breaker.state is not before.state:
             fields = {} if self._disabled_reason is None else {"reason": self._disabled_reason}
-            now, was = breaker.state.value, before.state.value
-            log.info("endpoint.state", endpoint=self.name, state=now, was=was, by="another node", **fields)
+            now, was = word(breaker.state), word(before.state)
+            if now is not was:
+                log.info(
+                    "endpoint.state", endpoint=self.name, state=now.value, was=was.value, by="another node", **fields
+                )
 
-    def _show(self) -> None:
-        """Set the metric."""
-        for state in State:
-            gauge = self._metrics.endpoint_state.labels(self.name, state.value)
-            gauge.set(1 if state is self._gate.state else 0)
+    def show(self) -> None:
+        """Set the metrics of its state and its flow."""
+        tick = time.monotonic()
+        now, shares, metrics = self._gate.condition(self._clock(), tick), self._gate.shares(tick), self._metrics
+        for condition in Condition:
+            metrics.endpoint_state.labels(self.name, condition.value).set(1 if condition is now else 0)
+        metrics.endpoint_in_flight_limit.labels(self.name).set(self._gate.limit)
+        metrics.endpoint_goodput.labels(self.name).set(shares.goodput)
+        metrics.endpoint_refused_share.labels(self.name).set(shares.share)

@@ -21,6 +21,7 @@ class EndpointPolicy:
     max_in_flight: int
     rate_limit: float | None  # a second
     latest: bool
+    failing_after: float | None  # None: nobody is told
     disable_after: float | None
 
 

@@ -62,6 +62,15 @@ class Metrics:
         self.endpoint_state = gauge(
             "notifier_endpoint_state", "1 for the state that an endpoint is in.", ["endpoint", "state"]
         )
+        self.endpoint_goodput = gauge(
+            "notifier_endpoint_goodput", "Accepted attempts a second over the last minute.", ["endpoint"]
+        )
+        self.endpoint_refused_share = gauge(
+            "notifier_endpoint_refused_share", "Share of refused attempts in the last minute.", ["endpoint"]
+        )
+        self.endpoint_in_flight_limit = gauge(
+            "notifier_endpoint_in_flight_limit", "Attempts that may be in flight now.", ["endpoint"]
+        )
         self.queue_messages = counter("notifier_queue_messages", "Messages read from queues.", ["queue", "outcome"])
         self.reload_success = gauge("notifier_reload_success", "Whether the last load of the configuration succeeded.")
         self.reload_timestamp = gauge("notifier_reload_timestamp_seconds", "When the running configuration was loaded.")

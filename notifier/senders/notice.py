@@ -75,6 +75,7 @@ _LOOK = {  # phase or event type -> emoji and colour
     Phase.CANCELED: ("🚫", "#6E7781"),
     EventType.LOST: ("❓", "#BF8700"),
     EventType.STALLED: ("⚠️", "#BF8700"),
+    EventType.ENDPOINT_FAILING: ("🟠", "#BF8700"),
     EventType.ENDPOINT_DISABLED: ("🔴", "#CF222E"),
     EventType.ENDPOINT_RECOVERED: ("🟢", "#2DA44E"),
     EventType.RELOAD_FAILED: ("⚠️", "#CF222E"),
@@ -155,6 +156,9 @@ def _headline(kind: str, data: Mapping[str, Json]) -> tuple[Span, ...]:
             return (*task, _strong("lost"), *after)
         case EventType.STALLED:
             return (*task, _strong("stalled"), _plain(" in "), _code(data.get("state")))
+        case EventType.ENDPOINT_FAILING:
+            failing = _plain(" accepts nothing; its events are kept and tried again")
+            return (_plain("Endpoint "), _strong(data.get("endpoint")), failing)
         case EventType.ENDPOINT_DISABLED:
             disabled = _plain(" was disabled; its events are kept until it is enabled")
             return (_plain("Endpoint "), _strong(data.get("endpoint")), disabled)

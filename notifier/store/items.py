@@ -27,6 +27,7 @@ EventTypeName = Literal[
     "task.canceled",
     "watch.lost",
     "watch.stalled",
+    "endpoint.failing",
     "endpoint.disabled",
     "endpoint.recovered",
     "notifier.reload_failed",

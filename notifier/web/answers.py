@@ -103,9 +103,11 @@ class EndpointHealth(TypedDict):
     """The health of an endpoint."""
 
     name: str
-    state: Literal["closed", "throttled", "open", "half_open", "disabled"]
-    reason: Annotated[str | None, Field(description="why it is disabled")]
+    state: Literal["ok", "slowed", "paused", "failing", "disabled"]
+    reason: Annotated[str | None, Field(description="why it is not ok; if it is slowed, the share that it refuses")]
     in_flight: Count
+    in_flight_limit: Annotated[Count, Field(description="attempts that the node that answers may have in flight now")]
+    refused_share: Annotated[float, Field(ge=0, le=1, description="of attempts, in the last minute")]
     pending: Count
     oldest_seconds: float
     dead: Count

@@ -15,7 +15,8 @@ from notifier.cluster import Identity, NodeReport, Peers, RowCounts
 from notifier.core.callback import LABEL
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json, Micros
-from notifier.deliver import Dispatcher
+from notifier.core.recent import Shares, together
+from notifier.deliver import Dispatcher, EndpointDestination
 from notifier.follow import Watcher
 from notifier.runtime.metrics import Metrics
 from notifier.store import Store
@@ -100,6 +101,11 @@ class StatusReport:
             "sources": {name: [len(feed), feed.open, feed.waiting] for name, feed in feeds.items() if len(feed)},
             "troubles": {name: dict(feed.troubles) for name, feed in feeds.items() if feed.troubles},
             "endpoints": {endpoint.name: endpoint.in_flight for endpoint in endpoints if endpoint.in_flight},
+            "answers": {
+                endpoint.name: [shares.accepted, shares.refused, shares.reason]
+                for endpoint in endpoints
+                if (shares := endpoint.shares).accepted or shares.refused
+            },
         }
         shared = self._row_counts.shared
         return description if shared is None else description | {"counted": shared}
@@ -111,6 +117,8 @@ class StatusReport:
         self._metrics.node_watches.set(len(self._watcher))
         for state, count in self._node_report.states().items():
             self._metrics.nodes.labels(state).set(count)
+        for endpoint in self._dispatcher.endpoints.values():
+            endpoint.show()
         try:
             counts = await self._row_counts.counts()
         except StoreUnavailable:
@@ -181,18 +189,23 @@ class StatusReport:
         return self._endpoints(await self._row_counts.counts(), self._node_report.statuses())
 
     def _endpoints(self, counts: Json, statuses: Statuses) -> list[answers.EndpointHealth]:
-        return [
-            {
-                "name": endpoint.name,
-                "state": endpoint.state.value,
-                "reason": endpoint.disabled_reason,
-                "in_flight": sum(_of(status, "endpoints", endpoint.name, 0) for status in statuses),
-                "pending": counts["pending"].get(endpoint.name, {}).get("count", 0),
-                "oldest_seconds": _age(counts["pending"].get(endpoint.name)),
-                "dead": counts["dead"].get(endpoint.name, 0),
-            }
-            for endpoint in self._dispatcher.endpoints.values()
-        ]
+        return [self._endpoint(endpoint, counts, statuses) for endpoint in self._dispatcher.endpoints.values()]
+
+    def _endpoint(self, endpoint: EndpointDestination, counts: Json, statuses: Statuses) -> answers.EndpointHealth:
+        name = endpoint.name
+        shares = _answers(statuses, name)
+        state, reason = endpoint.condition(shares)
+        return {
+            "name": name,
+            "state": state.value,
+            "reason": endpoint.disabled_reason or reason,
+            "in_flight": sum(_of(status, "endpoints", name, 0) for status in statuses),
+            "in_flight_limit": endpoint.limit,
+            "refused_share": round(shares.share, 4),
+            "pending": counts["pending"].get(name, {}).get("count", 0),
+            "oldest_seconds": _age(counts["pending"].get(name)),
+            "dead": counts["dead"].get(name, 0),
+        }
 
     def _callbacks(self, counts: Json) -> answers.CallbacksStatus:
         if LABEL in self._dispatcher.endpoints:  # an endpoint may have that name while callbacks are disabled
@@ -235,6 +248,12 @@ def _source_sum(statuses: Statuses, name: str, place: int) -> int:
     """Add up one number that the nodes report for a source; an earlier version reports fewer of them."""
     numbers = (_of(status, "sources", name, ()) for status in statuses)
     return sum(each[place] for each in numbers if len(each) > place)
+
+
+def _answers(statuses: Statuses, name: str) -> Shares:
+    """Return what all nodes have counted of an endpoint's answers in the last minute."""
+    counted = (_of(status, "answers", name, None) for status in statuses)
+    return together(Shares(accepted=one[0], refused=one[1], reason=one[2]) for one in counted if one is not None)
 
 
 def _sum(statuses: Statuses, key: str) -> float:

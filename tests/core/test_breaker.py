@@ -180,6 +180,20 @@ def test_a_clock_set_back_begins_the_silence_anew() -> None:
     assert breaker.state is State.OPEN
 
 
+def test_it_fails_for_as_long_as_nothing_was_accepted() -> None:
+    """A single refusal is no failing; 429 counts, and the beginning outlives a restart."""
+    assert Breaker().fails_for(T0) == 0.0
+    once = record(Breaker(), FAILED)
+    assert once.fails_for(T0 + 9 * SECOND) == 0.0
+    assert record(once, FAILED).fails_for(T0 + 9 * SECOND) == 9.0
+    assert record(record(Breaker(), UNHINTED), UNHINTED).fails_for(T0 + 9 * SECOND) == 9.0
+    restarted = record(record(Breaker(failing_since=T0 - 50 * SECOND), FAILED), FAILED)
+    assert restarted.fails_for(T0) == 50.0
+    assert record(once, FAILED).disable().fails_for(T0 + 9 * SECOND) == 0.0
+    assert record(record(once, FAILED), Delivered()).fails_for(T0 + 9 * SECOND) == 0.0
+    assert Breaker(refused=9).fails_for(T0) == 0.0
+
+
 @pytest.mark.parametrize(
     ("failures", "seconds", "usual", "ends"),
     [(FEW, 1.0, 0.0, True), (FEW - 1, 1.0, 0.0, False), (FEW, 0.999, 0.0, False), (FEW, 1.0, 1.0, False)],

@@ -32,6 +32,27 @@ def test_an_endpoint_is_disabled_once() -> None:
     assert make(GONE) is None
 
 
+def test_operators_hear_once_that_an_endpoint_fails() -> None:
+    """Whichever node sees it, and again only after a recovery; a disabled one has an event of its own."""
+    told = endpoint.announcing(T - 4)(KEPT)
+    assert told == replace(KEPT, reason=endpoint.FAILING, failing_since=T - 4)
+    assert endpoint.announcing(T - 4)(SICK) == replace(SICK, reason=endpoint.FAILING)
+    assert endpoint.announcing(T - 4)(told) is None
+    assert endpoint.announcing(T - 4)(GONE) is None
+    assert endpoint.recovering(Breaker())(told) == KEPT
+    assert endpoint.disabling(T, "http_410", None)(told) == replace(told, disabled_at=T, reason="http_410")
+
+
+def test_an_outage_goes_on_while_an_endpoint_answers_429() -> None:
+    """Its beginning is kept, though a 429 counts as no failure, and it is not taken for well."""
+    limited = Breaker(state=State.OPEN, not_before=T + 5, since=T, refused=30, silent_since=T - 9, rounds=2)
+    told = replace(KEPT, failing_since=T - 9, reason=endpoint.FAILING)
+    assert endpoint.news(limited, told, shared=False) is News.NONE
+    kept = endpoint.failing(limited)(told)
+    assert kept is not None
+    assert kept.failing_since == T - 9
+
+
 def test_an_endpoint_is_enabled_once() -> None:
     """Whatever was known of it is forgotten, but for whose it is."""
     assert endpoint.enabling(replace(GONE, held="open", not_before=5, rounds=1)) == KEPT

@@ -17,6 +17,8 @@ from notifier.core.flow import (
     Ticket,
     condition,
     describe,
+    explain,
+    word,
 )
 from notifier.core.recent import Shares
 from notifier.core.retry import Delivered, Failed, Gone, Outcome, Rejected
@@ -109,7 +111,7 @@ def test_what_says_nothing_of_the_endpoint_changes_nothing() -> None:
     flow.ended(admit(flow), 0.1)
     assert flow.in_flight == 0
     assert flow.breaker == Breaker()
-    assert flow.recent.shares(0.1) == Shares(accepted=0, refused=0, reason=None)
+    assert flow.recent.shares(0.1) == Shares(accepted=0, refused=0, reason=None, seconds=5.0)
     assert flow.wait(wall(0.1), 0.1) == 0.0
 
 
@@ -261,6 +263,31 @@ def test_a_503_with_a_time_holds_its_message_alone_while_others_are_accepted() -
 def test_a_state_has_one_word(breaker: Breaker, shares: Shares, expected: str) -> None:
     """In the API, the commands, the page and the metric."""
     assert condition(breaker, shares, EPOCH) == expected
+
+
+@pytest.mark.parametrize(
+    ("breaker", "refused", "reason"),
+    [
+        (Breaker(), 2, None),
+        (Breaker(), 12, "12 % of attempts are answered 503"),
+        (Breaker(state=State.OPEN), 12, "12 % of attempts are answered 503"),
+        (Breaker(state=State.OPEN), 0, None),
+        (Breaker(state=State.THROTTLED, not_before=EPOCH + 1_500_000), 12, "nothing is sent for 2 s"),
+        (Breaker(state=State.THROTTLED, not_before=EPOCH + 1), 12, "nothing is sent for 1 s"),
+        (Breaker(state=State.DISABLED), 12, None),
+    ],
+)
+def test_a_state_has_its_reason(breaker: Breaker, refused: int, reason: str | None) -> None:
+    """Beside the word; that of a disabled one is kept with it."""
+    shares = Shares(accepted=100 - refused, refused=refused, reason="http_503" if refused else None)
+    assert explain(breaker, shares, EPOCH) == reason
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_breakers_state_has_a_word(state: State) -> None:
+    """The one that it has without any refusals besides."""
+    blank = Shares(accepted=0, refused=0, reason=None)
+    assert word(state) is condition(Breaker(state=state, not_before=EPOCH + 1), blank, EPOCH)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from notifier.core.recent import KINDS, OTHER, SLOT, SLOTS, Recent, Shares
+from notifier.core.recent import KINDS, OTHER, SLOT, SLOTS, Recent, Shares, together
 
 
 def test_shares_count_by_reason() -> None:
     """The most frequent reason is told; of several, always the same."""
     recent = Recent()
-    assert recent.shares(0.0) == Shares(accepted=0, refused=0, reason=None)
+    assert recent.shares(0.0) == Shares(accepted=0, refused=0, reason=None, seconds=SLOT)
     assert recent.shares(0.0).share == 0.0
     for step in range(88):
         recent.accepted(step / 10)
@@ -17,11 +17,31 @@ def test_shares_count_by_reason() -> None:
     for step in range(4):
         recent.refused("timeout", step)
     shares = recent.shares(9.0)
-    assert shares == Shares(accepted=88, refused=12, reason="http_503")
+    assert shares == Shares(accepted=88, refused=12, reason="http_503", seconds=9.0)
     assert shares.share == 0.12
     for _ in range(4):
         recent.refused("timeout", 9.0)
     assert recent.shares(9.0).reason == "http_503"
+
+
+def test_goodput_is_of_the_time_that_was_counted() -> None:
+    """Of a minute at most, and of a slot at least."""
+    recent = Recent()
+    recent.accepted(100.0)
+    assert recent.shares(100.0).goodput == 1 / SLOT
+    for _ in range(59):
+        recent.accepted(120.0)
+    assert recent.shares(120.0).goodput == 3.0
+    assert recent.shares(155.0).goodput == 60 / 55
+    assert recent.shares(1000.0).goodput == 0.0
+
+
+def test_nodes_are_counted_together() -> None:
+    """With the reason of the one that met most refusals."""
+    one = Shares(accepted=50, refused=2, reason="timeout", seconds=60.0)
+    two = Shares(accepted=38, refused=10, reason="http_503", seconds=30.0)
+    assert together([one, two]) == Shares(accepted=88, refused=12, reason="http_503", seconds=60.0)
+    assert together([]) == Shares(accepted=0, refused=0, reason=None)
 
 
 def test_what_is_older_than_a_minute_is_forgotten() -> None:

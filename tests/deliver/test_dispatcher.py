@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from functools import partial
 from pathlib import Path
@@ -333,6 +334,53 @@ async def test_an_endpoint_that_fails_for_too_long_is_disabled(tmp_path: Path) -
         assert b"no success for 0.5 s" in ops.begun[0].body
 
 
+async def test_operators_hear_that_an_endpoint_fails_and_that_it_recovers(tmp_path: Path) -> None:
+    """Once each, after `failing_after` without a success; with the reason, and the time since when."""
+    away = True
+
+    def answer(delivery: Delivery) -> Attempt:
+        return failed(delivery) if away else delivered(delivery)
+
+    with capture_logs() as logs:
+        async with sending(tmp_path) as made:
+            ops = ScriptedSender()
+            policy = endpoint(failing_after=0.5, schedule=(0.0,) + (0.1,) * 200)
+            made.set_endpoints({"app": ScriptedSender(answer), "ops": ops}, app=policy)
+            made.recorder.routes = [route("app"), route("ops", events=OPERATORS)]
+            for watch in await made.claim("1", "2"):
+                await made.tell(watch, "success")
+            await made.settled("ops", 1)
+            told = json.loads(ops.begun[0].body)
+            assert (told["type"], told["data"]["endpoint"]) == ("endpoint.failing", "app")
+            assert told["data"]["reason"] == "http_500"
+            assert told["data"]["failing_seconds"] >= 0.5
+            assert made.rows("SELECT disabled_at, reason FROM endpoints WHERE name = 'app'") == [(None, "failing")]
+            away = False
+            await made.settled("app", 2)
+            await made.settled("ops", 2)
+            assert [delivery.event_type for delivery in ops.begun] == ["endpoint.failing", "endpoint.recovered"]
+            assert made.rows("SELECT reason, failing_since FROM endpoints WHERE name = 'app'") == [(None, None)]
+    assert [entry["reason"] for entry in logs if entry["event"] == "endpoint.failing"] == ["http_500"]
+
+
+async def test_an_endpoint_that_accepts_something_is_not_called_failing(tmp_path: Path) -> None:
+    """However much it refuses besides."""
+    async with sending(tmp_path) as made:
+        ops = ScriptedSender()
+        sender = ScriptedSender(lambda delivery: failed(delivery) if len(sender.begun) % 3 else delivered(delivery))
+        policy = endpoint(failing_after=0.05, schedule=(0.0,) + (0.02,) * 200)
+        made.set_endpoints({"app": sender, "ops": ops}, app=policy)
+        made.recorder.routes = [route("app"), route("ops", events=("endpoint.failing",))]
+        for watch in await made.claim(*map(str, range(30))):
+            await made.tell(watch, "success")
+        await made.settled("app", 30)
+        assert not ops.begun
+        assert made.dispatcher.endpoints["app"].condition(made.dispatcher.endpoints["app"].shares) == (
+            "slowed",
+            "67 % of attempts are answered 500",
+        )
+
+
 async def test_a_message_is_dead_after_the_schedule_and_can_be_retried(tmp_path: Path) -> None:
     """It is kept, said once, and goes out again by hand with the same id; its successors did not wait for it."""
     with capture_logs() as logs:
@@ -397,7 +445,7 @@ async def test_a_message_that_cannot_be_made_closes_no_breaker(tmp_path: Path) -
             assert made.statuses("app") == {"dead": 1, "delivered": 5}
             assert [delivery.lane for delivery in sender.begun[5:7]] == [broken.pk, watches[0].pk]
     changes = [(entry["was"], entry["state"]) for entry in logs if entry["event"] == "endpoint.state"]
-    assert changes == [("closed", "open"), ("half_open", "open"), ("half_open", "closed")]
+    assert changes == [("ok", "failing"), ("failing", "ok")]
 
 
 async def test_a_sender_that_raises_is_contained(tmp_path: Path) -> None:
@@ -613,9 +661,7 @@ async def test_an_endpoint_removed_with_sends_under_way_and_brought_back(
             await until(lambda: old.under_way == 2)
             made.set_endpoints({})
             assert (
-                made.metrics.registry.get_sample_value(
-                    "notifier_endpoint_state", {"endpoint": "app", "state": "closed"}
-                )
+                made.metrics.registry.get_sample_value("notifier_endpoint_state", {"endpoint": "app", "state": "ok"})
                 is None
             )
             old.open.set()

@@ -113,6 +113,6 @@ def test_another_receiver_begins_well() -> None:
     """What the one before made of its attempts is forgotten."""
     gate = Gate(limit=9, rate=None, silence=SOON)
     open_breaker(gate)
-    assert gate.shares(0.0) == Shares(accepted=0, refused=5, reason="http_500")
+    assert gate.shares(0.0) == Shares(accepted=0, refused=5, reason="http_500", seconds=5.0)
     gate.renew()
     assert (gate.state, gate.shares(0.0).refused, gate.condition(0, 0.0)) == (State.CLOSED, 0, Condition.OK)

@@ -105,7 +105,7 @@ async def test_status(daemons: Start) -> None:
         told = json.loads((await daemon.run("status", "--json", "-c", str(daemon.file))).out)
         assert (told["ready"], told["pid"]) == (True, daemon.pid)
         assert [(source["name"], source["open"]) for source in told["sources"]] == [("vidu", 2)]
-        assert [(e["name"], e["state"]) for e in told["endpoints"]] == [("app", "closed")]
+        assert [(e["name"], e["state"]) for e in told["endpoints"]] == [("app", "ok")]
         table = await daemon.run("status", "-c", str(daemon.file))
         assert (table.code, table.err) == (0, "")
         assert "ready" in table.out

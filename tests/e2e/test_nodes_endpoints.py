@@ -149,7 +149,7 @@ async def test_an_outage_outlives_the_node_that_probes(daemons: Start, store: st
                 lambda it: len({one.id for one in it.arrivals[before:]}) == len(tasks), timeout=PATIENCE
             )
             for node in others:
-                await shows(node, "closed")
+                await shows(node, "ok")
             await ops.wait(1)
             assert [json.loads(arrival.body)["type"] for arrival in ops.arrivals] == ["endpoint.recovered"]
 

@@ -111,7 +111,7 @@ async def test_an_endpoint_is_disabled_enabled_and_tested(
         question = page.get_by_role("dialog", name="Disable app?")
         await page.keyboard.press("Escape")
         await expect(question).to_be_hidden()
-        assert (await site.api("GET", "v1/endpoints"))["items"][0]["state"] == "closed"
+        assert (await site.api("GET", "v1/endpoints"))["items"][0]["state"] == "ok"
         await app.get_by_role("button", name="Disable app").click()
         await question.get_by_role("button", name="Disable").click()
         await expect(app).to_contain_text("disabled")

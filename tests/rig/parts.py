@@ -78,6 +78,7 @@ def endpoint(**more: Any) -> EndpointPolicy:
         "max_in_flight": 32,
         "rate_limit": None,
         "latest": False,
+        "failing_after": 300.0,
         "disable_after": 5 * 86400.0,
     }
     return EndpointPolicy(**limits | more)

@@ -21,8 +21,8 @@ async def test_an_endpoint_is_listed_without_what_may_be_secret(tmp_path: Path) 
         reply = await site.get("/v1/endpoints")
         told = {item["name"]: (item["type"], item["url"], item["state"]) for item in reply.json["items"]}
         assert told == {
-            "app": ("webhook", "http://127.0.0.1:9", "closed"),
-            "ops": ("slack", "https://hooks.slack.com", "closed"),
+            "app": ("webhook", "http://127.0.0.1:9", "ok"),
+            "ops": ("slack", "https://hooks.slack.com", "ok"),
         }
         assert b"S3CRET" not in reply.body
 
@@ -53,7 +53,7 @@ async def test_a_test_that_fails_says_how_and_changes_nothing(tmp_path: Path, st
             told = (await site.post("/v1/endpoints/app/test")).json
             assert (told["outcome"], told["status"]) == (outcome, int(status))
             assert told["reason"]
-            assert (await site.get("/v1/endpoints")).json["items"][0]["state"] == "closed"
+            assert (await site.get("/v1/endpoints")).json["items"][0]["state"] == "ok"
 
 
 async def test_a_test_of_what_is_not_there(tmp_path: Path) -> None:

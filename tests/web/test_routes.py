@@ -59,7 +59,7 @@ async def test_metrics(site: Site) -> None:
     reply = await site.get("/metrics")
     assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     told = reply.body.decode()
-    assert 'notifier_endpoint_state{endpoint="app",state="closed"} 1.0' in told
+    assert 'notifier_endpoint_state{endpoint="app",state="ok"} 1.0' in told
     assert 'notifier_deliveries_pending{endpoint="app"} 0.0' in told
     for name in (
         "watches",
@@ -120,7 +120,7 @@ async def test_endpoints_are_disabled_and_enabled(tmp_path: Path, site: Site) ->
     for _ in range(2):
         assert (await site.post("/v1/endpoints/app/enable")).json == {"endpoint": "app", "enabled": True}
         [item] = (await site.get("/v1/endpoints")).json["items"]
-        assert (item["state"], item["reason"]) == ("closed", None)
+        assert (item["state"], item["reason"]) == ("ok", None)
     assert "nobody" in (await site.post("/v1/endpoints/nobody/enable")).problem(404)
     (await site.post("/v1/endpoints/nobody/disable")).problem(404)
 

@@ -8,10 +8,10 @@ import { count, duration, plural, spoken } from "./format.js";
 import { complain, tell } from "./toasts.js";
 
 const MEANING = {
-  closed: ["sending", "The breaker is closed: everything is sent."],
-  throttled: ["throttled", "It asked to wait, or cannot be reached from here. Sending goes on after a while."],
-  open: ["held back", "The breaker is open: attempts failed in a row. It is probed from time to time."],
-  half_open: ["probing", "The breaker is half open: a probe is under way."],
+  ok: ["ok", "It accepts what is sent."],
+  slowed: ["slowed", "It refuses a share of what is sent. Refused deliveries are tried again by the schedule."],
+  paused: ["paused", "It asked for a pause, or cannot be reached from here. Sending goes on after it."],
+  failing: ["failing", "It accepts nothing. It is probed from time to time."],
   disabled: ["disabled", "Nothing is sent. Its deliveries are kept, and sent when it is enabled."],
 };
 
@@ -40,7 +40,7 @@ export async function load() {
 function render() {
   sync(byId("endpoint-list"), endpoints, (endpoint) => endpoint.name, make, update);
   byId("endpoint-empty").hidden = endpoints.length > 0;
-  const sick = endpoints.filter((endpoint) => endpoint.state !== "closed").length;
+  const sick = endpoints.filter((endpoint) => !["ok", "slowed"].includes(endpoint.state)).length;
   const dead = endpoints.reduce((sum, endpoint) => sum + endpoint.dead, 0);
   const badge = byId("n-endpoints");
   const [shape, number, words] = badge.children;
@@ -58,7 +58,7 @@ function make({ name }) {
     return { value, node: h("div", {}, h("dt", {}, title), value) };
   };
   const parts = {
-    word: h("span", { class: "word" }, icon("closed"), h("span")),
+    word: h("span", { class: "word" }, icon("ok"), h("span")),
     where: h("p", { class: "where" }),
     told: h("p", { class: "told" }),
     numbers: ["Pending", "Oldest", "Sending", "Dead"].map(number),

@@ -4,8 +4,8 @@ import { attr, byId, draw, h, icon, redraw, sync, text } from "./dom.js";
 import { clock, count, duration, plural, rate, secondsBetween } from "./format.js";
 
 const MEANING = { // state -> [word, shape, class, explanation]
-  alive: ["alive", "closed", "closed", ""],
-  unready: ["not ready", "open", "open", "It cannot work for now."],
+  alive: ["alive", "ok", "ok", ""],
+  unready: ["not ready", "failing", "failing", "It cannot work for now."],
   leaving: ["leaving", "waiting", "waiting", "It has released its watches, finishes its deliveries in flight, and stops."],
   dead: ["dead", "dead", "dead", "No heartbeat. The other nodes take over its watches and deliveries."],
   unknown: ["unknown", "new", "new", "The node that shows this page has lost contact with the store."],
