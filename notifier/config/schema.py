@@ -46,6 +46,8 @@ def _as_written(part: dict[str, Any]) -> dict[str, Any]:
     if any("(ms|s|m|h|d)" in pattern for pattern in patterns) and default is not None:
         many = isinstance(default, list)
         return part | {"default": [*map(write_duration, default)] if many else write_duration(default)}
+    if any("(KiB|MiB)" in pattern for pattern in patterns) and default is not None:
+        return part | {"default": f"{default / (1 << 20):g}MiB"}
     if any("/[smh]" in pattern for pattern in patterns) and default is not None:
         return part | {"default": f"{default:g}/s"}
     return part

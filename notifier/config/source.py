@@ -21,12 +21,24 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
+from notifier.config.endpoint import ProxyUrl
 from notifier.config.identity import CaFile
 from notifier.config.problems import below, carry, detail, got, invalid, refusal, suggest
 from notifier.config.reading import digest
 from notifier.config.secret import Secret, SecretUrl, check_http
 from notifier.config.section import Impossible, Section, unknown_keys
-from notifier.config.types import Boolean, Duration, Positive, PositiveDuration, Whole, header_name, printable, text
+from notifier.config.types import (
+    Boolean,
+    Duration,
+    EventSize,
+    Positive,
+    PositiveDuration,
+    Whole,
+    header_name,
+    printable,
+    text,
+)
+from notifier.core.eventstream import MAX_EVENT
 from notifier.core.model import Phase
 from notifier.sources import preset as presets
 from notifier.sources.preset import Preset
@@ -236,6 +248,8 @@ class SourceConfig(Section):
     stall_after: PositiveDuration | None = Field(
         default=None, description="send watch.stalled after so long without a change"
     )
+    max_event: EventSize = Field(default=MAX_EVENT, description="longest snapshot that is read, from 1KiB to 64MiB")
+    proxy: ProxyUrl | None = Field(default=None, description="http://[USER:PASSWORD@]HOST:PORT; null: none")
     ca_file: CaFile | None = Field(
         default=None, description="PEM file of authorities to trust in place of the system's"
     )

@@ -26,6 +26,10 @@ VARIABLE = {"type": "string", "pattern": r"\$\{"}  # JSON Schema for a value tha
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(KiB|MiB)", re.ASCII)
+_SIZE_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20}
+MIN_EVENT_SIZE = 1 << 10
+MAX_EVENT_SIZE = 64 << 20
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([smh])")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
@@ -126,6 +130,16 @@ def _duration(value: object) -> float:
             return 0.0
         advice = f"add a unit, as in {plain:g}s" if 0 < plain < MAX_SECONDS and plain is value else "add a unit"
         raise invalid(f"{wanted}, got {got(value)}; {advice}")
+    raise invalid(f"{wanted}, got {got(value)}")
+
+
+def _event_size(value: object) -> int:
+    wanted = "expected a size from 1KiB to 64MiB, such as 512KiB or 4MiB"
+    plain = settle(value)
+    if isinstance(plain, str) and (match := _SIZE.fullmatch(plain)):
+        size = int(float(match[1]) * _SIZE_UNITS[match[2]])
+        if MIN_EVENT_SIZE <= size <= MAX_EVENT_SIZE:
+            return size
     raise invalid(f"{wanted}, got {got(value)}")
 
 
@@ -258,6 +272,10 @@ Whole = Annotated[int, *_kind(_whole, {"type": "integer", "minimum": 1}, VARIABL
 Positive = Annotated[float, *_kind(_positive, {"type": "number", "exclusiveMinimum": 0}, VARIABLE)]
 Duration = Annotated[float, *_kind(_duration, _duration_schema(r"[0-9]+(\.[0-9]+)?"), _ZERO)]
 PositiveDuration = Annotated[float, *_kind(_positive_duration, _duration_schema(_NONZERO))]
+EventSize = Annotated[
+    int,
+    *_kind(_event_size, _STRING | {"pattern": r"^[0-9]+(\.[0-9]+)?(KiB|MiB)$|\$\{", "examples": ["512KiB", "4MiB"]}),
+]
 Rate = Annotated[
     float, *_kind(_rate, _STRING | {"pattern": r"^[0-9]+(\.[0-9]+)?/[smh]$|\$\{", "examples": ["10/s", "100/m", "5/h"]})
 ]

@@ -8,7 +8,6 @@ __all__ = [
     "endpoint",
     "errors",
     "eventstream",
-    "files",
     "flow",
     "history",
     "load",

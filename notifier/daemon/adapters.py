@@ -33,7 +33,7 @@ from notifier.senders.callback import CallbackCourier
 from notifier.senders.chat import ChatSender
 from notifier.senders.target import USER_AGENT, Target
 from notifier.senders.webhook import WebhookSender
-from notifier.sources.sse import SseSource
+from notifier.sources.sse import SourceSettings, SseSource
 
 Endpoint = WebhookEndpoint | SlackEndpoint
 Trust = ssl.SSLContext | bool  # as aiohttp takes it: True stands for the system's authorities
@@ -114,12 +114,9 @@ def source(name: str, config: SourceConfig, metrics: Metrics) -> Source:
     unreadable = metrics.unreadable.labels(name)
     return SseSource(
         name=name,
-        preset=config.description,
-        token=config.token.reveal() if config.token else None,
-        connect_timeout=config.connect_timeout,
+        settings=source_settings(config, trust(config)),
         max_streams=config.max_streams,
         user_agent=USER_AGENT,
-        ssl=trust(config),
         on_observations=metrics.observations.labels(name).inc,
         on_unreadable=_uncounted(unreadable.inc),
     )
@@ -127,8 +124,19 @@ def source(name: str, config: SourceConfig, metrics: Metrics) -> Source:
 
 def update_source(source: Source, config: SourceConfig, trust: Trust | None) -> None:
     """Give a source new settings; `trust` of None stays as it is."""
-    token = config.token.reveal() if config.token else None
-    source.update(token=token, preset=config.description, connect_timeout=config.connect_timeout, ssl=trust)
+    source.update(source_settings(config, source.settings.ssl if trust is None else trust))
+
+
+def source_settings(config: SourceConfig, trust: Trust) -> SourceSettings:
+    """Return how a source asks and reads."""
+    return SourceSettings(
+        preset=config.description,
+        token=config.token.reveal() if config.token else None,
+        connect_timeout=config.connect_timeout,
+        max_event=config.max_event,
+        ssl=trust,
+        proxy=None if config.proxy is None else config.proxy.reveal(),
+    )
 
 
 def trust(config: SourceConfig) -> Trust:

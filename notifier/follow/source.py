@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ssl as tls
 from typing import Protocol
 
 from notifier.core.errors import Unreadable
 from notifier.core.model import Observation
-from notifier.sources.preset import Preset
+from notifier.sources.sse import SourceSettings
 
 
 class Stream(Protocol):
@@ -47,10 +46,13 @@ class Source(Protocol):
         """
         ...
 
-    def update(
-        self, *, token: str | None, preset: Preset, connect_timeout: float, ssl: tls.SSLContext | bool | None = None
-    ) -> None:
-        """Use these settings from the next `open` on; open streams keep theirs. `ssl` of None stays as it is."""
+    @property
+    def settings(self) -> SourceSettings:
+        """Return the settings of the next `open`."""
+        ...
+
+    def update(self, settings: SourceSettings) -> None:
+        """Use these settings from the next `open` on; open streams stay as they are."""
         ...
 
     async def close(self) -> None:

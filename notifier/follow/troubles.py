@@ -73,5 +73,28 @@ class Troubles:
             kind.watches.pop(pk, None)
 
 
+_HINTS = {
+    400: "the upstream refuses the request: check the task's id and the source's url",
+    401: "check the source's token",
+    402: "check the account: the upstream wants to be paid",
+    403: "check what the source's token may see",
+    405: "check the source's method and url",
+    406: "check the source's header Accept",
+    407: "check the credentials of the source's proxy",
+    422: "the upstream refuses the request: check the task's id and the source's url",
+    425: "trying again",
+    429: "trying again; lower connect_rate or max_streams if it goes on",
+}
+
+
 def _hint(error: SourceError) -> str:
-    return "check the source's token" if error.kind == "refused" else "trying again"
+    """Return what to do about it."""
+    if error.status in _HINTS:
+        return _HINTS[error.status]
+    match error.kind:
+        case "refused":
+            return "check the source's url and headers"
+        case "unreadable":
+            return "trying again; check the source's url, paths and states"
+        case _:
+            return "trying again"

@@ -7,18 +7,19 @@ connection broke are handed out before the error is raised.
 from __future__ import annotations
 
 import asyncio
-import ssl
 
 import aiohttp
 
 from notifier.core.errors import DecodeError, SourceError, Unavailable, Unreadable
-from notifier.core.eventstream import Decoder, Framing, StreamEvent
+from notifier.core.eventstream import MAX_EVENT, Decoder, Framing, StreamEvent
 from notifier.runtime import aiohttp_private
 from notifier.sources import content
-from notifier.sources.http import FAULTS, fetch, translated
+from notifier.sources.body import BodyReader
+from notifier.sources.faults import FAULTS, translated
+from notifier.sources.http import DIRECT, Way, fetch
+from notifier.sources.memory import SHARED, SMALL, Memory
 from notifier.sources.request import Request
-
-MAX_BODY = 1 << 20  # bytes of a reply that is one snapshot; as much as an event of a stream may hold
+from notifier.sources.turns import Turns
 
 
 class Connection:
@@ -26,29 +27,45 @@ class Connection:
 
     __slots__ = (
         "_body",
-        "_content",
         "_decoder",
         "_error",
         "_finished",
         "_first",
+        "_held",
+        "_max_event",
+        "_memory",
+        "_reader",
         "_request",
         "_response",
         "_session",
-        "_tls",
+        "_turns",
+        "_way",
         "origin",
         "partial",
         "single",
     )
 
     def __init__(
-        self, request: Request, *, session: aiohttp.ClientSession, framing: Framing, tls: ssl.SSLContext | bool = True
+        self,
+        request: Request,
+        *,
+        session: aiohttp.ClientSession,
+        framing: Framing,
+        way: Way = DIRECT,
+        max_event: int = MAX_EVENT,
+        turns: Turns | None = None,
+        memory: Memory = SHARED,
     ) -> None:
         self._request: Request | None = request
         self._session = session
-        self._tls = tls
+        self._way = way
+        self._max_event = max_event
+        self._turns = turns or Turns()
+        self._memory = memory
+        self._held = 0  # bytes of memory that count against the limit
         self._response: aiohttp.ClientResponse | None = None
-        self._decoder = Decoder(framing=framing)
-        self._content: aiohttp.StreamReader | None = None  # None: nothing more will arrive
+        self._decoder = Decoder(framing=framing, max_line=max_event, max_event=max_event)
+        self._reader: BodyReader | None = None  # None: nothing more will arrive
         self._first = b""  # of the stream, read to find out whether it is one
         self._body: bytes | None = None
         self._finished = False  # the decoder knows that the stream is over
@@ -71,7 +88,7 @@ class Connection:
         """Connect once. Raises SourceError; nothing stays open after an error or a cancellation."""
         assert self._request is not None, "a connection connects once"
         try:
-            response = self._response = await fetch(self._session, self._request, tls=self._tls)
+            response = self._response = await fetch(self._session, self._request, self._way)
             self.origin = str(response.url.origin())
             await self._begin(response, content.kind_of(response.headers.getall("Content-Type", ())))
         except BaseException:
@@ -80,19 +97,18 @@ class Connection:
         self._request = None
 
     async def _begin(self, response: aiohttp.ClientResponse, kind: content.Kind) -> None:
-        first = b""
+        reader, first = BodyReader(response.content, self._turns), b""
         if kind is content.Kind.EITHER:
-            first = await _beginning(response)
+            first = await self._beginning(reader)
             kind = content.Kind.JSON if first.lstrip()[:1] in (b"{", b"[") else content.Kind.STREAM
         match kind:
             case content.Kind.STREAM:
-                self._first = first
-                self._content = response.content
+                self._reader, self._first = reader, first
                 if (closed := aiohttp_private.connection_closed(response)) is not None:
                     closed.add_done_callback(self._lost)
             case content.Kind.JSON:
                 self.single = True
-                self._body = await _body(response, first)
+                self._body = await self._snapshot(reader, first)
                 self._finished = True
                 self._drop()
             case content.Kind.PAGE:
@@ -102,6 +118,30 @@ class Connection:
             case content.Kind.EITHER:
                 raise AssertionError("decided above")
 
+    async def _beginning(self, reader: BodyReader) -> bytes:
+        """Return the first bytes of a body, up to one that is no white space."""
+        first = b""
+        try:
+            while not first.strip() and len(first) < self._max_event and (chunk := await reader.read()):
+                first += chunk
+        except FAULTS as exc:
+            raise translated(exc) from exc
+        return first
+
+    async def _snapshot(self, reader: BodyReader, first: bytes) -> bytes:
+        body = bytearray(first)
+        try:
+            while chunk := await reader.read():
+                body += chunk
+                if len(body) > self._max_event:
+                    raise Unreadable(f"the upstream answers with more than {self._max_event} bytes of JSON")
+                self._hold(len(body))
+        except FAULTS as exc:
+            raise translated(exc) from exc
+        if body.lstrip()[:1] == b"<":
+            raise Unavailable("the upstream answers with a page where its content type promises JSON")
+        return bytes(body)
+
     async def receive(self) -> list[StreamEvent] | None:
         """Wait for bytes and return the events that they complete; None at the end of the stream.
 
@@ -110,12 +150,15 @@ class Connection:
         if self._body is not None:
             body, self._body = self._body, None
             return [StreamEvent(body, "message", "")]
-        if self._content is None:
+        if self._reader is None:
             return self._end()
         try:
-            chunk = self._first or await self._content.readany()
+            chunk = self._first or await self._reader.read()
         except FAULTS as exc:
             return self._broken(exc)
+        except Unreadable as exc:
+            self._over_limit(exc)
+            return self._end()
         self._first = b""
         if chunk:
             return self._decode(chunk)
@@ -128,17 +171,26 @@ class Connection:
         self._drop()
 
     def _drop(self) -> None:
-        self._content = None
+        self._reader = None
+        self._hold(0)
         response, self._response = self._response, None
         if response is not None:
             aiohttp_private.abort(response)
 
+    def _hold(self, size: int) -> None:
+        """Count the bytes that are kept for later. Raises Unavailable when all streams together hold too many."""
+        held = size if size > SMALL else 0
+        if held != self._held:
+            if not self._memory.change(self._held, held):
+                raise Unavailable("large snapshots of all streams together take too much memory for now")
+            self._held = held
+
     def _lost(self, closed: asyncio.Future[None]) -> None:
         """Wake the reader: where a reply breaks the framing of HTTP itself, aiohttp lets it wait for ever."""
         _ = closed.cancelled() or closed.exception()  # retrieved: the reader learns of it in its own way
-        reader = self._content
-        if reader is not None and not reader.is_eof() and reader.exception() is None:
-            reader.set_exception(aiohttp.ClientPayloadError())
+        body = self._response.content if self._response is not None else None
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError())
 
     def _decode(self, chunk: bytes) -> list[StreamEvent]:
         try:
@@ -146,18 +198,24 @@ class Connection:
         except DecodeError:
             events = []
         if self._decoder.error is not None:
-            self._over_limit(self._decoder.error)
+            self._over_limit(Unreadable(str(self._decoder.error)))
+            return events
+        try:
+            self._hold(self._decoder.buffered)
+        except Unavailable as exc:
+            self._over_limit(exc)
         return events
 
     def _broken(self, exc: Exception) -> list[StreamEvent] | None:
         """Return the events that arrived before the connection broke."""
-        reader = self._content
-        if reader is None:  # we closed it ourselves
+        response = self._response
+        if response is None:  # we closed it ourselves
             return self._end()
-        self._error = translated(exc)
-        self._error.__cause__ = exc.with_traceback(None)  # its frames would keep this connection alive
+        error = translated(exc)
+        error.__cause__ = exc.with_traceback(None)  # its frames would keep this connection alive
+        self._error = error
         events: list[StreamEvent] = []
-        while self._decoder.error is None and (rest := aiohttp_private.read_buffered(reader)):
+        while self._decoder.error is None and (rest := aiohttp_private.read_buffered(response.content)):
             events += self._decode(rest)
         self._drop()
         return events
@@ -170,7 +228,7 @@ class Connection:
                 events = self._decoder.finish()
             except DecodeError as exc:
                 events = []
-                self._over_limit(exc)
+                self._over_limit(Unreadable(str(exc)))
             if events:
                 self.partial = True
                 return events
@@ -178,31 +236,6 @@ class Connection:
             raise self._error
         return None
 
-    def _over_limit(self, exc: DecodeError) -> None:
-        self._error = Unreadable(str(exc))
+    def _over_limit(self, error: SourceError) -> None:
+        self._error = error
         self._drop()
-
-
-async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """Return the first bytes of a body, up to one that is no white space."""
-    first = b""
-    try:
-        while not first.strip() and len(first) < MAX_BODY and (chunk := await response.content.readany()):
-            first += chunk
-    except FAULTS as exc:
-        raise translated(exc) from exc
-    return first
-
-
-async def _body(response: aiohttp.ClientResponse, first: bytes) -> bytes:
-    body = bytearray(first)
-    try:
-        while chunk := await response.content.readany():
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise Unreadable(f"the upstream answers with more than {MAX_BODY} bytes of JSON")
-    except FAULTS as exc:
-        raise translated(exc) from exc
-    if body.lstrip()[:1] == b"<":
-        raise Unavailable("the upstream answers with a page where its content type promises JSON")
-    return bytes(body)

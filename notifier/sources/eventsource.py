@@ -6,13 +6,12 @@ names with an underscore belong to the base, version 0.2.1; a test fails when th
 
 from __future__ import annotations
 
-import ssl
-
 import aiohttp
 from aiohttp_sse_client.client import READY_STATE_CLOSED, EventSource, MessageEvent
 
 from notifier.core.eventstream import Framing
 from notifier.sources.connection import Connection
+from notifier.sources.http import DIRECT, Way
 from notifier.sources.request import Request
 
 
@@ -20,10 +19,10 @@ class EventConnection(EventSource):  # type: ignore[misc]  # the library is unty
     """One connection; `async for` yields MessageEvents, as with the base."""
 
     def __init__(
-        self, request: Request, *, session: aiohttp.ClientSession, framing: Framing, tls: ssl.SSLContext | bool = True
+        self, request: Request, *, session: aiohttp.ClientSession, framing: Framing, way: Way = DIRECT
     ) -> None:
         super().__init__(request.url, option={"method": request.method}, session=session, headers=request.headers)
-        self.connection = Connection(request, session=session, framing=framing, tls=tls)
+        self.connection = Connection(request, session=session, framing=framing, way=way)
         self._messages: list[MessageEvent] = []  # received and not handed out, in reverse
 
     async def connect(self, retry: int = 0) -> None:  # noqa: ARG002  # the base's signature; nothing is retried here

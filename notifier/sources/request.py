@@ -1,6 +1,6 @@
-"""Makes the request for one task out of a preset's templates. Pure: no connection, no clock.
+"""Creates the request for one task from a preset's templates. Pure: no connection, no clock.
 
-Every value is put in once, by name: what a value contains is never a template. In the URL values are percent-encoded
+Every value is put in once, by name, and is never a template itself. In the URL values are percent-encoded
 whole (RFC 3986 section 2.3: all but unreserved characters), in headers they stand as they are.
 """
 
@@ -21,6 +21,8 @@ from notifier.sources.preset import Preset
 _DEFAULTS = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-cache"}
 _PLACE = re.compile(r"\{(base_url|id|token)\}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # not allowed in a header's value (RFC 9110 section 5.5)
+_SECRET_NAME = re.compile(r"auth|cookie|key|secret|token", re.IGNORECASE)  # in the name of a header
+MIN_SECRET = 6  # characters; shorter values of headers are words that a text may hold by chance
 _ORIGIN_ONLY = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
@@ -53,6 +55,19 @@ class RequestTemplate:
         self._headers = dict(written)
         secret = {name.lower() for name, value in preset.headers.items() if "{token}" in value}
         self._private = _ORIGIN_ONLY | secret
+        self._secrets = self._credentials()
+
+    def _credentials(self) -> tuple[str, ...]:
+        """List what must not be repeated: the token, secret headers with and without their scheme, and the URL's."""
+        token = self._token or ""
+        values = [_filled(value, {"token": token}) for name, value in self._headers.items() if self._secret(name)]
+        url = URL(self._base_url)
+        others = [url.user or "", url.password or "", *values, *(value.rpartition(" ")[2] for value in values)]
+        credentials = {token} | {other for other in others if len(other) >= MIN_SECRET}
+        return tuple(sorted(credentials - {""}, key=len, reverse=True))
+
+    def _secret(self, name: str) -> bool:
+        return name.lower() in self._private or _SECRET_NAME.search(name) is not None
 
     def fill(self, task_id: str, last_event_id: str = "") -> Request:
         """Return the request for a task. Raises TaskNotFound for an id that no URL can hold."""
@@ -77,8 +92,10 @@ class RequestTemplate:
         return Request(method=self._method, url=url, headers=headers, private=self._private)
 
     def redact(self, text: str) -> str:
-        """Take the token out of a text, in case the upstream repeats it to us."""
-        return text.replace(self._token, "<secret>") if self._token else text
+        """Take credentials out of a text, in case the upstream repeats them to us."""
+        for secret in self._secrets:
+            text = text.replace(secret, "<secret>")
+        return text
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:

@@ -11,28 +11,43 @@ import ssl as tls
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from yarl import URL
+
 from notifier.core.errors import Unavailable, Unreadable
-from notifier.core.eventstream import StreamEvent
+from notifier.core.eventstream import MAX_EVENT, StreamEvent
 from notifier.core.model import Observation
 from notifier.sources.connection import Connection
-from notifier.sources.http import new_session
+from notifier.sources.http import Way, new_session
 from notifier.sources.preset import Preset
 from notifier.sources.request import RequestTemplate
 from notifier.sources.snapshot import SnapshotReader
+from notifier.sources.turns import Turns
 
+MAX_SKIPPED = 100  # snapshots that cannot be read, after which others have their turn
 MAX_EVENT_ID = 1000  # characters; a longer ID is not sent back
 EXCERPT = 200  # characters of an unreadable snapshot that its error quotes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """How to open a stream and read it; replaced as a whole, so that open streams keep theirs."""
+class SourceSettings:
+    """How a source asks and reads; replaced as a whole, so that open streams keep theirs."""
 
     preset: Preset
+    token: str | None
+    connect_timeout: float  # seconds, from the first DNS question to the reply's head
+    max_event: int = MAX_EVENT  # bytes
+    ssl: tls.SSLContext | bool = True
+    proxy: str | None = None  # URL of an HTTP proxy, with its credentials
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """The settings, and what is made of them."""
+
+    settings: SourceSettings
     template: RequestTemplate
     reader: SnapshotReader
-    connect_timeout: float
-    ssl: tls.SSLContext | bool
+    way: Way
 
 
 class SseSource:
@@ -42,16 +57,13 @@ class SseSource:
         self,
         *,
         name: str,
-        preset: Preset,
-        token: str | None,
-        connect_timeout: float,
+        settings: SourceSettings,
         max_streams: int,
         user_agent: str,
         on_observations: Callable[[int], None],
         on_unreadable: Callable[[str], None],
-        ssl: tls.SSLContext | bool = True,
     ) -> None:
-        """Create a source. `connect_timeout`: seconds from the first DNS question to the reply's head.
+        """Create a source.
 
         `on_observations` is called with the number of snapshots read, repeats included; `on_unreadable` with the reason
         for each that could not be read. Raises ValueError for a preset that lacks its `base_url`.
@@ -61,39 +73,44 @@ class SseSource:
         self.on_observations = on_observations
         self.on_unreadable = on_unreadable
         self._user_agent = user_agent
-        self._plan = self._planned(preset, token, connect_timeout, SnapshotReader(source=name, preset=preset), ssl)
+        self._turns = Turns()
+        self._plan = self._planned(settings, SnapshotReader(source=name, preset=settings.preset))
         self._session = new_session()
 
-    def update(
-        self, *, token: str | None, preset: Preset, connect_timeout: float, ssl: tls.SSLContext | bool | None = None
-    ) -> None:
-        """Use these from the next `open` on; open streams go on as they are. `ssl` of None: as before."""
-        same = preset == self._plan.preset
-        reader = self._plan.reader if same else SnapshotReader(source=self.name, preset=preset)
-        self._plan = self._planned(preset, token, connect_timeout, reader, self._plan.ssl if ssl is None else ssl)
+    @property
+    def settings(self) -> SourceSettings:
+        """Return the settings of the next `open`."""
+        return self._plan.settings
 
-    def _planned(
-        self,
-        preset: Preset,
-        token: str | None,
-        connect_timeout: float,
-        reader: SnapshotReader,
-        ssl: tls.SSLContext | bool,
-    ) -> _Plan:
-        template = RequestTemplate(preset=preset, token=token, user_agent=self._user_agent)
-        return _Plan(preset=preset, template=template, reader=reader, connect_timeout=connect_timeout, ssl=ssl)
+    def update(self, settings: SourceSettings) -> None:
+        """Use these from the next `open` on; open streams go on as they are."""
+        same = settings.preset == self.settings.preset
+        reader = self._plan.reader if same else SnapshotReader(source=self.name, preset=settings.preset)
+        self._plan = self._planned(settings, reader)
+
+    def _planned(self, settings: SourceSettings, reader: SnapshotReader) -> _Plan:
+        template = RequestTemplate(preset=settings.preset, token=settings.token, user_agent=self._user_agent)
+        proxy = None if settings.proxy is None else URL(settings.proxy)
+        way = Way(tls=settings.ssl, proxy=proxy, redact=template.redact)
+        return _Plan(settings=settings, template=template, reader=reader, way=way)
 
     async def open(self, task_id: str, *, last_event_id: str = "") -> SseStream:
         """Connect; return once the reply's head is in, and a body that is one JSON snapshot. Raises SourceError."""
-        plan = self._plan
-        request = plan.template.fill(task_id, last_event_id)
-        connection = Connection(request, session=self._session, framing=plan.preset.framing, tls=plan.ssl)
+        plan, settings = self._plan, self._plan.settings
+        connection = Connection(
+            plan.template.fill(task_id, last_event_id),
+            session=self._session,
+            framing=settings.preset.framing,
+            way=plan.way,
+            max_event=settings.max_event,
+            turns=self._turns,
+        )
         try:
-            async with asyncio.timeout(plan.connect_timeout):
+            async with asyncio.timeout(settings.connect_timeout):
                 await connection.connect()
         except TimeoutError as exc:
             connection.close()  # the time may have run out just after it was made
-            raise Unavailable(f"the upstream did not answer within {plan.connect_timeout:g} s") from exc
+            raise Unavailable(f"the upstream did not answer within {settings.connect_timeout:g} s") from exc
         return SseStream(self, plan, connection, asyncio.get_running_loop())
 
     async def close(self) -> None:
@@ -110,6 +127,7 @@ class SseStream:
         "_counts",
         "_last",
         "_loop",
+        "_more",
         "_plan",
         "_source",
         "last_activity",
@@ -126,6 +144,7 @@ class SseStream:
         self._loop = loop
         self._batch: Iterator[StreamEvent] = iter(())  # received and not yet looked at
         self._last = b""  # the snapshot before, as received
+        self._more = False  # the batch may hold more events
         self._counts = False  # it could be read, so that its repeats count as observations
         self.last_activity = loop.time()
         self.last_event_id = ""
@@ -139,6 +158,9 @@ class SseStream:
     async def __anext__(self) -> Observation:
         """Return the next snapshot whose bytes differ from the one before; see follow.source.Stream."""
         while (observation := self._next_of_batch()) is None:
+            if self._more:
+                await asyncio.sleep(0)
+                continue
             events = await self._connection.receive()
             if events is None:
                 raise StopAsyncIteration
@@ -154,7 +176,7 @@ class SseStream:
 
     def _next_of_batch(self) -> Observation | None:
         """Return the next observation that is new. A repeat is recognised by its bytes, and only counted."""
-        before = self.observations
+        before, skipped, self._more = self.observations, 0, False
         try:
             for event in self._batch:
                 observation = None
@@ -169,6 +191,10 @@ class SseStream:
                 if observation is not None:
                     self.observations += 1
                     return observation
+                skipped += event.data != b"" and not self._counts
+                if skipped >= MAX_SKIPPED:
+                    self._more = True
+                    return None
         finally:
             if self.observations > before:
                 self._source.on_observations(self.observations - before)

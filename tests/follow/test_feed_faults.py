@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,7 +147,7 @@ async def test_a_new_token_hurries_those_that_were_refused(tmp_path: Path) -> No
         async with following(tmp_path, sim, listener, policy) as (rig, feed):
             await rig.want("1", "2")
             await sim.wait_for(lambda sim: sim.outcomes["401"] == 2)
-            rig.sources[0].update(token="another", preset=rig.sources[0]._plan.preset, connect_timeout=10.0)
+            rig.sources[0].update(replace(rig.sources[0].settings, token="another"))
             feed.update(policy, reopen=False, hurry=True)
             await listener.wait_for(lambda heard: heard.types["task.succeeded"] == 2)
 

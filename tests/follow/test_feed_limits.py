@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from parts import Rig, ScriptedSender, clock, data, following, locked, quick, rig, states, story, transcript, webhook
@@ -25,6 +25,7 @@ from notifier.follow.feed import Feed, FeedPolicy
 from notifier.follow.recorder import Recorder
 from notifier.follow.source import Stream
 from notifier.follow.subscription import Stage
+from notifier.sources.sse import SourceSettings
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
@@ -390,8 +391,12 @@ class Raising:
         stream: Stream = await self._source.open(task_id, last_event_id=last_event_id)
         return stream
 
-    def update(self, **settings: Any) -> None:
-        self._source.update(**settings)
+    @property
+    def settings(self) -> SourceSettings:
+        return cast(SourceSettings, self._source.settings)
+
+    def update(self, settings: SourceSettings) -> None:
+        self._source.update(settings)
 
     async def close(self) -> None:
         await self._source.close()

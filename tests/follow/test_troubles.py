@@ -109,3 +109,25 @@ def test_a_watch_that_is_given_up_is_no_recovery(troubles: Troubles, logs: Logs,
     assert events(logs) == [f"source.{error.kind}"]
     troubles.end(2, proven=False)
     assert events(logs) == [f"source.{error.kind}", "source.recovered"]
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (Refused("401", status=401), "check the source's token"),
+        (Refused("400", status=400), "the task's id"),
+        (Refused("402", status=402), "account"),
+        (Refused("403", status=403), "may see"),
+        (Refused("422", status=422), "the task's id"),
+        (Refused("451", status=451), "check the source's url and headers"),
+        (Unavailable("429", status=429), "connect_rate"),
+        (Unavailable("503", status=503), "trying again"),
+        (Unavailable("cannot connect"), "trying again"),
+        (BAD, "paths and states"),
+    ],
+)
+def test_the_hint_fits_the_status(troubles: Troubles, logs: Logs, error: SourceError, hint: str) -> None:
+    """Of every refusal only 401 means the token."""
+    troubles.begin(1, error, observed=False)
+    assert hint in logs[0]["hint"]
+    assert (logs[0]["hint"] == "check the source's token") is (error.status == 401)

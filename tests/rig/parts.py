@@ -32,7 +32,7 @@ from notifier.runtime.metrics import Metrics
 from notifier.senders.target import Target
 from notifier.senders.webhook import WebhookSender
 from notifier.sources.preset import Preset, raw
-from notifier.sources.sse import SseSource
+from notifier.sources.sse import SourceSettings, SseSource
 from notifier.store import ChangedEndpoint, EndpointChange, Store
 from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
@@ -145,11 +145,12 @@ class Rig:
 
     def source(self, sim: Simulator, *, name: str = "vidu", connect_timeout: float = 10.0, **fields: Any) -> SseSource:
         """Create a source of the simulator; `fields` override its preset's."""
+        settings = SourceSettings(
+            preset=preset(sim).model_copy(update=fields), token=TOKEN, connect_timeout=connect_timeout
+        )
         source = SseSource(
             name=name,
-            preset=preset(sim).model_copy(update=fields),
-            token=TOKEN,
-            connect_timeout=connect_timeout,
+            settings=settings,
             max_streams=100,
             user_agent="test",
             on_observations=lambda _: None,

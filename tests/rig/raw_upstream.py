@@ -16,10 +16,11 @@ import pytest
 from waits import PATIENCE, until
 
 from notifier.core.errors import SourceError
+from notifier.core.eventstream import MAX_EVENT
 from notifier.core.model import Observation
 from notifier.follow.source import Stream
 from notifier.sources.preset import Preset, raw
-from notifier.sources.sse import SseSource
+from notifier.sources.sse import SourceSettings, SseSource
 
 TOKEN = "sk-not-for-any-log"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -166,6 +167,8 @@ async def following(
     token: str | None = TOKEN,
     connect_timeout: float = PATIENCE,
     tls: ssl.SSLContext | bool = True,
+    proxy: str | None = None,
+    max_event: int = MAX_EVENT,
     preset: str = "vidu",
     **fields: Any,
 ) -> AsyncIterator[Following]:
@@ -174,11 +177,15 @@ async def following(
     unreadable: list[str] = []
     source = SseSource(
         name="upstream",
-        preset=preset_of(preset, base_url=base_url, **fields),
-        token=token,
-        connect_timeout=connect_timeout,
+        settings=SourceSettings(
+            preset=preset_of(preset, base_url=base_url, **fields),
+            token=token,
+            connect_timeout=connect_timeout,
+            max_event=max_event,
+            ssl=tls,
+            proxy=proxy,
+        ),
         max_streams=10,
-        ssl=tls,
         user_agent="notifier/test",
         on_observations=reports.append,
         on_unreadable=unreadable.append,

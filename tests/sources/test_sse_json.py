@@ -22,7 +22,7 @@ from raw_upstream import (
 from waits import PATIENCE
 
 from notifier.core.errors import Unavailable, Unreadable
-from notifier.sources.connection import MAX_BODY
+from notifier.core.eventstream import MAX_EVENT
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", "application/x+json"])
@@ -70,9 +70,9 @@ async def test_json_closed_before_it_was_read() -> None:
 
 async def test_json_is_bounded() -> None:
     """A JSON reply larger than the limit is refused."""
-    error = await opening_fails(answer("200 OK", "Content-Type: application/json", body=b" " * (MAX_BODY + 1)))
+    error = await opening_fails(answer("200 OK", "Content-Type: application/json", body=b" " * (MAX_EVENT + 1)))
     assert type(error) is Unreadable
-    assert str(MAX_BODY) in str(error)
+    assert str(MAX_EVENT) in str(error)
 
 
 async def test_json_cut_short() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from urllib.parse import unquote
 
 import pytest
@@ -27,7 +28,7 @@ from raw_upstream import (
 from notifier.core.errors import Refused, TaskNotFound, Unavailable, Unreadable
 from notifier.follow.source import Source, Stream
 from notifier.sources.preset import Preset
-from notifier.sources.sse import SseSource
+from notifier.sources.sse import SourceSettings, SseSource
 
 STREAM = "Content-Type: text/event-stream"
 LINE = b"data: " + snapshot("processing") + b"\n"
@@ -126,7 +127,7 @@ async def test_a_base_url_that_is_none(base_url: str) -> None:
     """A URL that cannot be used is an error of its own, which does not repeat it."""
     async with following("http://127.0.0.1:1") as here:
         try:
-            here.source.update(token=TOKEN, preset=preset_of("vidu", base_url=base_url), connect_timeout=1)
+            here.source.update(replace(here.source.settings, preset=preset_of("vidu", base_url=base_url)))
         except ValueError:
             return
         with pytest.raises((Unreadable, Unavailable)) as caught:
@@ -155,9 +156,7 @@ def test_a_preset_that_lacks_its_base_url() -> None:
     with pytest.raises(ValueError, match="base_url"):
         SseSource(
             name="x",
-            preset=Preset(url="{base_url}/{id}", states={}),
-            token=None,
-            connect_timeout=1,
+            settings=SourceSettings(preset=Preset(url="{base_url}/{id}", states={}), token=None, connect_timeout=1),
             max_streams=1,
             user_agent="x",
             on_observations=lambda _: None,
@@ -276,7 +275,7 @@ async def test_update_takes_effect_from_the_next_open() -> None:
     async with serve(behave) as upstream, following(upstream.url) as here:
         before = await here.source.open("1")
         preset = preset_of("vidu", base_url=upstream.url + "/v2", paths={"state": "status"})
-        here.source.update(token="another", preset=preset, connect_timeout=5)
+        here.source.update(SourceSettings(token="another", preset=preset, connect_timeout=5))
         after = await here.source.open("1")
         proceed.set()
         assert (await read_next(before)).state == "success"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from functools import partial
+from dataclasses import replace
 
 import pytest
 import trustme
@@ -124,16 +124,15 @@ async def test_authorities_are_exchanged(authority: trustme.CA) -> None:
         serve(stay(CHUNKED_HEAD, chunk(ONE + b"\n")), tls=server_tls(authority)) as upstream,
         following(upstream.url, tls=client_tls(authority)) as here,
     ):
-        plan = here.source._plan
-        again = partial(here.source.update, token="t0p", preset=plan.preset, connect_timeout=plan.connect_timeout)
+        settings = here.source.settings
         stream = await here.source.open("1")
-        again(ssl=client_tls(other))
+        here.source.update(replace(settings, ssl=client_tls(other)))
         with pytest.raises(Unavailable, match="certificate is not accepted"):
             await here.source.open("2")
         assert (await read_next(stream)).state == "processing"
-        again()
+        here.source.update(replace(here.source.settings, token="t0p"))
         with pytest.raises(Unavailable, match="certificate is not accepted"):
             await here.source.open("2")
-        again(ssl=client_tls(authority))
+        here.source.update(settings)
         await here.source.open("2")
         stream.close()

@@ -1,0 +1,219 @@
+"""No upstream keeps the loop for itself, whatever it sends and however fast; large snapshots have bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import random
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from multidict import CIMultiDict
+from raw_upstream import (
+    CHUNKED_HEAD,
+    ONE,
+    STREAM_HEAD,
+    TWO,
+    UNTIL_CLOSED_HEAD,
+    Peer,
+    answer,
+    following,
+    read_all,
+    reply,
+    serve,
+    snapshot,
+)
+from yarl import URL
+
+from notifier.core.errors import Unavailable, Unreadable
+from notifier.sources.connection import Connection
+from notifier.sources.http import new_session
+from notifier.sources.memory import SMALL, Memory
+from notifier.sources.request import Request
+from notifier.sources.turns import SHARE, TURN_SECONDS, Turns
+
+MIB = 1 << 20
+LONGEST = 0.1  # seconds of CPU after which others had a turn, on a slow machine; a turn takes about 5 ms
+GZIP_HEAD = STREAM_HEAD + b"Content-Encoding: gzip\r\n\r\n"
+
+
+@asynccontextmanager
+async def watching() -> AsyncIterator[Callable[[], float]]:
+    """Yield a function that returns the longest time for which nothing else could run, in CPU time of this process.
+
+    Other processes do not lengthen it.
+    """
+    longest, last = 0.0, time.process_time()
+
+    async def tick() -> None:
+        nonlocal longest, last
+        while True:
+            await asyncio.sleep(0.001)
+            now = time.process_time()
+            longest, last = max(longest, now - last), now
+
+    task = asyncio.create_task(tick())
+    try:
+        yield lambda: longest
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+@pytest.mark.parametrize("line", [b": keep\n", b"\n", b":\n", b"id: 1\n\n", b"data\n\n", b"event: x\n", b"data:x\n\n"])
+@pytest.mark.parametrize("framing", ["event", "line"])
+async def test_a_flood_leaves_the_loop_to_others(line: bytes, framing: str) -> None:
+    """Megabytes that bring nothing; the state behind them is read."""
+    flood = line * (MIB // len(line))
+    async with (
+        serve(reply(UNTIL_CLOSED_HEAD, flood, b"\n\n" + TWO + b"\n\n")) as upstream,
+        following(upstream.url, framing=framing) as here,
+        watching() as longest,
+    ):
+        assert await read_all(await here.source.open("1")) == (["success"], None)
+        assert longest() < LONGEST
+
+
+@pytest.mark.parametrize(
+    "line", [b": keep\n", b"\n", b"data: " + b"x" * 100 + b"\n\n"], ids=["comments", "blank lines", "data"]
+)
+async def test_a_bomb_is_not_unpacked(line: bytes) -> None:
+    """A few KiB that unpack to megabytes: the loop stays free, and the stream ends at the bound on the ratio."""
+    bomb = gzip.compress(ONE + b"\n\n" + line * (64 * MIB // len(line)), 9)
+    async with (
+        serve(reply(GZIP_HEAD, bomb)) as upstream,
+        following(upstream.url, framing="event") as here,
+        watching() as longest,
+    ):
+        states, error = await read_all(await here.source.open("1"))
+        assert longest() < LONGEST
+    assert states == ["processing"] or line.startswith(b"data")
+    assert isinstance(error, Unreadable)
+    assert "200 times its size" in str(error)
+
+
+async def test_a_bomb_in_place_of_a_snapshot_is_not_unpacked() -> None:
+    """The same in a reply that is one JSON snapshot."""
+    bomb = gzip.compress(b" " * (64 * MIB) + b"{}", 9)
+    headers = ["Content-Type: application/json", "Content-Encoding: gzip"]
+    async with (
+        serve(reply(answer("200 OK", *headers, body=bomb))) as upstream,
+        following(upstream.url, max_event=64 * MIB) as here,
+        watching() as longest,
+    ):
+        with pytest.raises(Unreadable, match="200 times"):
+            await here.source.open("1")
+        assert longest() < LONGEST
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_compressed_stream_is_read_event_by_event(encoding: str) -> None:
+    """Some upstreams compress whatever is asked; each event that they flush is told as it comes."""
+    packer = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
+    told = asyncio.Event()
+
+    async def behave(peer: Peer) -> None:
+        await peer.send(CHUNKED_HEAD[:-2] + f"Content-Encoding: {encoding}\r\n\r\n".encode())
+        await peer.chunk(packer.compress(ONE + b"\n") + packer.flush(zlib.Z_SYNC_FLUSH))
+        await told.wait()
+        await peer.chunk(packer.compress(TWO + b"\n") + packer.flush())
+        await peer.send(b"0\r\n\r\n")
+        peer.close()
+
+    async with serve(behave) as upstream, following(upstream.url) as here:
+        stream = await here.source.open("1")
+        assert (await anext(stream)).state == "processing"
+        told.set()
+        assert await read_all(stream) == (["success"], None)
+
+
+async def test_a_long_compressed_stream_is_no_bomb() -> None:
+    """Snapshots that hardly differ, flushed one by one, pack well; that is not what the bound is for."""
+    packer = zlib.compressobj(wbits=31)
+    parts = [
+        packer.compress(b"data: " + snapshot("processing")[:-1] + b',"n":%d}\n' % n) + packer.flush(zlib.Z_SYNC_FLUSH)
+        for n in range(20_000)
+    ]
+    async with (
+        serve(reply(GZIP_HEAD, b"".join(parts) + packer.compress(TWO + b"\n") + packer.flush())) as upstream,
+        following(upstream.url) as here,
+    ):
+        states, error = await read_all(await here.source.open("1"))
+    assert (states[-1], error) == ("success", None)
+
+
+@pytest.mark.parametrize("framing", ["event", "line"])
+async def test_a_snapshot_as_large_as_allowed_is_read(framing: str) -> None:
+    """A result inline, as base64; larger ones end the stream with a clear error."""
+    text = random.Random(1).randbytes(3 * MIB).hex()[: 5 * MIB]
+    body = ONE + b'\n\ndata: {"state":"success","b64_json":"' + text.encode() + b'"}\n\n'
+    async with serve(reply(UNTIL_CLOSED_HEAD, body)) as upstream:
+        async with following(upstream.url, framing=framing, max_event=6 * MIB) as here, watching() as longest:
+            assert await read_all(await here.source.open("1")) == (["processing", "success"], None)
+            assert longest() < LONGEST
+        async with following(upstream.url, framing=framing, max_event=4 * MIB) as here:
+            states, error = await read_all(await here.source.open("1"))
+    assert states == ["processing"]
+    assert isinstance(error, Unreadable)
+    assert str(4 * MIB) in str(error)
+
+
+async def test_large_snapshots_of_all_streams_have_one_bound() -> None:
+    """A stream that finds no memory is dropped, to be tried again; what others hold stays, and is given back."""
+    memory = Memory(3 * MIB)
+    part = b'data: {"state":"' + b"x" * 2 * MIB
+
+    async def connected(session: object) -> Connection:
+        request = Request(method="GET", url=URL(upstream.url), headers=CIMultiDict())
+        connection = Connection(request, session=session, framing="event", max_event=8 * MIB, memory=memory)  # type: ignore[arg-type]
+        await connection.connect()
+        return connection
+
+    async def behave(peer: Peer) -> None:
+        await peer.send(UNTIL_CLOSED_HEAD, part)
+        await peer.gone()
+
+    async with serve(behave) as upstream, new_session() as session:
+        first, second = await connected(session), await connected(session)
+        while memory.used < len(part):
+            await first.receive()
+
+        async def read_to_the_end() -> None:
+            while await second.receive() is not None:
+                pass
+
+        with pytest.raises(Unavailable, match="too much memory"):
+            await read_to_the_end()
+        assert memory.used == len(part)
+        first.close()
+        second.close()
+        assert memory.used == 0
+
+
+def test_memory_is_counted_both_ways() -> None:
+    """What does not fit changes nothing; what gets smaller always fits."""
+    memory = Memory(10 * SMALL)
+    assert memory.change(0, 8 * SMALL)
+    assert not memory.change(0, 3 * SMALL)
+    assert memory.used == 8 * SMALL
+    assert memory.change(8 * SMALL, SMALL)
+    assert memory.change(0, 9 * SMALL)
+    assert memory.change(9 * SMALL, 0)
+    assert memory.used == SMALL
+
+
+def test_streams_that_need_many_turns_share_a_fifth_of_the_loop() -> None:
+    """Whether it is one stream or a hundred; a source that was quiet owes nothing."""
+    for streams in (1, 100):
+        turns, now, worked = Turns(), 1000.0, 0.0
+        rests = [0.0] * streams
+        while now < 1010.0:
+            index = min(range(streams), key=rests.__getitem__)
+            now = max(now, rests[index]) + TURN_SECONDS
+            worked += TURN_SECONDS
+            rests[index] = now + turns.rest(TURN_SECONDS, now)
+        assert worked <= 10.0 * SHARE * 1.1 + TURN_SECONDS * streams
+    assert turns.rest(TURN_SECONDS, now + 100.0) == pytest.approx(TURN_SECONDS / SHARE)
