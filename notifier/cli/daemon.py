@@ -21,6 +21,7 @@ FileOption = Annotated[
 ]
 MigrateOption = Annotated[bool, typer.Option("--migrate", help="First bring the tables of PostgreSQL up to date.")]
 DEFAULT_FILE = Path("config.yaml")
+THREADS_END = 1.0  # seconds; what still blocks then, as a file of a lost server does, holds the end up no longer
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +47,7 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
     import structlog
 
     from notifier.daemon.app import SIGNALS, Application
-    from notifier.runtime import logs
+    from notifier.runtime import logs, threads
     from notifier.runtime.loops import LoopUnavailable, runner, settle_memory
 
     logs.configure(format=settings.log.format, level=settings.log.level)
@@ -70,6 +71,7 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
         finally:  # the exit code is final: a second signal must not change it
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
+            threads.settle(THREADS_END)  # a reload that was under way may still read its files
 
 
 def check(config: FileOption = DEFAULT_FILE) -> None:

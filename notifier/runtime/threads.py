@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import contextvars
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+_running: set[threading.Thread] = set()  # threads whose call has not ended
 
 
 def beside(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
@@ -34,6 +36,21 @@ def beside(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
             report(lambda: future.set_exception(fault))
         else:
             report(lambda: future.set_result(result))
+        finally:
+            _running.discard(threading.current_thread())
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    _running.add(thread)
+    thread.start()
     return future
+
+
+def settle(seconds: float) -> None:
+    """Return once every call has ended, or after `seconds`. Blocks; for the end of the process.
+
+    While the interpreter ends, it unwinds a thread that wakes. In a call of pydantic, which is written in Rust, that
+    aborts the process, and its exit code is lost. A thread that stays blocked is not unwound.
+    """
+    end = time.monotonic() + seconds
+    for thread in tuple(_running):
+        thread.join(max(0.0, end - time.monotonic()))

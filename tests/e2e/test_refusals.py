@@ -273,6 +273,7 @@ async def test_upstream_answers_no_task_state_for_too_long(daemons: Start) -> No
     """After `give_up_after` the watch is lost, for the reason `unreadable`."""
     async with Simulator() as sim, Listener(secrets=[SECRET]) as ears:
         sim.push("1", {"progress": 7})
+        sim.fault("*", "drop@1")
         settings = config(
             upstream=sim.base_url, vidu={"give_up_after": "1s"}, endpoints={"app": webhook(ears.url)}, watches=["1"]
         )

@@ -62,8 +62,9 @@ def settings(sim: Simulator, ears: Listener, down: int) -> dict[str, Any]:
     made["sources"]["refused"] = made["sources"]["vidu"] | refused
     in_url = {"headers": {"Authorization": None}}
     made["sources"]["down"] = made["sources"]["vidu"] | {"base_url": f"http://{userinfo}127.0.0.1:{down}"} | in_url
-    page = f"{sim.base_url}/vidu/v1/tasks/state?key={SECRETS['query']}&id=page-{{id}}"
-    made["sources"]["page"] = made["sources"]["vidu"] | {"url": page}
+    for name in ("page", "stateless"):
+        url = f"{sim.base_url}/vidu/v1/tasks/state?key={SECRETS['query']}&id={name}-{{id}}"
+        made["sources"][name] = made["sources"]["vidu"] | {"url": url}
     made["watches"] = [{"id": "1", "source": name} for name in made["sources"]]
     made["watches"].append({"id": "unknown-1", "source": "vidu"})
     return made
@@ -106,6 +107,7 @@ async def test_no_secret_is_told(daemons: Start) -> None:
     down = free_port()
     async with Simulator(token=SECRETS["source token"]) as sim, Listener(secrets=[SIGNING], respond=ANSWERS) as ears:
         sim.fault("page-*", "html")
+        sim.push("stateless-1", {"progress": 7})
         daemon = daemons(made := settings(sim, ears, down))
         await daemon.start()
         told = "SELECT count(*) FROM events WHERE type IN ('task.succeeded', 'watch.lost')"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
+from waits import PATIENCE
 
-from notifier.runtime.threads import beside
+from notifier.runtime.threads import beside, settle
 
 
 async def test_results_and_faults_come_back() -> None:
@@ -37,3 +40,17 @@ async def main():
 asyncio.run(main())
 """
     assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+
+
+async def test_the_end_waits_for_calls_that_run_but_not_for_ever() -> None:
+    """At the end of the process a call that is under way ends first; one that is blocked is left alone."""
+    gate = threading.Event()
+    blocked = beside(gate.wait, name="blocked")
+    settle(0.05)
+    assert not blocked.done()
+    threading.Timer(0.1, gate.set).start()
+    began = time.monotonic()
+    settle(PATIENCE)
+    assert gate.is_set()
+    assert time.monotonic() - began < PATIENCE
+    assert await blocked is True
