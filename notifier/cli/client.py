@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from notifier.core.eventstream import StreamEvent
 
 DEFAULT_URL = "http://127.0.0.1:8780"
-TIMEOUT = 30.0  # seconds for an answer; a reload of many watches is slow
+TIMEOUT = 30.0  # seconds for an answer
+ALIVE_EVERY = 10.0  # seconds between questions whether the daemon still works at a long request
 SILENCE = 45.0  # seconds without a byte until a stream counts as dead; the daemon sends a comment every 15 s
 
 T = TypeVar("T")
@@ -66,11 +67,32 @@ class DaemonSession:
 
     async def ask(self, method: str, path: str, *, query: Sequence[tuple[str, str]] = (), body: Json = None) -> Json:
         """Return the daemon's answer. Raises Unreachable and Denied."""
-        async with self._request(method, path, query=query, json=body) as response:
+        return await self._ask(method, path, query=query, json=body)
+
+    async def _ask(self, method: str, path: str, *, query: Sequence[tuple[str, str]] = (), **options: Any) -> Json:
+        async with self._request(method, path, query=query, **options) as response:
             answer = await self._json(response)
             if response.status >= 300:
                 raise self.client.denied(response.status, answer)
             return answer
+
+    async def ask_patiently(self, method: str, path: str) -> Json:
+        """Return the daemon's answer, for which it may take any time as long as it is alive. Raises as `ask`."""
+        import aiohttp
+
+        request = asyncio.create_task(
+            self._ask(method, path, timeout=aiohttp.ClientTimeout(total=None)), name="request"
+        )
+        try:
+            while not request.done():
+                await asyncio.wait({request}, timeout=ALIVE_EVERY)
+                if not request.done():
+                    async with self._request("GET", "/healthz", query=()):
+                        pass
+            return request.result()
+        finally:
+            request.cancel()
+            await asyncio.wait({request})
 
     async def events(
         self, path: str, *, query: Sequence[tuple[str, str]], last: str | None

@@ -120,11 +120,14 @@ def schema() -> None:
 def reload(config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
     """Make the running daemon load its configuration again; print the problems if it refuses.
 
+    The command waits for as long as the daemon works at it.
+
     With several nodes, each one has to be asked, by --url or its own configuration.
 
     Example: notifier reload -c config.yaml
     """
-    answer = connect(url, token, config).post("/v1/reload", refused=EXIT_CONFIG)
+    client = connect(url, token, config)
+    answer = client.run(lambda daemon: daemon.ask_patiently("POST", "/v1/reload"), refused=EXIT_CONFIG)
     console.print("reloaded")
     if answer.get("others"):
         node = printable(answer["node"])

@@ -1,6 +1,7 @@
 """Replaces the configuration in force by the one in the files. Every step that can fail comes before the replacement.
 
-One reload runs at a time. A signal, the API or the file follower asks for it.
+A signal, the API or the file follower asks for a reload. One replacement happens at a time. A reload that hangs while
+it reads does not block later ones. Once a later one has read the files, it changes nothing and has the same problems.
 """
 
 from __future__ import annotations
@@ -12,17 +13,16 @@ from typing import Any
 
 import structlog
 
-from notifier import config as configuration
 from notifier.config import Config, ConfigError
 from notifier.core.errors import NotifierError, StoreUnavailable
 from notifier.core.model import Event, EventType, Micros
+from notifier.daemon.config_reader import ConfigReader, ReadAbandoned, ReadHangs
 from notifier.daemon.installation import Installation
 from notifier.follow import Watcher
 from notifier.runtime import logs
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.systemd import SystemdNotifier
-from notifier.runtime.threads import beside
 from notifier.runtime.wake import Wake
 from notifier.store import Store, WatchChanges
 
@@ -33,7 +33,7 @@ STOPPING = "the daemon is stopping"
 
 
 class Reloader:
-    """Reloads, one at a time, until stopped. Create it inside the running loop."""
+    """Reloads until stopped. Create it inside the running loop."""
 
     def __init__(
         self,
@@ -61,7 +61,12 @@ class Reloader:
         self._announce = announce
         self._files_read = files_read  # set when `reading` has changed
         self._tasks = tasks
-        self._lock = asyncio.Lock()
+        self._reader = ConfigReader(path)
+        self._lock = asyncio.Lock()  # held by the replacement
+        self._begun = 0  # reloads that have begun to read; a later one reads newer files
+        self._taken = 0  # the latest of them whose files were taken over or refused
+        self._problems: Sequence[str] = ()  # of that one
+        self._superseded: dict[int, asyncio.Future[None]] = {}  # by reload that reads; done once a later one has read
         self._requested = False  # a further reload has not begun yet
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._record_success()
@@ -91,18 +96,19 @@ class Reloader:
 
     async def attempt(self) -> Sequence[str]:
         """Reload; return the problems without announcing them."""
-        async with self._lock:
+        try:
+            await self._reader.turn(self._stop)
+        except ReadHangs as exc:
+            return [str(exc)]
+        finally:
             self._requested = False
-            if self.stopping:
-                return [STOPPING]
-            self._systemd.reloading()
-            before = self.reading
-            try:
-                return await self._replace()
-            finally:
-                self._systemd.ready()
-                if self.reading is not before:
-                    self._files_read.set()
+        if self.stopping:
+            return [STOPPING]
+        self._systemd.reloading()
+        try:
+            return await self._read_and_replace()
+        finally:
+            self._systemd.ready()
 
     def refuse(self, problems: Sequence[str]) -> None:
         """Log, count and announce that a reload was refused."""
@@ -124,19 +130,43 @@ class Reloader:
         except TimeoutError:
             log.warning("reload.unfinished", hint="it still waits for the store")
 
-    async def _replace(self) -> Sequence[str]:
-        before = self.config.reading
-        loading = beside(lambda: configuration.load(self._path, before=before), name="load the configuration")
-        either: set[asyncio.Future[Any]] = {loading, self._stop}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not loading.done():  # it may wait for a file server that never answers
-            loading.cancel()
-            return [STOPPING]
+    async def _read_and_replace(self) -> Sequence[str]:
+        self._begun += 1
+        number = self._begun
+        superseded = self._superseded[number] = asyncio.get_running_loop().create_future()
+        config: Config | ConfigError
         try:
-            config = loading.result()
+            config = await self._reader.read(self._stop, superseded, before=self.config.reading)
         except ConfigError as exc:
-            self.reading = exc.reading or self.reading
-            return [str(problem) for problem in exc.problems]
+            config = exc
+        except ReadHangs as exc:
+            return [str(exc)]
+        except ReadAbandoned:
+            return [STOPPING] if self.stopping else self._problems
+        finally:
+            del self._superseded[number]
+        async with self._lock:
+            if self.stopping:
+                return [STOPPING]
+            if number > self._taken:
+                self._taken = number
+                self._problems = await self._take(config)
+                for future in [each for earlier, each in self._superseded.items() if earlier < number]:
+                    future.set_result(None)
+            return self._problems
+
+    async def _take(self, config: Config | ConfigError) -> Sequence[str]:
+        before = self.reading
+        try:
+            if isinstance(config, ConfigError):
+                self.reading = config.reading or self.reading
+                return [str(problem) for problem in config.problems]
+            return await self._replace(config)
+        finally:
+            if self.reading is not before:
+                self._files_read.set()
+
+    async def _replace(self, config: Config) -> Sequence[str]:
         try:
             prepared = await self.installation.prepare(config)
         except OSError as exc:  # a certificate file that has vanished since the configuration was read
