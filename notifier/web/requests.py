@@ -6,6 +6,7 @@ own errors, for the configuration and for requests alike.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -63,6 +64,13 @@ _position = _whole(0, MAX_ID)
 def _event_position(value: object) -> int:
     """Read an event's cursor, or the cursor of a page that continues after an event."""
     return _position(str(value).removeprefix(FORWARD))
+
+
+def _seconds(value: object) -> float:
+    text = str(value)
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text, re.ASCII) or float(text) > MAX_WAIT:
+        raise invalid(f"expected a number of seconds from 0 to {MAX_WAIT}")
+    return float(text)
 
 
 def _truth(value: object) -> bool:
@@ -248,7 +256,7 @@ class EventQuery(Limited):
 class WaitQuery(WatchPath):
     """How long to wait for one watch."""
 
-    timeout: Annotated[int, BeforeValidator(_whole(0, MAX_WAIT))] = Field(
+    timeout: Annotated[float, BeforeValidator(_seconds)] = Field(
         default=60, ge=0, le=MAX_WAIT, description="seconds until the answer comes in any case"
     )
 

@@ -1,4 +1,4 @@
-"""A browser for each test, and nobody left of it; what the browser complained of fails the test."""
+"""A browser for each test, which is closed after it; an error in the browser fails the test."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def context(browser: Browser) -> BrowserContext:
 
 @pytest.fixture
 def complaints() -> Iterator[Complaints]:
-    """Collect what goes wrong in the browser; there must be nothing in the end."""
+    """Collect the errors in the browser; there must be none in the end."""
     kept = Complaints()
     yield kept
     assert kept.found == []

@@ -33,7 +33,7 @@ expect.set_options(timeout=PATIENCE * 1000)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """A running daemon and what is around it."""
+    """A running daemon with its upstream and its receiver."""
 
     url: str
     simulator: Simulator
@@ -41,7 +41,7 @@ class Site:
     token: str | None
 
     async def api(self, method: str, path: str, body: Any = None) -> Any:
-        """Call the API; return what it answers."""
+        """Call the API; return its answer."""
         headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
         async with (
             aiohttp.ClientSession(headers=headers) as session,
@@ -115,7 +115,7 @@ async def daemon(
 
 @dataclass
 class Complaints:
-    """What a browser complained of."""
+    """The errors of a browser."""
 
     found: list[str] = field(default_factory=list)
     allowed: set[int] = field(default_factory=set)  # statuses that the test provokes

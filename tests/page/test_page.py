@@ -1,4 +1,4 @@
-"""What people do with the status page: look, find, add, remove, enable, retry; live, without a reload of the page."""
+"""The uses of the status page: look, find, add, remove, enable, retry; live, without a reload of the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOSTILE = '<img src=x onerror="document.title=1">&amp;</script>'
 async def test_a_watch_is_added_and_seen_to_end(
     tmp_path: Path, context: BrowserContext, complaints: Complaints
 ) -> None:
-    """Added by the form, it moves to success before one's eyes, with its timeline and what was delivered."""
+    """Added by the form, it moves to success live, with its timeline and its deliveries."""
     async with daemon(tmp_path) as site:
         page = await visit(context, site, complaints)
         await expect(page.get_by_text("No watches yet")).to_be_visible()
@@ -55,7 +55,7 @@ async def test_a_watch_is_added_and_seen_to_end(
 async def test_problems_stand_beside_their_fields(
     tmp_path: Path, context: BrowserContext, complaints: Complaints
 ) -> None:
-    """Those that the page sees itself, and those that the server names; nothing is added, what was typed stays."""
+    """Mistakes that the page sees itself, and those that the server names; nothing is added, and the input stays."""
     complaints.allowed = {400, 422}
     async with daemon(tmp_path) as site:
         page = await visit(context, site, complaints)
@@ -102,7 +102,7 @@ async def test_a_watch_is_removed(tmp_path: Path, context: BrowserContext, compl
 async def test_an_endpoint_is_disabled_enabled_and_tested(
     tmp_path: Path, context: BrowserContext, complaints: Complaints
 ) -> None:
-    """Disabled only after a question; what is for it waits until it is enabled; a test event tells how it is."""
+    """Disabled only after a question; its deliveries wait until it is enabled; a test event shows its state."""
     async with daemon(tmp_path) as site:
         page = await visit(context, site, complaints, view="#/endpoints")
         app = page.locator(".endpoint", has=page.get_by_role("heading", name="app"))

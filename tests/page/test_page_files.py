@@ -14,7 +14,7 @@ from notifier.web.page.page import PARTS, POLICY
 
 
 async def test_the_page_needs_no_token_but_its_api_does(tmp_path: Path) -> None:
-    """What is served holds no secret; what it shows is asked of the API."""
+    """The files hold no secret; the page reads everything from the API."""
     async with daemon(tmp_path, token="let-me-in") as site, aiohttp.ClientSession() as session:
         for path in ("", "static/app.js", "static/theme.css", "static/icon.svg"):
             async with session.get(f"{site.url}/{path}") as reply:
@@ -25,7 +25,7 @@ async def test_the_page_needs_no_token_but_its_api_does(tmp_path: Path) -> None:
 
 
 async def test_every_part_has_its_headers_and_its_tag(tmp_path: Path) -> None:
-    """The policy, no sniffing, no referrer, the right type; 304 for who has it, all of it for who has another."""
+    """The policy, no sniffing, no referrer, the right type; 304 for a known tag, the file for another."""
     types = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
     async with daemon(tmp_path) as site, aiohttp.ClientSession() as session:
         for name, part in PARTS.items():

@@ -12,7 +12,7 @@ TO = "\N{EN DASH}"
 
 
 async def many(site: Site, count: int, *, first: int = 0) -> None:
-    """Add watches, of which every tenth has another label."""
+    """Add watches; every tenth has another label."""
     for start in range(first, first + count, 5000):
         numbers = range(start, min(start + 5000, first + count))
         labels = [{"team": "music" if n % 10 == 0 else "video"} for n in numbers]
@@ -69,7 +69,7 @@ async def test_filters_are_the_servers_and_stand_in_the_address(
 async def test_twenty_thousand_watches_are_fifty_rows(
     tmp_path: Path, context: BrowserContext, complaints: Complaints
 ) -> None:
-    """The document stays small; pages turn both ways; what changes on the page shown changes in place."""
+    """The document stays small; pages turn both ways; a watch on the current page changes in place."""
     async with daemon(tmp_path, source={"max_streams": 1}) as site:
         await many(site, 20_000)
         page = await visit(context, site, complaints)

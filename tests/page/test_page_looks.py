@@ -126,7 +126,7 @@ async def test_nothing_is_wider_than_the_screen(
 async def test_the_theme_follows_the_system_until_one_is_chosen(
     tmp_path: Path, browser: Browser, complaints: Complaints
 ) -> None:
-    """The choice is kept over a reload, and the button says what it will do."""
+    """The choice is kept over a reload, and the button names its effect."""
     async with daemon(tmp_path) as site:
         context = await browser.new_context(color_scheme="dark")
         page = await visit(context, site, complaints)

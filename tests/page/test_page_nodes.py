@@ -27,7 +27,7 @@ async def node(directory: Path, name: str, url: str, simulator: Simulator, liste
 
 
 async def test_all_nodes_are_shown_live(tmp_path: Path, context: BrowserContext, complaints: Complaints) -> None:
-    """What each has, which of them answers, who follows a watch; and one that leaves is gone."""
+    """Each node's share, the node that answers, the node of a watch; and a node that leaves is gone."""
     with databases.database() as url:
         async with (
             Simulator(transcripts={"*": parse_spec("queueing")}, keep_open=True) as simulator,
@@ -71,7 +71,7 @@ async def test_all_nodes_are_shown_live(tmp_path: Path, context: BrowserContext,
 
 
 async def test_one_node_has_no_view_of_nodes(tmp_path: Path, context: BrowserContext, complaints: Complaints) -> None:
-    """It is told at the top."""
+    """It is shown at the top."""
     async with daemon(tmp_path) as site:
         page = await visit(context, site, complaints)
         await expect(page.locator("#total")).to_have_text("0")

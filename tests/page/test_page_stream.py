@@ -1,4 +1,4 @@
-"""The page's stream: it says when it is not live, comes back by itself, and shows what happened meanwhile."""
+"""The page's stream: it shows when it is not live, reconnects by itself, and shows the events of the outage."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def cable(site: Site) -> AsyncIterator[Cable]:
 
 
 async def test_it_comes_back_after_a_cut(tmp_path: Path, context: BrowserContext, complaints: Complaints) -> None:
-    """Reconnecting, said so; then live, with what changed meanwhile; the page was not loaded again."""
+    """Reconnecting, which is shown; then live, with the changes of the outage; the page was not loaded again."""
     async with daemon(tmp_path) as site, cable(site) as wire:
         await site.watch("clip-1")
         page = await context.new_page()
@@ -108,7 +108,7 @@ async def test_tries_grow_apart(tmp_path: Path, context: BrowserContext, complai
 
 
 async def test_counts_and_rates_are_shown(tmp_path: Path, context: BrowserContext, complaints: Complaints) -> None:
-    """By phase as words, shapes and numbers; rates as lines that say in words what they show."""
+    """By phase as words, shapes and numbers; rates as lines with a description in words."""
     async with daemon(tmp_path) as site:
         for task in ("a", "b", "c"):
             await site.watch(task)

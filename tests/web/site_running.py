@@ -1,4 +1,4 @@
-"""A whole daemon in this process, and a client that says exactly what it is told to."""
+"""A whole daemon in this process, and a client that sends exact bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What came back."""
+    """The reply to a request."""
 
     status: int
     headers: Mapping[str, str]  # names in lower case

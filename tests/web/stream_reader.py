@@ -43,7 +43,7 @@ class Reader:
         return None
 
     async def events(self, count: int) -> list[Told]:
-        """Return the next that are no status."""
+        """Return the next events that are not a status."""
         found: list[Told] = []
         async with asyncio.timeout(PATIENCE):
             while len(found) < count:
@@ -65,7 +65,7 @@ class Reader:
 
 @asynccontextmanager
 async def listening(site: Site, query: str = "", last: str | None = None) -> AsyncIterator[Reader]:
-    """Open the stream; what comes from here on is read."""
+    """Open the stream, and read the events from here on."""
     host, _, port = (site.app.address or "").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     resume = f"Last-Event-ID: {last}\r\n" if last else ""

@@ -81,7 +81,7 @@ async def test_what_must_not_be_reached_is_refused(site: Site, url: str, said: s
     ],
 )
 async def test_what_is_no_callback_is_refused(site: Site, watch: dict[str, Any], said: str) -> None:
-    """Whoever sends it is a stranger: nothing refers to a file of ours, and no problem repeats a secret."""
+    """The sender is a stranger: nothing refers to the daemon's files, and no problem repeats a secret."""
     reply = await add(site, **watch)
     assert reply.problem(422)
     assert reply.json["problems"][0].startswith(said)
@@ -117,7 +117,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
 async def test_a_name_that_leads_elsewhere_the_next_time_is_not_followed(
     tmp_path: Path, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """127.0.0.2 stands for what may be reached: what was vetted is connected to, and vetted again with the next lookup.
+    """127.0.0.2 stands for an allowed address: the vetted address is used, and vetted again with the next lookup.
 
     A proxy of the environment is not asked: it would look names up by itself.
     """

@@ -1,4 +1,4 @@
-"""Connections that nobody uses well: each has a deadline, all together a limit, and operators always get through."""
+"""Slow and idle connections: each has a deadline, all together a limit, and operators always get through."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ async def test_a_large_body_has_more_time(site: Site, monkeypatch: pytest.Monkey
 
 
 async def test_an_answer_that_nobody_reads_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection is closed though its client reads nothing of what fills all buffers."""
+    """The connection is closed although all buffers are full."""
     monkeypatch.setattr(server, "PATIENCE", 0.5)
     monkeypatch.setattr(server, "SLOWEST", 1 << 40)
     many = [{"id": f"{number:0500}", "metadata": "x" * 2000} for number in range(1000)]
@@ -203,7 +203,7 @@ async def test_a_body_that_is_not_encoded_as_it_says_is_a_problem(site: Site) ->
 
 
 async def test_a_browser_may_send_many_cookies(site: Site) -> None:
-    """It sends those of every port of the host; the daemon reads none."""
+    """It sends the cookies of every port of the host; the daemon reads none."""
     assert (await site.get("/", cookie="a=" + "x" * 60_000)).status == 200
     assert (await site.get("/v1/status", cookie="a=" + "x" * 60_000)).status == 200
 
@@ -227,7 +227,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, limit: int) -> Iterator[None]:
 
 
 async def test_a_new_connection_takes_the_place_of_an_idle_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest goes; whoever holds connections without a request keeps nobody out."""
+    """The oldest one is closed; a client that holds idle connections keeps nobody out."""
     with limited(monkeypatch, 5):
         async with running(tmp_path, endpoints=APP) as site, AsyncExitStack() as stack:
             held = [await stack.enter_async_context(connected(site)) for _ in range(5)]
@@ -238,7 +238,7 @@ async def test_a_new_connection_takes_the_place_of_an_idle_one(tmp_path: Path, m
 
 
 async def test_where_all_are_busy_operators_are_still_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Probes, and whoever has the token or is on the machine; others are asked to come again."""
+    """So are probes, clients with the token, and clients on the machine; others get 503."""
     with limited(monkeypatch, 3):
         http = '{listen: "127.0.0.1:0", token: "t0ken"}'
         async with running(tmp_path, endpoints=APP, http=http) as site, AsyncExitStack() as stack:
@@ -259,7 +259,7 @@ async def test_where_all_are_busy_operators_are_still_answered(tmp_path: Path, m
 
 
 async def test_the_reserve_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is beyond it is closed at once, before it costs anything."""
+    """A connection beyond it is closed at once."""
     monkeypatch.setattr(connections, "RESERVED", 2)
     with limited(monkeypatch, 1):
         async with running(tmp_path, endpoints=APP) as site, AsyncExitStack() as stack:
@@ -366,7 +366,7 @@ async def test_a_connection_that_fails_before_it_is_accepted_ends_nothing(
 async def test_a_start_with_few_descriptors_says_so_and_status_counts_who_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The number of streams that the limit allows is in the log; the watches beyond it are told at any time."""
+    """The log has the number of streams that the limit allows; `status` counts the watches beyond it."""
     monkeypatch.setattr(build, "raise_file_limit", lambda: 65)
     with capture_logs() as logs:
         async with (
@@ -398,7 +398,7 @@ async def waiting(site: Site, count: int) -> bool:
 async def test_descriptors_are_shared_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, http: int, streams: int
 ) -> None:
-    """Streams get what HTTP and all else leave, and never nothing."""
+    """Streams get the descriptors that are left, at least one."""
     monkeypatch.setattr(build, "raise_file_limit", lambda: files)
     path = tmp_path / "config.yaml"
     path.write_text(text(tmp_path, http="{listen: null}"))

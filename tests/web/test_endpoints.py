@@ -1,4 +1,4 @@
-"""Endpoints over HTTP: what they are, without their secrets, and whether they can be reached."""
+"""Endpoints over HTTP: their facts without secrets, and the test of whether they can be reached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happened, over HTTP: in pages that stay put while more happens, forwards and back."""
+"""Events over HTTP, in pages that do not shift while events are added, forwards and backwards."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def add(site: Site, *ids: str) -> None:
 
 
 async def test_events_are_listed_newest_first(site: Site) -> None:
-    """Each with what it changed, without its payload."""
+    """Each has its change of state, and no payload."""
     found = await events(site)
     assert [int(item["cursor"]) for item in found] == sorted((int(item["cursor"]) for item in found), reverse=True)
     last = next(item for item in found if item["task"] == "2")
@@ -90,7 +90,7 @@ async def test_pages_back_stay_put_while_more_happens(site: Site) -> None:
 
 
 async def test_pages_forward_end_with_what_is_newest(site: Site) -> None:
-    """After a cursor, oldest first; `next` leads on as `cursor` or as `after`, and also to what happens meanwhile."""
+    """After a cursor, oldest first; `next` works as `cursor` and as `after`, and leads to events added meanwhile."""
     first = (await events(site))[-1]
     seen: list[dict[str, Any]] = []
     page = (await site.get(f"/v1/events?limit=3&after={first['cursor']}")).json

@@ -1,4 +1,4 @@
-"""Who is answered: the token, Host and Origin, and the sockets that are listened on."""
+"""Access to the listener: the token, Host and Origin, and the sockets."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def test_without_a_token_only_loopback_names_are_answered(tmp_path: Path, 
     ],
 )
 async def test_pages_of_other_origins_are_not_answered(tmp_path: Path, origin: str, status: int) -> None:
-    """Not even with the token, nor by a probe: a browser sends it along for whoever asks."""
+    """Not even with the token or by a probe: a browser sends the token for any page."""
     async with running(tmp_path, http=WITH_TOKEN) as site:
         for path in ("/v1/reload", "/healthz"):
             method = "POST" if path == "/v1/reload" else "GET"
@@ -185,7 +185,7 @@ def test_an_origin_is_written_as_browsers_write_it(url: str, origin: str) -> Non
 
 
 async def test_a_unix_socket(tmp_path: Path) -> None:
-    """Answers whatever the Host, is for the owner and the group only, replaces a dead one, and goes with the daemon."""
+    """It answers any Host, is for the owner and the group only, replaces a dead socket, and goes with the daemon."""
     path = tmp_path / "n.sock"
     dead = socket.socket(socket.AF_UNIX)
     dead.bind(str(path))
@@ -197,7 +197,7 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
 
 
 class Idle:
-    """Somebody to listen for who is never asked."""
+    """An API that is never called."""
 
     def __getattr__(self, name: str) -> object:
         raise AssertionError(name)
@@ -209,7 +209,7 @@ def listener(listen: str) -> HttpListener:
 
 
 async def test_an_address_in_use_is_one_clear_line(tmp_path: Path) -> None:
-    """It names the key, the address and what to do, and leaves nothing open."""
+    """It names the key, the address and the remedy, and leaves nothing open."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ListenFailed) as failed:
@@ -249,7 +249,7 @@ async def test_an_address_that_cannot_be_had_is_one_clear_line(listen: str) -> N
 
 
 async def test_an_ipv6_address(tmp_path: Path) -> None:
-    """Is told with its brackets."""
+    """It is reported with its brackets."""
     made = listener("[::1]:0")
     try:
         await made.start()

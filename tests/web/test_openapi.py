@@ -1,4 +1,4 @@
-"""The API is what its document says: every route, every reply, every problem."""
+"""The API agrees with its document: every route, every reply, every problem."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 def test_every_route_is_in_the_document_and_nothing_else() -> None:
-    """But for the parts of the status page."""
+    """Except the parts of the status page."""
     app = application(None, lambda: Guard(token=None, host=None))  # type: ignore[arg-type]  # no request is made
     routes = {
         (route.method.lower(), route.resource.canonical)
@@ -72,7 +72,7 @@ def test_every_route_is_in_the_document_and_nothing_else() -> None:
 
 
 def test_the_words_are_those_of_the_program() -> None:
-    """What the models list is what there is."""
+    """The types list the values of the enumerations."""
     assert set(get_args(EventTypeName)) == {kind.value for kind in EventType}
     assert set(get_args(PhaseName)) == {phase.value for phase in Phase}
     assert set(get_args(LostName)) == {reason.value for reason in LostReason}

@@ -1,4 +1,4 @@
-"""Every route of a running daemon: what it answers, and that whatever goes wrong is a problem by RFC 9457."""
+"""Every route of a running daemon: its answers, and its errors as problems by RFC 9457."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_head_is_answered_without_a_body(site: Site) -> None:
 
 
 async def test_status(site: Site) -> None:
-    """What a person asks first, and no secret."""
+    """The facts for a first look, and no secret."""
     told = (await site.get("/v1/status")).json
     assert told["version"] == __version__
     assert told["ready"] is True
@@ -281,7 +281,7 @@ async def test_times_at_the_end_of_the_world(site: Site, since: str) -> None:
     ],
 )
 async def test_a_wrong_body_is_a_problem(site: Site, body: bytes) -> None:
-    """JSON that is none, or says nothing that is understood."""
+    """Text that is not JSON, or JSON that the API does not know."""
     assert (await site.post("/v1/deliveries/retry", body)).problem(400)
 
 
@@ -291,5 +291,5 @@ async def test_an_empty_body_means_all(site: Site) -> None:
 
 
 async def test_a_body_that_is_too_large_is_a_problem(site: Site) -> None:
-    """413, whatever it holds."""
+    """413, for any content."""
     assert (await site.post("/v1/deliveries/retry", b" " * ((1 << 20) + 1))).problem(413)

@@ -1,4 +1,4 @@
-"""What every route of the API has in common: whom it answers, and what it does not pass over."""
+"""The rules of every route of the API: access, unknown parameters, methods, bodies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def target(operation: Operation) -> str:
 
 
 async def test_a_token_is_asked_for(tmp_path: Path) -> None:
-    """By every route of the API, whatever else is wrong with the request."""
+    """By every route of the API, also if the request has other faults."""
     async with running(tmp_path, http=f'{{listen: "127.0.0.1:0", token: "{TOKEN}"}}') as site:
         for operation in API:
             refused = await site.ask(operation.method.upper(), f"{target(operation)}?x=1", body=b"{")
@@ -50,7 +50,7 @@ async def test_strangers_are_not_answered(site: Site) -> None:
 
 @pytest.mark.parametrize("operation", API, ids=lambda each: each.name)
 async def test_an_unknown_parameter_is_refused(site: Site, operation: Operation) -> None:
-    """With those that there are; nothing was done."""
+    """With the list of known ones; nothing was done."""
     detail = (await site.ask(operation.method.upper(), f"{target(operation)}?nonsense=1")).problem(400)
     assert "nonsense" in detail
     for name in operation.in_query:
@@ -70,7 +70,7 @@ async def test_head_is_get_without_the_body(site: Site, operation: Operation) ->
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
 async def test_another_method_is_a_problem(site: Site, operation: Operation) -> None:
-    """405, with those that there are."""
+    """405, with the allowed methods."""
     refused = await site.ask("PATCH", target(operation))
     refused.problem(405)
     assert operation.method.upper() in refused.headers["allow"]

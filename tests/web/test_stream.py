@@ -1,4 +1,4 @@
-"""The live stream: what is committed, each event once and none left out, to whoever listens and keeps up."""
+"""The live stream: every committed event once, to every client that keeps up."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_how_things_stand_is_told_at_once_and_again(site: Site) -> None:
 async def test_nobody_misses_or_repeats_an_event_across_connections(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever comes back with the last id is told the rest, from the store or as it comes, in pages of any size."""
+    """A client that returns with its last id gets the rest, from the store or live, in pages of any size."""
     monkeypatch.setattr(hubs, "PAGE", 7)
     monkeypatch.setattr(hubs, "KEPT", 20)
     seen: list[Told] = []
@@ -112,7 +112,7 @@ async def test_a_comment_keeps_a_quiet_stream_alive(site: Site, monkeypatch: pyt
 
 
 async def test_whoever_does_not_read_is_cut(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others are told all the same, and it may come back."""
+    """Other clients get every event, and the slow one can connect again."""
     monkeypatch.setattr(hubs, "KEPT", 50)
     monkeypatch.setattr(streams, "SEND_BUFFER", 4096)
     monkeypatch.setattr(streams, "PATIENCE", 0.5)
@@ -172,7 +172,7 @@ async def test_as_many_listen_as_may(site: Site, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_head_ends(site: Site) -> None:
-    """It is asked what the stream is, not for the stream."""
+    """A HEAD asks about the stream, not for it."""
     reply = await site.ask("HEAD", "/v1/stream")
     assert (reply.status, reply.body) == (200, b"")
     assert reply.headers["content-type"] == "text/event-stream"
@@ -186,7 +186,7 @@ async def test_a_wrong_query_is_a_problem(site: Site, query: str) -> None:
 
 
 async def test_nothing_is_read_while_nobody_listens(site: Site) -> None:
-    """Nor kept; and the first to come is told what comes from then on."""
+    """Or kept; and the first client gets the events from then on."""
     assert site.app.parts is not None
     hub = site.app.parts.hub
     await add(site, "1")

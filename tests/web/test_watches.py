@@ -44,7 +44,7 @@ async def ids(site: Site, query: str = "") -> list[str]:
 
 
 async def test_a_watch_is_created_once(site: Site) -> None:
-    """201 with the watch, then 200 with the same, whatever is asked for the second time."""
+    """201 with the watch, then 200 with the same watch, also if the second request differs."""
     asked = {"id": "7", "labels": {"team": "video"}, "metadata": {"order": [7, None]}, "endpoints": ["app"]}
     first = await add(site, asked)
     assert first.status == 201
@@ -168,7 +168,7 @@ async def test_a_wrong_body_is_a_problem(site: Site, body: bytes, status: int) -
     ],
 )
 async def test_the_body_is_json_and_says_so(site: Site, headers: dict[str, str], status: int) -> None:
-    """What a form on some page could send is not taken."""
+    """The types that a form of another page could send are refused."""
     assert (await site.post("/v1/watches", b'"1"', **headers)).status == status
 
 
@@ -180,7 +180,7 @@ async def test_a_body_is_at_most_8_mib(site: Site, size: int, status: int) -> No
 
 
 async def test_the_store_away_is_503_and_a_commit_comes_before_the_answer(tmp_path: Path, site: Site) -> None:
-    """Whoever is answered may rely on it; whoever is not asks again."""
+    """A client that is answered can rely on it; one that is not asks again."""
     connection = sqlite3.connect(tmp_path / "n.db", isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
     refused = await add(site, "1")
@@ -240,7 +240,7 @@ async def test_a_wrong_query_is_a_problem(site: Site, query: str) -> None:
 
 
 async def test_pages_stay_put_while_watches_are_added(site: Site) -> None:
-    """Each that was there at the first page comes once, newest first, whatever is added or taken away meanwhile."""
+    """Each watch of the first moment comes once, newest first, also if others are added or removed meanwhile."""
     await add(site, [str(number) for number in range(10)])
     seen: list[str] = []
     cursor = ""
