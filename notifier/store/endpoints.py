@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 from sqlalchemy import BigInteger, Connection, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -78,7 +77,11 @@ class Endpoints:
 
         Waits while the database is away.
         """
-        take = partial(callbacks.take, node=self._node.number, limit=limit, now=now)
+
+        def take(connection: Connection) -> CallbackClaim:
+            # Read in the transaction: a node that was declared dead meanwhile has another number.
+            return callbacks.take(connection, self._node.number, limit, now)
+
         return await self._writer.call(take, hold=True, left=lambda _: CallbackClaim())
 
     async def leave_callbacks(self, left: Mapping[str, CallbackHealth], *, now: Micros) -> None:
@@ -86,7 +89,11 @@ class Endpoints:
 
         Waits while the database is away.
         """
-        await self._writer.call(partial(callbacks.leave, node=self._node.number, left=left, now=now), hold=True)
+
+        def leave(connection: Connection) -> None:
+            callbacks.leave(connection, self._node.number, left, now)
+
+        await self._writer.call(leave, hold=True)
 
 
 def states(connection: Connection) -> list[EndpointState]:

@@ -40,7 +40,7 @@ class Acknowledged:
 
 def run_and_kill(url: str, heard: Acknowledged, lines: int) -> None:
     """Let a process write, and kill it after it has acknowledged some."""
-    environment = os.environ | {"PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE.parent.parent}"}
+    environment = os.environ | {"PYTHONPATH": f"{HERE.parent / 'rig'}{os.pathsep}{HERE.parents[1]}"}
     with subprocess.Popen(
         [sys.executable, str(HERE / "crasher.py"), url], stdout=subprocess.PIPE, text=True, env=environment
     ) as child:
