@@ -5,6 +5,7 @@ Built-in descriptions are the YAML files in `presets/`; any field may be overrid
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Literal
@@ -15,10 +16,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from notifier.core.model import Phase
 
+_EVENT_NAME = re.compile(r"""(?<![\w"'`@])@event\b""")
+
+
+def compilable(path: str) -> str:
+    """Return a path as JMESPath: `@event`, the name of the stream's event, becomes the key of that name."""
+    return _EVENT_NAME.sub('"@event"', path)
+
 
 def _jmespath(expression: str) -> str:
     try:
-        jmespath.compile(expression)
+        jmespath.compile(compilable(expression))
     except jmespath.exceptions.JMESPathError as exc:
         raise ValueError(f"not a JMESPath expression: {exc}") from exc
     return expression
@@ -28,7 +36,7 @@ Path = Annotated[str, AfterValidator(_jmespath)]
 
 
 class Paths(BaseModel):
-    """JMESPath expressions, applied to each snapshot."""
+    """JMESPath expressions, applied to each snapshot; `@event` in them is the name of the stream's event."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,6 +62,12 @@ class Preset(BaseModel):
     paths: Paths = Paths()
     states: dict[Phase, tuple[str, ...]] = Field(description="the provider's states under ours")
     failure_if_present: tuple[Path, ...] = ()
+    state_events: tuple[str, ...] | None = Field(
+        default=None, description="names of the events that carry a state; null: all events do"
+    )
+    end_event: str | None = Field(
+        default=None, description="name of the event that ends the stream; it may be listed in `states`"
+    )
 
 
 def names() -> tuple[str, ...]:

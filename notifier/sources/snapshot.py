@@ -15,13 +15,15 @@ import jmespath
 import structlog
 
 from notifier.core.errors import Unreadable
+from notifier.core.eventstream import StreamEvent
 from notifier.core.model import Json, Observation, Phase, TaskError
 from notifier.core.text import storable
-from notifier.sources.preset import Preset
+from notifier.sources.preset import Preset, compilable
 
 MAX_STATE = 200  # characters; a state is a word, and is compared, indexed and shown everywhere
 MAX_DEPTH = 64  # of nested values; far more would exhaust the stack of the code that writes them again
 MAX_UNKNOWN = 100  # unknown states logged; an upstream that makes up states must not fill the log
+MAX_EVENT_ID = 1000  # characters; a longer ID is neither kept nor sent back
 MAX_DIGITS = 100  # characters of a number in a string
 MAX_INTEGER = 4000  # digits; Python refuses to convert more than 4,300
 
@@ -49,25 +51,85 @@ class SnapshotReader:
         self._message = find(paths.error_message)
         self._result = find(paths.result)
         self._failures = tuple(find(path) for path in preset.failure_if_present)
+        self._state_events = preset.state_events
+        self._end_event = preset.end_event
+        all_paths = (*paths.model_dump().values(), *preset.failure_if_present)
+        self._sees_names = any(path is not None and compilable(path) != path for path in all_paths)
+        self._names_states = compilable(paths.state) != paths.state  # no JSON is needed where the name is the state
         self._unknown: set[str] = set()
 
-    def read(self, data: bytes, event_id: str = "") -> Observation:
+    def ends(self, event: StreamEvent) -> bool:
+        """Return whether an event ends its stream."""
+        return event.type == self._end_event
+
+    def counts_without_data(self, event: StreamEvent) -> bool:
+        """Return whether an event counts by its name alone; others without data only keep the connection alive."""
+        return event.type == self._end_event or (self._names_states and event.type in self._phases)
+
+    def read_event(self, event: StreamEvent) -> Observation | None:
+        """Return the observation that an event of a stream makes; None if it carries no state.
+
+        An event that carries no state by its name may carry an error all the same. Raises Unreadable like `read`.
+        """
+        name = event.type
+        if name == self._end_event:
+            return self._read_end(event)
+        carries_state = self._state_events is None or name in self._state_events
+        try:
+            task = parse(event.data)
+        except Unreadable:
+            if not carries_state:
+                return None
+            if not self._names_states:
+                raise
+            task = storable(event.text)
+        view = _with_name(task, name) if self._sees_names else task
+        if not carries_state and self._failure(view) is None:
+            return None
+        return self._observation(task, view, _event_id(event), state_required=carries_state)
+
+    def read(self, data: bytes) -> Observation:
         """Return the observation that a snapshot makes.
 
         An error that the preset names (`failure_if_present`) outweighs every state except failed and canceled, and
         needs no state beside it. Raises Unreadable when it is not JSON, or has neither a state nor such an error.
         """
         task = parse(data)
-        failure = next((value for find_error in self._failures if _present(value := find_error(task))), None)
-        state, phase = self._state_of(task, failed=failure is not None)
-        eta = _number(self._eta(task))
+        return self._observation(task, _with_name(task, "message") if self._sees_names else task, "")
+
+    def _read_end(self, event: StreamEvent) -> Observation | None:
+        """Return the observation of the event that ends a stream, by its data, or by its name if `states` lists it."""
+        try:
+            task = parse(event.data) if event.data else None
+        except Unreadable:
+            task = storable(event.text)
+        view = _with_name(task, event.type) if self._sees_names else task
+        phase = self._phases.get(event.type)
+        try:
+            return self._observation(task, view, _event_id(event))
+        except Unreadable:
+            if phase is None:
+                return None
+        return Observation(state=event.type, phase=phase, urls=_urls(self._result(view)), task=task)
+
+    def _failure(self, view: Json) -> Json:
+        """Return the first error that the preset names; None if there is none."""
+        return next((value for find_error in self._failures if _present(value := find_error(view))), None)
+
+    def _observation(self, task: Json, view: Json, event_id: str, *, state_required: bool = True) -> Observation:
+        failure = self._failure(view)
+        if state_required:
+            state, phase = self._state_of(view, failed=failure is not None)
+        else:
+            state, phase = None, Phase.FAILED
+        eta = _number(self._eta(view))
         return Observation(
             state=state,
             phase=phase,
-            progress=_number(self._progress(task)),
+            progress=_number(self._progress(view)),
             eta_seconds=eta if eta is not None and eta > 0 else None,  # 0 means unknown
-            error=_error(self._code(task), self._message(task)) or _error_in(failure),
-            urls=_urls(self._result(task)),
+            error=_error(self._code(view), self._message(view)) or _error_in(failure),
+            urls=_urls(self._result(view)),
             task=task,
             event_id=event_id,
         )
@@ -89,6 +151,15 @@ class SnapshotReader:
             self._unknown.add(state)
             log.warning("source.unknown_state", source=self._source, state=state, taken_for=Phase.RUNNING.value)
         return Phase.RUNNING
+
+
+def _event_id(event: StreamEvent) -> str:
+    return event.last_event_id if len(event.last_event_id) <= MAX_EVENT_ID else ""
+
+
+def _with_name(task: Json, name: str) -> Json:
+    """Return a snapshot in which paths find the event's name."""
+    return {**task, "@event": name} if isinstance(task, dict) else {"@event": name}
 
 
 def parse(data: bytes) -> Json:
@@ -136,7 +207,7 @@ def find(path: str | None) -> Find:
 
 
 def _expression(path: str) -> Find:
-    compiled = jmespath.compile(path)
+    compiled = jmespath.compile(compilable(path))
 
     def search(task: Json) -> Json:
         try:

@@ -20,11 +20,10 @@ from notifier.sources.connection import Connection
 from notifier.sources.http import Way, new_session
 from notifier.sources.preset import Preset
 from notifier.sources.request import RequestTemplate
-from notifier.sources.snapshot import SnapshotReader
+from notifier.sources.snapshot import MAX_EVENT_ID, SnapshotReader
 from notifier.sources.turns import Turns
 
 MAX_SKIPPED = 100  # snapshots that cannot be read, after which others have their turn
-MAX_EVENT_ID = 1000  # characters; a longer ID is not sent back
 EXCERPT = 200  # characters of an unreadable snapshot that its error quotes
 
 
@@ -126,6 +125,7 @@ class SseStream:
         "_connection",
         "_counts",
         "_last",
+        "_last_type",
         "_loop",
         "_more",
         "_plan",
@@ -145,6 +145,7 @@ class SseStream:
         self._batch: Iterator[StreamEvent] = iter(())  # received and not yet looked at
         self._last = b""  # the snapshot before, as received
         self._more = False  # the batch may hold more events
+        self._last_type = "message"  # the name of its event
         self._counts = False  # it could be read, so that its repeats count as observations
         self.last_activity = loop.time()
         self.last_event_id = ""
@@ -179,19 +180,23 @@ class SseStream:
         before, skipped, self._more = self.observations, 0, False
         try:
             for event in self._batch:
-                observation = None
-                if event.data == self._last:
+                observation, ends = None, False
+                if event.data == self._last and event.type == self._last_type:
                     self.observations += self._counts
-                elif event.data:  # an event without data only keeps the connection alive
-                    self._last = event.data
+                elif event.data or self._plan.reader.counts_without_data(event):  # others keep the connection alive
+                    self._last, self._last_type = event.data, event.type
                     observation = self._read(event)
                     self._counts = observation is not None
+                    ends = self._plan.reader.ends(event)
                 if self.unread is None and len(event.last_event_id) <= MAX_EVENT_ID:
                     self.last_event_id = event.last_event_id
+                if ends:
+                    self.close()
                 if observation is not None:
                     self.observations += 1
+                if ends or observation is not None:
                     return observation
-                skipped += event.data != b"" and not self._counts
+                skipped += not self._counts
                 if skipped >= MAX_SKIPPED:
                     self._more = True
                     return None
@@ -203,7 +208,7 @@ class SseStream:
     def _read(self, event: StreamEvent) -> Observation | None:
         data = event.data
         try:
-            observation = self._plan.reader.read(data, event.last_event_id[:MAX_EVENT_ID])
+            observation = self._plan.reader.read_event(event)
             self.unread = None
             return observation
         except Unreadable as exc:
