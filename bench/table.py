@@ -34,7 +34,7 @@ class Aim:
 
     @property
     def met(self) -> bool:
-        """Say whether the aim was met."""
+        """Return whether the aim was met."""
         return self.value <= self.at_most
 
 

@@ -54,7 +54,7 @@ def identify(body: bytes) -> tuple[int, int]:
 
 
 def signed(callback: Callback, secret: str) -> bool:
-    """Say whether a callback bears a fitting Standard Webhooks `v1` signature."""
+    """Return whether a callback bears a fitting Standard Webhooks `v1` signature."""
     lines = callback.head.decode("latin-1").split("\r\n")[1:]
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     signing = f"{headers.get('webhook-id')}.{headers.get('webhook-timestamp')}.".encode() + callback.body

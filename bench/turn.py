@@ -31,7 +31,7 @@ def turn(what: str, directory: Path, console: Console, failures: dict[str, str])
 
 
 def answers(url: str, port: int) -> bool:
-    """Say whether somebody listens there."""
+    """Return whether somebody listens there."""
     parts = urlsplit(url)
     try:
         socket.create_connection((parts.hostname, parts.port or port), timeout=1).close()

@@ -15,6 +15,7 @@ LONGEST = 400  # lines of a file; about 300 is usual
 REASONS = {
     "deliver/destination.py": "one class: a destination's queue, breaker, rate and workers share private state",
 }
+OPENERS = ("Say whether", "Hear that", "Make ready")  # in plain English: Return whether, Record that, Create or Prepare
 
 
 def _imports(path: Path) -> Iterator[tuple[str, str]]:
@@ -46,3 +47,16 @@ def test_a_file_of_more_than_four_hundred_lines_has_a_reason() -> None:
     """A reason for a file that is shorter again is out of date."""
     lines = {path.relative_to(ROOT).as_posix(): len(path.read_bytes().splitlines()) for path in ROOT.rglob("*.py")}
     assert {name for name, count in lines.items() if count > LONGEST} == set(REASONS)
+
+
+def test_docstrings_open_in_plain_english() -> None:
+    """Those of the tests as well: who reads one should not have to read it twice."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [
+        f"{path.relative_to(ROOT.parent)}:{getattr(node, 'lineno', 1)}"
+        for folder in ("notifier", "tests", "bench")
+        for path in sorted((ROOT.parent / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, documented) and (ast.get_docstring(node) or "").startswith(OPENERS)
+    ]
+    assert not found

@@ -43,7 +43,7 @@ class ReceivedCallback:
 
     @property
     def duplicate(self) -> bool:
-        """Say whether the same id arrived before."""
+        """Return whether the same id arrived before."""
         return self.attempt > 1
 
 

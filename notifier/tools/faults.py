@@ -98,7 +98,7 @@ class Fault:
     chance: float = 1.0
 
     def strikes(self, connection: int, roll: float) -> bool:
-        """Say whether it happens on a task's connection (counted from 1), given a random `roll` in [0, 1)."""
+        """Return whether it happens on a task's connection (counted from 1), given a random `roll` in [0, 1)."""
         if self.times is not None and connection > self.times:
             return False
         if self.nth is not None and connection != self.nth:

@@ -34,7 +34,7 @@ class Receiver:
         raise NotImplementedError
 
     def end(self, outcome: Outcome) -> None:
-        """Hear that an attempt is over."""
+        """Record that an attempt is over."""
 
 
 @dataclass

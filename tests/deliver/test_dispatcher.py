@@ -35,7 +35,7 @@ def failed(_: Delivery) -> Attempt:
 
 
 def in_order(callbacks: list[ReceivedCallback], path: str) -> bool:
-    """Say whether, for each watch, what arrived first of each event arrived in sequence."""
+    """Return whether the first arrivals of each event came in sequence, for every watch."""
     told: dict[str | None, list[int]] = {}
     for callback in callbacks:
         if callback.path == path and callback.attempt == 1 and callback.sequence is not None:

@@ -48,7 +48,7 @@ def sockets(daemon: Daemon, sim: Simulator) -> set[int]:
 
 
 def signed_by(arrival: Arrival, secret: str) -> bool:
-    """Say whether a secret made one of the signatures."""
+    """Return whether a secret made one of the signatures."""
     try:
         standardwebhooks.Webhook(secret).verify(arrival.body, arrival.headers)
     except standardwebhooks.WebhookVerificationError:
@@ -157,7 +157,7 @@ def check_problems(problems: list[str], daemon: Daemon) -> None:
 
 
 async def served(sim: Simulator, ears: Listener, task: str, state: str) -> bool:
-    """Say whether a change is still told."""
+    """Return whether a change is still told."""
     count = ears.counts["received"]
     sim.push(task, state)
     return (await ears.wait(count + 1))[-1].state == state

@@ -60,7 +60,7 @@ async def test_every_shape_is_taken_in_order(place: Place, start: Start, path: P
 
 
 async def nothing_left(place: Place) -> bool:
-    """Say whether everything is acknowledged."""
+    """Return whether everything is acknowledged."""
     return await place.left() == 0
 
 
@@ -213,12 +213,12 @@ async def receive(session: Session[Any]) -> Sequence[Message[Any]]:
 
 
 async def said(events: list[Any], name: str) -> bool:
-    """Say whether the last event is of this name."""
+    """Return whether the last event is of this name."""
     return bool(events) and events[-1]["event"] == name
 
 
 async def stored(path: Path, count: int) -> bool:
-    """Say whether the store has so many watches."""
+    """Return whether the store has so many watches."""
     return len(rows(path)) == count
 
 

@@ -257,7 +257,7 @@ def chunk(data: bytes) -> bytes:
 
 
 async def arrives(stream: Stream) -> bool:
-    """Say whether something is there to be read now; leaves the stream as it was."""
+    """Return whether something is there to be read now; leaves the stream as it was."""
     reading = asyncio.ensure_future(anext(stream))
     done, _ = await asyncio.wait({reading}, timeout=0.05)
     reading.cancel()

@@ -235,7 +235,7 @@ class Player:
         )
 
     async def hasten(self) -> None:
-        """Hear that an endpoint is well again."""
+        """Record that an endpoint is well again."""
         at = next(_clock)
         await self.store.outbox.hasten(Recovery(endpoint=ALL, at=at, failing_since=T0, created_after=T0))
 

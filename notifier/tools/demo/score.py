@@ -24,7 +24,7 @@ class Progress:
 
     @property
     def complete(self) -> bool:
-        """Say whether it got as many callbacks as are due."""
+        """Return whether it got as many callbacks as are due."""
         return len(self.states) >= len(self.role.states)
 
 
@@ -42,7 +42,7 @@ class Score:
 
     @property
     def complete(self) -> bool:
-        """Say whether every task got as many callbacks as are due."""
+        """Return whether every task got as many callbacks as are due."""
         return not self._incomplete
 
     def take(self, callback: ReceivedCallback) -> None:
@@ -105,6 +105,6 @@ class Score:
 
 
 def _late(task: Progress, moves: Sequence[Move]) -> bool:
-    """Say whether the long `processing` was reported only once it was over, as one who waits for the end would."""
+    """Return whether the long `processing` was reported only once it was over, as one who waits for the end would."""
     at = next((index for index, move in enumerate(moves) if move.state == "processing"), len(moves))
     return at + 1 < len(moves) and task.first.get("processing", 0.0) > moves[at + 1].at

@@ -58,7 +58,7 @@ class DemoStage:
 
     @property
     def reopened(self) -> bool:
-        """Say whether the stream that was reset was opened again."""
+        """Return whether the stream that was reset was opened again."""
         upstream = self.upstreams["documented"]
         return upstream.outcomes["reset"] > 0 and upstream.tasks[self.struck].connections > 1
 
