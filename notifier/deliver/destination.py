@@ -429,7 +429,7 @@ class Destination:
         first = self._policy.schedule[0]
         if not first or delivery.attempt:
             return 0.0
-        return max(0.0, first - (self._clock() - delivery.observed_at) / 1e6)
+        return max(0.0, first - self._clock.elapsed(delivery.observed_at, self._clock()) / 1e6)
 
     # -- claims
 

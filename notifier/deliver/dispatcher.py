@@ -14,7 +14,7 @@ from types import TracebackType
 from notifier.core.breaker import SILENCE, Silence
 from notifier.core.callback import is_callback
 from notifier.core.endpoint import LeaderRequest
-from notifier.core.model import Delivery, EndpointState, Micros, Record
+from notifier.core.model import Delivery, EndpointState, Record
 from notifier.deliver.callbacks import CallbackDestinations
 from notifier.deliver.destination import Destination
 from notifier.deliver.endpoint import Announce, EndpointDestination
@@ -23,6 +23,7 @@ from notifier.deliver.outbox import OutboxClient
 from notifier.deliver.sender import Sender
 from notifier.deliver.shared import SharedDestination
 from notifier.deliver.tasks import Tasks
+from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.wake import Wake
 from notifier.store import Leadership, Store
@@ -46,7 +47,7 @@ class Dispatcher:
         *,
         store: Store,
         metrics: Metrics,
-        clock: Callable[[], Micros],
+        clock: Clock,
         announce: Announce,
         saved: Wake | None = None,
         jitter: Callable[[], float] = random.random,

@@ -175,7 +175,8 @@ class EndpointDestination(Destination):
             if isinstance(outcome, Gone):
                 await self._disable(outcome.reason, outcome.detail)
             return
-        if breaker.should_disable(now, limit):
+        since = breaker.failing_since
+        if since is not None and breaker.should_disable(since + self._clock.elapsed(since, now), limit):
             await self._disable("failing", f"no success for {limit:g} s")
             return
         await self._tell_failing(breaker, outcome, now)
@@ -184,7 +185,7 @@ class EndpointDestination(Destination):
                 await self._change(endpoint.failing(breaker))
             case News.WELL:
                 since = self._kept.failing_since or now
-                extra = {"reason": "answers again", "failed_seconds": round((now - since) / 1e6, 3)}
+                extra = {"reason": "answers again", "failed_seconds": round(self._clock.elapsed(since, now) / 1e6, 3)}
                 if await self._change(endpoint.recovering(breaker), EventType.ENDPOINT_RECOVERED, extra):
                     self._hasten(since)
             case News.NONE:

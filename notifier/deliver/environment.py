@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from notifier.core.breaker import SILENCE, Silence
-from notifier.core.model import Micros
 from notifier.deliver.outbox import OutboxClient
 from notifier.deliver.tasks import Tasks
+from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 
 
@@ -32,7 +32,7 @@ class Environment:
     outbox: OutboxClient
     tasks: Tasks
     metrics: Metrics
-    clock: Callable[[], Micros]
+    clock: Clock
     jitter: Callable[[], float]
     may_send: Callable[[], bool]  # whether what this node holds can still be nobody else's
     silence: Silence = SILENCE  # of a destination, before it is only probed

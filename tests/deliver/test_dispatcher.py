@@ -16,6 +16,7 @@ from waits import PATIENCE, until
 from notifier.core.breaker import FEW, State
 from notifier.core.model import Delivery, Watch
 from notifier.core.retry import Attempt, Delivered, Failed, Gone, Rejected
+from notifier.daemon import periodic
 from notifier.deliver.queue import AHEAD
 from notifier.store import DeliveryFilter
 from notifier.tools.callback import ReceivedCallback
@@ -319,6 +320,38 @@ async def test_enabling_an_endpoint_sends_what_failed_before(tmp_path: Path) -> 
         await made.settled("app", 4)
         [(due,)] = made.rows("SELECT due FROM deliveries WHERE status = 'ready'")
         assert due - clock() > 7000e6
+
+
+@pytest.mark.parametrize("days", [30, -30])
+async def test_a_clock_that_is_set_disables_no_endpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """It has failed for a second, whatever the dates say; its retries go out when they would have."""
+    failures = 8
+    real = time.time_ns
+
+    def answer(_: Delivery) -> Attempt:
+        nonlocal failures
+        failures -= 1
+        if failures == 2:
+            monkeypatch.setattr(time, "time_ns", lambda: real() + days * 86400 * 10**9)
+        return Attempt(at=clock(), outcome=Failed(reason="http_500") if failures > 0 else Delivered())
+
+    async with sending(tmp_path) as made:
+        follow_clock = periodic.follow_clock(
+            made.store, clock=clock, longest_wait=lambda: 86400.0, look=made.dispatcher.look
+        )
+        following = asyncio.create_task(follow_clock)
+        ops = ScriptedSender()
+        policy = endpoint(disable_after=86400.0, schedule=(0.0,) + (0.01,) * 50)
+        made.set_endpoints({"app": ScriptedSender(answer), "ops": ops}, app=policy)
+        made.recorder.routes = [route("app"), route("ops", events=OPERATORS)]
+        for watch in await made.claim("1", "2", "3"):
+            await made.tell(watch, "success")
+        await made.settled("app", 3)
+        assert "endpoint.disabled" not in {delivery.event_type for delivery in ops.begun}
+        following.cancel()
+        await asyncio.wait({following})
 
 
 async def test_an_endpoint_that_fails_for_too_long_is_disabled(tmp_path: Path) -> None:
