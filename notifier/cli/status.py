@@ -95,6 +95,12 @@ def attention(report: Report, options: str) -> Iterator[tuple[str, ...]]:
                 f"{printable(source['name'])}: no stream is open, {_count(source['following'], 'task')} to follow",
                 "journalctl -u notifier -o cat | grep '\"source\\.'",
             )
+        if source["waiting"] and source["open"] >= source["max_streams"] * report["nodes"]:
+            yield (
+                f"{printable(source['name'])}: {_count(source['waiting'], 'task')} waiting for a free stream; "
+                f"max_streams is {source['max_streams']:,}: raise it in the configuration, then reload",
+                f"notifier reload{options}",
+            )
         for kind, count in source["troubles"].items():
             yield (
                 f"{printable(source['name'])}: {_count(count, 'task')} of {source['following']} cannot be read: {kind}",

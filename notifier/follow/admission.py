@@ -138,6 +138,11 @@ class Admission(Generic[C]):
         return turn
 
     @property
+    def limit(self) -> int:
+        """Return how many connections may be open at a time."""
+        return self._limit
+
+    @property
     def waiting(self) -> int:
         """Return how many candidates are due but have to wait, for a free slot or for their turn."""
         return sum(not _void(entry) for entry in self._due)

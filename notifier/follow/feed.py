@@ -96,6 +96,11 @@ class Feed:
         return self._admission.open
 
     @property
+    def max_streams(self) -> int:
+        """Return how many connections may be open at a time."""
+        return self._admission.limit
+
+    @property
     def waiting(self) -> int:
         """Return how many watches could connect now, but wait for a free stream or for their turn."""
         return self._admission.waiting

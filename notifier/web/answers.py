@@ -170,6 +170,7 @@ class SourceStatus(TypedDict):
     following: Annotated[Count, Field(description="watches followed, by all nodes")]
     open: Annotated[Count, Field(description="open streams, of all nodes")]
     waiting: Annotated[Count, Field(description="watches that wait for a free stream or for `connect_rate`")]
+    max_streams: Annotated[Count, Field(description="open streams that each node may have")]
     troubles: Annotated[dict[str, int], Field(description="watches in trouble, by kind")]
 
 

@@ -163,9 +163,10 @@ class StatusReport:
                     "following": _source_sum(statuses, name, 0),
                     "open": _source_sum(statuses, name, 1),
                     "waiting": _source_sum(statuses, name, 2),
+                    "max_streams": feed.max_streams,
                     "troubles": _sums(_of(status, "troubles", name, {}) for status in statuses),
                 }
-                for name in self._watcher.feeds
+                for name, feed in self._watcher.feeds.items()
             ],
             "endpoints": self._endpoints(counts, statuses),
             "callbacks": self._callbacks(counts),
@@ -180,6 +181,7 @@ class StatusReport:
             "endpoints": self._endpoints(counts, statuses),
             "nodes": self._node_report.items(),
             "streams_open": _sum(statuses, "streams"),
+            "watches_waiting": sum(_source_sum(statuses, name, 2) for name in self._watcher.feeds),
             "events_per_second": round(_sum(statuses, "events_per_second"), 1),
             "deliveries_per_second": round(_sum(statuses, "deliveries_per_second"), 1),
         }

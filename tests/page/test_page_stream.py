@@ -122,3 +122,17 @@ async def test_counts_and_rates_are_shown(tmp_path: Path, context: BrowserContex
         assert await page.locator("#phase-list svg").count() == 3
         await expect(page.locator("#streams")).to_have_text("1")
         await expect(page.locator("#chart-events path.stroke")).to_have_attribute("d", re.compile("M.*L"))
+
+
+async def test_watches_that_wait_for_a_stream_are_shown(
+    tmp_path: Path, context: BrowserContext, complaints: Complaints
+) -> None:
+    """Beside the number of open streams, and only while there are any."""
+    async with daemon(tmp_path, source={"max_streams": 1}) as site:
+        for task in ("a", "b", "c"):
+            await site.watch(task)
+        page = await visit(context, site, complaints)
+        await expect(page.locator("#streams-unit")).to_have_text("open, 2 waiting")
+        site.simulator.push("a", "success")
+        site.simulator.push("b", "success")
+        await expect(page.locator("#streams-unit")).to_have_text("open")

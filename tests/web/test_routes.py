@@ -106,7 +106,9 @@ async def test_status(site: Site) -> None:
     assert told["version"] == __version__
     assert told["ready"] is True
     assert told["config"] == str(site.path)
-    assert told["sources"] == [{"name": "vidu", "watches": {}, "following": 0, "open": 0, "waiting": 0, "troubles": {}}]
+    assert told["sources"] == [
+        {"name": "vidu", "watches": {}, "following": 0, "open": 0, "waiting": 0, "max_streams": 2000, "troubles": {}}
+    ]
     assert [found["name"] for found in told["endpoints"]] == ["app"]
     assert "tok" not in json.dumps(told).split('"')
 

@@ -45,6 +45,7 @@ async def test_how_things_stand_is_told_at_once_and_again(site: Site) -> None:
             "watches": {},
             "endpoints": [],
             "streams_open": 0,
+            "watches_waiting": 0,
             "events_per_second": 0.0,
             "deliveries_per_second": 0.0,
         }

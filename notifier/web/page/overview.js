@@ -14,7 +14,7 @@ const charts = {
 let phases = {}; // phase -> count over all sources
 let spoken = { at: 0, words: "" };
 
-/** Show a summary: {watches: {source: {phase: n}}, streams_open, events_per_second, deliveries_per_second}. */
+/** Show a summary: {watches: {source: {phase: n}}, streams_open, watches_waiting, ...rates}. */
 export function show(summary) {
   phases = Object.fromEntries(PHASES.map((phase) => [phase, 0]));
   for (const counts of Object.values(summary.watches)) {
@@ -25,6 +25,7 @@ export function show(summary) {
   charts.deliveries.add(summary.deliveries_per_second);
   draw("overview", () => {
     text(byId("streams"), count(summary.streams_open));
+    text(byId("streams-unit"), summary.watches_waiting > 0 ? `open, ${count(summary.watches_waiting)} waiting` : "open");
     text(byId("events"), rate(summary.events_per_second));
     text(byId("deliveries"), rate(summary.deliveries_per_second));
     drawPhases();
