@@ -109,11 +109,17 @@ def _content(value: Any, context: Context) -> str:
     if isinstance(value, dict):
         value = _referred(value, context)
     try:
-        return printable(value)
+        content = printable(value)
     except ValueError as exc:
         if isinstance(value, str):  # these messages do not show the value
             raise invalid(f"{exc}; a secret or URL is one line of text") from exc
         raise invalid("expected text in quotes, {file: PATH} or {credential: NAME}") from exc
+    # Such characters are sent, and refused by others as if the secret were wrong: nobody sees why.
+    if hidden := next((character for character in content if not character.isprintable()), None):
+        raise invalid(f"holds a character that cannot be seen, U+{ord(hidden):04X}; remove it")
+    if content != content.strip():
+        raise invalid("begins or ends with a blank; remove it")
+    return content
 
 
 def _referred(value: dict[str, Any], context: Context) -> str:

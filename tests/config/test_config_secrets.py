@@ -70,7 +70,7 @@ queues: [{{url: "amqp://guest:{MARKER}@localhost/"}}]
 
 @pytest.mark.parametrize(
     ("content", "value"),
-    [("abc", "abc"), ("abc\n", "abc"), ("abc\r\n", "abc"), ("é\n", "é"), (" abc ", " abc ")],
+    [("abc", "abc"), ("abc\n", "abc"), ("abc\r\n", "abc"), ("é\n", "é"), ("a b", "a b")],
 )
 def test_a_secret_file_loses_one_line_end_and_nothing_else(site: Site, content: str, value: str) -> None:
     site.write(content, "secrets/token")
@@ -122,6 +122,13 @@ def test_a_credential_is_read_from_the_directory_that_systemd_names(site: Site) 
         ("1e5", "expected text in quotes, {file: PATH} or {credential: NAME}"),
         ("true", "expected text in quotes, {file: PATH} or {credential: NAME}"),
         ('"a\\tb"', "holds a line break or another control character"),
+        ("{file: blank}", "begins or ends with a blank; remove it"),
+        ("' abc'", "begins or ends with a blank; remove it"),
+        ("{file: hidden}", "holds a character that cannot be seen, U+200B; remove it"),
+        ('"a\\xa0b"', "holds a character that cannot be seen, U+00A0; remove it"),
+        ('"abc\\ufeff"', "holds a character that cannot be seen, U+FEFF; remove it"),
+        ('"\\u202eabc"', "holds a character that cannot be seen, U+202E; remove it"),
+        ("${HIDDEN}", "holds a character that cannot be seen, U+2028; remove it"),
     ],
 )
 def test_a_secret_that_cannot_be_had_is_a_problem(site: Site, written: str, said: str) -> None:
@@ -130,7 +137,9 @@ def test_a_secret_that_cannot_be_had_is_a_problem(site: Site, written: str, said
     site.write(b"x" * (64 * 1024 + 1), "large")
     site.write("\n", "empty")
     site.write("a\nb\n", "lines")
-    site.env = {"EMPTY": "", "CREDENTIALS_DIRECTORY": str(site.directory)}
+    site.write("abc \n", "blank")
+    site.write("ab\u200bc\n", "hidden")
+    site.env = {"EMPTY": "", "HIDDEN": "a\u2028b", "CREDENTIALS_DIRECTORY": str(site.directory)}
     (line,) = site.said(f"sources: {{v: {{preset: vidu, token: {written}}}}}")
     assert "sources.v.token" in line
     assert line.split(": ", 2)[2].startswith(said)
