@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from notifier.cli.client import ConfigOption, TokenOption, UrlOption, connect
-from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, console, fail, printable, refuse, show, show_json
+from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, complain, console, fail, printable, refuse, show, show_json
 from notifier.core.errors import NotifierError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ FileOption = Annotated[
     Path, typer.Option("--config", "-c", envvar="NOTIFIER_CONFIG", help="The configuration, a YAML file.")
 ]
 MigrateOption = Annotated[bool, typer.Option("--migrate", help="First bring the tables of PostgreSQL up to date.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Fail if there are warnings.")]
 DEFAULT_FILE = Path("config.yaml")
 THREADS_END = 1.0  # seconds; what still blocks then, as a file of a lost server does, holds the end up no longer
 
@@ -74,15 +75,27 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
             threads.settle(THREADS_END)  # a reload that was under way may still read its files
 
 
-def check(config: FileOption = DEFAULT_FILE) -> None:
+def check(config: FileOption = DEFAULT_FILE, strict: StrictOption = False) -> None:
     """Validate a configuration; print what would run, or every problem with its place.
+
+    Warnings name what is valid but probably a mistake, such as a watch whose events no endpoint receives.
 
     Example: notifier check -c config.yaml
     """
-    from notifier.config import describe
+    from notifier.config import ConfigError, describe, review
 
-    for line in describe(_load(config)):
+    try:
+        result = review(config)
+    except ConfigError as exc:
+        refuse(map(str, exc.problems))
+    if result.missing:
+        refuse(map(str, result.missing))
+    for line in describe(result.config):
         console.print(line, markup=False, soft_wrap=True)
+    for warning in result.warnings:
+        complain(f"warning: {warning}")
+    if strict and result.warnings:
+        fail("the configuration is valid, but --strict allows no warnings", EXIT_CONFIG)
 
 
 def migrate(config: FileOption = DEFAULT_FILE) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from notifier.config.describe import describe
 from notifier.config.document import Document, read_document
 from notifier.config.endpoint import EndpointConfig, MatchConfig, SlackEndpoint, WebhookEndpoint
-from notifier.config.loader import http_section, load, parse_watch
+from notifier.config.loader import http_section, load, parse_watch, review
 from notifier.config.model import Config
 from notifier.config.problems import (
     ConfigError,
@@ -76,5 +76,6 @@ __all__ = [
     "parse_watch",
     "read_document",
     "read_duration",
+    "review",
     "split_problem",
 ]

@@ -22,6 +22,7 @@ from notifier.config.model import Config
 from notifier.config.problems import ConfigError, Location, Problem, WatchRefused, explain, got, key_path, refusal
 from notifier.config.queue import read_queue
 from notifier.config.reading import Reading, WatchFile, digest, found_by, loss, matching, watch_files
+from notifier.config.remarks import Review, look
 from notifier.config.scalars import Unclear, settle
 from notifier.config.secret import Secret
 from notifier.config.section import Context, unknown_keys
@@ -44,6 +45,11 @@ def load(path: Path, *, env: Mapping[str, str] | None = None, before: Reading | 
     A watch file of the reading `before` that exists but cannot be read any more is a problem; a deleted one is not.
     """
     return _Loading(path, os.environ if env is None else env, before).run()
+
+
+def review(path: Path, *, env: Mapping[str, str] | None = None) -> Review:
+    """Read the configuration as `load` does, and look for missing libraries and probable mistakes."""
+    return _Loading(path, os.environ if env is None else env, None).review()
 
 
 def parse_watch(value: Json, config: Config) -> NewWatch:
@@ -95,6 +101,7 @@ class _Loading:
         self._files: dict[Path, str | None] = {}  # the YAML files with their digests
         self._patterns: tuple[str, ...] = ()
         self._watch_files: dict[Path, WatchFile] = {}
+        self._document = Document(file=path)
         self._problems: list[Problem] = []
         self._watches: dict[tuple[str, str], tuple[WatchConfig, Document, Location]] = {}
         self._default: str | None = None
@@ -107,12 +114,17 @@ class _Loading:
         config._reading = self._reading()
         return config
 
+    def review(self) -> Review:
+        """Return the configuration with the remarks on it. Raises ConfigError with all problems."""
+        config = self.run()
+        return look(config, self._document, self._watches.values())
+
     def _reading(self) -> Reading:
         files = self._files | self._context.read
         return Reading(path=self._path, patterns=self._patterns, files=files, watch_files=self._watch_files)
 
     def _config(self) -> Config | None:
-        document = self._read(self._path)
+        document = self._document = self._read(self._path)
         if not isinstance(document.data, dict):
             if not document.problems:
                 self._say(document, (), f"expected keys such as sources, endpoints and watches, got {_shape(document)}")

@@ -15,6 +15,7 @@ from notifier.config.settings import CallbacksConfig, HttpConfig, LogConfig, Nod
 from notifier.config.source import SourceConfig, default_source
 from notifier.config.types import Boolean, Duration, Name, Printable
 from notifier.config.watch import WatchConfig
+from notifier.core.routing import Route
 
 
 class Config(Section):
@@ -54,6 +55,20 @@ class Config(Section):
     def default_source(self) -> str | None:
         """Return the source of watches that name none; None if there is no default."""
         return default_source(self.sources, [name for name, source in self.sources.items() if source.default])
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Return the events that each endpoint receives."""
+        return tuple(
+            Route(
+                endpoint=name,
+                events=endpoint.events,
+                source=endpoint.match.source if endpoint.match else None,
+                labels=endpoint.match.labels if endpoint.match else {},
+                latest=endpoint.ordering == "latest",
+            )
+            for name, endpoint in self.endpoints.items()
+        )
 
     @classmethod
     def arrange(cls, value: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ provider or the user knows (`data.task`, labels, metadata) have every field that
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
@@ -107,6 +107,14 @@ def samples(globs: tuple[str, ...]) -> Iterator[tuple[EventType, dict[str, Any]]
         if any(fnmatchcase(kind, glob) for glob in globs):
             for event in _events(kind):
                 yield kind, _seen(event)
+
+
+def bare_samples(globs: tuple[str, ...], labels: Mapping[str, str]) -> Iterator[tuple[EventType, dict[str, Any]]]:
+    """List the same samples of watches, with these labels alone and without metadata."""
+    for kind, sample in samples(globs):
+        if watch := sample["data"].get("watch"):
+            watch["labels"], watch["metadata"] = dict(labels), None
+            yield kind, sample
 
 
 def _events(kind: EventType) -> Iterator[Event]:

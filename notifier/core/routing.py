@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -24,7 +24,8 @@ class Route:
 
 
 @lru_cache(maxsize=4096)  # endpoints times event types: few, but bounded anyway
-def _wants(globs: tuple[str, ...], kind: str) -> bool:
+def wants(globs: tuple[str, ...], kind: str) -> bool:
+    """Return whether a type of event matches one of the globs."""
     return any(fnmatchcase(kind, glob) for glob in globs)
 
 
@@ -34,13 +35,13 @@ def select(routes: Iterable[Route], event: Event) -> list[Route]:
     If a watch names its endpoints, its events go to those alone, without regard to `match`. Operators' events have no
     watch; they go to every endpoint that asks for their type, except the endpoint that they are about.
     """
-    return [route for route in routes if _wants(route.events, event.type.value) and _concerns(route, event)]
+    return [route for route in routes if wants(route.events, event.type.value) and _concerns(route, event)]
 
 
 def callback(event: Event) -> str | None:
     """Return the name of the watch's own destination if it receives the event; otherwise None."""
     watch = event.watch
-    if watch is None or watch.callback is None or not _wants(CALLBACK_EVENTS, event.type.value):
+    if watch is None or watch.callback is None or not wants(CALLBACK_EVENTS, event.type.value):
         return None
     return watch.callback
 
@@ -49,8 +50,13 @@ def _concerns(route: Route, event: Event) -> bool:
     watch = event.watch
     if watch is None:
         return event.extra.get("endpoint") != route.endpoint
-    if watch.endpoints is not None:
-        return route.endpoint in watch.endpoints
-    if route.source is not None and route.source != watch.source:
+    return addressed(route, watch.source, watch.labels, watch.endpoints)
+
+
+def addressed(route: Route, source: str, labels: Mapping[str, str], endpoints: Collection[str] | None) -> bool:
+    """Return whether the events of a watch go to the route's endpoint, if it wants their type."""
+    if endpoints is not None:
+        return route.endpoint in endpoints
+    if route.source is not None and route.source != source:
         return False
-    return all(watch.labels.get(name) == value for name, value in route.labels.items())
+    return all(labels.get(name) == value for name, value in route.labels.items())

@@ -20,7 +20,6 @@ from notifier.config import (
 )
 from notifier.core.model import Json, NewWatch
 from notifier.core.reconnect import ReconnectPolicy
-from notifier.core.routing import Route
 from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
 from notifier.core.signing import decode_secret
 from notifier.deliver import EndpointPolicy, Sender
@@ -37,20 +36,6 @@ from notifier.sources.sse import SourceSettings, SseSource
 
 Endpoint = WebhookEndpoint | SlackEndpoint
 Trust = ssl.SSLContext | bool  # as aiohttp takes it: True stands for the system's authorities
-
-
-def routes(config: Config) -> tuple[Route, ...]:
-    """Return the routes from events to endpoints."""
-    return tuple(
-        Route(
-            endpoint=name,
-            events=endpoint.events,
-            source=endpoint.match.source if endpoint.match else None,
-            labels=endpoint.match.labels if endpoint.match else {},
-            latest=endpoint.ordering == "latest",
-        )
-        for name, endpoint in config.endpoints.items()
-    )
 
 
 def sender(endpoint: Endpoint, clock: Clock) -> Sender:

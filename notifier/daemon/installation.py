@@ -94,7 +94,7 @@ class Installation:
         if self._needs_courier(config):
             self._dispatcher.callbacks.set_courier(prepared.courier)
         before, self.config = self.config, config
-        self._recorder.routes = adapters.routes(config)
+        self._recorder.routes = config.routes
         self._dispatcher.set_endpoints(prepared.setups)
         feeds: dict[str, Feed] = {}
         for name, source in config.sources.items():

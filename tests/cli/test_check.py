@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of their own
@@ -51,3 +52,28 @@ def test_schema_is_one_that_the_example_keeps() -> None:
     jsonschema.validate(example, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**example, "sorces": {}}, schema)
+
+
+def test_check_warns_and_fails_only_if_told_to(tmp_path: Path) -> None:
+    """Warnings go to stderr, after what would run; --strict makes them an error."""
+    path = tmp_path / "c.yaml"
+    path.write_text("sources: {v: {preset: vidu, token: t}}\nwatches: [a]\n")
+    result = CliRunner().invoke(app, ["check", "-c", str(path)])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("1 source, 0 endpoints, 1 watch, 0 queues\n")
+    warning = f"warning: {path}:1:1: endpoints: there is no endpoint: nobody receives any event\n"
+    assert result.stderr == warning
+    strict = CliRunner().invoke(app, ["check", "--strict", "-c", str(path)])
+    assert strict.exit_code == 78
+    assert strict.stdout == result.stdout
+    assert strict.stderr == warning + "notifier: the configuration is valid, but --strict allows no warnings\n"
+
+
+def test_check_names_a_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon could not run."""
+    monkeypatch.setitem(sys.modules, "nats", None)
+    path = tmp_path / "c.yaml"
+    path.write_text("queues:\n- url: nats://localhost\n")
+    result = CliRunner().invoke(app, ["check", "-c", str(path)])
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert f"{path}:2:8: queues[0].url: needs a client library" in result.stderr
