@@ -57,7 +57,7 @@ def test_what_a_template_may_count_on(site: Site, template: str) -> None:
         ("{{ data.result.urls[0] }}", "[task.succeeded]", "'None' has no attribute 'urls'"),
         ("{{ data.progress * 100 }}", "[task.state_changed]", "TypeError: unsupported operand type"),
         ("{{ data.task.state }}", "[watch.lost]", "'None' has no attribute 'state' (with a sample of watch.lost)"),
-        ("{{ data.watch.id }}", "['*']", "has no attribute 'watch' (with a sample of endpoint.disabled)"),
+        ("{{ data.watch.id }}", "['*']", "has no attribute 'watch' (with a sample of endpoint.failing)"),
         ("{{ data.detail }}", "[endpoint.recovered]", "has no attribute 'detail' (with a sample of endpoint.rec"),
         ("{{ data.endpoint }}", "['endpoint.*', 'notifier.*']", "(with a sample of notifier.reload_failed)"),
         ("{% if data.error %}x{% endif %}", "[task.failed]", "it makes an empty text (with a sample of task.failed)"),
