@@ -59,9 +59,11 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
     except LoopUnavailable as exc:
         fail(str(exc), EXIT_CONFIG)
     settle_memory()
+    application = Application(config, settings, migrate=migrate)
+    del settings  # the watches in it may be many
     with loop:
         try:
-            loop.run(Application(config, settings, migrate=migrate).run())
+            loop.run(application.run())
         except NotifierError:
             raise
         except Exception:  # a loop died; the log hides secrets, which a traceback on stderr does not

@@ -46,6 +46,10 @@ class Config(Section):
         """Return what the configuration was read from."""
         return self._reading
 
+    def without_watches(self) -> Config:
+        """Return the configuration without its watches, which may be many, and which the store keeps."""
+        return self.model_copy(update={"watches": ()})
+
     @property
     def files(self) -> tuple[Path, ...]:
         """List every file that was read: the configuration, then watch files, secrets and certificates."""

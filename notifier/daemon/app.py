@@ -34,7 +34,9 @@ class Application:
 
     def __init__(self, path: Path, config: Config, *, migrate: bool = False) -> None:
         self._path = path
-        self._config = config  # as started
+        self._config = config.without_watches()  # as started
+        self._watches = config.watches  # of the files, until they are stored
+        self._listed = len(config.watches)
         self._migrate = migrate
         self._systemd = SystemdNotifier.from_environment()
         self._readiness = Readiness()
@@ -142,7 +144,8 @@ class Application:
         parts.dispatcher.recall(states)
         # A start on a shared store only adds and describes: its files may be older than those of another node.
         alone = parts.store.nodes is None
-        applied = await apply_files(parts.store, self._config, now=parts.clock(), replace=alone)
+        applied = await apply_files(parts.store, self._watches, now=parts.clock(), replace=alone)
+        self._watches = ()
         if applied.added or applied.changed or applied.removed:
             log.info("files.applied", **counts(applied))
         if parts.listener is not None:
@@ -161,7 +164,7 @@ class Application:
             http=self.address,
             sources=len(self._config.sources),
             endpoints=len(self._config.endpoints),
-            watches=len(self._config.watches),
+            watches=self._listed,
             loop=type(asyncio.get_running_loop()).__module__.partition(".")[0],
         )
         if self._hung_up:

@@ -7,15 +7,15 @@ it reads does not block later ones. Once a later one has read the files, it chan
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from notifier.config import Config, ConfigError
+from notifier.config import Config, ConfigError, WatchConfig
 from notifier.core.errors import NotifierError, StoreUnavailable
-from notifier.core.model import Event, EventType, Micros
+from notifier.core.model import Event, EventType, Micros, Watch
 from notifier.daemon.config_reader import ConfigReader, ReadAbandoned, ReadHangs
 from notifier.daemon.installation import Installation
 from notifier.follow import Watcher
@@ -23,12 +23,14 @@ from notifier.runtime import logs
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.systemd import SystemdNotifier
+from notifier.runtime.threads import beside
 from notifier.runtime.wake import Wake
 from notifier.store import Store, WatchChanges
 
 log = structlog.get_logger(__name__)
 
 FIXED = ("store.url", "http.listen", "node", "loop")  # keys that a reload cannot change
+SLICE = 1000  # watches that are changed in one turn of the loop
 STOPPING = "the daemon is stopping"
 
 
@@ -167,6 +169,7 @@ class Reloader:
                 self._files_read.set()
 
     async def _replace(self, config: Config) -> Sequence[str]:
+        watches, config = config.watches, config.without_watches()
         try:
             prepared = await self.installation.prepare(config)
         except OSError as exc:  # a certificate file that has vanished since the configuration was read
@@ -176,14 +179,18 @@ class Reloader:
             self.reading = config.reading
             return [f"{self._path}: {exc}"]
         try:
-            applied = await apply_files(self._store, config, now=self._clock(), replace=True)
+            applied = await apply_files(self._store, watches, now=self._clock(), replace=True)
         except StoreUnavailable as exc:  # `reading` stays: this failure says nothing about the files
             await self.installation.discard(prepared)
             return [f"the store cannot be used for now: {exc}"]
         self.installation.install(config, prepared, self._tasks)
         self.reading = config.reading
-        self._watcher.drop(applied.removed)
-        self._watcher.describe(applied.changed)
+        for removed in _slices(applied.removed):
+            self._watcher.drop(removed)
+            await asyncio.sleep(0)
+        for changed in _slices(applied.changed):
+            self._watcher.describe(changed)
+            await asyncio.sleep(0)
         self._watcher.wake()
         logs.configure(format=config.log.format, level=config.log.level)
         self._record_success()
@@ -198,10 +205,16 @@ class Reloader:
         self._metrics.reload_timestamp.set(self._clock() / 1e6)
 
 
-async def apply_files(store: Store, config: Config, *, now: Micros, replace: bool) -> WatchChanges:
+async def apply_files(store: Store, watches: Sequence[WatchConfig], *, now: Micros, replace: bool) -> WatchChanges:
     """Store the watches of the files; with `replace`, remove those of earlier files. Raises StoreUnavailable."""
-    watches = [watch.to_new_watch() for watch in config.watches]
-    return await store.watches.apply(watches, origin="file", now=now, replace=replace)
+    wanted = await beside(lambda: [watch.to_new_watch() for watch in watches], name="read watches")
+    return await store.watches.apply(wanted, origin="file", now=now, replace=replace)
+
+
+def _slices(watches: Sequence[Watch]) -> Iterator[Sequence[Watch]]:
+    """Yield watches in slices, so that other tasks get a turn between two of them."""
+    for start in range(0, len(watches), SLICE):
+        yield watches[start : start + SLICE]
 
 
 def counts(applied: WatchChanges) -> dict[str, int]:

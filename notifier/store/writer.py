@@ -136,6 +136,7 @@ class Writer:
                 self.lost()
             self.renewed = self._signed  # after `lost`: only now nothing is left that the lost node held
             outage = self._hand_out(group, outcomes)
+            del group, operations, outcomes  # they may be large, and the next group may come late
             if outage is not None:
                 await self._suspend(outage)
                 continue
