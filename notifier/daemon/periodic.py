@@ -9,7 +9,6 @@ from collections.abc import Callable
 import structlog
 
 from notifier.core.errors import StoreUnavailable
-from notifier.core.model import Micros
 from notifier.runtime.clock import Clock
 from notifier.runtime.systemd import SystemdNotifier
 from notifier.store import ClockShift, Store
@@ -21,10 +20,10 @@ CLOCK_EVERY = 1.0  # seconds between looks at the clock
 STATUS_EVERY = 5.0  # seconds between status lines to systemd
 
 
-async def prune(store: Store, *, retention: Callable[[], float], clock: Callable[[], Micros]) -> None:
+async def prune(store: Store, *, retention: Callable[[], float], clock: Clock) -> None:
     """Delete what ended and was settled more than `retention()` seconds ago; until cancelled."""
     while True:
-        before = clock() - round(retention() * 1e6)
+        before = clock.since(round(retention() * 1e6))
         try:
             rows = await store.prune(before)
         except StoreUnavailable:

@@ -82,6 +82,15 @@ class Clock:
             return end - start if end > start else 0
         return max(0, self._uptime_at(end) - self._uptime_at(start))
 
+    def since(self, span: Micros) -> Micros:
+        """Return the earliest date that this clock has shown in the last `span` microseconds."""
+        self()
+        moment = _uptime() - span
+        eras = list(self._eras)
+        while len(eras) > 1 and eras[1].begins <= moment:
+            del eras[0]
+        return min([moment + eras[0].offset, *(era.first for era in eras[1:])])
+
     def steady(self) -> Micros:
         """Return a time that nobody sets, for durations alone: it is no date."""
         return _uptime()

@@ -122,3 +122,19 @@ def test_a_date_to_come_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     assert clock.elapsed(future, clock()) == 0
     leap(monkeypatch, HOUR)
     assert clock.elapsed(future, clock()) == 0
+
+
+@pytest.mark.parametrize("by", [40 * DAY, -40 * DAY])
+def test_what_is_recent_stays_recent(monkeypatch: pytest.MonkeyPatch, by: int) -> None:
+    """No date of the last days is before the earliest of them, whichever era it is of; older ones are in the end."""
+    clock = Clock()
+    assert near(clock.since(DAY), clock() - DAY)
+    before = clock()
+    sleep(monkeypatch, HOUR)
+    leap(monkeypatch, by)
+    after = clock()
+    sleep(monkeypatch, HOUR)
+    assert clock.since(3 * HOUR) <= min(before, after)
+    assert near(clock.since(HOUR // 2), clock() - HOUR // 2), "the time before the leap is over"
+    sleep(monkeypatch, 2 * DAY)
+    assert near(clock.since(DAY), clock() - DAY)
