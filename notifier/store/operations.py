@@ -72,18 +72,18 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class OperationFailed:
     """The operation failed for its own sake; nothing of it was committed."""
 
     error: Exception
 
 
 @dataclass(frozen=True, slots=True)
-class Away:
+class StoreAway:
     """The database could not be used; nothing was committed, unless the outcome is in doubt."""
 
     error: StoreUnavailable
     in_doubt: bool  # the database was lost during COMMIT: the next transaction finds out whether that succeeded
 
 
-Outcome = Committed | Refused | Away
+CommitOutcome = Committed | OperationFailed | StoreAway

@@ -19,7 +19,7 @@ from notifier.core.errors import NodeLost, StaleWrite, StoreUnavailable
 from notifier.runtime.clock import boottime
 from notifier.store import statements as sql
 from notifier.store.errors import is_conflict, is_outage, reason
-from notifier.store.operations import Away, CallOp, Committed, Operation, Outcome, Refused
+from notifier.store.operations import CallOp, CommitOutcome, Committed, Operation, OperationFailed, StoreAway
 from notifier.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
@@ -148,7 +148,7 @@ class Writer:
             # the interpreter: a rhythm of a few milliseconds halves the cost of a change at a thousand a second.
             await asyncio.sleep(max(0.0, started + RHYTHM - loop.time()))
 
-    async def _outcomes(self, work: asyncio.Future[list[Outcome]]) -> list[Outcome]:
+    async def _outcomes(self, work: asyncio.Future[list[CommitOutcome]]) -> list[CommitOutcome]:
         """Wait for a group; if it takes too long, refuse the queued operations that need not wait."""
         done, _ = await asyncio.wait({work}, timeout=LONG)
         if not done:
@@ -171,7 +171,7 @@ class Writer:
             else:
                 self._queue.append(entry)
 
-    def _hand_out(self, group: Sequence[_Entry], outcomes: Sequence[Outcome]) -> StoreUnavailable | None:
+    def _hand_out(self, group: Sequence[_Entry], outcomes: Sequence[CommitOutcome]) -> StoreUnavailable | None:
         """Give each caller its outcome; queue the held operations again, and return the outage if there is one."""
         outage: StoreUnavailable | None = None
         held: list[_Entry] = []
@@ -179,9 +179,9 @@ class Writer:
             match outcome:
                 case Committed(result=result):
                     entry.resolve(result)
-                case Refused(error=error):
+                case OperationFailed(error=error):
                     entry.refuse(error)
-                case Away(error=error, in_doubt=in_doubt):
+                case StoreAway(error=error, in_doubt=in_doubt):
                     outage = error
                     if entry.operation.hold or in_doubt:
                         held.append(entry)
@@ -210,7 +210,7 @@ class Writer:
 
     # -- in the thread
 
-    def _commit(self, operations: Sequence[Operation]) -> list[Outcome]:
+    def _commit(self, operations: Sequence[Operation]) -> list[CommitOutcome]:
         """Run a group in one transaction; if it fails for the sake of one operation, run each in its own.
 
         What was committed before the database went away keeps its outcome: it must not be done twice.
@@ -225,19 +225,21 @@ class Writer:
             if is_outage(exc):
                 return [self._away(operation, exc) for operation in operations]
             if len(operations) == 1:  # the fault is its own
-                return [Refused(exc)]
-        outcomes: list[Outcome] = []
+                return [OperationFailed(exc)]
+        outcomes: list[CommitOutcome] = []
         for operation in operations:
             losses = self._losses
             match outcomes[-1:]:
-                case [Away(error=error)]:
-                    new: list[Outcome] = [self._away(operation, error)]
+                case [StoreAway(error=error)]:
+                    new: list[CommitOutcome] = [self._away(operation, error)]
                 case _:
                     new = self._commit([operation])
             outcomes = self._still_true(operations, outcomes, losses) + new
         return outcomes
 
-    def _still_true(self, operations: Sequence[Operation], outcomes: Sequence[Outcome], losses: int) -> list[Outcome]:
+    def _still_true(
+        self, operations: Sequence[Operation], outcomes: Sequence[CommitOutcome], losses: int
+    ) -> list[CommitOutcome]:
         """Return the outcomes of the first operations, as they are if the node has been lost since `losses`."""
         if self._losses == losses:
             return list(outcomes)
@@ -246,12 +248,12 @@ class Writer:
             for operation, outcome in zip(operations, outcomes, strict=False)  # the later ones have none yet
         ]
 
-    def _away(self, operation: Operation, exc: BaseException) -> Away:
+    def _away(self, operation: Operation, exc: BaseException) -> StoreAway:
         error = StoreUnavailable(reason(exc))
         error.__cause__ = exc
-        return Away(error, in_doubt=operation in self._doubt)
+        return StoreAway(error, in_doubt=operation in self._doubt)
 
-    def _resolve_doubt(self, operations: Sequence[Operation]) -> list[Outcome]:
+    def _resolve_doubt(self, operations: Sequence[Operation]) -> list[CommitOutcome]:
         """Find out whether the COMMIT that was cut off succeeded, and repeat nothing of it if it did."""
         if not self._ask(self._transaction.landed):
             self._doubt.clear()
@@ -264,7 +266,7 @@ class Writer:
         landed = iter(self._still_true(known, [Committed(doubt[operation]) for operation in known], losses))
         return [next(landed if operation in doubt else fresh) for operation in operations]
 
-    def _join_anew(self, operations: Sequence[Operation]) -> list[Outcome]:
+    def _join_anew(self, operations: Sequence[Operation]) -> list[CommitOutcome]:
         """Join again after this node was declared dead; refuse operations on rows that it owned before."""
         self._losses += 1
         began = boottime()
@@ -278,7 +280,7 @@ class Writer:
         self._signed = began
         rest = [operation for operation in operations if not operation.owned]
         fresh = iter(self._commit(rest) if rest else ())
-        return [Refused(StaleWrite()) if operation.owned else next(fresh) for operation in operations]
+        return [OperationFailed(StaleWrite()) if operation.owned else next(fresh) for operation in operations]
 
     def _ask(self, question: Callable[[Connection], T]) -> T:
         """Run one call in a transaction of its own."""
@@ -291,7 +293,7 @@ class Writer:
                 self._disconnect()
             raise
 
-    def _retry_conflicts(self, operations: Sequence[Operation]) -> list[Outcome]:
+    def _retry_conflicts(self, operations: Sequence[Operation]) -> list[CommitOutcome]:
         """Run a group; again, if the database let another transaction go first."""
         for _ in range(MAX_CONFLICTS):
             try:
@@ -301,7 +303,7 @@ class Writer:
                     raise
         return self._once(operations)
 
-    def _once(self, operations: Sequence[Operation]) -> list[Outcome]:
+    def _once(self, operations: Sequence[Operation]) -> list[CommitOutcome]:
         connection, began = self._connected(), boottime()
         results: list[object] | None = None
         try:

@@ -210,7 +210,7 @@ async def test_the_deliveries_of_a_removed_watch_still_go_out(store: Store) -> N
 
 
 async def test_the_oldest_are_claimed_first_and_each_by_one(store: Store) -> None:
-    """Up to the limit; what is claimed is not claimed again until it is released."""
+    """Up to the limit; a claimed watch is not claimed again before it is released."""
     for second, name in ((3, "c"), (1, "a"), (2, "b")):
         await store.watches.apply([wanted(name)], origin="api", now=T0 + second)
     first = await store.watches.claim(2)
@@ -262,7 +262,7 @@ async def test_releasing_nothing_or_what_is_not_ours_does_nothing(store: Store) 
 
 
 async def test_a_step_is_saved_with_its_deliveries(store: Store) -> None:
-    """What comes back is what is to be sent: in order, with the very bytes that were recorded."""
+    """The deliveries come back in order, with the very bytes that were recorded."""
     (watch,) = await follow(store, "1")
     step = observed(watch, "queueing", T0 + 1)
     (saved,) = recorded(step, [Address(endpoint="app"), Address(endpoint="ops")])
@@ -308,7 +308,7 @@ async def test_a_step_from_a_state_that_is_not_the_stored_one_is_refused(store: 
 
 
 async def test_a_step_of_a_watch_that_is_not_ours_is_refused(store: Store) -> None:
-    """Neither of one that was released nor of one that was never claimed."""
+    """A released watch takes no step, and one that was never claimed takes none."""
     (watch,) = await follow(store, "1")
     await store.watches.release([watch])
     with pytest.raises(StaleWrite):
@@ -345,7 +345,7 @@ async def test_one_refused_step_spoils_no_other(store: Store) -> None:
 
 
 async def test_one_operation_that_fails_by_its_own_fault_spoils_no_other(store: Store) -> None:
-    """A value that the database cannot hold fails whoever brought it."""
+    """A value that the database cannot hold fails its own operation alone."""
     one, two = await follow(store, "1", "2")
     broken = observed(two, "queueing", T0)
     bad = store.outbox.commit(broken.watch, [replace(recorded(broken)[0], at=2**70)])

@@ -98,7 +98,7 @@ async def test_what_is_brought_forward_is_found_then(store: Store) -> None:
 
 
 async def test_what_is_left_to_nobody_is_found(store: Store) -> None:
-    """Once: whoever takes it has it in hand. Its deliveries are claimed like any endpoint's."""
+    """Once: a node that took it holds it. Its deliveries are claimed like any endpoint's."""
     [watch] = await told(store, "1")
     await move(store, watch, "queueing", to=LEFT)
     assert await found(store, now=T0 - 1) == []

@@ -35,7 +35,7 @@ async def test_the_health_of_an_endpoint_is_kept_over_a_restart(store_url: str) 
 
 
 async def test_a_change_is_done_once(store: Store) -> None:
-    """Whoever wants the same at the same moment learns that it is done, and what is so now."""
+    """A second change of the same kind finds that there is nothing to change, and sees the state."""
     asked = [store.endpoints.change(changing(GONE), [record(for_operators(), OPS)]) for _ in range(5)]
     changes = await asyncio.gather(*asked)
     done = [change for change in changes if change.done]

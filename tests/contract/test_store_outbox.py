@@ -49,7 +49,7 @@ async def dead(store: Store, watch: Watch, state: str, *, at: int = T0) -> tuple
 
 
 async def test_only_the_first_open_delivery_of_a_watch_and_endpoint_is_ready(store: Store) -> None:
-    """Those behind it are neither returned nor claimable, however due."""
+    """Those behind it are not returned and cannot be claimed, although they are due."""
     watch = await one(store)
     watch, (first,) = await move(store, watch, "queueing")
     watch, behind = await move(store, watch, "processing")
@@ -148,7 +148,7 @@ async def test_many_settled_at_once_release_each_its_own(store: Store) -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 async def test_order_holds_whatever_happens(store: Store, seed: int) -> None:
-    """Random steps, claims, verdicts and releases: what is accepted of a watch and endpoint is in sequence, whole."""
+    """Random steps, claims, verdicts and releases: each endpoint accepts every event of a watch, in sequence."""
     chance = random.Random(seed)
     endpoints = ("app", "ops")
     watches = {watch.pk: watch for watch in await follow(store, *map(str, range(5)))}
@@ -363,7 +363,7 @@ async def test_a_delivery_is_settled_once(store: Store) -> None:
 
 
 async def test_what_is_not_ours_cannot_be_settled(store: Store) -> None:
-    """Neither what was never claimed nor what waits."""
+    """Deliveries that were never claimed, and those that wait, are refused."""
     watch = await one(store)
     watch, (first,) = await move(store, watch, "queueing")
     await store.outbox.settle(settled(first, Later(due=LATER, attempt=1)))
@@ -428,7 +428,7 @@ async def test_a_dead_delivery_is_kept_and_can_be_retried(store: Store) -> None:
 
 
 async def test_only_dead_deliveries_are_retried(store: Store) -> None:
-    """What is open, delivered or superseded is not touched; nor is an id that is not there."""
+    """Open, delivered and superseded ones stay as they are; an unknown id changes nothing."""
     first, second, third = await follow(store, "1", "2", "3")
     _, (accepted,) = await move(store, first, "queueing")
     await store.outbox.settle(settled(accepted))
@@ -478,7 +478,7 @@ async def test_dead_deliveries_of_one_watch_are_retried_in_order(store: Store) -
 
 
 async def test_very_many_are_retried_without_holding_others_up(store: Store) -> None:
-    """In several transactions: what is committed meanwhile comes in between, and order holds all the same."""
+    """In several transactions: others commit in between, and order holds all the same."""
     *watches, other = await follow(store, *map(str, range(MAX_REVIVED + 11)))
     for watch in watches:
         after, _ = await dead(store, watch, "queueing")
@@ -607,7 +607,7 @@ async def test_deliveries_are_listed_by_what_they_are(store: Store, which: Deliv
 
 
 async def test_one_delivery_is_shown_with_its_attempts_and_what_was_sent(store: Store) -> None:
-    """All that is known of it, for whoever has to find out what went wrong."""
+    """All that is known of it, for an operator who looks for a fault."""
     watch = await one(store)
     _, (delivery,) = await move(store, watch, "queueing")
     failed = Attempt(

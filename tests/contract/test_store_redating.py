@@ -99,7 +99,7 @@ async def test_a_watch_of_the_future_begins_now(store: Store) -> None:
 
 
 async def test_a_date_that_is_not_there_stays_away(store: Store) -> None:
-    """A destination of which nothing is due has no date to move."""
+    """A destination without due deliveries has no date to move."""
     new = NewWatch(source="vidu", id="1", callback=Callback(url=URL))
     await store.watches.apply([new], origin="api", now=T0)
     await store.outbox.redate(ClockShift(by=DAY, since=T0 + DAY, now=T0 + DAY))

@@ -16,7 +16,7 @@ STORED = "a\ufffdb\ufffdc\ufffdd\U0001f600"
 
 
 async def test_a_state_that_is_no_text_is_an_event_all_the_same(store: Store) -> None:
-    """The watch, the event, the delivery and the log of attempts: all are there, with U+FFFD for what is no text."""
+    """The watch, the event, the delivery and the log of attempts: all are there, with U+FFFD for other characters."""
     (watch,) = await follow(store, "1")
     watch, (delivery,) = await move(store, watch, HOSTILE)
     assert json.loads(delivery.body)["data"]["state"] == "a\0b\ufffdc\ufffdd\U0001f600", "escaped in JSON, it may stay"

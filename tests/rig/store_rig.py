@@ -31,7 +31,7 @@ from notifier.core.retry import Attempt, Delivered
 from notifier.store import DeliveryDetail, Done, Settlement, Store, Verdict
 
 SECOND = 1_000_000
-# Microseconds, a whole second: now, since the daemon's own clock runs beside it and gives up what is overdue.
+# Microseconds, a whole second: the present, since the daemon's clock runs beside it and gives up overdue watches.
 T0 = int(time.time()) * SECOND
 LATER = T0 + 60 * SECOND
 PHASES = {

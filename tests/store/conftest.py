@@ -77,7 +77,7 @@ def server(shared: Server) -> Iterator[Server]:
 
 @pytest.fixture
 def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EventDict]]:
-    """Keep what is logged; try again sooner than a daemon should."""
+    """Collect log lines, and shorten the pause between tries."""
     monkeypatch.setattr(writer, "RETRY_DELAY", 0.05)
     with capture_logs() as kept:
         yield kept

@@ -16,12 +16,12 @@ from notifier.store import Store
 
 
 def say(*words: object) -> None:
-    """Tell at once: what is in a buffer dies with the process."""
+    """Print at once: a buffer dies with the process."""
     os.write(sys.stdout.fileno(), (" ".join(map(str, words)) + "\n").encode())
 
 
 async def work(store: Store, watch: Watch) -> None:
-    """Move a watch and settle what is to be sent, for ever."""
+    """Move a watch and settle its deliveries, for ever."""
     while True:
         watch, deliveries = await move(store, watch, f"state {watch.sequence}", at=T0 + watch.sequence)
         say("watch", watch.pk, watch.sequence)

@@ -28,7 +28,7 @@ HAND = 60  # deliveries in memory
 _clock = itertools.count(T0, 1000)
 _state = itertools.count(1)
 
-# What must be true in every snapshot; each finds what is wrong.
+# Queries for rows that no snapshot may have.
 RULES = {
     "of one lane one delivery at most is ready": """
         SELECT endpoint, lane FROM deliveries WHERE status = 'ready' AND lane IS NOT NULL
@@ -189,7 +189,7 @@ class Player:
             self.hand[delivery.id] = delivery
 
     async def claim(self, *, room: int | None = None) -> None:
-        """Take what is due."""
+        """Claim deliveries that are due."""
         room = self.chance.randint(1, 8) if room is None else room
         if len(self.hand) < HAND:
             claim = await self.store.outbox.claim(dict.fromkeys((ALL, LATEST, *self.destinations), room), now=EVER)
@@ -248,7 +248,7 @@ class Player:
         return len(found.taken)
 
     async def part(self) -> None:
-        """Let a destination go of which nothing is in hand."""
+        """Release a destination without deliveries under way."""
         free = self.destinations - {delivery.endpoint for delivery in self.hand.values()}
         if free:
             name = self.chance.choice(sorted(free))

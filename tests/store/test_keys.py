@@ -1,4 +1,4 @@
-"""Keys of events on PostgreSQL follow the order of transactions, whoever writes them."""
+"""Keys of events on PostgreSQL follow the order of transactions, whichever node writes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said through PostgreSQL, by nodes and by whoever else may connect to the database."""
+"""Messages through PostgreSQL, from nodes and from any other client of the database."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from notifier.store import DeliveryFilter, EventFilter, WatchFilter
 
 @pytest.fixture
 def read() -> Iterator[list[tuple[str, Any]]]:
-    """Collect what is read from here on."""
+    """Collect the queries from here on."""
     found: list[tuple[str, Any]] = []
 
     def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
@@ -103,7 +103,7 @@ async def test_a_watchs_deliveries_are_found_by_its_events(
 async def test_events_are_read_in_order(
     path: Path, url: str, read: list[tuple[str, Any]], which: EventFilter, found: str, place: dict[str, Any]
 ) -> None:
-    """Nothing is sorted, so a page costs what it shows, and following what is new costs what is new."""
+    """Nothing is sorted: a page costs as much as it shows, and a follower reads new rows alone."""
     async with running(url) as store:
         read.clear()
         await store.lists.events(which, limit=100, **place)

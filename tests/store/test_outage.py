@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("hasty")
 
 @pytest.fixture(autouse=True)
 def logs() -> Iterator[list[EventDict]]:
-    """Keep what is logged in memory: a file may not be written either."""
+    """Collect log lines in memory: a file could not be written either."""
     with capture_logs() as kept:
         yield kept
 
@@ -329,7 +329,7 @@ async def test_reading_goes_on_while_another_writes(url: str, path: Path) -> Non
 
 @pytest.mark.usefixtures("unprivileged")
 async def test_permissions_that_are_taken_away_do_not_disturb_a_running_store(url: str, path: Path) -> None:
-    """What is open stays open; the next start says what is missing."""
+    """An open file stays open; the next start names the file that is missing."""
     async with running(url) as store:
         (watch,) = await follow(store, "1")
         path.chmod(0o400)
@@ -339,7 +339,7 @@ async def test_permissions_that_are_taken_away_do_not_disturb_a_running_store(ur
 
 
 async def test_a_deleted_database_is_not_written_on(url: str, path: Path) -> None:
-    """What was in it is gone, but nothing new is acknowledged that would go the same way; nor is a new file made."""
+    """Its rows are gone, but nothing more is acknowledged that would be lost as well, and no new file is created."""
     async with running(url) as store:
         (watch,) = await follow(store, "1")
         for side in SIDES:

@@ -140,7 +140,7 @@ def of(found: list[Statement], beginning: str, *, having: str = "") -> set[str]:
 
 
 async def test_no_statement_of_the_hot_path_reads_a_whole_table(crowded: Path, explained: list[Statement]) -> None:
-    """Every table is searched by an index; only what is free to claim is read along one, as far as the limit."""
+    """Every table is searched by an index; claims alone read along one, as far as their limit."""
     async with running(f"sqlite:///{crowded}") as store:
         explained.clear()
         await hot_path(store)
@@ -205,7 +205,7 @@ async def test_each_statement_uses_the_index_that_was_made_for_it(crowded: Path,
 async def test_counting_and_retrying_read_what_is_open_or_dead_and_not_what_is_done(
     crowded: Path, explained: list[Statement]
 ) -> None:
-    """What was delivered over weeks is most of the table: looking at the daemon does not read it, nor does a start."""
+    """Deliveries of weeks are most of the table: neither a look at the daemon nor a start reads them."""
     async with running(f"sqlite:///{crowded}") as store:
         await store.lists.summary()
         await store.outbox.retry(DeliveryFilter(endpoint="nobody", until=0), now=T0)

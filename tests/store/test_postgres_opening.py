@@ -125,7 +125,7 @@ def test_the_clients_encoding_is_ours(url: str) -> None:
 
 
 def test_commits_are_on_disk_whatever_the_servers_default_is(url: str) -> None:
-    """What is weaker is made stronger, and what is stronger stays."""
+    """Weaker settings are made stronger, and stronger ones stay."""
     for given, found in {"off": "on", "local": "on", "on": "on", "remote_apply": "remote_apply"}.items():
         made = postgres.engine(f"{url}?options=-c%20synchronous_commit%3D{given}", writable=True)
         with made.connect() as connection:

@@ -53,7 +53,7 @@ async def test_a_server_that_became_read_only_is_waited_for(server: Server, url:
 
 
 async def test_rights_that_were_taken_away_are_waited_for(server: Server, url: str) -> None:
-    """They are as a file's permissions: not the fault of what is written."""
+    """They are like a file's permissions, and no fault of the rows."""
     server.query("CREATE ROLE clerk LOGIN")
     server.query("GRANT ALL ON ALL TABLES IN SCHEMA public TO clerk", NAME)
     try:

@@ -50,7 +50,7 @@ async def test_what_another_follows_already_is_not_taken_from_it(url: str, monke
 
 
 async def test_what_another_forgets_is_wanted_as_new(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is told that a watch is followed of which there is no row."""
+    """A watch without a row is not reported as followed."""
     async with running(url) as store:
         await follow(store, "1")
         await store.watches.remove("vidu", "1", now=T0)

@@ -28,7 +28,7 @@ def connect(port: int) -> Any:
 
 
 def abandon(connection: Any, proxy: Proxy) -> None:
-    """Close a connection of which the server does not hear; later ones pass."""
+    """Close a connection without the server noticing; later ones pass."""
     proxy.swallow()
     connection.close()
     proxy.forsake()
@@ -59,7 +59,7 @@ def test_a_session_in_mid_pipeline_is_ended(server: Server, proxy: Proxy) -> Non
 
 
 def test_a_session_at_work_is_left_until_it_waits_again(server: Server, proxy: Proxy) -> None:
-    """It may be at its COMMIT; whoever waits for its locks learns what became of it."""
+    """It may be at its COMMIT; the session that waits for its locks then sees the result."""
     sessions = Sessions()
     holder, waiter = connect(server.port), connect(proxy.port)
     sessions.opened(waiter)

@@ -39,7 +39,7 @@ async def fill(url: str, count: int = 200) -> None:
 
 
 def refusal(path: Path) -> str:
-    """Open a database that cannot be used; return what is said."""
+    """Open a database that cannot be used; return the message."""
     with pytest.raises(StoreError) as caught:
         Store.open(f"sqlite:///{path}")
     message = str(caught.value)
@@ -197,7 +197,7 @@ def cut(path: Path) -> None:
 async def test_a_damaged_file_is_refused_before_anything_is_written(
     path: Path, url: str, damage: Callable[[Path], None], why: str
 ) -> None:
-    """It is left as it is, for whoever wants to save what can be saved."""
+    """It stays as it is, so that its rows can still be rescued."""
     await fill(url)
     damage(path)
     before = path.read_bytes()

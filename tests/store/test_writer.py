@@ -42,7 +42,7 @@ class Words:
         return await self.commit.submit(CallOp(saying(word), hold), urgent=urgent)
 
     def said(self) -> list[str]:
-        """Return what was committed, in order."""
+        """Return the committed words, in order."""
         with self._engine.connect() as connection:
             rows = connection.exec_driver_sql("SELECT word FROM said ORDER BY rowid")
             return [str(row.word) for row in rows]
