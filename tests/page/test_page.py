@@ -106,7 +106,7 @@ async def test_an_endpoint_is_disabled_enabled_and_tested(
     async with daemon(tmp_path) as site:
         page = await visit(context, site, complaints, view="#/endpoints")
         app = page.locator(".endpoint", has=page.get_by_role("heading", name="app"))
-        await expect(app).to_contain_text("sending")
+        await expect(app).to_contain_text("It accepts what is sent")
         await app.get_by_role("button", name="Disable app").click()
         question = page.get_by_role("dialog", name="Disable app?")
         await page.keyboard.press("Escape")
@@ -121,7 +121,7 @@ async def test_an_endpoint_is_disabled_enabled_and_tested(
         await expect(app.locator(".numbers dd").first).to_have_text("1")
         assert site.listener.summary().received == 0
         await app.get_by_role("button", name="Enable app").click()
-        await expect(app).to_contain_text("sending")
+        await expect(app).to_contain_text("It accepts what is sent")
         await site.listener.wait(1)
         await expect(app.locator(".numbers dd").first).to_have_text("0")
         await app.get_by_role("button", name="Test app").click()
