@@ -120,7 +120,7 @@ class ScriptedSender:
 class Rig:
     """The parts of one test."""
 
-    def __init__(self, store: Store, path: Path, jitter: Callable[[], float]) -> None:
+    def __init__(self, store: Store, path: Path, jitter: Callable[[], float], silence: Silence = SOON_SILENT) -> None:
         self.path = path
         self.store = store
         self.metrics = Metrics()
@@ -131,7 +131,7 @@ class Rig:
             clock=clock,
             announce=self._announce,
             jitter=jitter,
-            silence=SOON_SILENT,
+            silence=silence,
         )
         self.recorder = Recorder(store=store, outbox=self.dispatcher, metrics=self.metrics, clock=clock)
         self.watcher = Watcher(store=store)
@@ -249,12 +249,16 @@ def observed(state: str) -> Observation:
 
 @asynccontextmanager
 async def rig(
-    tmp_path: Path, *, jitter: Callable[[], float] = lambda: 0.5, run: Iterable[str] = ("dispatcher", "watcher")
+    tmp_path: Path,
+    *,
+    jitter: Callable[[], float] = lambda: 0.5,
+    run: Iterable[str] = ("dispatcher", "watcher"),
+    silence: Silence = SOON_SILENT,
 ) -> AsyncIterator[Rig]:
     """Open the store and start the loops; configure feeds and endpoints inside."""
     path = tmp_path / "n.db"
     store = Store.open(f"sqlite:///{path}")
-    made = Rig(store, path, jitter)
+    made = Rig(store, path, jitter, silence)
     writing = asyncio.create_task(store.run(), name="store")
     for name in run:
         made.loops.append(asyncio.create_task(getattr(made, name).run(), name=name))

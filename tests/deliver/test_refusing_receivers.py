@@ -1,0 +1,75 @@
+"""What gets through to receivers on real sockets that refuse a share, or more than they have places for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from flaky_receiver import FlakyReceiver
+from parts import Rig, endpoint, rig, webhook
+from structlog.testing import capture_logs
+
+from notifier.core.breaker import SILENCE, State
+
+sending = partial(rig, run=("dispatcher",))
+STATES = ("queueing", "processing", "success")
+
+
+@asynccontextmanager
+async def delivering(path: Path, receiver: FlakyReceiver, *, max_in_flight: int) -> AsyncIterator[Rig]:
+    """Run a dispatcher by the rules of the daemon, with short waits between attempts."""
+    async with sending(path, silence=SILENCE) as made:
+        sender = webhook(receiver.url, max_in_flight=max_in_flight, timeout=1.0)
+        made.set_endpoints({"app": sender}, app=endpoint(schedule=(0.0, *[0.1] * 999), max_in_flight=max_in_flight))
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("share", "answers"),
+    [
+        (0.01, (503,)),
+        (0.1, (429,)),
+        (0.33, (503,)),
+        (0.5, (502,)),
+        (0.67, (504,)),
+        (0.33, (429, 500, 502, 503, 504)),
+        (0.1, (None,)),
+    ],
+    ids=["503-1", "429-10", "503-33", "502-50", "504-67", "mixture-33", "timeout-10"],
+)
+async def test_random_refusals_hold_nothing_else_back(
+    tmp_path: Path, share: float, answers: tuple[int | None, ...]
+) -> None:
+    """Sixty tasks of three states: each state arrives once, in order, and the limit in flight never falls."""
+    with capture_logs() as logs:
+        async with (
+            FlakyReceiver(share, answers, seconds=0.01) as receiver,
+            delivering(tmp_path, receiver, max_in_flight=8) as made,
+        ):
+            watches = await made.claim(*map(str, range(60)))
+            await asyncio.gather(*(made.tell(watch, *STATES) for watch in watches))
+            await receiver.wait(180)
+            await made.settled("app", 180)
+            assert receiver.in_order()
+            app = made.dispatcher.endpoints["app"]
+            assert (app.state, app.limit) == (State.CLOSED, 8)
+            assert receiver.requests == pytest.approx(180 / (1 - share), rel=0.35)
+    assert "endpoint.state" not in [entry["event"] for entry in logs]
+
+
+async def test_a_receiver_of_three_places_gets_about_three_at_a_time(tmp_path: Path) -> None:
+    """Of 32 that it may have: most messages are accepted at their first attempt, and all arrive in order."""
+    async with (
+        FlakyReceiver(0.0, seconds=0.02, places=3) as receiver,
+        delivering(tmp_path, receiver, max_in_flight=32) as made,
+    ):
+        watches = await made.claim(*map(str, range(150)))
+        await asyncio.gather(*(made.tell(watch, *STATES) for watch in watches))
+        await receiver.wait(450)
+        await made.settled("app", 450)
+        assert receiver.in_order()
+        assert made.dispatcher.endpoints["app"].limit <= 12
