@@ -19,7 +19,17 @@ from pydantic_core import PydanticCustomError
 from notifier.config.document import Document, read_document
 from notifier.config.endpoint import read_endpoint
 from notifier.config.model import Config
-from notifier.config.problems import ConfigError, Location, Problem, WatchRefused, explain, got, key_path, refusal
+from notifier.config.problems import (
+    ConfigError,
+    Location,
+    Problem,
+    WatchRefused,
+    detail,
+    explain,
+    got,
+    key_path,
+    refusal,
+)
 from notifier.config.queue import read_queue
 from notifier.config.reading import Reading, WatchFile, digest, found_by, loss, matching, watch_files
 from notifier.config.remarks import Review, look
@@ -27,7 +37,7 @@ from notifier.config.scalars import Unclear, settle
 from notifier.config.secret import Secret
 from notifier.config.section import Context, unknown_keys
 from notifier.config.settings import HttpConfig
-from notifier.config.source import SourceConfig, default_source
+from notifier.config.source import Description, SourceConfig, default_source, read_preset
 from notifier.config.types import name as check_name
 from notifier.config.watch import NO_SOURCE, WatchConfig, WatchRequest, read_watch
 from notifier.core.callback import LABEL, PREFIX, is_callback
@@ -35,7 +45,7 @@ from notifier.core.model import Json, NewWatch
 
 T = TypeVar("T")
 
-_APART = ("sources", "endpoints", "queues", "watches")  # sections that are read entry by entry
+_APART = ("sources", "presets", "endpoints", "queues", "watches")  # sections that are read entry by entry
 _ANY = "any"  # a placeholder where the names of the sources are unknown
 
 
@@ -131,9 +141,12 @@ class _Loading:
             return None
         data: dict[str, Any] = document.data
         sources, endpoints = self._mapping(document, "sources"), self._mapping(document, "endpoints")
+        presets = self._mapping(document, "presets")
+        described = self._named(document, "presets", presets, _preset)
         self._context = Context(
             directory=self._path.parent,
             env=self._env,
+            presets={name: preset[1] if preset else None for name, preset in described.items()},
             sources=None if sources is None else tuple(sources),
             endpoints=None if endpoints is None else tuple(endpoints),
         )
@@ -141,6 +154,7 @@ class _Loading:
         read_source = partial(SourceConfig.model_validate, context=self._context)
         parts: dict[str, Any] = {
             "sources": self._named(document, "sources", sources, read_source),
+            "presets": {name: preset[0] for name, preset in described.items() if preset},
             "endpoints": self._named(document, "endpoints", endpoints, partial(read_endpoint, context=self._context)),
             "queues": tuple(self._queues(document)),
         }
@@ -288,6 +302,14 @@ class _Loading:
             line = first[1].line(first[2])
             where = f"on line {line}" if first[1] is document else f"in {first[1].file}, line {line}"
             self._say(document, location, f"the same watch is {where}; remove one of them")
+
+
+def _preset(value: object) -> tuple[Description, dict[str, Any]]:
+    """Read a preset, with every fault in the form that is reported."""
+    try:
+        return read_preset(value)
+    except PydanticCustomError as exc:
+        raise refusal([detail((), exc)]) from exc
 
 
 def _watches_alone(data: dict[str, Any]) -> None:

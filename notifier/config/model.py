@@ -12,7 +12,7 @@ from notifier.config.queue import QueueConfig
 from notifier.config.reading import Reading
 from notifier.config.section import Section
 from notifier.config.settings import CallbacksConfig, HttpConfig, LogConfig, NodeConfig, StoreConfig
-from notifier.config.source import SourceConfig, default_source
+from notifier.config.source import Description, SourceConfig, default_source
 from notifier.config.types import Boolean, Duration, Name, Printable
 from notifier.config.watch import WatchConfig
 from notifier.core.routing import Route
@@ -22,6 +22,9 @@ class Config(Section):
     """Configuration of notifier."""
 
     sources: dict[Name, SourceConfig] = Field(default={}, description="upstreams that report task states, by name")
+    presets: dict[Name, Description] = Field(
+        default={}, description="descriptions of providers, by name; a source names one as its preset"
+    )
     endpoints: dict[Name, EndpointConfig] = Field(default={}, description="where events are sent, by name")
     watches: tuple[WatchConfig, ...] = Field(default=(), description="tasks to follow: ids or mappings")
     watch_files: tuple[Printable, ...] = Field(

@@ -23,6 +23,7 @@ class Context:
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
     sources: tuple[str, ...] | None = None  # the names that may be used; None: any
     endpoints: tuple[str, ...] | None = None
+    presets: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)  # the user's; None: it has faults
     callback_refusal: Callable[[str], str | None] | None = None  # why a callback's URL is refused, or None
     read: dict[Path, str | None] = field(
         default_factory=dict

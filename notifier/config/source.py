@@ -6,7 +6,7 @@ The fields of a preset stand beside the source's own keys. They are taken from `
 from __future__ import annotations
 
 import string
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     PrivateAttr,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
@@ -25,8 +26,9 @@ from notifier.config.endpoint import ProxyUrl
 from notifier.config.identity import CaFile
 from notifier.config.problems import below, carry, detail, got, invalid, refusal, suggest
 from notifier.config.reading import digest
+from notifier.config.scalars import settle
 from notifier.config.secret import Secret, SecretUrl, check_http
-from notifier.config.section import Impossible, Section, unknown_keys
+from notifier.config.section import Context, Impossible, Section, unknown_keys
 from notifier.config.types import (
     Boolean,
     Duration,
@@ -41,7 +43,7 @@ from notifier.config.types import (
 from notifier.core.eventstream import MAX_EVENT
 from notifier.core.model import Phase
 from notifier.sources import preset as presets
-from notifier.sources.preset import Preset
+from notifier.sources.preset import BEARER, Preset
 
 _PLACEHOLDERS = ("base_url", "id", "token")
 
@@ -59,19 +61,45 @@ class Description(Preset):
         return SecretUrl(_fill(self.url, self.base_url)).origin
 
 
-def _preset_name(value: object) -> str:
+def _preset_name(value: object, info: ValidationInfo) -> str:
     name = printable(value)
-    if name not in presets.names():
-        known = presets.names()
+    known = tuple(dict.fromkeys([*Context.of(info).presets, *presets.names()]))
+    if name not in known:
         raise invalid(f"unknown preset {got(value)}; there are {', '.join(known)}", suggestion=suggest(name, known))
     return name
 
 
-def _describe(value: dict[str, Any]) -> Description:
-    """Merge the overrides into the preset and check the result."""
+def read_preset(value: object) -> tuple[Description, dict[str, Any]]:
+    """Return a preset of the user's own, and its fields in the form that sources merge their overrides into.
+
+    It may lack its base_url, which then comes with a source. Raises PydanticCustomError and ValidationError.
+    """
+    if not isinstance(value, Mapping):
+        raise invalid(f"expected a mapping with keys such as url, paths and states, got {got(value)}")
+    faults = unknown_keys(list(value), tuple(Preset.model_fields), {})
+    written = {key: item for key, item in value.items() if key in Preset.model_fields}
+    merged, more = _merge({"headers": BEARER}, written) if "headers" not in written else _merge({}, written)
+    faults += more
     try:
-        base = presets.raw(_preset_name(value["preset"]))
+        description = Description.model_validate(merged)
+    except ValidationError as exc:
+        raise refusal(carry(exc) + faults) from exc
+    complete = description if description.base_url else description.model_copy(update={"base_url": "https://base"})
+    faults += _clashes(description, written) + _template_faults(complete, written)
+    if faults:
+        raise refusal(faults)
+    return description, merged
+
+
+def _describe(value: dict[str, Any], info: ValidationInfo) -> Description:
+    """Merge the overrides into the preset and check the result."""
+    own = Context.of(info).presets
+    try:
+        name = _preset_name(value["preset"], info)
+        base = own[name] if name in own else presets.raw(name)
     except PydanticCustomError:  # reported at the key `preset`
+        base = None
+    if base is None:
         return Description.model_construct(url="", states={})
     overrides = {key: item for key, item in value.items() if key != "preset"}
     merged, faults = _merge(base, overrides)
@@ -80,12 +108,21 @@ def _describe(value: dict[str, Any]) -> Description:
     except ValidationError as exc:
         raise refusal(carry(exc) + faults) from exc
     faults += _clashes(description, overrides) + _template_faults(description, overrides)
+    faults += _poll_faults(description, overrides.get("poll"))
     if faults:
         raise refusal(faults)
     return description
 
 
-def _merge(base: dict[str, Any], overrides: dict[str, Any]) -> tuple[dict[str, Any], list[InitErrorDetails]]:
+def _poll_faults(description: Preset, written: object) -> list[InitErrorDetails]:
+    """Report a longest interval that is shorter than the first one."""
+    poll = description.poll
+    if not isinstance(written, dict) or "max_interval" not in written or poll.max_interval >= poll.interval:
+        return []
+    return [detail(("poll", "max_interval"), invalid("max_interval is shorter than interval"))]
+
+
+def _merge(base: Mapping[str, Any], overrides: dict[str, Any]) -> tuple[dict[str, Any], list[InitErrorDetails]]:
     """Merge the overrides into the base, mappings key by key. Faulty parts are left out and reported."""
     merged, faults = dict(base), []
     for key, value in overrides.items():
@@ -93,7 +130,7 @@ def _merge(base: dict[str, Any], overrides: dict[str, Any]) -> tuple[dict[str, A
         if isinstance(annotation, type) and issubclass(annotation, BaseModel) and isinstance(value, dict):
             known = tuple(annotation.model_fields)
             faults += below(key, unknown_keys(list(value), known, {}))
-            value = {name: item for name, item in value.items() if name in known}
+            value = {name: settle(item) if key == "poll" else item for name, item in value.items() if name in known}
         elif key == "headers" and isinstance(value, dict):
             value, base_headers, more = _headers(value, base.get("headers", {}))
             merged["headers"], faults = base_headers, faults + more

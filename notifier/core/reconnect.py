@@ -6,6 +6,7 @@ accepts and drops at once, or shows the same snapshot each time, would otherwise
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from notifier.core.errors import NoContent, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
@@ -49,6 +50,7 @@ class Health:
     trouble: LostReason | None = None  # the reason for which the watch will be given up
     since: Micros = 0  # when that began
     error: str | None = None  # the last connection's
+    unchanged: int = 0  # polls in a row that brought no change; the interval grows with them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,30 +72,57 @@ class GiveUp:
 WELL = Health()
 
 
-def after(ending: Ending, health: Health, policy: ReconnectPolicy, *, now: Micros, jitter: float) -> Wait | GiveUp:
-    """Decide what follows a connection. `jitter`: random in [0, 1).
+def after(
+    ending: Ending, health: Health, policy: ReconnectPolicy, *, now: Micros, jitter: float, spacing: float = 0.0
+) -> Wait | GiveUp:
+    """Decide what follows a connection. `jitter`: random in [0, 1). `spacing`: the shortest delay, in seconds.
 
     A change proves health; a repeat does not, since a fault may come behind the same first snapshot on every
     connection. A repeat ends troubles of another kind, though, and a stream that lasted starts the pauses afresh.
     """
     error, hint = ending.error, _hint(ending.hint)
     health = _after(ending, health, policy)
-    pause = _pause(health, policy)
+    pause, hint = _pause(health, policy), max(hint, spacing)
     match error:
         case None if ending.observed:  # no trouble, but never at once
             return Wait(delay=max(hint, pause * (1 + jitter) / 2), health=health)
         case TaskNotFound():
-            return _bear(LostReason.NOT_FOUND, error, health, policy.not_found_grace, policy, now, jitter)
+            return _bear(LostReason.NOT_FOUND, error, health, policy.not_found_grace, policy, now, jitter, spacing)
         case Refused():
-            return _bear(LostReason.REFUSED, error, health, policy.give_up_after, policy, now, jitter)
+            return _bear(LostReason.REFUSED, error, health, policy.give_up_after, policy, now, jitter, spacing)
         case Unreadable():
-            return _bear(LostReason.UNREADABLE, error, health, policy.give_up_after, policy, now, jitter)
+            return _bear(LostReason.UNREADABLE, error, health, policy.give_up_after, policy, now, jitter, spacing)
         case NoContent():
             return Wait(delay=max(hint, policy.backoff_max * (1 + jitter) / 2), health=health)
         case Unavailable(retry_after=retry_after):
             return Wait(delay=max(hint, _hint(retry_after), pause * jitter), health=health)
         case _:
             return Wait(delay=max(hint, pause * jitter), health=health)
+
+
+def after_poll(
+    ending: Ending,
+    health: Health,
+    policy: ReconnectPolicy,
+    *,
+    pause: Callable[[int], float],
+    now: Micros,
+    jitter: float,
+) -> Wait | GiveUp:
+    """Decide what follows a poll. `pause`: the seconds to the next one after so many polls without a change.
+
+    A poll that was answered is followed by the next after its interval, with a jitter of a tenth, so that polls do not
+    gather in one instant. After a failed one the patience is that of streams, but the task is never asked for more
+    often than by its shortest interval.
+    """
+    unchanged = 0 if ending.news else health.unchanged + ending.observed
+    if ending.error is None and ending.observed:
+        delay = pause(unchanged) * (0.9 + 0.2 * jitter)
+        return Wait(delay=max(_hint(ending.hint), delay), health=Health(unchanged=unchanged))
+    decision = after(ending, health, policy, now=now, jitter=jitter, spacing=pause(0))
+    if isinstance(decision, GiveUp):
+        return decision
+    return Wait(delay=decision.delay, health=replace(decision.health, unchanged=unchanged))
 
 
 def _after(ending: Ending, health: Health, policy: ReconnectPolicy) -> Health:
@@ -144,6 +173,7 @@ def _bear(
     policy: ReconnectPolicy,
     now: Micros,
     jitter: float,
+    spacing: float,
 ) -> Wait | GiveUp:
     """Bear with a trouble that may not pass by itself; the last try comes when patience ends, not before."""
     if health.trouble is not trouble:
@@ -153,4 +183,4 @@ def _bear(
         return GiveUp(reason=trouble, detail=str(error))
     slow = policy.backoff_max * (1 + jitter) / 2
     delay = slow if trouble is LostReason.REFUSED else _pause(health, policy) * jitter
-    return Wait(delay=min(delay, left), health=health)
+    return Wait(delay=min(max(delay, spacing), left), health=health)

@@ -23,7 +23,7 @@ from notifier.core.reconnect import ReconnectPolicy
 from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
 from notifier.core.signing import decode_secret
 from notifier.deliver import EndpointPolicy, Sender
-from notifier.follow import FeedPolicy, Source
+from notifier.follow import FeedPolicy, PolledSource, Source
 from notifier.inputs import OUTCOMES, Broker, Input, Intake, QueueInput, amqp_broker, nats_broker, redis_broker
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
@@ -32,6 +32,7 @@ from notifier.senders.callback import CallbackCourier
 from notifier.senders.chat import ChatSender
 from notifier.senders.target import USER_AGENT, Target
 from notifier.senders.webhook import WebhookSender
+from notifier.sources.poll import PollSource
 from notifier.sources.sse import SourceSettings, SseSource
 
 Endpoint = WebhookEndpoint | SlackEndpoint
@@ -94,9 +95,17 @@ def endpoint_policy(endpoint: Endpoint) -> EndpointPolicy:
     )
 
 
-def source(name: str, config: SourceConfig, metrics: Metrics) -> Source:
+def source(name: str, config: SourceConfig, metrics: Metrics) -> Source | PolledSource:
     """Create a source. Raises OSError when a certificate file cannot be read any more."""
     unreadable = metrics.unreadable.labels(name)
+    if config.description.transport == "poll":
+        return PollSource(
+            name=name,
+            settings=source_settings(config, trust(config)),
+            user_agent=USER_AGENT,
+            on_observations=metrics.observations.labels(name).inc,
+            on_unreadable=_uncounted(unreadable.inc),
+        )
     return SseSource(
         name=name,
         settings=source_settings(config, trust(config)),
@@ -107,7 +116,7 @@ def source(name: str, config: SourceConfig, metrics: Metrics) -> Source:
     )
 
 
-def update_source(source: Source, config: SourceConfig, trust: Trust | None) -> None:
+def update_source(source: Source | PolledSource, config: SourceConfig, trust: Trust | None) -> None:
     """Give a source new settings; `trust` of None stays as it is."""
     source.update(source_settings(config, source.settings.ssl if trust is None else trust))
 
@@ -154,6 +163,8 @@ def queue_input(
 
 def feed_policy(config: SourceConfig) -> FeedPolicy:
     """Return a source's limits."""
+    description = config.description
+    polled = description.poll if description.transport == "poll" else None
     return FeedPolicy(
         reconnect=ReconnectPolicy(
             backoff_initial=config.backoff.initial,
@@ -161,11 +172,12 @@ def feed_policy(config: SourceConfig) -> FeedPolicy:
             not_found_grace=config.not_found_grace,
             give_up_after=config.give_up_after,
         ),
-        max_streams=config.max_streams,
-        connect_rate=config.connect_rate,
+        max_streams=polled.max_in_flight if polled else config.max_streams,
+        connect_rate=(polled.rate_limit if polled else None) or config.connect_rate,
         idle_timeout=config.idle_timeout,
         deadline=config.deadline,
         stall_after=config.stall_after,
+        pause=polled.pause if polled else None,
     )
 
 
@@ -176,4 +188,4 @@ def _uncounted(increment: Callable[[], None]) -> Callable[[str], None]:
 
 def connect_rate(config: Config) -> float:
     """Return the number of watches a second that a node can certainly connect."""
-    return min((source.connect_rate for source in config.sources.values()), default=1.0)
+    return min((feed_policy(source).connect_rate for source in config.sources.values()), default=1.0)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from notifier.config import Config, QueueConfig, parse_watch
+from notifier.config import Config, QueueConfig, SourceConfig, parse_watch
 from notifier.core.errors import NotifierError
 from notifier.core.model import Json, NewWatch
 from notifier.core.retry import JITTER, LONGEST_OBEYED, SCHEDULE
 from notifier.daemon import adapters
 from notifier.daemon.adapters import Trust
 from notifier.deliver import Dispatcher, EndpointSetup
-from notifier.follow import Feed, FeedPolicy, Recorder, Slots, Source, Watcher
+from notifier.follow import Feed, FeedPolicy, PolledSource, Recorder, Slots, Source, Watcher
 from notifier.inputs import Input, Inputs, Intake
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
@@ -24,7 +24,7 @@ class PreparedConfig:
     """The new objects that a configuration needs; not yet in force."""
 
     setups: dict[str, EndpointSetup]
-    sources: dict[str, Source]
+    sources: dict[str, Source | PolledSource]
     trust: dict[str, Trust]  # authorities of sources that stay, for their next connections
     inputs: dict[QueueConfig, Input]
     courier: CallbackCourier | None  # for the callbacks of watches; used if `callbacks` has changed
@@ -55,7 +55,7 @@ class Installation:
         self._metrics = metrics
         self._clock = clock
         self._slots = slots
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[str, Source | PolledSource] = {}
         self._installed = False  # whether a configuration is in force
 
     async def prepare(self, config: Config) -> PreparedConfig:
@@ -65,11 +65,11 @@ class Installation:
         """
         setups = self._setups(config)
         courier = adapters.courier(config.callbacks, self._clock) if self._needs_courier(config) else None
-        sources: dict[str, Source] = {}
+        sources: dict[str, Source | PolledSource] = {}
         trust: dict[str, Trust] = {}
         try:
             for name, source in config.sources.items():
-                if name not in self._sources:
+                if name not in self._sources or self._moved(name, source):
                     sources[name] = adapters.source(name, source, self._metrics)
                 elif source.authorities != self.config.sources[name].authorities:
                     trust[name] = adapters.trust(source)
@@ -132,6 +132,10 @@ class Installation:
         schedules = [endpoint.retry_schedule for endpoint in self.config.endpoints.values()]
         return max(LONGEST_OBEYED, *SCHEDULE, *(wait for schedule in schedules for wait in schedule)) * (1 + JITTER)
 
+    def _moved(self, name: str, source: SourceConfig) -> bool:
+        """Return whether a source that stays reports its tasks in another way."""
+        return source.description.transport != self.config.sources[name].description.transport
+
     def _needs_courier(self, config: Config) -> bool:
         """Return whether the configuration changes how callbacks are sent."""
         return not self._installed or config.callbacks != self.config.callbacks
@@ -158,11 +162,12 @@ class Installation:
         if old == new:
             return
         adapters.update_source(self._sources[name], new, trust)
-        elsewhere = old.description != new.description
-        hurry = elsewhere or old.token != new.token or trust is not None
+        polls = old.description.poll != new.description.poll
+        elsewhere = old.description != new.description.model_copy(update={"poll": old.description.poll})
+        hurry = elsewhere or polls or old.token != new.token or trust is not None
         self._watcher.feeds[name].update(adapters.feed_policy(new), reopen=elsewhere, hurry=hurry)
 
-    def _feed(self, source: Source, policy: FeedPolicy) -> Feed:
+    def _feed(self, source: Source | PolledSource, policy: FeedPolicy) -> Feed:
         return Feed(
             source=source,
             policy=policy,

@@ -3,7 +3,7 @@
 from notifier.follow.admission import Slots
 from notifier.follow.feed import Feed, FeedPolicy
 from notifier.follow.recorder import DeliveryPlaces, DeliveryQueues, Recorder
-from notifier.follow.source import Source, Stream
+from notifier.follow.source import PolledSource, Source, Stream
 from notifier.follow.subscription import Subscription
 from notifier.follow.watcher import Watcher
 
@@ -12,6 +12,7 @@ __all__ = [
     "DeliveryQueues",
     "Feed",
     "FeedPolicy",
+    "PolledSource",
     "Recorder",
     "Slots",
     "Source",

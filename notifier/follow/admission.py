@@ -5,6 +5,7 @@ A watch that waits (for its turn, or for its backoff to pass) is an entry in a h
 
 from __future__ import annotations
 
+import asyncio
 from heapq import heappop, heappush
 from itertools import count
 from typing import Generic, Protocol, TypeVar
@@ -14,6 +15,8 @@ from notifier.core.pace import TokenBucket
 from notifier.runtime.wake import Wake
 
 RAMP = 0.1  # seconds' worth of connections that may start at once
+EVEN_SHARE = 0.95  # of the rate that is used: requests that are delayed on their way must not exceed it either
+EVEN_RAMP = 0.005  # seconds' worth of requests at once, to make up for timers that are late
 
 
 class Candidate(Protocol):
@@ -73,28 +76,46 @@ class Admission(Generic[C]):
     `wake` is set when `next` may have a new answer.
     """
 
-    def __init__(self, *, slots: Slots, limit: int, rate: float) -> None:
+    def __init__(self, *, slots: Slots, limit: int, rate: float, even: bool = False) -> None:
+        """Admit up to `limit` candidates at a time, and `rate` a second.
+
+        `even`: at even distances and in the order in which they became due; a candidate that comes back again and
+        again would otherwise keep newer ones from their turn.
+        """
         self.open = 0  # connections open or being opened
         self.wake = Wake()
         self._slots = slots
         self._limit = limit
         self._rate = rate
-        self._bucket = _bucket(rate)
+        self._even = even
+        self._bucket = _bucket(rate, even=even)
+        self._held = 0.0  # loop time until which none is admitted
         self._number = count()  # also keeps candidates themselves from being compared
         self._sleeping: list[tuple[float, int, C]] = []  # by the time at which they are due
-        self._due: list[tuple[int, int, int, C]] = []  # oldest watch first
+        self._due: list[tuple[float, int, int, C]] = []  # oldest watch first, or the one that is due the longest
 
     def update(self, *, limit: int, rate: float) -> None:
         """Take new limits; open connections stay open."""
         self._limit = limit
         if rate != self._rate:
-            self._rate, self._bucket = rate, _bucket(rate)
+            self._rate, self._bucket = rate, _bucket(rate, even=self._even)
         self.wake.set()
 
     def now(self, candidate: C) -> None:
         """Let one connect as soon as it may, whatever it waited for before."""
+        self._enter(candidate, asyncio.get_running_loop().time())
+
+    def first(self, candidate: C) -> None:
+        """Let one connect as soon as it may, before those that are due already."""
+        self._enter(candidate, 0.0)
+
+    def hold(self, until: float) -> None:
+        """Let none connect until a time of the loop's clock."""
+        self._held = max(self._held, until)
+
+    def _enter(self, candidate: C, due: float) -> None:
         candidate.entry = next(self._number)
-        self._push(candidate)
+        self._push(candidate, due)
         self.wake.set()
 
     def later(self, candidate: C, due: float) -> None:
@@ -105,9 +126,9 @@ class Admission(Generic[C]):
 
     def hurry(self) -> None:
         """Let every candidate that sleeps connect as soon as it may."""
-        for _, number, candidate in self._sleeping:
+        for due, number, candidate in self._sleeping:
             if number == candidate.entry:
-                self._push(candidate)
+                self._push(candidate, due)
         self._sleeping.clear()
         self.wake.set()
 
@@ -117,16 +138,16 @@ class Admission(Generic[C]):
         The candidate that is returned counts as connected until `ended`.
         """
         while self._sleeping and self._sleeping[0][0] <= now:
-            _, number, candidate = heappop(self._sleeping)
+            due, number, candidate = heappop(self._sleeping)
             if number == candidate.entry:
-                self._push(candidate)
+                self._push(candidate, due)
         while self._due and _void(self._due[0]):
             heappop(self._due)
         sleep = self._sleeping[0][0] - now if self._sleeping else None
         if not self._due or self.open >= self._limit:
             self._slots.leave(self.wake)
             return sleep
-        if (pause := self._bucket.wait(now)) > 0:
+        if (pause := max(self._held - now, self._bucket.wait(now))) > 0:
             self._slots.leave(self.wake)
             return pause if sleep is None else min(pause, sleep)
         if not self._slots.take(self.wake):
@@ -157,14 +178,18 @@ class Admission(Generic[C]):
         """Leave the turn at slots to others."""
         self._slots.leave(self.wake)
 
-    def _push(self, candidate: C) -> None:
-        heappush(self._due, (candidate.watch.created_at, candidate.watch.pk, candidate.entry, candidate))
+    def _push(self, candidate: C, due: float) -> None:
+        watch = candidate.watch
+        order = (due, candidate.entry) if self._even else (watch.created_at, watch.pk)
+        heappush(self._due, (*order, candidate.entry, candidate))
 
 
-def _void(entry: tuple[int, int, int, Candidate]) -> bool:
+def _void(entry: tuple[float, int, int, Candidate]) -> bool:
     _, _, number, candidate = entry
     return candidate.gone or candidate.entry != number
 
 
-def _bucket(rate: float) -> TokenBucket:
+def _bucket(rate: float, *, even: bool) -> TokenBucket:
+    if even:
+        return TokenBucket(rate * EVEN_SHARE, max(1.0, rate * EVEN_RAMP))
     return TokenBucket(rate, max(1.0, rate * RAMP))

@@ -109,7 +109,9 @@ class Connector:
         while subscription.reads:
             observation = await anext(stream, None)
             if observation is not None:
-                await self._observe(subscription, observation)
+                await observe(
+                    subscription, observation, recorder=self._recorder, troubles=self._troubles, clock=self._clock
+                )
             subscription.last_event_id = stream.last_event_id or subscription.last_event_id
             if observation is None:
                 return
@@ -128,7 +130,9 @@ class Connector:
         for observation in replay.news():
             if not subscription.reads:
                 return
-            await self._observe(subscription, observation)
+            await observe(
+                subscription, observation, recorder=self._recorder, troubles=self._troubles, clock=self._clock
+            )
         subscription.last_event_id = stream.last_event_id or subscription.last_event_id
         if error is not None:
             raise error
@@ -148,15 +152,24 @@ class Connector:
             replay.add(observation)
             end = end or loop.time() + BURST_LONGEST
 
-    async def _observe(self, subscription: Subscription, observation: Observation) -> None:
-        async with subscription.lock:
-            step = machine.step(subscription.watch, observation, self._clock())
-            if step.events:
-                subscription.signal(Signal.SAVE)
-                try:
-                    await self._recorder.record(step)
-                    subscription.moved(step.watch)
-                finally:
-                    subscription.signal(Signal.SAVED)
-        if self._troubles.any:
-            self._troubles.end(subscription.watch.pk, proven=bool(step.events))
+
+async def observe(
+    subscription: Subscription,
+    observation: Observation,
+    *,
+    recorder: Recorder,
+    troubles: Troubles,
+    clock: Callable[[], Micros],
+) -> None:
+    """Take the step that an observation causes, and save it. Raises StaleWrite."""
+    async with subscription.lock:
+        step = machine.step(subscription.watch, observation, clock())
+        if step.events:
+            subscription.signal(Signal.SAVE)
+            try:
+                await recorder.record(step)
+                subscription.moved(step.watch)
+            finally:
+                subscription.signal(Signal.SAVED)
+    if troubles.any:
+        troubles.end(subscription.watch.pk, proven=bool(step.events))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import structlog
 
@@ -26,8 +27,9 @@ from notifier.core.model import LostReason, Micros, Watch
 from notifier.core.reconnect import WELL, Ending, GiveUp, ReconnectPolicy, Wait
 from notifier.follow.admission import Admission, Slots
 from notifier.follow.connection import Connector
+from notifier.follow.polling import Poller
 from notifier.follow.recorder import Recorder
-from notifier.follow.source import Source, Stream
+from notifier.follow.source import PolledSource, Source, Stream
 from notifier.follow.subscription import Renewal, Signal, Stage, Subscription
 from notifier.follow.troubles import Troubles
 from notifier.runtime.clock import Clock
@@ -51,6 +53,7 @@ class FeedPolicy:
     idle_timeout: float  # without a byte
     deadline: float  # of a whole watch
     stall_after: float | None  # without a change
+    pause: Callable[[int], float] | None = None  # to the next poll, by the polls without a change; None: no polls
 
 
 class Feed:
@@ -59,7 +62,7 @@ class Feed:
     def __init__(
         self,
         *,
-        source: Source,
+        source: Source | PolledSource,
         policy: FeedPolicy,
         recorder: Recorder,
         metrics: Metrics,
@@ -76,11 +79,14 @@ class Feed:
         self._lost_hold = lost_hold
         self._all: dict[int, Subscription] = {}
         self._admission: Admission[Subscription] = Admission(
-            slots=slots, limit=policy.max_streams, rate=policy.connect_rate
+            slots=slots, limit=policy.max_streams, rate=policy.connect_rate, even=policy.pause is not None
         )
         self._troubles = Troubles(source.name, now=time.monotonic)
-        self._connector = Connector(
-            source=source, recorder=recorder, metrics=metrics, troubles=self._troubles, clock=clock
+        about: Any = {"recorder": recorder, "metrics": metrics, "troubles": self._troubles, "clock": clock}
+        self._connector = (
+            Poller(source=source, hold=self._admission.hold, **about)
+            if isinstance(source, PolledSource)
+            else Connector(source=source, **about)
         )
         self._stopped = False
         self._tasks: asyncio.TaskGroup | None = None
@@ -92,8 +98,8 @@ class Feed:
 
     @property
     def open(self) -> int:
-        """Return how many connections are open or being opened."""
-        return self._admission.open
+        """Return how many streams are open or being opened; a poll is none."""
+        return self._admission.open if self._policy.pause is None else 0
 
     @property
     def max_streams(self) -> int:
@@ -225,8 +231,12 @@ class Feed:
             self._admission.now(subscription)  # this connection was the old configuration's
             return
         now = asyncio.get_running_loop().time()
-        policy = self._policy.reconnect
-        decision = reconnect.after(ending, subscription.health, policy, now=self._clock.steady(), jitter=self._jitter())
+        policy, pause = self._policy.reconnect, self._policy.pause
+        steady, jitter = self._clock.steady(), self._jitter()
+        if pause is None:
+            decision = reconnect.after(ending, subscription.health, policy, now=steady, jitter=jitter)
+        else:
+            decision = reconnect.after_poll(ending, subscription.health, policy, pause=pause, now=steady, jitter=jitter)
         self._note(subscription, ending)
         if subscription.overdue is not None:
             decision = self._overdue(subscription, ending, decision, now)
@@ -372,7 +382,7 @@ class Feed:
         if subscription.overdue is None:
             subscription.overdue = tick
             if subscription.stage is Stage.WAITING:
-                self._admission.now(subscription)
+                self._admission.first(subscription)
             return
         stream = subscription.stream
         if stream is None or subscription.looked:

@@ -1,8 +1,8 @@
-"""The interface of a source: it opens streams of observations, one for each task."""
+"""The interfaces of sources: one opens a stream of observations for each task, one asks for a task's state."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from notifier.core.errors import Unreadable
 from notifier.core.model import Observation
@@ -53,6 +53,30 @@ class Source(Protocol):
 
     def update(self, settings: SourceSettings) -> None:
         """Use these settings from the next `open` on; open streams stay as they are."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+@runtime_checkable
+class PolledSource(Protocol):
+    """Asks one upstream for the states of tasks. It does not know watches, retries or storage."""
+
+    name: str
+
+    async def look(self, task_id: str) -> Observation:
+        """Ask once, and return what the upstream says of the task. Raises SourceError."""
+        ...
+
+    @property
+    def settings(self) -> SourceSettings:
+        """Return the settings of the next `look`."""
+        ...
+
+    def update(self, settings: SourceSettings) -> None:
+        """Use these settings from the next `look` on."""
         ...
 
     async def close(self) -> None:

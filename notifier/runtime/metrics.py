@@ -46,6 +46,7 @@ class Metrics:
         self.stream_connects = counter(
             "notifier_stream_connects", "Attempts to open a subscription.", ["source", "outcome"]
         )
+        self.polls = counter("notifier_polls", "Requests for the state of a task.", ["source", "outcome"])
         self.observations = counter("notifier_observations", "Reports read, repeats included.", ["source"])
         self.unreadable = counter("notifier_observations_unreadable", "Reports that could not be read.", ["source"])
         self.events = counter("notifier_events", "Events recorded.", ["type"])

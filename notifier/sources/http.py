@@ -22,6 +22,7 @@ from notifier.sources.faults import FAULTS, translated
 from notifier.sources.request import Request
 
 MAX_REDIRECTS = 5  # a longer chain is a loop
+KEEP_ALIVE = 75.0  # seconds for which an idle connection is kept for the next poll
 READ_BUFFER = 16 << 10  # bytes held for a reader that is slow; thousands of streams share the memory
 MAX_HEADER = 64 << 10  # bytes of one header: policies and cookies of gateways exceed the usual 8 KiB
 MAX_HEADERS = 1000
@@ -65,10 +66,35 @@ def new_session() -> aiohttp.ClientSession:
     return session
 
 
-async def fetch(session: aiohttp.ClientSession, request: Request, way: Way) -> aiohttp.ClientResponse:
-    """Return the reply once its head is in and says 2xx; the caller closes it. Raises SourceError.
+def new_polling_session() -> aiohttp.ClientSession:
+    """Create a session for polls: no limits of its own, no cookies, connections that are used again."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+        max_line_size=MAX_HEADER,
+        max_field_size=MAX_HEADER,
+        max_headers=MAX_HEADERS,
+        skip_auto_headers=("Content-Type",),
+    )
 
-    Redirects are followed here, since aiohttp drops only the headers that it knows from a request to another origin.
+
+async def fetch(session: aiohttp.ClientSession, request: Request, way: Way) -> aiohttp.ClientResponse:
+    """Return the reply once its head is in and says 2xx; the caller closes it. Raises SourceError."""
+    response, note = await send(session, request, way)
+    try:
+        await _check(response, way, note)
+    except BaseException:
+        response.close()
+        raise
+    return response
+
+
+async def send(session: aiohttp.ClientSession, request: Request, way: Way) -> tuple[aiohttp.ClientResponse, str]:
+    """Return the reply once its head is in, whatever its status, and a note on redirects; the caller closes it.
+
+    Raises SourceError. Redirects are followed here, since aiohttp drops only the headers that it knows from a request
+    to another origin.
     """
     method, url, headers = request.method, request.url, request.headers
     note = ""  # on redirects, for the error's message
@@ -80,12 +106,7 @@ async def fetch(session: aiohttp.ClientSession, request: Request, way: Way) -> a
         except FAULTS as exc:
             raise translated(exc, note) from exc
         if response.status not in _REDIRECTS or "Location" not in response.headers:
-            try:
-                await _check(response, way, note)
-            except BaseException:
-                response.close()
-                raise
-            return response
+            return response, note
         response.close()
         target = _target(url, response.headers["Location"])
         if response.status == 303 or (response.status != 307 and response.status != 308 and method == "POST"):
@@ -123,16 +144,25 @@ def _target(url: URL, location: str) -> URL:
 
 
 async def _check(response: aiohttp.ClientResponse, way: Way, note: str) -> None:
+    check_head(response)
     status = response.status
-    if sum(len(name) + len(value) for name, value in response.raw_headers) > MAX_HEAD:
-        raise Unavailable(f"the head of the upstream's reply is larger than {MAX_HEAD >> 10} KiB", status=status)
     if status == 204:
         raise NoContent(status=status)
-    if 200 <= status < 300:
-        return
-    words = await _words(response, way.redact)
-    message = f"the upstream answers {status}{note}" + (f": {words}" if words else "")
-    raise _refusal(response, message)
+    if not 200 <= status < 300:
+        raise refusal(response, await _words(response, way.redact), note)
+
+
+def check_head(response: aiohttp.ClientResponse) -> None:
+    """Raise Unavailable for a head that is too large."""
+    if sum(len(name) + len(value) for name, value in response.raw_headers) > MAX_HEAD:
+        raise Unavailable(
+            f"the head of the upstream's reply is larger than {MAX_HEAD >> 10} KiB", status=response.status
+        )
+
+
+def refusal(response: aiohttp.ClientResponse, words: str, note: str = "") -> SourceError:
+    """Return the error that a status other than 2xx stands for. `words` are the upstream's own."""
+    return _refusal(response, f"the upstream answers {response.status}{note}" + (f": {words}" if words else ""))
 
 
 def _refusal(response: aiohttp.ClientResponse, message: str) -> SourceError:
@@ -156,5 +186,10 @@ async def _words(response: aiohttp.ClientResponse, redact: Callable[[str], str])
                 body += chunk
     except (*FAULTS, TimeoutError):
         pass  # the status says enough; the words are what came of them
-    text = redact(body.decode("utf-8", "replace"))
+    return brief(body, redact)
+
+
+def brief(body: bytes, redact: Callable[[str], str]) -> str:
+    """Return the beginning of a body, on one line and without credentials."""
+    text = redact(body[:WORDS_READ].decode("utf-8", "replace"))
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:MAX_WORDS]

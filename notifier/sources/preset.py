@@ -12,10 +12,15 @@ from typing import Annotated, Literal
 
 import jmespath
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from notifier.core.model import Phase
 
+BEARER = {"Authorization": "Bearer {token}"}  # the headers of a preset that names none
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([smh])")
+_MAX_SECONDS = 3650 * 86400.0
 _EVENT_NAME = re.compile(r"""(?<![\w"'`@])@event\b""")
 
 
@@ -32,7 +37,52 @@ def _jmespath(expression: str) -> str:
     return expression
 
 
+def _seconds(value: object) -> float:
+    """Return the seconds of a duration as users write it. Zero is no duration."""
+    seconds = 0.0
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        seconds = float(match[1]) * _UNITS[match[2]]
+    if not 0 < seconds <= _MAX_SECONDS:
+        raise ValueError("expected a duration above 0 such as 250ms, 90s, 5m, 2h or 5d")
+    return seconds
+
+
+def _per_second(value: object) -> float:
+    """Return a rate per second as users write it: `10/s`, or the number alone."""
+    rate = 0.0
+    if isinstance(value, str) and (match := _RATE.fullmatch(value)):
+        rate = float(match[1]) / _UNITS[match[2]]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        rate = float(value)
+    if not 0 < rate <= 1_000_000:
+        raise ValueError("expected a rate such as 10/s, 100/m or 5/h")
+    return rate
+
+
 Path = Annotated[str, AfterValidator(_jmespath)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$|\$\{",
+            "examples": ["250ms", "90s", "5m", "2h"],
+        }
+    ),
+]
+PerSecond = Annotated[
+    float,
+    BeforeValidator(_per_second),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?/[smh]$|\$\{", "examples": ["10/s", "100/m"]},
+                {"type": "number", "exclusiveMinimum": 0},
+            ]
+        }
+    ),
+]
 
 
 class Paths(BaseModel):
@@ -48,20 +98,52 @@ class Paths(BaseModel):
     result: Path | None = None
 
 
+class Poll(BaseModel):
+    """How often a task is asked for; times in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    interval: Seconds = Field(default=5.0, description="between two polls of a task, with a jitter of a tenth")
+    max_interval: Seconds = Field(default=60.0, description="the longest interval, while nothing changes")
+    growth: float = Field(
+        default=1.25, ge=1, le=100, description="factor of the interval after each poll that brings no change"
+    )
+    rate_limit: PerSecond | None = Field(
+        default=None, description="requests per time of the whole source, such as 10/s; null: connect_rate"
+    )
+    max_in_flight: int = Field(default=32, ge=1, le=1_000_000, description="requests of the source at a time")
+    floor: Seconds | None = Field(default=None, description="a shorter interval is of no use to the provider's clients")
+
+    def pause(self, unchanged: int) -> float:
+        """Return the seconds to the next poll, before jitter, after so many polls in a row without a change."""
+        longest = max(self.interval, self.max_interval)
+        try:
+            return min(longest, self.interval * self.growth**unchanged)
+        except OverflowError:
+            return longest
+
+
 class Preset(BaseModel):
     """How one provider reports a task."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    transport: Literal["sse"] = "sse"
-    method: Literal["GET", "POST"] = "GET"
-    base_url: str | None = None
+    transport: Literal["sse", "poll"] = Field(
+        default="sse", description="sse: a stream of events for each task; poll: one request after another"
+    )
+    poll: Poll = Field(default=Poll(), description="how often a task is asked for, if the transport is poll")
+    method: Literal["GET", "POST"] = Field(default="GET", description="of the request")
+    base_url: str | None = Field(default=None, description="the upstream's scheme and host; fills {base_url} in url")
     url: str = Field(description="template: {base_url}, {id} (percent-encoded) and {token} are filled in")
-    headers: dict[str, str] = Field(default_factory=dict, description="templates like url, {id} as written")
-    framing: Literal["event", "line"] = "event"
-    paths: Paths = Paths()
+    headers: dict[str, str] = Field(default=BEARER, description="templates like url, {id} as written")
+    framing: Literal["event", "line"] = Field(
+        default="event", description="event: standard SSE events; line: each data: line is one snapshot"
+    )
+    paths: Paths = Field(default=Paths(), description="JMESPath expressions, applied to each snapshot")
     states: dict[Phase, tuple[str, ...]] = Field(description="the provider's states under ours")
-    failure_if_present: tuple[Path, ...] = ()
+    failure_if_present: tuple[Path, ...] = Field(
+        default=(), description="JMESPath expressions; a value at one of them means failure"
+    )
     state_events: tuple[str, ...] | None = Field(
         default=None, description="names of the events that carry a state; null: all events do"
     )

@@ -19,6 +19,7 @@ from notifier.sources.preset import Preset
 
 # Sent unless the preset says otherwise. A stream is read as it comes: compression would hold it back for its buffer.
 _DEFAULTS = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-cache"}
+_POLL_DEFAULTS = {"Accept": "application/json", "Cache-Control": "no-cache"}
 _PLACE = re.compile(r"\{(base_url|id|token)\}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # not allowed in a header's value (RFC 9110 section 5.5)
 _SECRET_NAME = re.compile(r"auth|cookie|key|secret|token", re.IGNORECASE)  # in the name of a header
@@ -46,11 +47,13 @@ class RequestTemplate:
         self._url = preset.url
         self._base_url = str(URL(preset.base_url or "")).rstrip("/")
         self._token = token
-        self._headers = {"User-Agent": user_agent, **_DEFAULTS}
+        self._headers = {"User-Agent": user_agent, **(_DEFAULTS if preset.transport == "sse" else _POLL_DEFAULTS)}
         written = CIMultiDict(self._headers)
         for name, value in preset.headers.items():
             written.popall(name, None)
-            if token is not None or "{token}" not in value:
+            if preset.transport == "poll" and value == _DEFAULTS["Accept"]:
+                written["Accept"] = _POLL_DEFAULTS["Accept"]  # the preset is a stream's, and the source polls
+            elif token is not None or "{token}" not in value:
                 written[name] = value
         self._headers = dict(written)
         secret = {name.lower() for name, value in preset.headers.items() if "{token}" in value}

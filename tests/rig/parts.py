@@ -25,7 +25,7 @@ from notifier.deliver.sender import StillOurs
 from notifier.follow.admission import Slots
 from notifier.follow.feed import Feed, FeedPolicy
 from notifier.follow.recorder import Recorder
-from notifier.follow.source import Source
+from notifier.follow.source import PolledSource, Source
 from notifier.follow.watcher import Watcher
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
@@ -159,7 +159,7 @@ class Rig:
         self.sources.append(source)
         return source
 
-    def feed(self, source: Source, policy: FeedPolicy | None = None, **more: Any) -> Feed:
+    def feed(self, source: Source | PolledSource, policy: FeedPolicy | None = None, **more: Any) -> Feed:
         given: dict[str, Any] = {
             "recorder": self.recorder,
             "metrics": self.metrics,

@@ -1,0 +1,131 @@
+"""The source that asks for a task's state by one request after another, over connections that are kept.
+
+It sends one request when it is told to, and reads the reply. Callers decide when to ask again and what an observation
+means. Neither the log nor an error ever holds the token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from notifier.core.errors import NoContent, Unavailable, Unreadable
+from notifier.core.model import Observation
+from notifier.sources import content
+from notifier.sources.faults import FAULTS, translated
+from notifier.sources.http import Way, brief, check_head, new_polling_session, refusal, send
+from notifier.sources.request import RequestTemplate
+from notifier.sources.snapshot import SnapshotReader
+from notifier.sources.sse import EXCERPT, SourceSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """The settings, and what is made of them; replaced as a whole, so that a request under way keeps its own."""
+
+    settings: SourceSettings
+    template: RequestTemplate
+    reader: SnapshotReader
+    way: Way
+
+
+class PollSource:
+    """Asks one upstream for the states of tasks. It is created inside the running loop, and closed in the end."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        settings: SourceSettings,
+        user_agent: str,
+        on_observations: Callable[[int], None],
+        on_unreadable: Callable[[str], None],
+    ) -> None:
+        """Create a source. Its `connect_timeout` counts to the end of a reply.
+
+        `on_observations` is called with the number of snapshots read, repeats included; `on_unreadable` with the reason
+        for each that could not be read. Raises ValueError for a preset that lacks its `base_url`.
+        """
+        self.name = name
+        self._on_observations = on_observations
+        self._on_unreadable = on_unreadable
+        self._user_agent = user_agent
+        self._plan = self._planned(settings, SnapshotReader(source=name, preset=settings.preset))
+        self._session = new_polling_session()
+
+    @property
+    def settings(self) -> SourceSettings:
+        """Return the settings of the next `look`."""
+        return self._plan.settings
+
+    def update(self, settings: SourceSettings) -> None:
+        """Use these from the next `look` on."""
+        same = settings.preset == self.settings.preset
+        reader = self._plan.reader if same else SnapshotReader(source=self.name, preset=settings.preset)
+        self._plan = self._planned(settings, reader)
+
+    def _planned(self, settings: SourceSettings, reader: SnapshotReader) -> _Plan:
+        template = RequestTemplate(preset=settings.preset, token=settings.token, user_agent=self._user_agent)
+        proxy = None if settings.proxy is None else URL(settings.proxy)
+        way = Way(tls=settings.ssl, proxy=proxy, redact=template.redact)
+        return _Plan(settings=settings, template=template, reader=reader, way=way)
+
+    async def look(self, task_id: str) -> Observation:
+        """Ask once, and return what the reply says of the task. Raises SourceError."""
+        plan = self._plan
+        timeout = plan.settings.connect_timeout
+        try:
+            async with asyncio.timeout(timeout):
+                body = await self._ask(task_id, plan)
+        except TimeoutError as exc:
+            raise Unavailable(f"the upstream did not answer within {timeout:g} s") from exc
+        return self._read(body, plan)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def _ask(self, task_id: str, plan: _Plan) -> bytes:
+        response, note = await send(self._session, plan.template.fill(task_id), plan.way)
+        try:
+            check_head(response)
+            if content.kind_of(response.headers.getall("Content-Type", ())) is content.Kind.STREAM:
+                raise Unreadable("the upstream answers with an event stream; the source's transport is poll")
+            body = await _body(response, plan.settings.max_event)
+            if response.status == 204:
+                raise NoContent(status=response.status)
+            if not 200 <= response.status < 300:
+                raise refusal(response, brief(body, plan.way.redact), note)
+            if body.lstrip()[:1] == b"<":
+                raise Unavailable("the upstream answers with a page, not with JSON")
+        except BaseException:
+            response.close()  # of no effect on a connection whose reply was read to its end
+            raise
+        return body
+
+    def _read(self, body: bytes, plan: _Plan) -> Observation:
+        try:
+            observation = plan.reader.read(body)
+        except Unreadable as exc:
+            self._on_unreadable(str(exc))
+            excerpt = plan.template.redact(body[: 1 << 16].decode("utf-8", "replace"))[:EXCERPT]
+            raise Unreadable(str(exc), excerpt=excerpt) from exc
+        self._on_observations(1)
+        return observation
+
+
+async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Return the whole body; the connection is then free for the next request. Raises SourceError."""
+    body = bytearray()
+    try:
+        while chunk := await response.content.readany():
+            body += chunk
+            if len(body) > limit:
+                raise Unreadable(f"the upstream answers with more than {limit} bytes")
+    except FAULTS as exc:
+        raise translated(exc) from exc
+    return bytes(body)
