@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from helper_programs import require
+from helper_programs import real_clock, require
 from ports import free_port
 from waits import PATIENCE
 
@@ -103,7 +103,7 @@ def _start(program: _Program, directory: Path) -> None:
     with log.open("ab") as output:
         process = subprocess.Popen(
             program.command,
-            env=os.environ | program.environment,
+            env={**real_clock(), **program.environment},
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from helper_programs import require
+from helper_programs import real_clock, require
 from waits import until
 
 Way = Literal["end", "within", "abort"]  # between two replies, within one, with a reset
@@ -108,7 +108,9 @@ class OwnServer:
 
     async def start(self) -> None:
         """Start it; return once it takes connections."""
-        self._process = await asyncio.create_subprocess_exec(*self._command, stdout=DEVNULL, stderr=DEVNULL)
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command, env=real_clock(), stdout=DEVNULL, stderr=DEVNULL
+        )
 
         async def listens() -> bool:
             try:

@@ -55,6 +55,11 @@ def require(program: str) -> str:
     return path
 
 
+def real_clock() -> dict[str, str]:
+    """Return the environment without faketime: a server that a test starts keeps the real clock, as shared ones do."""
+    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD" and "FAKETIME" not in name}
+
+
 def install() -> None:
     """Install the missing programs as root with apt; do nothing where that cannot be. A failure ends nothing."""
     programs = missing()

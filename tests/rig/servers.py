@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 import psycopg
-from helper_programs import find
+from helper_programs import find, real_clock
 from ports import free_port
 from waits import PATIENCE
 
@@ -88,7 +88,9 @@ class Server:
     def _program(self, name: str, *args: str) -> None:
         place = programs()
         assert place is not None
-        done = subprocess.run([place / name, *args], cwd="/", capture_output=True, text=True, **_as_whom())
+        done = subprocess.run(
+            [place / name, *args], cwd="/", env=real_clock(), capture_output=True, text=True, **_as_whom()
+        )
         assert done.returncode == 0, done.stderr
 
     def start(self) -> None:
@@ -99,7 +101,7 @@ class Server:
         with open(f"{self._directory}/log", "ab") as log:
             self._process = subprocess.Popen(
                 [place / "postgres", "-D", self.data, "-p", str(self.port), "-k", self._directory, *settings],
-                cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, **_as_whom(),
+                cwd="/", env=real_clock(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, **_as_whom(),
             )  # fmt: skip
         self.wait(lambda: self.query("SELECT 1") == [(1,)])
 
