@@ -76,12 +76,12 @@ class DaemonSession:
                 raise self.client.denied(response.status, answer)
             return answer
 
-    async def ask_patiently(self, method: str, path: str) -> Json:
+    async def ask_patiently(self, method: str, path: str, *, query: Sequence[tuple[str, str]] = ()) -> Json:
         """Return the daemon's answer, for which it may take any time as long as it is alive. Raises as `ask`."""
         import aiohttp
 
         request = asyncio.create_task(
-            self._ask(method, path, timeout=aiohttp.ClientTimeout(total=None)), name="request"
+            self._ask(method, path, query=query, timeout=aiohttp.ClientTimeout(total=None)), name="request"
         )
         try:
             while not request.done():

@@ -1,9 +1,12 @@
-"""Commands for watches: watch add|list|show|remove."""
+"""Commands for watches: watch add|list|show|wait|remove."""
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -12,7 +15,17 @@ import typer
 from typer.core import TyperCommand
 
 from notifier.cli import follow
-from notifier.cli.client import Client, ConfigOption, DaemonSession, Denied, JsonOption, TokenOption, UrlOption, connect
+from notifier.cli.client import (
+    Client,
+    ConfigOption,
+    DaemonSession,
+    Denied,
+    JsonOption,
+    TokenOption,
+    Unreachable,
+    UrlOption,
+    connect,
+)
 from notifier.cli.complete import endpoint_names, source_names, watch_names
 from notifier.cli.listing import COLUMNS, CUT, Wanted, rows
 from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, complain, fail, printable, refuse, show, show_json, show_table
@@ -20,6 +33,10 @@ from notifier.cli.timeline import lines
 from notifier.cli.watch_input import WatchDefaults, WatchInput, batches, read_file, read_labels, read_metadata
 from notifier.core.model import Json
 
+LONGEST_WAIT = 600.0  # seconds of one request; the daemon allows no more
+RETRY = 1.0  # seconds until a daemon that does not answer is asked again
+ENDS = {"succeeded": 0, "failed": 3, "canceled": 4, "lost": 5}  # exit codes
+EXIT_TIMEOUT = 124  # as of timeout(1)
 NAMED = 20  # added watches that are listed one by one
 
 watch = typer.Typer(help="Follow tasks, and see their state.", no_args_is_help=True)
@@ -249,6 +266,48 @@ def show_watch(
         return
     for line in lines(item, attempts):
         show(line)
+
+
+@watch.command("wait", cls=IdCommand)
+def wait(
+    name: Annotated[str, typer.Argument(metavar="[SOURCE/]ID", help="A watch.", autocompletion=watch_names)],
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", min=0, help="Give up after so long.")] = None,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Wait until a task has ended; the exit code says how.
+
+    0 succeeded, 3 failed, 4 canceled, 5 lost, 124 not ended within --timeout. A daemon that restarts is waited for.
+
+    Example: notifier watch wait 2370487727425660 --timeout 600
+    """
+    item = connect(url, token, config).run(lambda daemon: _end(daemon, name, timeout))
+    outcome = "lost" if item["lost"] else item["phase"]
+    if as_json:
+        show_json(item)
+    elif item["ended"]:
+        show(f"{printable(_name(item))} {outcome}")
+    else:
+        complain(f"{_name(item)} has not ended after {timeout:g} s: {outcome or 'nothing was observed yet'}")
+    raise typer.Exit(ENDS.get(outcome, EXIT_FAILED) if item["ended"] else EXIT_TIMEOUT)
+
+
+async def _end(daemon: DaemonSession, name: str, timeout: float | None) -> dict[str, Any]:
+    """Return a watch once it has ended, or after the timeout in seconds. Raises Denied and Unreachable."""
+    now = asyncio.get_running_loop().time
+    deadline = math.inf if timeout is None else now() + timeout
+    item = await _find(daemon, name)
+    while not item["ended"] and (left := deadline - now()) > 0:
+        query = [("timeout", f"{min(left, LONGEST_WAIT):.3f}")]
+        try:
+            item = await daemon.ask_patiently("GET", f"{_path(item['source'], item['id'])}/wait", query=query)
+        except (Denied, Unreachable) as exc:
+            if isinstance(exc, Denied) and exc.status != HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+            await asyncio.sleep(min(left, RETRY))
+    return item
 
 
 @watch.command("remove", cls=IdCommand)

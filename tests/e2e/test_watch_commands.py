@@ -137,6 +137,40 @@ async def test_a_timeline_tells_changes_and_deliveries(daemons: Start) -> None:
         assert await daemon.stop() == 0
 
 
+async def test_the_end_of_a_task_is_waited_for(daemons: Start) -> None:
+    """The exit code says how it ended, or that it did not; a daemon that restarts meanwhile is waited for."""
+    tasks = {"good": ENDS, "bad": parse_spec("queueing,failed"), "on": GOES_ON, "late": GOES_ON}
+    async with Simulator(transcripts=tasks, ids=[*tasks], keep_open=True) as sim:
+        settings = config(upstream=sim.base_url, endpoints={})
+        settings["sources"]["vidu"]["not_found_grace"] = "100ms"
+        daemon = daemons(settings)
+        await daemon.start()
+        use = ("-c", str(daemon.file))
+        await daemon.run("watch", "add", *tasks, "gone", *use)
+        for task, code, out in [
+            ("good", 0, "vidu/good succeeded\n"),
+            ("bad", 3, "vidu/bad failed\n"),
+            ("gone", 5, "vidu/gone lost\n"),
+        ]:
+            done = await daemon.run("watch", "wait", task, *use)
+            assert (done.code, done.out) == (code, out)
+        done = await daemon.run("watch", "wait", "vidu/on", "--timeout", "0.5", *use)
+        assert (done.code, done.out) == (124, "")
+        assert "vidu/on has not ended after 0.5 s: running" in done.err
+        done = await daemon.run("watch", "wait", "nobody", *use)
+        assert (done.code, done.out) == (1, "")
+        item = json.loads((await daemon.run("watch", "wait", "good", "--json", *use)).out)
+        assert (item["id"], item["ended"]) == ("good", True)
+
+        waiting = asyncio.create_task(command("watch", "wait", "late", *use, cwd=daemon.directory))
+        await asyncio.sleep(1)
+        await daemon.stop()
+        await daemon.start()
+        sim.push("late", "success")
+        done = await waiting
+        assert (done.code, done.out) == (0, "vidu/late succeeded\n")
+
+
 async def test_an_endpoint_is_tested(daemons: Start) -> None:
     """One signed event, at once; the exit code says whether it was accepted."""
     async with (
