@@ -100,6 +100,7 @@ EndpointName = Annotated[str, BeforeValidator(known_endpoint), WithJsonSchema({"
 EventGlob = Annotated[
     str, BeforeValidator(_event_glob), WithJsonSchema({"type": "string", "examples": ["task.*", *map(str, EventType)]})
 ]
+Format = Literal["standard", "cloudevents"]
 ProxyUrl = Annotated[SecretUrl, AfterValidator(_proxy)]
 HeaderName = Annotated[str, AfterValidator(delivery_header)]
 
@@ -175,6 +176,9 @@ class WebhookEndpoint(_Endpoint):
         default="standard",
         description="standard: Standard Webhooks; github: X-Hub-Signature-256; stripe: Stripe-Signature; none",
     )
+    format: Format = Field(
+        default="standard", description="standard: the event as it is; cloudevents: a CloudEvent 1.0, structured mode"
+    )
     template: JsonTemplate | None = Field(
         default=None, description="Jinja2 template of the body, which must be JSON; null: the unchanged event"
     )
@@ -183,6 +187,13 @@ class WebhookEndpoint(_Endpoint):
         validate_default=True,
         description="whsec_... (or whsk_...), newest first; all of them sign. For other signatures: 16 bytes or more",
     )
+
+    def impossible(self) -> Iterator[Impossible]:
+        """Refuse two forms of one body as well."""
+        yield from super().impossible()
+        if self.format != "standard" and self.template is not None:
+            message = f"a template makes the whole body; remove it, or `format: {self.format}`"
+            yield Impossible(key="template", keys=frozenset({"template", "format"}), message=message)
 
 
 class SlackEndpoint(_Endpoint):

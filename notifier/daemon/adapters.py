@@ -51,7 +51,9 @@ def sender(endpoint: Endpoint, clock: Clock) -> Sender:
     )
     match endpoint:
         case WebhookEndpoint():
-            return WebhookSender(target, signer=_signer(endpoint), template=endpoint.template, clock=clock)
+            return WebhookSender(
+                target, signer=_signer(endpoint), format=endpoint.format, template=endpoint.template, clock=clock
+            )
         case SlackEndpoint():
             return ChatSender(
                 target,

@@ -6,15 +6,19 @@ The bytes that are signed are the bytes that are sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 from multidict import CIMultiDict
 
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Outcome, Rejected, classify_http
 from notifier.core.signers import Signer
+from notifier.senders import cloudevents
 from notifier.senders.connections import Connections, StillOurs, always
 from notifier.senders.exchange import Exchange
 from notifier.senders.target import Target
+
+Format = Literal["standard", "cloudevents"]  # of the body
 
 
 class WebhookSender:
@@ -26,22 +30,24 @@ class WebhookSender:
         *,
         signer: Signer,
         clock: Callable[[], Micros],
+        format: Format = "standard",
         template: str | None = None,
         connections: Connections | None = None,
     ) -> None:
-        """Send the event as it was stored, or the JSON that `template` makes of it.
+        """Send the event as it was stored, as a CloudEvent (`format`), or the JSON that `template` makes of it.
 
         `connections`, where given, take the place of connections of its own; `close` releases them.
         """
         self._exchange = Exchange(target, clock=clock, connections=connections)
         self._signer = signer
-        self._body: Callable[[Delivery], bytes | Rejected] = _stored
+        self._body: Callable[[Delivery], bytes | Rejected] = _stored if format == "standard" else cloudevents.structured
         if template is not None:
             from notifier.senders.template import Renderer  # imported here, since Jinja2 takes 40 ms to load
 
             self._body = Renderer(template).json
         self._clock = clock
-        headers = {"content-type": "application/json", "user-agent": target.user_agent, "accept": "*/*"}
+        content_type = "application/json" if format == "standard" else cloudevents.CONTENT_TYPE
+        headers = {"content-type": content_type, "user-agent": target.user_agent, "accept": "*/*"}
         self._headers = CIMultiDict(headers)
         if self._exchange.authorization is not None:
             self._headers["authorization"] = self._exchange.authorization
