@@ -114,10 +114,15 @@ def prepare(path: Path) -> str | None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # it holds metadata and callback bodies
     except OSError as exc:
         raise StoreError(f"cannot open {path}: {exc.strerror}; check store.url and its permissions") from exc
+    log = path.with_name(path.name + "-wal")
+    left = log.exists()  # by a process that was killed
+    if left:
+        _check_with_log(path, log)
     made = engine(path, writable=True)
     try:
         with made.connect() as connection:
-            _check(connection, path)
+            if not left:
+                _check(connection, path)
             with connection.begin():
                 return _migrate(connection)
     except StoreTooNew as exc:
@@ -142,6 +147,26 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _check_with_log(path: Path, log: Path) -> None:
+    """Check a database through its log, without applying that: it may be the log of another file.
+
+    A connection for writing would apply it when it is closed, and so spoil a copy that was put in the place of a
+    damaged database. Raises StoreError.
+    """
+    reading = engine(path, writable=False)
+    try:
+        with reading.connect() as connection:
+            _check(connection, path)
+    except StoreError as exc:
+        hint = f"if a copy was put in its place, move {log.name} away, which belongs to the file before"
+        raise StoreError(f"{exc}; {hint}") from exc
+    except (DBAPIError, sqlite3.Error) as exc:
+        hint = f"if it is a copy, move {log.name} away first"
+        raise StoreError(f"{refusal(path, exc)}; {hint}") from exc
+    finally:
+        reading.dispose()
 
 
 def _check(connection: Connection, path: Path) -> None:
