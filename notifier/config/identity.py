@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo, WithJsonSchema
 
 from notifier.config.problems import invalid
 from notifier.config.secret import Secret
@@ -45,8 +45,17 @@ def _fitting_number(secrets: tuple[Secret, ...], info: ValidationInfo) -> tuple[
     return secrets
 
 
+def _listed(value: Any) -> Any:
+    """Return a list; one secret may stand without it."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
 # for a field that follows a field `signature`
-FormSecrets = Annotated[tuple[Annotated[Secret, AfterValidator(_fitting)], ...], AfterValidator(_fitting_number)]
+FormSecrets = Annotated[
+    tuple[Annotated[Secret, AfterValidator(_fitting)], ...],
+    BeforeValidator(_listed, json_schema_input_type=Secret | tuple[Secret, ...]),
+    AfterValidator(_fitting_number),
+]
 
 
 def tried(value: Any, info: ValidationInfo, read: Callable[[Path], None]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,6 +77,18 @@ class Config(Section):
             )
             for name, endpoint in self.endpoints.items()
         )
+
+    @classmethod
+    def misplaced(cls, value: Mapping[str, Any]) -> Mapping[str, str]:
+        """Return a message for each unknown key that holds a source or an endpoint."""
+        unknown = {key: item for key, item in value.items() if key not in cls.model_fields and isinstance(item, dict)}
+        kinds = {"sources": {"preset", "base_url", "token"}, "endpoints": {"type", "url", "secrets"}}
+        return {
+            str(key): f"unknown key; indent it under {section}?"
+            for key, item in unknown.items()
+            for section, marks in kinds.items()
+            if len(marks & item.keys()) > 1 or ("preset" in item if section == "sources" else "type" in item)
+        }
 
     @classmethod
     def arrange(cls, value: dict[str, Any]) -> dict[str, Any]:

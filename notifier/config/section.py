@@ -78,6 +78,12 @@ class Section(BaseModel):
         return value
 
     @classmethod
+    def misplaced(cls, value: Mapping[str, Any]) -> Mapping[str, str]:
+        """Return messages for unknown keys that probably belong elsewhere."""
+        del value
+        return {}
+
+    @classmethod
     def missing(cls) -> str:
         """Describe a mapping of this kind, for messages."""
         return f"a mapping with keys such as {', '.join(cls.keys()[:3])}"
@@ -90,7 +96,7 @@ class Section(BaseModel):
         if not isinstance(value, Mapping):
             raise invalid(f"expected {cls.missing()}, got {got(value)}")
         known = cls.keys()
-        faults = unknown_keys(list(value), known, cls.elsewhere)
+        faults = unknown_keys(list(value), known, {**cls.misplaced(value), **cls.elsewhere})
         arranged = cls.arrange({key: item for key, item in value.items() if key in known})
         try:
             section = handler(arranged)

@@ -95,13 +95,16 @@ def _describe(value: dict[str, Any], info: ValidationInfo) -> Description:
     """Merge the overrides into the preset and check the result."""
     own = Context.of(info).presets
     try:
-        name = _preset_name(value["preset"], info)
+        name = _preset_name(value.get("preset", "generic"), info)
         base = own[name] if name in own else presets.raw(name)
     except PydanticCustomError:  # reported at the key `preset`
         base = None
     if base is None:
         return Description.model_construct(url="", states={})
     overrides = {key: item for key, item in value.items() if key != "preset"}
+    if "preset" not in value and overrides.keys().isdisjoint(("base_url", "url")):
+        message = f"required, but missing; there are {', '.join(dict.fromkeys([*own, *presets.names()]))}"
+        raise refusal([detail(("preset",), invalid(message))])
     merged, faults = _merge(base, overrides)
     try:
         description = Description.model_validate(merged)
@@ -314,7 +317,8 @@ class SourceConfig(Section):
         """Collect the preset's fields under `description`."""
         overrides = {key: item for key, item in value.items() if key in Preset.model_fields}
         own = {key: item for key, item in value.items() if key not in overrides}
-        return own | {"description": {"preset": value.get("preset", "generic"), **overrides}}
+        preset = {"preset": value["preset"]} if "preset" in value else {}
+        return own | {"description": {**preset, **overrides}}
 
     def impossible(self) -> Iterator[Impossible]:
         """Refuse a URL that needs a token where there is none. A header without its token is just left out."""

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from notifier.config.syntax import explain_syntax
+
 MAX_DEPTH = 64  # deeper than any configuration, and safe for recursion over the tree
 MAX_ALIASED = 100_000  # nodes that aliases and merges may add; "billion laughs" needs far more
 
@@ -100,9 +102,7 @@ def parse(text: str) -> Node | None:
     try:
         return _Composer(restore).compose(yaml.parse(text, Loader=LOADER))
     except yaml.YAMLError as exc:
-        mark = getattr(exc, "problem_mark", None)
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise TreeError(f"not valid YAML: {getattr(exc, 'problem', None) or 'unreadable'}", line, column) from exc
+        raise TreeError(*explain_syntax(text, exc)) from exc
 
 
 def protect(text: str) -> tuple[str, dict[int, str]]:

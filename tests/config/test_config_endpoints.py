@@ -169,7 +169,7 @@ def test_an_endpoint_whose_certificate_was_renewed_is_another(site: Site) -> Non
         ("type: 5", "endpoints.e.type: expected webhook or slack, got 5"),
         ("type: webhook, url: 'https://x'", "endpoints.e.secrets: required, but missing"),
         ("type: webhook, url: 'https://x', secrets: []", "endpoints.e.secrets: required, but missing"),
-        (f"type: webhook, url: 'https://x', secrets: {WHSEC}", "endpoints.e.secrets: expected a list"),
+        ("type: webhook, url: 'https://x', secrets: true", "endpoints.e.secrets[0]: expected text in quotes"),
         (f"type: webhook, secrets: [{WHSEC}]", "endpoints.e.url: required, but missing"),
         (f"{SLACK}, secrets: [a]", "endpoints.e.secrets: Slack endpoints are not signed; remove it"),
         (f"{HOOK}, retry_on_timeout: true", "endpoints.e.retry_on_timeout: unknown key"),

@@ -242,4 +242,6 @@ def test_two_default_sources_are_an_impossible_pair(site: Site) -> None:
 
 
 def test_a_source_without_keys_is_told_what_it_lacks(site: Site) -> None:
-    assert site.said("sources:\n  a:\n") == ["config.yaml:2:3: sources.a.base_url: required by the url, but not set"]
+    assert site.said("sources:\n  a:\n") == [
+        "config.yaml:2:3: sources.a.preset: required, but missing; there are generic, vidu"
+    ]

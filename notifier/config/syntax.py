@@ -1,0 +1,57 @@
+"""Explains mistakes of YAML's syntax: what is wrong, where, and what to do about it. No message shows the text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+_QUOTE = "put the value in quotes"
+_BRACKETS = {"sequence": ("list", "]"), "mapping": ("mapping", "}")}
+
+
+def explain_syntax(text: str, exc: yaml.YAMLError) -> tuple[str, int, int]:
+    """Return a message with the line and column of the mistake, both from 1."""
+    mark: Any = getattr(exc, "problem_mark", None)
+    problem, context = str(getattr(exc, "problem", None) or "unreadable"), str(getattr(exc, "context", None) or "")
+    if mark is None:
+        return f"not valid YAML: {problem}", 1, 1
+    start: Any = getattr(exc, "context_mark", None) or mark
+    line, column = mark.line + 1, mark.column + 1
+    lines = text.splitlines()
+    written = lines[mark.line] if mark.line < len(lines) else ""
+    indent = written[: len(written) - len(written.lstrip())]
+    if "\t" in indent and mark.column <= len(indent):
+        return "not valid YAML: a tab in the indentation; use blanks", line, indent.index("\t") + 1
+    if problem == "found unexpected end of stream" and "quoted" in context:
+        return "not valid YAML: the quote that opens here is never closed", start.line + 1, start.column + 1
+    for kind, (name, bracket) in _BRACKETS.items():
+        if f"flow {kind}" in context:
+            needed = f"the {name} that opens on line {start.line + 1} needs `,` or `{bracket}` here"
+            return f"not valid YAML: {needed}", line, column
+    message = _explain(problem, context, before=written[: mark.column], first=mark.column <= len(indent))
+    return f"not valid YAML: {message}", line, column
+
+
+def _explain(problem: str, context: str, *, before: str, first: bool) -> str:
+    """Return the message; `before` is the line before the mistake, `first` whether that is blank."""
+    if "mapping values are not allowed" in problem:
+        if ":" in before:
+            return f"a second `:` on this line; {_QUOTE} if it holds `: `"
+        return "a key is not expected here: the line above has a value already, or this line is indented too far"
+    if "unknown escape" in problem:
+        return "an unknown escape in double quotes; write \\\\ for a backslash, or use single quotes"
+    if "cannot start any token" in problem:
+        return f"a value cannot begin with this character; {_QUOTE}"
+    if "could not find expected ':'" in problem:
+        return "a key without `:`, or a text that is indented less than it should be"
+    if "anchor" in context or "alias" in context:
+        return f"`&` and `*` begin the names of anchors; {_QUOTE}"
+    block = "block" in context and ("block end" in problem or "expected key" in problem or "'-' indicator" in problem)
+    if (block or "<document start>" in problem) and first:
+        return "indented differently from the lines above that it belongs to"
+    if block:
+        return f"text after the end of a quoted value; {_QUOTE} as a whole, and double the quotes inside of it"
+    if "node content" in problem:
+        return f"a value is expected here; {_QUOTE} if it begins with this character"
+    return problem

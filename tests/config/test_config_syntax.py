@@ -1,0 +1,88 @@
+"""YAML's own mistakes are told as a person would, at the place where they were made, by either parser."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from config_site import WHSEC, Site
+
+from notifier.config import tree
+
+
+@pytest.fixture(params=["libyaml", "Python"])
+def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "Python":
+        monkeypatch.setattr(tree, "LOADER", yaml.SafeLoader)
+
+
+@pytest.mark.usefixtures("_parser")
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        ("log:\n\tlevel: info\n", "2:1", "a tab in the indentation; use blanks"),
+        ("log:\n  level: info\n\tformat: json\n", "3:1", "a tab in the indentation; use blanks"),
+        ("log:\n  \tlevel: info\n", "2:3", "a tab in the indentation; use blanks"),
+        ("a:\n  b: 1\n c: 2\n", "3:2", "indented differently from the lines above"),
+        ("sources:\n  v:\n    preset: vidu\n   token: x\n", "4:4", "indented differently from the lines above"),
+        ("  a: 1\nb: 2\n", "2:1", "indented differently from the lines above"),
+        ("- a\nb: 1\n", "2:1", "indented differently from the lines above"),
+        ("a: 1\n  b: 2\n", "2:4", "a key is not expected here: the line above has a value already"),
+        ('a: "x\nb: 1\nc: 2\n', "1:4", "the quote that opens here is never closed"),
+        ("a: 'x\n", "1:4", "the quote that opens here is never closed"),
+        ("a: 'it's'\n", "1:8", "text after the end of a quoted value"),
+        ("a: [1, 2\nb: 3\n", "2:2", "the list that opens on line 1 needs `,` or `]` here"),
+        ("a: {x: 1\nb: 3\n", "2:2", "the mapping that opens on line 1 needs `,` or `}` here"),
+        ("a: b: c\n", "1:5", "a second `:` on this line; put the value in quotes"),
+        ("a: @x\n", "1:4", "a value cannot begin with this character; put the value in quotes"),
+        ("a: %x\n", "1:4", "a value cannot begin with this character"),
+        ('a: "\\d"\n', "1:", "an unknown escape in double quotes"),
+        ("a: *\n", "1:5", "`&` and `*` begin the names of anchors"),
+        ("a: }\n", "1:4", "a value is expected here"),
+        ("a: |\n x\nb\nc: 1\n", "", "a key without `:`"),
+    ],
+)
+def test_a_mistake_is_explained(site: Site, text: str, place: str, message: str) -> None:
+    """With its line and column, and what to do."""
+    (said,) = site.said(text)
+    assert said.startswith(f"config.yaml:{place}")
+    assert f": not valid YAML: {message}" in said
+
+
+def test_a_secret_in_a_broken_line_is_not_shown(site: Site) -> None:
+    """The place is enough to find it."""
+    for text in (f"token: '{WHSEC}\n", f'token: "{WHSEC}" x\n', f"token: @{WHSEC}\n", f"\ttoken: {WHSEC}\n"):
+        (said,) = site.said(text)
+        assert WHSEC.removeprefix("whsec_") not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("app: {type: webhook, url: 'https://e.example/'}", "app: unknown key; indent it under endpoints?"),
+        ("app: {url: 'https://e.example/', secrets: x}", "app: unknown key; indent it under endpoints?"),
+        ("vidu: {preset: vidu}", "vidu: unknown key; indent it under sources?"),
+        ("acme: {base_url: 'https://e.example/', token: t}", "acme: unknown key; indent it under sources?"),
+        ("lgo: {level: info}", 'lgo: unknown key; did you mean "log"?'),
+        ("other: {a: b}", "other: unknown key"),
+        ("other: 5", "other: unknown key"),
+    ],
+)
+def test_a_section_that_lost_its_indentation_is_recognised(site: Site, text: str, message: str) -> None:
+    """By its keys; any other unknown key is told as before."""
+    (said,) = site.said(text)
+    assert said == f"config.yaml:1:1: {message}"
+
+
+@pytest.mark.parametrize("source", ["{token: t}", "{}", "{max_streams: 5}"])
+def test_a_source_without_anything_needs_a_preset(site: Site, source: str) -> None:
+    """A URL of one's own makes it generic; without that, what is missing is the preset."""
+    (said,) = site.said(f"sources: {{s: {source}}}")
+    assert said.endswith("sources.s.preset: required, but missing; there are generic, vidu")
+
+
+def test_one_secret_may_stand_without_a_list(site: Site) -> None:
+    """As text, or as a reference to a file."""
+    site.write(WHSEC, "secret")
+    for written in (WHSEC, f"[{WHSEC}]", "{file: secret}"):
+        config = site.load(f"endpoints: {{e: {{type: webhook, url: 'https://e.example/', secrets: {written}}}}}")
+        assert [secret.reveal() for secret in config.endpoints["e"].secrets] == [WHSEC]  # type: ignore[union-attr]
