@@ -10,6 +10,7 @@ __all__ = [
     "eventstream",
     "flow",
     "history",
+    "http_head",
     "load",
     "machine",
     "model",

@@ -17,6 +17,8 @@ from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 
+from notifier.core import http_head
+
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.web import RequestHandler
@@ -138,3 +140,80 @@ class IdleLimitedConnector(aiohttp.TCPConnector):
     def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
         too_many = len(self._conns) >= self._max_idle_hosts and key not in self._conns
         super()._release(key, protocol, should_close=should_close or too_many)
+
+
+class NormalisingHandler(ResponseHandler):
+    """A connection whose replies may have odd heads.
+
+    aiohttp's parser sees the head alone, in a form that it takes, and the body after it: an error in the body then does
+    not hide the status that came with it.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, max_head: int) -> None:
+        super().__init__(loop)
+        self._head: bytearray | None = None  # of the reply under way; None once aiohttp has it
+        self._max_head = max_head
+
+    def set_response_params(self, **params: Any) -> None:
+        self._head = bytearray()  # a request is about to be sent
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is None or not data:
+            self._parse(data)
+            return
+        known = max(0, len(self._head) - 3)  # of the blank line, the beginning may be there
+        self._head += data
+        while self._head:
+            end = http_head.find_end(self._head, known)
+            if max(end, len(self._head) if end < 0 else 0) > self._max_head:
+                self._refuse()
+                return
+            if end < 0:
+                self._wait_for_head()
+                return
+            head, rest = bytes(self._head[:end]), self._head[end:]
+            interim, known = http_head.is_interim(head), 0
+            self._head = rest if interim else None
+            self._parse(http_head.normalised(head))
+            if not interim and rest:
+                self._parse(bytes(rest))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._head:
+            head, self._head = bytes(self._head), None
+            self._parse(head)
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        assert self._head is not None
+        if not http_head.may_begin(self._head):
+            head, self._head = bytes(self._head), None
+            self._parse(head)
+
+    def _refuse(self) -> None:
+        self._head = None
+        self.set_exception(HttpProcessingError(message=f"the head is larger than {self._max_head} bytes"))
+        if self.transport is not None:
+            self.transport.close()
+
+    def _parse(self, data: bytes) -> None:
+        super().data_received(data)
+        fault = self.exception()
+        if (
+            fault is not None and self._payload is not None and not self._payload.is_eof()
+        ):  # aiohttp would let its reader wait for ever
+            self._payload.set_exception(BrokenFraming(str(fault)))
+
+
+class NormalisingConnector(aiohttp.TCPConnector):
+    """A connector that takes odd heads, of up to `max_head` bytes.
+
+    Idle connections are kept for `keepalive` seconds; None closes each after its reply.
+    """
+
+    def __init__(self, *, max_head: int, keepalive: float | None = None) -> None:
+        kept: dict[str, Any] = {"force_close": True} if keepalive is None else {"keepalive_timeout": keepalive}
+        super().__init__(limit=0, **kept)
+        factory: Callable[..., ResponseHandler] = partial(NormalisingHandler, max_head=max_head)
+        self._factory = partial(factory, loop=self._loop)

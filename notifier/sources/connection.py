@@ -134,7 +134,9 @@ class Connection:
             while chunk := await reader.read():
                 body += chunk
                 if len(body) > self._max_event:
-                    raise Unreadable(f"the upstream answers with more than {self._max_event} bytes of JSON")
+                    raise Unreadable(
+                        f"the upstream answers with more than {self._max_event} bytes of JSON; max_event may allow more"
+                    )
                 self._hold(len(body))
         except FAULTS as exc:
             raise translated(exc) from exc
@@ -198,7 +200,7 @@ class Connection:
         except DecodeError:
             events = []
         if self._decoder.error is not None:
-            self._over_limit(Unreadable(str(self._decoder.error)))
+            self._over_limit(_too_large(self._decoder.error))
             return events
         try:
             self._hold(self._decoder.buffered)
@@ -228,7 +230,7 @@ class Connection:
                 events = self._decoder.finish()
             except DecodeError as exc:
                 events = []
-                self._over_limit(Unreadable(str(exc)))
+                self._over_limit(_too_large(exc))
             if events:
                 self.partial = True
                 return events
@@ -239,3 +241,7 @@ class Connection:
     def _over_limit(self, error: SourceError) -> None:
         self._error = error
         self._drop()
+
+
+def _too_large(reason: object) -> Unreadable:
+    return Unreadable(f"{reason}; max_event may allow more")

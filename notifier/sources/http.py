@@ -17,7 +17,7 @@ from yarl import URL
 
 from notifier.core.errors import NoContent, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
 from notifier.core.retry import parse_retry_after
-from notifier.runtime.aiohttp_private import disable_retries
+from notifier.runtime.aiohttp_private import NormalisingConnector, disable_retries, read_buffered
 from notifier.sources.faults import FAULTS, translated
 from notifier.sources.request import Request
 
@@ -51,7 +51,7 @@ DIRECT = Way()
 def new_session() -> aiohttp.ClientSession:
     """Create a session for streams: no limits of its own, no cookies, every connection used once."""
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        connector=NormalisingConnector(max_head=MAX_HEAD),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
         read_bufsize=READ_BUFFER,
@@ -69,7 +69,7 @@ def new_session() -> aiohttp.ClientSession:
 def new_polling_session() -> aiohttp.ClientSession:
     """Create a session for polls: no limits of its own, no cookies, connections that are used again."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
+        connector=NormalisingConnector(max_head=MAX_HEAD, keepalive=KEEP_ALIVE),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
         max_line_size=MAX_HEADER,
@@ -184,8 +184,8 @@ async def _words(response: aiohttp.ClientResponse, redact: Callable[[str], str])
         async with asyncio.timeout(WORDS_TIMEOUT):
             while len(body) < WORDS_READ and (chunk := await response.content.read(WORDS_READ - len(body))):
                 body += chunk
-    except (*FAULTS, TimeoutError):
-        pass  # the status says enough; the words are what came of them
+    except (*FAULTS, TimeoutError):  # the status says enough; the words are those that came
+        body += read_buffered(response.content)[:WORDS_READ]
     return brief(body, redact)
 
 

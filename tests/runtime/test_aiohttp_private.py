@@ -244,3 +244,60 @@ async def test_a_connector_keeps_idle_connections_to_a_bounded_number_of_hosts()
                 await closed.wait()
             assert connector.idle_hosts() == 2
     assert accepted == [0, 1, 2]
+
+
+async def test_a_normalising_connector_reads_odd_heads_and_keeps_the_status_of_a_broken_body() -> None:
+    """Its connections parse the head alone first, so that an error in the body comes later; a long head is refused."""
+
+    async def reply(data: bytes, *, max_head: int = 1000) -> tuple[int, bytes]:
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await _read_head(reader)
+            writer.write(data)
+            await writer.drain()
+            writer.close()
+
+        connector = aiohttp_private.NormalisingConnector(max_head=max_head)
+        async with (
+            serving(handler) as url,
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get(url) as response,
+        ):
+            with suppress(aiohttp.ClientPayloadError):
+                return response.status, await response.read()
+            return response.status, aiohttp_private.read_buffered(response.content)
+
+    body = b"Content-Length: 2\r\n\r\nok"
+    assert await reply(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + body) == (200, b"ok")
+    assert await reply(b"HTTP/1.1 200 OK\r\n" + body + b"HTTP/nonsense") == (200, b"ok")
+    assert await reply(b"HTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 200 OK\r\n" + body) == (200, b"ok")
+    assert await reply(b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n") == (503, b"ok")
+    for head in (b"HTTP/1.1 200 OK\r\nA: " + b"a" * 1000 + b"\r\n", b"HTTP/1.1 200 OK\r\n" + b"A: some text\r\n" * 90):
+        with pytest.raises(aiohttp.ClientResponseError, match="larger than 1000 bytes"):
+            await reply(head + body)
+        assert await reply(head + body, max_head=2000) == (200, b"ok")
+    with pytest.raises(aiohttp.ClientResponseError):
+        await reply(b"SSH-2.0-OpenSSH\r\n")
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await reply(b"HTTP/1.1 200 OK\r\nCont")
+
+
+async def test_a_normalising_connector_keeps_connections() -> None:
+    """Each reply on a kept connection may have an odd head."""
+    accepted = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal accepted
+        accepted += 1
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                await _read_head(reader)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok")
+                await writer.drain()
+        writer.close()
+
+    connector = aiohttp_private.NormalisingConnector(max_head=1000, keepalive=60.0)
+    async with serving(handler) as url, aiohttp.ClientSession(connector=connector) as session:
+        for _ in range(3):
+            async with session.get(url) as response:
+                assert await response.read() == b"ok"
+    assert accepted == 1

@@ -91,6 +91,12 @@ async def test_words_that_are_cut_short() -> None:
     assert str(error).startswith("the upstream answers 400")
 
 
+async def test_a_status_with_a_broken_body_counts() -> None:
+    """Though both come in one piece."""
+    error = await opening_fails(b"HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\nzzz\r\n")
+    assert (type(error), str(error)) == (Refused, "the upstream answers 400: short")
+
+
 async def test_words_that_never_end_are_not_waited_for() -> None:
     """The status is there; a body that drips keeps nobody."""
 
@@ -166,6 +172,35 @@ async def test_a_head_beyond_all_bounds_is_refused(headers: list[str]) -> None:
     error = await opening_fails(answer("200 OK", *headers, STREAM, body=LINE))
     assert type(error) is Unavailable
     assert "aaa" not in str(error)
+
+
+EVENT = LINE + b"\n"
+LENGTH = b"Content-Length: %d\r\n" % len(EVENT)
+CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(EVENT), EVENT)
+ODD = {
+    "length twice": (b"HTTP/1.1 200 OK\r\n", LENGTH * 2, EVENT),
+    "length in a list": (b"HTTP/1.1 200 OK\r\n", LENGTH.replace(b"\r", b", %d\r" % len(EVENT)), EVENT),
+    "length beside chunks": (b"HTTP/1.1 200 OK\r\n", LENGTH + b"Transfer-Encoding: chunked\r\n", CHUNKS),
+    "more than its length": (b"HTTP/1.1 200 OK\r\n", LENGTH, EVENT + b"and more"),
+    "more, and the end": (b"HTTP/1.1 200 OK\r\n", b"Connection: close\r\n" + LENGTH, EVENT + b"and more"),
+    "a blank before a colon": (b"HTTP/1.1 200 OK\r\n", b"X-A : b\r\n" + LENGTH, EVENT),
+    "a line that is no header": (b"HTTP/1.1 200 OK\r\n", b"nonsense\r\n: x\r\n" + LENGTH, EVENT),
+    "a version to come": (b"HTTP/1.2 200 OK\r\n", LENGTH, EVENT),
+    "no reason": (b"HTTP/1.1 200\r\n", LENGTH, EVENT),
+    "early hints": (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\n", LENGTH, EVENT),
+    "a folded header": (b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n c\r\n" + LENGTH, EVENT),
+}
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in one piece", "in pieces"])
+@pytest.mark.parametrize("form", ODD)
+async def test_an_odd_head_is_read(form: str, apart: bool) -> None:
+    """RFC 9112 lets a client accept it; what lies behind the body's end is no part of the reply."""
+    status, headers, body = ODD[form]
+    whole = status + b"Content-Type: text/event-stream\r\n" + headers + b"\r\n" + body
+    parts = [whole[at : at + 7] for at in range(0, len(whole), 7)] if apart else [whole]
+    async with serve(reply(*parts)) as upstream, following(upstream.url, framing="event") as here:
+        assert await read_all(await here.source.open("1")) == (["processing"], None)
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd"])
