@@ -13,6 +13,7 @@ SLOT = 5.0  # seconds
 SLOTS = 12  # a minute in all
 KINDS = 8  # kinds of refusal that are told apart in one slot; the rest share one name
 OTHER = "other"
+FEW_ACCEPTED, FEW_ATTEMPTS = 5, 20  # that a share has to be of, before anything follows from it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,12 @@ class Shares:
     def share(self) -> float:
         """Return the share of attempts that were refused, from 0 to 1."""
         return self.refused / (self.accepted + self.refused) if self.refused else 0.0
+
+    @property
+    def chance(self) -> float:
+        """Return the share that is refused whatever the message; 0.0 if too few attempts are known, or none succeed."""
+        known = self.accepted >= FEW_ACCEPTED and self.accepted + self.refused >= FEW_ATTEMPTS
+        return self.share if known else 0.0
 
     @property
     def goodput(self) -> float:

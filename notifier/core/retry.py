@@ -15,6 +15,10 @@ LONGEST_OBEYED = 86_400.0  # seconds of a hint that are obeyed: a slip of the en
 JITTER = 0.1  # of a wait, added to it at most: messages that failed together do not return together
 UNSPENT_WAIT = 1.0  # seconds before a message is tried again whose attempt did not count
 SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)  # the usual waits, seconds
+EXTRA_ABOVE = 60.0  # seconds of a wait, from which a message gets extra attempts before it
+EXTRA_WAIT = 5.0  # seconds between them
+EXTRA_ATTEMPTS = 16  # on average, where nothing else is refused
+EXTRA_SHARE = 0.05  # of attempts that are refused, from which a refusal may be chance
 THROTTLING = frozenset({429, 502, 503, 504})  # statuses that hold the whole endpoint back
 _LONGEST_LOCATION = 200  # characters of a Location that are worth logging
 
@@ -96,6 +100,18 @@ def after_unspent(*, jitter: float, retry_after: float | None = None, longest_ob
     Short, since the message did nothing wrong: the breaker holds the endpoint back, ever longer (`core/breaker.py`).
     """
     return min(max(UNSPENT_WAIT, retry_after or 0.0) * (1 + JITTER * jitter), longest_obeyed)
+
+
+def extra_attempt(wait: float, *, refused_share: float, chance: float, jitter: float) -> float | None:
+    """Return the seconds to an attempt beside the schedule, which costs nothing; None: there is none.
+
+    An endpoint that refuses a share of everything and accepts the rest says little about a single message. So before a
+    `wait` of minutes or hours the message gets more attempts: about EXTRA_ATTEMPTS, and more of them the more is
+    refused. They are limited by `chance`, drawn from [0, 1), since no number of them is stored.
+    """
+    if wait <= EXTRA_ABOVE or refused_share < EXTRA_SHARE or chance < (1 - refused_share) / EXTRA_ATTEMPTS:
+        return None
+    return EXTRA_WAIT * (1 + JITTER * jitter)
 
 
 _PATIENT = frozenset({"http_408", "http_425", "http_429"})  # those of 4xx that say nothing of the message

@@ -352,7 +352,15 @@ class Destination:
     def _verdict(self, delivery: Delivery, attempt: Attempt) -> Verdict:
         now, outcome = self._clock(), attempt.outcome
         self._count(outcome)
-        result = verdict(outcome, delivery, schedule=self._policy.schedule, now=now, jitter=self._jitter())
+        result = verdict(
+            outcome,
+            delivery,
+            schedule=self._policy.schedule,
+            now=now,
+            jitter=self._jitter(),
+            refused_share=self.shares.chance if isinstance(outcome, Failed) else 0.0,
+            chance=self._jitter(),
+        )
         if isinstance(result, Done):
             if self._latency is None:
                 self._latency = self._metrics.latency.labels(self._label)

@@ -9,9 +9,19 @@ from notifier.store import Dead, Done, Later, Verdict
 
 
 def verdict(
-    outcome: Outcome, delivery: Delivery, *, schedule: tuple[float, ...], now: Micros, jitter: float
+    outcome: Outcome,
+    delivery: Delivery,
+    *,
+    schedule: tuple[float, ...],
+    now: Micros,
+    jitter: float,
+    refused_share: float = 0.0,
+    chance: float = 0.0,
 ) -> Verdict:
-    """Decide by the outcome of an attempt that has just ended; `schedule` as for retry.next_attempt."""
+    """Decide by the outcome of an attempt that has just ended.
+
+    `schedule` as for retry.next_attempt, `refused_share` and `chance` as for retry.extra_attempt.
+    """
     match outcome:
         case Delivered():
             return Done()
@@ -27,4 +37,8 @@ def verdict(
             pause = retry.next_attempt(attempts_made=made, schedule=schedule, jitter=jitter, retry_after=hint)
             if pause is None:
                 return Dead(attempt=made, reason=reason)
+            if hint is None and retry.may_be_outage(reason):
+                extra = retry.extra_attempt(pause, refused_share=refused_share, chance=chance, jitter=jitter)
+                if extra is not None:
+                    return Later(due=now + round(extra * 1e6), attempt=delivery.attempt, reason=reason)
             return Later(due=now + round(pause * 1e6), attempt=made, reason=reason)

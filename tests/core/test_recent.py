@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from notifier.core.recent import KINDS, OTHER, SLOT, SLOTS, Recent, Shares, together
 
 
@@ -34,6 +36,14 @@ def test_goodput_is_of_the_time_that_was_counted() -> None:
     assert recent.shares(120.0).goodput == 3.0
     assert recent.shares(155.0).goodput == 60 / 55
     assert recent.shares(1000.0).goodput == 0.0
+
+
+@pytest.mark.parametrize(
+    ("accepted", "refused", "chance"), [(15, 5, 0.25), (14, 5, 0.0), (5, 15, 0.75), (4, 36, 0.0), (20, 0, 0.0)]
+)
+def test_chance_is_of_attempts_enough(accepted: int, refused: int, chance: float) -> None:
+    """Of an endpoint that accepts something; else a refusal says nothing about the next one."""
+    assert Shares(accepted=accepted, refused=refused, reason="x").chance == chance
 
 
 def test_nodes_are_counted_together() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -11,6 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.retry import (
+    EXTRA_ABOVE,
+    EXTRA_ATTEMPTS,
+    EXTRA_SHARE,
+    EXTRA_WAIT,
     JITTER,
     LONGEST_HINT,
     LONGEST_OBEYED,
@@ -20,6 +25,7 @@ from notifier.core.retry import (
     Gone,
     after_unspent,
     classify_http,
+    extra_attempt,
     may_be_outage,
     next_attempt,
     parse_retry_after,
@@ -214,3 +220,35 @@ def test_no_location_is_too_strange(location: str) -> None:
     outcome = classify_http(301, {"location": location}, now=NOW)
     assert isinstance(outcome, Failed)
     assert outcome.detail.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("wait", "share", "chance", "extra"),
+    [
+        (300.0, 0.33, 0.5, True),
+        (300.0, 0.33, 0.01, False),  # the luck of one in twenty-four
+        (EXTRA_ABOVE, 0.33, 0.5, False),
+        (300.0, EXTRA_SHARE - 0.001, 0.999, False),  # nearly everything is accepted: it may be the message
+        (300.0, 0.0, 0.999, False),
+    ],
+)
+def test_a_refusal_by_chance_need_not_wait_for_minutes(wait: float, share: float, chance: float, extra: bool) -> None:
+    """An endpoint that accepts the rest is asked again soon, some times and not for ever."""
+    seconds = extra_attempt(wait, refused_share=share, chance=chance, jitter=0.5)
+    assert seconds == (EXTRA_WAIT * (1 + JITTER / 2) if extra else None)
+
+
+@pytest.mark.parametrize(("share", "at_most"), [(0.1, 0.01), (0.33, 0.03), (0.5, 0.06), (0.9, 0.1)])
+def test_few_wait_for_minutes_at_an_endpoint_that_refuses_by_chance(share: float, at_most: float) -> None:
+    """And a message that is refused for its own sake gets a bounded number of extra attempts."""
+    rng = random.Random(1)
+    waited, attempts = 0, 0
+    for _ in range(5000):
+        while rng.random() < share:
+            if extra_attempt(300.0, refused_share=share, chance=rng.random(), jitter=0.0) is None:
+                waited += 1
+                break
+        while extra_attempt(300.0, refused_share=share, chance=rng.random(), jitter=0.0) is not None:
+            attempts += 1
+    assert waited / 5000 <= at_most
+    assert attempts / 5000 == pytest.approx(EXTRA_ATTEMPTS / (1 - share) - 1, rel=0.1)
