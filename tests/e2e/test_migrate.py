@@ -10,7 +10,9 @@ import psycopg
 import pytest
 from daemon_process import Fields, Finished, Start, command, config
 
-HEAD = "0003"
+import notifier
+
+HEAD = max(path.name[:4] for path in (Path(notifier.__file__).parent / "store/migrations/versions").glob("[0-9]*.py"))
 FAILED, CONFIG = 1, 78
 
 
