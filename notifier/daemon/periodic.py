@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from notifier.core.errors import StoreUnavailable
-from notifier.runtime.clock import Clock
+from notifier.runtime.clock import Clock, Era
 from notifier.runtime.systemd import SystemdNotifier
 from notifier.store import ClockShift, Store
 
@@ -41,10 +41,10 @@ async def follow_clock(
     On a shared store the clock is the database's, and the dates of watches are left to the nodes' memory: no node can
     tell which of the others' dates were moved. `longest_wait` are the seconds that a delivery may wait for an attempt.
     """
-    before = None if store.nodes is None else clock.era  # None: it may have been set while nothing ran
+    before: Era | None = None  # None: it may have been set while nothing ran
     while True:
-        era = clock.era
-        if before is None or era.begins != before.begins:
+        era, known = clock.era, store.nodes is None or clock.follows  # of a database, it has not been heard at first
+        if known and (before is None or era.begins != before.begins):
             now = clock()
             try:
                 if before is not None and store.nodes is None:

@@ -35,7 +35,7 @@ class Clock:
     """Shows this machine's time until a database has reported its own; from then on it follows the database."""
 
     def __init__(self) -> None:
-        self._follows = False  # a database
+        self.follows = False  # a database
         self._eras: deque[Era] = deque(maxlen=MAX_ERAS)
         self._past: tuple[tuple[Micros, Micros, Micros], ...] = ()  # eras that ended, latest first: dates and offset
         uptime = _uptime()
@@ -44,7 +44,7 @@ class Clock:
     def __call__(self) -> Micros:
         """Return the date now."""
         uptime = _uptime()
-        if self._follows:
+        if self.follows:
             return uptime + self._eras[-1].offset
         wall = _wall()
         if abs(wall - uptime - self._eras[-1].offset) > LEAP:
@@ -61,9 +61,9 @@ class Clock:
 
     def correct(self, reported: Micros, asked: Micros, answered: Micros) -> None:
         """Follow the time that a database reported between `asked` and `answered` of this clock."""
-        if not self._follows:
+        if not self.follows:
             offset = self() - _uptime()
-            self._follows = True
+            self.follows = True
             self._eras.clear()  # a difference between two clocks is no setting of either
         else:
             offset = self._eras[-1].offset

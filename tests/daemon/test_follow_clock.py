@@ -1,0 +1,109 @@
+"""The dates of open rows follow the clock: at the start, when it is set, and on a shared store once that was heard."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import databases
+import pytest
+from store_rig import SECOND, follow, move, running, settled
+from waits import until
+
+from notifier.core.payload import timestamp
+from notifier.daemon import periodic
+from notifier.runtime.clock import Clock
+from notifier.store import Later, Store
+
+DAY = 86_400 * SECOND
+
+
+class Looks:
+    """Counts how often the dispatcher is told to look."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> None:
+        self.count += 1
+
+    async def wait(self, count: int) -> None:
+        await until(lambda: self.count >= count)
+
+
+@asynccontextmanager
+async def followed(store: Store, clock: Clock) -> AsyncIterator[Looks]:
+    looks = Looks()
+    work = periodic.follow_clock(store, clock=clock, longest_wait=lambda: 86_400.0, look=looks)
+    task = asyncio.create_task(work)
+    try:
+        yield looks
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def retried(store: Store, now: int, after: int) -> None:
+    (watch,) = await follow(store, "1", now=now)
+    _, (delivery,) = await move(store, watch, "processing", at=now)
+    await store.outbox.settle(settled(delivery, Later(due=now + after, attempt=1, reason="http_500"), at=now))
+
+
+async def created(store: Store) -> str:
+    detail = await store.lists.watch("vidu", "1")
+    assert detail is not None
+    return detail["created_at"]
+
+
+async def due(store: Store, now: int) -> int:
+    return (await store.outbox.claim({"app": 1}, now=now - 1000 * DAY)).next_due["app"]
+
+
+async def test_a_start_finds_what_a_clock_in_the_future_left(tmp_path: Path) -> None:
+    """It was set right while nothing ran."""
+    async with running(f"sqlite:///{tmp_path}/n.db") as store:
+        clock = Clock()
+        now = clock()
+        await retried(store, now + 400 * DAY, SECOND)
+        async with followed(store, clock) as looks:
+            await looks.wait(1)
+            assert now <= await due(store, now) <= clock()
+            assert timestamp(now) <= await created(store) <= timestamp(clock())
+
+
+@pytest.mark.parametrize("days", [2, -400])
+async def test_a_leap_moves_open_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+    """A daemon that starts after it finds the age and the wait as they were."""
+    async with running(f"sqlite:///{tmp_path}/n.db") as store:
+        clock, real = Clock(), time.time_ns
+        now = clock()
+        await retried(store, now, DAY // 2)
+        async with followed(store, clock) as looks:
+            await looks.wait(1)
+            monkeypatch.setattr(time, "time_ns", lambda: real() + days * DAY * 1000)
+            await looks.wait(2)
+            tolerance = SECOND // 10
+            assert abs(await due(store, now) - (now + DAY // 2 + days * DAY)) < tolerance
+            assert (
+                timestamp(now + days * DAY - tolerance) < await created(store) < timestamp(now + days * DAY + tolerance)
+            )
+
+
+async def test_a_shared_store_waits_for_its_own_time(tmp_path: Path) -> None:
+    """The machine's clock may be wrong by days, and says nothing of the rows of others."""
+    with databases.database() as url:
+        async with running(url) as store:
+            clock = Clock()
+            now = clock()
+            await retried(store, now, SECOND)
+            clock_of_the_machine = now - 5 * DAY  # as it would be before the database was heard
+            async with followed(store, clock) as looks:
+                await asyncio.sleep(0)
+                assert looks.count == 0
+                assert await due(store, now) == now + SECOND
+                clock.correct(clock_of_the_machine, clock(), clock())
+                await looks.wait(1)
+                assert await due(store, now) <= clock(), "later than any schedule, by the database's time"
