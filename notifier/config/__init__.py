@@ -24,6 +24,7 @@ from notifier.config.secret import Secret, SecretUrl
 from notifier.config.settings import (
     Address,
     CallbacksConfig,
+    HeartbeatConfig,
     HttpConfig,
     LogConfig,
     NodeConfig,
@@ -44,6 +45,7 @@ __all__ = [
     "ConfigError",
     "Document",
     "EndpointConfig",
+    "HeartbeatConfig",
     "HttpConfig",
     "Location",
     "LogConfig",

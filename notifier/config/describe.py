@@ -41,6 +41,8 @@ def _lines(config: Config) -> Iterator[str]:
         name = config.node.name or "named as its host"
         yield f"node: {name}, taken for dead after {write_duration(config.node.timeout)} of silence"
     yield f"http: {_http(config.http)}"
+    if config.heartbeat.url is not None:
+        yield f"heartbeat: GET {config.heartbeat.url.origin} every {write_duration(config.heartbeat.every)}"
     if config.callbacks.enabled:
         yield f"callbacks: {_callbacks(config.callbacks)}"
 

@@ -21,7 +21,7 @@ from pydantic import (
 from notifier.config.database import DatabaseUrl, StoreUrl
 from notifier.config.problems import got, invalid
 from notifier.config.scalars import Interpolated
-from notifier.config.secret import Secret, SigningSecret, is_loopback
+from notifier.config.secret import HttpUrl, Secret, SigningSecret, is_loopback
 from notifier.config.section import Impossible, Section
 from notifier.config.types import Boolean, PositiveDuration, Printable, printable
 from notifier.core.callback import CallbackPolicy
@@ -126,6 +126,15 @@ class HttpConfig(Section):
             case TcpAddress(host=host) if self.token is None and not is_loopback(host):
                 message = "others can reach this address: set http.token, or listen on 127.0.0.1"
                 yield Impossible(key="listen", keys=frozenset({"listen", "token"}), message=message)
+
+
+class HeartbeatConfig(Section):
+    """A GET now and then to a monitor, which raises an alarm when it gets none."""
+
+    url: HttpUrl | None = Field(
+        default=None, description="where to send it, for example https://hc-ping.com/UUID; null: nowhere"
+    )
+    every: PositiveDuration = Field(default=60.0, description="time between heartbeats; none is sent while not ready")
 
 
 def _network(value: object) -> IPNetwork:

@@ -20,6 +20,7 @@ from notifier.config import Config
 from notifier.core.errors import NotifierError
 from notifier.daemon import periodic
 from notifier.daemon.build import Cluster, Parts, Start, build
+from notifier.daemon.heartbeat import Heartbeat
 from notifier.daemon.readiness import Readiness
 from notifier.daemon.reload import apply_files, counts
 from notifier.runtime.systemd import SystemdNotifier
@@ -106,6 +107,7 @@ class Application:
                 longest_wait=parts.installation.longest_wait,
                 look=parts.dispatcher.look,
             ),
+            "heartbeat": Heartbeat(config=lambda: parts.installation.config.heartbeat, problem=self.ready).run(),
             "status": periodic.report(self._systemd, parts.report.line, true=parts.watcher.claimed),
         }
         if parts.listener is not None:

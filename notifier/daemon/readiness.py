@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from notifier.store import Store
 
+STOPPING = "stopping"
+
 
 class Readiness:
     """Set by the application; read by health checks and other nodes."""
@@ -18,7 +20,7 @@ class Readiness:
         if not self.started or store is None:
             return "starting"
         if self.stopping:
-            return "stopping"
+            return STOPPING
         if not store.available:
             return "the store cannot be written"
         if not store.holds():

@@ -18,6 +18,7 @@ from notifier.config import (
     Backoff,
     CallbacksConfig,
     Config,
+    HeartbeatConfig,
     HttpConfig,
     LogConfig,
     MatchConfig,
@@ -84,6 +85,7 @@ PLACES: list[tuple[type[Section], str]] = [
     (StoreConfig, _block("store", TEXT)),
     (HttpConfig, _block("http", TEXT)),
     (CallbacksConfig, _block("callbacks", TEXT)),
+    (HeartbeatConfig, _block("heartbeat", TEXT)),
     (LogConfig, _block("log", TEXT)),
     (NodeConfig, _block("node", TEXT)),
 ]
@@ -159,7 +161,17 @@ endpoints:
 """)
     assert config.sources["vidu"].model_dump() == minimal.sources["vidu"].model_dump()
     assert config.endpoints == minimal.endpoints
-    for key in ("store", "http", "callbacks", "log", "node", "shutdown_timeout", "loop", "reload_on_change"):
+    for key in (
+        "store",
+        "http",
+        "callbacks",
+        "heartbeat",
+        "log",
+        "node",
+        "shutdown_timeout",
+        "loop",
+        "reload_on_change",
+    ):
         assert getattr(config, key) == getattr(minimal, key)
 
 
