@@ -272,7 +272,7 @@ async def test_a_watch_is_shown_with_all_that_came_of_it(tmp_path: Path) -> None
             await until(done)
             told = (await site.get("/v1/watches/vidu/1")).json
             assert (told["phase"], told["ended"], told["lost"], told["sequence"]) == ("succeeded", True, None, 3)
-            assert told["connection"] == {"open": False, "failures": 0, "trouble": None}
+            assert told["connection"] == {"open": False, "failures": 0, "trouble": None, "error": None}
             assert told["more"] is False
             assert [event["sequence"] for event in told["events"]] == [1, 2, 3]
             assert [event["previous_state"] for event in told["events"]] == [None, "queueing", "processing"]
