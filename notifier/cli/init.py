@@ -1,0 +1,124 @@
+"""The command init: writes a short configuration, which `check` accepts once its variables are set."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from notifier.cli.output import EXIT_USAGE, fail, refuse, show
+
+SECRET_BYTES = 32
+
+TargetOption = Annotated[Path, typer.Option("--config", "-c", help="The file to write.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(init)
+
+
+def init(
+    config: TargetOption = Path("config.yaml"),
+    preset: Annotated[str | None, typer.Option(help="The provider's preset, such as vidu or generic.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="The provider's address, for the preset generic.")] = None,
+    url: Annotated[str | None, typer.Option(help="Where to POST signed callbacks.")] = None,
+    slack: Annotated[bool | None, typer.Option("--slack/--no-slack", help="Send messages to Slack as well.")] = None,
+) -> None:
+    """Write a short configuration. What is not given as an option is asked for, if there is a terminal.
+
+    Secrets are not written: the configuration takes them from the environment, and the variables are printed.
+
+    Example: notifier init --preset vidu --url https://example.com/hooks/tasks
+    """
+    if os.path.lexists(config):
+        fail(f"{config} exists already; write another file with -c FILE")
+    preset = preset or _ask("Preset of the provider (vidu, generic)", "--preset", default="vidu")
+    if preset == "generic" and base_url is None:
+        base_url = _ask("Address of the provider, such as https://api.example.com", "--base-url")
+    if url is None and not slack:
+        url = _ask("URL that receives the callbacks; empty for none", "--url or --slack", default="") or None
+    if slack is None:
+        slack = sys.stdin.isatty() and typer.confirm("Send messages to Slack as well?", default=url is None)
+    if url is None and not slack:
+        fail("an endpoint is needed: --url URL or --slack", EXIT_USAGE)
+    text = "".join(f"{line}\n" for line in _lines(preset, base_url, url, slack=slack))
+    variables = _variables(preset, callbacks=url is not None, slack=slack)
+    _write(config, text, variables)
+    show(f"wrote {config}; set its variables, then check and run it:\n")
+    for name, value in variables.items():
+        show(f"  export {name}={value if name == 'APP_WEBHOOK_SECRET' else '...'}")
+    show(f"  notifier check -c {config}\n  notifier run -c {config}")
+
+
+def _ask(question: str, option: str, *, default: str | None = None) -> str:
+    if not sys.stdin.isatty():
+        fail(f"{option} is needed where there is no terminal to ask on", EXIT_USAGE)
+    return str(typer.prompt(question, default=default, show_default=bool(default)))
+
+
+def _source(preset: str) -> str:
+    return "upstream" if preset == "generic" else preset
+
+
+def _lines(preset: str, base_url: str | None, url: str | None, *, slack: bool) -> Iterator[str]:
+    yield "# Configuration of notifier. config.example.yaml has every key; `notifier check` validates it."
+    yield from ("sources:", f"  {_text(_source(preset))}:", f"    preset: {_text(preset)}")
+    if base_url is not None:
+        yield f"    base_url: {_text(base_url)}"
+    yield f"    token: ${{{_token(preset)}}}"
+    yield "endpoints:"
+    if url is not None:
+        yield from ("  app:", "    type: webhook", f"    url: {_text(url)}")
+        yield "    secrets: ${APP_WEBHOOK_SECRET}"
+    if slack:
+        yield from ("  ops:", "    type: slack", "    url: ${SLACK_WEBHOOK_URL}")
+    yield "watches: []                          # task ids; or `notifier watch add ID` while it runs"
+    yield 'watch_files: ["watches.d/*.yaml"]    # files with more of them, read by `notifier reload`'
+
+
+def _text(value: str) -> str:
+    """Write a text in YAML, in quotes unless it is a word or a plain URL."""
+    plain = re.fullmatch(r"[a-z][a-z0-9_-]*|https?://[\w./-]+", value, re.ASCII)
+    return value if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _token(preset: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "_", f"{_source(preset)}_TOKEN".upper())
+
+
+def _variables(preset: str, *, callbacks: bool, slack: bool) -> dict[str, str]:
+    """Return the variables of the configuration with valid values; that of the signing secret is new."""
+    from notifier.core.signing import new_secret
+
+    variables = {_token(preset): "token"}
+    if callbacks:
+        variables["APP_WEBHOOK_SECRET"] = new_secret(os.urandom(SECRET_BYTES))
+    if slack:
+        variables["SLACK_WEBHOOK_URL"] = "https://hooks.slack.com/services/T00/B00/x"
+    return variables
+
+
+def _write(path: Path, text: str, variables: dict[str, str]) -> None:
+    """Write a valid configuration, unless there is such a file; exits with the problems of an invalid one."""
+    from notifier.config import ConfigError, load
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=path.parent, prefix=".notifier-init-") as directory:
+            draft = Path(directory) / path.name
+            draft.write_text(text, encoding="utf-8")
+            load(draft, env=variables)
+            os.link(draft, path)  # fails if somebody else has written it meanwhile
+    except ConfigError as exc:
+        told = [f"{problem.key}: {problem.message}" for problem in exc.problems]
+        refuse(told, summary="nothing was written", code=EXIT_USAGE)
+    except OSError as exc:
+        fail(f"cannot write {path}: {exc.strerror}")
