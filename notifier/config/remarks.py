@@ -15,6 +15,7 @@ from notifier.config.queue import AmqpQueue, NatsQueue, RedisQueue
 from notifier.config.reading import matching
 from notifier.config.scalars import Interpolated
 from notifier.config.template import bare_samples
+from notifier.config.types import write_duration
 from notifier.config.watch import WatchConfig
 from notifier.core.model import EventType
 from notifier.core.routing import addressed, wants
@@ -66,6 +67,13 @@ def _warnings(config: Config, document: Document) -> Iterator[tuple[Location, st
     for index, pattern in enumerate(config.watch_files):
         if not matching(config.reading.path, pattern):
             yield ("watch_files", index), "matches no file"
+    for name, source in config.sources.items():
+        description = source.description
+        if description.experimental:
+            yield ("sources", name), f"the preset {source.preset} is experimental: it rests on weak sources"
+        if description.transport == "poll" and description.poll.interval < (description.poll.floor or 0):
+            floor = write_duration(description.poll.floor or 0)
+            yield ("sources", name, "poll"), f"the interval is below {floor}: the provider has no news more often"
     for name, endpoint in config.endpoints.items():
         if (fault := _template_fault(endpoint)) is not None:
             written = document.data["endpoints"][name]["template"]

@@ -45,7 +45,8 @@ from notifier.core.model import Phase
 from notifier.sources import preset as presets
 from notifier.sources.preset import BEARER, Preset
 
-_PLACEHOLDERS = ("base_url", "id", "token")
+_PLACEHOLDERS = ("base_url", "id", "+id", "token")
+_PER_REQUEST = ("uuid", "jwt")  # in headers only
 
 
 class Description(Preset):
@@ -58,7 +59,7 @@ class Description(Preset):
     @property
     def origin(self) -> str:
         """Return `scheme://host[:port]` of the URL."""
-        return SecretUrl(_fill(self.url, self.base_url)).origin
+        return SecretUrl(_fill(self)).origin
 
 
 def _preset_name(value: object, info: ValidationInfo) -> str:
@@ -84,8 +85,8 @@ def read_preset(value: object) -> tuple[Description, dict[str, Any]]:
         description = Description.model_validate(merged)
     except ValidationError as exc:
         raise refusal(carry(exc) + faults) from exc
-    complete = description if description.base_url else description.model_copy(update={"base_url": "https://base"})
-    faults += _clashes(description, written) + _template_faults(complete, written)
+    usable = description if description.base_url else description.model_copy(update={"base_url": "https://base"})
+    faults += _clashes(description, written) + _template_faults(usable, written, complete=False)
     if faults:
         raise refusal(faults)
     return description, merged
@@ -178,7 +179,7 @@ def _states(value: dict[str, Any]) -> tuple[dict[str, Any], list[InitErrorDetail
         states[phase] = []
         for index, state in enumerate(listed):
             try:
-                states[phase].append(text(state))
+                states[phase].append(str(state).lower() if isinstance(state, bool) else text(state))
             except PydanticCustomError as exc:
                 faults.append(detail(("states", phase, index), exc))
     return states, faults
@@ -198,7 +199,9 @@ def _clashes(description: Preset, overrides: dict[str, Any]) -> list[InitErrorDe
     return faults
 
 
-def _template_faults(description: Preset, overrides: dict[str, Any]) -> list[InitErrorDetails]:
+def _template_faults(
+    description: Preset, overrides: dict[str, Any], *, complete: bool = True
+) -> list[InitErrorDetails]:
     """Report templates that cannot be filled in, and a URL that is not HTTP or names no task."""
     faults: list[InitErrorDetails] = []
     used: set[str] = set()
@@ -206,16 +209,22 @@ def _template_faults(description: Preset, overrides: dict[str, Any]) -> list[Ini
         (("headers", name), template) for name, template in description.headers.items()
     ]:
         try:
-            used |= _placeholders(template)
+            extra = (*description.variables, *(_PER_REQUEST if location[0] == "headers" else ()))
+            used |= _placeholders(template, extra)
         except PydanticCustomError as exc:
             faults.append(detail(location, exc))
     if faults:
         return faults
+    faults += [
+        detail(("variables",), invalid(f"{{{name}}} in the url needs a value here"))
+        for name in sorted(used & description.variables.keys())
+        if description.variables[name] is None and complete
+    ]
     if "base_url" in used and not description.base_url:
         return [detail(("base_url",), invalid("required by the url, but not set"))]
-    if "id" not in used:
+    if used.isdisjoint({"id", "+id"}):
         faults.append(detail(("url",), invalid("the task's id is used nowhere; put {id} into the url or a header")))
-    address = _fill(description.url, description.base_url)
+    address = _fill(description)
     at = "base_url" if "base_url" in overrides and "url" not in overrides else "url"
     try:
         check_http(SecretUrl(address))
@@ -230,21 +239,23 @@ def _template_faults(description: Preset, overrides: dict[str, Any]) -> list[Ini
     return faults
 
 
-def _placeholders(template: str) -> set[str]:
-    """List the placeholders of the template."""
-    known = ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS)
+def _placeholders(template: str, extra: Sequence[str] = ()) -> set[str]:
+    """List the placeholders of the template; `extra` are those that it may have beside the usual ones."""
+    names = (*_PLACEHOLDERS, *extra)
+    known = ", ".join(f"{{{name}}}" for name in names if name != "+id")
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as exc:
         raise invalid(f"braces do not match; write {{{{ and }}}} for braces, or one of {known}") from exc
     for _, name, form, conversion in parts:
-        if name is not None and (name not in _PLACEHOLDERS or form or conversion):
-            raise invalid(f"a template may use {known} only", suggestion=suggest(name, _PLACEHOLDERS))
+        if name is not None and (name not in names or form or conversion):
+            raise invalid(f"a template may use {known} only", suggestion=suggest(name, names))
     return {name for _, name, _, _ in parts if name is not None}
 
 
-def _fill(template: str, base_url: str | None) -> str:
-    return template.format(base_url=base_url, id="id", token="token")
+def _fill(description: Preset) -> str:
+    values = dict.fromkeys(description.variables, "x") | {"base_url": description.base_url, "+id": "id"}
+    return description.url.format(**values | {"id": "id", "token": "token"})
 
 
 def default_source(names: Collection[str], marked: Sequence[str]) -> str | None:
@@ -322,7 +333,7 @@ class SourceConfig(Section):
 
     def impossible(self) -> Iterator[Impossible]:
         """Refuse a URL that needs a token where there is none. A header without its token is just left out."""
-        if self.token is None and "token" in _placeholders(self.description.url):
+        if self.token is None and "token" in _placeholders(self.description.url, tuple(self.description.variables)):
             message = "required by {token} in the url, but missing"
             yield Impossible(key="token", keys=frozenset({"token"}), message=message)
 

@@ -74,10 +74,20 @@ def _watch_data(event: Event, watch: Watch, watched: Micros | None) -> dict[str,
         "progress": observation.progress if observation else None,
         "eta_seconds": observation.eta_seconds if observation else None,
         "error": _error(observation),
-        "result": {"urls": list(observation.urls)} if observation and observation.urls else None,
+        "result": _result(event),
         "watched_seconds": round(max(0, followed) / 1e6, 3),
         "task": observation.task if observation else None,
     }
+
+
+def _result(event: Event) -> Json:
+    observation = event.observation
+    if observation is None or not observation.urls:
+        return None
+    result: dict[str, Json] = {"urls": list(observation.urls)}
+    if observation.urls_lifetime is not None:
+        result["expires_at"] = timestamp(event.at + round(observation.urls_lifetime * 1e6))
+    return result
 
 
 def _error(observation: Observation | None) -> Json:

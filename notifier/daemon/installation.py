@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import structlog
+
 from notifier.config import Config, QueueConfig, SourceConfig, parse_watch
 from notifier.core.errors import NotifierError
 from notifier.core.model import Json, NewWatch
@@ -17,6 +19,8 @@ from notifier.inputs import Input, Inputs, Intake
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.senders.callback import CallbackCourier
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +104,7 @@ class Installation:
         for name, source in config.sources.items():
             if name in prepared.sources:
                 feeds[name] = self._feed(prepared.sources[name], adapters.feed_policy(source))
+                _warn(name, source)
             else:
                 feeds[name] = self._watcher.feeds[name]
                 self._update(name, before, config, prepared.trust.get(name))
@@ -176,4 +181,15 @@ class Installation:
             slots=self._slots,
             clock=self._clock,
             lost_hold=self._watcher.lost_hold,
+        )
+
+
+def _warn(name: str, source: SourceConfig) -> None:
+    """Log what `check` warns of as well: a preset on weak sources, and an interval that brings nothing."""
+    description = source.description
+    if description.experimental:
+        log.warning("source.experimental", source=name, preset=source.preset)
+    if description.transport == "poll" and description.poll.interval < (description.poll.floor or 0):
+        log.warning(
+            "source.polled_too_often", source=name, interval=description.poll.interval, floor=description.poll.floor
         )

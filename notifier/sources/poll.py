@@ -80,42 +80,44 @@ class PollSource:
         timeout = plan.settings.connect_timeout
         try:
             async with asyncio.timeout(timeout):
-                body = await self._ask(task_id, plan)
+                response, note = await send(self._session, plan.template.fill(task_id), plan.way)
+                body = await _whole(response, plan.settings.max_event)
         except TimeoutError as exc:
             raise Unavailable(f"the upstream did not answer within {timeout:g} s") from exc
-        return self._read(body, plan)
+        observation = self._read(body, response.status, task_id, plan)
+        if observation is None:
+            if response.status == 204:
+                raise NoContent(status=response.status)
+            raise refusal(response, brief(body, plan.way.redact), note)
+        self._on_observations(1)
+        return observation
 
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
 
-    async def _ask(self, task_id: str, plan: _Plan) -> bytes:
-        response, note = await send(self._session, plan.template.fill(task_id), plan.way)
+    def _read(self, body: bytes, status: int, task_id: str, plan: _Plan) -> Observation | None:
         try:
-            check_head(response)
-            if content.kind_of(response.headers.getall("Content-Type", ())) is content.Kind.STREAM:
-                raise Unreadable("the upstream answers with an event stream; the source's transport is poll")
-            body = await _body(response, plan.settings.max_event)
-            if response.status == 204:
-                raise NoContent(status=response.status)
-            if not 200 <= response.status < 300:
-                raise refusal(response, brief(body, plan.way.redact), note)
-            if body.lstrip()[:1] == b"<":
-                raise Unavailable("the upstream answers with a page, not with JSON")
-        except BaseException:
-            response.close()  # of no effect on a connection whose reply was read to its end
-            raise
-        return body
-
-    def _read(self, body: bytes, plan: _Plan) -> Observation:
-        try:
-            observation = plan.reader.read(body)
+            return plan.reader.read_reply(body, status, task_id)
         except Unreadable as exc:
+            if body.lstrip()[:1] == b"<":
+                raise Unavailable("the upstream answers with a page, not with JSON") from exc
             self._on_unreadable(str(exc))
+            message = plan.template.redact(str(exc))
             excerpt = plan.template.redact(body[: 1 << 16].decode("utf-8", "replace"))[:EXCERPT]
-            raise Unreadable(str(exc), excerpt=excerpt) from exc
-        self._on_observations(1)
-        return observation
+            raise Unreadable(message, status=status, excerpt=excerpt) from exc
+
+
+async def _whole(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Return the body of a reply that is no stream. Raises SourceError, and then keeps no connection."""
+    try:
+        check_head(response)
+        if content.kind_of(response.headers.getall("Content-Type", ())) is content.Kind.STREAM:
+            raise Unreadable("the upstream answers with an event stream; the source's transport is poll")
+        return await _body(response, limit)
+    except BaseException:
+        response.close()
+        raise
 
 
 async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -5,6 +5,7 @@ Built-in descriptions are the YAML files in `presets/`; any field may be overrid
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from importlib.resources import files
@@ -21,12 +22,15 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([smh])")
 _MAX_SECONDS = 3650 * 86400.0
-_EVENT_NAME = re.compile(r"""(?<![\w"'`@])@event\b""")
+_SPECIAL = re.compile(r"""(?<![\w"'`@])@(event|status)\b""")
 
 
 def compilable(path: str) -> str:
-    """Return a path as JMESPath: `@event`, the name of the stream's event, becomes the key of that name."""
-    return _EVENT_NAME.sub('"@event"', path)
+    """Return a path as JMESPath: `@event`, the name of the stream's event, becomes the key of that name.
+
+    So does `@status`, the HTTP status of a poll's reply.
+    """
+    return _SPECIAL.sub(r'"@\1"', path)
 
 
 def _jmespath(expression: str) -> str:
@@ -59,6 +63,16 @@ def _per_second(value: object) -> float:
     return rate
 
 
+def _scalar(value: object) -> object:
+    """Return a state as text: booleans and whole numbers as JSON writes them."""
+    return json.dumps(value) if isinstance(value, bool | int) else value
+
+
+State = Annotated[
+    str,
+    BeforeValidator(_scalar),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "boolean"}]}),
+]
 Path = Annotated[str, AfterValidator(_jmespath)]
 Seconds = Annotated[
     float,
@@ -96,6 +110,20 @@ class Paths(BaseModel):
     error_code: Path | None = None
     error_message: Path | None = None
     result: Path | None = None
+    task_id: Path | None = None  # a reply about another task is no observation of this one
+    question_code: Path | None = None  # of a reply that says nothing of the task
+    question_message: Path | None = None
+
+
+class NotFound(BaseModel):
+    """A reply that says that the provider does not know the task, beside the statuses 404 and 410."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: int | None = Field(default=None, description="HTTP status of the reply; null: any")
+    path: Path | None = Field(default=None, description="JMESPath of a value that tells")
+    values: tuple[State, ...] = Field(default=(), description="the values at `path`; none: any but null and empty ones")
+    empty: bool = Field(default=False, description="only if the body is empty")
 
 
 class Poll(BaseModel):
@@ -132,18 +160,29 @@ class Preset(BaseModel):
         default="sse", description="sse: a stream of events for each task; poll: one request after another"
     )
     poll: Poll = Field(default=Poll(), description="how often a task is asked for, if the transport is poll")
+    title: str | None = Field(default=None, description="the provider's name, for people")
+    experimental: bool = Field(default=False, description="the description rests on weak sources")
+    variables: dict[str, str | None] = Field(
+        default={}, description="what the url names beyond the id, with defaults; null: a source has to give it"
+    )
     method: Literal["GET", "POST"] = Field(default="GET", description="of the request")
     base_url: str | None = Field(default=None, description="the upstream's scheme and host; fills {base_url} in url")
-    url: str = Field(description="template: {base_url}, {id} (percent-encoded) and {token} are filled in")
-    headers: dict[str, str] = Field(default=BEARER, description="templates like url, {id} as written")
+    url: str = Field(description="template of {base_url}, {token}, variables and {id}, or {+id} to keep slashes")
+    headers: dict[str, str] = Field(
+        default=BEARER, description="templates like url; also {uuid} and {jwt}, made for each request"
+    )
     framing: Literal["event", "line"] = Field(
         default="event", description="event: standard SSE events; line: each data: line is one snapshot"
     )
     paths: Paths = Field(default=Paths(), description="JMESPath expressions, applied to each snapshot")
-    states: dict[Phase, tuple[str, ...]] = Field(description="the provider's states under ours")
+    states: dict[Phase, tuple[State, ...]] = Field(description="the provider's states under ours")
     failure_if_present: tuple[Path, ...] = Field(
         default=(), description="JMESPath expressions; a value at one of them means failure"
     )
+    not_found: tuple[NotFound, ...] = Field(
+        default=(), description="replies that say that the task is not known, beside the statuses 404 and 410"
+    )
+    result_lifetime: Seconds | None = Field(default=None, description="how long the URLs of a result can be read")
     state_events: tuple[str, ...] | None = Field(
         default=None, description="names of the events that carry a state; null: all events do"
     )
@@ -161,8 +200,17 @@ def names() -> tuple[str, ...]:
 @cache
 def raw(name: str) -> dict[str, object]:
     """Return a built-in preset's fields as written. Raises KeyError for an unknown name."""
+    fields: dict[str, object] = yaml.safe_load(written(name))
+    return fields
+
+
+def written(name: str) -> str:
+    """Return the text of a built-in preset. Raises KeyError for an unknown name."""
     if name not in names():
         raise KeyError(name)
-    text = files("notifier.sources").joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
-    fields: dict[str, object] = yaml.safe_load(text)
-    return fields
+    return files("notifier.sources").joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def load(name: str) -> Preset:
+    """Return a built-in preset. Raises KeyError for an unknown name."""
+    return Preset.model_validate(raw(name))

@@ -6,7 +6,12 @@ whole (RFC 3986 section 2.3: all but unreserved characters), in headers they sta
 
 from __future__ import annotations
 
+import base64
+import hmac
+import json
 import re
+import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -20,9 +25,11 @@ from notifier.sources.preset import Preset
 # Sent unless the preset says otherwise. A stream is read as it comes: compression would hold it back for its buffer.
 _DEFAULTS = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-cache"}
 _POLL_DEFAULTS = {"Accept": "application/json", "Cache-Control": "no-cache"}
-_PLACE = re.compile(r"\{(base_url|id|token)\}")
+_PLACE = re.compile(r"\{(\+?[A-Za-z_][A-Za-z0-9_]*)\}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # not allowed in a header's value (RFC 9110 section 5.5)
 _SECRET_NAME = re.compile(r"auth|cookie|key|secret|token", re.IGNORECASE)  # in the name of a header
+JWT_LIFETIME = 1800  # seconds
+JWT_SKEW = 5  # seconds that the provider's clock may be behind ours
 MIN_SECRET = 6  # characters; shorter values of headers are words that a text may hold by chance
 _ORIGIN_ONLY = frozenset({"authorization", "cookie", "proxy-authorization"})
 
@@ -47,16 +54,18 @@ class RequestTemplate:
         self._url = preset.url
         self._base_url = str(URL(preset.base_url or "")).rstrip("/")
         self._token = token
+        self._variables = {name: value for name, value in preset.variables.items() if value is not None}
+        self._signs = any("{jwt}" in value for value in preset.headers.values())
         self._headers = {"User-Agent": user_agent, **(_DEFAULTS if preset.transport == "sse" else _POLL_DEFAULTS)}
         written = CIMultiDict(self._headers)
         for name, value in preset.headers.items():
             written.popall(name, None)
             if preset.transport == "poll" and value == _DEFAULTS["Accept"]:
                 written["Accept"] = _POLL_DEFAULTS["Accept"]  # the preset is a stream's, and the source polls
-            elif token is not None or "{token}" not in value:
+            elif token is not None or not ("{token}" in value or "{jwt}" in value):
                 written[name] = value
         self._headers = dict(written)
-        secret = {name.lower() for name, value in preset.headers.items() if "{token}" in value}
+        secret = {name.lower() for name, value in preset.headers.items() if "{token}" in value or "{jwt}" in value}
         self._private = _ORIGIN_ONLY | secret
         self._secrets = self._credentials()
 
@@ -65,7 +74,8 @@ class RequestTemplate:
         token = self._token or ""
         values = [_filled(value, {"token": token}) for name, value in self._headers.items() if self._secret(name)]
         url = URL(self._base_url)
-        others = [url.user or "", url.password or "", *values, *(value.rpartition(" ")[2] for value in values)]
+        pair = token.split(":") if self._signs else []
+        others = [url.user or "", url.password or "", *pair, *values, *(value.rpartition(" ")[2] for value in values)]
         credentials = {token} | {other for other in others if len(other) >= MIN_SECRET}
         return tuple(sorted(credentials - {""}, key=len, reverse=True))
 
@@ -76,9 +86,15 @@ class RequestTemplate:
         """Return the request for a task. Raises TaskNotFound for an id that no URL can hold."""
         if not task_id or task_id in {".", ".."}:  # as a segment of the path these name another place
             raise TaskNotFound("the id cannot be that of a task")
+        if "{+id}" in self._url and not {".", ".."}.isdisjoint(task_id.split("/")):
+            raise TaskNotFound("the id cannot be that of a task")
         values = {"id": task_id, "token": self._token or ""}
         try:
-            quoted = {name: quote(value, safe="") for name, value in values.items()} | {"base_url": self._base_url}
+            quoted = {name: quote(value, safe="") for name, value in values.items()} | {
+                "base_url": self._base_url,
+                "+id": quote(task_id, safe="/:"),
+                **{name: quote(value, safe="/:.") for name, value in self._variables.items()},
+            }
             url = URL(_filled(self._url, quoted), encoded=True)
             if url.scheme not in {"http", "https"} or not url.host or not url.port:  # a bad port raises when it is read
                 raise ValueError(url.scheme)
@@ -86,6 +102,9 @@ class RequestTemplate:
             raise TaskNotFound("the id cannot be that of a task: it is not Unicode text") from exc
         except ValueError as exc:
             raise Unreadable("the source's URL is not valid") from exc
+        values |= self._variables | {"uuid": str(uuid.uuid4())}
+        if self._signs:
+            values["jwt"] = signed(self._token or "", int(time.time()))
         headers = CIMultiDict((name, _filled(value, values)) for name, value in self._headers.items())
         if last_event_id and not _CONTROL.search(last_event_id):
             headers["Last-Event-ID"] = last_event_id  # WHATWG HTML section 9.2.3
@@ -99,6 +118,18 @@ class RequestTemplate:
         for secret in self._secrets:
             text = text.replace(secret, "<secret>")
         return text
+
+
+def signed(key_pair: str, now: int) -> str:
+    """Return a JSON Web Token (RFC 7519, HS256) of an `ACCESS_KEY:SECRET_KEY`, valid for half an hour from `now`."""
+    access, _, secret = key_pair.partition(":")
+    parts = ({"alg": "HS256", "typ": "JWT"}, {"iss": access, "exp": now + JWT_LIFETIME, "nbf": now - JWT_SKEW})
+    text = ".".join(_base64(json.dumps(part, separators=(",", ":")).encode()) for part in parts)
+    return f"{text}.{_base64(hmac.digest(secret.encode(), text.encode(), 'sha256'))}"
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:

@@ -9,22 +9,23 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from collections.abc import Callable
 
 import jmespath
 import structlog
 
-from notifier.core.errors import Unreadable
+from notifier.core.errors import TaskNotFound, Unreadable
 from notifier.core.eventstream import StreamEvent
 from notifier.core.model import Json, Observation, Phase, TaskError
 from notifier.core.text import storable
-from notifier.sources.preset import Preset, compilable
+from notifier.sources import values
+from notifier.sources.preset import NotFound, Preset, compilable
 
 MAX_STATE = 200  # characters; a state is a word, and is compared, indexed and shown everywhere
 MAX_DEPTH = 64  # of nested values; far more would exhaust the stack of the code that writes them again
 MAX_UNKNOWN = 100  # unknown states logged; an upstream that makes up states must not fill the log
 MAX_EVENT_ID = 1000  # characters; a longer ID is neither kept nor sent back
-MAX_DIGITS = 100  # characters of a number in a string
 MAX_INTEGER = 4000  # digits; Python refuses to convert more than 4,300
 
 Find = Callable[[Json], Json]
@@ -32,7 +33,6 @@ Find = Callable[[Json], Json]
 log = structlog.get_logger(__name__)
 
 _NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
-_NUMBER = re.compile(r"\s*([+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?)\s*%?\s*", re.ASCII)
 _UNSTORABLE_ESCAPES = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 _BAD_ESCAPE = re.compile(r"""\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}|(.?))""", re.DOTALL)  # group 1: there is no such escape
 
@@ -40,8 +40,10 @@ _BAD_ESCAPE = re.compile(r"""\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}|(.?))""", re.DOTAL
 class SnapshotReader:
     """Reads snapshots by one preset. It remembers only the unknown states that were logged."""
 
-    def __init__(self, *, source: str, preset: Preset) -> None:
+    def __init__(self, *, source: str, preset: Preset, now: Callable[[], float] = time.time) -> None:
+        """Create a reader. `now`: seconds since the Unix epoch, by which an absolute time becomes seconds left."""
         self._source = source
+        self._now = now
         self._phases = {state: phase for phase, states in preset.states.items() for state in states}
         paths = preset.paths
         self._state = find(paths.state)
@@ -50,12 +52,18 @@ class SnapshotReader:
         self._code = find(paths.error_code)
         self._message = find(paths.error_message)
         self._result = find(paths.result)
+        self._task_id = find(paths.task_id)
+        self._question_code = find(paths.question_code)
+        self._question_message = find(paths.question_message)
+        self._not_found = tuple((rule, find(rule.path)) for rule in preset.not_found)
         self._failures = tuple(find(path) for path in preset.failure_if_present)
         self._state_events = preset.state_events
         self._end_event = preset.end_event
         all_paths = (*paths.model_dump().values(), *preset.failure_if_present)
         self._sees_names = any(path is not None and compilable(path) != path for path in all_paths)
         self._names_states = compilable(paths.state) != paths.state  # no JSON is needed where the name is the state
+        self._lifetime = preset.result_lifetime
+        self._reads_status = '"@status"' in compilable(paths.state)
         self._unknown: set[str] = set()
 
     def ends(self, event: StreamEvent) -> bool:
@@ -88,6 +96,44 @@ class SnapshotReader:
             return None
         return self._observation(task, view, _event_id(event), state_required=carries_state)
 
+    def read_reply(self, data: bytes, status: int, task_id: str) -> Observation | None:
+        """Return the observation that the reply to a poll makes; None if its status alone tells what it means.
+
+        Raises TaskNotFound for a reply that says so by the preset's rules, and Unreadable like `read`, also for a reply
+        about another task. The error of a question carries the provider's words.
+        """
+        try:
+            task = parse(data) if data.strip() else None
+        except Unreadable:
+            if self._reads_status or not 200 <= status < 300:
+                task = None
+            else:
+                raise
+        if any(_matches(rule, get(task), data, status) for rule, get in self._not_found):
+            raise TaskNotFound(f"the upstream answers that it does not know the task{self._words(task)}", status=status)
+        if not self._reads_status and not 200 <= status < 300:
+            return None
+        about = self._task_id(task)
+        if about is not None and str(about) != task_id:
+            raise Unreadable("the upstream answers about another task")
+        if self._reads_status:
+            if str(status) not in self._phases:
+                return None
+            return self._observation(task, {**(task if isinstance(task, dict) else {}), "@status": status}, "")
+        if not data.strip():
+            raise Unreadable("the upstream answers with an empty body")
+        view = _with_name(task, "message") if self._sees_names else task
+        try:
+            return self._observation(task, view, "")
+        except Unreadable as exc:
+            raise Unreadable(f"{exc}{self._words(task)}") from exc
+
+    def _words(self, task: Json) -> str:
+        """Return what the provider says of the question, for an error's message."""
+        words = [values.word(self._question_code(task)), values.word(self._question_message(task))]
+        said = " ".join(word for word in words if word)[:MAX_STATE]
+        return f"; it says: {said}" if said else ""
+
     def read(self, data: bytes) -> Observation:
         """Return the observation that a snapshot makes.
 
@@ -110,11 +156,11 @@ class SnapshotReader:
         except Unreadable:
             if phase is None:
                 return None
-        return Observation(state=event.type, phase=phase, urls=_urls(self._result(view)), task=task)
+        return Observation(state=event.type, phase=phase, urls=values.urls(self._result(view)), task=task)
 
     def _failure(self, view: Json) -> Json:
         """Return the first error that the preset names; None if there is none."""
-        return next((value for find_error in self._failures if _present(value := find_error(view))), None)
+        return next((value for find_error in self._failures if values.present(value := find_error(view))), None)
 
     def _observation(self, task: Json, view: Json, event_id: str, *, state_required: bool = True) -> Observation:
         failure = self._failure(view)
@@ -122,17 +168,24 @@ class SnapshotReader:
             state, phase = self._state_of(view, failed=failure is not None)
         else:
             state, phase = None, Phase.FAILED
-        eta = _number(self._eta(view))
+        failed = phase in (Phase.FAILED, Phase.CANCELED)
         return Observation(
             state=state,
             phase=phase,
-            progress=_number(self._progress(view)),
-            eta_seconds=eta if eta is not None and eta > 0 else None,  # 0 means unknown
-            error=_error(self._code(view), self._message(view)) or _error_in(failure),
-            urls=_urls(self._result(view)),
+            progress=values.progress(self._progress(view)),
+            eta_seconds=values.seconds_left(self._eta(view), self._now()),
+            error=values.task_error(self._code(view), self._message(view)) or values.error_in(failure)
+            if failed
+            else None,
+            urls=() if failed else values.urls(self._result(view)),
+            urls_lifetime=self._lifetime,
             task=task,
             event_id=event_id,
         )
+
+    def _error(self, view: Json, failure: Json) -> TaskError | None:
+        """Return the error of a task that has not succeeded: then the same fields may hold something else."""
+        return values.task_error(self._code(view), self._message(view)) or values.error_in(failure)
 
     def _state_of(self, task: Json, *, failed: bool) -> tuple[str | None, Phase]:
         try:
@@ -206,12 +259,25 @@ def find(path: str | None) -> Find:
     return follow
 
 
+class _Functions(jmespath.functions.Functions):
+    """The functions that paths may use beyond those of JMESPath."""
+
+    @jmespath.functions.signature({"types": []})
+    def _func_parse_json(self, text: Json) -> Json:
+        """Return the value of JSON in a string; null if it is none."""
+        try:
+            return parse(text.encode()) if isinstance(text, str) else None
+        except Unreadable:
+            return None
+
+
 def _expression(path: str) -> Find:
+    options = jmespath.Options(custom_functions=_Functions())
     compiled = jmespath.compile(compilable(path))
 
     def search(task: Json) -> Json:
         try:
-            return compiled.search(task)
+            return compiled.search(task, options)
         # JMESPath's own errors are ValueErrors; the library also compares and adds whatever it is given.
         except (ValueError, TypeError, ArithmeticError, RecursionError):
             return None
@@ -264,53 +330,11 @@ def _state(value: Json) -> str:
     return value
 
 
-def _present(value: Json) -> bool:
-    """Return whether JMESPath takes the value for true: anything but null, false and empty values."""
-    return value is not None and value is not False and value not in ("", [], {})
-
-
-def _number(value: Json) -> float | None:
-    if isinstance(value, str):
-        matched = _NUMBER.fullmatch(value) if len(value) <= MAX_DIGITS else None
-        value = float(matched[1]) if matched else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:  # an integer beyond any float
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _error(code: Json, message: Json) -> TaskError | None:
-    code, message = _word(code), _word(message)
-    return TaskError(code=code, message=message) if code or message else None
-
-
-def _error_in(failure: Json) -> TaskError | None:
-    """Return the code and the message of an error in the forms that providers use, where the preset names no paths."""
-    if not isinstance(failure, dict):
-        return _error(None, failure)
-    code = next((word for name in ("code", "type", "status") if (word := _word(failure.get(name)))), None)
-    message = next(
-        (word for name in ("message", "detail", "error", "reason") if (word := _word(failure.get(name)))), None
-    )
-    return TaskError(code=code, message=message) if code or message else None
-
-
-def _word(value: Json) -> str | None:
-    """Return a code or message as text; None if it is empty or zero, which mean that there is no error."""
-    if isinstance(value, str):
-        return value or None
-    if isinstance(value, int | float) and not isinstance(value, bool) and value:
-        return json.dumps(value)
-    return None
-
-
-def _urls(value: Json) -> tuple[str, ...]:
-    """Flatten to the strings in a string or in lists of them."""
-    if isinstance(value, str):
-        return (value,) if value else ()
-    if isinstance(value, list):
-        return tuple(url for item in value for url in _urls(item))
-    return ()
+def _matches(rule: NotFound, value: Json, data: bytes, status: int) -> bool:
+    if rule.status not in (None, status) or (rule.empty and data.strip() not in (b"", b"null")):
+        return False
+    if rule.path is None:
+        return True
+    if isinstance(value, bool | int):
+        value = json.dumps(value)
+    return value in rule.values if rule.values else values.present(value)

@@ -1,0 +1,93 @@
+"""Reads single values of a snapshot: numbers, progress, times, errors, URLs. None of them raises."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from datetime import UTC, datetime
+
+from notifier.core.model import Json, TaskError
+
+MAX_DIGITS = 100  # characters of a number in a string
+ABSOLUTE = 1e9  # a number of seconds this large is a time since the epoch
+
+_NUMBER = re.compile(r"\s*([+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?)\s*%?\s*", re.ASCII)
+
+
+def present(value: Json) -> bool:
+    """Return whether JMESPath takes the value for true: anything but null, false and empty values."""
+    return value is not None and value is not False and value not in ("", [], {})
+
+
+def number(value: Json) -> float | None:
+    """Return a finite number, also of a string such as `45%`."""
+    if isinstance(value, str):
+        matched = _NUMBER.fullmatch(value) if len(value) <= MAX_DIGITS else None
+        value = float(matched[1]) if matched else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        result = float(value)
+    except OverflowError:  # an integer beyond any float
+        return None
+    return result if math.isfinite(result) else None
+
+
+def task_error(code: Json, message: Json) -> TaskError | None:
+    """Return the error of a code and a message; None if there is neither."""
+    code, message = word(code), word(message)
+    return TaskError(code=code, message=message) if code or message else None
+
+
+def error_in(failure: Json) -> TaskError | None:
+    """Return the code and the message of an error in the forms that providers use, where the preset names no paths."""
+    if not isinstance(failure, dict):
+        return task_error(None, failure)
+    code = next((text for name in ("code", "type", "status") if (text := word(failure.get(name)))), None)
+    message = next(
+        (text for name in ("message", "detail", "error", "reason") if (text := word(failure.get(name)))), None
+    )
+    return TaskError(code=code, message=message) if code or message else None
+
+
+def progress(value: Json) -> float | None:
+    """Return a progress in the provider's unit; a list of two counts, done and total, is a share from 0 to 1."""
+    if isinstance(value, list) and len(value) == 2:
+        done, total = map(number, value)
+        return done / total if done is not None and total else None
+    return number(value)
+
+
+def seconds_left(value: Json, now: float) -> float | None:
+    """Return the seconds left; a time (ISO 8601, or seconds or milliseconds since the epoch) is absolute."""
+    seconds = number(value)
+    if seconds is None and isinstance(value, str) and len(value) <= MAX_DIGITS:
+        try:
+            moment = datetime.fromisoformat(value)
+            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            return None
+    if seconds is None:
+        return None
+    if seconds >= ABSOLUTE:
+        seconds = (seconds / 1000 if seconds >= ABSOLUTE * 1000 else seconds) - now
+    return seconds if seconds > 0 else None  # 0 means unknown
+
+
+def word(value: Json) -> str | None:
+    """Return a code or message as text; None if it is empty or zero, which mean that there is no error."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, int | float) and not isinstance(value, bool) and value:
+        return json.dumps(value)
+    return None
+
+
+def urls(value: Json) -> tuple[str, ...]:
+    """Flatten to the strings in a string or in lists of them."""
+    if isinstance(value, str):
+        return (value,) if value else ()
+    if isinstance(value, list):
+        return tuple(url for item in value for url in urls(item))
+    return ()
