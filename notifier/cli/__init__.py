@@ -23,7 +23,7 @@ app = typer.Typer(
     help="Follow generation tasks over Server-Sent Events; POST a signed webhook on every change; lose nothing.",
     no_args_is_help=True,
     add_completion=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

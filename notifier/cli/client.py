@@ -31,15 +31,24 @@ T = TypeVar("T")
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", envvar="NOTIFIER_CONFIG", help="Read address and token from this configuration."),
+    typer.Option(
+        "--config",
+        "-c",
+        envvar="NOTIFIER_CONFIG",
+        metavar="FILE",
+        help="Read address and token from this configuration.",
+    ),
 ]
 UrlOption = Annotated[
     str | None,
-    typer.Option("--url", envvar="NOTIFIER_URL", help=f"The daemon: a URL or unix:PATH; default: {DEFAULT_URL}."),
+    typer.Option(
+        "--url", envvar="NOTIFIER_URL", metavar="URL", help=f"The daemon: a URL or unix:PATH; default: {DEFAULT_URL}."
+    ),
 ]
 WAYS = "--token, NOTIFIER_TOKEN or -c FILE"
 TokenOption = Annotated[
-    str | None, typer.Option("--token", envvar="NOTIFIER_TOKEN", help="Its bearer token.", show_default=False)
+    str | None,
+    typer.Option("--token", envvar="NOTIFIER_TOKEN", metavar="TOKEN", help="Its bearer token.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 

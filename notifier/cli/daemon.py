@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from notifier.config import Config
 
 FileOption = Annotated[
-    Path, typer.Option("--config", "-c", envvar="NOTIFIER_CONFIG", help="The configuration, a YAML file.")
+    Path,
+    typer.Option("--config", "-c", envvar="NOTIFIER_CONFIG", metavar="FILE", help="The configuration, a YAML file."),
 ]
 MigrateOption = Annotated[bool, typer.Option("--migrate", help="First bring the tables of PostgreSQL up to date.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Fail if there are warnings.")]
@@ -78,9 +79,10 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
 
 
 def check(config: FileOption = DEFAULT_FILE, strict: StrictOption = False) -> None:
-    """Validate a configuration; print what would run, or every problem with its place.
+    """Validate a configuration.
 
-    Warnings name what is valid but probably a mistake, such as a watch whose events no endpoint receives.
+    Prints what would run, or every problem with its place. Warnings name what is valid but probably a mistake, such as
+    a watch whose events no endpoint receives.
 
     Example: notifier check -c config.yaml
     """
@@ -133,9 +135,9 @@ def schema() -> None:
 
 
 def reload(config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
-    """Make the running daemon load its configuration again; print the problems if it refuses.
+    """Make the running daemon load its configuration again.
 
-    The command waits for as long as the daemon works at it.
+    Waits for as long as the daemon works at it, and prints the problems if it refuses.
 
     With several nodes, each one has to be asked, by --url or its own configuration.
 

@@ -14,12 +14,13 @@ MAX_LIMIT = 1000  # deliveries in one answer
 
 delivery = typer.Typer(help="See deliveries; retry dead ones.", no_args_is_help=True)
 
-Number = Annotated[int, typer.Argument(help="The delivery's id.", min=0)]
+Number = Annotated[int, typer.Argument(metavar="ID", help="The delivery's id.", min=0)]
 Endpoint = Annotated[
-    str | None, typer.Option("--endpoint", "-e", help="Only for this endpoint.", autocompletion=endpoint_names)
+    str | None,
+    typer.Option("--endpoint", "-e", metavar="NAME", help="Only for this endpoint.", autocompletion=endpoint_names),
 ]
-Since = Annotated[str | None, typer.Option(help="Created at or after, such as 2026-11-22T06:00:00Z.")]
-Until = Annotated[str | None, typer.Option(help="Created before.")]
+Since = Annotated[str | None, typer.Option(metavar="TIME", help="Created at or after, such as 2026-11-22T06:00:00Z.")]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Created before.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -31,11 +32,14 @@ def register(app: typer.Typer) -> None:
 def list_deliveries(
     endpoint: Endpoint = None,
     status: Annotated[
-        str | None, typer.Option("--status", "-s", help="pending, ready, waiting, delivered, dead or superseded.")
+        str | None,
+        typer.Option(
+            "--status", "-s", metavar="STATUS", help="pending, ready, waiting, delivered, dead or superseded."
+        ),
     ] = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MAX_LIMIT, help="How many.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MAX_LIMIT, metavar="N", help="How many.")] = 50,
     config: ConfigOption = None,
     url: UrlOption = None,
     token: TokenOption = None,
@@ -127,7 +131,7 @@ def show_delivery(
 
 @delivery.command("retry")
 def retry_delivery(
-    number: Annotated[int | None, typer.Argument(help="One dead delivery's id.", min=0)] = None,
+    number: Annotated[int | None, typer.Argument(metavar="ID", help="One dead delivery's id.", min=0)] = None,
     endpoint: Endpoint = None,
     since: Since = None,
     until: Until = None,

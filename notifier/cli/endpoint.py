@@ -14,7 +14,7 @@ from notifier.core.model import Json
 
 endpoint = typer.Typer(help="See endpoints; test, enable or disable them.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="The endpoint's name.", autocompletion=endpoint_names)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The endpoint's name.", autocompletion=endpoint_names)]
 
 
 def register(app: typer.Typer) -> None:

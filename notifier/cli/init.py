@@ -17,7 +17,7 @@ from notifier.cli.output import EXIT_USAGE, fail, refuse, show
 
 SECRET_BYTES = 32
 
-TargetOption = Annotated[Path, typer.Option("--config", "-c", help="The file to write.")]
+TargetOption = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The file to write.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,9 +27,13 @@ def register(app: typer.Typer) -> None:
 
 def init(
     config: TargetOption = Path("config.yaml"),
-    preset: Annotated[str | None, typer.Option(help="The provider's preset, such as vidu or generic.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="The provider's address, for the preset generic.")] = None,
-    url: Annotated[str | None, typer.Option(help="Where to POST signed callbacks.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The provider's preset, such as vidu or generic.")
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="The provider's address, for the preset generic.")
+    ] = None,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="Where to POST signed callbacks.")] = None,
     slack: Annotated[bool | None, typer.Option("--slack/--no-slack", help="Send messages to Slack as well.")] = None,
 ) -> None:
     """Write a short configuration. What is not given as an option is asked for, if there is a terminal.

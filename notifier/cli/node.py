@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 @node.command("list")
 def list_nodes(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these nodes.", autocompletion=node_names)
+        list[str] | None, typer.Argument(metavar="NAME", help="Only these nodes.", autocompletion=node_names)
     ] = None,
     config: ConfigOption = None,
     url: UrlOption = None,

@@ -31,10 +31,14 @@ secret = typer.Typer(help="Create signing secrets.", no_args_is_help=True)
 Secrets = Annotated[
     list[str],
     typer.Option(
-        "--secret", "-s", envvar="NOTIFIER_SECRET", help="whsec_... (or whsk_...); may be given several times."
+        "--secret",
+        "-s",
+        envvar="NOTIFIER_SECRET",
+        metavar="WHSEC",
+        help="whsec_... (or whsk_...); may be given several times.",
     ),
 ]
-Body = Annotated[Path | None, typer.Argument(help="File with the body; - or nothing: standard input.")]
+Body = Annotated[Path | None, typer.Argument(metavar="FILE", help="File with the body; - or nothing: standard input.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -65,8 +69,12 @@ def new(
 def sign_body(
     secret: Secrets,
     body: Body = None,
-    message: Annotated[str | None, typer.Option("--id", help="webhook-id; a new one if not given.")] = None,
-    timestamp: Annotated[int | None, typer.Option(help="webhook-timestamp; now if not given.", min=0)] = None,
+    message: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="webhook-id; a new one if not given.")
+    ] = None,
+    timestamp: Annotated[
+        int | None, typer.Option(metavar="SECONDS", help="webhook-timestamp; now if not given.", min=0)
+    ] = None,
 ) -> None:
     """Print the headers that sign a body (Standard Webhooks).
 
@@ -90,13 +98,18 @@ def sign_body(
 def verify_body(
     secret: Secrets,
     body: Body = None,
-    message: Annotated[str, typer.Option("--id", help="webhook-id")] = "",
-    timestamp: Annotated[str, typer.Option(help="webhook-timestamp")] = "",
-    signature: Annotated[str, typer.Option(help="webhook-signature")] = "",
+    message: Annotated[str, typer.Option("--id", metavar="ID", help="webhook-id")] = "",
+    timestamp: Annotated[str, typer.Option(metavar="SECONDS", help="webhook-timestamp")] = "",
+    signature: Annotated[str, typer.Option(metavar="TEXT", help="webhook-signature")] = "",
     header: Annotated[
-        list[str], typer.Option("--header", "-H", help="A header as received, 'name: value'; instead of the three.")
+        list[str],
+        typer.Option(
+            "--header", "-H", metavar="HEADER", help="A header as received, 'name: value'; instead of the three."
+        ),
     ] = [],
-    tolerance: Annotated[float, typer.Option(help="How old it may be, in seconds; 0: any age.", min=0)] = 300,
+    tolerance: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How old it may be, in seconds; 0: any age.", min=0)
+    ] = 300,
 ) -> None:
     """Verify a callback's signature; exit 0 if it is good.
 

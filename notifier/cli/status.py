@@ -26,7 +26,9 @@ def register(app: typer.Typer) -> None:
 def status(
     config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show the health of the running daemon, what needs attention, and the command for it.
+    """Show the daemon's health and what needs attention.
+
+    Each point comes with the command to run.
 
     Example: notifier status
     """

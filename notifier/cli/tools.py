@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.markup import escape
 
 from notifier.cli.output import OutputLost, console, fail
 
@@ -24,10 +23,14 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    tasks: Annotated[int, typer.Option("--tasks", "-n", min=1, max=5000, help="How many tasks; 1000 take 16 s.")] = 12,
+    tasks: Annotated[
+        int, typer.Option("--tasks", "-n", min=1, max=5000, metavar="N", help="How many tasks; 1000 take 16 s.")
+    ] = 12,
     keep: Annotated[bool, typer.Option("--keep", help="Stay up after the summary, until Ctrl-C.")] = False,
 ) -> None:
-    """See notifier work: run an upstream, a receiver and the daemon on free ports, with a live table and a summary.
+    """See notifier work.
+
+    Runs a simulated upstream, a receiver and the daemon on free ports, with a live table and a summary.
 
     Example: notifier demo
     """
@@ -38,19 +41,37 @@ def demo(
 
 
 def simulate(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free one.")] = 8781,
-    token: Annotated[str | None, typer.Option(help="The bearer token that clients must send; default: any.")] = None,
-    ids: Annotated[list[str], typer.Option("--id", help="Known task ids, globs; default: all except unknown*.")] = [],
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", "-p", min=0, max=65535, metavar="PORT", help="0: any free one.")
+    ] = 8781,
+    token: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="The bearer token that clients must send; default: any.")
+    ] = None,
+    ids: Annotated[
+        list[str], typer.Option("--id", metavar="GLOB", help="Known task ids, globs; default: all except unknown*.")
+    ] = [],
     transcript: Annotated[
-        str, typer.Option(help="documented, @FILE, or a list such as queueing*3,processing*28,success.")
+        str,
+        typer.Option(
+            metavar="TRANSCRIPT", help="documented, @FILE, or a list such as queueing*3,processing*28,success."
+        ),
     ] = "documented",
     task: Annotated[
-        list[str], typer.Option("--task", help="GLOB=TRANSCRIPT for some ids, such as bad*=queueing,failed.")
+        list[str],
+        typer.Option(
+            "--task", metavar="GLOB=TRANSCRIPT", help="GLOB=TRANSCRIPT for some ids, such as bad*=queueing,failed."
+        ),
     ] = [],
-    framing: Annotated[str, typer.Option(help="line, as documented, or event, with blank lines between.")] = "line",
-    every: Annotated[str, typer.Option(help="Time between lines, such as 250ms or 1s; 0s: at full speed.")] = "1s",
-    jitter: Annotated[float, typer.Option(min=0, max=1, help="Random share of that time, 0 to 1.")] = 0.0,
+    framing: Annotated[
+        str, typer.Option(metavar="NAME", help="line, as documented, or event, with blank lines between.")
+    ] = "line",
+    every: Annotated[
+        str, typer.Option(metavar="DURATION", help="Time between lines, such as 250ms or 1s; 0s: at full speed.")
+    ] = "1s",
+    jitter: Annotated[
+        float, typer.Option(min=0, max=1, metavar="SHARE", help="Random share of that time, 0 to 1.")
+    ] = 0.0,
     keep_open: Annotated[bool, typer.Option("--keep-open", help="Keep the stream open after the last line.")] = False,
     restart: Annotated[
         bool, typer.Option("--restart-on-reconnect", help="Start the transcript again on each connection.")
@@ -59,14 +80,17 @@ def simulate(
         list[str],
         typer.Option(
             "--fault",
-            help=escape("[GLOB=]KIND[:ARG][@LINES][xTIMES][#NTH][%PERCENT]")
-            + "; kinds: drop reset truncate stall garbage huge "
+            metavar="FAULT",
+            help="[GLOB=]KIND[:ARG][@LINES][xTIMES][#NTH][%PERCENT] "
+            "with the kinds drop reset truncate stall garbage huge "
             "html json 204 redirect hangup slowhead comments crlf cr bom, and 400 to 599.",
         ),
     ] = [],
-    seed: Annotated[int | None, typer.Option(help="Seed of the random numbers.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of the random numbers.")] = None,
 ) -> None:
-    """Run a simulated upstream that speaks the documented API, with faults on request.
+    """Run a simulated upstream, with faults on request.
+
+    It speaks the documented API.
 
     Example: notifier simulate --token secret --every 200ms --fault 'drop@5x1'
     """
@@ -98,24 +122,30 @@ def simulate(
 
 
 def listen(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free one.")] = 8782,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", "-p", min=0, max=65535, metavar="PORT", help="0: any free one.")
+    ] = 8782,
     secret: Annotated[
-        list[str], typer.Option("--secret", "-s", envvar="WEBHOOK_SECRET", help="whsec_...; default: a new one.")
+        list[str],
+        typer.Option("--secret", "-s", envvar="WEBHOOK_SECRET", metavar="WHSEC", help="whsec_...; default: a new one."),
     ] = [],
     respond: Annotated[
         list[str],
         typer.Option(
             "--respond",
-            help=r"\[/PATH=]ANSWER,...: a status with an optional argument (429:5, 302:/x), drop, reset, blackhole, "
+            metavar="ANSWERS",
+            help=r"[/PATH=]ANSWER,...: a status with an optional argument (429:5, 302:/x), drop, reset, blackhole, "
             "drip or slow:SECONDS, each with xTIMES, such as 500x3,200.",
         ),
     ] = ["200"],
-    tolerance: Annotated[str, typer.Option(help="How old a callback's timestamp may be.")] = "5m",
-    seed: Annotated[int | None, typer.Option(help="Seed of the random numbers.")] = None,
+    tolerance: Annotated[str, typer.Option(metavar="DURATION", help="How old a callback's timestamp may be.")] = "5m",
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of the random numbers.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each callback.")] = False,
 ) -> None:
-    """Run a receiver: verify callbacks, print them, and answer as --respond says.
+    """Run a receiver that verifies and prints callbacks.
+
+    It answers as --respond says.
 
     Example: notifier listen --secret whsec_... --respond 500x3,200
     """

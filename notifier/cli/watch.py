@@ -41,11 +41,14 @@ NAMED = 20  # added watches that are listed one by one
 
 watch = typer.Typer(help="Follow tasks, and see their state.", no_args_is_help=True)
 
-Ids = Annotated[list[str], typer.Argument(help="SOURCE/ID, or ID if one source has it.", autocompletion=watch_names)]
-SourceOption = Annotated[
-    str | None, typer.Option("--source", "-s", help="A source's name.", autocompletion=source_names)
+Ids = Annotated[
+    list[str],
+    typer.Argument(metavar="[SOURCE/]ID", help="SOURCE/ID, or ID if one source has it.", autocompletion=watch_names),
 ]
-Labels = Annotated[list[str], typer.Option("--label", "-l", help="NAME=VALUE; may be repeated.")]
+SourceOption = Annotated[
+    str | None, typer.Option("--source", "-s", metavar="NAME", help="A source's name.", autocompletion=source_names)
+]
+Labels = Annotated[list[str], typer.Option("--label", "-l", metavar="NAME=VALUE", help="NAME=VALUE; may be repeated.")]
 
 
 class IdCommand(TyperCommand):
@@ -74,12 +77,15 @@ def add(
     ids: Annotated[list[str], typer.Argument(metavar="ID", help="The provider's ids of tasks.")] = [],
     source: SourceOption = None,
     label: Labels = [],
-    metadata: Annotated[str | None, typer.Option(help="A JSON value that is sent with every event.")] = None,
+    metadata: Annotated[
+        str | None, typer.Option(metavar="JSON", help="A JSON value that is sent with every event.")
+    ] = None,
     endpoint: Annotated[
         list[str],
         typer.Option(
             "--endpoint",
             "-e",
+            metavar="NAME",
             help="An endpoint that receives the events; may be repeated; default: all that match.",
             autocompletion=endpoint_names,
         ),
@@ -92,7 +98,8 @@ def add(
         typer.Option(metavar="WHSEC", help="Its signing secret; default: callbacks.secret of the daemon."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="YAML or JSON: a list of watches or ids; -: stdin.")
+        Path | None,
+        typer.Option("--file", "-f", metavar="FILE", help="YAML or JSON: a list of watches or ids; -: stdin."),
     ] = None,
     config: ConfigOption = None,
     url: UrlOption = None,
@@ -192,12 +199,13 @@ def _sum(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def list_watches(
     source: SourceOption = None,
     phase: Annotated[
-        str | None, typer.Option("--phase", "-p", help="new, queued, running, succeeded, failed, canceled, lost.")
+        str | None,
+        typer.Option("--phase", "-p", metavar="PHASE", help="new, queued, running, succeeded, failed, canceled, lost."),
     ] = None,
     label: Labels = [],
-    search: Annotated[str | None, typer.Option("--search", "-q", help="A part of the id.")] = None,
+    search: Annotated[str | None, typer.Option("--search", "-q", metavar="TEXT", help="A part of the id.")] = None,
     ended: Annotated[bool | None, typer.Option("--ended/--open", help="Only those that ended, or are open.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, metavar="N", help="How many.")] = 50,
     every: Annotated[bool, typer.Option("--all", "-a", help="All of them.")] = False,
     following: Annotated[bool, typer.Option("--follow", "-f", help="Show changes too, until Ctrl-C.")] = False,
     config: ConfigOption = None,

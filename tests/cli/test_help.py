@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -45,7 +46,7 @@ def test_help_shows_brackets() -> None:
         ("status",): "default: http://127.0.0.1:8780",
     }
     for words, text in shown.items():
-        assert text in CliRunner().invoke(app, [*words, "--help"], env=WIDE).output
+        assert text in " ".join(CliRunner().invoke(app, [*words, "--help"], env=WIDE).output.split())
 
 
 def test_no_arguments_shows_the_commands() -> None:
@@ -113,3 +114,14 @@ def test_a_mistyped_option_is_no_id() -> None:
     assert result.exit_code == 2
     assert "--label" in result.output
     assert "an id that begins" not in result.output
+
+
+@pytest.mark.parametrize("words", [(), *commands()], ids=" ".join)
+def test_help_is_whole_at_80_columns(words: tuple[str, ...]) -> None:
+    """No text is cut, no line is longer, and options take no Python types."""
+    output = CliRunner().invoke(app, [*words, "--help"], env=WIDE | {"COLUMNS": "80"}).output
+    assert "…" not in output
+    assert not [line for line in output.partition("Commands:")[2].splitlines() if line.endswith("...")]
+    assert not [line for line in output.splitlines() if len(line) > 80]
+    options = output.partition("Options:")[2]
+    assert not re.search(r"<\w", options)
