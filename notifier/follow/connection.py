@@ -94,7 +94,7 @@ class Connector:
         except SourceError as exc:
             outcome = exc.kind
             if not isinstance(exc, Unavailable):
-                subscription.last_event_id = ""  # the ID itself may be what is refused
+                subscription.last_event_id = ""  # the upstream may refuse the ID itself
             raise
         finally:
             self._metrics.stream_connects.labels(self._source.name, outcome).inc()
@@ -117,7 +117,7 @@ class Connector:
                 return
 
     async def _catch_up(self, subscription: Subscription, stream: Stream) -> None:
-        """Read the first burst of a stream that was connected again, and record only what is news in it.
+        """Read the first burst of a stream that was connected again, and record only its news.
 
         The burst is over at the first pause, at a terminal snapshot, or after a second.
         """

@@ -130,7 +130,7 @@ class Feed:
         return list(islice(matching, max(0, count)))
 
     def subscription(self, pk: int) -> Subscription | None:
-        """Return what is remembered of a watch's connections."""
+        """Return the subscription of a watch."""
         return self._all.get(pk)
 
     def add(self, watch: Watch) -> None:

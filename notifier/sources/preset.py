@@ -193,8 +193,8 @@ class Preset(BaseModel):
 
 def names() -> tuple[str, ...]:
     """List the built-in presets."""
-    found = files("notifier.sources").joinpath("presets").iterdir()
-    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in found if entry.name.endswith(".yaml")))
+    entries = files("notifier.sources").joinpath("presets").iterdir()
+    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml")))
 
 
 @cache

@@ -41,7 +41,7 @@ class SourceSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """The settings, and what is made of them."""
+    """The settings, and the objects created from them."""
 
     settings: SourceSettings
     template: RequestTemplate
