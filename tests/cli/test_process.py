@@ -12,7 +12,11 @@ import pytest
 
 NOTIFIER = (sys.executable, "-m", "notifier")
 PATIENCE = 180.0  # seconds; the machine may be busy
-CONFIG = 'sources: {"作品": {preset: vidu, token: t}}\nwatches: ["1"]\n'
+CONFIG = """
+sources: {"作品": {preset: vidu, token: t}}
+endpoints: {ops: {type: slack, url: "https://hooks.example.com/x"}}
+watches: ["1"]
+"""
 ASCII = {"PYTHONIOENCODING": "ascii"}
 POSIX = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
