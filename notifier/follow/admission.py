@@ -16,7 +16,8 @@ from notifier.runtime.wake import Wake
 
 RAMP = 0.1  # seconds' worth of connections that may start at once
 EVEN_SHARE = 0.95  # of the rate that is used: requests that are delayed on their way must not exceed it either
-EVEN_RAMP = 0.005  # seconds' worth of requests at once, to make up for timers that are late
+EVEN_BURST = 1.5  # requests; the half makes up for timers that are late
+EVEN_RAMP = 0.005  # seconds' worth of requests at once, where a timer is too coarse for each
 
 
 class Candidate(Protocol):
@@ -191,5 +192,7 @@ def _void(entry: tuple[float, int, int, Candidate]) -> bool:
 
 def _bucket(rate: float, *, even: bool) -> TokenBucket:
     if even:
-        return TokenBucket(rate * EVEN_SHARE, max(1.0, rate * EVEN_RAMP))
+        # what the share leaves bounds the burst, so that no second has more than `rate`
+        burst = min(rate * (1 - EVEN_SHARE), max(EVEN_BURST, rate * EVEN_RAMP))
+        return TokenBucket(rate * EVEN_SHARE, max(1.0, burst))
     return TokenBucket(rate, max(1.0, rate * RAMP))
