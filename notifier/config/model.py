@@ -48,7 +48,7 @@ class Config(Section):
 
     @property
     def reading(self) -> Reading:
-        """Return what the configuration was read from."""
+        """Return the files that the configuration was read from."""
         return self._reading
 
     def without_watches(self) -> Config:

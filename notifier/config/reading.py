@@ -50,7 +50,7 @@ class Reading:
     watch_files: Mapping[Path, WatchFile] = field(default_factory=dict, repr=False, compare=False)
 
     def now(self) -> dict[Path, str | None]:
-        """Return what `files` would be after reading again."""
+        """Return `files` as they would be after reading again."""
         return {path: digest(path) for path in self._paths()}
 
     def stamps(self) -> dict[Path, Stamp | None]:

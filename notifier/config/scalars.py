@@ -68,7 +68,7 @@ _UNCLEAR = re.compile(
 
 
 def resolve(text: str) -> Any:
-    """Return what the unquoted scalar means: None, a bool, int, float or str, or Unclear."""
+    """Return the meaning of an unquoted scalar: None, a bool, int, float or str, or Unclear."""
     first = text[:1]
     if first.isalpha() and first not in "tTfFnNyYoO":
         return text  # the usual case

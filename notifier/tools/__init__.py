@@ -1,4 +1,4 @@
-"""Programs to try the daemon with: an upstream, a receiver, both with the daemon in one."""
+"""Programs to try the daemon with: a simulated upstream, a receiver, and a demo of all three."""
 
 __all__ = [
     "demo",

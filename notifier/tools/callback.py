@@ -1,4 +1,4 @@
-"""A callback as the listener received it, and how it is shown to people and programs. No I/O, no clock."""
+"""A callback that the listener received, and its form for people and programs. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _MAX_SHOWN = 200  # characters of any text that came over the wire, on one line
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedCallback:
-    """One POST; fields of the payload are None where it lacks them."""
+    """One POST; a field that the payload lacks is None."""
 
     number: int  # counted from 1
     at: float  # Unix seconds of its arrival
     path: str
     id: str | None  # `webhook-id`
     sent_at: str | None  # `webhook-timestamp`, as written
-    verified: bool | None  # None: not checked, for want of a secret or because it is Slack's
-    reason: str = ""  # why it was not verified, or not checked
+    verified: bool | None  # None: not checked, since there is no secret or it is a Slack message
+    reason: str = ""  # why it is not verified
     type: str | None = None
     timestamp: str | None = None  # of the event, as written
     latency: float | None = None  # seconds from the event to its arrival
@@ -35,9 +35,9 @@ class ReceivedCallback:
     sequence: int | None = None
     text: str | None = None  # of a Slack message
     attempt: int = 1  # which arrival of this id, at this path
-    accepted_before: bool = False  # an earlier arrival was answered 2xx: a repeat that the receiver must drop
-    out_of_order: bool = False  # its sequence is not above all those before it, and it is no repeat
-    answer: str = ""  # what it was answered: a status or `drop`, `reset`, `blackhole`, `drip`
+    accepted_before: bool = False  # an earlier arrival was answered 2xx: the receiver must drop this repeat
+    out_of_order: bool = False  # its sequence is not above all earlier ones, and it is no repeat
+    answer: str = ""  # the answer: a status or `drop`, `reset`, `blackhole`, `drip`
     payload: Json = None  # None if it is no JSON
     body: bytes = b""
 
@@ -48,7 +48,7 @@ class ReceivedCallback:
 
 
 def fields_of(payload: Json, *, at: float) -> dict[str, Json]:
-    """Return the fields of a callback that its payload tells, by their names in `ReceivedCallback`."""
+    """Return the fields of a callback that come from its payload, by their names in `ReceivedCallback`."""
     top = _object(payload)
     data = _object(top.get("data"))
     watch = _object(data.get("watch"))
@@ -68,7 +68,7 @@ def fields_of(payload: Json, *, at: float) -> dict[str, Json]:
 
 
 def format_callback(callback: ReceivedCallback) -> Text:
-    """Return one line for people; colours are left to the console."""
+    """Return one line for people; the console decides about colours."""
     at = datetime.fromtimestamp(callback.at, UTC).astimezone()
     line = Text(at.strftime("%H:%M:%S.") + f"{at.microsecond // 1000:03d}", style="dim")
     mark, style = {True: ("✓", "bold green"), False: ("✗", "bold red"), None: ("·", "yellow")}[callback.verified]
@@ -112,7 +112,7 @@ def _colour(phase: str | None) -> str:
 
 
 def _shown(text: str | None) -> str:
-    """Make text from the wire fit to show: short, and nothing in it that a terminal would obey."""
+    """Make text from the wire safe to show: short, and without control characters."""
     short = "-" if text is None else text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in short)
 

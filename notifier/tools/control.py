@@ -20,7 +20,7 @@ PREFIX = "/_control/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowStats:
-    """Return what the simulator has done so far."""
+    """Return the simulator's counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ def encode(value: Json) -> bytes:
 
 
 def read_command(request: HttpRequest) -> Command | None:
-    """Return what a request asks for, None if there is no such control. Raises ValueError."""
+    """Return the command of a request; None if there is no such control. Raises ValueError."""
     match request.method, request.path.removeprefix(PREFIX):
         case "GET", "stats":
             return ShowStats()

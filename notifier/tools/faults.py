@@ -1,4 +1,4 @@
-"""What can go wrong on one connection to the simulator, and how it is written. Pure: no I/O, no randomness.
+"""The faults of one connection to the simulator, and their written form. Pure: no I/O, no randomness.
 
 A fault is written `KIND[:ARGUMENT][@LINES][xTIMES][#NTH][%PERCENT]`: `@` after how many data lines, `x` only on
 the first TIMES connections of a task (then it gives way to normal behaviour), `#` only on the NTH connection, `%` on
@@ -37,7 +37,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Insert:
-    """Write bytes that are no snapshot after so many data lines."""
+    """After so many data lines, write bytes that are no snapshot."""
 
     after: int
     data: tuple[bytes, ...]  # lines, without their ends
@@ -45,7 +45,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Answer with something other than a stream."""
+    """Answer with something else than a stream."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -74,7 +74,7 @@ class Comments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineEnd:
-    """End lines otherwise than with LF."""
+    """End lines with something else than LF."""
 
     eol: bytes
 
@@ -227,7 +227,7 @@ def _status_kind(kind: str) -> tuple[str, _Maker]:
 
 
 def parse_fault(text: str) -> Fault:
-    """Read `KIND[:ARGUMENT][@LINES][xTIMES][#NTH][%PERCENT]`. Raises ValueError saying what is wrong."""
+    """Read `KIND[:ARGUMENT][@LINES][xTIMES][#NTH][%PERCENT]`. Raises ValueError with the reason."""
     match = _FAULT.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"fault {text!r}: expected KIND[:ARGUMENT][@LINES][xTIMES][#NTH][%PERCENT]")
@@ -257,7 +257,7 @@ def parse_fault(text: str) -> Fault:
 
 
 def parse_rule(text: str) -> tuple[str, Fault]:
-    """Read `[GLOB=]FAULT`; without a glob it is for every task. Raises ValueError saying what is wrong."""
+    """Read `[GLOB=]FAULT`; without a glob it is for every task. Raises ValueError with the reason."""
     try:
         return "*", parse_fault(text)
     except ValueError:

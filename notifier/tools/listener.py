@@ -1,6 +1,6 @@
-"""A receiver of callbacks: verifies, remembers, and answers as told. Any path will do; `/slack` speaks as Slack does.
+"""A receiver of callbacks: it verifies them, remembers them, and answers by a script. `/slack` answers as Slack does.
 
-A callback whose signature is wrong gets 401 where the script would say 2xx, as a careful receiver answers.
+A callback with a wrong signature gets 401 where the script says 2xx, as from a careful receiver.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_REMEMBERED = 100_000  # message ids, and watches; some tens of MiB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerSummary:
-    """What a listener has received so far."""
+    """The counts of what a listener has received."""
 
     received: int
     verified: int
@@ -43,7 +43,7 @@ class ListenerSummary:
     types: Mapping[str, int]
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return one line."""
         types = ", ".join(f"{name} {count}" for name, count in sorted(self.types.items())) or "nothing"
         return (
             f"{self.received} callbacks ({types}), {self.verified} verified, {self.rejected} rejected, "
@@ -89,8 +89,8 @@ class Listener:
         *,
         host: str = "127.0.0.1",
         port: int = 0,  # 0: any free one
-        secrets: Iterable[str] = (),  # any of them may have signed; none: nothing is checked
-        respond: str | Iterable[str] = "200",  # scripts, the first whose path matches; see `responses`
+        secrets: Iterable[str] = (),  # any of them may sign; none: nothing is checked
+        respond: str | Iterable[str] = "200",  # scripts, the first with a matching path; see `responses`
         tolerance: float = TOLERANCE,  # seconds that `webhook-timestamp` may be off
         keep: int = KEPT,  # callbacks
         on_callback: Callable[[ReceivedCallback], None] | None = None,
@@ -113,10 +113,10 @@ class Listener:
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
-        """Listen. Raises OSError if the address cannot be had."""
+        """Listen. Raises OSError if the address is not available."""
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self._receive)
-        # Cancellation of handlers is how one that never answers learns that its client has gone.
+        # A handler that never answers is cancelled when its client has gone.
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
         try:
@@ -129,7 +129,7 @@ class Listener:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop listening; those who never got an answer get none."""
+        """Stop listening; requests without an answer get none."""
         if self._runner is not None:
             self._stopping.set()
             await self._runner.cleanup()
@@ -137,7 +137,7 @@ class Listener:
 
     @property
     def base_url(self) -> str:
-        """Return the URL under which it is reached, without a path."""
+        """Return its URL, without a path."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     @property
@@ -151,7 +151,7 @@ class Listener:
         return f"{self.base_url}/slack"
 
     def summary(self) -> ListenerSummary:
-        """Count what was received so far."""
+        """Return the counts so far."""
         names = ("received", "verified", "rejected", "duplicates", "out_of_order")
         return ListenerSummary(**{name: self.counts[name] for name in names}, types=dict(self.types))
 
@@ -254,7 +254,7 @@ class Listener:
 
 
 def _silence(request: web.Request, *, rst: bool) -> web.Response:
-    """End the connection; return a response that therefore nobody gets."""
+    """End the connection; return a response, which is never sent."""
     if request.transport is not None:
         if rst:
             reset(request.transport)
@@ -273,7 +273,7 @@ def _slack_text(payload: Json) -> str:
 
 
 def introduction(listener: Listener, *, secret: str | None = None) -> str:
-    """Say how to reach it: a configuration to copy, and a request. The secret is only shown if given."""
+    """Return how to reach it: a configuration to copy, and a request. The secret is shown only if it is passed."""
     shown = "${WEBHOOK_SECRET}" if secret is None else secret
     return f"""listening on {listener.base_url}
 

@@ -1,4 +1,4 @@
-"""How the listener answers: a script of responses. Pure but for its own place in the script.
+"""The script of the listener's answers. Pure, except for the position in the script.
 
 A script is written `[PATH=]STEP,STEP,...`. A step is `RESPONSE[xTIMES]`, or several with weights to choose from at
 random: `200*8|500|reset`. Each step but the last happens once unless told otherwise; the last repeats for ever, and
@@ -14,7 +14,7 @@ from random import Random
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Answer whole."""
+    """Answer with a complete response."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -56,7 +56,7 @@ _CHOICE = re.compile(r"(?P<kind>[a-z]+|[2-5]\d\d)(?::(?P<argument>.*?))?(?:\*(?P
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptStep:
-    """What may be answered, and how many times in a row."""
+    """The possible responses of a step, and how many times it is repeated."""
 
     choices: tuple[Response, ...]
     weights: tuple[int, ...]
@@ -64,7 +64,7 @@ class ScriptStep:
 
 
 class Script:
-    """Steps, and how far they have got."""
+    """Steps, and the position in them."""
 
     def __init__(self, steps: tuple[ScriptStep, ...], random: Random) -> None:
         self._steps = steps
@@ -82,7 +82,7 @@ class Script:
 
 
 def parse_script(text: str) -> tuple[ScriptStep, ...]:
-    """Read `STEP,STEP,...`; the last of what is returned is for ever. Raises ValueError saying what is wrong."""
+    """Read `STEP,STEP,...`; the last step is repeated for ever. Raises ValueError with the reason."""
     steps: list[ScriptStep] = []
     parts = _BETWEEN.split(text.strip())
     for number, part in enumerate(parts, 1):
@@ -104,7 +104,7 @@ def parse_script(text: str) -> tuple[ScriptStep, ...]:
 
 
 def parse_path_script(text: str) -> tuple[str, tuple[ScriptStep, ...]]:
-    """Read `[PATH=]SCRIPT`; PATH is a glob that begins with `/`. Raises ValueError saying what is wrong."""
+    """Read `[PATH=]SCRIPT`; PATH is a glob that begins with `/`. Raises ValueError with the reason."""
     if text.startswith("/"):
         path, equals, script = text.partition("=")
         if not equals:

@@ -1,6 +1,6 @@
-"""Which tasks there are, and which faults strike which connection.
+"""The known tasks, and the faults of each connection.
 
-Both go by the task's id. A rule counts a task's connections from when the rule was added.
+Both depend on the task's id. A rule counts a task's connections from when the rule was added.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from notifier.tools.simulated import SimulatedTask
 
 
 class Known:
-    """The ids that the upstream knows: all but those that begin with `unknown`, or the listed globs only."""
+    """The ids that the upstream knows: all except those that begin with `unknown`, or only the listed globs."""
 
     def __init__(self, globs: Iterable[str] | None) -> None:
         listed = None if globs is None else frozenset(globs)
-        self._exact = listed  # thousands of plain ids must cost no more than one
+        self._exact = listed  # looking up one of thousands of plain ids costs no more than one
         self._globs = tuple(glob for glob in listed or () if set(glob) & set("*?["))
 
     def __contains__(self, id_: str) -> bool:
@@ -28,7 +28,7 @@ class Known:
 
 
 class Rules:
-    """Faults in the order in which they were asked for."""
+    """Faults in the order in which they were added."""
 
     def __init__(self, faults: Iterable[tuple[str, Fault]], random: Random) -> None:
         self._rules = dict(enumerate(faults))
@@ -45,7 +45,7 @@ class Rules:
         self._rules.clear()
 
     def plan(self, task: SimulatedTask) -> Plan:
-        """Count a connection of the task, and say what goes wrong on it."""
+        """Count a connection of the task, and return its faults."""
         struck: list[Fault] = []
         for number, (glob, fault) in self._rules.items():
             if fnmatchcase(task.id, glob):

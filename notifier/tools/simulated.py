@@ -1,8 +1,8 @@
-"""A simulated task, which moves by itself, and the streams that are open on it. Knows the clock; not routes or rules.
+"""A simulated task, which moves by itself, and its open streams. It knows the clock, but no routes and no rules.
 
-A task begins when it is first asked for and goes through its transcript at its own pace, watched or not, like a real
-one; a stream first gets the task's current snapshot and then each one as it comes. At an interval of zero there is
-no time to go by: the task moves as far as an open stream takes its lines, and waits when there is none.
+A task begins with the first request for it and goes through its transcript at its own pace, with or without a stream,
+like a real one. A stream first gets the current snapshot and then each new one. At an interval of zero, the task moves
+as fast as an open stream takes its lines, and waits if there is none.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Move:
 
 
 class SimulatedStream:
-    """One open answer of Server-Sent Events, with what goes wrong on it."""
+    """One open answer of Server-Sent Events, with its faults."""
 
     __slots__ = ("_connection", "_framing", "_lines", "_on_end", "_plan", "_timer", "live", "task")
 
@@ -63,7 +63,7 @@ class SimulatedStream:
         connection.on_lost = self._ended
 
     def open(self) -> None:
-        """Write the head, and all that comes before the first snapshot; then follow the task."""
+        """Write the head and everything before the first snapshot; then follow the task."""
         self._connection.start("text/event-stream")
         if self._plan.bom:
             self._connection.write(b"\xef\xbb\xbf")
@@ -114,7 +114,7 @@ class SimulatedStream:
         self._ended()
 
     def finish(self) -> None:
-        """End well, unless the stream is silent."""
+        """End properly, unless the stream is silent."""
         if self.live:
             self.cut(How.DROP)
 
@@ -165,7 +165,7 @@ class SimulatedTask:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to move, if that has not happened yet."""
+        """Start to move, unless it has started."""
         if self.current is None and self._timer is None and self._transcript:
             self._due = asyncio.get_running_loop().time()
             self._step()
@@ -193,9 +193,9 @@ class SimulatedTask:
                 stream.finish()
 
     def poll(self) -> bytes:
-        """Return the current snapshot, for a client that asks instead of listening; `{}` before there is one."""
+        """Return the current snapshot for a client that polls; `{}` before the first."""
         if self.current is not None and self._pace.interval == 0 and self._position < len(self._transcript):
-            self._step()  # a question is what time is made of here
+            self._step()  # at an interval of zero, each request moves the task
         self.start()
         if self.current is None:
             return b"{}"
@@ -209,7 +209,7 @@ class SimulatedTask:
         self._show(payload, last=last)
 
     def note(self, payload: bytes) -> None:
-        """Remember what was written."""
+        """Record a written snapshot."""
         state = state_of(payload)
         if len(self.moves) < MAX_MOVES and (not self.moves or self.moves[-1].state != state):
             self.moves.append(Move(at=time.time(), state=state))

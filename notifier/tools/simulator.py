@@ -1,7 +1,7 @@
-"""An upstream that speaks the documented API, with faults on request: which reply a request gets, and the counts.
+"""An upstream that speaks the documented API, with faults on request: it chooses replies and counts them.
 
 `GET /vidu/v1/tasks/state?id=ID` and `GET /tasks/ID/events` answer with a stream of snapshots, `GET /tasks/ID` with the
-current one. Tasks come into being when they are first asked for. `/_control/` steers it from another process.
+current one. The first request for a task creates it. `/_control/` controls the simulator from another process.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DOCUMENTED_PATH = "/vidu/v1/tasks/state"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorSummary:
-    """What a simulator has done so far."""
+    """The counts of what a simulator has done."""
 
     tasks: int
     requests: int
@@ -43,9 +43,9 @@ class SimulatorSummary:
     outcomes: Mapping[str, int]  # requests by `stream`, `snapshot`, a fault's kind or a status
 
     def __str__(self) -> str:
-        """Say it in one line."""
-        told = ", ".join(f"{name} {count}" for name, count in sorted(self.outcomes.items()))
-        return f"{self.tasks} tasks, {self.connects} streams (at most {self.peak_streams} at once); {told or 'idle'}"
+        """Return one line."""
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(self.outcomes.items()))
+        return f"{self.tasks} tasks, {self.connects} streams (at most {self.peak_streams} at once); {counts or 'idle'}"
 
 
 class Simulator:
@@ -89,7 +89,7 @@ class Simulator:
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        """Listen. Raises OSError if the address cannot be had."""
+        """Listen. Raises OSError if the address is not available."""
         self._server = await asyncio.get_running_loop().create_server(
             lambda: HttpConnection(self._respond, self._connections.add, self._disconnected),
             self.host,
@@ -114,7 +114,7 @@ class Simulator:
 
     @property
     def base_url(self) -> str:
-        """Return the URL under which it is reached."""
+        """Return its URL."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     @property
@@ -128,7 +128,7 @@ class Simulator:
         return len(self._streams)
 
     def summary(self) -> SimulatorSummary:
-        """Count what happened so far."""
+        """Return the counts so far."""
         return SimulatorSummary(
             tasks=len(self.tasks),
             requests=self.outcomes.total(),
@@ -144,7 +144,7 @@ class Simulator:
         return tuple(task.moves) if task else ()
 
     async def wait_for(self, holds: Callable[[Simulator], bool], *, timeout: float | None = PATIENCE) -> None:
-        """Return when `holds(self)`; looked at after each connect, end and change. Raises TimeoutError."""
+        """Return when `holds(self)`, which is evaluated after each connect, end and change. Raises TimeoutError."""
         await self._waiters.wait(lambda: holds(self), timeout=timeout)
 
     async def wait_open(self, n: int, *, timeout: float | None = PATIENCE) -> None:
@@ -175,7 +175,7 @@ class Simulator:
         return self.cut()
 
     def push(self, id_: str, payload: Json, *, last: bool | None = None) -> None:
-        """Make this the task's current snapshot now; from then on it moves only by hand.
+        """Make this the task's current snapshot; from then on, it moves only by calls of this method.
 
         `payload` is a state, or a snapshot as bytes or as a value for JSON. Streams end after it if it is the `last`;
         by default a terminal state is.
@@ -311,7 +311,7 @@ def _route(request: HttpRequest) -> tuple[bool, str | None]:
 
 
 def introduction(simulator: Simulator) -> str:
-    """Say how to reach it: a request and a configuration to copy."""
+    """Return how to reach it: a request and a configuration to copy."""
     token = simulator.token or "any"
     return f"""simulating the upstream on {simulator.base_url}
 

@@ -1,4 +1,4 @@
-"""What a simulated task reports, line by line. Pure: texts in, snapshots and bytes out.
+"""The snapshots that a simulated task reports. Pure: texts in, snapshots and bytes out.
 
 A snapshot is the payload of one `data:` line; a transcript is every snapshot of one task from first to last. It
 comes from the documentation (packaged, byte for byte), from a file in the same format, or from a compact text such
@@ -17,7 +17,7 @@ from typing import Literal
 
 Framing = Literal["line", "event"]  # `line`: data lines directly under one another; `event`: a blank line after each
 
-MAX_SNAPSHOTS = 100_000  # of one transcript: a slip such as `processing*9999999999` must not eat the memory
+MAX_SNAPSHOTS = 100_000  # of one transcript: a typo such as `processing*9999999999` must not fill the memory
 TERMINAL_STATES = frozenset({"success", "succeeded", "failed", "canceled"})
 
 _STEP = re.compile(r"(?P<state>[\w.-]+)(?::(?P<code>[^*,]*))?(?:\*(?P<count>\d+))?")
@@ -38,7 +38,7 @@ def snapshot(state: str, *, err_code: str = "") -> bytes:
 
 
 def parse_spec(text: str) -> Transcript:
-    """Read `STATE[:ERR_CODE][*COUNT],...`. Raises ValueError with the part that is wrong."""
+    """Read `STATE[:ERR_CODE][*COUNT],...`. Raises ValueError with the wrong part."""
     snapshots: list[bytes] = []
     for part in text.split(","):
         match = _STEP.fullmatch(part.strip())
@@ -52,7 +52,7 @@ def parse_spec(text: str) -> Transcript:
 
 
 def parse_lines(text: bytes) -> Transcript:
-    """Read `data:` lines; blank lines and comments mean nothing. Raises ValueError with the number of a bad line."""
+    """Read `data:` lines; blank lines and comments are ignored. Raises ValueError with the number of a bad line."""
     snapshots: list[bytes] = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith(b":"):

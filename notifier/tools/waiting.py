@@ -11,13 +11,13 @@ PATIENCE = 180.0  # seconds until a wait gives up where its caller names no end:
 
 
 class Waiters:
-    """Those who wait until something is so; whoever changes something says `changed`."""
+    """Waits for conditions. Every change has to call `changed`."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
     def changed(self) -> None:
-        """Wake those whose condition holds now."""
+        """End each wait whose condition holds now."""
         for holds, future in self._waiting:
             if not future.done() and holds():
                 future.set_result(None)
@@ -43,7 +43,7 @@ def raise_descriptor_limit() -> int:
 
 
 async def until_stopped() -> None:
-    """Wait for SIGINT or SIGTERM, whose handlers are the loop's defaults again afterwards."""
+    """Wait for SIGINT or SIGTERM; afterwards the loop's default handlers are back."""
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     signals = (signal.SIGINT, signal.SIGTERM)
     for number in signals:

@@ -1,8 +1,8 @@
-"""HTTP/1.1 as the simulator speaks it: every byte written is the caller's choice, so that faults are exact.
+"""The simulator's HTTP/1.1: the caller chooses every byte that is written, so that faults are exact.
 
 A connection costs one small object and no task, which lets one process hold thousands of open streams. Requests are
-read strictly (RFC 9112) and bounded; what is not needed here (chunked requests, HTTP/1.0, pipelining deeper than a
-buffer) is refused with the status that says so.
+read strictly (RFC 9112) and bounded. Features that are not needed here (chunked requests, HTTP/1.0, deep pipelining)
+are refused with a fitting status.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _RST = struct.pack("ii", 1, 0)  # SO_LINGER on, zero seconds: close() sends RST
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """Close at once with RST; what was not sent yet is lost."""
+    """Close at once with RST; unsent bytes are lost."""
     sock: Any = transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
     transport.abort()
@@ -31,7 +31,7 @@ def reset(transport: asyncio.Transport) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
-    """One request, whole."""
+    """One complete request."""
 
     method: str
     path: str  # percent-decoded, without the query
@@ -42,7 +42,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Malformed:
-    """A request that cannot be answered but with this status."""
+    """A request that can be answered only with this status."""
 
     status: int
 
@@ -80,7 +80,7 @@ def parse_head(head: bytes) -> tuple[HttpRequest, int] | Malformed:
 
 
 class HttpConnection(asyncio.Protocol):
-    """One client; hands each request to `respond`, which answers now or later through the methods below."""
+    """One client; passes each request to `respond`, which answers now or later through the methods below."""
 
     __slots__ = ("_buffer", "_busy", "_closed", "_closing", "_opened", "_respond", "on_lost", "transport")
 
@@ -95,8 +95,8 @@ class HttpConnection(asyncio.Protocol):
         self._closed = closed
         self._buffer = b""
         self._busy = False  # a request is being answered
-        self._closing = False  # after this answer, by the client's wish
-        self.on_lost: Callable[[], None] | None = None  # called once when the client is gone in the middle of an answer
+        self._closing = False  # after this answer, as the client asked
+        self.on_lost: Callable[[], None] | None = None  # called once if the client leaves in the middle of an answer
         self.transport = cast("asyncio.Transport", None)  # set by `connection_made`, before anything else
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -104,7 +104,7 @@ class HttpConnection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self._opened(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it is gone changes nothing here
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason does not matter here
         """End."""
         if self.on_lost is not None:
             self.on_lost()
@@ -154,7 +154,7 @@ class HttpConnection(asyncio.Protocol):
         if self._closing:
             self.transport.close()
         elif self._buffer:
-            asyncio.get_running_loop().call_soon(self._next)  # not here: the caller is not done with its own books
+            asyncio.get_running_loop().call_soon(self._next)  # not here: the caller has not finished its own accounting
 
     def _head(self, status: int, headers: Iterable[tuple[str, str]]) -> bytes:
         try:
@@ -174,7 +174,7 @@ class HttpConnection(asyncio.Protocol):
         content_type: str = "application/json",
         headers: Iterable[tuple[str, str]] = (),
     ) -> None:
-        """Answer whole."""
+        """Send a complete answer."""
         if status != 204:  # RFC 9110 section 15.3.5: no content, and no length of it
             headers = [("Content-Type", content_type), ("Content-Length", str(len(body))), *headers]
         self.transport.write(self._head(status, headers) + body)
@@ -195,7 +195,7 @@ class HttpConnection(asyncio.Protocol):
         self._done()
 
     def close(self) -> None:
-        """Close as it is (FIN), what was written going out first: an answer without its end."""
+        """Close (FIN) after the written bytes: the answer has no end."""
         self.transport.close()
 
     def reset(self) -> None:

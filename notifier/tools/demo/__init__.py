@@ -1,6 +1,6 @@
-"""The whole thing at work: a simulated upstream, a receiver and the daemon as a process of its own, on free ports.
+"""notifier at work: a simulated upstream, a receiver and the daemon in its own process, on free ports.
 
-Ends by itself, or at a signal, and leaves nothing behind: no process, no file.
+The demo ends by itself or at a signal, and leaves no process and no file behind.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def run(*, tasks: int, keep: bool, console: Console, interval: float | Non
         await enough.wait()
 
     def interrupt() -> None:
-        # Once: whoever presses Ctrl-C again while everything is being stopped would stop the stopping.
+        # Once: a second Ctrl-C would interrupt the clean-up.
         if not enough.is_set():
             enough.set()
             if not up.is_set():

@@ -1,4 +1,4 @@
-"""The daemon as a process of its own: started, found ready by its log, stopped by SIGTERM."""
+"""Runs the daemon in its own process: starts it, waits for readiness in its log, and stops it by SIGTERM."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Self
 
 from notifier.core.errors import NotifierError
 
-READY_WITHIN = 60.0  # seconds; it takes one or two, and many more on a busy machine
+READY_WITHIN = 60.0  # seconds; usually one or two, many more on a busy machine
 STOP_WITHIN = 20.0  # seconds from SIGTERM to SIGKILL; its own `shutdown_timeout` is shorter
 LOOK_EVERY = 0.05  # seconds between looks at the log
 TAIL = 15  # lines of its log that are shown when it died
@@ -68,7 +68,7 @@ class Daemon:
             raise DaemonFailed(f"the daemon {how}; the end of its log:\n{self.tail()}")
 
     async def stop(self) -> int:
-        """Stop it by SIGTERM, by SIGKILL if that does not do; return its exit code."""
+        """Stop it by SIGTERM, then by SIGKILL if necessary; return its exit code."""
         process = self._process
         assert process is not None
         if process.returncode is None:
@@ -99,7 +99,7 @@ class Daemon:
         self.url = f"http://{ready}"
 
     def _ready(self) -> str | None:
-        """Return the address that it says it listens on, once it has said so."""
+        """Return the address in its log; None before it is ready."""
         for line in self.log.read_bytes().splitlines(keepends=True):
             if b'"daemon.ready"' in line and line.endswith(b"\n"):
                 return str(json.loads(line)["http"])

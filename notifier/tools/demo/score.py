@@ -1,4 +1,4 @@
-"""What the demo has seen of each task, and whether that is all there should be. No I/O, no clock."""
+"""The callbacks that the demo received for each task, and whether they are complete. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Progress:
 
 
 class Score:
-    """Every callback that the receiver got, counted."""
+    """The counts of all received callbacks."""
 
     def __init__(self, roles: Sequence[Role]) -> None:
         self.tasks = {role.id: Progress(role=role) for role in roles}
@@ -38,7 +38,7 @@ class Score:
         self.refused: ReceivedCallback | None = None  # the one that was answered 500
         self.retried: ReceivedCallback | None = None  # the same, accepted
         self._incomplete = set(self.tasks)
-        self._others: Counter[str] = Counter()  # callbacks of no task's
+        self._others: Counter[str] = Counter()  # callbacks of unknown tasks
 
     @property
     def complete(self) -> bool:
@@ -71,12 +71,12 @@ class Score:
                 self._incomplete.discard(task.role.id)
 
     def percentile(self, share: float) -> float:
-        """Return the latency, in seconds, that this share of first attempts stays within; 0 if there were none."""
+        """Return this percentile of the first attempts' latency, in seconds; 0 if there were none."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
     def missing(self, written: Callable[[Role], Sequence[Move]]) -> list[str]:
-        """Say what is not as it should be; `written` tells when the upstream wrote a task's states."""
+        """List what is wrong; `written` returns when the upstream wrote a task's states."""
         wrong = self._named(
             {
                 name: f"{', '.join(task.states) or 'nothing'} in place of {', '.join(task.role.states)}"
@@ -90,8 +90,8 @@ class Score:
             "`processing` was reported only when the upstream had gone on",
         )
         bad = self.counts["callbacks"] - self.counts["verified"]
-        told = {"not verified": bad, "repeated": self.counts["repeats"], "out of order": self.counts["out of order"]}
-        wrong += [f"{count} callbacks {what}" for what, count in told.items() if count]
+        counts = {"not verified": bad, "repeated": self.counts["repeats"], "out of order": self.counts["out of order"]}
+        wrong += [f"{count} callbacks {what}" for what, count in counts.items() if count]
         wrong += [f"{count} callbacks {kind}, which belong to no task" for kind, count in self._others.items()]
         if self.refused is None:
             wrong.append("the receiver never came to answer 500")

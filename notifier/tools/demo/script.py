@@ -1,4 +1,4 @@
-"""What the demo plays: its tasks, what goes wrong on purpose, and the daemon's configuration. Pure."""
+"""The script of the demo: its tasks, its faults, and the daemon's configuration. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STARTS = 150  # tasks begun in a second, each of which makes two callbacks soon
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """One task, and all that it will go through."""
+    """One task and its course."""
 
     id: str
     source: SourceName
@@ -41,7 +41,7 @@ class Role:
 
 
 def cast(tasks: int) -> tuple[Role, ...]:
-    """Hand out the roles: every other one to each source; all play the documented transcript, but for two."""
+    """Create the roles, alternating between the sources; all but two follow the documented transcript."""
     width = max(2, len(str(tasks)))
     return tuple(
         Role(
@@ -54,7 +54,7 @@ def cast(tasks: int) -> tuple[Role, ...]:
 
 
 def interval(tasks: int) -> float:
-    """Return the seconds between the snapshots of a task: longer, where there are many tasks, than people like."""
+    """Return the seconds between the snapshots of a task, which are more for many tasks."""
     return max(INTERVAL, tasks / SNAPSHOTS)
 
 

@@ -1,4 +1,4 @@
-"""One performance: sets the stage, follows the tasks to their end, says what was seen and whether that is all."""
+"""One run of the demo: starts everything, follows the tasks to their end, and reports the result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoStage:
-    """Everything that takes part."""
+    """Everything that takes part in a run."""
 
     upstreams: dict[SourceName, Simulator]
     receiver: Listener
@@ -53,7 +53,7 @@ class DemoStage:
         return self.upstreams[role.source].written(role.id)
 
     def changes(self) -> int:
-        """Count them all."""
+        """Return the number of all changes."""
         return sum(len(self.written(task.role)) for task in self.score.tasks.values())
 
     @property
@@ -63,7 +63,7 @@ class DemoStage:
         return upstream.outcomes["reset"] > 0 and upstream.tasks[self.struck].connections > 1
 
     def missing(self) -> list[str]:
-        """Say what is not as it should be."""
+        """List what is wrong."""
         wrong = self.score.missing(self.written)
         return wrong if self.reopened else [*wrong, f"the stream of {self.struck} was not reset, or not opened again"]
 
@@ -73,7 +73,7 @@ async def play(
 ) -> bool:
     """Play to the end, show the summary, then wait for `hold`; return whether all was as it should be.
 
-    `interval`, between the snapshots of a task, is in seconds; None: as suits so many. Raises DaemonFailed.
+    `interval` is in seconds, between the snapshots of a task; None: by the number of tasks. Raises DaemonFailed.
     """
     interval = script.interval(len(roles)) if interval is None else interval
     loop = asyncio.get_running_loop()
@@ -139,13 +139,13 @@ async def _follow(stage: DemoStage, shown: View, *, patience: float) -> None:
     """Show the tasks until each got its callbacks, or `patience` seconds are over. Raises DaemonFailed."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    told: set[str] = set()
+    printed: set[str] = set()
     complete: float | None = None
     while complete is None or loop.time() < complete + STRAGGLERS:
         stage.daemon.check()
         for note in _notes(stage):
-            if note not in told:
-                told.add(note)
+            if note not in printed:
+                printed.add(note)
                 shown.note(note)
         shown.refresh(loop.time() - began)
         if complete is None and stage.score.complete:
@@ -156,7 +156,7 @@ async def _follow(stage: DemoStage, shown: View, *, patience: float) -> None:
 
 
 def _notes(stage: DemoStage) -> list[str]:
-    """List what has happened so far beyond the plain course."""
+    """List the special events so far."""
     notes = []
     if stage.reopened:
         notes.append(f"         {stage.struck}: its stream was reset, and is open again")

@@ -1,6 +1,6 @@
-"""How the demo shows itself: a live table on a terminal, a line each second elsewhere, the table once at the end.
+"""The demo's display: a live table on a terminal, elsewhere a line each second, and the table at the end.
 
-Fits 60 columns; on a terminal also its height.
+It fits into 60 columns, and on a terminal into its height.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from notifier.tools.transcript import TERMINAL_STATES
 
 PLAIN_EVERY = 1.0  # seconds between lines where there is no terminal
 PLAIN_ROWS = 24  # of the table where there is no terminal
-REST_OF_SCREEN = 16  # lines of a terminal that are kept for what stands around the table
+REST_OF_SCREEN = 16  # lines of a terminal that are kept for the text around the table
 STYLES = {"success": "green", "failed": "red", "canceled": "yellow", "processing": "blue"}
 
 
@@ -55,11 +55,11 @@ class View:
             self._console.print(self.table())
 
     def note(self, text: str) -> None:
-        """Say something that happened."""
+        """Print a remark."""
         self._console.print(Text(text), soft_wrap=True)
 
     def refresh(self, elapsed: float) -> None:
-        """Show how things are, `elapsed` seconds after the beginning."""
+        """Show the state `elapsed` seconds after the beginning."""
         if self._live is not None:
             self._live.update(self.table(), refresh=True)
         elif elapsed >= self._next_line:
@@ -111,7 +111,7 @@ def opening(console: Console, tasks: int, *, upstreams: Mapping[SourceName, str]
 
 
 def started(console: Console, *, pid: int, seconds: float) -> None:
-    """Print that the daemon is there."""
+    """Print that the daemon is ready."""
     _lines(console, ("daemon", f"pid {pid}, ready after {seconds:.1f} s"))
     console.print()
 
