@@ -21,7 +21,7 @@ MAX_MOVES = 256  # remembered of one task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class SimulatedPace:
     """How every task of a simulator moves."""
 
     interval: float  # seconds between snapshots; 0: as fast as they are taken
@@ -149,7 +149,7 @@ class SimulatedTask:
         "struck",
     )
 
-    def __init__(self, id_: str, transcript: Transcript, pace: Pace, on_move: Callable[[], None]) -> None:
+    def __init__(self, id_: str, transcript: Transcript, pace: SimulatedPace, on_move: Callable[[], None]) -> None:
         self.id = id_
         self.connections = 0  # made so far
         self.struck: dict[int, int] = {}  # connections counted by each rule, by its number

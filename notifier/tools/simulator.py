@@ -20,7 +20,7 @@ from notifier.core.model import Json
 from notifier.tools import control
 from notifier.tools.faults import Answer, Fault, Hangup, How, Plan, error_body, parse_fault
 from notifier.tools.rules import Known, Rules
-from notifier.tools.simulated import Move, Pace, SimulatedStream, SimulatedTask
+from notifier.tools.simulated import Move, SimulatedPace, SimulatedStream, SimulatedTask
 from notifier.tools.transcript import TERMINAL_STATES, Framing, Transcript, documented, snapshot, state_of
 from notifier.tools.waiting import PATIENCE, Waiters, raise_descriptor_limit, until_stopped
 from notifier.tools.wire import HttpConnection, HttpRequest
@@ -79,7 +79,7 @@ class Simulator:
         self._transcript = transcript or documented()
         self._transcripts = dict(transcripts)
         self._random = Random(seed)
-        self._pace = Pace(
+        self._pace = SimulatedPace(
             interval=interval, jitter=jitter, keep_open=keep_open, restart=restart_on_reconnect, random=self._random
         )
         self._rules = Rules(faults, self._random)
