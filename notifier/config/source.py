@@ -299,6 +299,9 @@ class SourceConfig(Section):
     stall_after: PositiveDuration | None = Field(
         default=None, description="send watch.stalled after so long without a change"
     )
+    failing_after: PositiveDuration = Field(
+        default=300.0, description="after so long without an answer, operators get source.failing"
+    )
     max_event: EventSize = Field(default=MAX_EVENT, description="longest snapshot that is read, from 1KiB to 64MiB")
     proxy: ProxyUrl | None = Field(default=None, description="http://[USER:PASSWORD@]HOST:PORT; null: none")
     ca_file: CaFile | None = Field(

@@ -140,6 +140,8 @@ def _events(kind: EventType) -> Iterator[Event]:
     elif kind is EventType.STALLED:
         yield from stall(before, 600.0, _AT).events
         yield from stall(watch, 600.0, _AT).events
+    elif kind in (EventType.SOURCE_FAILING, EventType.SOURCE_RECOVERED):
+        yield Event(type=kind, at=_AT, extra={"source": "vidu", "reason": "unavailable", "detail": "a sample"})
     elif kind is EventType.RELOAD_FAILED:
         yield Event(type=kind, at=_AT, extra={"problems": ["config.yaml:1:1: stroe: unknown key"]})
     else:

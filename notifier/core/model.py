@@ -46,6 +46,8 @@ class EventType(StrEnum):
     ENDPOINT_FAILING = "endpoint.failing"  # for operators: it accepted nothing for `failing_after`
     ENDPOINT_DISABLED = "endpoint.disabled"  # for operators: no more attempts until it is enabled
     ENDPOINT_RECOVERED = "endpoint.recovered"  # for operators: it accepts deliveries again
+    SOURCE_FAILING = "source.failing"  # for operators: all tries of the source failed for `failing_after`
+    SOURCE_RECOVERED = "source.recovered"  # for operators: the source answers again
     RELOAD_FAILED = "notifier.reload_failed"  # for operators: a configuration was refused
 
 

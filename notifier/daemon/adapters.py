@@ -179,6 +179,7 @@ def feed_policy(config: SourceConfig) -> FeedPolicy:
         idle_timeout=config.idle_timeout,
         deadline=config.deadline,
         stall_after=config.stall_after,
+        failing_after=config.failing_after,
         pause=polled.pause if polled else None,
     )
 

@@ -1,7 +1,8 @@
 """From a watch to a commit: who is followed, over which connection, and what its observations mean."""
 
 from notifier.follow.admission import Slots
-from notifier.follow.feed import Feed, FeedPolicy
+from notifier.follow.feed import Feed
+from notifier.follow.policy import FeedPolicy
 from notifier.follow.recorder import DeliveryPlaces, DeliveryQueues, Recorder
 from notifier.follow.source import PolledSource, Source, Stream
 from notifier.follow.subscription import Subscription

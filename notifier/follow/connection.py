@@ -171,5 +171,6 @@ async def observe(
                 subscription.moved(step.watch)
             finally:
                 subscription.signal(Signal.SAVED)
+    troubles.tried(None)
     if troubles.any:
         troubles.end(subscription.watch.pk, proven=bool(step.events))

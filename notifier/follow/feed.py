@@ -10,10 +10,10 @@ connection, and is lost once the upstream has told its present state, or could n
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -21,15 +21,17 @@ from typing import Any
 import structlog
 
 from notifier.core import machine, reconnect
-from notifier.core.errors import StaleWrite, Unavailable
+from notifier.core.errors import StaleWrite, TaskNotFound, Unavailable
 from notifier.core.machine import Step
 from notifier.core.model import LostReason, Micros, Watch
-from notifier.core.reconnect import WELL, Ending, GiveUp, ReconnectPolicy, Wait
+from notifier.core.reconnect import WELL, Ending, GiveUp, Wait
 from notifier.follow.admission import Admission, Slots
 from notifier.follow.connection import Connector
+from notifier.follow.policy import FeedPolicy
 from notifier.follow.polling import Poller
 from notifier.follow.recorder import Recorder
 from notifier.follow.source import PolledSource, Source, Stream
+from notifier.follow.source_announcer import SourceAnnouncer
 from notifier.follow.subscription import Renewal, Signal, Stage, Subscription
 from notifier.follow.troubles import Troubles
 from notifier.runtime.clock import Clock
@@ -37,23 +39,9 @@ from notifier.runtime.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-SWEEP = (0.05, 1.0)  # seconds between looks at the clocks, least and most
 STEADY = 60.0  # seconds for which a stream has to stay open to prove that its troubles are over
 PRESENT_QUIET = 1.0  # seconds without a byte after which a stream that was opened anew has told its present state
 PRESENT_LONGEST = 10.0  # seconds after which it has, though it never paused, or said nothing at all
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedPolicy:
-    """A source's limits; times in seconds. The defaults are the configuration's."""
-
-    reconnect: ReconnectPolicy
-    max_streams: int
-    connect_rate: float  # a second
-    idle_timeout: float  # without a byte
-    deadline: float  # of a whole watch
-    stall_after: float | None  # without a change
-    pause: Callable[[int], float] | None = None  # to the next poll, by the polls without a change; None: no polls
 
 
 class Feed:
@@ -82,6 +70,9 @@ class Feed:
             slots=slots, limit=policy.max_streams, rate=policy.connect_rate, even=policy.pause is not None
         )
         self._troubles = Troubles(source.name, now=time.monotonic)
+        self._announcer = SourceAnnouncer(
+            source.name, troubles=self._troubles, recorder=recorder, clock=clock, now=time.monotonic
+        )
         about: Any = {"recorder": recorder, "metrics": metrics, "troubles": self._troubles, "clock": clock}
         self._connector = (
             Poller(source=source, hold=self._admission.hold, **about)
@@ -259,6 +250,8 @@ class Feed:
     def _note(self, subscription: Subscription, ending: Ending) -> None:
         """Record whether the connection that ended was a trouble of the source, or proved that it is well."""
         pk, error = subscription.watch.pk, ending.error or ending.unread
+        answered = error is None or ending.observed or isinstance(error, TaskNotFound)
+        self._troubles.tried(None if answered else error)
         lasting = ending.news or ending.lasted >= self._policy.reconnect.backoff_max
         if error is None:
             if ending.observed:
@@ -337,12 +330,11 @@ class Feed:
     async def _sweep(self) -> None:
         assert self._tasks is not None
         while True:
-            policy = self._policy
-            spans = [span for span in (policy.idle_timeout, policy.deadline, policy.stall_after) if span is not None]
-            await asyncio.sleep(min(max(min(spans) / 4, SWEEP[0]), SWEEP[1]))
+            await asyncio.sleep(self._policy.sweep)
             now, tick = self._clock(), asyncio.get_running_loop().time()
             for subscription in list(self._all.values()):
                 self._look(subscription, now, tick, self._tasks)
+            self._announcer.look(self._policy.failing_after if self._all else math.inf, self._tasks)
 
     def _look(self, subscription: Subscription, now: Micros, tick: float, tasks: asyncio.TaskGroup) -> None:
         if subscription.stage is Stage.CLOSING or subscription.lock.locked():

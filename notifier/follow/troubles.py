@@ -29,12 +29,22 @@ class Troubles:
         self._source = source
         self._now = now
         self._kinds = {kind: _Kind() for kind in KINDS}
+        self.failing_since: float | None = None  # when the first of the latest tries failed, if all failed since
+        self.fault: SourceError | None = None  # of the latest try, if it failed
         self.any = False  # a watch is in trouble, or the end of a trouble is still to be logged
 
     @property
     def counts(self) -> Mapping[str, int]:
         """Return the number of watches in trouble, by kind; kinds without any are left out."""
         return {name: len(kind.watches) for name, kind in self._kinds.items() if kind.watches}
+
+    def tried(self, fault: SourceError | None) -> None:
+        """Record how a try ended: with an answer of the upstream, or with a fault of the source as a whole."""
+        self.fault = fault
+        if fault is None:
+            self.failing_since = None
+        elif self.failing_since is None:
+            self.failing_since = self._now()
 
     def begin(self, pk: int, error: SourceError, *, observed: bool) -> None:
         """Record that a watch is in trouble. `observed`: its connection brought a snapshot before the error."""

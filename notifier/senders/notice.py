@@ -78,6 +78,8 @@ _LOOK = {  # phase or event type -> emoji and colour
     EventType.ENDPOINT_FAILING: ("🟠", "#BF8700"),
     EventType.ENDPOINT_DISABLED: ("🔴", "#CF222E"),
     EventType.ENDPOINT_RECOVERED: ("🟢", "#2DA44E"),
+    EventType.SOURCE_FAILING: ("🟠", "#BF8700"),
+    EventType.SOURCE_RECOVERED: ("🟢", "#2DA44E"),
     EventType.RELOAD_FAILED: ("⚠️", "#CF222E"),
 }
 _SAFE = "!#$%&'*+,/:;=?@[]~"
@@ -164,6 +166,14 @@ def _headline(kind: str, data: Mapping[str, Json]) -> tuple[Span, ...]:
             return (_plain("Endpoint "), _strong(data.get("endpoint")), disabled)
         case EventType.ENDPOINT_RECOVERED:
             return (_plain("Endpoint "), _strong(data.get("endpoint")), _plain(" takes deliveries again"))
+        case EventType.SOURCE_FAILING:
+            return (
+                _plain("Source "),
+                _strong(data.get("source")),
+                _plain(" does not answer; it is tried again"),
+            )
+        case EventType.SOURCE_RECOVERED:
+            return (_plain("Source "), _strong(data.get("source")), _plain(" answers again"))
         case EventType.RELOAD_FAILED:
             return (_plain("A new configuration was refused; the old one stays in force"),)
     return (_code(kind),)
@@ -173,7 +183,7 @@ def _fields(data: Mapping[str, Json], watch: Mapping[str, Json]) -> tuple[Field,
     previous = _string(data.get("previous_state"))
     state = _string(data.get("state"))
     rows = (
-        Field(title="Source", text=_string(watch.get("source"))),
+        Field(title="Source", text=_string(watch.get("source", data.get("source")))),
         Field(title="Task", text=_string(watch.get("id")), code=True),
         Field(title="State", text=f"{state} (was {previous})" if state and previous else state),
         Field(title="Elapsed", text=duration(data.get("watched_seconds"))),

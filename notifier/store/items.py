@@ -30,6 +30,8 @@ EventTypeName = Literal[
     "endpoint.failing",
     "endpoint.disabled",
     "endpoint.recovered",
+    "source.failing",
+    "source.recovered",
     "notifier.reload_failed",
 ]
 

@@ -20,8 +20,8 @@ from structlog.testing import capture_logs
 from waits import PATIENCE, until
 
 from notifier.core.machine import Step
+from notifier.follow import Feed, FeedPolicy
 from notifier.follow.admission import Slots
-from notifier.follow.feed import Feed, FeedPolicy
 from notifier.follow.recorder import Recorder
 from notifier.follow.source import Stream
 from notifier.follow.subscription import Stage

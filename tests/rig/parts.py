@@ -22,8 +22,8 @@ from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
 from notifier.deliver import Dispatcher, EndpointPolicy, EndpointSetup, Sender
 from notifier.deliver.sender import StillOurs
+from notifier.follow import Feed, FeedPolicy
 from notifier.follow.admission import Slots
-from notifier.follow.feed import Feed, FeedPolicy
 from notifier.follow.recorder import Recorder
 from notifier.follow.source import PolledSource, Source
 from notifier.follow.watcher import Watcher

@@ -1,0 +1,31 @@
+"""The limits of a source's feed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from notifier.core.reconnect import ReconnectPolicy
+
+SWEEP = (0.05, 1.0)  # seconds between looks at the clocks, least and most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedPolicy:
+    """A source's limits; times in seconds. The defaults are the configuration's."""
+
+    reconnect: ReconnectPolicy
+    max_streams: int
+    connect_rate: float  # a second
+    idle_timeout: float  # without a byte
+    deadline: float  # of a whole watch
+    stall_after: float | None  # without a change
+    failing_after: float = 300.0  # without an answer to any try, after which operators are told
+    pause: Callable[[int], float] | None = None  # to the next poll, by the polls without a change; None: no polls
+
+    @property
+    def sweep(self) -> float:
+        """Return the seconds between looks at the clocks of all watches: a part of the shortest limit."""
+        limits = (self.idle_timeout, self.deadline, self.stall_after, self.failing_after)
+        shortest = min(limit for limit in limits if limit is not None)
+        return min(max(shortest / 4, SWEEP[0]), SWEEP[1])
