@@ -12,6 +12,7 @@ from itertools import combinations
 import databases
 import pytest
 from daemon_process import SECRET, Daemon, Fields, Start, config, webhook
+from flaky_receiver import FlakyReceiver
 from receiver import Receiver
 from waits import PATIENCE
 
@@ -123,6 +124,27 @@ async def shows(node: Daemon, state: str, name: str = "app") -> None:
             if {item["name"]: item["state"] for item in json.loads(text)["items"]}[name] == state:
                 return
             await asyncio.sleep(0.05)
+
+
+@pytest.mark.slow
+async def test_random_refusals_hold_no_node_back(daemons: Start, store: str) -> None:
+    """Half of all attempts are answered 503: two nodes deliver every state once and in order, and call it slowed."""
+    tasks = TASKS[:40]
+    transcripts = {task: parse_spec("queueing,processing,success") for task in tasks}
+    async with Simulator(transcripts=transcripts) as sim, FlakyReceiver(0.5, seconds=0.01) as ears:
+        endpoints = {
+            "app": webhook(ears.url, events=["task.*"], max_in_flight=8, retry_schedule=["0s", *["200ms"] * 99])
+        }
+        async with cluster(daemons, 2, store, sim, endpoints) as nodes:
+            status, _ = await nodes[0].post("/v1/watches", [{"source": "vidu", "id": task} for task in tasks])
+            assert status == 201
+            await ears.wait(3 * len(tasks))
+            for node in nodes:
+                await shows(node, "slowed")
+                assert await node.stop() == 0
+        assert ears.in_order()
+        assert len(ears.accepted) == 3 * len(tasks)
+        assert ears.requests == pytest.approx(2 * len(ears.accepted), rel=0.4)
 
 
 @pytest.mark.slow
