@@ -85,7 +85,7 @@ SILENCE = Silence()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Met:
+class AttemptContext:
     """How an attempt ended, and what else is known at that moment."""
 
     now: Micros
@@ -128,19 +128,19 @@ class Breaker:
             return replace(self, state=state, since=now, not_before=now + _micros(PROBE_PATIENCE)), True
         return (self if state is self.state else replace(self, state=state)), False
 
-    def record(self, outcome: Outcome, met: Met) -> Breaker:
+    def record(self, outcome: Outcome, context: AttemptContext) -> Breaker:
         """Take in how an attempt ended; attempts that went out before the breaker opened may still come in."""
         match outcome:
             case Rejected(well=None) | Failed(asked=False):
-                return self._unsent(met.now) if met.probe else self
+                return self._unsent(context.now) if context.probe else self
             case Rejected(well=False):
-                return self._refused(Failed(reason=outcome.reason), met)
+                return self._refused(Failed(reason=outcome.reason), context)
             case Delivered() | Rejected():  # an endpoint that rejects a message is well
                 return self._well()
             case Gone():
                 return self.disable()
             case Failed():  # pragma: no branch  the union has no other member
-                return self._own_fault(met) if own_fault(outcome) else self._refused(outcome, met)
+                return self._own_fault(context) if own_fault(outcome) else self._refused(outcome, context)
 
     def disable(self) -> Breaker:
         """Stop for good; the knowledge of the failures stays."""
@@ -160,11 +160,11 @@ class Breaker:
             and now - self.failing_since > _micros(disable_after)
         )
 
-    def short_outage(self, met: Met) -> Micros | None:
+    def short_outage(self, context: AttemptContext) -> Micros | None:
         """Return since when attempts failed, if a success now ends an outage that was too short to open."""
-        if self.state not in (State.CLOSED, State.THROTTLED) or self.failures < max(FEW, UNUSUAL * met.usual):
+        if self.state not in (State.CLOSED, State.THROTTLED) or self.failures < max(FEW, UNUSUAL * context.usual):
             return None
-        return self.failing_since if self._silence(met.now) >= SHORT_OUTAGE else None
+        return self.failing_since if self._silence(context.now) >= SHORT_OUTAGE else None
 
     def fails_for(self, now: Micros) -> float:
         """Return for how many seconds nothing was accepted in several attempts; 0.0 if that is not so."""
@@ -179,39 +179,41 @@ class Breaker:
             return _WELL
         return replace(self, failures=0, failing_since=None, refused=0, silent_since=None)
 
-    def _refused(self, outcome: Failed, met: Met) -> Breaker:
+    def _refused(self, outcome: Failed, context: AttemptContext) -> Breaker:
         """Count a refusal; it opens where all are refused, and holds the endpoint where the endpoint asks for it."""
-        after = self._counted(outcome, met)
-        asked = met.now + _micros(min(outcome.retry_after or 0.0, LONGEST_OBEYED)) if outcome.throttle else 0
+        after = self._counted(outcome, context)
+        asked = context.now + _micros(min(outcome.retry_after or 0.0, LONGEST_OBEYED)) if outcome.throttle else 0
         limited = not outcome.spend  # 429, which speaks for the whole endpoint
-        held = asked > met.now and (limited or not met.lately)
+        held = asked > context.now and (limited or not context.lately)
         signal = Signal.HELD if held else Signal.REFUSED
-        if after._is_silent(met):
+        if after._is_silent(context):
             signal = Signal.SILENT
-        if met.probe and self.state is State.HALF_OPEN:
-            return after._cool_down(Signal.PROBE_FAILED, met, asked, longer=outcome.spend)
+        if context.probe and self.state is State.HALF_OPEN:
+            return after._cool_down(Signal.PROBE_FAILED, context, asked, longer=outcome.spend)
         state = self._after(signal)
         if state is State.OPEN and self.state is not State.OPEN:
-            return after._cool_down(signal, met, asked if held else 0)
+            return after._cool_down(signal, context, asked if held else 0)
         if state is State.HALF_OPEN or not held or state is State.DISABLED:
             return after
         # The attempts that were out together come in one by one. Being many does not make the pause longer.
         again = state is self.state
         not_before = max(asked, self.not_before if again else 0)
-        return replace(after, state=state, since=met.now, not_before=not_before, firm=limited or (again and self.firm))
+        return replace(
+            after, state=state, since=context.now, not_before=not_before, firm=limited or (again and self.firm)
+        )
 
-    def _counted(self, outcome: Failed, met: Met) -> Breaker:
-        silent_since = met.began if self.silent_since is None else min(self.silent_since, met.now)
+    def _counted(self, outcome: Failed, context: AttemptContext) -> Breaker:
+        silent_since = context.began if self.silent_since is None else min(self.silent_since, context.now)
         return replace(
             self,
             failures=self.failures + outcome.spend,
-            failing_since=met.now if outcome.spend and self.failing_since is None else self.failing_since,
+            failing_since=context.now if outcome.spend and self.failing_since is None else self.failing_since,
             refused=self.refused + 1,
             silent_since=silent_since,
         )
 
-    def _is_silent(self, met: Met) -> bool:
-        rule, seconds, chance = met.silence, self._silence(met.now), UNUSUAL * met.usual
+    def _is_silent(self, context: AttemptContext) -> bool:
+        rule, seconds, chance = context.silence, self._silence(context.now), UNUSUAL * context.usual
         return (self.refused >= max(rule.many, chance) and seconds >= rule.seconds) or (
             self.refused >= max(rule.few, chance) and seconds >= rule.long
         )
@@ -220,24 +222,28 @@ class Breaker:
         """Return the seconds since the first attempt after the last success."""
         return 0.0 if self.silent_since is None else (now - self.silent_since) / 1e6
 
-    def _cool_down(self, signal: Signal, met: Met, asked: Micros, *, longer: bool = True) -> Breaker:
+    def _cool_down(self, signal: Signal, context: AttemptContext, asked: Micros, *, longer: bool = True) -> Breaker:
         """Open, for longer than the last time unless the probe failed without the endpoint's fault."""
         rounds = self.rounds + 1 if longer and self.state in (State.OPEN, State.HALF_OPEN) else max(self.rounds, 1)
-        wait = min(FIRST_WAIT * 2.0 ** min(rounds - 1, 10), LONGEST_WAIT) * (1 - SPREAD * met.jitter)
+        wait = min(FIRST_WAIT * 2.0 ** min(rounds - 1, 10), LONGEST_WAIT) * (1 - SPREAD * context.jitter)
         held = self.not_before if self.state is State.THROTTLED else 0  # what the endpoint asked for still holds
-        not_before = max(held, met.now + _micros(wait), asked)
-        return replace(self, state=self._after(signal), since=met.now, not_before=not_before, rounds=rounds, firm=False)
+        not_before = max(held, context.now + _micros(wait), asked)
+        return replace(
+            self, state=self._after(signal), since=context.now, not_before=not_before, rounds=rounds, firm=False
+        )
 
-    def _own_fault(self, met: Met) -> Breaker:
+    def _own_fault(self, context: AttemptContext) -> Breaker:
         """Wait a little: the fault proves nothing of the endpoint, but the next attempt would have it as well."""
-        if met.probe and self.state is State.HALF_OPEN:
-            return self._cool_down(Signal.PROBE_FAILED, met, 0, longer=False)
+        if context.probe and self.state is State.HALF_OPEN:
+            return self._cool_down(Signal.PROBE_FAILED, context, 0, longer=False)
         state = self._after(Signal.HELD)
-        if state is not State.THROTTLED or met.lately or state is self.state:
+        if state is not State.THROTTLED or context.lately or state is self.state:
             return self
         rounds = self.rounds + 1
         wait = min(FIRST_WAIT * 2.0 ** min(rounds - 1, 10), LONGEST_OWN_WAIT)
-        return replace(self, state=state, since=met.now, not_before=met.now + _micros(wait), rounds=rounds, firm=False)
+        return replace(
+            self, state=state, since=context.now, not_before=context.now + _micros(wait), rounds=rounds, firm=False
+        )
 
     def _unsent(self, now: Micros) -> Breaker:
         """Let another probe go out at once: of the endpoint as little is known as before."""

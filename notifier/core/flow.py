@@ -25,10 +25,10 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from notifier.core.breaker import SILENCE, Breaker, Met, Silence, State, own_fault
+from notifier.core.breaker import SILENCE, AttemptContext, Breaker, Silence, State, own_fault
 from notifier.core.load import LoadRecord
 from notifier.core.model import Micros
-from notifier.core.recent import Recent, Shares
+from notifier.core.recent import RecentAnswers, Shares
 from notifier.core.retry import Delivered, Failed, Gone, Outcome, Rejected
 from notifier.core.window import Pace, Window
 
@@ -76,7 +76,7 @@ class Flow:
         self.in_flight = 0
         self.disregarded = 0  # of them, those that began before the window was restarted: they do not count for it
         self._restarted = 0  # the number of the first attempt that counts
-        self.recent = Recent()
+        self.recent = RecentAnswers()
         self._silence = silence
         self._breaker = Breaker()
         self._window = Window(cap)
@@ -146,12 +146,12 @@ class Flow:
 
         Returns since when attempts failed, if this one ends an outage that was too short for the breaker to open.
         """
-        met = self._met(ticket, now, tick, jitter)
+        context = self._context(ticket, now, tick, jitter)
         accepted = isinstance(outcome, Delivered)
-        since = self._breaker.short_outage(met) if accepted else None
+        since = self._breaker.short_outage(context) if accepted else None
         if accepted and self._breaker.state is State.CLOSED:  # an outage is not usual
             self._usual += SMOOTHING * (min(self._breaker.refused, MOST_USUAL) - self._usual)
-        self.set_breaker(self._breaker.record(outcome, met), tick)
+        self.set_breaker(self._breaker.record(outcome, context), tick)
         seconds = max(0.0, tick - ticket.tick)
         match outcome:
             case Delivered() | Rejected(well=True):
@@ -164,8 +164,8 @@ class Flow:
                 self._load.end(ticket.number, None, tick, patience=self._patience)
         return since
 
-    def _met(self, ticket: Ticket, now: Micros, tick: float, jitter: float) -> Met:
-        return Met(
+    def _context(self, ticket: Ticket, now: Micros, tick: float, jitter: float) -> AttemptContext:
+        return AttemptContext(
             now=now,
             began=ticket.began,
             probe=ticket.probe,

@@ -40,7 +40,7 @@ class _Open:
 
 
 @dataclass(frozen=True, slots=True)
-class _Met:
+class _Load:
     """The load that one attempt met."""
 
     began: float  # seconds
@@ -53,7 +53,7 @@ class _Met:
 class Sample:
     """An attempt that is compared with others."""
 
-    load: _Met
+    load: _Load
     accepted: bool
 
 
@@ -152,7 +152,7 @@ class LoadRecord:
             self._unsettled += 1
 
     def _take(self, attempt: _Open, accepted: bool | None) -> None:
-        load = self._met(attempt)
+        load = self._load_of(attempt)
         if accepted:
             self._before += 1
             self._last = attempt.began
@@ -160,13 +160,13 @@ class LoadRecord:
         if accepted is not None:
             self._keep(load, accepted)
 
-    def _met(self, attempt: _Open) -> _Met:
+    def _load_of(self, attempt: _Open) -> _Load:
         while self._lately and self._lately[0] <= attempt.began - SECOND:
             self._lately.popleft()
         gap = SECOND if self._last is None else min(attempt.began - self._last, SECOND)
-        return _Met(attempt.began, self._before - attempt.accepted, len(self._lately), gap)
+        return _Load(attempt.began, self._before - attempt.accepted, len(self._lately), gap)
 
-    def _keep(self, load: _Met, accepted: bool) -> None:
+    def _keep(self, load: _Load, accepted: bool) -> None:
         if not accepted:
             self._skipped += 1
             if self._skipped < self._thinning:

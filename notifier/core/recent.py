@@ -61,7 +61,7 @@ class _Slot:
     refused: Counter[str] = field(default_factory=Counter)
 
 
-class Recent:
+class RecentAnswers:
     """Counts the answers of one endpoint."""
 
     __slots__ = ("_began", "_slots")

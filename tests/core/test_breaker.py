@@ -17,8 +17,8 @@ from notifier.core.breaker import (
     PROBE_PATIENCE,
     SPREAD,
     UNUSUAL,
+    AttemptContext,
     Breaker,
-    Met,
     Silence,
     State,
     own_fault,
@@ -43,7 +43,7 @@ def record(
     breaker: Breaker, outcome: Outcome, now: int = T0, *, probe: bool = False, lately: bool = False, jitter: float = 0.0
 ) -> Breaker:
     """Record an attempt that took no time."""
-    return breaker.record(outcome, Met(now=now, began=now, probe=probe, lately=lately, jitter=jitter))
+    return breaker.record(outcome, AttemptContext(now=now, began=now, probe=probe, lately=lately, jitter=jitter))
 
 
 def silent(outcome: Outcome = FAILED, now: int = T0, breaker: Breaker | None = None) -> Breaker:
@@ -158,7 +158,9 @@ def test_an_endpoint_that_refuses_most_is_not_silent_so_soon() -> None:
     """Ten refusals between two successes are usual there: chance alone makes twenty."""
     breaker, attempts = Breaker(), 0
     while breaker.state is State.CLOSED:
-        breaker = breaker.record(FAILED, Met(now=T0 + attempts * SECOND, began=T0 + attempts * SECOND, usual=10.0))
+        breaker = breaker.record(
+            FAILED, AttemptContext(now=T0 + attempts * SECOND, began=T0 + attempts * SECOND, usual=10.0)
+        )
         attempts += 1
     assert attempts == UNUSUAL * 10
 
@@ -167,7 +169,7 @@ def test_silence_begins_when_the_first_attempt_went_out() -> None:
     """A black hole is known after its first time-outs, and not after as long again."""
     breaker = Breaker()
     for _ in range(MANY):
-        breaker = breaker.record(Failed(reason="timeout"), Met(now=T0 + 15 * SECOND, began=T0))
+        breaker = breaker.record(Failed(reason="timeout"), AttemptContext(now=T0 + 15 * SECOND, began=T0))
     assert breaker.state is State.OPEN
     assert breaker.failing_since == T0 + 15 * SECOND
 
@@ -203,7 +205,7 @@ def test_a_success_ends_a_short_outage(failures: int, seconds: float, usual: flo
     breaker = Breaker()
     for _ in range(failures):
         breaker = record(breaker, FAILED)
-    met = Met(now=T0 + round(seconds * SECOND), began=T0, usual=usual)
+    met = AttemptContext(now=T0 + round(seconds * SECOND), began=T0, usual=usual)
     assert breaker.short_outage(met) == (T0 if ends else None)
     assert silent().short_outage(replace(met, usual=0.0)) is None
 

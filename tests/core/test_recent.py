@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from notifier.core.recent import KINDS, OTHER, SLOT, SLOTS, Recent, Shares, together
+from notifier.core.recent import KINDS, OTHER, SLOT, SLOTS, RecentAnswers, Shares, together
 
 
 def test_shares_count_by_reason() -> None:
     """The most frequent reason is told; of several, always the same."""
-    recent = Recent()
+    recent = RecentAnswers()
     assert recent.shares(0.0) == Shares(accepted=0, refused=0, reason=None, seconds=SLOT)
     assert recent.shares(0.0).share == 0.0
     for step in range(88):
@@ -28,7 +28,7 @@ def test_shares_count_by_reason() -> None:
 
 def test_goodput_is_of_the_time_that_was_counted() -> None:
     """Of a minute at most, and of a slot at least."""
-    recent = Recent()
+    recent = RecentAnswers()
     recent.accepted(100.0)
     assert recent.shares(100.0).goodput == 1 / SLOT
     for _ in range(59):
@@ -56,7 +56,7 @@ def test_nodes_are_counted_together() -> None:
 
 def test_what_is_older_than_a_minute_is_forgotten() -> None:
     """Slot by slot, also when nothing new comes."""
-    recent = Recent()
+    recent = RecentAnswers()
     for slot in range(3 * SLOTS):
         recent.accepted(slot * SLOT)
     end = 3 * SLOTS * SLOT
@@ -69,7 +69,7 @@ def test_what_is_older_than_a_minute_is_forgotten() -> None:
 
 def test_a_clock_that_goes_back_counts_in_the_newest_slot() -> None:
     """Nothing is lost, and nothing grows."""
-    recent = Recent()
+    recent = RecentAnswers()
     recent.accepted(100.0)
     recent.accepted(10.0)
     assert recent.shares(100.0).accepted == 2
@@ -77,7 +77,7 @@ def test_a_clock_that_goes_back_counts_in_the_newest_slot() -> None:
 
 def test_kinds_of_refusals_are_bounded() -> None:
     """An endpoint that invents statuses costs no memory."""
-    recent = Recent()
+    recent = RecentAnswers()
     for status in range(400, 600):
         recent.refused(f"http_{status}", 0.0)
     shares = recent.shares(0.0)
