@@ -46,7 +46,7 @@ from notifier.sources import preset as presets
 from notifier.sources.preset import BEARER, Preset
 
 _PLACEHOLDERS = ("base_url", "id", "+id", "token")
-_PER_REQUEST = ("uuid", "jwt")  # in headers only
+_EXTRA = {"headers": ("uuid", "jwt"), "result_request": ("result_id",)}  # placeholders beside the usual ones
 
 
 class Description(Preset):
@@ -205,11 +205,13 @@ def _template_faults(
     """Report templates that cannot be filled in, and a URL that is not HTTP or names no task."""
     faults: list[InitErrorDetails] = []
     used: set[str] = set()
-    for location, template in [(("url",), description.url)] + [
-        (("headers", name), template) for name, template in description.headers.items()
-    ]:
+    templates: list[tuple[tuple[str, ...], str]] = [(("url",), description.url)]
+    templates += [(("headers", name), template) for name, template in description.headers.items()]
+    if description.result_request is not None:
+        templates.append((("result_request", "url"), description.result_request.url))
+    for location, template in templates:
         try:
-            extra = (*description.variables, *(_PER_REQUEST if location[0] == "headers" else ()))
+            extra = (*description.variables, *_EXTRA.get(location[0], ()))
             used |= _placeholders(template, extra)
         except PydanticCustomError as exc:
             faults.append(detail(location, exc))
@@ -296,6 +298,9 @@ class SourceConfig(Section):
     not_found_grace: Duration = Field(default=60.0, description="how long the upstream may not know a new task")
     give_up_after: Duration = Field(default=3600.0, description="how long the upstream may refuse the credentials")
     deadline: PositiveDuration = Field(default=86400.0, description="longest duration of a watch")
+    result_timeout: PositiveDuration = Field(
+        default=120.0, description="how long the result of a finished task is asked for, where that takes a request"
+    )
     stall_after: PositiveDuration | None = Field(
         default=None, description="send watch.stalled after so long without a change"
     )

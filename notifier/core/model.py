@@ -78,6 +78,7 @@ class Observation:
     eta_seconds: float | None = None
     error: TaskError | None = None
     urls: tuple[str, ...] = ()  # of the result
+    result_error: str | None = None  # why a result that had to be fetched is missing
     urls_lifetime: float | None = None  # seconds for which they can be read; None: unknown
     task: Json = None  # the provider's complete snapshot
     event_id: str = ""  # the stream's ID of the event, for Last-Event-ID; empty: it has none

@@ -40,6 +40,8 @@ def body(event: Event, *, watched: Micros | None = None) -> bytes:
     `watched` is how long the task has been followed, where dates do not tell it: a clock may have been set.
     """
     data: dict[str, Json] = {} if event.watch is None else _watch_data(event, event.watch, watched)
+    if event.observation is not None and event.observation.result_error is not None:
+        data["result_error"] = event.observation.result_error
     data.update(event.extra)
     return encode({"type": event.type.value, "timestamp": timestamp(event.at), "data": data})
 

@@ -131,6 +131,7 @@ def source_settings(config: SourceConfig, trust: Trust) -> SourceSettings:
         connect_timeout=config.connect_timeout,
         max_event=config.max_event,
         ssl=trust,
+        result_timeout=config.result_timeout,
         proxy=None if config.proxy is None else config.proxy.reveal(),
     )
 

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 from yarl import URL
 
-from notifier.core.errors import NoContent, Unavailable, Unreadable
-from notifier.core.model import Observation
+from notifier.core.errors import NoContent, SourceError, Unavailable, Unreadable
+from notifier.core.model import Observation, Phase
 from notifier.sources import content
 from notifier.sources.faults import FAULTS, translated
 from notifier.sources.http import Way, brief, check_head, new_polling_session, refusal, send
+from notifier.sources.preset import ResultRequest
 from notifier.sources.request import RequestTemplate
-from notifier.sources.snapshot import SnapshotReader
+from notifier.sources.snapshot import SnapshotReader, find, parse
 from notifier.sources.sse import EXCERPT, SourceSettings
+from notifier.sources.values import urls
+
+RESULT_PAUSE = 0.5  # seconds between two requests for a result, at first; it doubles
+LONGEST_RESULT_PAUSE = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +95,49 @@ class PollSource:
                 raise NoContent(status=response.status)
             raise refusal(response, brief(body, plan.way.redact), note)
         self._on_observations(1)
-        return observation
+        wanted = plan.settings.preset.result_request
+        if wanted is None or observation.phase is not Phase.SUCCEEDED:
+            return observation
+        return await self._with_result(task_id, observation, wanted, plan)
+
+    async def _with_result(
+        self, task_id: str, observation: Observation, wanted: ResultRequest, plan: _Plan
+    ) -> Observation:
+        """Fetch the result, again and again for as long as the settings say; return the observation with it."""
+        loop, pause = asyncio.get_running_loop(), RESULT_PAUSE
+        end = loop.time() + plan.settings.result_timeout
+        while True:
+            try:
+                return replace(observation, urls=await self._fetch_result(task_id, observation, wanted, plan))
+            except SourceError as exc:
+                error = plan.template.redact(str(exc))
+            if loop.time() + pause >= end:
+                return replace(observation, urls=(), result_error=error)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_RESULT_PAUSE)
+
+    async def _fetch_result(
+        self, task_id: str, observation: Observation, wanted: ResultRequest, plan: _Plan
+    ) -> tuple[str, ...]:
+        settings = plan.settings
+        named = find(wanted.result_id)(observation.task)
+        variables = settings.preset.variables | ({} if named is None else {"result_id": str(named)})
+        if wanted.result_id is not None and named is None:
+            raise Unreadable("the last snapshot does not name the result")
+        preset = settings.preset.model_copy(update={"url": wanted.url, "variables": variables, "method": "GET"})
+        template = RequestTemplate(preset=preset, token=settings.token, user_agent=self._user_agent)
+        try:
+            async with asyncio.timeout(settings.connect_timeout):
+                response, note = await send(self._session, template.fill(task_id), plan.way)
+                body = await _whole(response, settings.max_event)
+        except TimeoutError as exc:
+            raise Unavailable(f"the upstream did not answer within {settings.connect_timeout:g} s") from exc
+        if not 200 <= response.status < 300:
+            raise refusal(response, brief(body, plan.way.redact), note)
+        found = urls(find(wanted.result)(parse(body)))
+        if not found:
+            raise Unreadable("the reply holds no result where the preset says")
+        return found
 
     async def close(self) -> None:
         """Close every connection."""

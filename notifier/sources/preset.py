@@ -126,6 +126,16 @@ class NotFound(BaseModel):
     empty: bool = Field(default=False, description="only if the body is empty")
 
 
+class ResultRequest(BaseModel):
+    """The request that fetches the result of a task that has succeeded, where its state does not hold it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(description="template like that of the preset; also {result_id}")
+    result_id: Path | None = Field(default=None, description="JMESPath in the last snapshot; fills {result_id}")
+    result: Path = Field(description="JMESPath in the reply: URL, or list of URLs, of the result")
+
+
 class Poll(BaseModel):
     """How often a task is asked for; times in seconds."""
 
@@ -181,6 +191,9 @@ class Preset(BaseModel):
     )
     not_found: tuple[NotFound, ...] = Field(
         default=(), description="replies that say that the task is not known, beside the statuses 404 and 410"
+    )
+    result_request: ResultRequest | None = Field(
+        default=None, description="for polls: a second request that fetches the result after success"
     )
     result_lifetime: Seconds | None = Field(default=None, description="how long the URLs of a result can be read")
     state_events: tuple[str, ...] | None = Field(

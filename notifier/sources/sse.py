@@ -37,6 +37,7 @@ class SourceSettings:
     max_event: int = MAX_EVENT  # bytes
     ssl: tls.SSLContext | bool = True
     proxy: str | None = None  # URL of an HTTP proxy, with its credentials
+    result_timeout: float = 120.0  # seconds for which a result is fetched after success
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

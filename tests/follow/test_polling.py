@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parts import Rig, quick, rig, webhook
+from parts import Rig, data, quick, rig, webhook
 from polled_upstream import Answer, PolledUpstream, state
 from structlog.testing import capture_logs
 from waits import until
@@ -39,11 +39,12 @@ async def polling(
     poll = {"interval": "50ms", "max_interval": "50ms", "growth": 1} | {
         key: more.pop(key) for key in ("interval", "max_interval", "growth") if key in more
     }
-    described = Preset.model_validate(FIELDS | {"base_url": upstream.url, "poll": poll})
+    fields = more.pop("fields", {})
+    described = Preset.model_validate(FIELDS | {"base_url": upstream.url, "poll": poll} | fields)
     async with rig(tmp_path) as made:
         source = PollSource(
             name="vidu",
-            settings=SourceSettings(preset=described, token="tok", connect_timeout=timeout),
+            settings=SourceSettings(preset=described, token="tok", connect_timeout=timeout, result_timeout=1.0),
             user_agent="test",
             on_observations=lambda _: None,
             on_unreadable=lambda _: None,
@@ -278,3 +279,36 @@ async def test_watches_that_wait_have_no_task_and_no_connection(tmp_path: Path) 
         await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("watch ")])
         assert len(feed) == 500
         assert len({asked.peer for asked in upstream.requests}) <= 20
+
+
+RESULT = {"result_request": {"url": "{base_url}/files/{result_id}", "result_id": "file", "result": "file.url"}}
+
+
+async def test_a_result_that_takes_a_request_comes_with_the_completion(tmp_path: Path) -> None:
+    """The request is repeated until it brings the result."""
+    async with (
+        PolledUpstream() as upstream,
+        Listener() as listener,
+        polling(tmp_path, upstream, listener, fields=RESULT) as (made, _),
+    ):
+        upstream.script("1", state("ok", file="f1"))
+        upstream.script("f1", Answer(status=503), Answer(body={"file": {"url": "https://h/v.mp4"}}))
+        await made.want("1")
+        [callback] = await listener.wait(1)
+        assert data(callback)["result"] == {"urls": ["https://h/v.mp4"]}
+        assert (upstream.count("1"), upstream.count("f1")) == (1, 2)
+
+
+async def test_a_result_that_does_not_come_is_said_with_the_completion(tmp_path: Path) -> None:
+    async with (
+        PolledUpstream() as upstream,
+        Listener() as listener,
+        polling(tmp_path, upstream, listener, fields=RESULT) as (made, _),
+    ):
+        upstream.script("1", state("ok", file="f1"))
+        upstream.script("f1", Answer(status=500))
+        await made.want("1")
+        [callback] = await listener.wait(1)
+        assert callback.type == "task.succeeded"
+        assert data(callback)["result"] is None
+        assert "500" in data(callback)["result_error"]
