@@ -97,8 +97,9 @@ class ReplyHandler(ResponseHandler):
             self._head += data
         super().data_received(data)
         fault = self.exception()
-        if fault is not None and self._payload is not None:  # aiohttp would let its reader wait for ever
-            self._payload.set_exception(BrokenFraming(str(fault)))
+        if fault is not None and self._payload is not None:
+            if not self._payload.is_eof():  # aiohttp would let its reader wait for ever
+                self._payload.set_exception(BrokenFraming(str(fault)))
         elif self._head is not None and len(self._head) > self._limit and self.transport is not None:
             self.set_exception(HttpProcessingError(message=f"the head is larger than {self._limit} bytes"))
             self.transport.close()

@@ -122,7 +122,7 @@ _stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 
 def _safe(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Make every value plain and free of secrets; put the well-known keys first."""
+    """Turn every value into a plain one without secrets; put the well-known keys first."""
     plain = {key: _plain(event[key]) for key in ("timestamp", "level", "event") if key in event}
     plain.update((key, _field(key, value)) for key, value in event.items() if key not in plain)
     return plain
@@ -134,7 +134,7 @@ def _printable(logger: Any, method: str, event: EventDict) -> EventDict:
     for key, value in plain.items():
         if isinstance(value, str):
             control = _CONTROL_BUT_LINES if key == "exception" else _CONTROL
-            plain[key] = control.sub(lambda found: found[0].encode("unicode_escape").decode(), value)
+            plain[key] = control.sub(lambda match: match[0].encode("unicode_escape").decode(), value)
     return plain
 
 
@@ -177,9 +177,9 @@ def _redact(text: str) -> str:
     return text
 
 
-def _hide(found: re.Match[str]) -> str:
-    kept: str = found[found.lastgroup or 0]
-    return kept + ("<secret>@" if found.lastgroup == "scheme" else "<secret>")
+def _hide(match: re.Match[str]) -> str:
+    kept: str = match[match.lastgroup or 0]
+    return kept + ("<secret>@" if match.lastgroup == "scheme" else "<secret>")
 
 
 def _for_people(colours: bool) -> Processor:

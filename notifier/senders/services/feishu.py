@@ -75,8 +75,8 @@ class Feishu:
     ) -> Outcome:
         """Judge a reply by its `code`, or by its status if it has no `code` or the service has a fault."""
         outcome = classify_http(status, headers, now=now, hide=hide)
-        said = json_object(body)
-        code = said.get("code", said.get("StatusCode"))
+        reply = json_object(body)
+        code = reply.get("code", reply.get("StatusCode"))
         if not 200 <= status < 500 or 300 <= status < 400 or status in (410, 429):
             return outcome
         if isinstance(code, bool) or not isinstance(code, int):
@@ -84,14 +84,14 @@ class Feishu:
             return Failed(reason="unexpected_reply", detail=detail) if isinstance(outcome, Delivered) else outcome
         if code == 0:
             return outcome
-        return _by_code(code, str(said.get("msg", "")))
+        return _by_code(code, str(reply.get("msg", "")))
 
 
 SERVICE = Feishu()
 
 
-def _by_code(code: int, said: str) -> Outcome:
-    if code in _RATE_LIMITED or "too many" in said.lower():
+def _by_code(code: int, message: str) -> Outcome:
+    if code in _RATE_LIMITED or "too many" in message.lower():
         detail = f"the endpoint answered with code {code}: too many messages"
         return Failed(reason="rate_limited", detail=detail, throttle=True, spend=False)
     if code == _BAD_REQUEST:
