@@ -96,11 +96,18 @@ def test_characters_that_cannot_be_encoded_are_replaced(site: Path, env: dict[st
     assert lines[-1].startswith(b"http: ")
 
 
+def _as_from_a_terminal() -> None:
+    """Take signals by default: what runs in the background, or under nohup, may have been told to ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def loading(site: Path, command: tuple[str, ...]) -> subprocess.Popen[str]:
     """Start a command; return while it loads, which it reports by a line for each module (-X importtime)."""
     process = subprocess.Popen(
         [sys.executable, "-X", "importtime", "-m", "notifier", *command],
         cwd=site, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        preexec_fn=_as_from_a_terminal,
     )  # fmt: skip
     assert process.stderr is not None
     for line in process.stderr:

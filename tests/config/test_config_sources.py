@@ -243,5 +243,5 @@ def test_two_default_sources_are_an_impossible_pair(site: Site) -> None:
 
 def test_a_source_without_keys_is_told_what_it_lacks(site: Site) -> None:
     assert site.said("sources:\n  a:\n") == [
-        "config.yaml:2:3: sources.a.preset: required, but missing; there are generic, vidu"
+        f"config.yaml:2:3: sources.a.preset: required, but missing; there are {', '.join(presets.names())}"
     ]

@@ -7,6 +7,7 @@ import yaml
 from config_site import WHSEC, Site
 
 from notifier.config import tree
+from notifier.sources.preset import names
 
 
 @pytest.fixture(params=["libyaml", "Python"])
@@ -77,7 +78,7 @@ def test_a_section_that_lost_its_indentation_is_recognised(site: Site, text: str
 def test_a_source_without_anything_needs_a_preset(site: Site, source: str) -> None:
     """A URL of one's own makes it generic; without that, what is missing is the preset."""
     (said,) = site.said(f"sources: {{s: {source}}}")
-    assert said.endswith("sources.s.preset: required, but missing; there are generic, vidu")
+    assert said.endswith(f"sources.s.preset: required, but missing; there are {', '.join(names())}")
 
 
 def test_one_secret_may_stand_without_a_list(site: Site) -> None:
