@@ -153,8 +153,9 @@ class Reloader:
             if number > self._taken:
                 self._taken = number
                 self._problems = await self._take(config)
-                for future in [each for earlier, each in self._superseded.items() if earlier < number]:
-                    future.set_result(None)
+                for earlier, superseded_before in list(self._superseded.items()):
+                    if earlier < number and not superseded_before.done():
+                        superseded_before.set_result(None)
             return self._problems
 
     async def _take(self, config: Config | ConfigError) -> Sequence[str]:
@@ -185,9 +186,7 @@ class Reloader:
             return [f"the store cannot be used for now: {exc}"]
         self.installation.install(config, prepared, self._tasks)
         self.reading = config.reading
-        for removed in _slices(applied.removed):
-            self._watcher.drop(removed)
-            await asyncio.sleep(0)
+        self._watcher.drop(applied.removed)  # all at once: a removed watch may be added again at any await
         for changed in _slices(applied.changed):
             self._watcher.describe(changed)
             await asyncio.sleep(0)

@@ -194,9 +194,10 @@ class Api:
 
     async def endpoints(self) -> list[answers.EndpointItem]:
         """List endpoints with their health."""
-        configured = self._config().endpoints
+        states = await self.status.endpoints()
+        configured = self._config().endpoints  # after the await, in which a reload may change both together
         items: list[answers.EndpointItem] = []
-        for health in await self.status.endpoints():
+        for health in states:
             endpoint = configured[health["name"]]
             items.append({**health, "type": endpoint.type, "url": endpoint.url.origin})
         return items

@@ -93,6 +93,27 @@ async def test_a_later_reload_takes_the_place_of_one_that_hangs(tmp_path: Path, 
         assert reloader(app).config.sources["vidu"].max_streams == 7
 
 
+async def test_two_later_reloads_in_a_row_answer_one_that_hangs_once(tmp_path: Path, files: FileServer) -> None:
+    """The first of them has answered it in the very moment in which the second is taken."""
+    path = write(tmp_path / "config.yaml", streams=5)
+    async with serving(path) as app:
+        [hanging] = await hang(app, files)
+        later: list[asyncio.Task[object]] = []
+        valid_then_broken: tuple[int | str, ...] = (7, "many")
+        async with reloader(app)._lock:
+            for number, streams in enumerate(valid_then_broken, 1):
+                write(path, streams=streams)
+                later.append(asyncio.create_task(reloader(app).reload(), name="reload"))
+                wanted = number
+                await until(lambda: len(reloader(app)._lock._waiters or ()) == wanted, "the reload has read")  # noqa: B023
+        async with asyncio.timeout(PATIENCE):
+            taken, refused = await asyncio.gather(*later)
+            assert (taken, len(refused)) == ([], 1)  # type: ignore[arg-type]
+            await hanging
+        assert reloader(app).config.sources["vidu"].max_streams == 7
+        files.come_back()
+
+
 async def test_one_that_hangs_has_the_problems_of_the_later_one(tmp_path: Path, files: FileServer) -> None:
     """The files that it would have read are wrong."""
     path = write(tmp_path / "config.yaml", streams=5)
