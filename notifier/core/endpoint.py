@@ -116,6 +116,8 @@ def news(own: Breaker, kept: EndpointState, *, shared: bool) -> News:
         return News.WELL
     if own.state in (State.OPEN, State.HALF_OPEN) and own.failing_since is not None and kept.failing_since is None:
         return News.SICK
+    if shared and own.state is State.CLOSED and kept.held == State.OPEN and kept.failing_since is None:
+        return News.NONE if own.refused else News.SICK  # 429s alone opened it: others hold back until this is saved
     if not shared or not (own.state is State.OPEN or (own.state is State.THROTTLED and own.firm)):
         return News.NONE  # a pause that a success may end is each node's own
     worse = own.state is State.OPEN and kept.held != State.OPEN

@@ -37,6 +37,7 @@ PATIENT_RUN = 32  # refusals in a row after which places begin to rest longer
 LONGER_EVERY = 16  # more refusals in a row, after which the rest doubles
 FIRST_TYPICAL = 0.1  # seconds that an accepted attempt is taken to last before one was seen
 LONGEST_REST = 1.0  # seconds that a place rests at most while something is accepted
+RESTED = 10.0  # seconds that a place of a large window rests at most: by then silence opens the breaker
 SMOOTHING = 0.1  # weight of the newest duration in the typical one
 SPREAD = 3.0  # typical durations within which nearly all attempts end
 MOST_USUAL = 20  # refusals between two successes, of which an average is taken
@@ -238,7 +239,7 @@ class Flow:
         """Leave the place unused until an accepted attempt would have ended; longer where nothing is accepted."""
         longer = max(0, self._breaker.refused - PATIENT_RUN) // LONGER_EVERY
         rest = min(self.typical, LONGEST_REST) * 2.0 ** min(longer, 20)
-        rest = min(rest, max(self._window.size / SICK_RATE, LONGEST_REST)) - seconds
+        rest = min(rest, max(min(self._window.size / SICK_RATE, RESTED), LONGEST_REST)) - seconds
         if rest > 0:
             heapq.heappush(self._resting, tick + rest)
 

@@ -139,7 +139,8 @@ class LoadRecord:
         by_gap = separated([-load.gap for load in refused], [-load.gap for load in accepted])
         if not by_count and not by_gap:
             return None
-        return (len(accepted) - 1) / (accepted[-1].began - accepted[0].began)
+        span = accepted[-1].began - accepted[0].began  # 0 if a coarse clock saw all of them begin at once
+        return (len(accepted) - 1) / span if span > 0 else None
 
     def _settle(self, overdue: float) -> None:
         """Take the loads of all attempts whose predecessors have ended, or began before `overdue`."""

@@ -94,6 +94,7 @@ class CallbackDestination(Destination):
         if self._gate.state is State.DISABLED:
             self._gate.restore(self._gate.breaker.enable(), time.monotonic())
         self.relink(sender)
+        self.start_workers()  # they ended while callbacks were switched off
 
     def drain(self, *, hand_over: bool) -> None:
         """Begin nothing more; with `hand_over`, leave as soon as nothing of it is this node's any more."""

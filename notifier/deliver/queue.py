@@ -70,10 +70,12 @@ class DeliveryQueue:
     def claiming(self) -> None:
         """Record that a claim begins: whatever the store gets from now on is announced again."""
         self.backlog = False
+        self.next_due = None
 
     def claimed(self, *, more: bool, next_due: Micros | None) -> None:
         """Record what a claim said about the deliveries that the store still holds."""
-        self.next_due = next_due
+        if next_due is not None:
+            self.expect(next_due)  # a retry that was saved beside the claim may be due sooner
         self.backlog = self.backlog or more
 
     def push(self, delivery: Delivery) -> None:

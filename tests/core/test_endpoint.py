@@ -89,6 +89,8 @@ def test_a_recovery_is_somebodys_alone() -> None:
         (Breaker(), KEPT, News.NONE, News.NONE),
         (Breaker(failures=2, failing_since=T), KEPT, News.NONE, News.NONE),
         (Breaker(), SICK, News.WELL, News.WELL),
+        (Breaker(), replace(SICK, failing_since=None), News.NONE, News.SICK),  # opened by 429s alone, and well again
+        (Breaker(refused=3), replace(SICK, failing_since=None), News.NONE, News.NONE),
         (replace(THROTTLED, failing_since=None), SICK, News.WELL, News.WELL),
         (OPEN, KEPT, News.SICK, News.SICK),
         (PROBING, KEPT, News.SICK, News.SICK),
