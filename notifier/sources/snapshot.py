@@ -174,9 +174,7 @@ class SnapshotReader:
             phase=phase,
             progress=values.progress(self._progress(view)),
             eta_seconds=values.seconds_left(self._eta(view), self._now()),
-            error=values.task_error(self._code(view), self._message(view)) or values.error_in(failure)
-            if failed
-            else None,
+            error=None if phase is Phase.SUCCEEDED else self._error(view, failure),
             urls=() if failed else values.urls(self._result(view)),
             urls_lifetime=self._lifetime,
             task=task,
