@@ -88,6 +88,24 @@ def test_what_the_provider_tells_is_passed_on() -> None:
     assert data["task"] == {"state": "failed", "extra": [1, None]}
 
 
+def test_a_result_whose_urls_end_says_when() -> None:
+    """From the event on, as the provider promises."""
+    observation = Observation(
+        state="success", phase=Phase.SUCCEEDED, urls=("https://example.com/a",), urls_lifetime=600.0, task={}
+    )
+    assert callback(observation)["data"]["result"] == {
+        "urls": ["https://example.com/a"],
+        "expires_at": timestamp(ENDED_AT + 600 * SECOND),
+    }
+
+
+def test_a_result_that_could_not_be_fetched_says_why() -> None:
+    """The task has succeeded all the same."""
+    observation = Observation(state="success", phase=Phase.SUCCEEDED, result_error="not within 120 s", task={})
+    data = callback(observation)["data"]
+    assert (data["result"], data["result_error"]) == (None, "not within 120 s")
+
+
 def test_metadata_that_was_not_given_is_an_empty_object() -> None:
     """A receiver may look into it without asking first; other values are passed on as they are."""
     for given_, told in ((None, {}), ([], []), (0, 0), ("text", "text")):
