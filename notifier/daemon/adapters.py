@@ -32,8 +32,9 @@ from notifier.senders.callback import CallbackCourier
 from notifier.senders.chat import ChatSender
 from notifier.senders.target import USER_AGENT, Target
 from notifier.senders.webhook import WebhookSender
+from notifier.sources.plan import SourceSettings
 from notifier.sources.poll import PollSource
-from notifier.sources.sse import SourceSettings, SseSource
+from notifier.sources.sse import SseSource
 
 Endpoint = WebhookEndpoint | SlackEndpoint
 Trust = ssl.SSLContext | bool  # as aiohttp takes it: True stands for the system's authorities

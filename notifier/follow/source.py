@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from notifier.core.errors import Unreadable
 from notifier.core.model import Observation
-from notifier.sources.sse import SourceSettings
+from notifier.sources.plan import SourceSettings
 
 
 class Stream(Protocol):

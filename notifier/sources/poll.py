@@ -8,34 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import aiohttp
-from yarl import URL
 
 from notifier.core.errors import NoContent, SourceError, Unavailable, Unreadable
 from notifier.core.model import Observation, Phase
 from notifier.sources import content
 from notifier.sources.faults import FAULTS, translated
-from notifier.sources.http import Way, brief, check_head, new_polling_session, refusal, send
+from notifier.sources.http import brief, check_head, new_polling_session, refusal, send
+from notifier.sources.plan import EXCERPT, Plan, SourceSettings
 from notifier.sources.preset import ResultRequest
 from notifier.sources.request import RequestTemplate
-from notifier.sources.snapshot import SnapshotReader, find, parse
-from notifier.sources.sse import EXCERPT, SourceSettings
+from notifier.sources.snapshot import find, parse
 from notifier.sources.values import urls
 
 RESULT_PAUSE = 0.5  # seconds between two requests for a result, at first; it doubles
 LONGEST_RESULT_PAUSE = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """The settings, and what is made of them; replaced as a whole, so that a request under way keeps its own."""
-
-    settings: SourceSettings
-    template: RequestTemplate
-    reader: SnapshotReader
-    way: Way
 
 
 class PollSource:
@@ -59,7 +48,7 @@ class PollSource:
         self._on_observations = on_observations
         self._on_unreadable = on_unreadable
         self._user_agent = user_agent
-        self._plan = self._planned(settings, SnapshotReader(source=name, preset=settings.preset))
+        self._plan = Plan.create(name, settings, user_agent=user_agent)
         self._session = new_polling_session()
 
     @property
@@ -69,15 +58,7 @@ class PollSource:
 
     def update(self, settings: SourceSettings) -> None:
         """Use these from the next `look` on."""
-        same = settings.preset == self.settings.preset
-        reader = self._plan.reader if same else SnapshotReader(source=self.name, preset=settings.preset)
-        self._plan = self._planned(settings, reader)
-
-    def _planned(self, settings: SourceSettings, reader: SnapshotReader) -> _Plan:
-        template = RequestTemplate(preset=settings.preset, token=settings.token, user_agent=self._user_agent)
-        proxy = None if settings.proxy is None else URL(settings.proxy)
-        way = Way(tls=settings.ssl, proxy=proxy, redact=template.redact)
-        return _Plan(settings=settings, template=template, reader=reader, way=way)
+        self._plan = self._plan.with_settings(settings)
 
     async def look(self, task_id: str) -> Observation:
         """Ask once, and return what the reply says of the task. Raises SourceError."""
@@ -101,7 +82,7 @@ class PollSource:
         return await self._with_result(task_id, observation, wanted, plan)
 
     async def _with_result(
-        self, task_id: str, observation: Observation, wanted: ResultRequest, plan: _Plan
+        self, task_id: str, observation: Observation, wanted: ResultRequest, plan: Plan
     ) -> Observation:
         """Fetch the result, again and again for as long as the settings say; return the observation with it."""
         loop, pause = asyncio.get_running_loop(), RESULT_PAUSE
@@ -117,7 +98,7 @@ class PollSource:
             pause = min(2 * pause, LONGEST_RESULT_PAUSE)
 
     async def _fetch_result(
-        self, task_id: str, observation: Observation, wanted: ResultRequest, plan: _Plan
+        self, task_id: str, observation: Observation, wanted: ResultRequest, plan: Plan
     ) -> tuple[str, ...]:
         settings = plan.settings
         named = find(wanted.result_id)(observation.task)
@@ -143,7 +124,7 @@ class PollSource:
         """Close every connection."""
         await self._session.close()
 
-    def _read(self, body: bytes, status: int, task_id: str, plan: _Plan) -> Observation | None:
+    def _read(self, body: bytes, status: int, task_id: str, plan: Plan) -> Observation | None:
         try:
             return plan.reader.read_reply(body, status, task_id)
         except Unreadable as exc:

@@ -7,47 +7,18 @@ observation means. Neither the log nor an error ever holds the token.
 from __future__ import annotations
 
 import asyncio
-import ssl as tls
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-
-from yarl import URL
 
 from notifier.core.errors import Unavailable, Unreadable
-from notifier.core.eventstream import MAX_EVENT, StreamEvent
+from notifier.core.eventstream import StreamEvent
 from notifier.core.model import Observation
 from notifier.sources.connection import Connection
-from notifier.sources.http import Way, new_session
-from notifier.sources.preset import Preset
-from notifier.sources.request import RequestTemplate
-from notifier.sources.snapshot import MAX_EVENT_ID, SnapshotReader
+from notifier.sources.http import new_session
+from notifier.sources.plan import EXCERPT, Plan, SourceSettings
+from notifier.sources.snapshot import MAX_EVENT_ID
 from notifier.sources.turns import Turns
 
 MAX_SKIPPED = 100  # snapshots that cannot be read, after which others have their turn
-EXCERPT = 200  # characters of an unreadable snapshot that its error quotes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceSettings:
-    """How a source asks and reads; replaced as a whole, so that open streams keep theirs."""
-
-    preset: Preset
-    token: str | None
-    connect_timeout: float  # seconds, from the first DNS question to the reply's head
-    max_event: int = MAX_EVENT  # bytes
-    ssl: tls.SSLContext | bool = True
-    proxy: str | None = None  # URL of an HTTP proxy, with its credentials
-    result_timeout: float = 120.0  # seconds for which a result is fetched after success
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """The settings, and the objects created from them."""
-
-    settings: SourceSettings
-    template: RequestTemplate
-    reader: SnapshotReader
-    way: Way
 
 
 class SseSource:
@@ -72,9 +43,8 @@ class SseSource:
         self.max_streams = max_streams  # for the caller that lets streams in; nothing is limited here
         self.on_observations = on_observations
         self.on_unreadable = on_unreadable
-        self._user_agent = user_agent
         self._turns = Turns()
-        self._plan = self._planned(settings, SnapshotReader(source=name, preset=settings.preset))
+        self._plan = Plan.create(name, settings, user_agent=user_agent)
         self._session = new_session()
 
     @property
@@ -84,15 +54,7 @@ class SseSource:
 
     def update(self, settings: SourceSettings) -> None:
         """Use these from the next `open` on; open streams go on as they are."""
-        same = settings.preset == self.settings.preset
-        reader = self._plan.reader if same else SnapshotReader(source=self.name, preset=settings.preset)
-        self._plan = self._planned(settings, reader)
-
-    def _planned(self, settings: SourceSettings, reader: SnapshotReader) -> _Plan:
-        template = RequestTemplate(preset=settings.preset, token=settings.token, user_agent=self._user_agent)
-        proxy = None if settings.proxy is None else URL(settings.proxy)
-        way = Way(tls=settings.ssl, proxy=proxy, redact=template.redact)
-        return _Plan(settings=settings, template=template, reader=reader, way=way)
+        self._plan = self._plan.with_settings(settings)
 
     async def open(self, task_id: str, *, last_event_id: str = "") -> SseStream:
         """Connect; return once the reply's head is in, and a body that is one JSON snapshot. Raises SourceError."""
@@ -138,7 +100,7 @@ class SseStream:
         "unread",
     )
 
-    def __init__(self, source: SseSource, plan: _Plan, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, source: SseSource, plan: Plan, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
         self._source = source
         self._plan = plan
         self._connection = connection

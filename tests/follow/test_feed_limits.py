@@ -25,7 +25,7 @@ from notifier.follow.admission import Slots
 from notifier.follow.recorder import Recorder
 from notifier.follow.source import Stream
 from notifier.follow.subscription import Stage
-from notifier.sources.sse import SourceSettings
+from notifier.sources.plan import SourceSettings
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript

@@ -17,9 +17,9 @@ from structlog.testing import capture_logs
 from waits import until
 
 from notifier.follow.feed import Feed
+from notifier.sources.plan import SourceSettings
 from notifier.sources.poll import PollSource
 from notifier.sources.preset import Preset
-from notifier.sources.sse import SourceSettings
 from notifier.tools.listener import Listener
 
 DONE = state("ok")

@@ -31,8 +31,9 @@ from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.senders.target import Target
 from notifier.senders.webhook import WebhookSender
+from notifier.sources.plan import SourceSettings
 from notifier.sources.preset import Preset, raw
-from notifier.sources.sse import SourceSettings, SseSource
+from notifier.sources.sse import SseSource
 from notifier.store import ChangedEndpoint, EndpointChange, Store
 from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener

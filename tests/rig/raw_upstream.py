@@ -19,8 +19,9 @@ from notifier.core.errors import SourceError
 from notifier.core.eventstream import MAX_EVENT
 from notifier.core.model import Observation
 from notifier.follow.source import Stream
+from notifier.sources.plan import SourceSettings
 from notifier.sources.preset import Preset, raw
-from notifier.sources.sse import SourceSettings, SseSource
+from notifier.sources.sse import SseSource
 
 TOKEN = "sk-not-for-any-log"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"

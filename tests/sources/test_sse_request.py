@@ -27,8 +27,9 @@ from raw_upstream import (
 
 from notifier.core.errors import Refused, TaskNotFound, Unavailable, Unreadable
 from notifier.follow.source import Source, Stream
+from notifier.sources.plan import SourceSettings
 from notifier.sources.preset import Preset
-from notifier.sources.sse import SourceSettings, SseSource
+from notifier.sources.sse import SseSource
 
 STREAM = "Content-Type: text/event-stream"
 LINE = b"data: " + snapshot("processing") + b"\n"

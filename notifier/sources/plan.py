@@ -1,0 +1,62 @@
+"""The settings of a source, and the objects that requests and readings of it need; shared by every kind of source."""
+
+from __future__ import annotations
+
+import ssl as tls
+from dataclasses import dataclass
+
+from yarl import URL
+
+from notifier.core.eventstream import MAX_EVENT
+from notifier.sources.http import Way
+from notifier.sources.preset import Preset
+from notifier.sources.request import RequestTemplate
+from notifier.sources.snapshot import SnapshotReader
+
+EXCERPT = 200  # characters of an unreadable snapshot that its error quotes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSettings:
+    """How a source asks and reads; replaced as a whole, so that open streams keep theirs."""
+
+    preset: Preset
+    token: str | None
+    connect_timeout: float  # seconds, from the first DNS question to the reply's head
+    max_event: int = MAX_EVENT  # bytes
+    ssl: tls.SSLContext | bool = True
+    proxy: str | None = None  # URL of an HTTP proxy, with its credentials
+    result_timeout: float = 120.0  # seconds for which a result is fetched after success
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The settings with what they are made into; replaced as a whole, so that a request under way keeps its own."""
+
+    source: str  # the source's name
+    user_agent: str
+    settings: SourceSettings
+    template: RequestTemplate
+    reader: SnapshotReader
+    way: Way
+
+    @classmethod
+    def create(
+        cls, source: str, settings: SourceSettings, *, user_agent: str, reader: SnapshotReader | None = None
+    ) -> Plan:
+        """Create a plan; a reader of the same preset may go on. Raises ValueError without a needed `base_url`."""
+        template = RequestTemplate(preset=settings.preset, token=settings.token, user_agent=user_agent)
+        proxy = None if settings.proxy is None else URL(settings.proxy)
+        return cls(
+            source=source,
+            user_agent=user_agent,
+            settings=settings,
+            template=template,
+            reader=reader or SnapshotReader(source=source, preset=settings.preset),
+            way=Way(tls=settings.ssl, proxy=proxy, redact=template.redact),
+        )
+
+    def with_settings(self, settings: SourceSettings) -> Plan:
+        """Return the plan for other settings; the reader of the same preset goes on."""
+        reader = self.reader if settings.preset == self.settings.preset else None
+        return Plan.create(self.source, settings, user_agent=self.user_agent, reader=reader)
