@@ -86,4 +86,4 @@ def test_one_secret_may_stand_without_a_list(site: Site) -> None:
     site.write(WHSEC, "secret")
     for written in (WHSEC, f"[{WHSEC}]", "{file: secret}"):
         config = site.load(f"endpoints: {{e: {{type: webhook, url: 'https://e.example/', secrets: {written}}}}}")
-        assert [secret.reveal() for secret in config.endpoints["e"].secrets] == [WHSEC]  # type: ignore[union-attr]
+        assert [secret.reveal() for secret in config.endpoints["e"].secrets] == [WHSEC]  # type: ignore[union-attr]  # a webhook

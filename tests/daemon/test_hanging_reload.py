@@ -73,7 +73,7 @@ async def hang(app: Application, files: FileServer, count: int = 1) -> list[asyn
     for number in range(1, count + 1):
         tasks.append(asyncio.create_task(reloader(app).reload(), name="reload"))
         wanted = before + number
-        await until(lambda: len(reloader(app)._reader._reads) >= wanted, "the reload reads")  # noqa: B023
+        await until(lambda: len(reloader(app)._reader._reads) >= wanted, "the reload reads")  # noqa: B023  # awaited here
     files.gone = False
     return tasks
 
@@ -105,10 +105,10 @@ async def test_two_later_reloads_in_a_row_answer_one_that_hangs_once(tmp_path: P
                 write(path, streams=streams)
                 later.append(asyncio.create_task(reloader(app).reload(), name="reload"))
                 wanted = number
-                await until(lambda: len(reloader(app)._lock._waiters or ()) == wanted, "the reload has read")  # noqa: B023
+                await until(lambda: len(reloader(app)._lock._waiters or ()) == wanted, "the reload has read")  # noqa: B023  # awaited here
         async with asyncio.timeout(PATIENCE):
             taken, refused = await asyncio.gather(*later)
-            assert (taken, len(refused)) == ([], 1)  # type: ignore[arg-type]
+            assert (taken, len(refused)) == ([], 1)  # type: ignore[arg-type]  # lists, which tasks of object hide
             await hanging
         assert reloader(app).config.sources["vidu"].max_streams == 7
         files.come_back()

@@ -33,7 +33,7 @@ async def buffer_size(authority: trustme.CA) -> int:
     async with await asyncio.start_server(handler, "localhost", 0, ssl=server_side) as server:
         port = server.sockets[0].getsockname()[1]
         _, writer = await asyncio.open_connection("localhost", port, ssl=client_side)
-        size = len(writer.transport._ssl_protocol.get_buffer(-1))  # type: ignore[attr-defined]
+        size = len(writer.transport._ssl_protocol.get_buffer(-1))  # type: ignore[attr-defined]  # private, as the test is about
         writer.close()
         await writer.wait_closed()
     return size
