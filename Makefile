@@ -81,7 +81,8 @@ clean: ## remove .venv and all that was made
 
 $(STAMP): pyproject.toml uv.lock $(BIN)/python
 	$(ensure_uv)
-	@$(UV) sync --frozen --all-extras --all-groups
+	@echo "Installing the packages of uv.lock into $(VENV)"
+	@$(UV) sync --quiet --frozen --all-extras --all-groups
 	@touch $@
 
 # PYTHON=... chooses another. A name that is found may still not run (version managers), or lack venv (Debian).
