@@ -63,6 +63,16 @@ class BrokenFraming(aiohttp.ClientPayloadError):
     """A reply's body does not keep to HTTP's framing, for example by a wrong chunk size."""
 
 
+def _end_broken_body(handler: ResponseHandler) -> bool:
+    """Pass a fault on to the body's reader, which aiohttp would let wait for ever; return whether there is one."""
+    fault, payload = handler.exception(), handler._payload
+    if fault is None or payload is None:
+        return False
+    if not payload.is_eof():
+        payload.set_exception(BrokenFraming(str(fault)))
+    return True
+
+
 class ReplyHandler(ResponseHandler):
     """A connection that keeps a reply's head as it was received, since aiohttp's parser may refuse it."""
 
@@ -96,11 +106,9 @@ class ReplyHandler(ResponseHandler):
             self._aligned = True
             self._head += data
         super().data_received(data)
-        fault = self.exception()
-        if fault is not None and self._payload is not None:
-            if not self._payload.is_eof():  # aiohttp would let its reader wait for ever
-                self._payload.set_exception(BrokenFraming(str(fault)))
-        elif self._head is not None and len(self._head) > self._limit and self.transport is not None:
+        if _end_broken_body(self) or self._head is None or self.transport is None:
+            return
+        if len(self._head) > self._limit:
             self.set_exception(HttpProcessingError(message=f"the head is larger than {self._limit} bytes"))
             self.transport.close()
 
@@ -200,11 +208,7 @@ class NormalisingHandler(ResponseHandler):
 
     def _parse(self, data: bytes) -> None:
         super().data_received(data)
-        fault = self.exception()
-        if (
-            fault is not None and self._payload is not None and not self._payload.is_eof()
-        ):  # aiohttp would let its reader wait for ever
-            self._payload.set_exception(BrokenFraming(str(fault)))
+        _end_broken_body(self)
 
 
 class NormalisingConnector(aiohttp.TCPConnector):
