@@ -68,6 +68,7 @@ class LoadRecord:
         "_lately",
         "_next",
         "_open",
+        "_refused",
         "_samples",
         "_skipped",
         "_thinning",
@@ -84,6 +85,7 @@ class LoadRecord:
         self._last: float | None = None  # when the last accepted attempt began
         self._lately: deque[float] = deque()  # when those of the last second began
         self._samples: deque[Sample] = deque()
+        self._refused = 0  # of them, those that were refused
         self._thinning = 1  # of so many refused attempts one is kept, where few are accepted
         self._skipped = 0  # refused attempts since the last one that was kept
 
@@ -121,6 +123,7 @@ class LoadRecord:
     def clear(self) -> None:
         """Forget the loads, since the limits are others now."""
         self._samples.clear()
+        self._refused = 0
         self._thinning = 1
 
     def places(self) -> int | None:
@@ -174,10 +177,10 @@ class LoadRecord:
                 return
             self._skipped = 0
         self._samples.append(Sample(load, accepted))
+        self._refused += not accepted
         if len(self._samples) > KEEP:
-            self._samples.popleft()
-            refused = sum(not sample.accepted for sample in self._samples)
-            if refused > MOST * KEEP:
+            self._refused -= not self._samples.popleft().accepted
+            if self._refused > MOST * KEEP:
                 self._thin()
 
     def _thin(self) -> None:
@@ -190,6 +193,7 @@ class LoadRecord:
             if sample.accepted or keep:
                 kept.append(sample)
         self._samples = kept
+        self._refused = sum(not sample.accepted for sample in kept)
 
 
 def separated(refused: Sequence[float], accepted: Sequence[float]) -> bool:
