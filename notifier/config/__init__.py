@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from notifier.config.chat import SlackEndpoint
 from notifier.config.describe import describe
 from notifier.config.document import Document, read_document
-from notifier.config.endpoint import EndpointConfig, MatchConfig, SlackEndpoint, WebhookEndpoint
+from notifier.config.endpoint import EndpointConfig, WebhookEndpoint
+from notifier.config.endpoint_keys import MatchConfig
 from notifier.config.loader import http_section, load, parse_watch, review
 from notifier.config.model import Config
 from notifier.config.problems import (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from notifier.config.endpoint import SlackEndpoint, WebhookEndpoint
+from notifier.config.chat import SlackEndpoint
+from notifier.config.endpoint import WebhookEndpoint
 from notifier.config.model import Config
 from notifier.config.queue import AmqpQueue, NatsQueue, QueueConfig, RedisQueue
 from notifier.config.settings import CallbacksConfig, HttpConfig

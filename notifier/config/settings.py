@@ -112,7 +112,7 @@ class HttpConfig(Section):
         default=None, description="bearer token of clients; required on an address that others can reach"
     )
     public_url: PublicUrl | None = Field(
-        default=None, description="the URL by which browsers reach the status page, if a proxy changes it"
+        default=None, description="the URL by which browsers reach the status page; messages link to it"
     )
 
     @property

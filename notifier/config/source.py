@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
-from notifier.config.endpoint import ProxyUrl
+from notifier.config.endpoint_keys import ProxyUrl
 from notifier.config.identity import CaFile
 from notifier.config.problems import below, carry, detail, got, invalid, refusal, suggest
 from notifier.config.reading import digest

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from notifier.config.endpoint import EndpointName, SourceName
+from notifier.config.endpoint_keys import EndpointName, SourceName
 from notifier.config.problems import carry, detail, invalid, refusal
 from notifier.config.secret import Secret, SecretUrl, signing
 from notifier.config.section import Context, Impossible, Section

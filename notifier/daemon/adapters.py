@@ -40,8 +40,11 @@ Endpoint = WebhookEndpoint | SlackEndpoint
 Trust = ssl.SSLContext | bool  # as aiohttp takes it: True stands for the system's authorities
 
 
-def sender(endpoint: Endpoint, clock: Clock) -> Sender:
-    """Create a sender. Raises OSError when a certificate file cannot be read any more."""
+def sender(endpoint: Endpoint, clock: Clock, public_url: str | None = None) -> Sender:
+    """Create a sender; `public_url` is the status page's, for links in messages.
+
+    Raises OSError when a certificate file cannot be read any more.
+    """
     target = Target(
         url=endpoint.url.reveal(),
         timeout=endpoint.timeout,
@@ -61,6 +64,7 @@ def sender(endpoint: Endpoint, clock: Clock) -> Sender:
                 service=endpoint.service,
                 template=endpoint.template,
                 retry_on_timeout=endpoint.retry_on_timeout,
+                additions=endpoint.additions(public_url),
                 clock=clock,
             )
 

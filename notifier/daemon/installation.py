@@ -148,10 +148,15 @@ class Installation:
     def _setups(self, config: Config) -> dict[str, EndpointSetup]:
         """Create a sender for each endpoint; one whose configuration is the same keeps its connections."""
         setups: dict[str, EndpointSetup] = {}
+        public_url = config.http.public_url
+        moved = public_url != self.config.http.public_url  # messages link to it
         for name, endpoint in config.endpoints.items():
             current = self._dispatcher.endpoints.get(name)
-            same = current is not None and self.config.endpoints.get(name) == endpoint
-            sender = current.sender if current is not None and same else adapters.sender(endpoint, self._clock)
+            same = self.config.endpoints.get(name) == endpoint and not (moved and endpoint.type != "webhook")
+            if current is not None and same:
+                sender = current.sender
+            else:
+                sender = adapters.sender(endpoint, self._clock, public_url)
             setups[name] = EndpointSetup(sender=sender, policy=adapters.endpoint_policy(endpoint))
         return setups
 

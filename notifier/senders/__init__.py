@@ -3,6 +3,8 @@
 __all__ = [
     "callback",
     "chat",
+    "mention",
+    "notice",
     "refusing",
     "services",
     "target",

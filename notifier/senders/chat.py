@@ -17,7 +17,7 @@ from notifier.core.payload import encode
 from notifier.core.retry import Attempt, Failed, Outcome, Rejected
 from notifier.senders.connections import StillOurs, always
 from notifier.senders.exchange import Exchange
-from notifier.senders.notice import read
+from notifier.senders.notice import NOTHING, Additions, read
 from notifier.senders.services import ServiceName, load
 from notifier.senders.target import Target
 
@@ -35,8 +35,10 @@ class ChatSender:
         retry_on_timeout: bool,
         service: ServiceName = "slack",
         template: str | None = None,
+        additions: Additions = NOTHING,
     ) -> None:
-        """Send the service's own form of the event, or the text that `template` makes of it."""
+        """Send the service's own form of the event with `additions`, or the text that `template` makes of it."""
+        self._additions = additions
         self._service = load(service)  # loaded here, so that no attempt waits for it
         self._text: Callable[[Delivery], str | Rejected] | None = None
         if template is not None:
@@ -80,7 +82,7 @@ class ChatSender:
 
     def _message(self, delivery: Delivery) -> Json | Rejected:
         if self._text is None:
-            return self._service.message(read(delivery))
+            return self._service.message(read(delivery, self._additions))
         text = self._text(delivery)
         return text if isinstance(text, Rejected) else self._service.text(text)
 

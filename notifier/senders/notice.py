@@ -16,7 +16,8 @@ from urllib.parse import quote
 from notifier.core.model import Delivery, EventType, Json, Phase
 
 MAX_LINKS = 10
-MAX_LABELS = 10  # elements that a context block of Slack holds
+MAX_LABELS = 10
+MAX_METADATA = 10  # keys that an endpoint may choose
 UNKNOWN = "?"
 
 
@@ -37,12 +38,15 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """A fact with its name."""
+class Additions:
+    """The parts of messages that an operator chooses for an endpoint."""
 
-    title: str
-    text: str
-    code: bool = False
+    metadata: tuple[str, ...] = ()  # keys to show; a dot leads into a mapping: `customer.id`
+    mentions: tuple[str, ...] = ()  # names in the service's form, called in messages about failures
+    public_url: str | None = None  # of the status page, for a link to it
+
+
+NOTHING = Additions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +59,17 @@ class Links:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """One event, for people."""
+    """One event, for people. No part repeats another."""
 
     emoji: str
     colour: str  # `#RRGGBB`
     headline: tuple[Span, ...]
-    fields: tuple[Field, ...] = ()
     trouble: str = ""  # error or explanation; may have several lines
     urls: tuple[str, ...] = ()  # of results; http(s) only
     odd_urls: int = 0  # results whose URL is not http(s)
-    labels: tuple[str, ...] = ()  # `key: value`; at most MAX_LABELS, of which the last may be the count of the others
+    page: str | None = None  # URL of the status page's view of the event's subject
+    facts: tuple[str, ...] = ()  # `key: value` of labels, then of metadata; MAX_LABELS and MAX_METADATA at most
+    mentions: tuple[str, ...] = ()  # to call, because it is a failure
 
 
 _LOOK = {  # phase or event type -> emoji and colour
@@ -82,11 +87,27 @@ _LOOK = {  # phase or event type -> emoji and colour
     EventType.SOURCE_RECOVERED: ("🟢", "#2DA44E"),
     EventType.RELOAD_FAILED: ("⚠️", "#CF222E"),
 }
+_IN_HEADLINE = frozenset({"enabled", "answers again"})  # reasons that the headline tells
+_FAILURES = frozenset(
+    {
+        EventType.FAILED,
+        EventType.LOST,
+        EventType.ENDPOINT_FAILING,
+        EventType.ENDPOINT_DISABLED,
+        EventType.SOURCE_FAILING,
+        EventType.RELOAD_FAILED,
+    }
+)
 _SAFE = "!#$%&'*+,/:;=?@[]~"
 _PLAIN_LOOK = ("🔔", "#9AA0A6")
 
 
-def read(delivery: Delivery) -> Notice:
+def is_failure(event_type: str) -> bool:
+    """Return whether events of a type ask for somebody's attention."""
+    return event_type in _FAILURES
+
+
+def read(delivery: Delivery, additions: Additions = NOTHING) -> Notice:
     """Return the notice of a delivery's event."""
     try:
         payload = json.loads(delivery.body)
@@ -97,9 +118,6 @@ def read(delivery: Delivery) -> Notice:
     kind = _string(event.get("type")) or delivery.event_type
     emoji, colour = _look(kind, data)
     watch, error = _mapping(data.get("watch")), _mapping(data.get("error"))
-    code, message = _string(error.get("code")), _string(error.get("message"))
-    problems = data.get("problems")
-    details = [_string(data.get("detail")), *(map(_string, problems) if isinstance(problems, list) else ())]
     urls = _mapping(data.get("result")).get("urls")
     results = [url for url in urls if isinstance(url, str) and url] if isinstance(urls, list) else []
     usable = tuple(url for url in results if url.startswith(("https://", "http://")))
@@ -107,11 +125,12 @@ def read(delivery: Delivery) -> Notice:
         emoji=emoji,
         colour=colour,
         headline=_headline(kind, data),
-        fields=_fields(data, watch),
-        trouble=": ".join(part for part in (code, message) if part) or "\n".join(part for part in details if part),
+        trouble=_trouble(data, error),
         urls=usable,
         odd_urls=len(results) - len(usable),
-        labels=_labels(_mapping(watch.get("labels"))),
+        page=None if additions.public_url is None else _page(additions.public_url, data, watch),
+        facts=(*_labels(_mapping(watch.get("labels"))), *_metadata(watch.get("metadata"), additions.metadata)),
+        mentions=additions.mentions if is_failure(kind) else (),
     )
 
 
@@ -165,7 +184,8 @@ def _headline(kind: str, data: Mapping[str, Json]) -> tuple[Span, ...]:
             disabled = _plain(" was disabled; its events are kept until it is enabled")
             return (_plain("Endpoint "), _strong(data.get("endpoint")), disabled)
         case EventType.ENDPOINT_RECOVERED:
-            return (_plain("Endpoint "), _strong(data.get("endpoint")), _plain(" takes deliveries again"))
+            again = " was enabled" if data.get("reason") == "enabled" else f" takes deliveries again{_outage(data)}"
+            return (_plain("Endpoint "), _strong(data.get("endpoint")), _plain(again))
         case EventType.SOURCE_FAILING:
             return (
                 _plain("Source "),
@@ -173,30 +193,60 @@ def _headline(kind: str, data: Mapping[str, Json]) -> tuple[Span, ...]:
                 _plain(" does not answer; it is tried again"),
             )
         case EventType.SOURCE_RECOVERED:
-            return (_plain("Source "), _strong(data.get("source")), _plain(" answers again"))
+            return (_plain("Source "), _strong(data.get("source")), _plain(f" answers again{_outage(data)}"))
         case EventType.RELOAD_FAILED:
             return (_plain("A new configuration was refused; the old one stays in force"),)
     return (_code(kind),)
 
 
-def _fields(data: Mapping[str, Json], watch: Mapping[str, Json]) -> tuple[Field, ...]:
-    previous = _string(data.get("previous_state"))
-    state = _string(data.get("state"))
-    rows = (
-        Field(title="Source", text=_string(watch.get("source", data.get("source")))),
-        Field(title="Task", text=_string(watch.get("id")), code=True),
-        Field(title="State", text=f"{state} (was {previous})" if state and previous else state),
-        Field(title="Elapsed", text=duration(data.get("watched_seconds"))),
-        Field(title="Endpoint", text=_string(data.get("endpoint"))),
-        Field(title="Reason", text=_string(data.get("reason"))),
-    )
-    return tuple(row for row in rows if row.text.strip())
+def _outage(data: Mapping[str, Json]) -> str:
+    seconds = duration(data.get("failed_seconds"))
+    return f" after {seconds}" if seconds else ""
+
+
+def _trouble(data: Mapping[str, Json], error: Mapping[str, Json]) -> str:
+    """Return the error of a task; without one, the explanation, or the short reason that stands for it."""
+    told = ": ".join(part for part in (_string(error.get("code")), _string(error.get("message"))) if part)
+    problems = data.get("problems")
+    details = (data.get("detail"), data.get("result_error"), *(problems if isinstance(problems, list) else ()))
+    return told or "\n".join(filter(None, map(_string, details))) or _reason(data)
+
+
+def _reason(data: Mapping[str, Json]) -> str:
+    return "" if _string(data.get("reason")) in _IN_HEADLINE else _string(data.get("reason"))
+
+
+def _page(public_url: str, data: Mapping[str, Json], watch: Mapping[str, Json]) -> str | None:
+    """Return the URL of the status page's view of a watch, or of the endpoints."""
+    base = quote(public_url, safe=f"{_SAFE}%")
+    if watch:
+        parts = [quote(_string(watch.get(key)), safe="", errors="replace") for key in ("source", "id")]
+        return f"{base}/#/watch/{'/'.join(parts)}" if all(parts) else None
+    return f"{base}/#/endpoints" if data.get("endpoint") is not None else None
 
 
 def _labels(labels: Mapping[str, Json]) -> tuple[str, ...]:
     shown = MAX_LABELS if len(labels) <= MAX_LABELS else MAX_LABELS - 1
     texts = [f"{key}: {_string(value)}" for key, value in islice(labels.items(), shown)]
     return tuple(texts if len(labels) == shown else [*texts, f"… and {len(labels) - shown} more"][: len(labels)])
+
+
+def _metadata(metadata: Json, keys: Iterable[str]) -> Iterable[str]:
+    """Yield the chosen metadata that there are."""
+    for key in keys:
+        value = _at(metadata, key)
+        if value is not None and (text := value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)):
+            yield f"{key}: {text}"
+
+
+def _at(metadata: Json, key: str) -> Json:
+    """Return the value of a key, which may lead through mappings; None if there is none."""
+    if not isinstance(metadata, dict):
+        return None
+    if key in metadata:
+        return metadata[key]
+    first, _, rest = key.partition(".")
+    return _at(metadata.get(first), rest) if rest else None
 
 
 def duration(value: Json) -> str:

@@ -282,3 +282,30 @@ def test_a_match_is_not_held_against_sources_that_cannot_be_known(site: Site) ->
     said = site.said(f"sources: 5\nendpoints: {{e: {{{SLACK}, match: {{source: v}}}}}}")
     assert len(said) == 1
     assert "sources: expected a mapping" in said[0]
+
+
+def test_what_messages_show_besides(site: Site) -> None:
+    """One value may stand without a list; names become mentions in Slack's form."""
+    endpoint = _endpoint(site, f"{SLACK}, metadata: order, mention: [here, U012AB3CD, S012AB3CD]")
+    assert isinstance(endpoint, SlackEndpoint)
+    additions = endpoint.additions("https://n.example")
+    assert (additions.metadata, additions.public_url) == (("order",), "https://n.example")
+    assert additions.mentions == ("<!here>", "<@U012AB3CD>", "<!subteam^S012AB3CD>")
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        (
+            "mention: '@anna'",
+            "mention[0]: expected here, channel, a user's id (U...) or a group's (S...), got \"@anna\"",
+        ),
+        ("mention: here, service: discord", "mention: only Slack's messages mention somebody"),
+        ("mention: here, template: x", "mention: a template makes the whole message"),
+        ("metadata: order, template: x", "metadata: a template makes the whole message"),
+    ],
+)
+def test_what_a_message_cannot_show_is_refused(site: Site, keys: str, problem: str) -> None:
+    """In words."""
+    (found,) = site.problems(f"endpoints: {{e: {{{SLACK}, {keys}}}}}")
+    assert problem in str(found)

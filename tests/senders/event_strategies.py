@@ -20,7 +20,12 @@ DATA = st.fixed_dictionaries(
     {},
     optional={
         "watch": st.fixed_dictionaries(
-            {"source": SCALARS, "id": JSON, "labels": st.dictionaries(NASTY, JSON, max_size=14) | JSON}
+            {
+                "source": SCALARS,
+                "id": JSON,
+                "labels": st.dictionaries(NASTY, JSON, max_size=14) | JSON,
+                "metadata": st.fixed_dictionaries({}, optional={"a": JSON, "b": st.fixed_dictionaries({"c": JSON})}),
+            }
         )
         | JSON,
         "state": SCALARS,

@@ -12,20 +12,21 @@ from hypothesis import strategies as st
 from scripted_receiver import delivery
 
 from notifier.core.model import EventType
-from notifier.senders.notice import read
+from notifier.senders.mention import slack_mention
+from notifier.senders.notice import NOTHING, Additions, read
 from notifier.senders.reply import fit
 from notifier.senders.services.slack import ESCAPES, LINKS, SERVICE
 
 WATCH = {"source": "vidu", "id": "2370487727425660", "labels": {"team": "video"}, "metadata": None}
 
 
-def message(kind: str, **data: Any) -> Any:
-    return written(json.dumps({"type": kind, "timestamp": "t", "data": data}).encode())
+def message(kind: str, additions: Additions = NOTHING, **data: Any) -> Any:
+    return written(json.dumps({"type": kind, "timestamp": "t", "data": data}).encode(), additions)
 
 
-def written(body: bytes) -> Any:
+def written(body: bytes, additions: Additions = NOTHING) -> Any:
     """Return what is POSTed for an event."""
-    return json.loads(json.dumps(SERVICE.message(read(delivery(body)))))
+    return json.loads(json.dumps(SERVICE.message(read(delivery(body), additions))))
 
 
 def units(text: str) -> int:
@@ -42,10 +43,11 @@ def texts(found: Any) -> list[str]:
 
 
 def test_a_failed_task() -> None:
-    """Colour and emoji of its phase, who and what, how long, the error, the result, the labels."""
+    """Colour and emoji of its phase, who and what, how long; then the error, the links, the facts. Nothing twice."""
     found = message(
         "task.failed",
-        watch=WATCH,
+        Additions(metadata=("order", "nothing"), mentions=("<!here>",), public_url="https://notifier.example/a"),
+        watch=WATCH | {"metadata": {"order": 7, "secret": 1}},
         state="failed",
         phase="failed",
         previous_state="processing",
@@ -53,19 +55,88 @@ def test_a_failed_task() -> None:
         result={"urls": ["https://cdn.example/a.mp4?x=1&y=|>"]},
         watched_seconds=81.2,
     )
-    assert found["text"] == "❌ *vidu* `2370487727425660`: *failed* after 1 min 21 s"
+    assert found["text"] == "❌ *vidu* `2370487727425660`: *failed* after 1 min 21 s <!here>"
     (attachment,) = found["attachments"]
     assert attachment["color"] == "#CF222E"
-    assert attachment["fallback"] == "❌ vidu 2370487727425660: failed after 1 min 21 s"
+    assert "fallback" not in attachment
     assert texts(attachment["blocks"]) == [
-        "*Source*\nvidu",
-        "*Task*\n`2370487727425660`",
-        "*State*\nfailed (was processing)",
-        "*Elapsed*\n1 min 21 s",
         "E1: bad &lt;prompt&gt; &amp; more",
-        "<https://cdn.example/a.mp4?x=1&amp;y=%7C%3E|result>",
-        "team: video",
+        "<https://cdn.example/a.mp4?x=1&amp;y=%7C%3E|result> · "
+        "<https://notifier.example/a/#/watch/vidu/2370487727425660|details>",
+        "team: video · order: 7",
     ]
+
+
+def test_the_markup_of_an_error_is_not_markup() -> None:
+    """A provider's error is plain text, of 300 characters, and the cut is seen. Facts are plain text too."""
+    trouble = "*bold* _it_ `code` ~s~ <!channel> <https://evil|x>"
+    found = message("task.failed", watch=WATCH, phase="failed", error={"code": None, "message": trouble + "x" * 1000})
+    error, facts = found["attachments"][0]["blocks"]
+    assert error["text"]["type"] == "plain_text"
+    assert error["text"]["text"].startswith("*bold* _it_ `code` ~s~ &lt;!channel&gt; &lt;https://evil|x&gt;xxx")
+    assert error["text"]["text"].endswith("x…")
+    assert len(error["text"]["text"]) == 300
+    assert facts["elements"] == [{"type": "plain_text", "text": "team: video", "emoji": False}]
+
+
+@pytest.mark.parametrize("kind", list(EventType))
+def test_only_failures_call_somebody(kind: str) -> None:
+    """An event that asks for attention does; a task that goes on or succeeds does not."""
+    calls = {"task.failed", "watch.lost", "endpoint.failing", "endpoint.disabled", "source.failing"}
+    found = message(kind, Additions(mentions=("<@U012AB3CD>",)), watch=WATCH, phase="failed")
+    assert ("<@U012AB3CD>" in found["text"]) == (kind in calls | {"notifier.reload_failed"})
+
+
+@pytest.mark.parametrize(
+    ("name", "mention"),
+    [
+        ("here", "<!here>"),
+        ("@channel", "<!channel>"),
+        ("U012AB3CD", "<@U012AB3CD>"),
+        ("W012AB3CD", "<@W012AB3CD>"),
+        ("S012AB3CD", "<!subteam^S012AB3CD>"),
+        ("@anna", None),
+        ("<!here>", None),
+    ],
+)
+def test_slack_calls_by_ids(name: str, mention: str | None) -> None:
+    """A name calls nobody."""
+    assert slack_mention(name) == mention
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("order", ["order: 7"]),
+        ("customer.id", ["customer.id: x*y"]),
+        ("customer", ['customer: {"id": "x*y"}']),
+        ("a.b", ["a.b: true"]),
+        ("none", []),
+        ("customer.name", []),
+        ("order.id", []),
+    ],
+)
+def test_chosen_metadata(key: str, shown: list[str]) -> None:
+    """By its key, which may lead through mappings; nothing is shown of a key that is not there."""
+    metadata = {"order": 7, "customer": {"id": "x*y"}, "a.b": True, "none": None}
+    found = message("task.succeeded", Additions(metadata=(key,)), watch={**WATCH, "labels": {}, "metadata": metadata})
+    assert [text for attachment in found["attachments"] for text in texts(attachment["blocks"])] == shown
+
+
+@pytest.mark.parametrize(
+    ("data", "link"),
+    [
+        ({"watch": WATCH | {"id": "a/b|c>d e"}}, "https://n.example/#/watch/vidu/a%2Fb%7Cc%3Ed%20e"),
+        ({"endpoint": "app"}, "https://n.example/#/endpoints"),
+        ({"problems": ["x"]}, None),
+        ({"watch": WATCH | {"id": "x" * 600}}, None),
+    ],
+)
+def test_the_link_to_the_status_page(data: dict[str, Any], link: str | None) -> None:
+    """Of the watch, or of the endpoints; its characters cannot end the link, and one that is too long is left out."""
+    found = message("watch.stalled", Additions(public_url="https://n.example"), **data)
+    shown = [text for attachment in found["attachments"] for text in texts(attachment["blocks"]) if "n.example" in text]
+    assert shown == ([] if link is None else [f"<{link}|details>"])
 
 
 @pytest.mark.parametrize(
@@ -96,21 +167,33 @@ def test_headlines_of_tasks(kind: str, data: dict[str, Any], text: str) -> None:
     ("kind", "text"),
     [
         ("endpoint.disabled", "🔴 Endpoint *app* was disabled; its events are kept until it is enabled"),
-        ("endpoint.recovered", "🟢 Endpoint *app* takes deliveries again"),
+        ("endpoint.recovered", "🟢 Endpoint *app* takes deliveries again after 1 min 1 s"),
         ("notifier.reload_failed", "⚠️ A new configuration was refused; the old one stays in force"),
         ("something.new", "🔔 `something.new`"),
     ],
 )
 def test_messages_to_operators(kind: str, text: str) -> None:
-    """Which endpoint, why, and all there is to say about it."""
-    found = message(kind, endpoint="app", reason="http_410", detail="line 3: <unknown>\nline 4")
+    """Which endpoint, and why."""
+    found = message(kind, endpoint="app", reason="http_410", detail="line 3: <unknown>\nline 4", failed_seconds=61)
     assert found["text"] == text
     (attachment,) = found["attachments"]
-    assert texts(attachment["blocks"]) == [
-        "*Endpoint*\napp",
-        "*Reason*\nhttp_410",
-        "line 3: &lt;unknown&gt;\nline 4",
-    ]
+    assert texts(attachment["blocks"]) == ["line 3: &lt;unknown&gt;\nline 4"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "shown"),
+    [
+        ("endpoint.disabled", {"reason": "operator"}, ["operator"]),
+        ("endpoint.recovered", {"reason": "enabled"}, []),
+        ("source.recovered", {"reason": "answers again"}, []),
+        ("task.succeeded", {"result_error": "no answer within 2 m"}, ["no answer within 2 m"]),
+        ("watch.lost", {"reason": "not_found"}, ["not_found"]),
+    ],
+)
+def test_a_reason_stands_where_nothing_explains_it(kind: str, data: dict[str, Any], shown: list[str]) -> None:
+    """And not where the headline has it."""
+    found = message(kind, **data)
+    assert [text for attachment in found["attachments"] for text in texts(attachment["blocks"])] == shown
 
 
 def test_every_event_type_has_a_look_of_its_own() -> None:
@@ -124,7 +207,7 @@ def test_several_results() -> None:
     long = "https://cdn.example/" + "x" * (LINKS // 2)
     urls = ["https://a.example/1", long, "https://b.example/3", long, "ftp://no.example/", 7, *["https://c"] * 20]
     (attachment,) = message("task.succeeded", result={"urls": urls})["attachments"]
-    lines = texts(attachment["blocks"])[0].split("\n")
+    lines = texts(attachment["blocks"])[0].split(" · ")
     assert lines[:3] == [
         "<https://a.example/1|result 1>",
         f"<{long}|result 2>",
@@ -136,11 +219,12 @@ def test_several_results() -> None:
 
 
 @pytest.mark.parametrize(("count", "last"), [(1, "k0: 0"), (10, "k9: 9"), (11, "… and 2 more"), (100, "… and 91 more")])
-def test_labels_fit_into_ten(count: int, last: str) -> None:
-    """A context block holds ten elements."""
+def test_ten_labels_are_shown(count: int, last: str) -> None:
+    """On one line; the others are counted."""
     labels = {f"k{number}": number for number in range(count)}
     (attachment,) = message("task.succeeded", watch={**WATCH, "labels": labels})["attachments"]
-    shown = texts(attachment["blocks"][-1])
+    (facts,) = texts(attachment["blocks"][-1])
+    shown = facts.split(" · ")
     assert len(shown) == min(count, 10)
     assert shown[-1] == last
 
@@ -185,7 +269,7 @@ def test_a_cut_text_is_within_its_limit(text: str, limit: int) -> None:
 @given(BODIES)
 def test_slack_would_take_any_event(body: bytes) -> None:
     """Within every limit of Slack, by the strictest count, and with nothing in it that Slack would act upon."""
-    found = written(body)
+    found = written(body, Additions(metadata=("a", "b.c"), public_url="https://notifier.example"))
     assert 0 < units(found["text"]) <= 3000
     for attachment in found["attachments"]:
         blocks = attachment["blocks"]
@@ -196,9 +280,7 @@ def test_slack_would_take_any_event(body: bytes) -> None:
             assert "<!" not in text
         for block in blocks:
             assert units(block.get("text", {}).get("text", "")) <= 3000
-            assert len(block.get("fields", [])) <= 10
-            assert all(units(field["text"]) <= 2000 for field in block.get("fields", []))
-            assert len(block.get("elements", [])) <= 10
+            assert all(units(element["text"]) <= 3000 for element in block.get("elements", []))
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"null", b"[1]", b'{"type": 7, "data": []}', b"[" * 100_000])

@@ -1,8 +1,8 @@
 """Discord's webhooks: embeds, replies with numbered errors, and waits that are fractions of a second.
 
 https://discord.com/developers/docs/resources/webhook#execute-webhook : success is 204 without a body (200 with `wait`).
-https://discord.com/developers/docs/resources/message#embed-object-embed-limits : title 256, description 4,096, fields
-of 256 and 1,024, footer 2,048, together 6,000; content 2,000. `allowed_mentions` keeps texts from mentioning anybody.
+https://discord.com/developers/docs/resources/message#embed-object-embed-limits : title 256, description 4,096, footer
+2,048, together 6,000; content 2,000. `allowed_mentions` keeps texts from mentioning anybody.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from notifier.senders.services.replies import json_object, longer
 
 TEXT = 2000
 TITLE = 256
-FIELD = 160
 TROUBLE = 1500
 LINKS = 1500
-LABEL = 100
+PAGE = 600  # of the URL of the status page; a longer one is left out
+FACT = 100
+FOOTER = 2048
 
 # https://discord.com/developers/docs/topics/opcodes-and-status-codes#json
 _DEAD = {
@@ -43,7 +44,8 @@ class Discord:
     def message(self, notice: Notice) -> Json:
         """Return one embed; its title has no markup."""
         results = links(notice, room=LINKS, size=lambda name, url: len(_link(name, url)) + 1)
-        written = [*(_link(name, url) for name, url in results.shown), missing_words(results)]
+        page = [] if notice.page is None or len(notice.page) > PAGE else [_link("details", notice.page)]
+        written = [*(_link(name, url) for name, url in results.shown), missing_words(results), *page]
         trouble = fit(notice.trouble, TROUBLE, MARKDOWN).strip()
         embed: dict[str, Json] = {
             "title": line(f"{notice.emoji} {plain(notice.headline)}", TITLE, MARKDOWN),
@@ -51,10 +53,7 @@ class Discord:
         }
         if description := "\n".join(part for part in (trouble, *written) if part):
             embed["description"] = description
-        fields = [(field.title, line(field.text, FIELD, MARKDOWN).strip()) for field in notice.fields]
-        if fields := [(title, text) for title, text in fields if text]:
-            embed["fields"] = [{"name": title, "value": text, "inline": True} for title, text in fields]
-        if footer := " · ".join(line(label, LABEL) for label in notice.labels).strip():
+        if footer := line(" · ".join(line(fact, FACT) for fact in notice.facts), FOOTER).strip():
             embed["footer"] = {"text": footer}
         return {"embeds": [embed], "allowed_mentions": {"parse": []}}
 

@@ -16,10 +16,11 @@ from notifier.senders.services.replies import json_object
 
 TEXT = 6000  # UTF-16 units, of at most three bytes each
 HEADLINE = 450
-FIELD = 160
 TROUBLE = 1500
 LINKS = 2800
-LABEL = 100
+PAGE = 600  # of the URL of the status page; a longer one is left out
+FACT = 100
+FACTS = 1000
 
 _RATE_LIMITED = frozenset(
     {11232, 11233, 11247, 230020, 99991400}
@@ -47,21 +48,19 @@ class Feishu:
     def message(self, notice: Notice) -> Json:
         """Return a card of plain text, without markup or mentions."""
         elements: list[Json] = []
-        if fields := [(field.title, line(field.text, FIELD)) for field in notice.fields]:
-            rows = [{"is_short": True, "text": _plain(f"{title}\n{text}")} for title, text in fields]
-            elements.append({"tag": "div", "fields": rows})
         if trouble := fit(notice.trouble, TROUBLE).strip():
             elements.append({"tag": "div", "text": _plain(trouble)})
         results = links(notice, room=LINKS, size=lambda name, url: len(name) + len(url) + 80)
-        if results.shown:
-            buttons = [
-                {"tag": "button", "text": _plain(name), "type": "default", "url": url} for name, url in results.shown
-            ]
+        shown = list(results.shown)
+        if notice.page is not None and len(notice.page) <= PAGE:
+            shown.append(("details", notice.page))
+        if shown:
+            buttons = [{"tag": "button", "text": _plain(name), "type": "default", "url": url} for name, url in shown]
             elements.append({"tag": "action", "actions": buttons})
         if missing := missing_words(results):
             elements.append({"tag": "div", "text": _plain(missing)})
-        if labels := " · ".join(line(label, LABEL) for label in notice.labels).strip():
-            elements.append({"tag": "note", "elements": [_plain(labels)]})
+        if facts := line(" · ".join(line(fact, FACT) for fact in notice.facts), FACTS).strip():
+            elements.append({"tag": "note", "elements": [_plain(facts)]})
         title = _plain(line(f"{notice.emoji} {plain(notice.headline)}", HEADLINE))
         header = {"title": title, "template": _HEADERS.get(notice.colour, "blue")}
         return {"msg_type": "interactive", "card": {"header": header, "elements": elements}}

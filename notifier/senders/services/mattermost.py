@@ -17,10 +17,11 @@ from notifier.senders.services.replies import classify_slack, json_object
 
 TEXT = 16_383
 HEADLINE = 150
-FIELD = 160
 TROUBLE = 1200
 LINKS = 1500
-LABEL = 100
+PAGE = 600  # of the URL of the status page; a longer one is left out
+FACT = 100
+FACTS = 1500
 
 _NO_MENTIONS = {"@": MARKDOWN["@"]}  # where there is no markup
 _DEAD = {  # with 4xx, or 501 where webhooks are turned off
@@ -46,21 +47,17 @@ class Mattermost:
     def message(self, notice: Notice) -> Json:
         """Return text and attachment."""
         results = links(notice, room=LINKS, size=lambda name, url: len(_link(name, url)) + 1)
-        written = [*(_link(name, url) for name, url in results.shown), missing_words(results)]
+        page = [] if notice.page is None or len(notice.page) > PAGE else [_link("details", notice.page)]
+        written = [*(_link(name, url) for name, url in results.shown), missing_words(results), *page]
         trouble = fit(notice.trouble, TROUBLE, MARKDOWN).strip()
-        fields = [
-            {"short": True, "title": field.title, "value": _in_code(text) if field.code else text}
-            for field in notice.fields
-            if (text := line(field.text, FIELD, {} if field.code else MARKDOWN))
-        ]
+        facts = " · ".join(line(fact, FACT, _NO_MENTIONS) for fact in notice.facts)
         attachment = {
             "fallback": line(f"{notice.emoji} {plain(notice.headline)}", HEADLINE * 4, _NO_MENTIONS),
             "color": notice.colour,
             "text": "\n".join(part for part in (trouble, *written) if part),
-            "fields": fields,
-            "footer": " · ".join(line(label, LABEL, _NO_MENTIONS) for label in notice.labels),
+            "footer": line(facts, FACTS),
         }
-        rich = attachment["text"] or fields or attachment["footer"]
+        rich = attachment["text"] or attachment["footer"]
         headline = f"{notice.emoji} {''.join(map(_span, notice.headline))}"
         return {"text": headline} | ({"attachments": [attachment]} if rich else {})
 

@@ -1,8 +1,9 @@
 """Slack's incoming webhooks: Block Kit, and replies of one word.
 
-A headline as `text`, and one coloured attachment of Block Kit with the details. Every text is escaped and cut visibly
-at a character's boundary. Slack's limits: 3,000 characters of a section, 2,000 of a field, 10 fields, 10 elements of a
-context, about 13,200 characters of blocks in all. The limits below stay within these even if JSON escapes each.
+A headline as `text`, and one coloured attachment of Block Kit with what the headline does not say: error, links, facts.
+Texts of others are plain text, which has no markup. Every text is escaped and cut visibly at a character's boundary.
+Slack's limits: 3,000 characters of a section or an element, about 13,200 characters of blocks in all. The limits below
+stay within these even if JSON escapes each.
 https://docs.slack.dev/reference/block-kit/blocks  https://docs.slack.dev/messaging/formatting-message-text/#escaping
 """
 
@@ -12,19 +13,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from slack_sdk.models.attachments import BlockAttachment
-from slack_sdk.models.blocks import Block, ContextBlock, MarkdownTextObject, SectionBlock
+from slack_sdk.models.blocks import Block, ContextBlock, MarkdownTextObject, PlainTextObject, SectionBlock
 
 from notifier.core.model import Json, Micros
 from notifier.core.retry import Outcome
-from notifier.senders.notice import UNKNOWN, Field, Notice, Span, Style, links, missing_words
+from notifier.senders.notice import UNKNOWN, Notice, Span, Style, links, missing_words
 from notifier.senders.reply import fit, line
 from notifier.senders.services.replies import classify_slack
 
 HEADLINE = 150  # characters of a name in the headline; the headline has at most three
-FIELD = 160
-TROUBLE = 1500
-LINKS = 2760  # of all links together, without their count
-LABEL = 100
+TROUBLE = 300  # of an error: its beginning says what is wrong, the page shows the rest
+LINKS = 2300  # of all links to results together, without their count
+PAGE = 600  # of the link to the status page; a longer one is left out
+FACT = 100
+SEPARATOR = " · "
 TEXT = 40_000  # of a text without blocks: https://docs.slack.dev/reference/methods/chat.postMessage#truncating
 ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -33,11 +35,10 @@ class Slack:
     """Writes messages for Slack and judges its replies."""
 
     def message(self, notice: Notice) -> Json:
-        """Return text and attachment."""
-        headline = f"{notice.emoji} {''.join(map(_span, notice.headline))}"
+        """Return text and attachment. The text is also what a phone shows, so it calls those who are mentioned."""
+        headline = " ".join([notice.emoji, "".join(map(_span, notice.headline)), *notice.mentions])
         blocks = _blocks(notice)
-        fallback = headline.replace("*", "").replace("`", "")  # shown where blocks are not, without markup
-        attachment: Any = BlockAttachment(blocks=blocks, color=notice.colour, fallback=fallback)
+        attachment: Any = BlockAttachment(blocks=blocks, color=notice.colour)
         return {"text": headline, "attachments": [attachment.to_dict()] if blocks else []}
 
     def text(self, text: str) -> Json:
@@ -56,29 +57,30 @@ SERVICE = Slack()
 
 def _blocks(notice: Notice) -> list[Block]:
     blocks: list[Block] = []
-    if notice.fields:
-        blocks.append(SectionBlock(fields=[_mrkdwn(_field(field)) for field in notice.fields]))
     if text := fit(notice.trouble, TROUBLE, ESCAPES).strip():
-        blocks.append(SectionBlock(text=_mrkdwn(text)))
+        blocks.append(SectionBlock(text=_plain(text)))
     if results := _links(notice):
         blocks.append(SectionBlock(text=_mrkdwn(results)))
-    if notice.labels:
-        blocks.append(ContextBlock(elements=[_mrkdwn(line(label, LABEL, ESCAPES)) for label in notice.labels]))
+    if facts := SEPARATOR.join(line(fact, FACT, ESCAPES) for fact in notice.facts).strip():
+        blocks.append(ContextBlock(elements=[_plain(facts)]))
     return blocks
 
 
-def _field(field: Field) -> str:
-    text = line(field.text, FIELD, ESCAPES)
-    return f"*{field.title}*\n" + (_in_code(text) if field.code else text)
-
-
 def _links(notice: Notice) -> str:
-    results = links(notice, room=LINKS, size=lambda name, url: len(_link(name, url)) + 1)
-    return "\n".join([*(_link(name, url) for name, url in results.shown), *filter(None, [missing_words(results)])])
+    results = links(notice, room=LINKS, size=lambda name, url: len(_link(name, url)) + len(SEPARATOR))
+    page = None if notice.page is None else _link("details", notice.page)
+    parts = [*(_link(name, url) for name, url in results.shown), missing_words(results)]
+    if page is not None and len(page) <= PAGE:
+        parts.append(page)
+    return SEPARATOR.join(filter(None, parts))
 
 
 def _link(name: str, url: str) -> str:
     return f"<{url.replace('&', '&amp;')}|{name}>"
+
+
+def _plain(text: str) -> PlainTextObject:
+    return PlainTextObject(text=text, emoji=False)
 
 
 def _mrkdwn(text: str) -> MarkdownTextObject:
