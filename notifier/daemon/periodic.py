@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable
 
 import structlog
 
 from notifier.core.errors import StoreUnavailable
+from notifier.core.model import Micros
 from notifier.runtime.clock import Clock, Era
 from notifier.runtime.systemd import SystemdNotifier
-from notifier.store import ClockShift, Store
+from notifier.store import BEFORE_ALL, ClockShift, Store
 
 log = structlog.get_logger(__name__)
 
 PRUNE_EVERY = 3600.0  # seconds
 CLOCK_EVERY = 1.0  # seconds between looks at the clock
 STATUS_EVERY = 5.0  # seconds between status lines to systemd
+UNDER_WAY = 10_000_000  # microseconds: others may write dates until a transaction begins
 
 
 async def prune(store: Store, *, retention: Callable[[], float], clock: Clock) -> None:
@@ -33,6 +36,27 @@ async def prune(store: Store, *, retention: Callable[[], float], clock: Clock) -
         await asyncio.sleep(PRUNE_EVERY)
 
 
+class Redating:
+    """One setting of the clock, and the rows whose dates do not follow it yet. Each row is moved once."""
+
+    def __init__(self, *, by: Micros, since: Micros) -> None:
+        """Move dates by `by`, except those that the clock has shown since the setting, from `since` on."""
+        self._by = by
+        self._since = since
+        self._watches: int | None = BEFORE_ALL  # the keys to continue after; None: done
+        self._deliveries: int | None = BEFORE_ALL
+
+    async def finish(self, store: Store, clock: Clock) -> None:
+        """Move what is left. Raises StoreUnavailable; the next call then continues."""
+        while self._watches is not None:
+            self._watches = await store.watches.redate(self._shift(clock), after=self._watches)
+        while self._deliveries is not None:
+            self._deliveries = await store.outbox.redate(self._shift(clock), after=self._deliveries)
+
+    def _shift(self, clock: Clock) -> ClockShift:
+        return ClockShift(by=self._by, since=self._since, now=clock() + UNDER_WAY)
+
+
 async def follow_clock(
     store: Store, *, clock: Clock, longest_wait: Callable[[], float], look: Callable[[], None]
 ) -> None:
@@ -42,22 +66,27 @@ async def follow_clock(
     tell which of the others' dates were moved. `longest_wait` are the seconds that a delivery may wait for an attempt.
     """
     before: Era | None = None  # None: it may have been set while nothing ran
+    settings: deque[Redating] = deque()  # that dates do not follow yet, the oldest first
+    due = False  # dates have to be looked at
     while True:
         era, known = clock.era, store.nodes is None or clock.follows  # of a database, it has not been heard at first
         if known and (before is None or era.begins != before.begins):
-            now = clock()
+            if before is not None and store.nodes is None:
+                log.warning("clock.set", seconds=round((era.offset - before.offset) / 1e6, 3))
+                settings.append(Redating(by=era.offset - before.offset, since=era.first))
+            before, due = era, True
+        if due:
             try:
-                if before is not None and store.nodes is None:
-                    log.warning("clock.set", seconds=round((era.offset - before.offset) / 1e6, 3))
-                    shift = ClockShift(by=era.offset - before.offset, since=era.first, now=now)
-                    await store.watches.redate(shift)
-                    await store.outbox.redate(shift)
+                while settings:
+                    await settings[0].finish(store, clock)
+                    settings.popleft()
+                now = clock()
                 await store.watches.begin(now=now)
                 await store.outbox.pull(latest=now + round(longest_wait() * 1e6), now=now)
             except StoreUnavailable:
-                pass  # the store has logged it; the next turn tries again
+                pass  # the store has logged it; the next turn continues
             else:
-                before = era
+                due = False
                 look()
         await asyncio.sleep(CLOCK_EVERY)
 

@@ -32,6 +32,7 @@ from notifier.store.items import (
     WatchRowDetail,
 )
 from notifier.store.values import (
+    BEFORE_ALL,
     CallbackClaim,
     CallbackHealth,
     ChangedEndpoint,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 _LATE = {"Nodes": "cluster", "Store": "store", "listen": "listening", "migrate": "database"}
 
 __all__ = [
+    "BEFORE_ALL",
     "AttemptItem",
     "AttemptOutcome",
     "CallbackClaim",

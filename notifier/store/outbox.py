@@ -18,7 +18,7 @@ from notifier.store.reader import Reader
 from notifier.store.rows import delivery_from
 from notifier.store.schema import deliveries
 from notifier.store.transaction import Transaction
-from notifier.store.values import ClockShift, DeliveryClaim, DeliveryFilter, Recovery, Settlement
+from notifier.store.values import BEFORE_ALL, ClockShift, DeliveryClaim, DeliveryFilter, Recovery, Settlement
 from notifier.store.writer import Writer
 
 MAX_CLAIM = 1000  # deliveries of one endpoint claimed at once: bounds memory and a statement's parameters
@@ -90,12 +90,12 @@ class Outbox:
         callbacks.wake(connection, ((name, now) for name in names))
         return count
 
-    async def redate(self, shift: ClockShift) -> None:
-        """Move the dates of open deliveries with the clock, so that their waits stay as they were."""
-        after: int | None = redating.START
-        while after is not None:
-            after = await self._writer.call(partial(redating.deliveries_moved, shift=shift, after=after))
-        await self._writer.call(partial(redating.callbacks_moved, shift=shift))
+    async def redate(self, shift: ClockShift, *, after: int = BEFORE_ALL) -> int | None:
+        """Move the dates of some open deliveries with the clock, so that their waits stay as they were.
+
+        Returns the key to continue after, None at the end. A call for the same key would move its dates again.
+        """
+        return await self._writer.call(partial(redating.deliveries_moved, shift=shift, after=after))
 
     async def pull(self, *, latest: Micros, now: Micros) -> int:
         """Make deliveries due now that are due after `latest`, as no schedule puts them; return their number.

@@ -1,21 +1,21 @@
 """Dates of rows that go on, after the clock was set: they are moved with it, so that waits and ages stay as they were.
 
 Dates of what has happened stay as they were written. Each call looks at the next CHUNK rows, in the order of their
-keys, and returns the key to continue after; None at the end.
+keys, and returns the key to continue after; None at the end. A row that was moved cannot be told from one that was not,
+so the caller keeps the key until the call has succeeded.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, and_, case, select, update
+from sqlalchemy import Column, ColumnElement, Connection, and_, case, exists, or_, select, update
 
 from notifier.core.model import Micros
-from notifier.store.schema import IS_FOLLOWED, READY, callbacks, deliveries, is_open, watches
-from notifier.store.values import ClockShift
+from notifier.store.schema import IS_FOLLOWED, READY, attempts, callbacks, deliveries, is_open, watches
+from notifier.store.values import BEFORE_ALL, ClockShift
 
 CHUNK = 1000  # rows in one transaction: others wait for it
-START = -1  # before every key
 
 
 def watches_moved(connection: Connection, *, shift: ClockShift, after: int) -> int | None:
@@ -25,11 +25,16 @@ def watches_moved(connection: Connection, *, shift: ClockShift, after: int) -> i
 
 
 def deliveries_moved(connection: Connection, *, shift: ClockShift, after: int) -> int | None:
-    """Move when open deliveries are due."""
-    return _next(connection, deliveries.c.id, is_open(deliveries), after, {"due": _moved(deliveries.c.due, shift)})
+    """Move when open deliveries are due; at the start, also when destinations of callbacks are."""
+    if after == BEFORE_ALL:
+        _move_callbacks(connection, shift)
+    written = _is_written(attempts.c.at, shift)  # then the date may be hours later, by the schedule
+    tried = exists().where(attempts.c.delivery == deliveries.c.id, written).correlate(deliveries)
+    moved = _moved(deliveries.c.due, shift, unless=tried)
+    return _next(connection, deliveries.c.id, is_open(deliveries), after, {"due": moved})
 
 
-def callbacks_moved(connection: Connection, *, shift: ClockShift) -> None:
+def _move_callbacks(connection: Connection, shift: ClockShift) -> None:
     """Move when destinations of callbacks are due, and until when they are held."""
     values = {name: _moved(callbacks.c[name], shift) for name in ("due", "held_until")}
     connection.execute(update(callbacks).where(callbacks.c.due.is_not(None)).values(values))
@@ -60,6 +65,12 @@ def _next(
     return keys[-1] if len(keys) == CHUNK else None
 
 
-def _moved(date: Column[Any], shift: ClockShift) -> ColumnElement[Any]:
+def _moved(date: Column[Any], shift: ClockShift, unless: ColumnElement[bool] | None = None) -> ColumnElement[Any]:
     """Return a date moved, unless the clock as it is now has written it."""
-    return case((date.between(shift.since, shift.now), date), else_=date + shift.by)
+    stays = _is_written(date, shift)
+    return case((stays if unless is None else or_(stays, unless), date), else_=date + shift.by)
+
+
+def _is_written(date: Column[Any], shift: ClockShift) -> ColumnElement[bool]:
+    """Return the condition that the clock as it is now has written a date."""
+    return date.between(shift.since, shift.now)

@@ -169,10 +169,13 @@ class NodeList:
     now: Micros  # the database's time
 
 
+BEFORE_ALL = -1  # before every row's key
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockShift:
     """A setting of the clock that the stored dates were written by."""
 
     by: Micros  # forward; negative: back
     since: Micros  # the first date of the clock as it is now
-    now: Micros
+    now: Micros  # its last date so far

@@ -21,7 +21,7 @@ from notifier.store.prepared import Prepared
 from notifier.store.rows import callback_name, described, watch_from
 from notifier.store.schema import watches
 from notifier.store.transaction import Transaction
-from notifier.store.values import ClockShift, WatchChanges
+from notifier.store.values import BEFORE_ALL, ClockShift, WatchChanges
 from notifier.store.writer import Writer
 
 MAX_RIVALS = 5  # tries while other nodes add the same watches at the same moment
@@ -161,11 +161,12 @@ class Watches:
         if rows:
             await self._writer.call(release, hold=True)
 
-    async def redate(self, shift: ClockShift) -> None:
-        """Move the dates of open watches with the clock, so that their ages stay as they were."""
-        after: int | None = redating.START
-        while after is not None:
-            after = await self._writer.call(partial(redating.watches_moved, shift=shift, after=after))
+    async def redate(self, shift: ClockShift, *, after: int = BEFORE_ALL) -> int | None:
+        """Move the dates of some open watches with the clock, so that their ages stay as they were.
+
+        Returns the key to continue after, None at the end. A call for the same key would move its dates again.
+        """
+        return await self._writer.call(partial(redating.watches_moved, shift=shift, after=after))
 
     async def begin(self, *, now: Micros) -> None:
         """Let watches begin now that were created in the future, by a clock that has been set back since."""

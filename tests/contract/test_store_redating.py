@@ -9,10 +9,19 @@ from store_rig import SECOND, T0, claim, follow, lose, move, settled
 from notifier.core.callback import Callback
 from notifier.core.model import Address, NewWatch, Watch
 from notifier.core.payload import timestamp
-from notifier.store import ClockShift, Later, Store, WatchFilter, redating
+from notifier.store import BEFORE_ALL, ClockShift, Later, Store, WatchFilter, redating
+from notifier.store.outbox import Outbox
+from notifier.store.watches import Watches
 
 DAY = 86_400 * SECOND
 URL = "https://example.com/hook"
+
+
+async def redate(facet: Watches | Outbox, shift: ClockShift) -> None:
+    """Move all dates of a facet, however many transactions that takes."""
+    after: int | None = BEFORE_ALL
+    while after is not None:
+        after = await facet.redate(shift, after=after)
 
 
 async def opened(store: Store, task_id: str = "1") -> Watch:
@@ -35,7 +44,7 @@ async def test_open_watches_keep_their_age(store: Store, by: int, monkeypatch: p
     await lose(store, watches[4], at=T0 + 7)
     since = T0 + 10 * SECOND + by
     (new,) = await follow(store, "new", now=since + SECOND)
-    await store.watches.redate(ClockShift(by=by, since=since, now=since + 2 * SECOND))
+    await redate(store.watches, ClockShift(by=by, since=since, now=since + 2 * SECOND))
     assert await dates(store, "0") == (timestamp(T0 + by), timestamp(T0 + by + 5))
     for task_id in "123":
         assert await dates(store, task_id) == (timestamp(T0 + by), timestamp(T0 + by))
@@ -50,9 +59,43 @@ async def test_a_retry_keeps_its_wait(store: Store, by: int) -> None:
     due = T0 + 60 * SECOND
     await store.outbox.settle(settled(delivery, Later(due=due, attempt=1, reason="http_500"), at=T0))
     since = T0 + SECOND + by
-    await store.outbox.redate(ClockShift(by=by, since=since, now=since))
+    await redate(store.outbox, ClockShift(by=by, since=since, now=since))
     assert (await store.outbox.claim({"app": 1}, now=due + by - 1)).next_due == {"app": due + by}
     assert len(await claim(store, now=due + by)) == 1
+
+
+@pytest.mark.parametrize("by", [3 * 3600 * SECOND, -3 * 3600 * SECOND])
+async def test_a_retry_that_the_clock_as_it_is_has_scheduled_stays(store: Store, by: int) -> None:
+    """Its attempt was made after the setting, though it is due hours later."""
+    _, (delivery,) = await move(store, await opened(store), "processing")
+    since = T0 + SECOND + by
+    due = since + 5 * 3600 * SECOND
+    verdict = Later(due=due, attempt=1, reason="http_500")
+    await store.outbox.settle(settled(delivery, verdict, at=since + SECOND))
+    await redate(store.outbox, ClockShift(by=by, since=since, now=since + 2 * SECOND))
+    assert (await store.outbox.claim({"app": 1}, now=since + SECOND)).next_due == {"app": due}
+
+
+async def test_a_walk_that_was_interrupted_goes_on_where_it_was(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row is moved once, and the destinations of callbacks too."""
+    monkeypatch.setattr(redating, "CHUNK", 2)
+    new = [NewWatch(source="vidu", id=str(n), callback=Callback(url=URL)) for n in range(3)]
+    await store.watches.apply(new, origin="api", now=T0)
+    watches = await store.watches.claim(3)
+    for watch in watches:
+        assert watch.callback is not None
+        await move(store, watch, "processing", to=(Address(endpoint=watch.callback, take=False),))
+    shift = ClockShift(by=DAY, since=T0 + SECOND + DAY, now=T0 + 2 * SECOND + DAY)
+    for facet in (store.watches, store.outbox):
+        after = await facet.redate(shift)
+        assert after is not None
+        assert await facet.redate(shift, after=after) is None
+    for watch in watches:
+        assert await dates(store, watch.id) == (timestamp(T0 + DAY), timestamp(T0 + DAY))
+    assert watches[0].callback is not None
+    assert (await store.endpoints.take_callbacks(1, now=T0 + DAY - 1)).taken == ()
+    assert await claim(store, watches[0].callback, now=T0 + DAY - 1) == []
+    assert len(await claim(store, watches[0].callback, now=T0 + DAY)) == 3
 
 
 async def test_a_callbacks_retry_keeps_its_wait(store: Store) -> None:
@@ -63,7 +106,7 @@ async def test_a_callbacks_retry_keeps_its_wait(store: Store) -> None:
     assert watch.callback is not None
     await move(store, watch, "processing", to=(Address(endpoint=watch.callback, take=False),))
     by = -400 * DAY
-    await store.outbox.redate(ClockShift(by=by, since=T0 + SECOND + by, now=T0 + SECOND + by))
+    await redate(store.outbox, ClockShift(by=by, since=T0 + SECOND + by, now=T0 + SECOND + by))
     taken = await store.endpoints.take_callbacks(1, now=T0 + by)
     assert [callback.url for callback, _ in taken.taken] == [URL]
     assert len(await claim(store, watch.callback, now=T0 + by)) == 1
@@ -102,7 +145,7 @@ async def test_a_date_that_is_not_there_stays_away(store: Store) -> None:
     """A destination without due deliveries has no date to move."""
     new = NewWatch(source="vidu", id="1", callback=Callback(url=URL))
     await store.watches.apply([new], origin="api", now=T0)
-    await store.outbox.redate(ClockShift(by=DAY, since=T0 + DAY, now=T0 + DAY))
+    await redate(store.outbox, ClockShift(by=DAY, since=T0 + DAY, now=T0 + DAY))
 
     def due(connection: Connection) -> list[int | None]:
         return [due for (due,) in connection.exec_driver_sql("SELECT due FROM callbacks")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from waits import until
 from notifier.core.payload import timestamp
 from notifier.daemon import periodic
 from notifier.runtime.clock import Clock
-from notifier.store import Later, Store
+from notifier.store import BEFORE_ALL, ClockShift, Later, Store, redating, sqlite, writer
 
 DAY = 86_400 * SECOND
 
@@ -52,8 +53,8 @@ async def retried(store: Store, now: int, after: int) -> None:
     await store.outbox.settle(settled(delivery, Later(due=now + after, attempt=1, reason="http_500"), at=now))
 
 
-async def created(store: Store) -> str:
-    detail = await store.lists.watch("vidu", "1")
+async def created(store: Store, task: str = "1") -> str:
+    detail = await store.lists.watch("vidu", task)
     assert detail is not None
     return detail["created_at"]
 
@@ -90,6 +91,41 @@ async def test_a_leap_moves_open_rows(tmp_path: Path, monkeypatch: pytest.Monkey
             assert (
                 timestamp(now + days * DAY - tolerance) < await created(store) < timestamp(now + days * DAY + tolerance)
             )
+
+
+async def test_an_outage_in_the_middle_moves_no_row_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program locks the database between two transactions, and the clock is set again meanwhile."""
+    monkeypatch.setattr(periodic, "CLOCK_EVERY", 0.05)
+    monkeypatch.setattr(redating, "CHUNK", 2)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 50)
+    monkeypatch.setattr(writer, "RETRY_DELAY", 0.02)
+    async with running(f"sqlite:///{tmp_path}/n.db") as store:
+        clock, real = Clock(), time.time_ns
+        now = clock()
+        await follow(store, *map(str, range(5)), now=now)
+        other = sqlite3.connect(tmp_path / "n.db", isolation_level=None)
+        redate = store.watches.redate
+
+        async def then_locked(shift: ClockShift, *, after: int = BEFORE_ALL) -> int | None:
+            if after != BEFORE_ALL and not other.in_transaction and store.available:
+                other.execute("BEGIN IMMEDIATE")
+            return await redate(shift, after=after)
+
+        monkeypatch.setattr(store.watches, "redate", then_locked)
+        async with followed(store, clock) as looks:
+            await looks.wait(1)
+            for days in (2, 7):
+                monkeypatch.setattr(time, "time_ns", lambda days=days: real() + days * DAY * 1000)
+                await until(lambda: not store.available, "the database is locked")
+                await asyncio.sleep(3 * periodic.CLOCK_EVERY)  # it tries again
+            monkeypatch.setattr(store.watches, "redate", redate)
+            other.execute("COMMIT")
+            other.close()
+            await looks.wait(2)
+            tolerance = SECOND // 10
+            for task in map(str, range(5)):
+                date = await created(store, task)
+                assert timestamp(now + 7 * DAY - tolerance) < date < timestamp(now + 7 * DAY + tolerance), task
 
 
 async def test_a_shared_store_waits_for_its_own_time(tmp_path: Path) -> None:
