@@ -82,22 +82,29 @@ class HttpListener:
         self._keep_spare()
 
     async def run(self) -> None:
-        """Accept connections until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for listening in self._sockets:
-                tasks.create_task(self._accept(listening), name="http accept")
+        """Accept connections until cancelled; from then on, the system refuses new ones."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for listening in self._sockets:
+                    tasks.create_task(self._accept(listening), name="http accept")
+        finally:
+            self._refuse()
 
     async def stop(self) -> None:
         """Close the sockets and their connections."""
-        for listening in self._sockets:
-            listening.close()
+        self._refuse()
         await self._runner.cleanup()
+        while self._spare:
+            os.close(self._spare.pop())
+
+    def _refuse(self) -> None:
+        """Close the sockets. Nobody would answer a connection that the system accepts on them."""
         path = unix_path(self._listen)
         if path is not None and self._sockets:
             path.unlink(missing_ok=True)
+        for listening in self._sockets:
+            listening.close()
         self._sockets.clear()
-        while self._spare:
-            os.close(self._spare.pop())
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()

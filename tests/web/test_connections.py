@@ -22,6 +22,7 @@ from waits import until
 
 from notifier.config import load
 from notifier.daemon import build
+from notifier.store import Store
 from notifier.tools.simulator import Simulator
 from notifier.web import body, connections, server
 from notifier.web.connections import ClientConnection
@@ -431,3 +432,33 @@ def test_the_same_on_uvloop(
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
+
+
+# -- the end
+
+
+@pytest.mark.parametrize("unix", [False, True])
+async def test_a_connection_during_the_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unix: bool
+) -> None:
+    """While the store closes, which may take as long as its database does: nobody would answer."""
+    path = tmp_path / "s"
+    http = f'{{listen: "unix:{path}", token: t}}' if unix else '{listen: "127.0.0.1:0"}'
+    closing, go_on = asyncio.Event(), asyncio.Event()
+    close = Store.close
+
+    async def slow(self: Store) -> None:
+        closing.set()
+        await go_on.wait()
+        await close(self)
+
+    monkeypatch.setattr(Store, "close", slow)
+    async with running(tmp_path, http=http, unix=path if unix else None) as site:
+        site.app.stop()
+        async with asyncio.timeout(PATIENCE):
+            await closing.wait()
+        try:
+            with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+                await site.get("/healthz")
+        finally:
+            go_on.set()
