@@ -77,7 +77,7 @@ class Api:
 
         Raises Invalid with every problem and adds none; `listed`: problems name the entry's index.
         """
-        watches = await self._parse(entries, listed=listed)
+        watches = await self._read(entries, listed=listed)
         unique: dict[tuple[str, str], NewWatch] = {}
         for watch in watches:
             unique.setdefault((watch.source, watch.id), watch)  # the first of several entries for one task counts
@@ -97,9 +97,25 @@ class Api:
             created.discard(key)
         return items
 
-    async def _parse(self, entries: Sequence[Json], *, listed: bool) -> list[NewWatch]:
-        """Read every watch before any is written. Raises Invalid."""
-        loop, config = asyncio.get_running_loop(), self._config()
+    async def _read(self, entries: Sequence[Json], *, listed: bool) -> list[NewWatch]:
+        """Read every watch by the configuration in force, before any is written. Raises Invalid.
+
+        Reading gives turns to other tasks. After a reload in one of them, everything is read again.
+        """
+        while True:
+            config = self._config()
+            try:
+                watches = await self._parse(entries, config, listed=listed)
+            except Invalid:
+                if self._config() is config:
+                    raise
+            else:
+                if self._config() is config:
+                    return watches
+
+    async def _parse(self, entries: Sequence[Json], config: Config, *, listed: bool) -> list[NewWatch]:
+        """Read every watch by a configuration. Raises Invalid."""
+        loop = asyncio.get_running_loop()
         watches: list[NewWatch] = []
         problems: list[str] = []
         pause = loop.time() + SLICE
