@@ -106,7 +106,10 @@ def add(
     token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow tasks. One that is followed already stays unchanged; if anything is wrong, nothing is added.
+    """Follow tasks. One that is followed already stays unchanged.
+
+    Up to 10,000 are added together: if one of them is wrong, none is added. More go in several requests, and a refusal
+    says how many were added before it.
 
     Example: notifier watch add 2370487727425660 --label team=video
 
