@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from notifier import __version__
-from notifier.cli import daemon, deliver, endpoint, init, node, preset, secrets, status, tools, watch
+from notifier.cli import daemon, deliver, endpoint, init, node, preset, secrets, source, status, tools, watch
 from notifier.cli.output import OutputLost, discard_output, fail, flush_output, prepare_output
 from notifier.core.errors import NotifierError
 
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (init, daemon, status, watch, deliver, endpoint, node, preset, secrets, tools):
+for module in (init, daemon, status, watch, deliver, endpoint, node, preset, source, secrets, tools):
     module.register(app)
 
 

@@ -1,5 +1,6 @@
 """The process: built, changed by a reload, stopped."""
 
 __all__ = [
+    "adapters",
     "app",
 ]

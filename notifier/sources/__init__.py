@@ -4,5 +4,6 @@ __all__ = [
     "plan",
     "poll",
     "preset",
+    "probe",
     "sse",
 ]

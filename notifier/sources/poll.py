@@ -67,7 +67,7 @@ class PollSource:
         try:
             async with asyncio.timeout(timeout):
                 response, note = await send(self._session, plan.template.fill(task_id), plan.way)
-                body = await _whole(response, plan.settings.max_event)
+                body = await read_whole(response, plan.settings.max_event)
         except TimeoutError as exc:
             raise Unavailable(f"the upstream did not answer within {timeout:g} s") from exc
         observation = self._read(body, response.status, task_id, plan)
@@ -110,7 +110,7 @@ class PollSource:
         try:
             async with asyncio.timeout(settings.connect_timeout):
                 response, note = await send(self._session, template.fill(task_id), plan.way)
-                body = await _whole(response, settings.max_event)
+                body = await read_whole(response, settings.max_event)
         except TimeoutError as exc:
             raise Unavailable(f"the upstream did not answer within {settings.connect_timeout:g} s") from exc
         if not 200 <= response.status < 300:
@@ -136,7 +136,7 @@ class PollSource:
             raise Unreadable(message, status=status, excerpt=excerpt) from exc
 
 
-async def _whole(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def read_whole(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """Return the body of a reply that is no stream. Raises SourceError, and then keeps no connection."""
     try:
         check_head(response)

@@ -76,6 +76,7 @@ class RequestTemplate:
         url = URL(self._base_url)
         pair = token.split(":") if self._signs else []
         others = [url.user or "", url.password or "", *pair, *values, *(value.rpartition(" ")[2] for value in values)]
+        others += [quote(other, safe="") for other in (token, *others)]  # as a URL holds them
         credentials = {token} | {other for other in others if len(other) >= MIN_SECRET}
         return tuple(sorted(credentials - {""}, key=len, reverse=True))
 

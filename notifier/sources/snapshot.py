@@ -111,7 +111,7 @@ class SnapshotReader:
                 raise
         if any(_matches(rule, get(task), data, status) for rule, get in self._not_found):
             raise TaskNotFound(f"the upstream answers that it does not know the task{self._words(task)}", status=status)
-        if not self._reads_status and not 200 <= status < 300:
+        if not self._reads_status and (not 200 <= status < 300 or status == 204):
             return None
         about = self._task_id(task)
         if about is not None and str(about) != task_id:

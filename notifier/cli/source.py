@@ -1,0 +1,92 @@
+"""Commands for sources: source test, one look at an upstream with a source's configuration."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from notifier.cli.client import JsonOption
+from notifier.cli.daemon import DEFAULT_FILE, FileOption
+from notifier.cli.look_report import LookReport
+from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, fail, refuse, show, show_json
+
+if TYPE_CHECKING:
+    from notifier.config import Config, SourceConfig
+    from notifier.sources.plan import Plan
+    from notifier.sources.probe import Look
+
+LONGEST = 5.0  # seconds for which a stream without a snapshot is read
+
+source = typer.Typer(help="Try a source's configuration.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(source, name="source")
+
+
+@source.command("test")
+def try_source(
+    name: Annotated[str, typer.Argument(help="The source's name in the configuration.")],
+    id_: Annotated[str, typer.Argument(metavar="ID", help="A task's id.")],
+    config: FileOption = DEFAULT_FILE,
+    listen: Annotated[
+        str | None,
+        typer.Option("--for", metavar="DURATION", help="Read a stream for so long; default: to its first snapshot."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look once at the upstream, and print each message beside what it is read as.
+
+    It needs no daemon, and changes nothing. States that the configuration does not list are printed with the YAML that
+    lists them. Exit code 1 if no state was read.
+
+    Example: notifier source test vidu 2370487727425660
+    """
+    loaded = _load(config)
+    if name not in loaded.sources:
+        fail(f"there is no source {name}; {config} has {', '.join(loaded.sources) or 'none'}", EXIT_USAGE)
+    chosen = loaded.sources[name]
+    plan = _plan(name, chosen)
+    look = asyncio.run(_look(plan, id_, listen))
+    report = LookReport(name, chosen, plan, look)
+    if as_json:
+        show_json(report.as_json())
+    else:
+        for line in report.lines():
+            show(line)
+    if not look.observations:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _load(path: Path) -> Config:
+    from notifier.config import ConfigError, load
+
+    try:
+        return load(path)
+    except ConfigError as exc:
+        refuse(map(str, exc.problems))
+
+
+def _plan(name: str, config: SourceConfig) -> Plan:
+    from notifier.daemon.adapters import source_settings, trust
+    from notifier.runtime import logs
+    from notifier.senders.target import USER_AGENT
+    from notifier.sources.plan import Plan
+
+    logs.configure(format="auto", level="error")  # an unknown state is told in the answer
+    return Plan.create(name, source_settings(config, trust(config)), user_agent=USER_AGENT)
+
+
+async def _look(plan: Plan, task_id: str, listen: str | None) -> Look:
+    from notifier.config import read_duration
+    from notifier.sources.probe import look
+
+    try:
+        seconds = None if listen is None else read_duration(listen)
+    except ValueError as exc:
+        fail(f"--for: {exc}", EXIT_USAGE)
+    return await look(plan, task_id, listen=seconds, longest=LONGEST)

@@ -1,0 +1,163 @@
+"""One look at an upstream, for people: each message as it was received, beside the observation that it makes.
+
+It follows nothing, waits for no turn and tries nothing again. What it returns holds no credential.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from time import perf_counter
+
+from notifier.core.errors import NoContent, SourceError, Unavailable, Unreadable
+from notifier.core.eventstream import StreamEvent
+from notifier.core.model import Observation
+from notifier.sources.connection import Connection
+from notifier.sources.http import brief, new_polling_session, new_session, refusal, send
+from notifier.sources.plan import Plan
+from notifier.sources.poll import read_whole
+
+MAX_MESSAGES = 1000  # of one look; a stream may send without end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message of the upstream, and what it is read as."""
+
+    text: str  # as received
+    event: str = ""  # the name of a stream's event; empty: it has none
+    observation: Observation | None = None  # None: it carries no state
+    error: SourceError | None = None  # why it could not be read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What one look brought."""
+
+    method: str
+    url: str
+    seconds: float
+    status: int | None = None  # of the reply; None: there was none
+    messages: tuple[Message, ...] = ()
+    ended: bool = False  # the upstream ended its stream
+    error: SourceError | None = None  # why there is no message, or no more
+
+    @property
+    def observations(self) -> tuple[Observation, ...]:
+        """Return what was observed."""
+        return tuple(message.observation for message in self.messages if message.observation is not None)
+
+
+async def look(plan: Plan, task_id: str, *, listen: float | None, longest: float) -> Look:
+    """Ask once for a task by a poll, or read its stream.
+
+    A stream is read for `listen` seconds; None: until its first snapshot, at most for `longest` seconds. Never raises
+    SourceError: that is part of what is returned.
+    """
+    began = perf_counter()
+    try:
+        request = plan.template.fill(task_id)
+    except SourceError as exc:
+        return Look(method=plan.settings.preset.method, url="", seconds=0.0, error=exc)
+    if plan.settings.preset.transport == "poll":
+        status, messages, error = await _poll(plan, task_id)
+        ended = False
+    else:
+        status, messages, ended, error = await _listen(plan, task_id, listen, longest)
+    return Look(
+        method=request.method,
+        url=plan.template.redact(str(request.url.with_user(None))),
+        seconds=perf_counter() - began,
+        status=status,
+        messages=tuple(messages),
+        ended=ended,
+        error=error,
+    )
+
+
+async def _poll(plan: Plan, task_id: str) -> tuple[int | None, list[Message], SourceError | None]:
+    session, status, body = new_polling_session(), None, b""
+    timeout = plan.settings.connect_timeout
+    try:
+        async with asyncio.timeout(timeout):
+            response, note = await send(session, plan.template.fill(task_id), plan.way)
+            status = response.status
+            body = await read_whole(response, plan.settings.max_event)
+        observation = plan.reader.read_reply(body, status, task_id)
+        if observation is None:
+            raise NoContent(status=status) if status == 204 else refusal(response, brief(body, plan.way.redact), note)
+    except TimeoutError:
+        return status, [], Unavailable(f"the upstream did not answer within {timeout:g} s")
+    except SourceError as exc:
+        page = isinstance(exc, Unreadable) and body.lstrip()[:1] == b"<"
+        error = Unavailable("the upstream answers with a page, not with JSON", status=status) if page else exc
+        return status, [_message(plan, body, error=error)] if body.strip() else [], error
+    finally:
+        await session.close()
+    return status, [_message(plan, body, observation=observation)], None
+
+
+async def _listen(
+    plan: Plan, task_id: str, listen: float | None, longest: float
+) -> tuple[int | None, list[Message], bool, SourceError | None]:
+    settings, session = plan.settings, new_session()
+    connection = Connection(
+        plan.template.fill(task_id),
+        session=session,
+        framing=settings.preset.framing,
+        way=plan.way,
+        max_event=settings.max_event,
+    )
+    messages: list[Message] = []
+    status: int | None = None
+    try:
+        async with asyncio.timeout(settings.connect_timeout):
+            await connection.connect()
+        status = 200
+        async with asyncio.timeout(longest if listen is None else listen):
+            ended = await _read(plan, connection, messages, first=listen is None)
+        return status, messages, ended, None
+    except TimeoutError:
+        if status is None:
+            return None, [], False, Unavailable(f"the upstream did not answer within {settings.connect_timeout:g} s")
+        return status, messages, False, None
+    except SourceError as exc:
+        return status or exc.status, messages, False, exc
+    finally:
+        connection.close()
+        await session.close()
+
+
+async def _read(plan: Plan, connection: Connection, messages: list[Message], *, first: bool) -> bool:
+    """Append the messages of a stream; return True at its end, False at the first snapshot if that is enough."""
+    while (events := await connection.receive()) is not None:
+        for event in events:
+            if not event.data and not plan.reader.counts_without_data(event):
+                continue
+            message = _of_event(plan, event)
+            messages.append(message)
+            if plan.reader.ends(event):
+                return True
+            if (first and message.observation is not None) or len(messages) >= MAX_MESSAGES:
+                return False
+    return True
+
+
+def _of_event(plan: Plan, event: StreamEvent) -> Message:
+    name = "" if event.type == "message" else event.type
+    try:
+        return _message(plan, event.data, event=name, observation=plan.reader.read_event(event))
+    except Unreadable as exc:
+        return _message(plan, event.data, event=name, error=exc)
+
+
+def _message(
+    plan: Plan,
+    data: bytes,
+    *,
+    event: str = "",
+    observation: Observation | None = None,
+    error: SourceError | None = None,
+) -> Message:
+    text = plan.template.redact(data.decode("utf-8", "replace"))
+    return Message(text=text, event=event, observation=observation, error=error)
