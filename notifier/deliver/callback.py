@@ -7,7 +7,7 @@ import time
 from notifier.core.breaker import Breaker, State
 from notifier.core.callback import LABEL, Callback
 from notifier.core.model import Delivery, Micros
-from notifier.deliver.destination import Destination, Phase
+from notifier.deliver.destination import Destination, Lifecycle
 from notifier.deliver.environment import EndpointPolicy, Environment
 from notifier.deliver.sender import Sender
 from notifier.store import CallbackHealth
@@ -103,7 +103,7 @@ class CallbackDestination(Destination):
 
     @property
     def _accepts(self) -> bool:
-        return self._phase is Phase.OPEN and not self._leaving
+        return self._phase is Lifecycle.OPEN and not self._leaving
 
     @property
     def _url(self) -> str | None:

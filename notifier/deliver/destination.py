@@ -25,7 +25,7 @@ from notifier.core.model import Delivery, Micros
 from notifier.core.recent import Shares
 from notifier.core.retry import Attempt, Failed, Outcome
 from notifier.deliver.environment import EndpointPolicy, Environment
-from notifier.deliver.gate import Gate, Permit, Wait
+from notifier.deliver.gate import Closed, Gate, Permit
 from notifier.deliver.outbox import AFTER_OUTAGE
 from notifier.deliver.queue import DeliveryQueue
 from notifier.deliver.sender import Link, Sender
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 LEASE_LOOK = 0.25  # seconds between looks whether this node may send again
 
 
-class Phase(Enum):
+class Lifecycle(Enum):
     """Where a destination is between its start and its end."""
 
     OPEN = auto()  # it takes deliveries and sends them
@@ -68,7 +68,7 @@ class Destination:
         self._link = Link(sender)
         self._gate = Gate(limit=policy.max_in_flight, rate=policy.rate_limit, silence=environment.silence)
         self._queue = DeliveryQueue(limit=policy.max_in_flight)
-        self._phase = Phase.OPEN
+        self._phase = Lifecycle.OPEN
         self._workers = 0
         self._work_alarm = Alarm(self.start_workers)
         self._claiming = False
@@ -145,7 +145,7 @@ class Destination:
 
     def push(self, delivery: Delivery) -> None:
         """Take a delivery that is ready and this node's; give it back if it cannot be sent from here, or not yet."""
-        refused = self._phase in (Phase.HANDING_OVER, Phase.REMOVED)
+        refused = self._phase in (Lifecycle.HANDING_OVER, Lifecycle.REMOVED)
         if refused or self._gate.state is State.DISABLED or not self._serves:
             self._release(delivery)
         elif (pause := self._first_wait(delivery)) > 0:
@@ -194,14 +194,14 @@ class Destination:
 
     def remove(self) -> None:
         """Give back what was not begun, and take nothing more; the sender is closed after its last attempt."""
-        self._phase = Phase.REMOVED
+        self._phase = Lifecycle.REMOVED
         self._cancel_alarms()
         self._retire(self._link)
         self.clear()
 
     def restore(self, sender: Sender) -> None:
         """Go on after `remove`; what was known of the destination's health still holds."""
-        self._phase = Phase.OPEN
+        self._phase = Lifecycle.OPEN
         self.relink(sender)
         self._queue.expect()
 
@@ -218,8 +218,8 @@ class Destination:
 
     def drain(self, *, hand_over: bool) -> None:
         """Begin nothing more; with `hand_over`, leave what was not begun to other nodes."""
-        if self._phase is not Phase.REMOVED:
-            self._phase = Phase.HANDING_OVER if hand_over else Phase.DRAINING
+        if self._phase is not Lifecycle.REMOVED:
+            self._phase = Lifecycle.HANDING_OVER if hand_over else Lifecycle.DRAINING
         self._cancel_alarms()
         if hand_over:
             self.clear()
@@ -245,7 +245,7 @@ class Destination:
     @property
     def _accepts(self) -> bool:
         """Return whether it takes deliveries that are due."""
-        return self._phase is Phase.OPEN and self._serves
+        return self._phase is Lifecycle.OPEN and self._serves
 
     @property
     def _url(self) -> str | None:
@@ -265,7 +265,7 @@ class Destination:
 
     def start_workers(self) -> None:
         """Start one worker more than are busy, if there is work for it."""
-        if self._phase is not Phase.OPEN or not len(self._queue) or self._workers >= self._gate.workers:
+        if self._phase is not Lifecycle.OPEN or not len(self._queue) or self._workers >= self._gate.workers:
             return
         if self._tasks.start(f"deliver {self.name}", self._work):
             self._workers += 1
@@ -274,7 +274,7 @@ class Destination:
         """Make one attempt after another while there is something to begin."""
         loop = asyncio.get_running_loop()
         try:
-            while self._phase is Phase.OPEN:
+            while self._phase is Lifecycle.OPEN:
                 if not self._may_send():
                     self._work_alarm.set(LEASE_LOOK)
                     return
@@ -282,7 +282,7 @@ class Destination:
                     return
                 tick = loop.time()
                 match self._gate.enter(self._clock(), tick):
-                    case Wait(seconds=seconds):
+                    case Closed(seconds=seconds):
                         if seconds is not None:
                             self._work_alarm.set(seconds)
                         return
@@ -301,7 +301,7 @@ class Destination:
         link = self._link.acquire()
         try:
             outcome = await self._conclude(link, delivery, permit)
-            if outcome is not None and self._phase is not Phase.REMOVED:
+            if outcome is not None and self._phase is not Lifecycle.REMOVED:
                 await self._follow(outcome)
         finally:
             self._gate.leave(permit, time.monotonic())
@@ -317,7 +317,7 @@ class Destination:
         outcome, losses = None, self._losses
         try:
             attempt = await self._attempt(link.sender, delivery)
-            if self._link is link and self._phase is not Phase.REMOVED:  # else it says nothing of the new sender
+            if self._link is link and self._phase is not Lifecycle.REMOVED:  # else it says nothing of the new sender
                 outcome = attempt.outcome
                 self._judge(outcome, permit)
             if losses != self._losses:  # it may have been claimed anew since, even by this node

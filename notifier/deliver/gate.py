@@ -29,13 +29,13 @@ class Permit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class Closed:
     """No attempt may start now."""
 
     seconds: float | None = None  # ask again then; None: when an attempt has ended, or somebody has changed something
 
 
-UNTIL_CHANGE = Wait()
+UNTIL_CHANGE = Closed()
 
 
 class Gate:
@@ -88,7 +88,7 @@ class Gate:
         """Return when the breaker lets an attempt start; None if only an operator can change that."""
         return now if self.ready(now) else self._flow.breaker.wake_at()
 
-    def enter(self, now: Micros, tick: float) -> Permit | Wait:
+    def enter(self, now: Micros, tick: float) -> Permit | Closed:
         """Start an attempt, if one may start now."""
         pause = self._flow.wait(now, tick)
         if pause is None:
@@ -96,7 +96,7 @@ class Gate:
         if pause == 0 and self._bucket is not None:
             pause = self._bucket.wait(tick)
         if pause > 0:
-            return Wait(seconds=pause)
+            return Closed(seconds=pause)
         if self._bucket is not None:
             self._bucket.take()
         return Permit(ticket=self._flow.admit(now, tick))

@@ -17,7 +17,7 @@ from notifier.core.model import Micros, Observation
 from notifier.core.reconnect import Ending
 from notifier.follow.recorder import Recorder
 from notifier.follow.source import Source, Stream
-from notifier.follow.subscription import Signal, Subscription
+from notifier.follow.subscription import StageSignal, Subscription
 from notifier.follow.troubles import Troubles
 from notifier.runtime.metrics import Metrics
 
@@ -165,12 +165,12 @@ async def observe(
     async with subscription.lock:
         step = machine.step(subscription.watch, observation, clock())
         if step.events:
-            subscription.signal(Signal.SAVE)
+            subscription.signal(StageSignal.SAVE)
             try:
                 await recorder.record(step)
                 subscription.moved(step.watch)
             finally:
-                subscription.signal(Signal.SAVED)
+                subscription.signal(StageSignal.SAVED)
     troubles.tried(None)
     if troubles.any:
         troubles.end(subscription.watch.pk, proven=bool(step.events))

@@ -32,7 +32,7 @@ from notifier.follow.polling import Poller
 from notifier.follow.recorder import Recorder
 from notifier.follow.source import PolledSource, Source, Stream
 from notifier.follow.source_announcer import SourceAnnouncer
-from notifier.follow.subscription import Renewal, Signal, Stage, Subscription
+from notifier.follow.subscription import Renewal, Stage, StageSignal, Subscription
 from notifier.follow.troubles import Troubles
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
@@ -211,7 +211,7 @@ class Feed:
         if subscription.task is task:
             subscription.task = None
             subscription.stream = None
-            subscription.signal(Signal.END)
+            subscription.signal(StageSignal.END)
             self._admission.ended()
 
     # -- what follows
@@ -278,14 +278,14 @@ class Feed:
 
     async def _conclude(self, subscription: Subscription, reason: LostReason, detail: str) -> None:
         """Give a watch up; it goes on if that could not be saved."""
-        subscription.signal(Signal.CLOSE)
+        subscription.signal(StageSignal.CLOSE)
         if await self._remark(subscription, lambda watch, now: machine.give_up(watch, reason, detail, now)):
             log.warning(
                 "watch.lost", source=self.source.name, id=subscription.watch.id, reason=reason.value, detail=detail
             )
         if subscription.watch.ended:
             self._forget(subscription)
-        subscription.signal(Signal.KEEP)
+        subscription.signal(StageSignal.KEEP)
 
     async def _stall(self, subscription: Subscription) -> None:
         def step(watch: Watch, now: Micros) -> Step:

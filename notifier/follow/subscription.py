@@ -26,7 +26,7 @@ class Stage(IntEnum):
     GONE = 4  # it is followed no longer
 
 
-class Signal(IntEnum):
+class StageSignal(IntEnum):
     """What happens to a subscription."""
 
     TURN = 0  # its task begins
@@ -38,22 +38,23 @@ class Signal(IntEnum):
     DROP = 6  # the watch has ended, or somebody else follows it
 
 
-_GONE: Mapping[Signal, Stage] = dict.fromkeys(Signal, Stage.GONE)  # nothing comes after it
+_GONE: Mapping[StageSignal, Stage] = dict.fromkeys(StageSignal, Stage.GONE)  # nothing comes after it
 
 
-def _row(stage: Stage, **moves: Stage) -> Mapping[Signal, Stage]:
+def _row(stage: Stage, **moves: Stage) -> Mapping[StageSignal, Stage]:
     """Return the row of a stage. It stays for every signal that is not named, except that DROP always ends it."""
-    return dict.fromkeys(Signal, stage) | {Signal.DROP: Stage.GONE} | {Signal[name]: to for name, to in moves.items()}
+    named = {StageSignal[name]: to for name, to in moves.items()}
+    return dict.fromkeys(StageSignal, stage) | {StageSignal.DROP: Stage.GONE} | named
 
 
-STAGES: Mapping[Stage, Mapping[Signal, Stage]] = {
+STAGES: Mapping[Stage, Mapping[StageSignal, Stage]] = {
     Stage.WAITING: _row(Stage.WAITING, TURN=Stage.CONNECTED, CLOSE=Stage.CLOSING),
     Stage.CONNECTED: _row(Stage.CONNECTED, SAVE=Stage.SAVING, END=Stage.WAITING, CLOSE=Stage.CLOSING),
     Stage.SAVING: _row(Stage.SAVING, SAVED=Stage.CONNECTED, END=Stage.WAITING),
     Stage.CLOSING: _row(Stage.CLOSING, KEEP=Stage.WAITING),
     Stage.GONE: _GONE,
 }
-_NEXT = tuple(tuple(STAGES[stage][signal] for signal in Signal) for stage in Stage)  # found without hashing an enum
+_NEXT = tuple(tuple(STAGES[stage][each] for each in StageSignal) for stage in Stage)  # found without hashing an enum
 
 
 class Renewal(IntEnum):
@@ -96,7 +97,7 @@ class Subscription:
         """Return whether its task should read on."""
         return self.stage is Stage.CONNECTED and self.renewal is not Renewal.NOW and not self.watch.ended
 
-    def signal(self, signal: Signal) -> Stage:
+    def signal(self, signal: StageSignal) -> Stage:
         """Move to the next stage; return the one before."""
         before = self.stage
         self.stage = _NEXT[before][signal]
@@ -104,13 +105,13 @@ class Subscription:
 
     def begin(self) -> None:
         """Begin a connection: nothing of the one before counts any more."""
-        self.signal(Signal.TURN)
+        self.signal(StageSignal.TURN)
         self.renewal = Renewal.NONE
         self.cut = None
 
     def drop(self) -> None:
         """Follow it no longer. A connection is closed at once; a step that is being saved is saved first."""
-        before = self.signal(Signal.DROP)
+        before = self.signal(StageSignal.DROP)
         if before is Stage.CONNECTED and self.task is not None and self.task is not asyncio.current_task():
             self.task.cancel()
 

@@ -107,7 +107,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class FaultPlan:
     """Everything that goes wrong on one connection."""
 
     names: tuple[str, ...] = ()
@@ -120,9 +120,9 @@ class Plan:
     cut: Cut | None = None
 
 
-def plan_of(faults: Iterable[Fault]) -> Plan:
+def plan_of(faults: Iterable[Fault]) -> FaultPlan:
     """Combine faults: the first answer and the earliest cut win, all else adds up."""
-    plan = Plan()
+    plan = FaultPlan()
     for fault in faults:
         plan = replace(plan, names=(*plan.names, fault.name))
         match fault.what:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from random import Random
 
-from notifier.tools.faults import Fault, Plan, plan_of
+from notifier.tools.faults import Fault, FaultPlan, plan_of
 from notifier.tools.simulated import SimulatedTask
 
 
@@ -44,7 +44,7 @@ class Rules:
         """Forget every rule."""
         self._rules.clear()
 
-    def plan(self, task: SimulatedTask) -> Plan:
+    def plan(self, task: SimulatedTask) -> FaultPlan:
         """Count a connection of the task, and return its faults."""
         struck: list[Fault] = []
         for number, (glob, fault) in self._rules.items():

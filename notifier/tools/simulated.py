@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from notifier.tools.faults import How, Plan
+from notifier.tools.faults import FaultPlan, How
 from notifier.tools.transcript import Framing, Transcript, frame, state_of
 from notifier.tools.wire import HttpConnection
 
@@ -48,7 +48,7 @@ class SimulatedStream:
         self,
         connection: HttpConnection,
         task: SimulatedTask,
-        plan: Plan,
+        plan: FaultPlan,
         framing: Framing,
         on_end: Callable[[SimulatedStream], None],
     ) -> None:

@@ -18,7 +18,7 @@ from typing import Self, assert_never
 
 from notifier.core.model import Json
 from notifier.tools import control
-from notifier.tools.faults import Answer, Fault, Hangup, How, Plan, error_body, parse_fault
+from notifier.tools.faults import Answer, Fault, FaultPlan, Hangup, How, error_body, parse_fault
 from notifier.tools.rules import Known, Rules
 from notifier.tools.simulated import Move, SimulatedPace, SimulatedStream, SimulatedTask
 from notifier.tools.transcript import TERMINAL_STATES, Framing, Transcript, documented, snapshot, state_of
@@ -266,7 +266,7 @@ class Simulator:
         timer = asyncio.get_running_loop().call_later(plan.delay, begin)
         connection.on_lost = timer.cancel
 
-    def _begin(self, connection: HttpConnection, task: SimulatedTask, plan: Plan, *, streamed: bool) -> None:
+    def _begin(self, connection: HttpConnection, task: SimulatedTask, plan: FaultPlan, *, streamed: bool) -> None:
         connection.on_lost = None
         match plan.answer:
             case Hangup():
@@ -281,7 +281,7 @@ class Simulator:
                 connection.reply(200, task.poll())
         self._waiters.changed()
 
-    def _stream(self, connection: HttpConnection, task: SimulatedTask, plan: Plan) -> None:
+    def _stream(self, connection: HttpConnection, task: SimulatedTask, plan: FaultPlan) -> None:
         if self._pace.restart:
             task.rewind()
         stream = SimulatedStream(connection, task, plan, self.framing, self._ended)

@@ -6,7 +6,7 @@ from notifier.core.breaker import Breaker, Silence, State
 from notifier.core.flow import Condition
 from notifier.core.recent import Shares
 from notifier.core.retry import Delivered, Failed, Outcome
-from notifier.deliver.gate import UNTIL_CHANGE, Gate, Permit, Wait
+from notifier.deliver.gate import UNTIL_CHANGE, Closed, Gate, Permit
 
 SECOND = 1_000_000
 FAILED = Failed(reason="http_500")
@@ -47,18 +47,18 @@ def test_the_rate_spaces_attempts() -> None:
     """The wait is told in seconds; a refused attempt takes no place and no token."""
     gate = Gate(limit=9, rate=4.0)
     enter(gate, tick=10.0)
-    assert gate.enter(0, 10.0) == Wait(seconds=0.25)
+    assert gate.enter(0, 10.0) == Closed(seconds=0.25)
     assert gate.in_flight == 1
     enter(gate, tick=10.25)
     gate.pause(20.0)
-    assert gate.enter(0, 20.0) == Wait(seconds=0.25)
+    assert gate.enter(0, 20.0) == Closed(seconds=0.25)
 
 
 def test_a_new_rate_begins_anew_and_the_same_rate_goes_on() -> None:
     gate = Gate(limit=9, rate=1.0)
     enter(gate)
     gate.update(limit=9, rate=1.0)
-    assert gate.enter(0, 0.0) == Wait(seconds=1.0)
+    assert gate.enter(0, 0.0) == Closed(seconds=1.0)
     gate.update(limit=9, rate=2.0)
     enter(gate)
 
@@ -68,7 +68,7 @@ def test_a_refused_attempt_rests_its_place() -> None:
     gate = Gate(limit=1, rate=1000.0)
     end(gate, enter(gate), FAILED)
     wait = gate.enter(0, 0.05)
-    assert isinstance(wait, Wait)
+    assert isinstance(wait, Closed)
     assert wait.seconds is not None
     assert 0 < wait.seconds < 0.1
     enter(gate, tick=0.2)
@@ -78,11 +78,11 @@ def test_an_open_breaker_lets_one_probe_through_after_its_cool_down() -> None:
     """Its success lets one attempt at a time follow."""
     gate = Gate(limit=9, rate=None, silence=SOON)
     open_breaker(gate)
-    assert gate.enter(0, 0.0) == Wait(seconds=1.0)
+    assert gate.enter(0, 0.0) == Closed(seconds=1.0)
     assert (gate.ready(0), gate.ready_at(0)) == (False, SECOND)
     probe = enter(gate, SECOND, 1.0)
     assert probe.probe
-    assert isinstance(gate.enter(SECOND, 1.0), Wait)
+    assert isinstance(gate.enter(SECOND, 1.0), Closed)
     end(gate, probe, Delivered(), SECOND, 1.0)
     assert not enter(gate, SECOND, 1.0).probe
     assert (gate.state, gate.limit) == (State.CLOSED, 1)
