@@ -83,7 +83,7 @@ class Application:
                 tasks=tasks,
             )
             parts = self.parts = await build(start, stack)
-            store = tasks.create_task(parts.store.run(), name="store")
+            store = tasks.create_task(self._run_store(parts), name="store")
             await self._start(parts, tasks, stack)
             loops = [tasks.create_task(loop, name=name) for name, loop in self._loops(parts).items()]
             self._announce_start()
@@ -91,6 +91,10 @@ class Application:
             await self._drain(parts, loops)
             await parts.store.close()
             await store
+
+    async def _run_store(self, parts: Parts) -> None:
+        lost = None if parts.cluster is None else parts.cluster.membership.on_lost
+        await parts.store.run(lost=lost, seconds=parts.metrics.commit_seconds.observe)
 
     def _loops(self, parts: Parts) -> dict[str, Coroutine[Any, Any, None]]:
         """Return the loops by the names of their tasks."""

@@ -63,6 +63,7 @@ class Parts:
     """Everything that the application runs."""
 
     clock: Clock
+    metrics: Metrics
     store: Store
     dispatcher: Dispatcher
     watcher: Watcher
@@ -136,6 +137,7 @@ async def build(start: Start, stack: AsyncExitStack) -> Parts:
     )
     return Parts(
         clock=ground.clock,
+        metrics=ground.metrics,
         store=ground.store,
         dispatcher=flow.dispatcher,
         watcher=flow.watcher,
@@ -162,7 +164,6 @@ async def _ground(start: Start, stack: AsyncExitStack) -> _Ground:
         migrate=start.migrate,
     )
     stack.callback(store.shutdown)
-    store.observe_commits(metrics.commit_seconds.observe)
     identity = Identity(
         name=name,
         number=lambda: store.number,
@@ -247,7 +248,6 @@ def _cluster(start: Start, ground: _Ground, flow: _Flow, installation: Installat
         rate=installation.connect_rate,
         status=flow.report.itself,
     )
-    store.on_lost(membership.on_lost)
     return Cluster(membership=membership, shared_endpoints=shared_endpoints)
 
 

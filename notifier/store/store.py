@@ -65,26 +65,24 @@ class Store:
         """Return whether no other node can have taken over the rows that this node owns."""
         return not self._database.shared or self._writer.renewed + self._timeout > boottime()
 
-    def on_lost(self, lost: Callable[[], None]) -> None:
-        """Call `lost` when this node was declared dead: it owns nothing any more, and has another number."""
-        self._writer.lost = lost
-
     @property
     def available(self) -> bool:
         """Return whether the last write succeeded."""
         return self._writer.available
 
-    def observe_commits(self, seconds: Callable[[float], None]) -> None:
-        """Call `seconds` with the time that each group took."""
-        self._writer.seconds = seconds
-
     async def prune(self, before: Micros) -> int:
         """Forget what ended and was settled before; return the number of rows. Raises StoreUnavailable."""
         return await tidying.prune(self._writer, before)
 
-    async def run(self) -> None:
-        """Write until closed."""
-        await self._writer.run()
+    async def run(
+        self, *, lost: Callable[[], None] | None = None, seconds: Callable[[float], None] | None = None
+    ) -> None:
+        """Write until closed.
+
+        `lost` is called when this node was declared dead: it owns nothing any more, and has another number.
+        `seconds` is called with the time that each group of operations took.
+        """
+        await self._writer.run(lost=lost, seconds=seconds)
 
     async def close(self) -> None:
         """Release the rows that this node owns, and have `run` finish. Call `shutdown` after that."""

@@ -69,8 +69,6 @@ class Writer:
         self._signed = boottime()  # when the last committed transaction began; set by the thread
         self.available = True
         self.renewed = self._signed  # seconds of boottime: this node's last sign of life is no older
-        self.seconds: Callable[[float], None] = lambda _: None  # called with the time that each group took
-        self.lost: Callable[[], None] = lambda: None  # called after this node was declared dead and joined anew
 
     async def submit(self, operation: Operation, *, urgent: bool = True) -> object:
         """Run an operation in the next group; return its result after the commit.
@@ -114,8 +112,13 @@ class Writer:
         self._linger = None
         self._wake.set()
 
-    async def run(self) -> None:
-        """Commit groups until closed."""
+    async def run(
+        self, *, lost: Callable[[], None] | None = None, seconds: Callable[[float], None] | None = None
+    ) -> None:
+        """Commit groups until closed.
+
+        `lost` is called after this node was declared dead and joined anew, `seconds` with the time of each group.
+        """
         loop, losses = asyncio.get_running_loop(), 0
         while not (self._closing and not self._queue):
             if not self._queue or not self._wake.is_set():
@@ -133,14 +136,16 @@ class Writer:
             if self._losses != losses:
                 losses = self._losses
                 self._refuse_owned()
-                self.lost()
+                if lost is not None:
+                    lost()
             self.renewed = self._signed  # after `lost`: only now nothing is left that the lost node held
             outage = self._hand_out(group, outcomes)
             del group, operations, outcomes  # they may be large, and the next group may come late
             if outage is not None:
                 await self._suspend(outage)
                 continue
-            self.seconds(loop.time() - started)
+            if seconds is not None:
+                seconds(loop.time() - started)
             if not self.available:
                 self.available = True
                 log.info("store.recovered")

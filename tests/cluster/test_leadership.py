@@ -119,9 +119,10 @@ async def sharing(url: str, count: int, **policies: EndpointPolicy) -> AsyncIter
 @asynccontextmanager
 async def joined(url: str, name: str) -> AsyncIterator[Node]:
     store = await asyncio.to_thread(Store.open, url, name=name)
-    writing = asyncio.create_task(store.run(), name="store")
+    node = Node(store, url)
+    writing = asyncio.create_task(store.run(lost=node.dispatcher.forget), name="store")
     try:
-        yield Node(store, url)
+        yield node
     finally:
         await store.close()
         await writing
@@ -354,7 +355,6 @@ async def test_what_an_endpoint_said_counts_though_its_node_was_taken_for_dead(u
     """Its deliveries are others' by then. Of what it met they would never know, and nobody would try it again."""
     ways = {"app": endpoint(max_in_flight=8), "ops": endpoint()}
     async with sharing(url, 1, **ways) as (node,), joined(url, "undertaker") as undertaker:
-        node.store.on_lost(node.dispatcher.forget)
         sender = node.senders["app"]
         answers = iter([met] * 6)
         sender.answer = answering(lambda _: next(answers, Delivered()))

@@ -65,7 +65,6 @@ class Node:
             rate=lambda: 100.0,
             status=dict,
         )
-        store.on_lost(self.membership.on_lost)
 
     async def _announce(self, event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
         return await self.recorder.announce(event, change)
@@ -83,8 +82,8 @@ class Node:
 async def node(url: str, name: str, *, member: bool = True, may_send: bool | None = None) -> AsyncIterator[Node]:
     """Run a node; one that is no `member` says nothing by itself."""
     store = await asyncio.to_thread(lambda: Store.open(url, name=name, timeout=TIMEOUT))
-    writing = asyncio.create_task(store.run(), name=f"store {name}")
     made = Node(store, may_send=may_send)
+    writing = asyncio.create_task(store.run(lost=made.membership.on_lost), name=f"store {name}")
     loops = [asyncio.create_task(made.dispatcher.run(), name="dispatcher")]
     if member:
         loops.append(asyncio.create_task(made.membership.run(), name="membership"))

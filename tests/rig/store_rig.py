@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -46,13 +46,14 @@ _entropy = itertools.count(1)
 
 
 @asynccontextmanager
-async def running(url: str, **options: Any) -> AsyncIterator[Store]:
+async def running(url: str, *, lost: Callable[[], None] | None = None, **options: Any) -> AsyncIterator[Store]:
     """Open a store and run its writer; close both in order.
 
-    As a node it may be silent for long, since a busy machine may keep it from any sign of life.
+    As a node it may be silent for long, since a busy machine may keep it from any sign of life. `lost` is called once
+    others have declared it dead.
     """
     store = await asyncio.to_thread(partial(Store.open, url, **{"timeout": PATIENCE} | options))
-    writer = asyncio.create_task(store.run(), name="store")
+    writer = asyncio.create_task(store.run(lost=lost), name="store")
     try:
         yield store
     finally:

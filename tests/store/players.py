@@ -73,7 +73,6 @@ class Player:
     def __init__(self, name: str, url: str, kept: Kept, chance: random.Random) -> None:
         self.name = name
         self.store = Store.open(url, name=name, timeout=30.0)
-        self.store.on_lost(self._lose)
         self.kept = kept
         self.chance = chance
         self.watches: dict[int, Watch] = {}
@@ -87,7 +86,8 @@ class Player:
         assert self.store.nodes is not None
         return self.store.nodes.number
 
-    def _lose(self) -> None:
+    def lose(self) -> None:
+        """Have nothing any more, as a node that was declared dead."""
         self.lost += 1
         self.watches.clear()
         self.hand.clear()

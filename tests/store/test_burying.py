@@ -90,12 +90,14 @@ async def test_who_lives_is_not_buried(shared_url: str) -> None:
 
 async def test_the_buried_write_nothing_and_come_back_with_nothing(shared_url: str) -> None:
     """Its steps and settlements come to nothing, others have its work; it goes on under another number."""
-    async with running(shared_url, name="a") as a, running(shared_url, name="b") as b:
+    lost: list[int] = []  # the numbers under which it joined anew
+    async with (
+        running(shared_url, name="a", lost=lambda: lost.append(nodes_of(a).number)) as a,
+        running(shared_url, name="b") as b,
+    ):
         [watch] = await follow(a, "1")
         watch, [delivery] = await move(a, watch, "queueing", to=HERE)
         number = nodes_of(a).number
-        lost: list[int] = []
-        a.on_lost(lambda: lost.append(nodes_of(a).number))
         silence(shared_url, "a")
         assert await bury(b, "a")
         assert not await bury_again(b, number)
@@ -159,7 +161,11 @@ async def test_what_was_taken_a_moment_before_the_burial_is_not_handed_out(share
         tries.append(len(tries))
         raise LookupError("my own")
 
-    async with running(shared_url, name="a") as a, running(shared_url, name="b") as b:
+    lost: list[int] = []  # the numbers under which it joined anew
+    async with (
+        running(shared_url, name="a", lost=lambda: lost.append(nodes_of(a).number)) as a,
+        running(shared_url, name="b") as b,
+    ):
         await a.watches.apply([wanted("1", callback=called), wanted("2"), wanted("3")], origin="api", now=T0)
         one, two = await a.watches.claim(2)
         await move(a, one, "queueing", to=to)
@@ -167,8 +173,6 @@ async def test_what_was_taken_a_moment_before_the_burial_is_not_handed_out(share
         two, _ = await move(a, two, "processing", to=HERE)
         step = observed(one, "queueing", T0)
         step = observed(step.watch, "processing", T0)
-        lost: list[int] = []
-        a.on_lost(lambda: lost.append(nodes_of(a).number))
         with buried_in_between(a, b, before=lambda: len(tries) == 2):
             *taken, failed, number = await asyncio.gather(
                 a.watches.claim(10),

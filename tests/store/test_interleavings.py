@@ -46,7 +46,7 @@ async def test_what_must_hold_holds_whatever_happens_between(url: str, seed: int
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             for player in players:
-                tasks.create_task(player.store.run(), name=f"store of {player.name}")
+                tasks.create_task(player.store.run(lost=player.lose), name=f"store of {player.name}")
             await players[0].want()
             async with asyncio.TaskGroup() as play:
                 for player in players:

@@ -32,7 +32,6 @@ class Words:
             connection.exec_driver_sql("CREATE TABLE counters (name TEXT, value INTEGER)")  # written to probe it
         self.began = 0
         self.commit = Writer(self._engine, Transaction(Solo(1)))
-        self.commit.seconds = self.groups.append
 
     def _note(self, _: Connection) -> None:
         self.began += 1
@@ -63,7 +62,7 @@ def saying(word: str) -> Callable[[Connection], object]:
 async def writer(path: Path) -> AsyncIterator[Words]:
     sqlite3.connect(path).close()
     made = Words(path)
-    running = asyncio.create_task(made.commit.run(), name="store")
+    running = asyncio.create_task(made.commit.run(seconds=made.groups.append), name="store")
     yield made
     made.commit.close()
     await running
