@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from notifier.cluster import Identity, Membership, Peers, SharedEndpoints
 from notifier.config import Config, QueueConfig
-from notifier.core.errors import StoreUnavailable
-from notifier.core.model import Event
 from notifier.daemon.file_follower import FileFollower
 from notifier.daemon.installation import Installation
 from notifier.daemon.readiness import Readiness
@@ -28,7 +24,7 @@ from notifier.runtime.loops import raise_file_limit
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.systemd import SystemdNotifier
 from notifier.runtime.wake import Wake
-from notifier.store import ChangedEndpoint, EndpointChange, Store
+from notifier.store import Store
 from notifier.web import Api, Guard, HttpListener, Hub, StatusReport, application, split, unix_path
 
 log = structlog.get_logger(__name__)
@@ -97,7 +93,6 @@ class _Flow:
     dispatcher: Dispatcher
     watcher: Watcher
     recorder: Recorder
-    announce: Callable[..., Coroutine[Any, Any, ChangedEndpoint | None]]  # of an Event and, with it, an EndpointChange
     report: StatusReport
     hub: Hub
     endpoint_saved: Wake  # set when this node has saved an endpoint's state for the others
@@ -128,10 +123,10 @@ async def build(start: Start, stack: AsyncExitStack) -> Parts:
         installation=installation,
         store=ground.store,
         watcher=flow.watcher,
+        recorder=flow.recorder,
         metrics=ground.metrics,
         clock=ground.clock,
         systemd=start.systemd,
-        announce=flow.announce,
         files_read=files_read,
         tasks=start.tasks,
     )
@@ -187,21 +182,12 @@ def _flow(ground: _Ground, inputs: Inputs[QueueConfig]) -> _Flow:
     clock, metrics, store = ground.clock, ground.metrics, ground.store
     shared = store.nodes is not None
 
-    async def announce(event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
-        try:
-            return await recorder.announce(event, change)
-        except StoreUnavailable:  # the daemon stops while the store is away; the log has the event
-            log.warning("event.not_kept", type=event.type.value)
-            return None
-
-    endpoint_saved, over_share = Wake(), Wake()
+    committed, endpoint_saved, over_share = Wake(), Wake(), Wake()
     dispatcher = Dispatcher(
         store=store,
         metrics=metrics,
         clock=clock,
-        announce=announce,
         saved=endpoint_saved,
-        may_send=store.holds,
         look_again=LOOK_SHARED if shared else LOOK_AGAIN,
         shared=shared,
     )
@@ -217,13 +203,12 @@ def _flow(ground: _Ground, inputs: Inputs[QueueConfig]) -> _Flow:
         peers=ground.peers,
         queues=inputs.problems,
     )
-    hub = Hub(store=store, summary=report.pulse, look_again=LOOK_SHARED if shared else None)
-    recorder = Recorder(store=store, outbox=dispatcher, metrics=metrics, clock=clock, committed=hub.notice)
+    hub = Hub(store=store, report=report, committed=committed, look_again=LOOK_SHARED if shared else None)
+    recorder = Recorder(store=store, outbox=dispatcher, metrics=metrics, clock=clock, committed=committed)
     return _Flow(
         dispatcher=dispatcher,
         watcher=watcher,
         recorder=recorder,
-        announce=announce,
         report=report,
         hub=hub,
         endpoint_saved=endpoint_saved,

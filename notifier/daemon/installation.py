@@ -99,7 +99,7 @@ class Installation:
             self._dispatcher.callbacks.set_courier(prepared.courier)
         before, self.config = self.config, config
         self._recorder.routes = config.routes
-        self._dispatcher.set_endpoints(prepared.setups)
+        self._dispatcher.set_endpoints(prepared.setups, self._recorder.announce_or_log)
         feeds: dict[str, Feed] = {}
         for name, source in config.sources.items():
             if name in prepared.sources:

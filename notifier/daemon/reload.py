@@ -7,7 +7,7 @@ it reads does not block later ones. Once a later one has read the files, it chan
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from notifier.core.errors import NotifierError, StoreUnavailable
 from notifier.core.model import Event, EventType, Micros, Watch
 from notifier.daemon.config_reader import ConfigReader, ReadAbandoned, ReadHangs
 from notifier.daemon.installation import Installation
-from notifier.follow import Watcher
+from notifier.follow import Recorder, Watcher
 from notifier.runtime import logs
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
@@ -44,10 +44,10 @@ class Reloader:
         installation: Installation,
         store: Store,
         watcher: Watcher,
+        recorder: Recorder,
         metrics: Metrics,
         clock: Clock,
         systemd: SystemdNotifier,
-        announce: Callable[[Event], Coroutine[Any, Any, Any]],
         files_read: Wake,
         tasks: asyncio.TaskGroup,
     ) -> None:
@@ -57,10 +57,10 @@ class Reloader:
         self._started_with = installation.config  # keys that a reload cannot change are compared with it
         self._store = store
         self._watcher = watcher
+        self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
         self._systemd = systemd
-        self._announce = announce
         self._files_read = files_read  # set when `reading` has changed
         self._tasks = tasks
         self._reader = ConfigReader(path)
@@ -118,7 +118,7 @@ class Reloader:
         log.error("reload.refused", problems=problems, hint="the running configuration stays")
         event = Event(type=EventType.RELOAD_FAILED, at=self._clock(), extra={"problems": list(problems)})
         # In a task: it waits while the store is away, and neither the caller nor a shutdown should wait with it.
-        self._tasks.create_task(self._announce(event), name="announce a refused reload")
+        self._tasks.create_task(self._recorder.announce_or_log(event), name="announce a refused reload")
 
     async def stop(self, timeout: float) -> None:
         """End reloads for good.

@@ -64,7 +64,6 @@ class Destination:
         self._latency: Histogram | None = None
         self._clock = environment.clock
         self._jitter = environment.jitter
-        self._may_send = environment.may_send
         self._link = Link(sender)
         self._gate = Gate(limit=policy.max_in_flight, rate=policy.rate_limit, silence=environment.silence)
         self._queue = DeliveryQueue(limit=policy.max_in_flight)
@@ -275,7 +274,7 @@ class Destination:
         loop = asyncio.get_running_loop()
         try:
             while self._phase is Lifecycle.OPEN:
-                if not self._may_send():
+                if not self._outbox.holds():
                     self._work_alarm.set(LEASE_LOOK)
                     return
                 if not len(self._queue) or not self._serves:
@@ -333,7 +332,7 @@ class Destination:
     async def _attempt(self, sender: Sender, delivery: Delivery) -> Attempt:
         began, losses = self._clock(), self._losses
         try:
-            return await sender.send(delivery, lambda: losses == self._losses and self._may_send())
+            return await sender.send(delivery, lambda: losses == self._losses and self._outbox.holds())
         except Exception as exc:  # a sender must not raise; it costs an attempt, so that it cannot go on
             log.exception("sender.raised", delivery=delivery.id, endpoint=self.name)
             detail = f"a fault of this program: {type(exc).__name__}"

@@ -48,24 +48,20 @@ class Dispatcher:
         store: Store,
         metrics: Metrics,
         clock: Clock,
-        announce: Announce,
         saved: Wake | None = None,
         jitter: Callable[[], float] = random.random,
-        may_send: Callable[[], bool] = lambda: True,
         look_again: float = LOOK_AGAIN,
         silence: Silence = SILENCE,
         shared: bool = False,
     ) -> None:
         """Create a dispatcher without endpoints.
 
-        `saved` is set when this node has saved an endpoint's state for the others.
-        `may_send` returns whether what this node holds can still be nobody else's; `look_again` is in seconds.
+        `saved` is set when this node has saved an endpoint's state for the others. `look_again` is in seconds.
         `silence`: of an endpoint, before it is only probed.
         `shared`: other nodes send as well, and `adopt` brings what they have met.
         """
         self._saved = saved or Wake()
         self._store = store
-        self._announce = announce
         self._look_again = look_again
         self._shared = shared
         self._outbox = OutboxClient(store=store, clock=clock)
@@ -76,7 +72,6 @@ class Dispatcher:
             metrics=metrics,
             clock=clock,
             jitter=jitter,
-            may_send=may_send,
             silence=silence,
         )
         self._endpoints: dict[str, EndpointDestination] = {}
@@ -114,16 +109,16 @@ class Dispatcher:
 
     # -- the configuration
 
-    def set_endpoints(self, setups: Mapping[str, EndpointSetup]) -> None:
-        """Send to these endpoints; attempts under way end."""
+    def set_endpoints(self, setups: Mapping[str, EndpointSetup], announce: Announce) -> None:
+        """Send to these endpoints; attempts under way end. New ones tell operators of their health by `announce`."""
         for name in self._endpoints.keys() - setups.keys():
             endpoint = self._removed[name] = self._endpoints.pop(name)
             endpoint.remove()
         for name, setup in setups.items():
-            self._set(name, setup)
+            self._set(name, setup, announce)
         self._saved.set()  # this node asks for the lead of other endpoints now
 
-    def _set(self, name: str, setup: EndpointSetup) -> None:
+    def _set(self, name: str, setup: EndpointSetup, announce: Announce) -> None:
         if name in self._removed:
             endpoint = self._removed.pop(name)
             endpoint.restore(setup.sender)
@@ -139,7 +134,7 @@ class Dispatcher:
                 policy=setup.policy,
                 environment=self._environment,
                 store=self._store,
-                announce=self._announce,
+                announce=announce,
                 saved=self._saved,
             )
         self._endpoints[name] = endpoint

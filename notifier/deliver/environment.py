@@ -34,5 +34,4 @@ class Environment:
     metrics: Metrics
     clock: Clock
     jitter: Callable[[], float]
-    may_send: Callable[[], bool]  # whether what this node holds can still be nobody else's
     silence: Silence = SILENCE  # of a destination, before it is only probed

@@ -10,13 +10,19 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+import structlog
+
 from notifier.core import payload, routing
+from notifier.core.errors import StoreUnavailable
 from notifier.core.machine import Step
 from notifier.core.model import Address, Delivery, Event, EventType, LostReason, Record, Watch
 from notifier.core.routing import Route
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
+from notifier.runtime.wake import Wake
 from notifier.store import ChangedEndpoint, EndpointChange, Store
+
+log = structlog.get_logger(__name__)
 
 ENTROPY_BITS = 80
 
@@ -55,14 +61,15 @@ class Recorder:
         metrics: Metrics,
         clock: Clock,
         routes: Sequence[Route] = (),
-        committed: Callable[[], None] = lambda: None,
+        committed: Wake | None = None,
         entropy: Callable[[int], int] = secrets.randbits,
     ) -> None:
+        """Create a recorder; `committed` is set after each commit."""
         self._store = store
         self._outbox = outbox
         self._clock = clock
         self._metrics = metrics
-        self._committed = committed
+        self._committed = committed or Wake()
         self._entropy = entropy
         self.routes: Sequence[Route] = routes  # replaced as a whole by a reload
 
@@ -75,7 +82,7 @@ class Recorder:
             await self._commit(step.watch, step.events)
 
     async def announce(self, event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
-        """Commit an operators' event; one that no endpoint asks for is only counted.
+        """Commit an operators' event; one that no endpoint asks for is only counted. Raises StoreUnavailable.
 
         With a change of an endpoint it is committed together with that, and only if there is anything to change.
         """
@@ -91,13 +98,21 @@ class Recorder:
         await self._commit(None, (event,), save)
         return changed[0]
 
+    async def announce_or_log(self, event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
+        """Announce an event; if the daemon stops while the store is away, only the log has it, and None is returned."""
+        try:
+            return await self.announce(event, change)
+        except StoreUnavailable:
+            log.warning("event.not_kept", type=event.type.value)
+            return None
+
     async def _commit(self, watch: Watch | None, events: Sequence[Event], save: Save | None = None) -> None:
         with self._outbox.reserve() as places:
             records = [self._record(event, places) for event in events]
             deliveries = await (self._store.outbox.commit(watch, records) if save is None else save(records))
             if deliveries is None:
                 return
-            self._committed()
+            self._committed.set()
             for event in events:
                 self._metrics.events.labels(event.type.value).inc()
             places.fill(None if watch is None else watch.pk, records, deliveries)

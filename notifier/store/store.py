@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Self
 
 import structlog
 from sqlalchemy import Connection
@@ -48,7 +49,7 @@ class Store:
         self.nodes = Nodes(self._writer, self._node) if database.shared else None  # None: no other node can join
 
     @classmethod
-    def open(cls, url: str, *, name: str = "notifier", timeout: float = 10.0, migrate: bool = False) -> Store:
+    def open(cls, url: str, *, name: str = "notifier", timeout: float = 10.0, migrate: bool = False) -> Self:
         """Open the database, and join it as the node of that name. Blocks. Raises StoreError.
 
         SQLite is created and migrated where that is due; PostgreSQL with `migrate`. A node that shares a PostgreSQL is

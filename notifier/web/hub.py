@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json
+from notifier.runtime.wake import Wake
 from notifier.store import EventFilter, Store
 from notifier.web.followers import Follower, WatchFollower
 from notifier.web.refusals import TooManyFollowers
+from notifier.web.status import StatusReport
 
 KEPT = 1024  # events kept for all followers
 PAGE = 256  # events read or written at once
@@ -46,32 +48,25 @@ class Frame:
 class Hub:
     """Reads new events and keeps the latest of them."""
 
-    def __init__(
-        self, *, store: Store, summary: Callable[[], Awaitable[Json]], look_again: float | None = None
-    ) -> None:
-        """Create it; `summary` describes the daemon's state in short.
+    def __init__(self, *, store: Store, report: StatusReport, committed: Wake, look_again: float | None = None) -> None:
+        """Create it; `committed` is set after each commit of this node.
 
         `look_again`: seconds between readings for commits of other nodes; None: there are none.
         """
         self._store = store
         self._look_again = look_again
-        self._summary = summary
+        self._report = report
         self._kept: deque[Frame] = deque()
         self._floor = 0  # events after it are kept; events before it have to be read
         self._newest = 0
         self._status = b""
         self._followers: set[Follower] = set()
         self._reading = asyncio.Lock()
-        self._wake = asyncio.Event()
+        self._committed = committed
         self._signals: dict[tuple[str | None, str | None], set[asyncio.Event]] = {}  # by source and id of the watch
         self._used = asyncio.Event()  # there are followers or signals, so events are read
         self._followed = asyncio.Event()  # there are followers, so the state is read too
         self._closed = False
-
-    def notice(self) -> None:
-        """Record that something was committed."""
-        if self._followers or self._signals:
-            self._wake.set()
 
     async def run(self) -> None:
         """Send events until cancelled; then end every follower's stream."""
@@ -131,6 +126,7 @@ class Hub:
             raise StoreUnavailable("the daemon is stopping")
         async with self._reading:
             if not self._used.is_set():
+                self._committed.clear()  # whatever was committed before is behind the latest event
                 latest = await self._store.lists.events(EventFilter(), limit=1, in_order=True)
                 self._newest = self._floor = int(latest[0]["cursor"]) if latest else 0
                 self._kept.clear()
@@ -149,23 +145,18 @@ class Hub:
             self._status = b""
         if not self._followers and not self._signals:
             self._used.clear()
-            self._wake.clear()
+            self._committed.clear()
 
     async def _read_events(self) -> None:
         while True:
             await self._used.wait()
-            try:
-                async with asyncio.timeout(self._look_again):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass  # another node may have committed something
-            self._wake.clear()
+            await self._committed.wait(self._look_again)  # after this time another node may have committed something
             try:
                 async with self._reading:
                     while self._used.is_set() and await self._read_page():
                         pass
             except StoreUnavailable:
-                self._wake.set()
+                self._committed.set()
                 await asyncio.sleep(AFTER_OUTAGE)
             await asyncio.sleep(PACE)
 
@@ -190,7 +181,7 @@ class Hub:
         while True:
             await self._followed.wait()
             try:
-                self._status = _frame("status", await self._summary())
+                self._status = _frame("status", await self._report.pulse())
                 self._wake_followers()
             except StoreUnavailable:
                 pass  # the store has logged it; the next round tries again

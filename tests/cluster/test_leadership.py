@@ -16,14 +16,14 @@ from waits import until
 from notifier.cluster.leadership import SharedEndpoints
 from notifier.core import machine
 from notifier.core.breaker import State
-from notifier.core.model import Delivery, EndpointState, Event, NewWatch, Watch
+from notifier.core.model import Delivery, EndpointState, NewWatch, Watch
 from notifier.core.retry import Attempt, Delivered, Failed, Gone, Outcome
 from notifier.deliver import Dispatcher, EndpointPolicy, EndpointSetup, Sender
 from notifier.deliver.shared import SharedDestination
 from notifier.follow.recorder import Recorder
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.wake import Wake
-from notifier.store import ChangedEndpoint, EndpointChange, EventFilter, Store, listen
+from notifier.store import EventFilter, Store, listen
 from notifier.store.node import leave
 
 ROUTES = (route("app"), route("ops", events=("endpoint.*",)))
@@ -42,9 +42,7 @@ class Node:
             store=store,
             metrics=Metrics(),
             clock=clock,
-            announce=self._announce,
             saved=wake,
-            may_send=store.holds,
             look_again=1.0,
             silence=SOON_SILENT,
             shared=True,
@@ -54,13 +52,11 @@ class Node:
         self.senders: dict[str, ScriptedSender] = {}
         self.loops: list[asyncio.Task[None]] = []
 
-    async def _announce(self, event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
-        return await self.recorder.announce(event, change)
-
     def configure(self, **policies: EndpointPolicy) -> None:
         senders: dict[str, Sender] = {name: self.senders.setdefault(name, ScriptedSender()) for name in policies}
         self.dispatcher.set_endpoints(
-            {name: EndpointSetup(sender=senders[name], policy=policy) for name, policy in policies.items()}
+            {name: EndpointSetup(sender=senders[name], policy=policy) for name, policy in policies.items()},
+            self.recorder.announce_or_log,
         )
 
     async def start(self) -> None:

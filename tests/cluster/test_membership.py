@@ -17,40 +17,47 @@ from notifier.cluster.leadership import SharedEndpoints
 from notifier.cluster.membership import Membership
 from notifier.cluster.peers import Peers
 from notifier.core import machine
-from notifier.core.model import Event, Observation, Phase
+from notifier.core.model import Observation, Phase
 from notifier.deliver import Dispatcher, EndpointSetup
 from notifier.follow.recorder import Recorder
 from notifier.follow.watcher import Watcher
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.wake import Wake
-from notifier.store import ChangedEndpoint, EndpointChange, Store
+from notifier.store import Store
 
 TIMEOUT = 1.0  # seconds
+
+
+class LeasedStore(Store):
+    """A store whose lease a test may end or prolong."""
+
+    lease: bool | None = None  # None: as it is
+
+    def holds(self) -> bool:
+        return super().holds() if self.lease is None else self.lease
 
 
 class Node:
     """A node without sources: what it follows is claimed by hand."""
 
-    def __init__(self, store: Store, *, may_send: bool | None = None) -> None:
+    def __init__(self, store: LeasedStore) -> None:
         assert store.nodes is not None
         self.store = store
         self.nodes = store.nodes
         self.clock = Clock()
         self.sender = ScriptedSender()
         metrics = Metrics()
-        self.may_send = may_send
         self.dispatcher = Dispatcher(
             store=store,
             metrics=metrics,
             clock=self.clock,
-            announce=self._announce,
-            may_send=lambda: store.holds() if self.may_send is None else self.may_send,
             look_again=600.0,  # each look is a sign of life
         )
-        self.dispatcher.set_endpoints({"app": EndpointSetup(sender=self.sender, policy=endpoint())})
         self.recorder = Recorder(store=store, outbox=self.dispatcher, metrics=metrics, clock=self.clock)
         self.recorder.routes = [route("app")]
+        setups = {"app": EndpointSetup(sender=self.sender, policy=endpoint())}
+        self.dispatcher.set_endpoints(setups, self.recorder.announce_or_log)
         wake, self.peers = Wake(), Peers()
         self.watcher = Watcher(store=store, nodes=self.nodes, over_share=wake.set)
         self.membership = Membership(
@@ -66,9 +73,6 @@ class Node:
             status=dict,
         )
 
-    async def _announce(self, event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
-        return await self.recorder.announce(event, change)
-
     async def observe(self, task: str, state: str = "processing") -> None:
         """Want a watch, claim it, and record a state of it."""
         await self.store.watches.apply([wanted(task)], origin="api", now=T0)
@@ -79,10 +83,11 @@ class Node:
 
 
 @asynccontextmanager
-async def node(url: str, name: str, *, member: bool = True, may_send: bool | None = None) -> AsyncIterator[Node]:
+async def node(url: str, name: str, *, member: bool = True, lease: bool | None = None) -> AsyncIterator[Node]:
     """Run a node; one that is no `member` says nothing by itself."""
-    store = await asyncio.to_thread(lambda: Store.open(url, name=name, timeout=TIMEOUT))
-    made = Node(store, may_send=may_send)
+    store = await asyncio.to_thread(lambda: LeasedStore.open(url, name=name, timeout=TIMEOUT))
+    store.lease = lease
+    made = Node(store)
     writing = asyncio.create_task(store.run(lost=made.membership.on_lost), name=f"store {name}")
     loops = [asyncio.create_task(made.dispatcher.run(), name="dispatcher")]
     if member:
@@ -167,14 +172,14 @@ async def test_a_leap_of_the_databases_clock_buries_nobody(shared_url: str) -> N
 
 async def test_what_was_claimed_before_a_node_was_lost_is_neither_sent_nor_settled(shared_url: str) -> None:
     """What waited is forgotten; an attempt that was under way proves nothing, though this node claim it again."""
-    async with node(shared_url, "a", member=False, may_send=True) as a:
+    async with node(shared_url, "a", member=False, lease=True) as a:
         a.sender.open.clear()
         await a.observe("1")
         await until(lambda: len(a.sender.begun) == 1)
         async with node(shared_url, "b", member=False) as b:
             query(shared_url, "UPDATE nodes SET seen_at = seen_at - 3600000000 WHERE name = 'a'")
             [peer] = [peer for peer in (await b.nodes.beat(held=0, status={})).peers if peer.name == "a"]
-            b.may_send = False
+            b.store.lease = False
             assert await b.nodes.bury(peer)
             number = a.nodes.number
             await a.nodes.beat(held=0, status={})
@@ -189,9 +194,9 @@ async def test_what_was_claimed_before_a_node_was_lost_is_neither_sent_nor_settl
 
 async def test_a_lease_that_ran_out_sends_nothing_until_it_is_renewed(shared_url: str) -> None:
     """What was claimed stays where it is, and goes out with the next sign of life."""
-    async with node(shared_url, "a", member=False, may_send=False) as a:
+    async with node(shared_url, "a", member=False, lease=False) as a:
         await a.observe("1")
         await until(lambda: a.dispatcher.endpoints["app"].waiting > 0)
         assert not a.sender.begun
-        a.may_send = None
+        a.store.lease = None
         await until(lambda: len(a.sender.begun) == 1)

@@ -14,7 +14,7 @@ from waits import PATIENCE, until
 
 from notifier.core import machine
 from notifier.core.breaker import Silence
-from notifier.core.model import Delivery, Event, NewWatch, Observation, Phase, Watch
+from notifier.core.model import Delivery, NewWatch, Observation, Phase, Watch
 from notifier.core.reconnect import ReconnectPolicy
 from notifier.core.retry import Attempt, Delivered
 from notifier.core.routing import Route
@@ -34,7 +34,7 @@ from notifier.senders.webhook import WebhookSender
 from notifier.sources.plan import SourceSettings
 from notifier.sources.preset import Preset, raw
 from notifier.sources.sse import SseSource
-from notifier.store import ChangedEndpoint, EndpointChange, Store
+from notifier.store import Store
 from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
@@ -130,7 +130,6 @@ class Rig:
             store=store,
             metrics=self.metrics,
             clock=clock,
-            announce=self._announce,
             jitter=jitter,
             silence=silence,
         )
@@ -140,9 +139,6 @@ class Rig:
         self.sources: list[SseSource] = []
         self.loops: list[asyncio.Task[None]] = []
         self.setups: dict[str, EndpointSetup] = {}
-
-    async def _announce(self, event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
-        return await self.recorder.announce(event, change)
 
     def source(self, sim: Simulator, *, name: str = "vidu", connect_timeout: float = 10.0, **fields: Any) -> SseSource:
         """Create a source of the simulator; `fields` override its preset's."""
@@ -180,7 +176,7 @@ class Rig:
             name: EndpointSetup(sender=sender, policy=policies.get(name) or endpoint())
             for name, sender in senders.items()
         }
-        self.dispatcher.set_endpoints(self.setups)
+        self.dispatcher.set_endpoints(self.setups, self.recorder.announce_or_log)
 
     async def want(self, *ids: str, source: str = "vidu", **more: Any) -> None:
         """Add these watches."""

@@ -197,7 +197,11 @@ async def test_nothing_is_read_while_nobody_listens(site: Site) -> None:
     async def nobody() -> bool:
         return not hub._followers
 
+    async def committed() -> bool:
+        return bool((await site.get("/v1/events?id=2")).json["items"])
+
     await until(nobody)
-    assert not hub._kept
+    newest = hub._newest
     await add(site, "2")
-    assert not hub._wake.is_set()
+    await until(committed)
+    assert (hub._newest, list(hub._kept)) == (newest, [])
