@@ -7,12 +7,12 @@ Notifications from other nodes (`on_message`) only make things happen sooner.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import structlog
 
 from notifier.cluster.leadership import SharedEndpoints
 from notifier.cluster.peers import Peers
+from notifier.cluster.this_node import ThisNode
 from notifier.core import share
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json, Micros
@@ -44,13 +44,11 @@ class Membership:
         endpoints: SharedEndpoints,
         wake: Wake,
         peers: Peers,
-        rate: Callable[[], float],
-        status: Callable[[], Json],
+        this: ThisNode,
     ) -> None:
         """Take the seconds after which a silent node counts as dead (`timeout`).
 
-        A `wake` ends the pause between two heartbeats. `peers` receives each heartbeat's answer. `rate` returns the
-        number of watches a second that a node can connect.
+        A `wake` ends the pause between two heartbeats. `peers` receives each heartbeat's answer.
         """
         self._nodes = nodes
         self._timeout = timeout
@@ -58,8 +56,7 @@ class Membership:
         self._watcher = watcher
         self._dispatcher = dispatcher
         self._endpoints = endpoints
-        self._rate = rate
-        self._status = status
+        self._this = this
         self._wake = wake
         self._peers = peers
         self._contact: float | None = None  # time since which there was no gap between heartbeats
@@ -130,7 +127,7 @@ class Membership:
     async def _beat(self) -> NodeList:
         began, asked = boottime(), self._clock()
         sources = list(self._watcher.feeds) or None  # none is installed yet when the node joins
-        nodes = await self._nodes.beat(held=self._watcher.held, status=self._status(), sources=sources)
+        nodes = await self._nodes.beat(held=self._watcher.held, status=self._this.status(), sources=sources)
         self._clock.correct(nodes.now, asked, self._clock())
         if self._contact is None or began - self._last > self._timeout / 2:
             self._contact = began
@@ -174,10 +171,10 @@ class Membership:
         others = [peer for peer in takers if peer.number != nodes.number]
         fair = share.share(takers, nodes.unclaimed)
         beyond = share.excess(len(self._watcher), fair, others)
-        if beyond <= 0 or nodes.unclaimed > self._rate():  # the others have not claimed the last ones yet
+        if beyond <= 0 or nodes.unclaimed > self._watcher.connect_rate:  # the others have not claimed the last ones yet
             return beyond > 0
         # In proportion to the time that has passed, since releases of other nodes wake this node out of turn.
-        pace = PACE * self._rate() / max(1, share.givers(takers, fair))
+        pace = PACE * self._watcher.connect_rate / max(1, share.givers(takers, fair))
         now = boottime()
         count = min(beyond, max(1, round(pace * HASTE)), int(pace * (now - self._gave)))
         if count > 0:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from notifier import __version__
+from notifier.cluster.this_node import ThisNode
 from notifier.core import share
 from notifier.core.model import Json, Micros
 from notifier.core.payload import timestamp
@@ -30,18 +30,6 @@ STATUS_KEYS = (  # null where a node's status lacks one: it has just begun, or h
     "events_per_second",
     "deliveries_per_second",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """This node's identity; values that may change are functions."""
-
-    name: str
-    number: Callable[[], int]  # changes when the node was declared dead
-    started_at: Micros
-    timeout: float  # seconds without a heartbeat after which it counts as dead
-    ready: Callable[[], str | None]  # the reason why it is not ready
-    http: Callable[[], str | None]  # the listener's address
 
 
 class Peers:
@@ -63,18 +51,9 @@ class Peers:
 class NodeReport:
     """Describes the nodes that share the store."""
 
-    def __init__(
-        self,
-        identity: Identity,
-        *,
-        clock: Callable[[], Micros],
-        itself: Callable[[], Json],
-        peers: Peers,
-    ) -> None:
-        """Take a function that returns this node's status (`itself`), which must have the key `watches`."""
-        self._identity = identity
+    def __init__(self, this: ThisNode, *, clock: Callable[[], Micros], peers: Peers) -> None:
+        self._this = this
         self._clock = clock
-        self._itself = itself
         self._peers = peers
 
     def items(self) -> list[Json]:
@@ -83,8 +62,8 @@ class NodeReport:
 
     def name(self, number: int) -> str:
         """Return the node's name, or its number until its first heartbeat is seen."""
-        if number == self._identity.number():
-            return self._identity.name
+        if number == self._this.number:
+            return self._this.name
         latest = self._peers.latest
         names = [peer.name for peer in latest.peers if peer.number == number] if latest is not None else []
         return names[0] if names else f"number {number}"
@@ -99,21 +78,21 @@ class NodeReport:
         return {state: counted[state] for state in STATES}
 
     def _all(self) -> list[tuple[Json, Mapping[str, Any]]]:
-        latest, number = self._peers.latest, self._identity.number()
+        latest, number = self._peers.latest, self._this.number
         others = [peer for peer in latest.peers if peer.number not in (latest.number, number)] if latest else []
         leaving = latest is not None and any(peer.leaving for peer in latest.peers if peer.number == number)
         nodes = [(self._other(peer), {**_status(peer), "watches": peer.held}) for peer in others]
-        nodes.append((self._this(number, leaving=leaving), self._itself()))
+        nodes.append((self._own(number, leaving=leaving), self._this.status()))
         return sorted(nodes, key=lambda each: int(each[0]["number"]))
 
-    def _this(self, number: int, *, leaving: bool) -> Json:
+    def _own(self, number: int, *, leaving: bool) -> Json:
         return {
             "number": number,
-            "name": self._identity.name,
+            "name": self._this.name,
             "version": __version__,
-            "started_at": timestamp(self._identity.started_at),
+            "started_at": timestamp(self._this.started_at),
             "seen_at": timestamp(self._clock()),
-            "timeout_seconds": self._identity.timeout,
+            "timeout_seconds": self._this.timeout,
             "alive": True,
             "leaving": leaving,
             "this": True,
@@ -135,7 +114,7 @@ class NodeReport:
     def _lives(self, peer: Peer) -> bool | None:
         """Return whether a node is alive; None if this node was away itself and cannot know."""
         latest = self._peers.latest
-        if latest is None or self._clock() - latest.now > self._identity.timeout * 1e6:
+        if latest is None or self._clock() - latest.now > self._this.timeout * 1e6:
             return None
         return share.alive(peer, latest.now)
 

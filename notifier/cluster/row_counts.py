@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from notifier import __version__
 from notifier.core.model import Json, Micros
+from notifier.store import Lists
 
 FRESH = 2.0  # seconds that a count is used, at least
 STALE = 60.0  # seconds, at most: counts of minutes ago mislead
@@ -18,17 +19,9 @@ SPARING = 20  # times as long as the count took: counting takes at most a twenti
 class RowCounts:
     """Remembers the last count, this node's or another one's."""
 
-    def __init__(
-        self,
-        summary: Callable[[], Awaitable[Json]],
-        *,
-        clock: Callable[[], Micros],
-        statuses: Callable[[], Sequence[Mapping[str, Any]]],
-    ) -> None:
-        """Take a function that counts (`summary`), and one that returns the nodes' statuses."""
-        self._summary = summary
+    def __init__(self, lists: Lists, *, clock: Callable[[], Micros]) -> None:
+        self._lists = lists
         self._clock = clock
-        self._statuses = statuses
         self._lock = asyncio.Lock()
         self._counted: Json = None  # counts, the time `at` which they were taken, the seconds `for` their use
 
@@ -37,10 +30,13 @@ class RowCounts:
         """Return this node's last count, if it is used for so long that other nodes should have it."""
         return self._counted if self._counted is not None and self._counted["for"] > FRESH else None
 
-    async def counts(self) -> Json:
-        """Return the last counts, or new ones if those are too old. Raises StoreUnavailable."""
+    async def counts(self, statuses: Sequence[Mapping[str, Any]]) -> Json:
+        """Return the last counts, of this node or in one of the nodes' statuses; new ones if those are too old.
+
+        Raises StoreUnavailable.
+        """
         async with self._lock:  # a caller that waits for another one's count uses it
-            known = self._newest()
+            known = self._newest(statuses)
             if known is None:
                 known = self._counted = await self._count()
             counts: Json = known["counts"]
@@ -48,13 +44,13 @@ class RowCounts:
 
     async def _count(self) -> Json:
         at, began = self._clock(), time.monotonic()
-        counts = await self._summary()
+        counts = await self._lists.summary()
         took = time.monotonic() - began
         return {"by": __version__, "at": at, "for": round(min(STALE, max(FRESH, SPARING * took)), 3), "counts": counts}
 
-    def _newest(self) -> Json | None:
+    def _newest(self, statuses: Sequence[Mapping[str, Any]]) -> Json | None:
         now = self._clock()
-        counts = [self._counted, *(status.get("counted") for status in self._statuses())]
+        counts = [self._counted, *(status.get("counted") for status in statuses)]
         # Another version may count differently.
         own = [each for each in counts if each is not None and each["by"] == __version__]
         fresh = [each for each in own if each["at"] <= now < each["at"] + each["for"] * 1e6]

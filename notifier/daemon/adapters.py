@@ -10,7 +10,6 @@ from typing import Any
 from notifier.config import (
     AmqpQueue,
     CallbacksConfig,
-    Config,
     NatsQueue,
     QueueConfig,
     RedisQueue,
@@ -193,8 +192,3 @@ def feed_policy(config: SourceConfig) -> FeedPolicy:
 def _uncounted(increment: Callable[[], None]) -> Callable[[str], None]:
     """Drop the detail: as a label of the metric it would be unbounded."""
     return lambda _detail: increment()
-
-
-def connect_rate(config: Config) -> float:
-    """Return the number of watches a second that a node can certainly connect."""
-    return min((feed_policy(source).connect_rate for source in config.sources.values()), default=1.0)

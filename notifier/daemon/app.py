@@ -16,12 +16,12 @@ from typing import Any
 import structlog
 
 from notifier import __version__
+from notifier.cluster import Readiness
 from notifier.config import Config
 from notifier.core.errors import NotifierError
 from notifier.daemon import periodic
 from notifier.daemon.build import Cluster, Parts, Start, build
 from notifier.daemon.heartbeat import Heartbeat
-from notifier.daemon.readiness import Readiness
 from notifier.daemon.reload import apply_files, counts
 from notifier.runtime.systemd import SystemdNotifier
 

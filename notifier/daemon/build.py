@@ -10,11 +10,10 @@ from pathlib import Path
 
 import structlog
 
-from notifier.cluster import Identity, Membership, Peers, SharedEndpoints
+from notifier.cluster import Membership, NodeReport, Peers, Readiness, RowCounts, SharedEndpoints, ThisNode
 from notifier.config import Config, QueueConfig
 from notifier.daemon.file_follower import FileFollower
 from notifier.daemon.installation import Installation
-from notifier.daemon.readiness import Readiness
 from notifier.daemon.reload import Reloader
 from notifier.deliver import LOOK_AGAIN, Dispatcher
 from notifier.follow import Recorder, Slots, Watcher
@@ -77,12 +76,10 @@ class Parts:
 class _Ground:
     """The parts that everything else stands on."""
 
-    path: Path  # of the configuration
     clock: Clock
     metrics: Metrics
+    name: str  # of this node
     store: Store
-    identity: Identity
-    peers: Peers
     descriptors: _Descriptors
 
 
@@ -90,6 +87,8 @@ class _Ground:
 class _Flow:
     """The way from a watch to its endpoints, and the parts that report on it."""
 
+    peers: Peers
+    this: ThisNode
     dispatcher: Dispatcher
     watcher: Watcher
     recorder: Recorder
@@ -103,7 +102,7 @@ async def build(start: Start, stack: AsyncExitStack) -> Parts:
     """Build the parts; `stack` closes them. Raises StoreError when the store cannot be opened."""
     ground = await _ground(start, stack)
     inputs: Inputs[QueueConfig] = Inputs()
-    flow = _flow(ground, inputs)
+    flow = _flow(start, ground, inputs)
     stack.push_async_callback(flow.dispatcher.close)
     installation = Installation(
         start.config,
@@ -143,7 +142,7 @@ async def build(start: Start, stack: AsyncExitStack) -> Parts:
         reloader=reloader,
         follower=FileFollower(reloader=reloader, wake=files_read, can_reload=lambda: ground.store.available),
         listener=_listener(start, ground, flow, reloader),
-        cluster=_cluster(start, ground, flow, installation),
+        cluster=_cluster(start, ground, flow),
     )
 
 
@@ -159,26 +158,10 @@ async def _ground(start: Start, stack: AsyncExitStack) -> _Ground:
         migrate=start.migrate,
     )
     stack.callback(store.shutdown)
-    identity = Identity(
-        name=name,
-        number=lambda: store.number,
-        started_at=clock(),
-        timeout=config.node.timeout,
-        ready=lambda: start.readiness.problem(store),
-        http=lambda: start.readiness.address,
-    )
-    return _Ground(
-        path=start.path,
-        clock=clock,
-        metrics=metrics,
-        store=store,
-        identity=identity,
-        peers=Peers(),
-        descriptors=descriptors,
-    )
+    return _Ground(clock=clock, metrics=metrics, name=name, store=store, descriptors=descriptors)
 
 
-def _flow(ground: _Ground, inputs: Inputs[QueueConfig]) -> _Flow:
+def _flow(start: Start, ground: _Ground, inputs: Inputs[QueueConfig]) -> _Flow:
     clock, metrics, store = ground.clock, ground.metrics, ground.store
     shared = store.nodes is not None
 
@@ -192,20 +175,34 @@ def _flow(ground: _Ground, inputs: Inputs[QueueConfig]) -> _Flow:
         shared=shared,
     )
     watcher = Watcher(store=store, nodes=store.nodes, over_share=over_share.set)
+    peers, row_counts = Peers(), RowCounts(store.lists, clock=clock)
+    this = ThisNode(
+        name=ground.name,
+        timeout=start.config.node.timeout,
+        started_at=clock(),
+        store=store,
+        readiness=start.readiness,
+        dispatcher=dispatcher,
+        watcher=watcher,
+        metrics=metrics,
+        row_counts=row_counts,
+    )
     report = StatusReport(
         store=store,
         metrics=metrics,
         dispatcher=dispatcher,
         watcher=watcher,
-        identity=ground.identity,
-        config=str(ground.path),
-        clock=clock,
-        peers=ground.peers,
-        queues=inputs.problems,
+        inputs=inputs,
+        this=this,
+        nodes=NodeReport(this, clock=clock, peers=peers),
+        row_counts=row_counts,
+        config=str(start.path),
     )
     hub = Hub(store=store, report=report, committed=committed, look_again=LOOK_SHARED if shared else None)
     recorder = Recorder(store=store, outbox=dispatcher, metrics=metrics, clock=clock, committed=committed)
     return _Flow(
+        peers=peers,
+        this=this,
         dispatcher=dispatcher,
         watcher=watcher,
         recorder=recorder,
@@ -216,7 +213,7 @@ def _flow(ground: _Ground, inputs: Inputs[QueueConfig]) -> _Flow:
     )
 
 
-def _cluster(start: Start, ground: _Ground, flow: _Flow, installation: Installation) -> Cluster | None:
+def _cluster(start: Start, ground: _Ground, flow: _Flow) -> Cluster | None:
     store = ground.store
     if store.nodes is None:
         return None
@@ -229,9 +226,8 @@ def _cluster(start: Start, ground: _Ground, flow: _Flow, installation: Installat
         dispatcher=flow.dispatcher,
         endpoints=shared_endpoints,
         wake=flow.over_share,
-        peers=ground.peers,
-        rate=installation.connect_rate,
-        status=flow.report.itself,
+        peers=flow.peers,
+        this=flow.this,
     )
     return Cluster(membership=membership, shared_endpoints=shared_endpoints)
 

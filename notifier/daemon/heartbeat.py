@@ -13,8 +13,8 @@ from contextlib import AsyncExitStack
 import aiohttp
 import structlog
 
+from notifier.cluster import STOPPING
 from notifier.config import HeartbeatConfig
-from notifier.daemon.readiness import STOPPING
 from notifier.runtime.tls import tls_context
 from notifier.senders.target import USER_AGENT, request_url
 

@@ -124,10 +124,6 @@ class Installation:
         """Read a watch by the configuration in force. Raises WatchRefused."""
         return parse_watch(value, self.config)
 
-    def connect_rate(self) -> float:
-        """Return the number of watches a second that a node can certainly connect."""
-        return adapters.connect_rate(self.config)
-
     def retention(self) -> float:
         """Return the seconds for which finished watches are kept."""
         return self.config.store.retention

@@ -98,6 +98,11 @@ class Feed:
         return self._admission.limit
 
     @property
+    def connect_rate(self) -> float:
+        """Return how many watches may connect a second."""
+        return self._policy.connect_rate
+
+    @property
     def waiting(self) -> int:
         """Return how many watches could connect now, but wait for a free stream or for their turn."""
         return self._admission.waiting

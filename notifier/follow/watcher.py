@@ -56,6 +56,11 @@ class Watcher:
         """Return how many watches are followed; None while the store is about to change that."""
         return None if self._busy or self._unsure else len(self)
 
+    @property
+    def connect_rate(self) -> float:
+        """Return the number of watches a second that this node can certainly connect."""
+        return min((feed.connect_rate for feed in self._feeds.values()), default=1.0)
+
     def __len__(self) -> int:
         return len(self._orphans) + sum(map(len, self._feeds.values()))
 

@@ -58,9 +58,10 @@ if TYPE_CHECKING:
     from notifier.store.cluster import Nodes
     from notifier.store.database import migrate
     from notifier.store.listening import listen
+    from notifier.store.lists import Lists
     from notifier.store.store import Store
 
-_LATE = {"Nodes": "cluster", "Store": "store", "listen": "listening", "migrate": "database"}
+_LATE = {"Lists": "lists", "Nodes": "cluster", "Store": "store", "listen": "listening", "migrate": "database"}
 
 __all__ = [
     "BEFORE_ALL",
@@ -85,6 +86,7 @@ __all__ = [
     "EventTypeName",
     "Later",
     "Leadership",
+    "Lists",
     "LostName",
     "NodeList",
     "Nodes",

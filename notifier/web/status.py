@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from prometheus_client import Counter
-
 from notifier import __version__
-from notifier.cluster import Identity, NodeReport, Peers, RowCounts
+from notifier.cluster import NodeReport, RowCounts, ThisNode
+from notifier.config import QueueConfig
 from notifier.core.callback import LABEL
 from notifier.core.errors import StoreUnavailable
-from notifier.core.model import Json, Micros
+from notifier.core.model import Json
 from notifier.core.recent import Shares, together
 from notifier.deliver import Dispatcher, EndpointDestination
 from notifier.follow import Watcher
+from notifier.inputs import Inputs
 from notifier.runtime.metrics import Metrics
 from notifier.store import Store
 from notifier.web import answers
 
 Statuses = Sequence[Mapping[str, Any]]  # of the living nodes
-
-PACE = 1.0  # seconds over which a rate is measured, at least
 
 
 class StatusReport:
@@ -37,25 +34,23 @@ class StatusReport:
         metrics: Metrics,
         dispatcher: Dispatcher,
         watcher: Watcher,
-        identity: Identity,
+        inputs: Inputs[QueueConfig],
+        this: ThisNode,
+        nodes: NodeReport,
+        row_counts: RowCounts,
         config: str,
-        clock: Callable[[], Micros],
-        peers: Peers,
-        queues: Callable[[], Mapping[str, str | None]],
     ) -> None:
-        """Create it; `config`: the file's path; `queues` returns the problem of each queue, or None."""
+        """Create it; `config`: the file's path."""
         self._store = store
         self._metrics = metrics
         self._dispatcher = dispatcher
         self._watcher = watcher
-        self._identity = identity
+        self._inputs = inputs
+        self._this = this
+        self._nodes = nodes
+        self._row_counts = row_counts
         self._config = config
-        self._queues = queues
-        self._node_report = NodeReport(identity, clock=clock, itself=self.itself, peers=peers)
-        self._row_counts = RowCounts(store.lists.summary, clock=clock, statuses=self._node_report.statuses)
         self._started = time.monotonic()
-        self._paced: tuple[float, float, float] | None = None  # when last measured; events, deliveries then
-        self._rates = (0.0, 0.0)  # of events and deliveries a second
 
     def line(self) -> str:
         """Return one line for `systemctl status`, from memory alone."""
@@ -64,7 +59,7 @@ class StatusReport:
             f"{sum(map(len, feeds))} watches, {sum(feed.open for feed in feeds)} streams open, "
             f"{sum(endpoint.in_flight for endpoint in endpoints)} deliveries under way"
         )
-        states = self._node_report.states()
+        states = self._nodes.states()
         if (alive := states["alive"] + states["leaving"]) > 1:
             text += f"; one of {alive} nodes"
         reason = self.not_ready()
@@ -72,55 +67,27 @@ class StatusReport:
 
     def not_ready(self) -> str | None:
         """Return the reason why this node is not ready; None: it is."""
-        return self._identity.ready()
+        return self._this.problem()
 
     def nodes(self) -> list[answers.NodeItem]:
         """List the nodes that share the store."""
-        return cast(list[answers.NodeItem], self._node_report.items())
+        return cast(list[answers.NodeItem], self._nodes.items())
 
     def node_name(self, number: int) -> str:
         """Return the name of a node."""
-        return self._node_report.name(number)
-
-    def itself(self) -> Json:
-        """Describe this node for the other nodes. Bounded: a few words for each source and endpoint."""
-        reason = self.not_ready()
-        events, deliveries = self._pace()
-        feeds, endpoints = self._watcher.feeds, self._dispatcher.endpoints.values()
-        description = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "http": self._identity.http(),
-            "ready": reason is None,
-            "reason": reason,
-            "watches": len(self._watcher),
-            "streams": sum(feed.open for feed in feeds.values()),
-            "deliveries": sum(endpoint.in_flight for endpoint in endpoints),
-            "events_per_second": events,
-            "deliveries_per_second": deliveries,
-            "sources": {name: [len(feed), feed.open, feed.waiting] for name, feed in feeds.items() if len(feed)},
-            "troubles": {name: dict(feed.troubles) for name, feed in feeds.items() if feed.troubles},
-            "endpoints": {endpoint.name: endpoint.in_flight for endpoint in endpoints if endpoint.in_flight},
-            "answers": {
-                endpoint.name: [shares.accepted, shares.refused, shares.reason]
-                for endpoint in endpoints
-                if (shares := endpoint.shares).accepted or shares.refused
-            },
-        }
-        shared = self._row_counts.shared
-        return description if shared is None else description | {"counted": shared}
+        return self._nodes.name(number)
 
     async def metrics(self) -> bytes:
         """Return the Prometheus text, counts of rows included."""
         self._metrics.store_available.set(self._store.available)
         self._metrics.ready.set(self.not_ready() is None)
         self._metrics.node_watches.set(len(self._watcher))
-        for state, count in self._node_report.states().items():
+        for state, count in self._nodes.states().items():
             self._metrics.nodes.labels(state).set(count)
         for endpoint in self._dispatcher.endpoints.values():
             endpoint.show()
         try:
-            counts = await self._row_counts.counts()
+            counts = await self._counts()
         except StoreUnavailable:
             return self._metrics.render()  # without the counts
         self._metrics.watches.clear()
@@ -143,12 +110,12 @@ class StatusReport:
 
     async def status(self) -> answers.DaemonStatus:
         """Describe this node at a glance, and the watches, streams and deliveries of all nodes."""
-        counts, reason = await self._row_counts.counts(), self.not_ready()
-        statuses = self._node_report.statuses()
+        counts, reason = await self._counts(), self.not_ready()
+        statuses = self._nodes.statuses()
         return {
             "version": __version__,
-            "node": self._identity.name,
-            "number": self._identity.number(),
+            "node": self._this.name,
+            "number": self._this.number,
             "nodes": len(statuses),
             "pid": os.getpid(),
             "uptime_seconds": round(time.monotonic() - self._started, 1),
@@ -170,16 +137,16 @@ class StatusReport:
             ],
             "endpoints": self._endpoints(counts, statuses),
             "callbacks": self._callbacks(counts),
-            "queues": [{"name": name, "problem": problem} for name, problem in self._queues().items()],
+            "queues": [{"name": name, "problem": problem} for name, problem in self._inputs.problems().items()],
         }
 
     async def pulse(self) -> Json:
         """Describe all nodes in short, with their rates, for the live stream."""
-        counts, statuses = await self._row_counts.counts(), self._node_report.statuses()
+        counts, statuses = await self._counts(), self._nodes.statuses()
         return {
             "watches": counts["watches"],
             "endpoints": self._endpoints(counts, statuses),
-            "nodes": self._node_report.items(),
+            "nodes": self._nodes.items(),
             "streams_open": _sum(statuses, "streams"),
             "watches_waiting": sum(_source_sum(statuses, name, 2) for name in self._watcher.feeds),
             "events_per_second": round(_sum(statuses, "events_per_second"), 1),
@@ -188,7 +155,11 @@ class StatusReport:
 
     async def endpoints(self) -> list[answers.EndpointHealth]:
         """List endpoints with their health."""
-        return self._endpoints(await self._row_counts.counts(), self._node_report.statuses())
+        return self._endpoints(await self._counts(), self._nodes.statuses())
+
+    async def _counts(self) -> Json:
+        """Return counts of the store's rows. Raises StoreUnavailable."""
+        return await self._row_counts.counts(self._nodes.statuses())
 
     def _endpoints(self, counts: Json, statuses: Statuses) -> list[answers.EndpointHealth]:
         return [self._endpoint(endpoint, counts, statuses) for endpoint in self._dispatcher.endpoints.values()]
@@ -219,17 +190,6 @@ class StatusReport:
             "oldest_seconds": _age(pending),
             "dead": counts["dead"].get(LABEL, 0),
         }
-
-    def _pace(self) -> tuple[float, float]:
-        """Return the events and deliveries of this node per second since the last measurement."""
-        now = (time.monotonic(), _total(self._metrics.events), _total(self._metrics.attempts, outcome="delivered"))
-        before = self._paced or now
-        seconds = now[0] - before[0]
-        if self._paced is None or seconds >= PACE:
-            self._paced = now
-        if seconds >= PACE:
-            self._rates = (round((now[1] - before[1]) / seconds, 1), round((now[2] - before[2]) / seconds, 1))
-        return self._rates
 
 
 def _sums(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -264,10 +224,3 @@ def _sum(statuses: Statuses, key: str) -> float:
 
 def _age(pending: Json) -> float:
     return max(0.0, round(time.time() - pending["oldest"] / 1e6, 3)) if pending else 0.0
-
-
-def _total(counter: Counter, **labels: str) -> float:
-    samples = (sample for metric in counter.collect() for sample in metric.samples)
-    return sum(
-        sample.value for sample in samples if sample.name.endswith("_total") and labels.items() <= sample.labels.items()
-    )

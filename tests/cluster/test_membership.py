@@ -13,9 +13,7 @@ from store_rig import T0, wanted
 from structlog.testing import capture_logs
 from waits import until
 
-from notifier.cluster.leadership import SharedEndpoints
-from notifier.cluster.membership import Membership
-from notifier.cluster.peers import Peers
+from notifier.cluster import Membership, Peers, Readiness, RowCounts, SharedEndpoints, ThisNode
 from notifier.core import machine
 from notifier.core.model import Observation, Phase
 from notifier.deliver import Dispatcher, EndpointSetup
@@ -69,8 +67,17 @@ class Node:
             endpoints=SharedEndpoints(nodes=self.nodes, dispatcher=self.dispatcher, wake=Wake()),
             wake=wake,
             peers=self.peers,
-            rate=lambda: 100.0,
-            status=dict,
+            this=ThisNode(
+                name="test",
+                timeout=TIMEOUT,
+                started_at=self.clock(),
+                store=store,
+                readiness=Readiness(),
+                dispatcher=self.dispatcher,
+                watcher=self.watcher,
+                metrics=metrics,
+                row_counts=RowCounts(store.lists, clock=self.clock),
+            ),
         )
 
     async def observe(self, task: str, state: str = "processing") -> None:

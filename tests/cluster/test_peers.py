@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from notifier.cluster.peers import Identity, NodeReport, Peers
+from notifier.cluster import NodeReport, Peers, ThisNode
 from notifier.core.share import Peer
 from notifier.store import NodeList
 
@@ -26,17 +26,21 @@ def peer(number: int, *, age: float = 0.5, status: str | None = None, **more: An
     return Peer(number=number, seen_at=NOW - round(age * SECOND), status=told, **fields | more)
 
 
+class Me(ThisNode):
+    """A node without a store, under a number that a test chooses."""
+
+    number = 0
+
+    def __init__(self, number: int) -> None:
+        self.name, self.timeout, self.started_at = "me", 10.0, NOW - 60 * SECOND
+        self.number = number
+
+    def status(self) -> Any:
+        return {"watches": 3, "streams": 2, "pid": 42}
+
+
 def report(census: NodeList | None, *, number: int = 2, now: int = NOW) -> NodeReport:
-    identity = Identity(
-        name="me",
-        number=lambda: number,
-        started_at=NOW - 60 * SECOND,
-        timeout=10.0,
-        ready=lambda: None,
-        http=lambda: "127.0.0.1:1",
-    )
-    itself = {"watches": 3, "streams": 2, "pid": 42}
-    return NodeReport(identity, clock=lambda: now, itself=lambda: itself, peers=Peers(census))
+    return NodeReport(Me(number), clock=lambda: now, peers=Peers(census))
 
 
 def census(*peers: Peer, number: int = 2) -> NodeList:

@@ -19,7 +19,7 @@ from daemon_process import Daemon, Fields, Start, config, webhook
 from receiver import Arrival, Receiver
 from waits import until
 
-from notifier.tools.faults import Plan
+from notifier.tools.faults import FaultPlan
 from notifier.tools.simulated import SimulatedStream, SimulatedTask
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
@@ -54,7 +54,7 @@ class Upstream(Simulator):
         self._asking = request.headers.get("authorization", "").removeprefix("Bearer ")
         super()._respond(request, connection)
 
-    def _stream(self, connection: HttpConnection, task: SimulatedTask, plan: Plan) -> None:
+    def _stream(self, connection: HttpConnection, task: SimulatedTask, plan: FaultPlan) -> None:
         stay = self._beginning = Stay(task.id, self._asking, time.monotonic())
         self.stays[task.id].append(stay)
         super()._stream(connection, task, plan)
