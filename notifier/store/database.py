@@ -81,7 +81,9 @@ def _postgres(url: str, name: str, timeout: float, migrate: bool) -> Database:
     else:
         postgres.check(url)
     database = Database(
-        writing=postgres.engine(url, writable=True, timeout=timeout, silence=postgres.WRITE_SILENCE),
+        writing=postgres.engine(
+            url, writable=True, stall=postgres.stall_limit(timeout), silence=postgres.WRITE_SILENCE
+        ),
         reading=postgres.engine(url, writable=False, silence=postgres.READ_SILENCE),
         node=Member(name, timeout),
         shared=True,

@@ -17,6 +17,7 @@ from notifier.store.migrations import HEAD
 APPLICATION = "notifier"
 LEAST_SERVER = 13  # the first with pg_current_xact_id, from which the keys of events are built
 LEAST_STALL = 2.0  # seconds: a busy machine may keep a process waiting for as long
+UNHURRIED_STALL = 60.0  # seconds, for one that migrates: others wait, but a busy machine must not end it half-way
 LOCK_TIMEOUT = 5000  # milliseconds that a transaction waits for another's lock before it counts as an outage
 # Seconds that the server may take to answer. A hanging process or a network that drops everything is an outage too.
 # Longer than LOCK_TIMEOUT. A page of a long list may take longer than a write.
@@ -88,8 +89,8 @@ def stall_limit(timeout: float) -> float:
     return max(LEAST_STALL, timeout / 4)
 
 
-def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | None = None) -> Engine:
-    """Create an engine. The server ends a writing transaction whose node falls silent: see `stall_limit`.
+def engine(url: str, *, writable: bool, stall: float = UNHURRIED_STALL, silence: float | None = None) -> Engine:
+    """Create an engine. The server ends a writing transaction whose client is silent in it for `stall` seconds.
 
     A connection whose server has not answered for `silence` seconds is closed; the next one ends its session.
     """
@@ -100,7 +101,7 @@ def engine(url: str, *, writable: bool, timeout: float = 10.0, silence: float | 
     if writable:
         settings |= PLANS | {
             "lock_timeout": str(LOCK_TIMEOUT),
-            "idle_in_transaction_session_timeout": str(round(stall_limit(timeout) * 1000)),
+            "idle_in_transaction_session_timeout": str(round(stall * 1000)),
         }
     else:
         settings |= {"default_transaction_read_only": "on", "statement_timeout": str(round(READ_SILENCE * 1000))}

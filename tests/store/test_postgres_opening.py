@@ -72,6 +72,16 @@ async def test_a_database_of_every_version_is_brought_up_to_date(empty: str, sta
         assert len(await store.lists.deliveries(DeliveryFilter(), limit=1)) == 1
 
 
+@pytest.mark.parametrize(("stall", "limit"), [(60.0, "1min"), (postgres.stall_limit(10.0), "2500ms")])
+def test_the_server_waits_longer_for_one_that_migrates_than_for_a_node(empty: str, stall: float, limit: str) -> None:
+    """A busy machine must not end a migration half-way; a node that falls silent must not hold its locks."""
+    made = postgres.engine(empty, writable=True, stall=stall)
+    with made.connect() as connection:
+        assert connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one() == limit
+    made.dispose()
+    assert postgres.UNHURRIED_STALL == 60.0
+
+
 async def test_those_who_migrate_at_once_wait_for_each_other(empty: str) -> None:
     """Several nodes may be started with `--migrate`: one makes the tables, the others find them."""
     found = await asyncio.gather(*(asyncio.to_thread(migrate, empty) for _ in range(4)))
