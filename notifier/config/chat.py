@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from notifier.config.endpoint_keys import EndpointKeys
 from notifier.config.problems import got, invalid
+from notifier.config.secret import HttpUrl, Secret, SecretUrl
 from notifier.config.section import Impossible
 from notifier.config.template import TextTemplate
-from notifier.config.types import Boolean, Rate, Whole, printable
+from notifier.config.types import Boolean, Printable, Rate, Whole, printable
 from notifier.senders.mention import slack_mention
 from notifier.senders.notice import MAX_METADATA, Additions
 from notifier.senders.services import ServiceName
 
 MAX_MENTIONS = 10
+SLACK_API = SecretUrl("https://slack.com/api")
 
 
 def _mention(value: object) -> str:
@@ -37,14 +39,38 @@ _Mention = Annotated[
 ]
 
 
+def _url_or_bot(schema: dict[str, Any]) -> None:
+    """Require a URL, or a bot's token and channel, in the JSON Schema."""
+    schema["anyOf"] = [{"required": ["url"]}, {"required": ["token", "channel"]}]
+
+
+def _token(token: Secret) -> Secret:
+    """Refuse a token that no header can carry."""
+    text = token.reveal()
+    if "://" in text or not text.isascii() or any(map(str.isspace, text)):
+        raise invalid("expected a bot's token, such as xoxb-...")
+    return token
+
+
 class SlackEndpoint(EndpointKeys):
-    """An incoming webhook of Slack or a similar service."""
+    """A channel of Slack, by an incoming webhook or a bot's token, or one of a similar service."""
+
+    model_config = ConfigDict(json_schema_extra=_url_or_bot)
 
     elsewhere: ClassVar[dict[str, str]] = dict.fromkeys(
         ("secrets", "signature"), "Slack endpoints are not signed; remove it"
     )
 
-    type: Literal["slack"] = Field(description="messages for people, by an incoming webhook of Slack")
+    type: Literal["slack"] = Field(description="messages for people in Slack, by an incoming webhook or a bot")
+    url: HttpUrl | None = Field(
+        default=None, description="of an incoming webhook; may be {file: PATH} or {credential: NAME}"
+    )
+    token: Annotated[Secret, AfterValidator(_token)] | None = Field(
+        default=None, description="of a bot (xoxb-...) in place of `url`: one message per task, edited as it moves"
+    )
+    channel: Printable | None = Field(default=None, description="where the bot posts: an id (C...), or a name")
+    thread: Boolean = Field(default=False, description="the bot tells failures in the thread of the task's message too")
+    api_url: HttpUrl = Field(default=SLACK_API, description="of Slack's Web API")
     service: ServiceName = Field(default="slack", description="slack, mattermost, discord or feishu (Lark)")
     template: TextTemplate | None = Field(
         default=None, description="Jinja2 template of the message, in the service's markup; null: built in"
@@ -67,6 +93,7 @@ class SlackEndpoint(EndpointKeys):
     def impossible(self) -> Iterator[Impossible]:
         """Refuse additions to a message that they would not get into."""
         yield from super().impossible()
+        yield from self._impossible_bot()
         if self.mention and self.service != "slack":
             message = f"only Slack's messages mention somebody; remove it, or `service: {self.service}`"
             yield Impossible(key="mention", keys=frozenset({"mention", "service"}), message=message)
@@ -75,6 +102,42 @@ class SlackEndpoint(EndpointKeys):
                 if getattr(self, key):
                     message = f"a template makes the whole message; remove it, or `{key}`"
                     yield Impossible(key=key, keys=frozenset({key, "template"}), message=message)
+
+    def _impossible_bot(self) -> Iterator[Impossible]:
+        """Refuse an endpoint that is neither a webhook nor a bot, or both."""
+        both = frozenset({"url", "token", "channel"})
+        if self.token is None and self.url is None:
+            message = "required, but missing: an incoming webhook's URL, or a bot's `token` and `channel`"
+            yield Impossible(key="url", keys=both, message=message)
+        if self.token is not None and self.url is not None:
+            yield Impossible(key="token", keys=both, message="a bot posts without an incoming webhook; remove `url`")
+        if self.token is not None and self.channel is None:
+            yield Impossible(key="channel", keys=both, message="required with `token`, but missing")
+        if self.token is not None and self.service != "slack":
+            message = f"only Slack has bots here; remove it, or `service: {self.service}`"
+            yield Impossible(key="token", keys=both | {"service"}, message=message)
+        if self.token is None:
+            for key in ("channel", "thread"):
+                if getattr(self, key):
+                    message = (
+                        "an incoming webhook has a channel of its own and edits nothing; set `token`, or remove it"
+                    )
+                    yield Impossible(key=key, keys=both | {"thread"}, message=message)
+        elif self.mention and not self.thread:
+            message = "an edited message calls nobody; set `thread: true`, whose replies do, or remove it"
+            yield Impossible(key="mention", keys=both | {"mention", "thread"}, message=message)
+
+    @property
+    def target(self) -> SecretUrl:
+        """Return the URL of the webhook, or of the API."""
+        return self.api_url if self.url is None else self.url
+
+    @property
+    def identity(self) -> str:
+        """Return the URL of the webhook; or the API, token and channel of the bot."""
+        if self.token is None:
+            return self.target.reveal()
+        return f"{self.api_url.reveal()}\n{self.token.reveal()}\n{self.channel}"
 
     def additions(self, public_url: str | None) -> Additions:
         """Return what messages show beside the event; `public_url` is the status page's."""

@@ -61,9 +61,11 @@ def _endpoint(endpoint: WebhookEndpoint | SlackEndpoint) -> str:
     match endpoint:
         case WebhookEndpoint():
             signed = "unsigned" if endpoint.signature == "none" else _count(len(endpoint.secrets), "secret")
-            kind = f"webhook to {endpoint.url.origin}, {signed}"
+            kind = f"webhook to {endpoint.target.origin}, {signed}"
+        case SlackEndpoint(token=None):
+            kind = f"{endpoint.service} at {endpoint.target.origin}"
         case SlackEndpoint():
-            kind = f"{endpoint.service} at {endpoint.url.origin}"
+            kind = f"slack at {endpoint.target.origin}, a bot in {endpoint.channel}"
     return f"{kind}, {', '.join(endpoint.events)}, {_condition(endpoint)}"
 
 

@@ -11,6 +11,7 @@ from notifier.config.chat import SlackEndpoint
 from notifier.config.endpoint_keys import EndpointKeys
 from notifier.config.identity import FormSecrets, Signature
 from notifier.config.problems import detail, got, invalid, refusal, suggest
+from notifier.config.secret import HttpUrl, SecretUrl
 from notifier.config.section import Context, Impossible
 from notifier.config.template import JsonTemplate
 
@@ -29,6 +30,7 @@ class WebhookEndpoint(EndpointKeys):
     model_config = ConfigDict(json_schema_extra=_secrets_or_none)
 
     type: Literal["webhook"] = Field(description="signed callbacks (Standard Webhooks)")
+    url: HttpUrl = Field(description="where to POST; may be {file: PATH} or {credential: NAME}")
     signature: Signature = Field(
         default="standard",
         description="standard: Standard Webhooks; github: X-Hub-Signature-256; stripe: Stripe-Signature; none",
@@ -44,6 +46,11 @@ class WebhookEndpoint(EndpointKeys):
         validate_default=True,
         description="whsec_... (or whsk_...), newest first; all of them sign. For other signatures: 16 bytes or more",
     )
+
+    @property
+    def target(self) -> SecretUrl:
+        """Return the URL."""
+        return self.url
 
     def impossible(self) -> Iterator[Impossible]:
         """Refuse two forms of one body as well."""

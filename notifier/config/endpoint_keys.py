@@ -22,7 +22,7 @@ from pydantic import (
 from notifier.config.identity import CaFile, PemFile, impossible_certificate
 from notifier.config.problems import carry, detail, got, invalid, refusal, suggest
 from notifier.config.reading import digest
-from notifier.config.secret import HttpUrl, Secret, SecretUrl, check_http, server
+from notifier.config.secret import Secret, SecretUrl, check_http, server
 from notifier.config.section import Context, Impossible, Section
 from notifier.config.types import Duration, PositiveDuration, Rate, Text, Whole, delivery_header, printable
 from notifier.core.model import EventType
@@ -105,7 +105,6 @@ class MatchConfig(Section):
 class EndpointKeys(Section):
     """The keys that endpoints of every type have."""
 
-    url: HttpUrl = Field(description="where to POST; may be {file: PATH} or {credential: NAME}")
     events: tuple[EventGlob, ...] = Field(
         default=("task.*", "watch.lost"), min_length=1, description="types of event to send, as globs"
     )
@@ -144,7 +143,16 @@ class EndpointKeys(Section):
         """Store a digest of each file, so that an endpoint whose files changed compares unequal to the earlier one."""
         self._files = tuple(digest(path) for path in (self.ca_file, self.cert_file, self.key_file) if path)
 
+    @property
+    def target(self) -> SecretUrl:
+        """Return the URL that requests go to, or begin with."""
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> str:
+        """Return the text that tells the receiver from others; it holds secrets."""
+        return self.target.reveal()
+
     def impossible(self) -> Iterator[Impossible]:
         """Refuse a certificate that cannot be presented."""
-        secure = self.url.scheme == "https"
-        yield from impossible_certificate(self.cert_file, self.key_file, secure=secure)
+        yield from impossible_certificate(self.cert_file, self.key_file, secure=self.target.scheme == "https")

@@ -145,6 +145,17 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChatMessage:
+    """A message that shows a task in a channel, and is edited as the task moves."""
+
+    place: str  # a digest of the service and the channel as configured
+    channel: str  # the channel's id
+    ts: str  # the message's id in the channel
+    sequence: int = 0  # of the event that it shows
+    replied: str | None = None  # the id of the last event that was told in its thread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
     """One endpoint that an event goes to."""
 

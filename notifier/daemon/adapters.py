@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from notifier.config import (
@@ -13,6 +14,7 @@ from notifier.config import (
     NatsQueue,
     QueueConfig,
     RedisQueue,
+    Secret,
     SlackEndpoint,
     SourceConfig,
     WebhookEndpoint,
@@ -29,6 +31,8 @@ from notifier.runtime.metrics import Metrics
 from notifier.runtime.tls import tls_context
 from notifier.senders.callback import CallbackCourier
 from notifier.senders.chat import ChatSender
+from notifier.senders.pace import Paces
+from notifier.senders.slack_bot import Messages, SlackBot, place_of
 from notifier.senders.target import USER_AGENT, Target
 from notifier.senders.webhook import WebhookSender
 from notifier.sources.plan import SourceSettings
@@ -39,13 +43,20 @@ Endpoint = WebhookEndpoint | SlackEndpoint
 Trust = ssl.SSLContext | bool  # as aiohttp takes it: True stands for the system's authorities
 
 
-def sender(endpoint: Endpoint, clock: Clock, public_url: str | None = None) -> Sender:
-    """Create a sender; `public_url` is the status page's, for links in messages.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """The parts that senders share."""
 
-    Raises OSError when a certificate file cannot be read any more.
-    """
+    messages: Messages | None = None  # needed for bots
+    paces: Paces = field(default_factory=Paces)
+    public_url: str | None = None  # of the status page, for links in messages
+
+
+def sender(endpoint: Endpoint, clock: Clock, means: Means | None = None) -> Sender:
+    """Create a sender. Raises OSError when a certificate file cannot be read any more."""
+    means = Means() if means is None else means
     target = Target(
-        url=endpoint.url.reveal(),
+        url=endpoint.target.reveal(),
         timeout=endpoint.timeout,
         headers={name: value.reveal() for name, value in endpoint.headers.items()},
         max_in_flight=endpoint.max_in_flight,
@@ -57,15 +68,35 @@ def sender(endpoint: Endpoint, clock: Clock, public_url: str | None = None) -> S
             return WebhookSender(
                 target, signer=_signer(endpoint), format=endpoint.format, template=endpoint.template, clock=clock
             )
+        case SlackEndpoint(token=Secret() as token, channel=str(channel)):
+            return _bot(endpoint, target, token, channel, clock, means)
         case SlackEndpoint():
             return ChatSender(
                 target,
                 service=endpoint.service,
                 template=endpoint.template,
                 retry_on_timeout=endpoint.retry_on_timeout,
-                additions=endpoint.additions(public_url),
+                additions=endpoint.additions(means.public_url),
                 clock=clock,
             )
+
+
+def _bot(endpoint: SlackEndpoint, target: Target, token: Secret, channel: str, clock: Clock, means: Means) -> SlackBot:
+    if means.messages is None:
+        raise ValueError("a bot needs the store: it edits what it has sent")
+    return SlackBot(
+        target,
+        token=token.reveal(),
+        channel=channel,
+        messages=means.messages,
+        pace=means.paces.of(place_of(target.url, channel)),
+        interval=1 / endpoint.rate_limit if endpoint.rate_limit else 0.0,
+        thread=endpoint.thread,
+        template=endpoint.template,
+        retry_on_timeout=endpoint.retry_on_timeout,
+        additions=endpoint.additions(means.public_url),
+        clock=clock,
+    )
 
 
 def courier(config: CallbacksConfig, clock: Clock) -> CallbackCourier | None:
@@ -91,7 +122,7 @@ def _signer(endpoint: WebhookEndpoint) -> Signer:
 def endpoint_policy(endpoint: Endpoint) -> EndpointPolicy:
     """Return the limits and the schedule of an endpoint."""
     return EndpointPolicy(
-        fingerprint=hashlib.sha256(endpoint.url.reveal().encode()).hexdigest()[:16],
+        fingerprint=hashlib.sha256(endpoint.identity.encode()).hexdigest()[:16],
         schedule=endpoint.retry_schedule,
         max_in_flight=endpoint.max_in_flight,
         rate_limit=endpoint.rate_limit,

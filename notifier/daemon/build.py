@@ -114,6 +114,7 @@ async def build(start: Start, stack: AsyncExitStack) -> Parts:
         metrics=ground.metrics,
         clock=ground.clock,
         slots=Slots(ground.descriptors.streams),
+        messages=ground.store.messages,
     )
     stack.push_async_callback(installation.close)
     files_read = Wake()

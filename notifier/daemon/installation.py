@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -12,13 +12,14 @@ from notifier.core.errors import NotifierError
 from notifier.core.model import Json, NewWatch
 from notifier.core.retry import JITTER, LONGEST_OBEYED, SCHEDULE
 from notifier.daemon import adapters
-from notifier.daemon.adapters import Trust
+from notifier.daemon.adapters import Means, Trust
 from notifier.deliver import Dispatcher, EndpointSetup
 from notifier.follow import Feed, FeedPolicy, PolledSource, Recorder, Slots, Source, Watcher
 from notifier.inputs import Input, Inputs, Intake
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.senders.callback import CallbackCourier
+from notifier.senders.slack_bot import Messages
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +50,7 @@ class Installation:
         metrics: Metrics,
         clock: Clock,
         slots: Slots,
+        messages: Messages,
     ) -> None:
         self.config = config  # in force, or about to be at the start
         self._dispatcher = dispatcher
@@ -59,6 +61,7 @@ class Installation:
         self._metrics = metrics
         self._clock = clock
         self._slots = slots
+        self._means = Means(messages=messages)
         self._sources: dict[str, Source | PolledSource] = {}
         self._installed = False  # whether a configuration is in force
 
@@ -144,15 +147,12 @@ class Installation:
     def _setups(self, config: Config) -> dict[str, EndpointSetup]:
         """Create a sender for each endpoint; one whose configuration is the same keeps its connections."""
         setups: dict[str, EndpointSetup] = {}
-        public_url = config.http.public_url
-        moved = public_url != self.config.http.public_url  # messages link to it
+        means = replace(self._means, public_url=config.http.public_url)
+        moved = config.http.public_url != self.config.http.public_url  # messages link to it
         for name, endpoint in config.endpoints.items():
             current = self._dispatcher.endpoints.get(name)
             same = self.config.endpoints.get(name) == endpoint and not (moved and endpoint.type != "webhook")
-            if current is not None and same:
-                sender = current.sender
-            else:
-                sender = adapters.sender(endpoint, self._clock, public_url)
+            sender = current.sender if current is not None and same else adapters.sender(endpoint, self._clock, means)
             setups[name] = EndpointSetup(sender=sender, policy=adapters.endpoint_policy(endpoint))
         return setups
 

@@ -6,6 +6,7 @@ deliveries  the outbox: an event on its way to an endpoint
 attempts    the log of tries
 endpoints   the health of each endpoint, and the node that serves it where only one may
 callbacks   destinations that came with watches, and when to look for their deliveries
+messages    the message of each task in a channel where messages are edited
 counters    where the next block of ids begins, and the number of the next node
 nodes       the daemons that share a PostgreSQL; on SQLite there is one, and no row for it
 """
@@ -201,6 +202,19 @@ _scheduled = callbacks.c.due.is_not(None)
 Index("callbacks_due", callbacks.c.due, callbacks.c.name, sqlite_where=_scheduled, postgresql_where=_scheduled)
 _in_hand = callbacks.c.owner.is_not(None)
 Index("callbacks_in_hand", callbacks.c.owner, sqlite_where=_in_hand, postgresql_where=_in_hand)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("watch", BigInteger, primary_key=True, autoincrement=False),
+    Column("endpoint", Text, primary_key=True),
+    Column("place", Text, nullable=False),  # a digest of service and channel: in another one the message is not there
+    Column("channel", Text, nullable=False),  # the channel's id
+    Column("ts", Text, nullable=False),  # the message's id in it
+    Column("sequence", BigInteger, nullable=False),  # of the event that it shows
+    Column("replied", Text),  # the id of the last event that was told in its thread
+    sqlite_with_rowid=False,
+)
 
 counters = Table(
     "counters",

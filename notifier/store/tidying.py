@@ -11,7 +11,7 @@ from functools import partial
 from sqlalchemy import Connection, and_, delete, exists, or_, select, tuple_
 
 from notifier.core.model import Micros
-from notifier.store import callbacks
+from notifier.store import callbacks, messages
 from notifier.store.schema import attempts, deliveries, events, watches
 from notifier.store.statements import is_open
 from notifier.store.writer import Writer
@@ -80,5 +80,6 @@ def _forget_watches(connection: Connection, *, before: Micros, after: Place) -> 
     ).all()
     pks = [row.pk for row in rows if row.over]
     if pks:  # another node may have added one again in the meantime: `over` is asked again
-        connection.execute(delete(watches).where(watches.c.pk.in_(pks), over))
+        gone = connection.execute(delete(watches).where(watches.c.pk.in_(pks), over).returning(watches.c.pk)).scalars()
+        messages.forget(connection, list(gone))
     return len(pks), (rows[-1].updated_at, rows[-1].pk) if len(rows) == CHUNK else None

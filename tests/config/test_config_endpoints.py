@@ -7,7 +7,7 @@ import trustme
 from config_site import WHSEC, Site
 from cryptography.hazmat.primitives import serialization
 
-from notifier.config import SlackEndpoint, WebhookEndpoint
+from notifier.config import SlackEndpoint, WebhookEndpoint, describe
 
 HOOK = f"type: webhook, url: 'https://example.com/h', secrets: [{WHSEC}]"
 UNSIGNED = "type: webhook, url: 'https://example.com/h'"
@@ -39,7 +39,7 @@ def test_slacks_defaults_are_the_designs(site: Site) -> None:
     assert (endpoint.max_in_flight, endpoint.rate_limit, endpoint.ordering) == (1, 1.0, "latest")
     assert endpoint.retry_on_timeout is True
     assert endpoint.service == "slack"
-    assert endpoint.url.reveal() == "https://hooks.slack.com/services/T/B/x"
+    assert endpoint.target.reveal() == "https://hooks.slack.com/services/T/B/x"
     assert endpoint.timeout == 15
 
 
@@ -75,12 +75,12 @@ def test_events_are_globs_of_known_types(site: Site, glob: str) -> None:
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x?y=z", "https://u:p@example.com", "https://[::1]:8443/", "HTTP://x",
                                  "https://bücher.example/ü"])  # fmt: skip
 def test_an_endpoints_url_may_point_anywhere(site: Site, url: str) -> None:
-    assert _endpoint(site, f"type: slack, url: '{url}'").url.reveal() == url
+    assert _endpoint(site, f"type: slack, url: '{url}'").target.reveal() == url
 
 
 def test_an_endpoints_url_may_come_from_a_file(site: Site) -> None:
     site.write("https://hooks.slack.com/services/x\n", "url")
-    assert _endpoint(site, "type: slack, url: {file: url}").url.reveal() == "https://hooks.slack.com/services/x"
+    assert _endpoint(site, "type: slack, url: {file: url}").target.reveal() == "https://hooks.slack.com/services/x"
 
 
 def test_authorities_are_read(site: Site) -> None:
@@ -309,3 +309,38 @@ def test_what_a_message_cannot_show_is_refused(site: Site, keys: str, problem: s
     """In words."""
     (found,) = site.problems(f"endpoints: {{e: {{{SLACK}, {keys}}}}}")
     assert problem in str(found)
+
+
+BOT = "type: slack, token: xoxb-1-t0ps3cr3t, channel: C0OPS"
+
+
+def test_a_bot(site: Site) -> None:
+    """Its token is secret, and another token or channel makes another endpoint."""
+    bot = _endpoint(site, BOT)
+    assert isinstance(bot, SlackEndpoint)
+    assert (bot.url, bot.thread, bot.target.reveal()) == (None, False, "https://slack.com/api")
+    assert "t0ps3cr3t" not in repr(bot)
+    others = [BOT.replace("C0OPS", "ops"), BOT.replace("xoxb-1", "xoxb-2"), f"{BOT}, api_url: 'https://x.example/api'"]
+    assert len({bot.identity, *(_endpoint(site, keys).identity for keys in others)}) == 4
+    lines = describe(site.load(f"endpoints: {{e: {{{BOT}}}}}"))
+    assert lines[1].startswith("endpoint e: slack at https://slack.com, a bot in C0OPS")
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ("type: slack", "url: required, but missing: an incoming webhook's URL, or a bot's `token` and `channel`"),
+        (f"{BOT}, url: 'https://hooks.slack.com/x'", "token: a bot posts without an incoming webhook; remove `url`"),
+        ("type: slack, token: xoxb-1", "channel: required with `token`, but missing"),
+        (f"{SLACK}, channel: ops", "channel: an incoming webhook has a channel of its own"),
+        (f"{SLACK}, thread: true", "thread: an incoming webhook has a channel of its own"),
+        (f"{BOT}, service: discord", "token: only Slack has bots here"),
+        (f"{BOT}, mention: here", "mention: an edited message calls nobody; set `thread: true`"),
+        ("type: slack, token: 'https://hooks.slack.com/x', channel: c", "token: expected a bot's token"),
+    ],
+)
+def test_what_no_bot_can_do_is_refused(site: Site, keys: str, problem: str) -> None:
+    """In words, and without the token."""
+    (found,) = site.problems(f"endpoints: {{e: {{{keys}}}}}")
+    assert problem in str(found)
+    assert "xoxb-1" not in str(found)

@@ -60,8 +60,8 @@ queues: [{{url: "amqp://guest:{MARKER}@localhost/"}}]
     for text in shown:
         assert MARKER not in text
         assert WHSEC.removeprefix("whsec_") not in text
-    assert config.endpoints["app"].url.reveal() == site.env["URL"]
-    assert repr(config.endpoints["app"].url) == "https://example.com:8443"
+    assert config.endpoints["app"].target.reveal() == site.env["URL"]
+    assert repr(config.endpoints["app"].target) == "https://example.com:8443"
     assert config.endpoints["app"].headers["X-Key"].reveal() == MARKER
     assert str(config.store.url) == "postgresql://db:5432/notifier"
     assert json.loads(config.http.model_dump_json())["token"] == "<secret>"
