@@ -47,6 +47,8 @@ def _head(item: Item) -> Iterator[Text]:
     )
     if item["labels"]:
         yield _field("labels", ", ".join(f"{name}={value}" for name, value in item["labels"].items()))
+    if item["variables"]:
+        yield _field("variables", ", ".join(f"{name}={value}" for name, value in item["variables"].items()))
     if item["metadata"] not in (None, {}):
         yield _field("metadata", json.dumps(item["metadata"], ensure_ascii=False))
     receivers = ["all endpoints that match"] if item["endpoints"] is None else list(item["endpoints"])

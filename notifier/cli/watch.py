@@ -30,7 +30,7 @@ from notifier.cli.complete import endpoint_names, source_names, watch_names
 from notifier.cli.listing import COLUMNS, CUT, Wanted, rows
 from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, complain, fail, printable, refuse, show, show_json, show_table
 from notifier.cli.timeline import lines
-from notifier.cli.watch_input import WatchDefaults, WatchInput, batches, read_file, read_labels, read_metadata
+from notifier.cli.watch_input import WatchDefaults, WatchInput, batches, read_file, read_metadata, read_pairs
 from notifier.core.model import Json
 
 LONGEST_WAIT = 600.0  # seconds of one request; the daemon allows no more
@@ -90,6 +90,10 @@ def add(
             autocompletion=endpoint_names,
         ),
     ] = [],
+    variable: Annotated[
+        list[str],
+        typer.Option(metavar="NAME=VALUE", help="What the source's url names beside the id; may be repeated."),
+    ] = [],
     callback_url: Annotated[
         str | None, typer.Option(metavar="URL", help="A callback URL of the task's own, besides the endpoints.")
     ] = None,
@@ -117,6 +121,8 @@ def add(
 
     Example: notifier watch add 2370487727425660 --callback-url https://example.com/hooks/2370487727425660
 
+    Example: notifier watch add 841 --source kling --variable kind=videos/image2video
+
     Options apply to every watch that has no value of its own. A file holds a list of watches or ids:
 
     \b
@@ -136,8 +142,9 @@ def add(
     defaults = WatchDefaults(
         source=source,
         endpoints=endpoint,
-        labels=read_labels(label),
+        labels=read_pairs(label),
         metadata=read_metadata(metadata),
+        variables=read_pairs(variable, option="--variable", example="kind=videos/text2video"),
         callback_url=callback_url,
         callback_secret=callback_secret,
     )
@@ -227,7 +234,7 @@ def list_watches(
     wanted = Wanted(
         source=source,
         phase=phase,
-        labels=read_labels(label),
+        labels=read_pairs(label),
         search=search,
         ended=ended,
         limit=None if every else limit,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ class WatchDefaults:
     endpoints: Sequence[str]
     labels: Mapping[str, str]
     metadata: Json
+    variables: Mapping[str, str] = field(default_factory=dict)
     callback_url: str | None = None
     callback_secret: str | None = None
 
@@ -60,21 +61,22 @@ class WatchDefaults:
             "callback_secret": self.callback_secret,
         }
         missing = {key: value for key, value in defaults.items() if value is not None and watch.get(key) is None}
-        labels = watch.get("labels", {})
-        if self.labels and isinstance(labels, Mapping):
-            missing["labels"] = {**self.labels, **labels}
+        for key, given in (("labels", self.labels), ("variables", self.variables)):
+            own = watch.get(key, {})
+            if given and isinstance(own, Mapping):
+                missing[key] = {**given, **own}
         return {**watch, **missing}
 
 
-def read_labels(options: Sequence[str]) -> dict[str, str]:
+def read_pairs(options: Sequence[str], *, option: str = "--label", example: str = "team=video") -> dict[str, str]:
     """Read NAME=VALUE options."""
-    labels = {}
+    pairs = {}
     for text in options:
         name, equals, value = text.partition("=")
         if not name or not equals:
-            fail(f"--label {text}: expected NAME=VALUE, such as team=video", EXIT_USAGE)
-        labels[name] = value
-    return labels
+            fail(f"{option} {text}: expected NAME=VALUE, such as {example}", EXIT_USAGE)
+        pairs[name] = value
+    return pairs
 
 
 def read_metadata(text: str | None) -> Json:

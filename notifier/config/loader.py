@@ -9,6 +9,7 @@ import contextlib
 import glob
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from notifier.config.document import Document, read_document
 from notifier.config.endpoint import read_endpoint
-from notifier.config.model import Config
+from notifier.config.model import Config, variables_of
 from notifier.config.problems import (
     ConfigError,
     Location,
@@ -62,12 +63,16 @@ def review(path: Path, *, env: Mapping[str, str] | None = None) -> Review:
     return _Loading(path, os.environ if env is None else env, None).review()
 
 
-def parse_watch(value: Json, config: Config) -> NewWatch:
-    """Read a watch from the JSON of an HTTP body or a queue's message. Raises WatchRefused."""
+def parse_watch(value: Json, config: Config, *, named: bool = False) -> NewWatch:
+    """Read a watch from the JSON of an HTTP body or a queue's message. Raises WatchRefused.
+
+    `named`: it only names a watch that exists, which needs no variables.
+    """
     context = Context(
         env={},
         sources=tuple(config.sources),
         endpoints=tuple(config.endpoints),
+        variables={} if named else config.watch_variables,
         callback_refusal=config.callbacks.refusal,
     )
     try:
@@ -159,6 +164,7 @@ class _Loading:
             "queues": tuple(self._queues(document)),
         }
         rest = {key: value for key, value in data.items() if key not in _APART}
+        self._context = replace(self._context, variables=variables_of(parts["sources"]))
         config = self._check(document, (), partial(Config.model_validate, context=self._context), rest)
         self._check_reserved(document, endpoints or {}, taken=config is not None and config.callbacks.enabled)
         self._read_watches(document, ("watches",), data.get("watches"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,12 +12,21 @@ from pydantic import Field, PrivateAttr
 from notifier.config.endpoint import EndpointConfig
 from notifier.config.queue import QueueConfig
 from notifier.config.reading import Reading
-from notifier.config.section import Section
+from notifier.config.section import Section, WatchVariables
 from notifier.config.settings import CallbacksConfig, HeartbeatConfig, HttpConfig, LogConfig, NodeConfig, StoreConfig
 from notifier.config.source import Description, SourceConfig, default_source
 from notifier.config.types import Boolean, Duration, Name, Printable
 from notifier.config.watch import WatchConfig
 from notifier.core.routing import Route
+
+
+def variables_of(sources: Mapping[str, SourceConfig | None]) -> dict[str, WatchVariables]:
+    """Return the variables of watches, by source; a source that could not be read is left out."""
+    return {
+        name: WatchVariables(allowed=source.description.own, required=source.description.required)
+        for name, source in sources.items()
+        if source is not None
+    }
 
 
 class Config(Section):
@@ -50,6 +60,11 @@ class Config(Section):
     def reading(self) -> Reading:
         """Return the files that the configuration was read from."""
         return self._reading
+
+    @cached_property
+    def watch_variables(self) -> Mapping[str, WatchVariables]:
+        """Return the variables of watches, by source."""
+        return variables_of(self.sources)
 
     def without_watches(self) -> Config:
         """Return the configuration without its watches, which may be many, and which the store keeps."""

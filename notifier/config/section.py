@@ -16,6 +16,14 @@ from notifier.config.reading import digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchVariables:
+    """The variables that watches of a source may give, and those that they have to."""
+
+    allowed: frozenset[str] = frozenset()
+    required: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """The surroundings that a value may depend on, passed through pydantic's validation context."""
 
@@ -24,6 +32,7 @@ class Context:
     sources: tuple[str, ...] | None = None  # the names that may be used; None: any
     endpoints: tuple[str, ...] | None = None
     presets: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)  # the user's; None: it has faults
+    variables: Mapping[str, WatchVariables] = field(default_factory=dict)  # of the sources' watches; not listed: any
     callback_refusal: Callable[[str], str | None] | None = None  # why a callback's URL is refused, or None
     read: dict[Path, str | None] = field(
         default_factory=dict

@@ -86,7 +86,7 @@ def read_preset(value: object) -> tuple[Description, dict[str, Any]]:
     except ValidationError as exc:
         raise refusal(carry(exc) + faults) from exc
     usable = description if description.base_url else description.model_copy(update={"base_url": "https://base"})
-    faults += _clashes(description, written) + _template_faults(usable, written, complete=False)
+    faults += _clashes(description, written) + _template_faults(usable, written)
     if faults:
         raise refusal(faults)
     return description, merged
@@ -199,9 +199,7 @@ def _clashes(description: Preset, overrides: dict[str, Any]) -> list[InitErrorDe
     return faults
 
 
-def _template_faults(
-    description: Preset, overrides: dict[str, Any], *, complete: bool = True
-) -> list[InitErrorDetails]:
+def _template_faults(description: Preset, overrides: dict[str, Any]) -> list[InitErrorDetails]:
     """Report templates that cannot be filled in, and a URL that is not HTTP or names no task."""
     faults: list[InitErrorDetails] = []
     used: set[str] = set()
@@ -217,11 +215,6 @@ def _template_faults(
             faults.append(detail(location, exc))
     if faults:
         return faults
-    faults += [
-        detail(("variables",), invalid(f"{{{name}}} in the url needs a value here"))
-        for name in sorted(used & description.variables.keys())
-        if description.variables[name] is None and complete
-    ]
     if "base_url" in used and not description.base_url:
         return [detail(("base_url",), invalid("required by the url, but not set"))]
     if used.isdisjoint({"id", "+id"}):

@@ -22,17 +22,49 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from notifier.config.endpoint_keys import EndpointName, SourceName
-from notifier.config.problems import carry, detail, invalid, refusal
+from notifier.config.problems import carry, detail, invalid, refusal, suggest
 from notifier.config.secret import Secret, SecretUrl, signing
 from notifier.config.section import Context, Impossible, Section
-from notifier.config.types import JsonValue, TaskId, Text, is_json, is_text, task_id
+from notifier.config.types import JsonValue, TaskId, Text, is_json, is_text, task_id, text
 from notifier.core.callback import MAX_URL, Callback
-from notifier.core.model import NewWatch
+from notifier.core.model import NONE, NewWatch
+from notifier.sources.preset import MAX_VARIABLE, variable_fault
 
 NO_SOURCE = "no source is configured; a watch needs one under `sources`"
 
 
 _ELSEWHERE = "comes with a watch by API or queue; in a configuration, name the URL under `endpoints`"
+
+
+def _variable(value: object) -> str:
+    if (fault := variable_fault(plain := text(value))) is not None:
+        raise invalid(fault)
+    return plain
+
+
+def _fitting(given: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+    """Refuse variables that the source's URL does not name, and a watch that lacks one."""
+    source, context = info.data.get("source"), Context.of(info)
+    wanted = context.variables.get(source) if isinstance(source, str) else None
+    if wanted is None:
+        return given
+    faults = []
+    for name in given.keys() - wanted.allowed:
+        options = ", ".join(sorted(wanted.allowed))
+        message = f"watches of {source} may give {options}" if options else f"watches of {source} have no variables"
+        faults.append(detail((name, "[key]"), invalid(message, suggestion=suggest(name, wanted.allowed))))
+    if missing := sorted(wanted.required - given.keys()):
+        form = ", ".join(f"{name}: ..." for name in missing)
+        message = f"the url of {source} names {', '.join(missing)}; add `variables: {{{form}}}` here or to the source"
+        faults.append(detail((), invalid(message)))
+    if faults:
+        raise refusal(faults)
+    return given
+
+
+VariableValue = Annotated[
+    str, BeforeValidator(_variable), WithJsonSchema({"type": "string", "maxLength": MAX_VARIABLE})
+]
 
 
 class WatchConfig(Section):
@@ -47,11 +79,21 @@ class WatchConfig(Section):
     )
     labels: dict[Text, Text] = Field(default={}, description="texts to match, filter and show by")
     metadata: JsonValue = Field(default=None, description="any JSON value; sent with every event")
+    variables: Annotated[dict[Text, VariableValue], AfterValidator(_fitting)] = Field(
+        default={},
+        validate_default=True,
+        description="values for what the source's url names beside the id; they go before the source's own",
+    )
 
     def to_new_watch(self) -> NewWatch:
         """Return the watch in the store's form."""
         return NewWatch(
-            source=self.source, id=self.id, labels=self.labels, metadata=self.metadata, endpoints=self.endpoints
+            source=self.source,
+            id=self.id,
+            labels=self.labels,
+            metadata=self.metadata,
+            endpoints=self.endpoints,
+            variables=self.variables or NONE,
         )
 
     @classmethod
@@ -148,6 +190,8 @@ def _usual(value: Any, default: str | None, context: Context, model: type[WatchC
     endpoints, labels, metadata = value.get("endpoints"), value.get("labels", {}), value.get("metadata")
     if type(source) is not str or source not in context.sources:
         return None
+    if (wanted := context.variables.get(source)) is not None and wanted.required:
+        return None
     if endpoints is not None and not (type(endpoints) is list and all(name in context.endpoints for name in endpoints)):
         return None
     if type(labels) is not dict or not (all(map(is_text, labels)) and all(map(is_text, labels.values()))):
@@ -160,7 +204,9 @@ def _usual(value: Any, default: str | None, context: Context, model: type[WatchC
         return None
     names = None if endpoints is None else tuple(dict.fromkeys(map(str, endpoints)))
     fields = _fields.setdefault(tuple(value), {*value, "source"})
-    return model.model_construct(fields, id=task, source=source, endpoints=names, labels=labels, metadata=metadata)
+    return model.model_construct(
+        fields, id=task, source=source, endpoints=names, labels=labels, metadata=metadata, variables={}
+    )
 
 
 def read_watch(

@@ -51,6 +51,7 @@ def step(watch: Watch, observation: Observation, now: Micros) -> Step:
         metadata=watch.metadata,
         endpoints=watch.endpoints,
         callback=watch.callback,
+        variables=watch.variables,
         state=state,
         phase=observation.phase,
         sequence=watch.sequence + 1,

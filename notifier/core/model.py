@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from notifier.core.callback import Callback
 
 Json = Any  # whatever `json.loads` returns
 Micros = int
+NONE: Mapping[str, str] = MappingProxyType({})  # shared by all watches that have no variables
 
 
 class Phase(StrEnum):
@@ -96,6 +98,7 @@ class Watch:
     metadata: Json = None
     endpoints: tuple[str, ...] | None = None  # None: every endpoint whose `match` accepts it
     callback: str | None = None  # the name of the watch's own destination (core/callback.py)
+    variables: Mapping[str, str] = field(default_factory=lambda: NONE)  # of the source's URL, before the source's own
     state: str | None = None
     phase: Phase | None = None
     sequence: int = 0  # of the last event
@@ -115,6 +118,7 @@ class NewWatch:
     metadata: Json = None
     endpoints: tuple[str, ...] | None = None
     callback: Callback | None = None  # the watch's own destination
+    variables: Mapping[str, str] = field(default_factory=lambda: NONE)  # of the source's URL, before the source's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

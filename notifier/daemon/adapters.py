@@ -19,13 +19,22 @@ from notifier.config import (
     SourceConfig,
     WebhookEndpoint,
 )
-from notifier.core.model import Json, NewWatch
 from notifier.core.reconnect import ReconnectPolicy
 from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
 from notifier.core.signing import decode_secret
 from notifier.deliver import EndpointPolicy, Sender
 from notifier.follow import FeedPolicy, PolledSource, Source
-from notifier.inputs import OUTCOMES, Broker, Input, Intake, QueueInput, amqp_broker, nats_broker, redis_broker
+from notifier.inputs import (
+    OUTCOMES,
+    Broker,
+    Input,
+    Intake,
+    ParseWatch,
+    QueueInput,
+    amqp_broker,
+    nats_broker,
+    redis_broker,
+)
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.tls import tls_context
@@ -176,9 +185,7 @@ def trust(config: SourceConfig) -> Trust:
     return tls_context(ca_file=config.ca_file)
 
 
-def queue_input(
-    queue: QueueConfig, *, parse_watch: Callable[[Json], NewWatch], intake: Intake, metrics: Metrics
-) -> Input:
+def queue_input(queue: QueueConfig, *, parse_watch: ParseWatch, intake: Intake, metrics: Metrics) -> Input:
     """Create an input. Raises NotifierError when its client library is missing or its URL cannot be used."""
     url = queue.url.reveal()
     broker: Broker[Any]

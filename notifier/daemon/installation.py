@@ -123,9 +123,9 @@ class Installation:
         for source in self._sources.values():
             await source.close()
 
-    def parse_watch(self, value: Json) -> NewWatch:
-        """Read a watch by the configuration in force. Raises WatchRefused."""
-        return parse_watch(value, self.config)
+    def parse_watch(self, value: Json, *, named: bool = False) -> NewWatch:
+        """Read a watch by the configuration in force; `named`: it only names one that exists. Raises WatchRefused."""
+        return parse_watch(value, self.config, named=named)
 
     def retention(self) -> float:
         """Return the seconds for which finished watches are kept."""

@@ -89,7 +89,9 @@ class Connector:
         last_event_id = subscription.last_event_id if subscription.overdue is None else ""
         outcome = SourceError.kind
         try:
-            stream = await self._source.open(subscription.watch.id, last_event_id=last_event_id)
+            stream = await self._source.open(
+                subscription.watch.id, last_event_id=last_event_id, variables=subscription.watch.variables
+            )
             outcome = "open"
         except SourceError as exc:
             outcome = exc.kind

@@ -145,10 +145,16 @@ class Feed:
             self._troubles.forget(pk)
 
     def describe(self, watch: Watch) -> None:
-        """Take over labels, metadata, endpoints and callback; the connection stays."""
+        """Take over labels, metadata, endpoints and callback; the connection stays, unless the variables changed."""
         subscription = self._all.get(watch.pk)
-        if subscription is not None:
-            subscription.describe(watch)
+        if subscription is None:
+            return
+        elsewhere = subscription.watch.variables != watch.variables
+        subscription.describe(watch)
+        if elsewhere:
+            self._reopen(subscription)
+            if subscription.stage is Stage.WAITING:
+                self._admission.now(subscription)
 
     def update(self, policy: FeedPolicy, *, reopen: bool, hurry: bool) -> None:
         """Take a new policy. `reopen`: connect every stream anew. `hurry`: let nothing wait for its backoff."""
@@ -159,12 +165,17 @@ class Feed:
         for subscription in self._all.values():
             subscription.health = WELL
             if reopen:
-                subscription.last_event_id = ""  # it may be another upstream, or other states of the same
-                subscription.renewal = Renewal.NOW
-                subscription.interrupt()
+                self._reopen(subscription)
             elif subscription.renewal is Renewal.NONE:
                 subscription.renewal = Renewal.IF_REFUSED
         self._admission.hurry()
+
+    def _reopen(self, subscription: Subscription) -> None:
+        """Connect anew: it may be another upstream, or other states of the same."""
+        subscription.health = WELL
+        subscription.last_event_id = ""
+        subscription.renewal = Renewal.NOW
+        subscription.interrupt()
 
     def stop(self) -> None:
         """Follow nothing more; `run` returns once the steps that are being saved are safe."""

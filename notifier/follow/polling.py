@@ -81,7 +81,7 @@ class Poller:
     async def _look(self, subscription: Subscription) -> Observation:
         outcome = SourceError.kind
         try:
-            observation = await self._source.look(subscription.watch.id)
+            observation = await self._source.look(subscription.watch.id, variables=subscription.watch.variables)
             outcome, self._limited = "answered", None
             return observation
         except SourceError as exc:

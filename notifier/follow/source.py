@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from notifier.core.errors import Unreadable
-from notifier.core.model import Observation
+from notifier.core.model import NONE, Observation
 from notifier.sources.plan import SourceSettings
 
 
@@ -39,10 +40,10 @@ class Source(Protocol):
 
     name: str
 
-    async def open(self, task_id: str, *, last_event_id: str = "") -> Stream:
+    async def open(self, task_id: str, *, last_event_id: str = "", variables: Mapping[str, str] = NONE) -> Stream:
         """Connect; return once the reply's head is in. Raises SourceError (see its subclasses for the kinds).
 
-        `last_event_id` asks the upstream to go on behind that event; many ignore it.
+        `last_event_id` asks the upstream to go on behind that event; many ignore it. `variables` are the watch's own.
         """
         ...
 
@@ -66,8 +67,11 @@ class PolledSource(Protocol):
 
     name: str
 
-    async def look(self, task_id: str) -> Observation:
-        """Ask once, and return what the upstream says of the task. Raises SourceError."""
+    async def look(self, task_id: str, *, variables: Mapping[str, str] = NONE) -> Observation:
+        """Ask once, and return what the upstream says of the task. `variables` are the watch's own.
+
+        Raises SourceError.
+        """
         ...
 
     @property

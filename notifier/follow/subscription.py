@@ -122,17 +122,27 @@ class Subscription:
             self.stream.close()
 
     def describe(self, like: Watch) -> None:
-        """Take over labels, metadata, endpoints and callback."""
+        """Take over labels, metadata, endpoints, callback and variables."""
         self.watch = _described(self.watch, like)
 
     def moved(self, watch: Watch) -> None:
         """Take over the watch of a step that was recorded; a description that changed meanwhile stays."""
         now = self.watch
-        as_it_was = (watch.labels, watch.metadata, watch.endpoints, watch.callback)
-        if (now.labels, now.metadata, now.endpoints, now.callback) != as_it_was:
+        if _description(now) != _description(watch):
             watch = _described(watch, now)
         self.watch = watch
 
 
+def _description(watch: Watch) -> tuple[object, ...]:
+    return watch.labels, watch.metadata, watch.endpoints, watch.callback, watch.variables
+
+
 def _described(watch: Watch, like: Watch) -> Watch:
-    return replace(watch, labels=like.labels, metadata=like.metadata, endpoints=like.endpoints, callback=like.callback)
+    return replace(
+        watch,
+        labels=like.labels,
+        metadata=like.metadata,
+        endpoints=like.endpoints,
+        callback=like.callback,
+        variables=like.variables,
+    )

@@ -101,7 +101,7 @@ class Watcher:
                 self._feeds[watch.source].drop(watch.pk)
 
     def describe(self, watches: Iterable[Watch]) -> None:
-        """Take over labels, metadata, endpoints and callbacks of these."""
+        """Take over labels, metadata, endpoints, callbacks and variables of these."""
         for watch in watches:
             if watch.source in self._feeds:
                 self._feeds[watch.source].describe(watch)

@@ -3,6 +3,7 @@
 from notifier.inputs.broker import Broker
 from notifier.inputs.consumer import OUTCOMES, QueueInput
 from notifier.inputs.intake import Intake
+from notifier.inputs.message import ParseWatch
 from notifier.inputs.running import Input, Inputs, amqp_broker, nats_broker, redis_broker
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Input",
     "Inputs",
     "Intake",
+    "ParseWatch",
     "QueueInput",
     "amqp_broker",
     "nats_broker",

@@ -7,9 +7,10 @@ whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
+from typing import Protocol
 
 from notifier.core import strictjson
 from notifier.core.errors import NotifierError
@@ -26,7 +27,14 @@ REMOVE = "remove"
 _OWN = re.compile(r"callback|https?:|whsec_", re.IGNORECASE)  # the end of an excerpt
 
 Content = bytes | Mapping[str, bytes]  # a body, or the fields of a Redis entry
-ParseWatch = Callable[[Json], NewWatch]  # raises NotifierError with the problem
+
+
+class ParseWatch(Protocol):
+    """Reads a watch. Raises NotifierError with the problem."""
+
+    def __call__(self, value: Json, *, named: bool = False) -> NewWatch:
+        """Return the watch; `named`: it only names one that exists."""
+        ...
 
 
 class MessageRefused(NotifierError):
@@ -161,7 +169,7 @@ def _change(value: Json, parse_watch: ParseWatch) -> Iterator[Change]:
         for target in targets if isinstance(targets, list) else [targets]:
             if isinstance(target, dict) and target.keys() - {"id", "source"}:
                 raise MessageRefused(f"{REMOVE} names a watch by id and source alone")
-            watch = parse_watch(target)
+            watch = parse_watch(target, named=True)
             yield RemoveWatch(source=watch.source, id=watch.id)
     except MessageRefused:
         raise

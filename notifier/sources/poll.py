@@ -7,13 +7,13 @@ means. Neither the log nor an error ever holds the token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import aiohttp
 
 from notifier.core.errors import NoContent, SourceError, Unavailable, Unreadable
-from notifier.core.model import Observation, Phase
+from notifier.core.model import NONE, Observation, Phase
 from notifier.sources import content
 from notifier.sources.faults import FAULTS, translated
 from notifier.sources.http import brief, check_head, new_polling_session, refusal, send
@@ -60,13 +60,13 @@ class PollSource:
         """Use these from the next `look` on."""
         self._plan = self._plan.with_settings(settings)
 
-    async def look(self, task_id: str) -> Observation:
+    async def look(self, task_id: str, *, variables: Mapping[str, str] = NONE) -> Observation:
         """Ask once, and return what the reply says of the task. Raises SourceError."""
         plan = self._plan
         timeout = plan.settings.connect_timeout
         try:
             async with asyncio.timeout(timeout):
-                response, note = await send(self._session, plan.template.fill(task_id), plan.way)
+                response, note = await send(self._session, plan.template.fill(task_id, variables=variables), plan.way)
                 body = await read_whole(response, plan.settings.max_event)
         except TimeoutError as exc:
             raise Unavailable(f"the upstream did not answer within {timeout:g} s") from exc

@@ -22,6 +22,10 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([smh])")
 _MAX_SECONDS = 3650 * 86400.0
+MAX_VARIABLE = 512  # characters of the value of a variable, as of an id
+RESERVED = ("base_url", "id", "ids", "token", "uuid", "jwt", "result_id")  # placeholders that are no variables
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SPECIAL = re.compile(r"""(?<![\w"'`@])@(event|status)\b""")
 
 
@@ -63,6 +67,29 @@ def _per_second(value: object) -> float:
     return rate
 
 
+def variable_fault(value: str) -> str | None:
+    """Return why a text cannot be the value of a variable; None if it can. Slashes may divide it."""
+    if len(value) > MAX_VARIABLE:
+        return f"longer than {MAX_VARIABLE} characters"
+    if _CONTROL.search(value):
+        return "holds a line break or another control character"
+    if not {".", ".."}.isdisjoint(value.split("/")):  # as a segment of the path these name another place
+        return "`.` and `..` are no parts of a path here"
+    return None
+
+
+def _variable(value: str) -> str:
+    if (fault := variable_fault(value)) is not None:
+        raise ValueError(fault)
+    return value
+
+
+def _variable_name(name: str) -> str:
+    if not _VARIABLE.fullmatch(name) or name in RESERVED:
+        raise ValueError(f"the name of a variable has letters, digits and _ only, and is none of {', '.join(RESERVED)}")
+    return name
+
+
 def _scalar(value: object) -> object:
     """Return a state as text: booleans and whole numbers as JSON writes them."""
     return json.dumps(value) if isinstance(value, bool | int) else value
@@ -73,6 +100,8 @@ State = Annotated[
     BeforeValidator(_scalar),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "boolean"}]}),
 ]
+VariableName = Annotated[str, AfterValidator(_variable_name)]
+Variable = Annotated[str, AfterValidator(_variable)]
 Path = Annotated[str, AfterValidator(_jmespath)]
 Seconds = Annotated[
     float,
@@ -172,8 +201,9 @@ class Preset(BaseModel):
     poll: Poll = Field(default=Poll(), description="how often a task is asked for, if the transport is poll")
     title: str | None = Field(default=None, description="the provider's name, for people")
     experimental: bool = Field(default=False, description="the description rests on weak sources")
-    variables: dict[str, str | None] = Field(
-        default={}, description="what the url names beyond the id, with defaults; null: a source has to give it"
+    variables: dict[VariableName, Variable | None] = Field(
+        default={},
+        description="what the url names beyond the id, with defaults; null: the source or the watch has to give it",
     )
     method: Literal["GET", "POST"] = Field(default="GET", description="of the request")
     base_url: str | None = Field(default=None, description="the upstream's scheme and host; fills {base_url} in url")
@@ -202,6 +232,18 @@ class Preset(BaseModel):
     end_event: str | None = Field(
         default=None, description="name of the event that ends the stream; it may be listed in `states`"
     )
+
+    @property
+    def required(self) -> frozenset[str]:
+        """Return the variables without a value: each watch has to give them."""
+        return frozenset(name for name, value in self.variables.items() if value is None)
+
+    @property
+    def own(self) -> frozenset[str]:
+        """Return the variables that a watch may give: those that do not name the host, which gets the credentials."""
+        beginning, slashes, rest = self.url.partition("://")
+        authority = rest.partition("/")[0] if slashes else beginning.partition("/")[0]
+        return frozenset(name for name in self.variables if f"{{{name}}}" not in authority)
 
 
 def names() -> tuple[str, ...]:

@@ -19,7 +19,8 @@ from urllib.parse import quote
 from multidict import CIMultiDict
 from yarl import URL
 
-from notifier.core.errors import TaskNotFound, Unreadable
+from notifier.core.errors import Refused, TaskNotFound, Unreadable
+from notifier.core.model import NONE
 from notifier.sources.preset import Preset
 
 # Sent unless the preset says otherwise. A stream is read as it comes: compression would hold it back for its buffer.
@@ -55,6 +56,7 @@ class RequestTemplate:
         self._base_url = str(URL(preset.base_url or "")).rstrip("/")
         self._token = token
         self._variables = {name: value for name, value in preset.variables.items() if value is not None}
+        self._required, self._own = preset.required, preset.own
         self._signs = any("{jwt}" in value for value in preset.headers.values())
         self._headers = {"User-Agent": user_agent, **(_DEFAULTS if preset.transport == "sse" else _POLL_DEFAULTS)}
         written = CIMultiDict(self._headers)
@@ -83,18 +85,22 @@ class RequestTemplate:
     def _secret(self, name: str) -> bool:
         return name.lower() in self._private or _SECRET_NAME.search(name) is not None
 
-    def fill(self, task_id: str, last_event_id: str = "") -> Request:
-        """Return the request for a task. Raises TaskNotFound for an id that no URL can hold."""
+    def fill(self, task_id: str, last_event_id: str = "", variables: Mapping[str, str] = NONE) -> Request:
+        """Return the request for a task. `variables` of its watch go before the source's.
+
+        Raises TaskNotFound for an id that no URL can hold, Refused where a variable has no value.
+        """
         if not task_id or task_id in {".", ".."}:  # as a segment of the path these name another place
             raise TaskNotFound("the id cannot be that of a task")
         if "{+id}" in self._url and not {".", ".."}.isdisjoint(task_id.split("/")):
             raise TaskNotFound("the id cannot be that of a task")
+        mine = self._merged(variables)
         values = {"id": task_id, "token": self._token or ""}
         try:
             quoted = {name: quote(value, safe="") for name, value in values.items()} | {
                 "base_url": self._base_url,
                 "+id": quote(task_id, safe="/:"),
-                **{name: quote(value, safe="/:.") for name, value in self._variables.items()},
+                **{name: quote(value, safe="/:.") for name, value in mine.items()},
             }
             url = URL(_filled(self._url, quoted), encoded=True)
             if url.scheme not in {"http", "https"} or not url.host or not url.port:  # a bad port raises when it is read
@@ -103,7 +109,7 @@ class RequestTemplate:
             raise TaskNotFound("the id cannot be that of a task: it is not Unicode text") from exc
         except ValueError as exc:
             raise Unreadable("the source's URL is not valid") from exc
-        values |= self._variables | {"uuid": str(uuid.uuid4())}
+        values |= {**mine, "uuid": str(uuid.uuid4())}
         if self._signs:
             values["jwt"] = signed(self._token or "", int(time.time()))
         headers = CIMultiDict((name, _filled(value, values)) for name, value in self._headers.items())
@@ -113,6 +119,15 @@ class RequestTemplate:
             if _CONTROL.search(value):
                 raise Unreadable(f"the header {name} cannot be sent: it would hold a control character")
         return Request(method=self._method, url=url, headers=headers, private=self._private)
+
+    def _merged(self, variables: Mapping[str, str]) -> Mapping[str, str]:
+        if not variables and not self._required:
+            return self._variables
+        merged = {**self._variables} | {name: value for name, value in variables.items() if name in self._own}
+        if missing := sorted(self._required - merged.keys()):
+            names = ", ".join(missing)
+            raise Refused(f"the source's url names {names}; give it under `variables` of the source or of the watch")
+        return merged
 
     def redact(self, text: str) -> str:
         """Take credentials out of a text, in case the upstream repeats them to us."""

@@ -7,11 +7,11 @@ observation means. Neither the log nor an error ever holds the token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from notifier.core.errors import Unavailable, Unreadable
 from notifier.core.eventstream import StreamEvent
-from notifier.core.model import Observation
+from notifier.core.model import NONE, Observation
 from notifier.sources.connection import Connection
 from notifier.sources.http import new_session
 from notifier.sources.plan import EXCERPT, Plan, SourceSettings
@@ -56,11 +56,11 @@ class SseSource:
         """Use these from the next `open` on; open streams go on as they are."""
         self._plan = self._plan.with_settings(settings)
 
-    async def open(self, task_id: str, *, last_event_id: str = "") -> SseStream:
+    async def open(self, task_id: str, *, last_event_id: str = "", variables: Mapping[str, str] = NONE) -> SseStream:
         """Connect; return once the reply's head is in, and a body that is one JSON snapshot. Raises SourceError."""
         plan, settings = self._plan, self._plan.settings
         connection = Connection(
-            plan.template.fill(task_id, last_event_id),
+            plan.template.fill(task_id, last_event_id, variables),
             session=self._session,
             framing=settings.preset.framing,
             way=plan.way,

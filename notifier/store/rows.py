@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from notifier.core.model import Address, Delivery, NewWatch, Phase, Record, Watch
+from notifier.core.model import NONE, Address, Delivery, NewWatch, Phase, Record, Watch
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.text import storable
 from notifier.store.values import Dead, Done, Later, Settlement, Superseded
@@ -25,6 +25,7 @@ def watch_from(row: Row[Any]) -> Watch:
         metadata=json.loads(row.metadata),
         endpoints=None if row.endpoints is None else tuple(json.loads(row.endpoints)),
         callback=row.callback,
+        variables=NONE if row.variables is None else json.loads(row.variables),
         state=row.state,
         phase=None if row.phase is None else Phase(row.phase),
         sequence=row.sequence,
@@ -70,6 +71,7 @@ def described(watch: NewWatch) -> dict[str, Any]:
         "metadata": json.dumps(watch.metadata, sort_keys=True),
         "endpoints": None if watch.endpoints is None else json.dumps(watch.endpoints),
         "callback": callback_name(watch),
+        "variables": json.dumps(dict(watch.variables), sort_keys=True) if watch.variables else None,
     }
 
 

@@ -50,6 +50,7 @@ watches = Table(
     Column("metadata", Text, nullable=False),  # JSON
     Column("endpoints", Text),  # JSON list; null: all that match
     Column("callback", Text),  # the name of its own destination
+    Column("variables", Text),  # JSON object; null: none of its own
     Column("state", Text),  # the provider's word; null before the first observation
     Column("phase", Text),  # ours
     Column("sequence", BigInteger, nullable=False),  # of the last event

@@ -24,6 +24,7 @@ from notifier.store.transaction import Transaction
 from notifier.store.values import BEFORE_ALL, ClockShift, WatchChanges
 from notifier.store.writer import Writer
 
+DESCRIPTION = ("labels", "metadata", "endpoints", "callback", "variables")  # columns that users describe a watch by
 MAX_RIVALS = 5  # tries while other nodes add the same watches at the same moment
 CHUNK = 400  # ids in one statement: SQLite takes 32,766 parameters, older builds 999
 # Rows given to the driver at once. It prepares all of them before it sends the first, and a server does not wait long
@@ -46,7 +47,7 @@ _BY_IDS = select(watches).where(
 _DESCRIBE = (
     update(watches)
     .where(watches.c.pk == bindparam("_pk"))
-    .values({name: bindparam(name) for name in ("origin", "labels", "metadata", "endpoints", "callback", "updated_at")})
+    .values({name: bindparam(name) for name in ("origin", *DESCRIPTION, "updated_at")})
 )
 _ADD_AGAIN = Prepared(
     update(watches)
@@ -259,6 +260,7 @@ def _insert(
             metadata=watch.metadata,
             endpoints=watch.endpoints,
             callback=callback_name(watch),
+            variables=watch.variables,
         )
         for n, watch in enumerate(fresh)
     ]
@@ -288,6 +290,7 @@ def _describe(
                 metadata=new.metadata,
                 endpoints=new.endpoints,
                 callback=text["callback"],
+                variables=new.variables,
             )
     in_pieces(connection, _DESCRIBE, rows)
     return changed

@@ -14,8 +14,8 @@ from notifier.cli.watch_input import (
     WatchInput,
     batches,
     read_file,
-    read_labels,
     read_metadata,
+    read_pairs,
 )
 from notifier.core.model import Json
 
@@ -103,24 +103,38 @@ def test_each_value_has_a_place(tmp_path: Path) -> None:
 
 
 def test_options_fill_in_what_is_not_said() -> None:
-    defaults = WatchDefaults(source="s", endpoints=["a"], labels={"k": "option", "l": "option"}, metadata={"n": 1})
+    defaults = WatchDefaults(
+        source="s",
+        endpoints=["a"],
+        labels={"k": "option", "l": "option"},
+        metadata={"n": 1},
+        variables={"kind": "option"},
+    )
     assert defaults.fill({"id": "1"}) == {
         "id": "1",
         "source": "s",
         "endpoints": ["a"],
         "labels": {"k": "option", "l": "option"},
         "metadata": {"n": 1},
+        "variables": {"kind": "option"},
     }
-    said = {"id": "1", "source": "t", "endpoints": ["b"], "labels": {"k": "own"}, "metadata": 0}
+    said = {
+        "id": "1",
+        "source": "t",
+        "endpoints": ["b"],
+        "labels": {"k": "own"},
+        "metadata": 0,
+        "variables": {"kind": "own"},
+    }
     assert defaults.fill(said) == said | {"labels": {"k": "own", "l": "option"}}
     assert WatchDefaults(source=None, endpoints=[], labels={}, metadata=None).fill({"id": "1"}) == {"id": "1"}
 
 
 def test_labels_are_read() -> None:
-    assert read_labels(["a=b", "c=d=e", "f="]) == {"a": "b", "c": "d=e", "f": ""}
+    assert read_pairs(["a=b", "c=d=e", "f="]) == {"a": "b", "c": "d=e", "f": ""}
     for wrong in ("a", "=b"):
         with pytest.raises(SystemExit) as ended:
-            read_labels([wrong])
+            read_pairs([wrong])
         assert ended.value.code == 2
 
 

@@ -41,7 +41,9 @@ async def apply(store: Store, *watches: NewWatch, origin: str = "api", replace: 
 
 async def test_a_new_watch_has_seen_nothing(store: Store) -> None:
     """It is returned as it is kept: described as asked for, no state, no event, not ended."""
-    asked = wanted("1", labels={"team": "video"}, metadata={"order": [7, None]}, endpoints=("app",))
+    asked = wanted(
+        "1", labels={"team": "video"}, metadata={"order": [7, None]}, endpoints=("app",), variables={"kind": "a/b"}
+    )
     applied = await store.watches.apply([asked], origin="api", now=T0)
     (watch,) = applied.added
     assert watch == Watch(
@@ -53,6 +55,7 @@ async def test_a_new_watch_has_seen_nothing(store: Store) -> None:
         labels={"team": "video"},
         metadata={"order": [7, None]},
         endpoints=("app",),
+        variables={"kind": "a/b"},
     )
     assert await store.watches.claim(10) == [watch]
     assert applied == WatchChanges(added=(watch,))
@@ -68,10 +71,11 @@ async def test_the_same_watch_again_changes_nothing(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "described", [{"labels": {"a": "c"}}, {"metadata": 5}, {"endpoints": ("app",)}, {"endpoints": ()}]
+    "described",
+    [{"labels": {"a": "c"}}, {"metadata": 5}, {"endpoints": ("app",)}, {"endpoints": ()}, {"variables": {"kind": "c"}}],
 )
 async def test_a_file_changes_what_it_describes_anew(store: Store, described: dict[str, Any]) -> None:
-    """Labels, metadata and endpoints follow the file; what was seen stays."""
+    """Labels, metadata, endpoints and variables follow the file; what was seen stays."""
     (watch,) = await follow(store, "1", origin="file")
     watch, _ = await move(store, watch, "queueing")
     applied = await apply(store, wanted("1", **described), origin="file", replace=True)

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from structlog.testing import capture_logs
 from waits import PATIENCE, until
 
 from notifier.core.machine import Step
+from notifier.core.model import NONE
 from notifier.follow import Feed, FeedPolicy
 from notifier.follow.admission import Slots
 from notifier.follow.recorder import Recorder
@@ -384,7 +385,7 @@ class Raising:
         self._source = source
         self.failures = 3
 
-    async def open(self, task_id: str, *, last_event_id: str = "") -> Stream:
+    async def open(self, task_id: str, *, last_event_id: str = "", variables: Mapping[str, str] = NONE) -> Stream:
         if task_id == "bad" and self.failures:
             self.failures -= 1
             raise KeyError("a fault of ours")

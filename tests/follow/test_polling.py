@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,25 @@ async def test_watches_that_wait_have_no_task_and_no_connection(tmp_path: Path) 
         await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("watch ")])
         assert len(feed) == 500
         assert len({asked.peer for asked in upstream.requests}) <= 20
+
+
+async def test_a_watch_is_asked_for_by_its_own_variables_and_anew_when_they_change(tmp_path: Path) -> None:
+    """A description with other variables counts at once, though the next poll would come much later."""
+    fields = {"url": "{base_url}/{kind}/{id}", "variables": {"kind": "video"}}
+    async with (
+        PolledUpstream() as upstream,
+        Listener() as listener,
+        polling(tmp_path, upstream, listener, interval="1h", max_interval="1h", fields=fields) as (made, feed),
+    ):
+        await made.want("1")
+        await made.want("2", variables={"kind": "image"})
+        await listener.wait(2)
+        assert {asked.path for asked in upstream.requests} == {"/video/1", "/image/2"}
+        [first] = [watch for watch in feed.watches() if watch.id == "1"]
+        feed.describe(replace(first, labels={"a": "b"}))
+        feed.describe(replace(first, variables={"kind": "music"}))
+        await upstream.asked("1", 2)
+        assert [asked.path for asked in upstream.requests if asked.task == "1"] == ["/video/1", "/music/1"]
 
 
 RESULT = {"result_request": {"url": "{base_url}/files/{result_id}", "result_id": "file", "result": "file.url"}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from waits import PATIENCE
@@ -53,7 +54,7 @@ class Running:
         self._store = store
         self.input: QueueInput[Any] = QueueInput(
             broker=broker,
-            parse_watch=lambda value: configuration.parse_watch(value, config),
+            parse_watch=partial(configuration.parse_watch, config=config),
             apply=self._apply,
             remove=lambda source, task: store.watches.remove(source, task, now=2),
             counted=self.tally,

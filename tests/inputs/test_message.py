@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from notifier.inputs import message
 from notifier.inputs.message import AddWatch, Content, MessageRefused, RemoveWatch, batches, excerpt, read
 
 
-def bare(value: Json) -> NewWatch:
+def bare(value: Json, *, named: bool = False) -> NewWatch:
     """Read a watch without a configuration."""
     fields = value if isinstance(value, dict) else {"id": value}
     if "id" not in fields:
@@ -87,6 +88,19 @@ def test_an_entry_of_fields_is_a_watch(config: Config) -> None:
     assert read({"remove": b'{"id": "1"}'}, parse) == (RemoveWatch(source="vidu", id="1"),)
 
 
+def test_a_message_carries_variables_and_a_removal_needs_none(tmp_path: Path) -> None:
+    """As a mapping, or as JSON in an entry's field; a watch without those that it needs is refused as a whole."""
+    path = tmp_path / "fal.yaml"
+    path.write_text("sources: {fal: {preset: fal, token: t, variables: {owner: o}}}")
+    parse = partial(configuration.parse_watch, config=configuration.load(path))
+    watch = NewWatch(source="fal", id="1", variables={"app": "pika"})
+    assert read(b'{"id": "1", "variables": {"app": "pika"}}', parse) == (AddWatch(watch=watch),)
+    assert read({"id": b"1", "variables": b'{"app": "pika"}'}, parse) == (AddWatch(watch=watch),)
+    assert read(b'{"remove": "1"}', parse) == (RemoveWatch(source="fal", id="1"),)
+    with pytest.raises(MessageRefused, match="the url of fal names app"):
+        read(b'[{"id": "1", "variables": {"app": "pika"}}, "2"]', parse)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -117,7 +131,7 @@ def test_an_entry_of_fields_is_a_watch(config: Config) -> None:
 def test_a_refusal_says_what_is_wrong(content: Content, reason: str, config: Config) -> None:
     """In one line, naming the item of a list."""
     with pytest.raises(MessageRefused) as refused:
-        read(content, lambda value: configuration.parse_watch(value, config))
+        read(content, partial(configuration.parse_watch, config=config))
     assert reason in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -152,7 +166,7 @@ def test_an_excerpt_ends_before_what_may_be_secret(content: Any) -> None:
 def test_an_entry_has_its_callback_as_text() -> None:
     seen: list[Any] = []
 
-    def parse(value: Any) -> NewWatch:
+    def parse(value: Any, *, named: bool = False) -> NewWatch:
         seen.append(value)
         return NewWatch(source="s", id="1")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from notifier.core.errors import TaskNotFound
+from notifier.core.errors import Refused, TaskNotFound
 from notifier.sources import preset as presets
 from notifier.sources.preset import Preset
 from notifier.sources.request import Request, RequestTemplate
@@ -29,6 +29,21 @@ def test_variables_fill_the_url_and_keep_their_slashes() -> None:
     assert str(other.url) == "https://h/v1/images/generations/1"
     assert str(request("midjourney", "1").url) == "https://h/mj/task/1/fetch"
     assert str(request("midjourney", "1", variables={"prefix": "mj-fast/"}).url) == "https://h/mj-fast/mj/task/1/fetch"
+
+
+def test_a_watchs_variables_go_before_the_sources() -> None:
+    """They are quoted as ids are; a text that is no variable of the preset, or that names the host, has no effect."""
+    described = Preset.model_validate(presets.raw("kling"))
+    template = RequestTemplate(preset=described, token="tok", user_agent="test")
+    url = template.fill("1", variables={"kind": "images/é?#%", "token": "x", "base_url": "https://evil"}).url
+    assert str(url) == "https://api-singapore.klingai.com/v1/images/%C3%A9%3F%23%25/1"
+    spread = described.model_copy(
+        update={"url": "https://{region}.h/{kind}/{id}", "variables": {"region": "eu", "kind": None}}
+    )
+    template = RequestTemplate(preset=spread, token="tok", user_agent="test")
+    assert str(template.fill("1", variables={"region": "evil/", "kind": "k"}).url) == "https://eu.h/k/1"
+    with pytest.raises(Refused, match="names kind"):
+        template.fill("1")
 
 
 def test_an_id_keeps_its_slashes_where_the_preset_says_so() -> None:

@@ -62,6 +62,7 @@ async def test_a_watch_is_created_once(site: Site) -> None:
         "ended": False,
         "lost": None,
         "connected": False,
+        "variables": {},
     }
     again = await add(site, {"id": "7", "labels": {"team": "other"}})
     assert (again.status, {**again.json, "node": None}) == (200, {**first.json, "node": None})
@@ -116,6 +117,21 @@ async def test_one_bad_entry_and_nothing_is_written(site: Site) -> None:
     alone = await add(site, {"id": "1", "source": "nobody"})
     alone.problem(422)
     assert [problem.partition(":")[0] for problem in alone.json["problems"]] == ["source"]
+
+
+async def test_a_watch_of_a_source_with_variables_gives_them(tmp_path: Path) -> None:
+    """They come back with the item; without one that the URL needs, the add is refused and says what to do."""
+    source = 'http://127.0.0.1:9", url: "{base_url}/{kind}/{id}", variables: {kind: null}, title: "clips'
+    async with running(tmp_path, endpoints=APP, source=source) as site:
+        refused = await add(site, [{"id": "1", "variables": {"kind": "a"}}, "2"])
+        refused.problem(422)
+        assert refused.json["problems"] == [
+            "[1].variables: the url of vidu names kind; add `variables: {kind: ...}` here or to the source"
+        ]
+        assert (await add(site, {"id": "1", "variables": {"kind": "a"}})).status == 201
+        assert (await add(site, {"id": "1", "variables": {"kind": "b"}})).status == 200
+        assert [item["variables"] for item in await items(site)] == [{"kind": "a"}]
+        assert (await site.get("/v1/watches/vidu/1")).json["variables"] == {"kind": "a"}
 
 
 async def test_problems_without_end_are_cut(site: Site) -> None:
