@@ -3,6 +3,7 @@
 __all__ = [
     "aiohttp_private",
     "clock",
+    "http1",
     "logs",
     "loops",
     "metrics",

@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
-from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 
 from notifier.core import http_head
 
 if TYPE_CHECKING:
-    from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.web import RequestHandler
 
 
@@ -55,10 +52,6 @@ def is_idle(handler: RequestHandler) -> bool:
     return waiter is not None and not waiter.done()
 
 
-_STATUS_LINE = b"HTTP/"
-_WITHOUT_BODY = frozenset({204, 304})  # RFC 9110 sections 15.3.5 and 15.4.5
-
-
 class BrokenFraming(aiohttp.ClientPayloadError):
     """A reply's body does not keep to HTTP's framing, for example by a wrong chunk size."""
 
@@ -71,84 +64,6 @@ def _end_broken_body(handler: ResponseHandler) -> bool:
     if not payload.is_eof():
         payload.set_exception(BrokenFraming(str(fault)))
     return True
-
-
-class ReplyHandler(ResponseHandler):
-    """A connection that keeps a reply's head as it was received, since aiohttp's parser may refuse it."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self._head: bytearray | None = None  # of the reply under way; None once aiohttp has parsed it
-        self._limit = 0
-        self._aligned = True  # the next byte belongs to the reply under way
-        self._body_follows = False  # a reply that may have no body announced one
-
-    def keep_head(self, limit: int, *, reused: bool) -> bytearray:
-        """Return the buffer that receives the next reply's head, and whatever arrives with it.
-
-        A head above `limit` bytes breaks the connection. A `reused` connection may first receive the body of a former
-        204, which a server must not send; those bytes are dropped.
-        """
-        self._head, self._limit, self._aligned = bytearray(), limit, not reused
-        return self._head
-
-    @property
-    def should_close(self) -> bool:
-        return self._body_follows or super().should_close
-
-    def data_received(self, data: bytes) -> None:
-        if self._head is not None and data:
-            if not self._aligned and not data.startswith(_STATUS_LINE[: len(data)]):
-                start = data.find(_STATUS_LINE)
-                if start < 0:
-                    return
-                data = data[start:]
-            self._aligned = True
-            self._head += data
-        super().data_received(data)
-        if _end_broken_body(self) or self._head is None or self.transport is None:
-            return
-        if len(self._head) > self._limit:
-            self.set_exception(HttpProcessingError(message=f"the head is larger than {self._limit} bytes"))
-            self.transport.close()
-
-    def feed_data(self, data: tuple[RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:
-        message, _ = data
-        if not 100 <= message.code < 200:  # otherwise another head follows
-            self._head = None
-        if message.code in _WITHOUT_BODY:
-            length = message.headers.get("content-length", "0")
-            self._body_follows = length != "0" or "transfer-encoding" in message.headers
-        super().feed_data(data, size)
-
-
-def keep_head(connection: Connection, limit: int, *, reused: bool) -> bytearray:
-    """Return the buffer that receives the next reply's head on a connection of an `IdleLimitedConnector`."""
-    handler = connection.protocol
-    assert isinstance(handler, ReplyHandler)
-    return handler.keep_head(limit, reused=reused)
-
-
-class IdleLimitedConnector(aiohttp.TCPConnector):
-    """A connector that keeps idle connections to at most `max_idle_hosts` hosts, and the heads of replies.
-
-    aiohttp limits only the connections in use. Each idle connection holds a descriptor.
-    """
-
-    def __init__(self, *, max_idle_hosts: int, **options: Any) -> None:
-        super().__init__(**options)
-        self._max_idle_hosts = max_idle_hosts
-
-        factory: Callable[..., ResponseHandler] = ReplyHandler
-        self._factory = partial(factory, loop=self._loop)
-
-    def idle_hosts(self) -> int:
-        """Return the number of hosts to which idle connections are kept."""
-        return len(self._conns)
-
-    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
-        too_many = len(self._conns) >= self._max_idle_hosts and key not in self._conns
-        super()._release(key, protocol, should_close=should_close or too_many)
 
 
 class NormalisingHandler(ResponseHandler):

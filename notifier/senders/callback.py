@@ -6,7 +6,6 @@ to every address that is connected to (`vetting`). There is no proxy: it would c
 
 from __future__ import annotations
 
-import ssl as tls
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Failed, Gone, Rejected
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import SecretError, decode_secret
+from notifier.runtime.tls import Trust
 from notifier.senders.connections import Connections, StillOurs, always
 from notifier.senders.refusing import Refusing
 from notifier.senders.target import USER_AGENT, Target
@@ -34,7 +34,7 @@ class CallbackCourier:
         clock: Callable[[], Micros],
         user_agent: str = USER_AGENT,
         timeout: float = TIMEOUT,
-        ssl: tls.SSLContext | bool = True,
+        ssl: Trust = True,
     ) -> None:
         self._policy = policy
         self._secret = secret
@@ -61,7 +61,7 @@ class CallbackCourier:
 
     async def close(self) -> None:
         """Create no more senders; those that there are go on until they are closed."""
-        await self._connections.release()
+        self._connections.release()
 
 
 class CallbackSender:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import structlog
-from multidict import CIMultiDict
 
 from notifier.core.model import Delivery, Json, Micros
 from notifier.core.payload import encode
@@ -45,15 +44,9 @@ class ChatSender:
             from notifier.senders.template import Renderer  # imported here, since Jinja2 takes 40 ms to load
 
             self._text = Renderer(template).text
-        self._exchange = Exchange(target, clock=clock)
+        self._exchange = Exchange(target, content_type="application/json; charset=utf-8", clock=clock)
         self._clock = clock
         self._retry_on_timeout = retry_on_timeout
-        headers = {"content-type": "application/json; charset=utf-8", "user-agent": target.user_agent}
-        self._headers = CIMultiDict(headers)
-        if self._exchange.authorization is not None:
-            self._headers["authorization"] = self._exchange.authorization
-        self._headers.update(target.headers)
-        self._headers["accept-encoding"] = "identity"
 
     async def send(self, delivery: Delivery, still_ours: StillOurs = always) -> Attempt:
         """Try once. Raises nothing but CancelledError."""
@@ -67,7 +60,7 @@ class ChatSender:
             log.exception("sender.unexpected_error", endpoint=delivery.endpoint, delivery=delivery.id)
             detail = f"a fault of this program: {type(exc).__name__}"
             return Attempt(at=now, outcome=Rejected(reason="internal", detail=detail, well=None))
-        attempt = await self._exchange.post(body, self._headers.copy(), self._judge, at=now, still_ours=still_ours)
+        attempt = await self._exchange.post(body, (), self._judge, at=now, still_ours=still_ours)
         outcome = attempt.outcome
         if self._retry_on_timeout or attempt.address is None:  # without an address, it was never sent
             return attempt
@@ -78,7 +71,7 @@ class ChatSender:
 
     async def close(self) -> None:
         """Release the connections; the caller has waited for its attempts."""
-        await self._exchange.close()
+        self._exchange.close()
 
     def _message(self, delivery: Delivery) -> Json | Rejected:
         if self._text is None:

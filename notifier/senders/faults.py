@@ -1,6 +1,7 @@
 """Classifies the exceptions that kept an attempt from getting a reply, and whose fault they are. Pure.
 
-No detail quotes an exception's text that may contain the URL. Faults of our own side cost the endpoint nothing.
+No detail quotes an exception's text that may contain the URL. Faults of our own side cost the endpoint nothing, and
+neither do those of a proxy, which is on our side.
 """
 
 from __future__ import annotations
@@ -10,11 +11,19 @@ import os
 import socket
 import ssl
 
-import aiohttp
-
 from notifier.core.retry import Failed
+from notifier.runtime.http1 import (
+    BadHead,
+    BrokenFraming,
+    ConnectFault,
+    CutShort,
+    ForbiddenAddress,
+    Lost,
+    NameFault,
+    TlsFault,
+    TunnelRefused,
+)
 from notifier.senders.reply import visible
-from notifier.senders.vetting import ForbiddenAddress
 
 _OURS = {  # errno -> reason: faults of this machine
     errno.EMFILE: "too_many_files",
@@ -31,34 +40,41 @@ _OURS = {  # errno -> reason: faults of this machine
 _THEIR_DNS = frozenset(  # the name servers know no such host; any other error means that they did not answer
     code for name in ("EAI_NONAME", "EAI_NODATA", "EAI_FAIL") if (code := getattr(socket, name, None)) is not None
 )
+_BAD_GATEWAY = frozenset({502, 503, 504})  # a proxy's word on the endpoint behind it
 _LONGEST_DETAIL = 200  # characters kept of a library's explanation
 
 
 def explain(exc: Exception) -> Failed | None:
     """Return the failure that an exception of an exchange stands for; None if no exchange is known to raise it."""
     match exc:
-        case aiohttp.ClientConnectorError(os_error=ForbiddenAddress() as forbidden):
+        case NameFault(proxy=True):
+            return Failed(reason="proxy", detail="the proxy's host name cannot be looked up", spend=False)
+        case ConnectFault(proxy=True):
+            return Failed(reason="proxy", detail="the proxy cannot be connected to", spend=False)
+        case TunnelRefused(status=status) if status in _BAD_GATEWAY:
+            return Failed(reason="proxy", detail=f"the proxy cannot reach the endpoint: it answered {status}")
+        case TunnelRefused(status=status):
+            return Failed(reason="proxy", detail=f"the proxy opened no tunnel: it answered {status}", spend=False)
+        case NameFault():
+            return _dns(exc.error)
+        case ConnectFault(error=ForbiddenAddress() as forbidden):
             return Failed(reason="forbidden_address", detail=str(forbidden))
-        case aiohttp.ClientConnectorDNSError():
-            return _dns(exc.os_error)
-        case aiohttp.ClientConnectorCertificateError():
-            return _tls(exc.certificate_error)
-        case aiohttp.ClientConnectorError():
-            return _tls(exc.os_error) if isinstance(exc.os_error, ssl.SSLError) else _by_errno(exc.os_error, "connect")
-        case aiohttp.ServerDisconnectedError():
+        case ConnectFault():
+            return _by_errno(exc.error, "connect")
+        case TlsFault():
+            return _tls(exc.error)
+        case Lost(error=Exception() as error):
+            return explain(error)
+        case Lost():
             return Failed(reason="reset", detail="the endpoint closed the connection without a reply")
-        case aiohttp.ClientPayloadError():
+        case CutShort():
             return Failed(reason="reset", detail="the reply's body was cut short")
-        case aiohttp.ClientResponseError():
-            return Failed(reason="protocol", detail=visible(f"not an HTTP reply: {exc.message}")[:_LONGEST_DETAIL])
-        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return Failed(reason="url", detail="the URL cannot be used")
+        case BadHead() | BrokenFraming():
+            return Failed(reason="protocol", detail=visible(f"not an HTTP reply: {exc}")[:_LONGEST_DETAIL])
         case ssl.SSLError():
             return _tls(exc)
-        case OSError():  # also aiohttp's ClientOSError and ClientConnectionResetError
+        case OSError():
             return _by_errno(exc, "reset")
-        case aiohttp.ClientConnectionError():
-            return Failed(reason="reset", detail="the connection was lost")
     return None
 
 

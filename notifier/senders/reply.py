@@ -6,13 +6,11 @@ people, visibly and at a character's boundary.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 import zlib
 from collections.abc import Mapping
 
 READ_LIMIT = 16 * 1024  # bytes of a reply that are read, before and after decompression
-MAX_INTERIM = 32  # interim replies (1xx) before a reply
 KEEP_LIMIT = 1024  # characters that are kept in the attempt log
 _SHORTEST_SECRET = 8  # characters of a part of the URL that may be a secret: `hooks` and `v1` are too short
 
@@ -21,11 +19,6 @@ NO_ESCAPES: Mapping[str, str] = {}
 # CommonMark, section 2.4: a backslash removes the meaning of punctuation. `@` begins a mention; the invisible word
 # joiner after it (U+2060) prevents that.
 MARKDOWN: Mapping[str, str] = {char: f"\\{char}" for char in "\\`*_~|#[]()<>!"} | {"@": "@\u2060"}
-
-# Blank lines before the status line and a missing reason are accepted (RFC 9112 sections 2.2 and 4).
-_STATUS_LINE = re.compile(rb"(?:\r?\n)*HTTP/[0-9](?:\.[0-9])?[ \t]+(?P<status>[1-9][0-9]{2})(?:[ \t][^\n]*|\r)?(?=\n)")
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 
 _CONTROLS = {code: 0x2400 + code for code in range(0x20)}  # U+2400 and on are pictures of the C0 controls
 _CONTROLS[0x7F] = 0x2421
@@ -36,29 +29,6 @@ _CONTROLS |= dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *ran
 def visible(text: str) -> str:
     """Replace control characters, which could end a log's line or rewrite a terminal, by visible signs."""
     return text if text.isascii() and text.isprintable() else text.translate(_CONTROLS)
-
-
-def read_head(raw: bytes) -> tuple[int, dict[str, str], bytes] | None:
-    """Return status, headers (names in lower case) and the bytes after them, of a reply that a parser refused.
-
-    Headers that cannot be read are left out, and interim replies (1xx) are skipped. None if there is no complete status
-    line (RFC 9112 section 4).
-    """
-    for _ in range(MAX_INTERIM + 1):
-        if (line := _STATUS_LINE.match(raw)) is None:
-            return None
-        head, _, rest = _HEAD_END.sub(b"\n\n", raw[line.end() :], count=1).partition(b"\n\n")
-        status = int(line["status"])
-        if 100 <= status < 200:
-            raw = rest
-            continue
-        headers: dict[str, str] = {}
-        for row in head.split(b"\n"):
-            name, colon, value = row.decode("utf-8", "replace").partition(":")
-            if colon and _NAME.fullmatch(name):
-                headers.setdefault(name.lower(), value.strip())
-        return status, headers, rest
-    return None
 
 
 def decode(raw: bytes, encoding: str | None) -> str:

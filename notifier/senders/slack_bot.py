@@ -14,7 +14,6 @@ from hashlib import sha256
 from typing import Any, Protocol
 
 import structlog
-from multidict import CIMultiDict
 
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import ChatMessage, Delivery, Json, Micros
@@ -196,16 +195,10 @@ class _Call:
 
     def __init__(self, target: Target, method: str, headers: Mapping[str, str], clock: Callable[[], Micros]) -> None:
         url = f"{target.url.rstrip('/')}/{method}"
-        self._exchange = Exchange(replace(target, url=url, headers=headers), clock=clock)
-        self._clock = clock
-        self._headers = CIMultiDict(
-            {
-                "content-type": "application/json; charset=utf-8",
-                "user-agent": target.user_agent,
-                **headers,
-                "accept-encoding": "identity",
-            }
+        self._exchange = Exchange(
+            replace(target, url=url, headers=headers), content_type="application/json; charset=utf-8", clock=clock
         )
+        self._clock = clock
 
     async def make(self, content: Mapping[str, Json], still_ours: StillOurs) -> tuple[Attempt, slack_api.Place | None]:
         """Call once; return the attempt, and the place that a good reply tells."""
@@ -219,11 +212,11 @@ class _Call:
             return outcome
 
         body = encode(dict(content))
-        attempt = await self._exchange.post(body, self._headers.copy(), judge, at=self._clock(), still_ours=still_ours)
+        attempt = await self._exchange.post(body, (), judge, at=self._clock(), still_ours=still_ours)
         return attempt, place
 
     async def close(self) -> None:
-        await self._exchange.close()
+        self._exchange.close()
 
 
 def place_of(api_url: str, channel: str) -> str:

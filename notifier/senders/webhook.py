@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from multidict import CIMultiDict
-
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Outcome, Rejected, classify_http
 from notifier.core.signers import Signer
@@ -38,7 +36,8 @@ class WebhookSender:
 
         `connections`, where given, take the place of connections of its own; `close` releases them.
         """
-        self._exchange = Exchange(target, clock=clock, connections=connections)
+        content_type = "application/json" if format == "standard" else cloudevents.CONTENT_TYPE
+        self._exchange = Exchange(target, content_type=content_type, clock=clock, connections=connections)
         self._signer = signer
         self._body: Callable[[Delivery], bytes | Rejected] = _stored if format == "standard" else cloudevents.structured
         if template is not None:
@@ -46,13 +45,6 @@ class WebhookSender:
 
             self._body = Renderer(template).json
         self._clock = clock
-        content_type = "application/json" if format == "standard" else cloudevents.CONTENT_TYPE
-        headers = {"content-type": content_type, "user-agent": target.user_agent, "accept": "*/*"}
-        self._headers = CIMultiDict(headers)
-        if self._exchange.authorization is not None:
-            self._headers["authorization"] = self._exchange.authorization
-        self._headers.update(target.headers)
-        self._headers["accept-encoding"] = "identity"
 
     async def send(self, delivery: Delivery, still_ours: StillOurs = always) -> Attempt:
         """Try once, with the present timestamp and signatures. Raises nothing but CancelledError."""
@@ -61,15 +53,16 @@ class WebhookSender:
         if isinstance(body, Rejected):
             return Attempt(at=now, outcome=body)
         seconds = now // 1_000_000
-        headers = self._headers.copy()
-        headers["webhook-id"] = delivery.event_id
-        headers["webhook-timestamp"] = str(seconds)
-        headers.extend(self._signer.headers(delivery.event_id, seconds, body))
+        headers = (
+            ("webhook-id", delivery.event_id),
+            ("webhook-timestamp", str(seconds)),
+            *self._signer.headers(delivery.event_id, seconds, body),
+        )
         return await self._exchange.post(body, headers, self._judge, at=now, still_ours=still_ours)
 
     async def close(self) -> None:
         """Release the connections; the caller has waited for its attempts."""
-        await self._exchange.close()
+        self._exchange.close()
 
     def _judge(self, status: int, _text: str, headers: Mapping[str, str], now: Micros) -> Outcome:
         return classify_http(status, headers, now=now, hide=self._exchange.secrets)

@@ -6,13 +6,11 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import aiohttp
 import pytest
 import trustme
 from aiohttp import web
-from aiohttp.connector import Connection
 from waits import until
 
 from notifier.runtime import aiohttp_private
@@ -157,93 +155,6 @@ async def test_a_connection_is_idle_until_a_head_is_complete_and_after_the_answe
     writer.close()
     listening.close()
     await server.shutdown()
-
-
-@pytest.mark.parametrize(
-    ("reply", "limit", "kept"),
-    [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", 1000, b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 5000, 1000, b"HTTP/1.1 200 OK\r\nX: " + b"a" * 5000),
-        (b"stale" + HEAD.replace(b"100", b"x"), 1000, HEAD.replace(b"100", b"x")),
-    ],
-)
-async def test_keep_head_keeps_what_the_parser_refuses(reply: bytes, limit: int, kept: bytes) -> None:
-    """A connection that was used before may still receive the rest of another reply, which is dropped."""
-
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _read_head(reader)
-        writer.write(reply)
-        await writer.drain()
-        await reader.read()
-        writer.close()
-
-    class Connector(aiohttp_private.IdleLimitedConnector):
-        async def connect(self, *args: Any, **options: Any) -> Connection:
-            connection = await super().connect(*args, **options)
-            heads.append(aiohttp_private.keep_head(connection, limit, reused=True))
-            return connection
-
-    heads: list[bytearray] = []
-    async with serving(handler) as url, aiohttp.ClientSession(connector=Connector(max_idle_hosts=2)) as session:
-        with pytest.raises(aiohttp.ClientResponseError):
-            await session.post(url)
-    assert [bytes(head) for head in heads] == [kept]
-
-
-async def test_a_broken_chunk_ends_the_reading_of_a_reply() -> None:
-    """The library lets its reader wait for the rest."""
-
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _read_head(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
-        await writer.drain()
-        await read.wait()
-        writer.write(b"no size\r\n")
-        await writer.drain()
-        await reader.read()
-        writer.close()
-
-    read = asyncio.Event()
-    async with serving(handler) as url:
-        connector = aiohttp_private.IdleLimitedConnector(max_idle_hosts=2)
-        async with aiohttp.ClientSession(connector=connector) as session, session.get(url) as response:
-            assert await response.content.readany() == b"ok"
-            read.set()
-            with pytest.raises(aiohttp_private.BrokenFraming):
-                await response.content.readany()
-
-
-async def test_a_connector_keeps_idle_connections_to_a_bounded_number_of_hosts() -> None:
-    """The connection to one host more is closed after its reply; those that are kept are used again."""
-    accepted: list[int] = []
-    closed = asyncio.Event()
-
-    def handler(number: int) -> Handler:
-        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            accepted.append(number)
-            try:
-                while True:
-                    await _read_head(reader)
-                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                    await writer.drain()
-            except asyncio.IncompleteReadError:
-                if number == 2:
-                    closed.set()
-            finally:
-                writer.close()
-
-        return handle
-
-    async with serving(handler(0)) as first, serving(handler(1)) as second, serving(handler(2)) as third:
-        connector = aiohttp_private.IdleLimitedConnector(max_idle_hosts=2, limit=0)
-        async with aiohttp.ClientSession(connector=connector) as session:
-            for url in (first, second, third, first, second):
-                async with session.get(url) as response:
-                    await response.read()
-            async with asyncio.timeout(30):
-                await closed.wait()
-            assert connector.idle_hosts() == 2
-    assert accepted == [0, 1, 2]
 
 
 async def test_a_normalising_connector_reads_odd_heads_and_keeps_the_status_of_a_broken_body() -> None:

@@ -11,7 +11,6 @@ from scripted_receiver import Answer, Request, delivery, receiving
 from notifier.core.retry import Attempt, Delivered, Failed, Gone, Rejected
 from notifier.core.signers import Unsigned
 from notifier.senders.chat import ChatSender
-from notifier.senders.reply import read_head
 from notifier.senders.target import Target
 from notifier.senders.webhook import WebhookSender
 
@@ -141,16 +140,3 @@ async def test_what_has_no_status_is_no_reply(raw: bytes) -> None:
     """It counts as a failure, and never as a delivery."""
     outcome = (await attempt(raw)).outcome
     assert isinstance(outcome, Failed)
-
-
-def test_read_head() -> None:
-    """Names in lower case, the first of equal ones, and nothing of what cannot be read."""
-    assert read_head(b"HTTP/1.1 503 X\r\nRetry-After: 7\r\nretry-after: 9\r\n: z\r\nnone\r\n\r\nbody\r\n\r\n") == (
-        503,
-        {"retry-after": "7"},
-        b"body\r\n\r\n",
-    )
-    assert read_head(b"HTTP/1.1 200 OK\r\nX: 1") == (200, {"x": "1"}, b"")
-    assert read_head(b"HTTP/1.1 200 OK") is None
-    assert read_head(b"") is None
-    assert read_head(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000) is None

@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 
-import aiohttp
 import pytest
 import structlog
 import trustme
@@ -24,10 +23,11 @@ from scripted_receiver import Request, delivery, hang_up, receiving, reply, rese
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
+from notifier.runtime.http1 import BadHead, BrokenFraming, ConnectFault, Lost
+from notifier.runtime.http1.names import Names, look_up
 from notifier.senders.chat import ChatSender
 from notifier.senders.faults import explain
 from notifier.senders.target import Target
-from notifier.senders.vetting import ThreadResolver
 from notifier.senders.webhook import WebhookSender
 
 Make = Callable[..., WebhookSender | ChatSender]
@@ -357,7 +357,7 @@ async def test_a_lookup_may_outlive_who_asked(fault: OSError | None, monkeypatch
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     complaints: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    lookup = asyncio.create_task(ThreadResolver().resolve("slow.example"))
+    lookup = asyncio.create_task(Names().addresses("slow.example", 80))
     assert await asyncio.to_thread(asked.wait, 60)
     lookup.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -369,10 +369,10 @@ async def test_a_lookup_may_outlive_who_asked(fault: OSError | None, monkeypatch
     assert not complaints
 
 
-async def test_no_host_name() -> None:
+def test_no_host_name() -> None:
     """A label that no name server could be asked for is a name that does not exist."""
     with pytest.raises(socket.gaierror) as caught:
-        await ThreadResolver().resolve("a" * 70 + ".example")
+        look_up("a" * 70 + ".example", 80)
     assert caught.value.errno == socket.EAI_NONAME
 
 
@@ -387,10 +387,12 @@ async def test_no_host_name() -> None:
         (OSError(errno.EHOSTUNREACH, "x"), "reset", True),
         (OSError("Multiple exceptions"), "reset", True),
         (ssl.SSLError(1, "x"), "tls", True),
-        (aiohttp.ClientConnectionResetError("Cannot write to closing transport"), "reset", True),
-        (aiohttp.ClientConnectionError("Connection lost"), "reset", True),
-        (aiohttp.InvalidURL("http://127.1/secret"), "url", True),
-        (aiohttp.NonHttpUrlClientError("ftp://x/secret"), "url", True),
+        (ConnectFault(OSError("Multiple exceptions")), "connect", True),
+        (ConnectFault(ConnectionAbortedError()), "connect", True),
+        (Lost(ConnectionResetError(errno.ECONNRESET, "http://x/secret"), begun=False), "reset", True),
+        (Lost(ssl.SSLError(1, "x"), begun=False), "tls", True),
+        (BadHead("Invalid header token", b"secret"), "protocol", True),
+        (BrokenFraming("Invalid chunk size"), "protocol", True),
     ],
 )
 def test_faults_that_are_hard_to_make(exc: Exception, reason: str, spend: bool) -> None:

@@ -146,7 +146,7 @@ async def test_a_connection_that_is_kept_stays_where_it_is(names: NameServer) ->
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]", "[::ffff:0.0.0.0]"])
 def test_an_address_in_the_url_is_vetted_though_nobody_resolves_it(host: str, run: Callable[..., object]) -> None:
-    """aiohttp leaves literal addresses out of the resolver."""
+    """No name server is asked for it."""
 
     async def main() -> Receiver:
         async with receiving(says(reply())) as receiver:
