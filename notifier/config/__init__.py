@@ -7,6 +7,7 @@ from notifier.config.describe import describe
 from notifier.config.document import Document, read_document
 from notifier.config.endpoint import EndpointConfig, WebhookEndpoint
 from notifier.config.endpoint_keys import MatchConfig
+from notifier.config.in_force import ConfigInForce
 from notifier.config.loader import http_section, load, parse_watch, review
 from notifier.config.model import Config
 from notifier.config.problems import (
@@ -45,6 +46,7 @@ __all__ = [
     "CallbacksConfig",
     "Config",
     "ConfigError",
+    "ConfigInForce",
     "Document",
     "EndpointConfig",
     "HeartbeatConfig",

@@ -24,17 +24,7 @@ from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSi
 from notifier.core.signing import decode_secret
 from notifier.deliver import EndpointPolicy, Sender
 from notifier.follow import FeedPolicy, PolledSource, Source
-from notifier.inputs import (
-    OUTCOMES,
-    Broker,
-    Input,
-    Intake,
-    ParseWatch,
-    QueueInput,
-    amqp_broker,
-    nats_broker,
-    redis_broker,
-)
+from notifier.inputs import Broker, Intake, QueueInput, amqp_broker, nats_broker, redis_broker
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.tls import tls_context
@@ -185,7 +175,7 @@ def trust(config: SourceConfig) -> Trust:
     return tls_context(ca_file=config.ca_file)
 
 
-def queue_input(queue: QueueConfig, *, parse_watch: ParseWatch, intake: Intake, metrics: Metrics) -> Input:
+def queue_input(queue: QueueConfig, *, intake: Intake, metrics: Metrics) -> QueueInput[Any]:
     """Create an input. Raises NotifierError when its client library is missing or its URL cannot be used."""
     url = queue.url.reveal()
     broker: Broker[Any]
@@ -196,14 +186,7 @@ def queue_input(queue: QueueConfig, *, parse_watch: ParseWatch, intake: Intake, 
             broker = nats_broker(url=url, stream=queue.stream, subject=queue.subject, durable=queue.durable)
         case AmqpQueue():
             broker = amqp_broker(url=url, queue=queue.queue)
-    counters = {outcome: metrics.queue_messages.labels(broker.name, outcome) for outcome in OUTCOMES}
-    return QueueInput(
-        broker=broker,
-        parse_watch=parse_watch,
-        apply=intake.apply,
-        remove=intake.remove,
-        counted=lambda outcome, count: counters[outcome].inc(count),
-    )
+    return QueueInput(broker=broker, intake=intake, metrics=metrics)
 
 
 def feed_policy(config: SourceConfig) -> FeedPolicy:

@@ -111,7 +111,7 @@ class Application:
                 longest_wait=parts.installation.longest_wait,
                 look=parts.dispatcher.look,
             ),
-            "heartbeat": Heartbeat(config=lambda: parts.installation.config.heartbeat, problem=self.ready).run(),
+            "heartbeat": Heartbeat(in_force=parts.in_force, this=parts.this).run(),
             "status": periodic.report(self._systemd, parts.report.line, true=parts.watcher.claimed),
         }
         if parts.listener is not None:

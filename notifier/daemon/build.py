@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from notifier.cluster import Membership, NodeReport, Peers, Readiness, RowCounts, SharedEndpoints, ThisNode
-from notifier.config import Config, QueueConfig
+from notifier.config import Config, ConfigInForce, QueueConfig
 from notifier.daemon.file_follower import FileFollower
 from notifier.daemon.installation import Installation
 from notifier.daemon.reload import Reloader
@@ -63,8 +63,10 @@ class Parts:
     dispatcher: Dispatcher
     watcher: Watcher
     inputs: Inputs[QueueConfig]
+    this: ThisNode
     hub: Hub
     report: StatusReport
+    in_force: ConfigInForce
     installation: Installation
     reloader: Reloader
     follower: FileFollower
@@ -104,13 +106,14 @@ async def build(start: Start, stack: AsyncExitStack) -> Parts:
     inputs: Inputs[QueueConfig] = Inputs()
     flow = _flow(start, ground, inputs)
     stack.push_async_callback(flow.dispatcher.close)
+    in_force = ConfigInForce(start.config)
     installation = Installation(
-        start.config,
+        in_force,
         dispatcher=flow.dispatcher,
         recorder=flow.recorder,
         watcher=flow.watcher,
         inputs=inputs,
-        intake=Intake(store=ground.store, watcher=flow.watcher, clock=ground.clock),
+        intake=Intake(in_force=in_force, store=ground.store, watcher=flow.watcher, clock=ground.clock),
         metrics=ground.metrics,
         clock=ground.clock,
         slots=Slots(ground.descriptors.streams),
@@ -137,12 +140,14 @@ async def build(start: Start, stack: AsyncExitStack) -> Parts:
         dispatcher=flow.dispatcher,
         watcher=flow.watcher,
         inputs=inputs,
+        this=flow.this,
         hub=flow.hub,
         report=flow.report,
+        in_force=in_force,
         installation=installation,
         reloader=reloader,
-        follower=FileFollower(reloader=reloader, wake=files_read, can_reload=lambda: ground.store.available),
-        listener=_listener(start, ground, flow, reloader),
+        follower=FileFollower(reloader=reloader, wake=files_read, store=ground.store),
+        listener=_listener(start, ground, flow, in_force, reloader),
         cluster=_cluster(start, ground, flow),
     )
 
@@ -175,7 +180,7 @@ def _flow(start: Start, ground: _Ground, inputs: Inputs[QueueConfig]) -> _Flow:
         look_again=LOOK_SHARED if shared else LOOK_AGAIN,
         shared=shared,
     )
-    watcher = Watcher(store=store, nodes=store.nodes, over_share=over_share.set)
+    watcher = Watcher(store=store, nodes=store.nodes, over_share=over_share)
     peers, row_counts = Peers(), RowCounts(store.lists, clock=clock)
     this = ThisNode(
         name=ground.name,
@@ -233,11 +238,12 @@ def _cluster(start: Start, ground: _Ground, flow: _Flow) -> Cluster | None:
     return Cluster(membership=membership, shared_endpoints=shared_endpoints)
 
 
-def _listener(start: Start, ground: _Ground, flow: _Flow, reloader: Reloader) -> HttpListener | None:
+def _listener(
+    start: Start, ground: _Ground, flow: _Flow, in_force: ConfigInForce, reloader: Reloader
+) -> HttpListener | None:
     listen = start.config.http.listen
     if listen is None:
         return None
-    installation = reloader.installation
     api = Api(
         store=ground.store,
         status=flow.report,
@@ -245,13 +251,13 @@ def _listener(start: Start, ground: _Ground, flow: _Flow, reloader: Reloader) ->
         dispatcher=flow.dispatcher,
         watcher=flow.watcher,
         clock=ground.clock,
-        config=lambda: installation.config,
+        in_force=in_force,
         reload=reloader.reload,
     )
     host = None if unix_path(listen) is not None else split(listen)[0]
 
     def guard() -> Guard:
-        http = installation.config.http
+        http = in_force.config.http
         return Guard(token=http.token.reveal() if http.token else None, host=host, public_url=http.public_url)
 
     return HttpListener(application(api, guard), listen, connections=ground.descriptors.http)

@@ -7,7 +7,7 @@ on network file systems, they are also compared every few seconds.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -17,6 +17,7 @@ from notifier.daemon.inotify import ChangeListener, Directories, directories
 from notifier.daemon.reload import Reloader
 from notifier.runtime.threads import beside
 from notifier.runtime.wake import Wake
+from notifier.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -33,12 +34,12 @@ Stamps = Mapping[Path, Stamp | None]
 class FileFollower:
     """Follows the files of the latest configuration, whether it is in force or was refused."""
 
-    def __init__(self, *, reloader: Reloader, wake: Wake, can_reload: Callable[[], bool]) -> None:
-        """Look at once when `wake` is set. `can_reload` returns whether a reload can succeed now at all."""
+    def __init__(self, *, reloader: Reloader, wake: Wake, store: Store) -> None:
+        """Look at once when `wake` is set. While `store` is away no reload can succeed."""
         self._reloader = reloader
-        self._can_reload = can_reload
+        self._store = store
         self._wake = wake
-        self._listener = ChangeListener(wake.set)
+        self._listener = ChangeListener(wake)
         self._reading: Reading | None = None
         self._unchanged: Stamps | None = None  # of the files when their contents last equalled `_reading`
         self._since = 0.0  # loop time of the last change
@@ -63,7 +64,7 @@ class FileFollower:
         except Exception:
             log.exception("follow.failed", hint="the files are compared again soon; please report this")
             return LOOK_AGAIN
-        if changed and self._can_reload():  # otherwise the next look finds the same changes
+        if changed and self._store.available:  # otherwise the next look finds the same changes
             await self._attempt(changed)
         return min(pause, self._doubt())
 

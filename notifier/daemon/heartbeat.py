@@ -7,14 +7,13 @@ or has ended sends none: a loop that dies ends the process, and this loop runs b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import aiohttp
 import structlog
 
-from notifier.cluster import STOPPING
-from notifier.config import HeartbeatConfig
+from notifier.cluster import STOPPING, ThisNode
+from notifier.config import ConfigInForce, HeartbeatConfig
 from notifier.runtime.tls import tls_context
 from notifier.senders.target import USER_AGENT, request_url
 
@@ -28,10 +27,10 @@ MAX_REPLY = 64 << 10  # bytes of a reply's header, most of which monitors need n
 class Heartbeat:
     """Sends GETs as the configuration in force says."""
 
-    def __init__(self, *, config: Callable[[], HeartbeatConfig], problem: Callable[[], str | None]) -> None:
-        """Send while `problem` returns None."""
-        self._config = config
-        self._problem = problem
+    def __init__(self, *, in_force: ConfigInForce, this: ThisNode) -> None:
+        """Send while this node has no problem."""
+        self._in_force = in_force
+        self._this = this
         self._fault: str | None = None  # of the last heartbeat, which was logged
         self._paused = False  # no heartbeat is sent because of a problem, which was logged
 
@@ -42,7 +41,7 @@ class Heartbeat:
         async with AsyncExitStack() as stack:
             session: aiohttp.ClientSession | None = None
             while True:
-                config, now = self._config(), loop.time()
+                config, now = self._in_force.config.heartbeat, loop.time()
                 due = sent is None or sent[0] != config or now >= sent[1] + config.every
                 if config.url is not None and due and self._well():
                     if session is None:
@@ -52,7 +51,7 @@ class Heartbeat:
                 await asyncio.sleep(min(TURN, config.every))
 
     def _well(self) -> bool:
-        problem = self._problem()
+        problem = self._this.problem()
         if problem not in (None, STOPPING) and not self._paused:
             log.warning("heartbeat.paused", reason=problem, hint="the monitor gets no heartbeat until this is over")
         self._paused = problem is not None

@@ -11,7 +11,7 @@ import glob
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path
@@ -19,6 +19,7 @@ from pathlib import Path
 import structlog
 
 from notifier.runtime.threads import beside
+from notifier.runtime.wake import Wake
 
 log = structlog.get_logger(__name__)
 
@@ -44,8 +45,8 @@ Directories = Mapping[str, WatchedDirectory]  # by path, without links on the wa
 class ChangeListener:
     """Watches directories in a thread. New directories get a new thread."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        """Call `changed`, on the loop, for each reported change."""
+    def __init__(self, changed: Wake) -> None:
+        """Set `changed`, on the loop, for each reported change."""
         self._changed = changed
         self._directories: Directories = {}
         self._end = threading.Event()
@@ -61,7 +62,7 @@ class ChangeListener:
         self._end = end = threading.Event()
         if directories:
             loop = asyncio.get_running_loop()
-            thread = beside(lambda: _listen(directories, end, lambda: _call(loop, self._changed)), name="file changes")
+            thread = beside(lambda: _listen(directories, end, loop, self._changed), name="file changes")
             self._threads.add(thread)
             thread.add_done_callback(self._ended)
         return bool(directories)
@@ -158,7 +159,7 @@ def _readable(names: Mapping[str, set[str]]) -> Iterator[tuple[str, WatchedDirec
             yield path, WatchedDirectory(status.st_dev, status.st_ino, frozenset(patterns))
 
 
-def _listen(directories: Directories, end: threading.Event, changed: Callable[[], None]) -> None:
+def _listen(directories: Directories, end: threading.Event, loop: asyncio.AbstractEventLoop, changed: Wake) -> None:
     # Imported here, since the library loads a second event loop library, which only `reload_on_change` needs.
     from watchfiles import Change, watch
 
@@ -171,9 +172,5 @@ def _listen(directories: Directories, end: threading.Event, changed: Callable[[]
     for _ in watch(
         *directories, watch_filter=matches, debounce=GATHER, step=STEP, stop_event=end, rust_timeout=0, recursive=False
     ):
-        changed()
-
-
-def _call(loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits for the report
-        loop.call_soon_threadsafe(changed)
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits for the report
+            loop.call_soon_threadsafe(changed.set)

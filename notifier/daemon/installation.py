@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
-from notifier.config import Config, QueueConfig, SourceConfig, parse_watch
+from notifier.config import Config, ConfigInForce, QueueConfig, SourceConfig
 from notifier.core.errors import NotifierError
-from notifier.core.model import Json, NewWatch
 from notifier.core.retry import JITTER, LONGEST_OBEYED, SCHEDULE
 from notifier.daemon import adapters
 from notifier.daemon.adapters import Means, Trust
 from notifier.deliver import Dispatcher, EndpointSetup
 from notifier.follow import Feed, FeedPolicy, PolledSource, Recorder, Slots, Source, Watcher
-from notifier.inputs import Input, Inputs, Intake
+from notifier.inputs import Inputs, Intake, QueueInput
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.senders.callback import CallbackCourier
@@ -31,7 +31,7 @@ class PreparedConfig:
     setups: dict[str, EndpointSetup]
     sources: dict[str, Source | PolledSource]
     trust: dict[str, Trust]  # authorities of sources that stay, for their next connections
-    inputs: dict[QueueConfig, Input]
+    inputs: dict[QueueConfig, QueueInput[Any]]
     courier: CallbackCourier | None  # for the callbacks of watches; used if `callbacks` has changed
 
 
@@ -40,7 +40,7 @@ class Installation:
 
     def __init__(
         self,
-        config: Config,
+        in_force: ConfigInForce,
         *,
         dispatcher: Dispatcher,
         recorder: Recorder,
@@ -52,7 +52,7 @@ class Installation:
         slots: Slots,
         messages: Messages,
     ) -> None:
-        self.config = config  # in force, or about to be at the start
+        self._in_force = in_force
         self._dispatcher = dispatcher
         self._recorder = recorder
         self._watcher = watcher
@@ -64,6 +64,11 @@ class Installation:
         self._means = Means(messages=messages)
         self._sources: dict[str, Source | PolledSource] = {}
         self._installed = False  # whether a configuration is in force
+
+    @property
+    def config(self) -> Config:
+        """Return the configuration in force; at the start, the one that is about to be."""
+        return self._in_force.config
 
     async def prepare(self, config: Config) -> PreparedConfig:
         """Create the objects that a configuration needs; nothing changes yet.
@@ -100,7 +105,7 @@ class Installation:
         """Put a configuration in force, without an await in between."""
         if self._needs_courier(config):
             self._dispatcher.callbacks.set_courier(prepared.courier)
-        before, self.config = self.config, config
+        before, self._in_force.config = self.config, config
         self._recorder.routes = config.routes
         self._dispatcher.set_endpoints(prepared.setups, self._recorder.announce_or_log)
         feeds: dict[str, Feed] = {}
@@ -122,10 +127,6 @@ class Installation:
         """Close the sources; the dispatcher owns the senders."""
         for source in self._sources.values():
             await source.close()
-
-    def parse_watch(self, value: Json, *, named: bool = False) -> NewWatch:
-        """Read a watch by the configuration in force; `named`: it only names one that exists. Raises WatchRefused."""
-        return parse_watch(value, self.config, named=named)
 
     def retention(self) -> float:
         """Return the seconds for which finished watches are kept."""
@@ -156,11 +157,11 @@ class Installation:
             setups[name] = EndpointSetup(sender=sender, policy=adapters.endpoint_policy(endpoint))
         return setups
 
-    def _input(self, queue: QueueConfig) -> Input:
+    def _input(self, queue: QueueConfig) -> QueueInput[Any]:
         """Create an input; a queue with the same configuration keeps its input."""
         if queue in self._inputs:
             return self._inputs[queue]
-        return adapters.queue_input(queue, parse_watch=self.parse_watch, intake=self._intake, metrics=self._metrics)
+        return adapters.queue_input(queue, intake=self._intake, metrics=self._metrics)
 
     def _update(self, name: str, before: Config, after: Config, trust: Trust | None) -> None:
         """Give a source that stays its new settings; its streams stay open unless its description has changed."""

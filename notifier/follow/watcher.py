@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import structlog
 
@@ -25,12 +25,10 @@ COMPARE = 30.0  # seconds between comparisons of the watches followed with the s
 class Watcher:
     """Owns the feeds."""
 
-    def __init__(
-        self, *, store: Store, nodes: Nodes | None = None, over_share: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, *, store: Store, nodes: Nodes | None = None, over_share: Wake | None = None) -> None:
         """Follow watches of `store`; `nodes` share it, None if there are no others.
 
-        `over_share` is called when this node may follow more watches than its share.
+        `over_share` is set when this node may follow more watches than its share.
         """
         self._store = store
         self._nodes = nodes
@@ -44,7 +42,7 @@ class Watcher:
         self.claimed = asyncio.Event()  # set once it follows the watches that waited for it at the start
         self._tasks: asyncio.TaskGroup | None = None
         self.share: int | None = None  # watches to follow; None: all
-        self._over_share = over_share
+        self._over_share = over_share or Wake()
 
     @property
     def feeds(self) -> Mapping[str, Feed]:
@@ -180,7 +178,7 @@ class Watcher:
             await self._store.watches.release(unsure)
         count = CLAIM if self.share is None else min(CLAIM, self.share - len(self))
         if count <= 0:
-            self._over_share()
+            self._over_share.set()
             return [], False
         sources = None if self._nodes is None else list(self._feeds)
         claimed = await self._store.watches.claim(count, sources)

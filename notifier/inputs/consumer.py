@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 import structlog
 
 from notifier.core.errors import StoreUnavailable
-from notifier.core.model import NewWatch
 from notifier.core.pace import backoff
 from notifier.inputs.broker import Broker, BrokerUnavailable, Message, NotSetAside, QueueUnusable, Session
-from notifier.inputs.message import AddWatch, Change, MessageRefused, ParseWatch, batches, excerpt, read
+from notifier.inputs.intake import Intake
+from notifier.inputs.message import AddWatch, Change, MessageRefused, batches, excerpt, read
+from notifier.runtime.metrics import Metrics
 
 R = TypeVar("R")
 
@@ -32,31 +33,24 @@ OUTCOMES = (ACCEPTED, REMOVED, REFUSED, RETRIED)  # of a message; `retried`: it 
 
 
 class QueueInput(Generic[R]):
-    """Receives watches from one queue. Implements `Input`."""
+    """Receives watches from one queue.
 
-    def __init__(
-        self,
-        *,
-        broker: Broker[R],
-        parse_watch: ParseWatch,
-        apply: Callable[[Sequence[NewWatch]], Awaitable[object]],
-        remove: Callable[[str, str], Awaitable[object]],
-        counted: Callable[[str, int], None],
-    ) -> None:
-        """Parse with `parse_watch`. `apply` and `remove` return after the commit. `counted` receives each outcome."""
+    `name` is for logs and metrics, without secrets. `problem` is the reason why it brings nothing at the moment; None:
+    nothing is known to be wrong.
+    """
+
+    def __init__(self, *, broker: Broker[R], intake: Intake, metrics: Metrics) -> None:
         self.name = broker.name
-        self._broker = broker
-        self._parse_watch = parse_watch
-        self._apply = apply
-        self._remove = remove
-        self._counted = counted
         self.problem: str | None = None
+        self._broker = broker
+        self._intake = intake
+        self._counters = {outcome: metrics.queue_messages.labels(self.name, outcome) for outcome in OUTCOMES}
         self._failures = 0  # in a row
         self._logged: set[str] = set()  # the kinds of trouble that were logged since the last success
         self._log = log.bind(queue=self.name)
 
     async def run(self) -> None:
-        """Receive until cancelled."""
+        """Receive until cancelled; a fault of the broker or of the store is waited out, and never raised."""
         while True:
             ceiling = BACKOFF_MAX
             try:
@@ -113,14 +107,14 @@ class QueueInput(Generic[R]):
         bad: list[tuple[Message[R], str]] = []
         for message in batch:
             try:
-                good.append((message, read(message.content, self._parse_watch)))
+                good.append((message, read(message.content, self._intake.parse_watch)))
             except MessageRefused as exc:
                 bad.append((message, str(exc)))
             await asyncio.sleep(0)  # parsing a batch may take long, so other tasks get a turn
         try:
             failed = await self._store(good)
         except StoreUnavailable:
-            self._counted(RETRIED, len(good))
+            self._counters[RETRIED].inc(len(good))
             raise
         failures = {id(message) for message, _ in failed}
         stored = [(message, changes) for message, changes in good if id(message) not in failures]
@@ -128,7 +122,7 @@ class QueueInput(Generic[R]):
             await session.acknowledge([message for message, _ in stored])
         for _, changes in stored:
             only_removals = changes and not any(isinstance(change, AddWatch) for change in changes)
-            self._counted(REMOVED if only_removals else ACCEPTED, 1)
+            self._counters[REMOVED if only_removals else ACCEPTED].inc()
         for message, reason in bad + failed:
             await self._refuse(session, message, reason)
 
@@ -156,8 +150,8 @@ class QueueInput(Generic[R]):
     async def _apply_changes(self, changes: Sequence[Change]) -> None:
         for batch in batches(changes):
             if batch.added:
-                await self._apply(batch.added)
-            await asyncio.gather(*(self._remove(each.source, each.id) for each in batch.removed))
+                await self._intake.apply(batch.added)
+            await asyncio.gather(*(self._intake.remove(each.source, each.id) for each in batch.removed))
 
     async def _refuse(self, session: Session[R], message: Message[R], reason: str) -> None:
         try:
@@ -171,7 +165,7 @@ class QueueInput(Generic[R]):
                 hint="it stays unacknowledged and arrives again; let the user write where refused messages are kept",
             )
             return
-        self._counted(REFUSED, 1)
+        self._counters[REFUSED].inc()
         self._log.warning("queue.message_refused", message=excerpt(message.content), reason=reason)
 
 

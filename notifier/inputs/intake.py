@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from notifier.core.model import Micros, NewWatch
+from notifier.config import ConfigInForce, parse_watch
+from notifier.core.model import Json, Micros, NewWatch
 from notifier.follow import Watcher
 from notifier.store import Store
 
 
 class Intake:
-    """Adds and removes watches for queues. Both methods return after the commit; they raise StoreUnavailable."""
+    """Reads, adds and removes watches for queues.
 
-    def __init__(self, *, store: Store, watcher: Watcher, clock: Callable[[], Micros]) -> None:
+    `apply` and `remove` return after the commit, and raise StoreUnavailable.
+    """
+
+    def __init__(self, *, in_force: ConfigInForce, store: Store, watcher: Watcher, clock: Callable[[], Micros]) -> None:
+        self._in_force = in_force
         self._store = store
         self._watcher = watcher
         self._clock = clock
+
+    def parse_watch(self, value: Json, *, named: bool = False) -> NewWatch:
+        """Read a watch by the configuration in force; `named`: it only names one that exists. Raises WatchRefused."""
+        return parse_watch(value, self._in_force.config, named=named)
 
     async def apply(self, watches: Sequence[NewWatch]) -> None:
         """Add these watches. One that exists stays unchanged."""

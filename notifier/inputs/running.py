@@ -8,41 +8,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable, Mapping
 from importlib import import_module
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from notifier.core.errors import NotifierError
 from notifier.inputs.broker import Broker
+from notifier.inputs.consumer import QueueInput
 
 K = TypeVar("K", bound=Hashable)
-
-
-class Input(Protocol):
-    """Receives watches from outside and stores them."""
-
-    name: str  # for logs and metrics; without secrets
-    problem: str | None  # the reason why it brings nothing at the moment; None: nothing is known to be wrong
-
-    async def run(self) -> None:
-        """Receive until cancelled.
-
-        A message is acknowledged only after the commit of its watches. A fault of the outside is waited out, and never
-        raised.
-        """
-        ...
 
 
 class Inputs(Generic[K]):
     """Owns the tasks of the inputs. The caller chooses their keys, for example their configuration."""
 
     def __init__(self) -> None:
-        self._inputs: dict[K, Input] = {}
+        self._inputs: dict[K, QueueInput[Any]] = {}
         self._running: dict[K, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     def __contains__(self, key: object) -> bool:
         return key in self._inputs
 
-    def __getitem__(self, key: K) -> Input:
+    def __getitem__(self, key: K) -> QueueInput[Any]:
         return self._inputs[key]
 
     async def run(self) -> None:
@@ -52,7 +38,7 @@ class Inputs(Generic[K]):
             self.set(self._inputs)
             await asyncio.get_running_loop().create_future()
 
-    def set(self, inputs: Mapping[K, Input]) -> None:
+    def set(self, inputs: Mapping[K, QueueInput[Any]]) -> None:
         """Run these inputs and no others. An input that stays the same object goes on undisturbed."""
         before, self._inputs = self._inputs, dict(inputs)
         if self._tasks is None:

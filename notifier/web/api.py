@@ -9,7 +9,7 @@ from typing import cast
 
 from aiohttp import web
 
-from notifier.config import Config, WatchRefused, parse_watch
+from notifier.config import Config, ConfigInForce, WatchRefused, parse_watch
 from notifier.core import payload
 from notifier.core.callback import LABEL, is_callback
 from notifier.core.model import Delivery, Json, Micros, NewWatch
@@ -51,17 +51,17 @@ class Api:
         dispatcher: Dispatcher,
         watcher: Watcher,
         clock: Callable[[], Micros],
-        config: Callable[[], Config],
+        in_force: ConfigInForce,
         reload: Callable[[], Awaitable[Sequence[str]]],
     ) -> None:
-        """Create it; `config` returns the configuration in force, `reload` the problems of the one on disk."""
+        """Create it; `reload` loads the configuration again, and returns its problems."""
         self.store = store
         self.status = status
         self.hub = hub
         self._dispatcher = dispatcher
         self._watcher = watcher
         self._clock = clock
-        self._config = config
+        self._in_force = in_force
         self._reload = reload
 
     async def reload(self) -> None:
@@ -103,14 +103,14 @@ class Api:
         Reading gives turns to other tasks. After a reload in one of them, everything is read again.
         """
         while True:
-            config = self._config()
+            config = self._in_force.config
             try:
                 watches = await self._parse(entries, config, listed=listed)
             except Invalid:
-                if self._config() is config:
+                if self._in_force.config is config:
                     raise
             else:
-                if self._config() is config:
+                if self._in_force.config is config:
                     return watches
 
     async def _parse(self, entries: Sequence[Json], config: Config, *, listed: bool) -> list[NewWatch]:
@@ -211,7 +211,7 @@ class Api:
     async def endpoints(self) -> list[answers.EndpointItem]:
         """List endpoints with their health."""
         states = await self.status.endpoints()
-        configured = self._config().endpoints  # after the await, in which a reload may change both together
+        configured = self._in_force.config.endpoints  # after the await, in which a reload may change both together
         items: list[answers.EndpointItem] = []
         for health in states:
             endpoint = configured[health["name"]]

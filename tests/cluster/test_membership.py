@@ -57,7 +57,7 @@ class Node:
         setups = {"app": EndpointSetup(sender=self.sender, policy=endpoint())}
         self.dispatcher.set_endpoints(setups, self.recorder.announce_or_log)
         wake, self.peers = Wake(), Peers()
-        self.watcher = Watcher(store=store, nodes=self.nodes, over_share=wake.set)
+        self.watcher = Watcher(store=store, nodes=self.nodes, over_share=wake)
         self.membership = Membership(
             nodes=self.nodes,
             timeout=TIMEOUT,

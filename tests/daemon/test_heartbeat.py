@@ -12,7 +12,8 @@ from daemon_rig import serving
 from structlog.testing import capture_logs
 from waits import until
 
-from notifier.config import HeartbeatConfig, load
+from notifier.cluster import ThisNode
+from notifier.config import ConfigInForce, load
 from notifier.daemon.heartbeat import Heartbeat
 
 TEXT = """
@@ -52,10 +53,20 @@ async def monitoring() -> AsyncIterator[Monitor]:
         yield monitor
 
 
-def config(directory: Path, url: str, every: str = "50ms") -> HeartbeatConfig:
+class Me(ThisNode):
+    """A node whose problem a test chooses."""
+
+    def __init__(self, problem: str | None = None) -> None:
+        self.trouble = problem
+
+    def problem(self) -> str | None:
+        return self.trouble
+
+
+def config(directory: Path, url: str, every: str = "50ms") -> ConfigInForce:
     path = directory / "config.yaml"
     path.write_text(TEXT.format(directory=directory, url=f'"{url}"', every=every))
-    return load(path, env={}).heartbeat
+    return ConfigInForce(load(path, env={}))
 
 
 @asynccontextmanager
@@ -90,15 +101,15 @@ async def test_a_monitor_hears_from_a_daemon_that_is_well(tmp_path: Path) -> Non
 
 async def test_a_daemon_that_is_not_well_sends_none(tmp_path: Path) -> None:
     """The log says once why."""
-    problems: list[str | None] = ["the store cannot be written"]
+    me = Me("the store cannot be written")
     async with monitoring() as monitor:
         settings = config(tmp_path, monitor.url)
         with capture_logs() as logs:
-            async with beating(Heartbeat(config=lambda: settings, problem=lambda: problems[-1])):
+            async with beating(Heartbeat(in_force=settings, this=me)):
                 await until(lambda: bool(logs), "it is logged")
                 await asyncio.sleep(0.3)
                 assert not monitor.lines
-                problems.append(None)
+                me.trouble = None
                 await until(lambda: len(monitor.lines) > 1, "the heart beats")
     assert [entry["event"] for entry in logs] == ["heartbeat.paused"]
     assert logs[0]["reason"] == "the store cannot be written"
@@ -111,7 +122,7 @@ async def test_a_monitor_that_refuses_is_logged_once(tmp_path: Path, status: int
         settings = config(tmp_path, monitor.url)
         monitor.status = status
         with capture_logs() as logs:
-            async with beating(Heartbeat(config=lambda: settings, problem=lambda: None)):
+            async with beating(Heartbeat(in_force=settings, this=Me())):
                 await until(lambda: len(monitor.lines) > 2, "three heartbeats")
                 monitor.status = 204
                 await until(lambda: len(logs) > 1, "it is well again")
@@ -126,7 +137,7 @@ async def test_a_monitor_that_is_away_stops_nothing(tmp_path: Path) -> None:
         url = monitor.url
     settings = config(tmp_path, url)
     with capture_logs() as logs:
-        async with beating(Heartbeat(config=lambda: settings, problem=lambda: None)):
+        async with beating(Heartbeat(in_force=settings, this=Me())):
             await until(lambda: bool(logs), "it is logged")
             await asyncio.sleep(0.3)
     [entry] = logs

@@ -11,6 +11,7 @@ import pytest
 from waits import PATIENCE
 
 from notifier.daemon.inotify import MAX_DIRECTORIES, ChangeListener, directories
+from notifier.runtime.wake import Wake
 
 NOTHING = 0.8  # seconds in which none comes: twice what one takes at most
 
@@ -19,8 +20,8 @@ class Ear:
     """Somebody who is told."""
 
     def __init__(self) -> None:
-        self.told = asyncio.Event()
-        self.listener = ChangeListener(self.told.set)
+        self.told = Wake()
+        self.listener = ChangeListener(self.told)
 
     def listen(self, directory: Path, *patterns: str) -> bool:
         """Listen at a configuration in the directory, and its globs."""
@@ -39,7 +40,7 @@ class Ear:
         self.told.clear()
         change()
         await asyncio.sleep(NOTHING)
-        assert not self.told.is_set()
+        assert not self.told._event.is_set()
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ async def ear() -> AsyncIterator[Ear]:
 async def ready(ear: Ear, file: Path) -> None:
     """Return once somebody listens: change a file until that is told."""
     async with asyncio.timeout(PATIENCE):
-        while not ear.told.is_set():
+        while not ear.told._event.is_set():
             file.write_text(os.urandom(4).hex())  # noqa: ASYNC240  # a few bytes
             await asyncio.sleep(0.05)
 

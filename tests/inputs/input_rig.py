@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-from waits import PATIENCE
+from waits import until
 
-from notifier import config as configuration
-from notifier.config import Config
+from notifier.config import Config, ConfigInForce
 from notifier.core.model import NewWatch
+from notifier.follow import Watcher
 from notifier.inputs.broker import Broker
 from notifier.inputs.consumer import QueueInput
+from notifier.inputs.intake import Intake
+from notifier.runtime.metrics import Metrics
 from notifier.store import Store
 
 CONFIG = """
@@ -27,43 +28,49 @@ endpoints:
 
 
 class Tally:
-    """Counts outcomes, and wakes those who wait for them."""
+    """Reads the counted outcomes of one queue's messages."""
 
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self._changed = asyncio.Event()
+    def __init__(self, queue: str) -> None:
+        self.metrics = Metrics()
+        self._queue = queue
 
-    def __call__(self, outcome: str, count: int) -> None:
-        self.counts[outcome] += count
-        self._changed.set()
+    @property
+    def counts(self) -> Counter[str]:
+        """Return how often each outcome was counted; none for the others."""
+        counter = self.metrics.queue_messages
+        counted = {
+            sample.labels["outcome"]: int(sample.value)
+            for metric in counter.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_total") and sample.labels["queue"] == self._queue
+        }
+        return +Counter(counted)
 
     async def wait(self, **least: int) -> None:
         """Return once each outcome was counted so often."""
-        async with asyncio.timeout(PATIENCE):
-            while any(self.counts[outcome] < count for outcome, count in least.items()):
-                self._changed.clear()
-                await self._changed.wait()
+        await until(lambda: all(self.counts[outcome] >= count for outcome, count in least.items()), "messages")
+
+
+class KeepingIntake(Intake):
+    """An intake that keeps the batches that it has added."""
+
+    def __init__(self, store: Store, config: Config) -> None:
+        super().__init__(in_force=ConfigInForce(config), store=store, watcher=Watcher(store=store), clock=lambda: 1)
+        self.applied: list[Sequence[NewWatch]] = []
+
+    async def apply(self, watches: Sequence[NewWatch]) -> None:
+        await super().apply(watches)
+        self.applied.append(watches)
 
 
 class Running:
     """One input at work."""
 
     def __init__(self, broker: Broker[Any], store: Store, config: Config) -> None:
-        self.tally = Tally()
-        self.applied: list[Sequence[NewWatch]] = []  # the batches, as they were committed
-        self._store = store
-        self.input: QueueInput[Any] = QueueInput(
-            broker=broker,
-            parse_watch=partial(configuration.parse_watch, config=config),
-            apply=self._apply,
-            remove=lambda source, task: store.watches.remove(source, task, now=2),
-            counted=self.tally,
-        )
+        self.tally = Tally(broker.name)
+        self.intake = KeepingIntake(store, config)
+        self.input: QueueInput[Any] = QueueInput(broker=broker, intake=self.intake, metrics=self.tally.metrics)
         self.task = asyncio.create_task(self.input.run(), name="input under test")
-
-    async def _apply(self, watches: Sequence[NewWatch]) -> None:
-        await self._store.watches.apply(watches, origin="queue", now=1)
-        self.applied.append(watches)
 
     async def stop(self) -> None:
         """End it; raise what it raised."""

@@ -18,10 +18,11 @@ from waits import until
 from notifier.core.errors import NotifierError
 from notifier.inputs import consumer
 from notifier.inputs.broker import BrokerUnavailable, Message, close_in_time, describe
+from notifier.inputs.consumer import QueueInput
 from notifier.inputs.running import Inputs, MissingExtra, amqp_broker, nats_broker, redis_broker
 
 
-class Idle:
+class Idle(QueueInput[Any]):
     """An input that records its life."""
 
     def __init__(self, name: str, diary: list[str]) -> None:

@@ -70,7 +70,7 @@ async def test_messages_share_transactions(place: Place, start: Start, path: Pat
     running = start(place.broker())
     await running.tally.wait(accepted=500)
     assert [id_ for _, id_, _ in rows(path)] == [f"task-{n}" for n in range(500)]
-    assert len(running.applied) < 250
+    assert len(running.intake.applied) < 250
 
 
 async def test_nothing_is_acknowledged_that_is_not_committed(

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from notifier.config import Config, load
+from notifier.config import Config, ConfigInForce, load
 from notifier.web import api
 from notifier.web.api import Api
 from notifier.web.refusals import Invalid
@@ -27,10 +27,11 @@ class Site:
     """An API, and the configuration in force, which changes in the first turn that reading gives."""
 
     def __init__(self, *configs: Config) -> None:
-        self.configs = list(configs)
+        first, *self.later = configs
+        self.in_force = ConfigInForce(first)
         self.api = Api(
             store=NOBODY, status=NOBODY, hub=NOBODY, dispatcher=NOBODY, watcher=NOBODY, clock=NOBODY, reload=NOBODY,
-            config=lambda: self.configs[0],
+            in_force=self.in_force,
         )  # fmt: skip
 
     async def read(self, source: str | None) -> list[str]:
@@ -38,8 +39,8 @@ class Site:
         watch = {"id": "1"} if source is None else {"id": "1", "source": source}
 
         async def reload() -> None:
-            while len(self.configs) > 1:
-                self.configs.pop(0)
+            for config in self.later:
+                self.in_force.config = config
                 await asyncio.sleep(0)
 
         read, _ = await asyncio.gather(self.api._read([watch] * 5, listed=True), reload())
