@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from notifier.core.errors import StoreTooNew
 
-HEAD = "0005"  # the newest revision in versions/
+HEAD = "0006"  # the newest revision in versions/
 
 
 def upgrade(connection: Connection) -> None:
