@@ -45,7 +45,7 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
     # handles SIGINT, it simply kills: an exception may occur where Python can only print it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    settings = _load(config)
+    settings = load_config(config)
     import structlog
 
     from notifier.daemon.app import SIGNALS, Application
@@ -111,7 +111,7 @@ def migrate(config: FileOption = DEFAULT_FILE) -> None:
 
     Example: notifier migrate -c config.yaml
     """
-    url = _load(config).store.url
+    url = load_config(config).store.url
     from notifier.store import migrate as run
 
     before, now = run(url.reveal())
@@ -152,7 +152,8 @@ def reload(config: ConfigOption = None, url: UrlOption = None, token: TokenOptio
         show(f"{listed}: ask each, see notifier node list")
 
 
-def _load(path: Path) -> Config:
+def load_config(path: Path) -> Config:
+    """Return a configuration, or print what is wrong with it and exit."""
     from notifier.config import ConfigError, load
 
     try:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from notifier.cli.client import JsonOption
-from notifier.cli.daemon import DEFAULT_FILE, FileOption
+from notifier.cli.daemon import DEFAULT_FILE, FileOption, load_config
 from notifier.cli.look_report import LookReport
-from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, fail, refuse, show, show_json
+from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, fail, show, show_json
 
 if TYPE_CHECKING:
-    from notifier.config import Config, SourceConfig
+    from notifier.config import SourceConfig
     from notifier.sources.plan import Plan
     from notifier.sources.probe import Look
 
@@ -46,7 +45,7 @@ def try_source(
 
     Example: notifier source test vidu 2370487727425660
     """
-    loaded = _load(config)
+    loaded = load_config(config)
     if name not in loaded.sources:
         fail(f"there is no source {name}; {config} has {', '.join(loaded.sources) or 'none'}", EXIT_USAGE)
     chosen = loaded.sources[name]
@@ -60,15 +59,6 @@ def try_source(
             show(line)
     if not look.observations:
         raise typer.Exit(EXIT_FAILED)
-
-
-def _load(path: Path) -> Config:
-    from notifier.config import ConfigError, load
-
-    try:
-        return load(path)
-    except ConfigError as exc:
-        refuse(map(str, exc.problems))
 
 
 def _plan(name: str, config: SourceConfig) -> Plan:

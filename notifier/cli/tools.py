@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from notifier.cli.daemon import load_config
 from notifier.cli.output import OutputLost, console, fail
+
+if TYPE_CHECKING:
+    from notifier.tools.speech import Speech
 
 T = TypeVar("T")
 SECRET_BYTES = 32
@@ -41,6 +46,14 @@ def demo(
 
 
 def simulate(
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Speak the protocol of a preset; default: the documented API."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", metavar="FILE", help="Take presets of your own from this configuration, too."),
+    ] = None,
     host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", "-p", min=0, max=65535, metavar="PORT", help="0: any free one.")
@@ -54,7 +67,9 @@ def simulate(
     transcript: Annotated[
         str,
         typer.Option(
-            metavar="TRANSCRIPT", help="documented, @FILE, or a list such as queueing*3,processing*28,success."
+            metavar="TRANSCRIPT",
+            help="documented, @FILE, or a list such as queueing*3,processing*28,success; "
+            "with --preset its own states, or queued, running, succeeded, failed:CODE, canceled.",
         ),
     ] = "documented",
     task: Annotated[
@@ -63,9 +78,17 @@ def simulate(
             "--task", metavar="GLOB=TRANSCRIPT", help="GLOB=TRANSCRIPT for some ids, such as bad*=queueing,failed."
         ),
     ] = [],
+    failing: Annotated[
+        list[str],
+        typer.Option("--fail", metavar="GLOB[=STATE]", help="These tasks fail, in STATE or in the usual failure."),
+    ] = [],
     framing: Annotated[
-        str, typer.Option(metavar="NAME", help="line, as documented, or event, with blank lines between.")
-    ] = "line",
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="line or event, with blank lines between; default: as documented or as the preset says.",
+        ),
+    ] = None,
     every: Annotated[
         str, typer.Option(metavar="DURATION", help="Time between lines, such as 250ms or 1s; 0s: at full speed.")
     ] = "1s",
@@ -90,25 +113,29 @@ def simulate(
 ) -> None:
     """Run a simulated upstream, with faults on request.
 
-    It speaks the documented API.
+    It speaks the documented API, or the protocol of any preset: paths, states, failures, unknown tasks and results.
 
-    Example: notifier simulate --token secret --every 200ms --fault 'drop@5x1'
+    Example: notifier simulate --preset runway --every 200ms --fail 'bad*' --fault '500x2'
     """
     from notifier.tools.faults import parse_rule
     from notifier.tools.simulator import Simulator, serve
-    from notifier.tools.transcript import load
 
     def build() -> Simulator:
-        if framing not in ("line", "event"):
+        if framing not in (None, "line", "event"):
             raise ValueError(f"--framing is line or event, not {framing!r}")
+        speech = _speech(preset, config)
         return Simulator(
             host=host,
             port=port,
             token=token,
+            speech=speech,
             ids=ids or None,
-            transcript=load(transcript),
-            transcripts={glob: load(text) for glob, _, text in (item.partition("=") for item in task)},
-            framing="line" if framing == "line" else "event",
+            transcript=speech.load(transcript),
+            transcripts={
+                **{glob: speech.load(text) for glob, _, text in (item.partition("=") for item in task)},
+                **{glob: speech.failing(state) for glob, _, state in (item.partition("=") for item in failing)},
+            },
+            framing=speech.framing if framing is None else "line" if framing == "line" else "event",
             interval=_seconds(every),
             jitter=jitter,
             keep_open=keep_open,
@@ -168,6 +195,20 @@ def listen(
     summary = _until_interrupted(serve(listener, console=console, secret=new, as_json=as_json))
     if not as_json:
         console.print(str(summary), markup=False, soft_wrap=True)
+
+
+def _speech(name: str | None, config: Path | None) -> Speech:
+    """Return the protocol to speak. Raises ValueError."""
+    from notifier.sources import preset as presets
+    from notifier.tools.preset_speech import speech_of
+    from notifier.tools.speech import DocumentedSpeech
+
+    own = {} if config is None else load_config(config).presets
+    if name is None:
+        return DocumentedSpeech()
+    if name not in own and name not in presets.names():
+        raise ValueError(f"there is no preset {name}; `notifier preset list` lists the built-in ones")
+    return speech_of(name, own[name] if name in own else presets.load(name))
 
 
 def _build(build: Callable[[], T]) -> T:

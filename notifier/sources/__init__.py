@@ -5,5 +5,6 @@ __all__ = [
     "poll",
     "preset",
     "probe",
+    "snapshot",
     "sse",
 ]

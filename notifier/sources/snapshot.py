@@ -257,7 +257,7 @@ def find(path: str | None) -> Find:
     return follow
 
 
-class _Functions(jmespath.functions.Functions):
+class PathFunctions(jmespath.functions.Functions):
     """The functions that paths may use beyond those of JMESPath."""
 
     @jmespath.functions.signature({"types": []})
@@ -270,7 +270,7 @@ class _Functions(jmespath.functions.Functions):
 
 
 def _expression(path: str) -> Find:
-    options = jmespath.Options(custom_functions=_Functions())
+    options = jmespath.Options(custom_functions=PathFunctions())
     compiled = jmespath.compile(compilable(path))
 
     def search(task: Json) -> Json:

@@ -4,6 +4,8 @@ __all__ = [
     "demo",
     "faults",
     "listener",
+    "preset_speech",
     "simulator",
+    "speech",
     "transcript",
 ]

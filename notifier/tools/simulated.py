@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from random import Random
 
 from notifier.tools.faults import FaultPlan, How
-from notifier.tools.transcript import Framing, Transcript, frame, state_of
+from notifier.tools.speech import Speech
+from notifier.tools.transcript import Framing, Transcript
 from notifier.tools.wire import HttpConnection
 
 MAX_MOVES = 256  # remembered of one task
@@ -79,7 +80,7 @@ class SimulatedStream:
         """Write a snapshot, unless the stream is silent."""
         if not self.live:
             return
-        self._connection.write(frame(payload, self._framing, self._plan.eol))
+        self._connection.write(self.task.speech.frame(self.task.id, payload, self._framing, self._plan.eol))
         self.task.note(payload)
         self._lines += 1
         if self._plan.cut is not None or self._plan.inserts:
@@ -145,12 +146,16 @@ class SimulatedTask:
         "ended",
         "id",
         "moves",
+        "speech",
         "streams",
         "struck",
     )
 
-    def __init__(self, id_: str, transcript: Transcript, pace: SimulatedPace, on_move: Callable[[], None]) -> None:
+    def __init__(
+        self, id_: str, transcript: Transcript, speech: Speech, pace: SimulatedPace, on_move: Callable[[], None]
+    ) -> None:
         self.id = id_
+        self.speech = speech
         self.connections = 0  # made so far
         self.struck: dict[int, int] = {}  # connections counted by each rule, by its number
         self.current: bytes | None = None  # snapshot; None before the first
@@ -210,7 +215,7 @@ class SimulatedTask:
 
     def note(self, payload: bytes) -> None:
         """Record a written snapshot."""
-        state = state_of(payload)
+        state = self.speech.state_of(payload)
         if len(self.moves) < MAX_MOVES and (not self.moves or self.moves[-1].state != state):
             self.moves.append(Move(at=time.time(), state=state))
             self._on_move()

@@ -1,7 +1,7 @@
-"""An upstream that speaks the documented API, with faults on request: it chooses replies and counts them.
+"""A simulated upstream, with faults on request: it chooses replies and counts them.
 
-`GET /vidu/v1/tasks/state?id=ID` and `GET /tasks/ID/events` answer with a stream of snapshots, `GET /tasks/ID` with the
-current one. The first request for a task creates it. `/_control/` controls the simulator from another process.
+It speaks the documented API, or a preset's protocol (`speech.py`). The first request for a task creates it.
+`/_control/` controls the simulator from another process.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from notifier.tools import control
 from notifier.tools.faults import Answer, Fault, FaultPlan, Hangup, How, error_body, parse_fault
 from notifier.tools.rules import Known, Rules
 from notifier.tools.simulated import Move, SimulatedPace, SimulatedStream, SimulatedTask
-from notifier.tools.transcript import TERMINAL_STATES, Framing, Transcript, documented, snapshot, state_of
+from notifier.tools.speech import DOCUMENTED_PATH, DocumentedSpeech, Question, Speech, Want
+from notifier.tools.transcript import Framing, Transcript
 from notifier.tools.waiting import PATIENCE, Waiters, raise_descriptor_limit, until_stopped
 from notifier.tools.wire import HttpConnection, HttpRequest
 
 MAX_TASKS = 200_000  # remembered; beyond it the oldest that has ended and nobody follows is forgotten
 BACKLOG = 4096  # thousands of clients may connect in one instant; the kernel caps it at somaxconn
 
-DOCUMENTED_PATH = "/vidu/v1/tasks/state"
+__all__ = ["DOCUMENTED_PATH", "Simulator", "SimulatorSummary", "serve"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +58,9 @@ class Simulator:
         host: str = "127.0.0.1",
         port: int = 0,  # 0: any free one
         token: str | None = None,  # None: any, or none
+        speech: Speech | None = None,  # None: the documented API
         ids: Iterable[str] | None = None,  # known ids, as globs; None: all but `unknown*`
-        transcript: Transcript | None = None,  # None: the documented one
+        transcript: Transcript | None = None,  # None: the usual one of the speech
         transcripts: Mapping[str, Transcript] = MappingProxyType({}),  # by glob of ids, first match; else `transcript`
         framing: Framing = "line",
         interval: float = 0.0,  # seconds between snapshots; 0: as fast as they are taken
@@ -75,8 +77,9 @@ class Simulator:
         self.outcomes: Counter[str] = Counter()
         self.connects = 0
         self.peak_streams = 0
+        self.speech: Speech = speech or DocumentedSpeech()
         self._known = Known(ids)
-        self._transcript = transcript or documented()
+        self._transcript = transcript or self.speech.load("documented")
         self._transcripts = dict(transcripts)
         self._random = Random(seed)
         self._pace = SimulatedPace(
@@ -180,8 +183,12 @@ class Simulator:
         `payload` is a state, or a snapshot as bytes or as a value for JSON. Streams end after it if it is the `last`;
         by default a terminal state is.
         """
-        data = snapshot(payload) if isinstance(payload, str) else control.encode(payload)
-        self._task(id_).push(data, last=state_of(data) in TERMINAL_STATES if last is None else last)
+        data = self.speech.say(payload) if isinstance(payload, str) else control.encode(payload)
+        self._task(id_).push(data, last=self.speech.ends(data) if last is None else last)
+
+    def course(self, glob: str, transcript: Transcript) -> None:
+        """Let tasks still to come whose id matches go through these snapshots."""
+        self._transcripts = {glob: transcript, **self._transcripts}
 
     def _task(self, id_: str) -> SimulatedTask:
         task = self.tasks.get(id_)
@@ -190,26 +197,25 @@ class Simulator:
                 idle = next((old.id for old in self.tasks.values() if old.ended and not old.streams), None)
                 self.tasks.pop(idle or next(iter(self.tasks))).stop()
             transcript = next((t for glob, t in self._transcripts.items() if fnmatchcase(id_, glob)), self._transcript)
-            task = self.tasks[id_] = SimulatedTask(id_, transcript, self._pace, self._waiters.changed)
+            task = self.tasks[id_] = SimulatedTask(id_, transcript, self.speech, self._pace, self._waiters.changed)
         return task
 
     def _respond(self, request: HttpRequest, connection: HttpConnection) -> None:
         if request.path.startswith(control.PREFIX):
             self._control(request, connection)
             return
-        streamed, id_ = _route(request)
-        if id_ is None:
-            self._refuse(connection, 404, "no such path")
-        elif request.method != "GET":
-            self._refuse(connection, 405, "only GET")
-        elif self.token is not None and request.headers.get("authorization") != f"Bearer {self.token}":
-            self._refuse(connection, 401, "invalid token")
-        elif not id_:
-            self._refuse(connection, 422, "id is required")
-        elif id_ not in self._known:
-            self._refuse(connection, 404, "server_id not found")
+        question = self.speech.understand(request)
+        if question is None:
+            self._refuse(connection, 404, error_body("no such path"))
+        elif request.method != self.speech.method and question.want is not Want.RESULT:
+            self._refuse(connection, 405, error_body(f"only {self.speech.method}"))
+        elif self.token is not None and not self.speech.admits(request, self.token):
+            self._refuse(connection, 401, error_body("invalid token"))
+        elif not question.id or question.id not in self._known:
+            unknown = self.speech.unknown(question.id)
+            self._refuse(connection, unknown.status, unknown.body)
         else:
-            self._answer(connection, self._task(id_), streamed=streamed)
+            self._answer(connection, self._task(question.id), question)
 
     def _control(self, request: HttpRequest, connection: HttpConnection) -> None:
         try:
@@ -249,36 +255,42 @@ class Simulator:
             "moves": [asdict(move) for move in self.written(id_)],
         }
 
-    def _refuse(self, connection: HttpConnection, status: int, message: str) -> None:
+    def _refuse(self, connection: HttpConnection, status: int, body: bytes) -> None:
         self.outcomes[str(status)] += 1
-        connection.reply(status, error_body(message))
+        connection.reply(status, body)
         self._waiters.changed()
 
-    def _answer(self, connection: HttpConnection, task: SimulatedTask, *, streamed: bool) -> None:
+    def _answer(self, connection: HttpConnection, task: SimulatedTask, question: Question) -> None:
         task.connections += 1
         plan = self._rules.plan(task)
         self.outcomes.update(plan.names)
         self._waiters.changed()
-        begin = partial(self._begin, connection, task, plan, streamed=streamed)
+        begin = partial(self._begin, connection, task, plan, question)
         if not plan.delay:
             begin()
             return
         timer = asyncio.get_running_loop().call_later(plan.delay, begin)
         connection.on_lost = timer.cancel
 
-    def _begin(self, connection: HttpConnection, task: SimulatedTask, plan: FaultPlan, *, streamed: bool) -> None:
+    def _begin(self, connection: HttpConnection, task: SimulatedTask, plan: FaultPlan, question: Question) -> None:
         connection.on_lost = None
         match plan.answer:
             case Hangup():
                 connection.close()
             case Answer() as answer:
-                body = task.poll() if answer.body is None else answer.body
+                body = answer.body
+                if body is None:
+                    body = self.speech.reply(task.id, task.poll()).body
                 connection.reply(answer.status, body, content_type=answer.content_type, headers=answer.headers)
-            case None if streamed:
+            case None if question.want is Want.STREAM:
                 self._stream(connection, task, plan)
             case None:
-                self.outcomes["snapshot"] += 1
-                connection.reply(200, task.poll())
+                self.outcomes[question.want.value] += 1
+                if question.want is Want.RESULT:
+                    reply = self.speech.result(task.id, task.current or b"{}")
+                else:
+                    reply = self.speech.reply(task.id, task.poll())
+                connection.reply(reply.status, reply.body)
         self._waiters.changed()
 
     def _stream(self, connection: HttpConnection, task: SimulatedTask, plan: FaultPlan) -> None:
@@ -300,33 +312,10 @@ class Simulator:
         self._waiters.changed()
 
 
-def _route(request: HttpRequest) -> tuple[bool, str | None]:
-    """Return whether the path is that of a stream, and the task's id: empty if it is missing, None for a wrong path."""
-    if request.path == DOCUMENTED_PATH:
-        return True, request.query.get("id", "")
-    parts = request.path.split("/")
-    if parts[:2] == ["", "tasks"] and (len(parts) == 3 or parts[3:] == ["events"]):
-        return len(parts) == 4, parts[2]
-    return False, None
-
-
-def introduction(simulator: Simulator) -> str:
-    """Return how to reach it: a request and a configuration to copy."""
-    token = simulator.token or "any"
-    return f"""simulating the upstream on {simulator.base_url}
-
-  curl -N -H 'Authorization: Bearer {token}' '{simulator.base_url}{DOCUMENTED_PATH}?id=1'
-
-  sources:
-    vidu: {{preset: vidu, base_url: "{simulator.base_url}", token: "{token}"}}
-  watches: ["1", "2", "3"]
-"""
-
-
 async def serve(simulator: Simulator, *, announce: Callable[[str], None] = print) -> SimulatorSummary:
     """Run it as a command until SIGINT or SIGTERM; return what it did. Raises OSError if the address is taken."""
     raise_descriptor_limit()
     async with simulator:
-        announce(introduction(simulator))
+        announce(simulator.speech.introduction(simulator.base_url, simulator.token or "any"))
         await until_stopped()
         return simulator.summary()

@@ -20,7 +20,8 @@ Framing = Literal["line", "event"]  # `line`: data lines directly under one anot
 MAX_SNAPSHOTS = 100_000  # of one transcript: a typo such as `processing*9999999999` must not fill the memory
 TERMINAL_STATES = frozenset({"success", "succeeded", "failed", "canceled"})
 
-_STEP = re.compile(r"(?P<state>[\w.-]+)(?::(?P<code>[^*,]*))?(?:\*(?P<count>\d+))?")
+_STEP = r"(?P<state>{state})(?::(?P<code>[^*,]*))?(?:\*(?P<count>\d+))?"
+WORD = r"[\w.-]+"  # a state of the documented API
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,16 +40,24 @@ def snapshot(state: str, *, err_code: str = "") -> bytes:
 
 def parse_spec(text: str) -> Transcript:
     """Read `STATE[:ERR_CODE][*COUNT],...`. Raises ValueError with the wrong part."""
-    snapshots: list[bytes] = []
+    return Transcript(snapshots=tuple(snapshot(state, err_code=code) for state, code in parse_steps(text)))
+
+
+def parse_steps(text: str, *, state: str = WORD) -> list[tuple[str, str]]:
+    """Return the state and the error code of each step of a compact text; `state` is a pattern of states.
+
+    Raises ValueError with the wrong part.
+    """
+    pattern, steps = re.compile(_STEP.format(state=state)), list[tuple[str, str]]()
     for part in text.split(","):
-        match = _STEP.fullmatch(part.strip())
+        match = pattern.fullmatch(part.strip())
         if match is None:
             raise ValueError(f"transcript: {part.strip()!r} is not STATE[:ERR_CODE][*COUNT]")
         count = int(match["count"] or 1)
-        if len(snapshots) + count > MAX_SNAPSHOTS:
+        if len(steps) + count > MAX_SNAPSHOTS:
             raise ValueError(f"transcript: more than {MAX_SNAPSHOTS} snapshots at {part.strip()!r}")
-        snapshots += [snapshot(match["state"], err_code=match["code"] or "")] * count
-    return Transcript(snapshots=tuple(snapshots))
+        steps += [(match["state"], match["code"] or "")] * count
+    return steps
 
 
 def parse_lines(text: bytes) -> Transcript:

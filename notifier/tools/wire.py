@@ -11,7 +11,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
@@ -34,6 +34,7 @@ class HttpRequest:
     """One complete request."""
 
     method: str
+    target: str  # path and query as sent
     path: str  # percent-decoded, without the query
     query: dict[str, str]
     headers: dict[str, str]  # names in lower case
@@ -71,6 +72,7 @@ def parse_head(head: bytes) -> tuple[HttpRequest, int] | Malformed:
     path, _, query = parts[1].partition("?")
     request = HttpRequest(
         method=parts[0],
+        target=parts[1],
         path=unquote(path),
         query=dict(parse_qsl(query, keep_blank_values=True)),
         headers=headers,
@@ -137,12 +139,7 @@ class HttpConnection(asyncio.Protocol):
                     body, self._buffer = rest[:length], rest[length:]
             self._busy = True
             self._closing = "close" in request.headers.get("connection", "").lower()
-            self._respond(
-                HttpRequest(
-                    method=request.method, path=request.path, query=request.query, headers=request.headers, body=body
-                ),
-                self,
-            )
+            self._respond(replace(request, body=body), self)
 
     def _refuse(self, status: int) -> None:
         self._buffer, self._closing = b"", True

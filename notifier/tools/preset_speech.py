@@ -1,0 +1,308 @@
+"""A preset's protocol, spoken by the simulated upstream: its paths, states, failures, unknown tasks and results. Pure.
+
+Everything follows from the preset itself. A body begins as the provider's example, where there is one, and the preset's
+own paths say where state, progress, error and result are written (`inverse.py`). What the preset would not read back as
+meant is refused when the speech is made.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+from notifier.core.errors import SourceError
+from notifier.core.eventstream import Decoder, StreamEvent
+from notifier.core.model import TERMINAL, Json, Phase
+from notifier.sources.preset import Preset, compilable
+from notifier.sources.snapshot import SnapshotReader
+from notifier.tools.faults import error_body
+from notifier.tools.inverse import Unwritable, affirm, put
+from notifier.tools.preset_body import RESULT, PresetBodies, Step, decoded, scalar
+from notifier.tools.preset_route import Route
+from notifier.tools.speech import Question, Reply, Want
+from notifier.tools.transcript import Framing, Transcript, parse_lines, parse_steps
+from notifier.tools.wire import HttpRequest
+
+RUNNING = 3  # snapshots of each state in work, so that progress is seen
+_STATE = r"[^\s,:*][^,:*]*?"  # some providers' states hold blanks
+_PHASES = {phase.value for phase in Phase}
+_UNFIT = re.compile(r"unknown-(\d+)")
+
+
+def speech_of(name: str, preset: Preset) -> PresetSpeech:
+    """Return the protocol of a preset, with the example of a built-in one. Raises ValueError."""
+    examples: dict[str, Json] = json.loads(files("notifier.tools").joinpath("data", "examples.json").read_bytes())
+    return PresetSpeech(name, preset, example=examples.get(name))
+
+
+class PresetSpeech:
+    """The protocol of one preset."""
+
+    def __init__(self, name: str, preset: Preset, *, example: Json = None) -> None:
+        """Create the protocol. `example`: the provider's body, or the text of its stream.
+
+        Raises ValueError for a preset without a state of success, or with paths that cannot be written or would not be
+        read back as meant.
+        """
+        if not preset.states.get(Phase.SUCCEEDED):
+            raise ValueError(f"the preset {name} cannot be simulated: it has no state of success")
+        self.name = name
+        self.preset = preset
+        self.method: str = preset.method
+        self.framing: Framing = preset.framing
+        self._stream = preset.transport == "sse"
+        self._route = Route(preset, preset.url)
+        wanted = preset.result_request
+        self._result_route = None if wanted is None else Route(preset, wanted.url)
+        self._phases = {state: phase for phase, states in preset.states.items() for state in states}
+        self._by_status = '"@status"' in compilable(preset.paths.state)
+        self._by_name = '"@event"' in compilable(preset.paths.state)
+        self._reader = SnapshotReader(source="simulator", preset=preset)
+        self._events = _events(preset, example) if isinstance(example, str) else ()
+        spoken = next((_parsed(event) for event in self._events if self._carries_state(event)), example)
+        self.bodies = PresetBodies(preset, spoken)
+        self._check()
+
+    # -- what it can say
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """List everything that a failed task may end in."""
+        return self.bodies.failures
+
+    def resolved(self, word: str) -> str:
+        """Return the provider's state for a phase of ours; another word is a state. Raises ValueError."""
+        if word in self._phases or word in self.failures or word not in _PHASES:
+            return word
+        phase = Phase(word)
+        found = self.bodies.states(phase) or (self.failures if phase in (Phase.FAILED, Phase.CANCELED) else ())
+        if not found:
+            raise ValueError(f"the preset {self.name} has no state that is {word}")
+        return found[0]
+
+    def load(self, text: str) -> Transcript:
+        """Read `documented`, `@FILE` with snapshots as they are, or states of the provider or of ours."""
+        if text == "documented":
+            return self._course(self.bodies.states(Phase.SUCCEEDED)[0])
+        if text.startswith("@"):
+            return parse_lines(Path(text[1:]).read_bytes())
+        words = [(self.resolved(word), code) for word, code in parse_steps(text, state=_STATE)]
+        return Transcript(snapshots=tuple(step.encoded() for step in self._steps(words)))
+
+    def failing(self, state: str) -> Transcript:
+        """Return the snapshots of a task that ends in `state`; empty: in the first failure. Raises ValueError."""
+        ending = self.resolved(state) if state else next(iter(self.failures), "")
+        if ending not in self.failures:
+            known = ", ".join(self.failures) or "none"
+            raise ValueError(f"{state or 'failed'!r} is no failure of the preset {self.name}; there are: {known}")
+        return self._course(ending)
+
+    def say(self, state: str) -> bytes:
+        """Return a snapshot with a state of the provider's or of ours. Raises ValueError."""
+        return Step(state=self.resolved(state)).encoded()
+
+    def _course(self, ending: str) -> Transcript:
+        running = [state for state in self.bodies.states(Phase.RUNNING) for _ in range(RUNNING)]
+        words = [(state, "") for state in (*self.bodies.states(Phase.QUEUED), *running, ending)]
+        return Transcript(snapshots=tuple(step.encoded() for step in self._steps(words)))
+
+    def _steps(self, words: list[tuple[str, str]]) -> Iterator[Step]:
+        running = sum(self._phases.get(state) is Phase.RUNNING for state, _ in words)
+        done = 0
+        for number, (state, code) in enumerate(words, 1):
+            done += self._phases.get(state) is Phase.RUNNING
+            share = round(done / (running + 1), 2) if self._phases.get(state) is Phase.RUNNING else None
+            yield Step(state=state, number=number, progress=share, code=code)
+
+    # -- requests
+
+    def understand(self, request: HttpRequest) -> Question | None:
+        """Return what a request asks for."""
+        if (id_ := self._route.find(request)) is not None:
+            return Question(want=Want.STREAM if self._stream else Want.SNAPSHOT, id=id_)
+        if self._result_route is not None and (id_ := self._result_route.find(request)) is not None:
+            return Question(want=Want.RESULT, id=id_)
+        return None
+
+    def admits(self, request: HttpRequest, token: str) -> bool:
+        """Return whether one of the headers, or the URL, carries the token; a signed one is not verified."""
+        templates = {name.lower(): value for name, value in self.preset.headers.items()}
+        wanted = {name: value for name, value in templates.items() if "{token}" in value or "{jwt}" in value}
+        if any(_carries(value, request.headers.get(name, ""), token) for name, value in wanted.items()):
+            return True
+        return self._route.token(request) == token if "{token}" in self.preset.url else not wanted
+
+    # -- answers
+
+    def state_of(self, payload: bytes) -> str:
+        """Return the state that a snapshot reports, or `?` if it reports none."""
+        if (step := decoded(payload)) is not None:
+            return step.state
+        try:
+            return self._reader.read(payload).state or "?"
+        except SourceError:
+            return "?"
+
+    def ends(self, payload: bytes) -> bool:
+        """Return whether a snapshot is a task's last."""
+        state = self.state_of(payload)
+        return state in self.failures or self._phases.get(state) in TERMINAL
+
+    def reply(self, task_id: str, payload: bytes) -> Reply:
+        """Return the answer to a poll."""
+        step = decoded(payload)
+        if step is None:
+            return Reply(status=200, body=payload)
+        status = int(step.state) if self._by_status else 200
+        return Reply(status=status, body=_json(self.bodies.body(task_id, step)))
+
+    def frame(self, task_id: str, payload: bytes, framing: Framing, eol: bytes) -> bytes:
+        """Return a snapshot as it is written to a stream, with the event that ends the stream behind the last."""
+        step, end = decoded(payload), eol if framing == "line" else eol + eol
+        if step is None:
+            return b"data: " + payload + end
+        text = self._aside(eol, end) if step.number == 1 else b""
+        lines = []
+        name = self._event_name(step.state)
+        if name is not None:
+            lines.append(b"event: " + name.encode())
+        if step.number and any(event.last_event_id for event in self._events):
+            lines.append(b"id: %d" % step.number)
+        lines.append(b"data: " + _json(self.bodies.body(task_id, step, event=name)))
+        text += eol.join(lines) + end
+        if self.preset.end_event is not None and self.ends(payload) and not self._by_name:
+            data = next((event.data for event in self._events if event.type == self.preset.end_event), b"{}")
+            text += b"event: " + self.preset.end_event.encode() + eol + b"data: " + data + end
+        return text
+
+    def _aside(self, eol: bytes, end: bytes) -> bytes:
+        """Return the example's events that carry no state: a source has to pass over them."""
+        names = self.preset.state_events
+        asides = (event for event in self._events if names and event.type not in (*names, self.preset.end_event))
+        return b"".join(b"event: " + event.type.encode() + eol + b"data: " + event.data + end for event in asides)
+
+    def result(self, task_id: str, payload: bytes) -> Reply:
+        """Return the answer to a request for the result: there is one once the task has succeeded."""
+        wanted = self.preset.result_request
+        if wanted is None or self._phases.get(self.state_of(payload)) is not Phase.SUCCEEDED:
+            return Reply(status=404, body=error_body("there is no result yet"))
+        return Reply(status=200, body=_json(put(wanted.result, {}, RESULT.format(id=task_id))))
+
+    def unknown(self, task_id: str) -> Reply:
+        """Return the answer about a task that is not known.
+
+        It is the first of the preset's rules, the second for the id `unknown-2` and so on, or 404 where it has none.
+        """
+        rules = self.preset.not_found
+        if not task_id or not rules:
+            return Reply(status=404, body=error_body("not found"))
+        found = _UNFIT.match(task_id)
+        rule = rules[(int(found[1]) - 1 if found else 0) % len(rules)]
+        status = 200 if rule.status is None else rule.status
+        if rule.empty or (rule.path is None and status == 204):
+            return Reply(status=status, body=b"")
+        body: Json = {"message": "the task is not known"}
+        if rule.path is not None and rule.values:
+            body = put(rule.path, body, scalar(rule.values[0]))
+        elif rule.path is not None:
+            body = affirm(rule.path, body, "the task is not known")
+        return Reply(status=status, body=_json(body))
+
+    def introduction(self, base_url: str, token: str) -> str:
+        """Return a request and a configuration to copy."""
+        missing = ", ".join(f"{name}: x" for name, value in self.preset.variables.items() if value is None)
+        variables = f", variables: {{{missing}}}" if missing else ""
+        floor = ", floor: null" if self.preset.poll.floor else ""
+        faster = "" if self._stream else f", poll: {{interval: 1s{floor}}}"
+        headers = "".join(
+            f" -H '{name}: {_shown(value, token)}'" for name, value in self.preset.headers.items() if "{" in value
+        )
+        flags = " -N" if self._stream else ""
+        return f"""simulating {self.preset.title or self.name} on {base_url}
+
+  states: {", ".join(self.bodies.states(Phase.QUEUED, Phase.RUNNING, Phase.SUCCEEDED))}
+  --fail: {", ".join(self.failures) or "it has no failures"}
+
+  curl{flags}{headers} '{self._route.example(base_url, "1")}'
+
+  sources:
+    {self.name}: {{preset: {self.name}, base_url: "{base_url}", token: "{token}"{variables}{faster}}}
+  watches: ["1", "2", "3"]
+"""
+
+    def _event_name(self, state: str) -> str | None:
+        """Return the name of the event that carries a state; None: it has none."""
+        if not self._stream:
+            return None
+        if self._by_name:
+            return state
+        names = self.preset.state_events
+        if names is None:
+            return None
+        carried = self.bodies.carrier(state)
+        return next((name for name in names if name == carried or name.endswith(f".{carried}")), names[0])
+
+    def _carries_state(self, event: StreamEvent) -> bool:
+        try:
+            return self._reader.read_event(event) is not None
+        except SourceError:
+            return False
+
+    # -- the proof
+
+    def _check(self) -> None:
+        """Read back whatever can be said. Raises ValueError."""
+        try:
+            for state in (*self._phases, *self.failures):
+                self._check_state(state)
+        except Unwritable as exc:
+            raise ValueError(f"the preset {self.name} cannot be simulated: {exc}") from exc
+
+    def _check_state(self, state: str) -> None:
+        payload = Step(state=state, number=2).encoded()  # with nothing before it
+        try:
+            if self._stream:
+                decoder = Decoder(framing=self.preset.framing)
+                event = decoder.feed(self.frame("1", payload, self.preset.framing, b"\n"))[0]
+                seen = self._reader.read_event(event)
+            else:
+                answer = self.reply("1", payload)
+                seen = self._reader.read_reply(answer.body, answer.status, "1")
+        except SourceError as exc:
+            raise ValueError(f"the preset {self.name} cannot be simulated: {state}: {exc}") from exc
+        if seen is None or seen.phase is not self.bodies.phase(state):
+            told = "nothing" if seen is None else seen.phase
+            raise ValueError(f"the preset {self.name} cannot be simulated: {state} is read as {told}")
+
+
+def _events(preset: Preset, text: str) -> tuple[StreamEvent, ...]:
+    """Return the events of an example of a stream."""
+    decoder = Decoder(framing=preset.framing)
+    return (*decoder.feed(text.encode()), *decoder.finish())
+
+
+def _parsed(event: StreamEvent) -> Json:
+    try:
+        return json.loads(event.data)
+    except ValueError:
+        return None
+
+
+def _json(value: Json) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _carries(template: str, value: str, token: str) -> bool:
+    """Return whether a header is what its template and the token make."""
+    if "{jwt}" in template:
+        return value.count(".") == 2
+    return value == template.replace("{token}", token)
+
+
+def _shown(template: str, token: str) -> str:
+    """Return a header to try."""
+    values = {"token": token, "jwt": "JWT", "uuid": "00000000-0000-4000-8000-000000000000"}
+    return re.sub(r"\{(\w+)\}", lambda place: values.get(place[1], "x"), template)
