@@ -12,14 +12,16 @@ from typing import Annotated
 import typer
 
 from notifier import __version__
-from notifier.cli import daemon, deliver, endpoint, init, node, preset, secrets, source, status, tools, watch
+from notifier.cli.on_demand import CommandsOnDemand
 from notifier.cli.output import OutputLost, discard_output, fail, flush_output, prepare_output
 from notifier.core.errors import NotifierError
+from notifier.runtime.typer_private import read_plain_values
 
 __all__ = ["main"]
 
 app = typer.Typer(
     name="notifier",
+    cls=CommandsOnDemand,
     help="Follow generation tasks over Server-Sent Events; POST a signed webhook on every change; lose nothing.",
     no_args_is_help=True,
     add_completion=True,
@@ -27,8 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (init, daemon, status, watch, deliver, endpoint, node, preset, source, secrets, tools):
-    module.register(app)
 
 
 def _version(wanted: bool) -> None:
@@ -52,6 +52,7 @@ def _options(
 def main() -> None:
     """Run a command and exit. No command fails because of the characters or the place that it prints."""
     prepare_output()
+    read_plain_values()
     try:
         try:
             app()

@@ -1,23 +1,20 @@
-"""Shell completion of names that only the running daemon knows. It is quick and silent, since the user is typing.
-
-It uses http.client: the commands' own client takes too long to load.
-"""
+"""Shell completion of names that only the running daemon knows. It is quick and silent, since the user is typing."""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import io
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 import typer
 
 from notifier.cli.client import connect
-from notifier.core.model import Json
+
+if TYPE_CHECKING:
+    from notifier.core.model import Json
 
 PATIENCE = 0.5  # seconds
 MAX_BYTES = 4 << 20  # of an answer
@@ -54,34 +51,21 @@ def _names(context: typer.Context, path: str, key: str, incomplete: str) -> Iter
 
 
 def _items(context: typer.Context, path: str, key: str) -> list[Json]:
+    from http.client import HTTPException  # here, as help needs no HTTP
+
     options = context.params
     try:
         answer = _get(options.get("url"), options.get("token"), options.get("config"), path)
         return list(answer[key])
-    except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException, SystemExit):
+    except (OSError, ValueError, LookupError, TypeError, HTTPException, SystemExit):
         return []  # no daemon, no names
 
 
 def _get(url: str | None, token: str | None, config: Path | None, path: str) -> Json:
+    from notifier.cli.session import send
+
     with contextlib.redirect_stderr(io.StringIO()):  # a message would appear in the middle of the command line
         client = connect(url, token, None if config is None else Path(config))
-    headers = {"Authorization": f"Bearer {client.token}"} if client.token else {}
-    connection = _connection(client.url)
-    try:
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
+    connection = send("GET", client.url, path, token=client.token, timeout=PATIENCE)
+    with contextlib.closing(connection), connection.getresponse() as response:
         return json.loads(response.read(MAX_BYTES)) if response.status == 200 else {}
-    finally:
-        connection.close()
-
-
-def _connection(url: str) -> http.client.HTTPConnection:
-    if url.startswith("unix:"):
-        connection = http.client.HTTPConnection("localhost", timeout=PATIENCE)
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(PATIENCE)
-        connection.sock.connect(url.removeprefix("unix:"))
-        return connection
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(parts.hostname or "", parts.port, timeout=PATIENCE)

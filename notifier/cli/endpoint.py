@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
@@ -10,7 +10,9 @@ import typer
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.complete import endpoint_names
 from notifier.cli.output import EXIT_FAILED, cell, printable, show, show_json, show_table, span
-from notifier.core.model import Json
+
+if TYPE_CHECKING:
+    from notifier.core.model import Json
 
 endpoint = typer.Typer(help="See endpoints; test, enable or disable them.", no_args_is_help=True)
 

@@ -6,22 +6,23 @@ from the event after the last one.
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.live import Live
 from rich.text import Text
 
-from notifier.cli.client import Client, DaemonSession, Denied, Unreachable
+from notifier.cli.client import Client, Denied, Unreachable
 from notifier.cli.listing import COLUMNS, CUT, Wanted, rows
 from notifier.cli.output import complain, console, printable, show, show_json_line, show_table, table, when
 from notifier.cli.timeline import change
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
+    from notifier.cli.session import DaemonSession
     from notifier.core.eventstream import StreamEvent
 
 REDRAW = 0.5  # seconds between requests of the list, at least: there may be a thousand changes a second
@@ -42,15 +43,15 @@ def _passing(exc: Unreachable | Denied) -> bool:
     return isinstance(exc, Unreachable) or exc.status >= 500
 
 
-async def _patiently(daemon: DaemonSession, wanted: Wanted) -> list[dict[str, Any]]:
+def _patiently(daemon: DaemonSession, wanted: Wanted) -> list[dict[str, Any]]:
     """Return the list; try again for as long as the daemon is away, since it may be restarting."""
     while True:
         try:
-            return list((await wanted.fetch(daemon))["items"])
+            return list(wanted.fetch(daemon)["items"])
         except (Unreachable, Denied) as exc:
             if not _passing(exc):
                 raise
-            await asyncio.sleep(RETRY)
+            time.sleep(RETRY)
 
 
 class _Changes:
@@ -63,11 +64,11 @@ class _Changes:
         self.anew = True  # events may have been missed: the whole list has to be fetched
         self.broken: str | None = None  # why the stream is not open
 
-    async def __aiter__(self) -> AsyncIterator[dict[str, Any] | None]:
+    def __iter__(self) -> Iterator[dict[str, Any] | None]:
         """Yield events of watches, and None when something else may have changed. Raises as `DaemonSession.ask`."""
         while True:
             try:
-                async for event in self._daemon.events("/v1/stream", query=self._query, last=self._last):
+                for event in self._daemon.events("/v1/stream", query=self._query, last=self._last):
                     yield self._taken(event)
                 self.broken = AWAY
             except (Unreachable, Denied) as exc:
@@ -75,7 +76,7 @@ class _Changes:
                     raise
                 self.broken = AWAY
             yield None
-            await asyncio.sleep(RETRY)
+            time.sleep(RETRY)
 
     def _taken(self, event: StreamEvent | None) -> dict[str, Any] | None:
         self.broken = None
@@ -88,22 +89,22 @@ class _Changes:
         return data if data.get("task") is not None else None
 
 
-async def _lines(daemon: DaemonSession, wanted: Wanted, *, as_json: bool) -> None:
+def _lines(daemon: DaemonSession, wanted: Wanted, *, as_json: bool) -> None:
     changes = _Changes(daemon, wanted)
     labels = _Labels(daemon, wanted)
     shown: dict[tuple[str, str], int] = {}  # the last sequence that the list shows
     complained = False
-    async for event in changes:
+    for event in changes:
         if changes.broken and not complained:
             complain(f"notifier: {changes.broken}")
         complained = changes.broken is not None
         if event is not None:
             name = (event["source"], event["task"])
-            if event["sequence"] > shown.get(name, 0) and wanted.takes(event) and await labels.match(*name):
+            if event["sequence"] > shown.get(name, 0) and wanted.takes(event) and labels.match(*name):
                 show_json_line(event) if as_json else show(_line(event))
         elif changes.anew and changes.broken is None:
             changes.anew = False
-            items = await _patiently(daemon, wanted)
+            items = _patiently(daemon, wanted)
             shown = {(item["source"], item["id"]): item["sequence"] for item in items}
             for item in items if as_json else ():
                 show_json_line(item)
@@ -120,7 +121,7 @@ class _Labels:
         self._wanted = wanted
         self._known: dict[tuple[str, str], bool] = {}
 
-    async def match(self, source: str, task: str) -> bool:
+    def match(self, source: str, task: str) -> bool:
         """Return whether the watch is selected; asks the daemon once for each."""
         if not self._wanted.labels:
             return True
@@ -129,7 +130,7 @@ class _Labels:
             if len(self._known) >= MAX_REMEMBERED:
                 self._known.clear()
             only = Wanted(source=source, search=task, labels=self._wanted.labels)
-            self._known[name] = any(item["id"] == task for item in await _patiently(self._daemon, only))
+            self._known[name] = any(item["id"] == task for item in _patiently(self._daemon, only))
         return self._known[name]
 
 
@@ -137,22 +138,24 @@ def _line(event: Mapping[str, Any]) -> Text:
     return Text(printable(f"{when(event['timestamp'])}  {event['source']}/{event['task']}  ")) + change(event)
 
 
-async def _live(daemon: DaemonSession, wanted: Wanted) -> None:
+def _live(daemon: DaemonSession, wanted: Wanted) -> None:
+    from rich.live import Live  # here, as only this needs it
+
     changes = _Changes(daemon, wanted)
     last: list[Text] = []
     page: Any = None
     stale, drawn = True, 0.0
     with Live(console=console, auto_refresh=False) as live:
-        async for event in changes:
+        for event in changes:
             if event is not None:
                 last = [_line(event)]
             stale = stale or event is not None or changes.anew
-            now = asyncio.get_running_loop().time()
+            now = time.monotonic()
             if now < drawn + REDRAW:
                 continue  # a status event every two seconds leads here again: the last change is not missed
             if stale and changes.broken is None:
                 try:
-                    page = await wanted.fetch(daemon)
+                    page = wanted.fetch(daemon)
                     stale = changes.anew = False
                 except (Unreachable, Denied) as exc:
                     if page is None or not _passing(exc):
@@ -163,6 +166,8 @@ async def _live(daemon: DaemonSession, wanted: Wanted) -> None:
 
 
 def _screen(page: Any, broken: str | None, last: list[Text]) -> Group:
+    from rich.console import Group
+
     room = max(1, console.height - REST_OF_SCREEN)
     items = page["items"]
     lines = table(COLUMNS, rows(items[:room]), width=console.width, cut=CUT) if items else [Text("no watches so far")]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from notifier.cli.client import DaemonSession
 from notifier.cli.output import when
-from notifier.core.model import Json
+
+if TYPE_CHECKING:
+    from notifier.cli.session import DaemonSession
+    from notifier.core.model import Json
 
 PAGE = 1000  # watches in one answer of the daemon, at most
 COLUMNS = ("watch", "phase", "state", "changed", "stream", "node", "labels")
@@ -28,14 +30,14 @@ class Wanted:
     ended: bool | None = None
     limit: int | None = None  # None: all
 
-    async def fetch(self, daemon: DaemonSession) -> Json:
+    def fetch(self, daemon: DaemonSession) -> Json:
         """Return a list in the API's form, joined from as many pages as necessary. Raises as `ask`."""
         items: list[Json] = []
         cursor: str | None = None
         while True:
             left = PAGE if self.limit is None else min(PAGE, self.limit - len(items))
             query = [*self._query(), ("limit", str(left)), *([("cursor", cursor)] if cursor is not None else ())]
-            page = await daemon.ask("GET", "/v1/watches", query=query)
+            page = daemon.ask("GET", "/v1/watches", query=query)
             items += page["items"]
             cursor = page["next"]
             if cursor is None or len(items) == self.limit:

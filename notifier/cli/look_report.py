@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from notifier.cli.output import printable
-from notifier.core.model import Json
 
 if TYPE_CHECKING:
     from notifier.config import SourceConfig
-    from notifier.core.model import Observation
+    from notifier.core.model import Json, Observation
     from notifier.sources.plan import Plan
     from notifier.sources.probe import Look, Message
 

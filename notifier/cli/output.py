@@ -10,13 +10,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from io import TextIOWrapper
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from notifier.core.model import Json
+if TYPE_CHECKING:
+    from notifier.core.model import Json
+
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

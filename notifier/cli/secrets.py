@@ -6,13 +6,11 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from notifier.cli.output import console, fail
-from notifier.core.model import Micros
-from notifier.core.payload import message_id
 from notifier.core.signing import (
     SecretError,
     SignatureError,
@@ -23,6 +21,9 @@ from notifier.core.signing import (
     sign,
     verify,
 )
+
+if TYPE_CHECKING:
+    from notifier.core.model import Micros
 
 SECRET_BYTES = 32
 
@@ -85,6 +86,8 @@ def sign_body(
     except SecretError as exc:
         fail(str(exc))
     now = _now()
+    from notifier.core.payload import message_id
+
     message = message or message_id(now, int.from_bytes(os.urandom(10)))
     timestamp = now // 1_000_000 if timestamp is None else timestamp
     signature = sign(keys, message, timestamp, _read(body))

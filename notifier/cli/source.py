@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,6 +44,8 @@ def try_source(
 
     Example: notifier source test vidu 2370487727425660
     """
+    import asyncio  # here, as help does not need it
+
     loaded = load_config(config)
     if name not in loaded.sources:
         fail(f"there is no source {name}; {config} has {', '.join(loaded.sources) or 'none'}", EXIT_USAGE)

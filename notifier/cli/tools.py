@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -220,6 +219,8 @@ def _build(build: Callable[[], T]) -> T:
 
 
 def _until_interrupted(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio
+
     try:
         return asyncio.run(work)
     except OutputLost:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -18,7 +18,6 @@ from notifier.cli import follow
 from notifier.cli.client import (
     Client,
     ConfigOption,
-    DaemonSession,
     Denied,
     JsonOption,
     TokenOption,
@@ -31,7 +30,10 @@ from notifier.cli.listing import COLUMNS, CUT, Wanted, rows
 from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, complain, fail, printable, refuse, show, show_json, show_table
 from notifier.cli.timeline import lines
 from notifier.cli.watch_input import WatchDefaults, WatchInput, batches, read_file, read_metadata, read_pairs
-from notifier.core.model import Json
+
+if TYPE_CHECKING:
+    from notifier.cli.session import DaemonSession
+    from notifier.core.model import Json
 
 LONGEST_WAIT = 600.0  # seconds of one request; the daemon allows no more
 RETRY = 1.0  # seconds until a daemon that does not answer is asked again
@@ -168,11 +170,11 @@ def add(
 def _post(client: Client, watches: Sequence[WatchInput]) -> list[dict[str, Any]]:
     """Send the watches; exits if a batch is refused, and says how many were added before it."""
 
-    async def work(daemon: DaemonSession) -> list[dict[str, Any]]:
+    def work(daemon: DaemonSession) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []
         for batch in batches(watches):
             try:
-                answers.append(await daemon.ask("POST", "/v1/watches", body=[each.watch for each in batch]))
+                answers.append(daemon.ask("POST", "/v1/watches", body=[each.watch for each in batch]))
             except Denied as exc:
                 taken = _sum(answers)["created"]
                 summary = f"{exc}; {taken} were added before" if taken else str(exc)
@@ -265,8 +267,8 @@ def show_watch(
     Example: notifier watch show 2370487727425660
     """
 
-    async def work(daemon: DaemonSession) -> tuple[Json, dict[int, Json]]:
-        item = await _find(daemon, name)
+    def work(daemon: DaemonSession) -> tuple[Json, dict[int, Json]]:
+        item = _find(daemon, name)
         troubled = [
             delivery["id"]
             for event in item["events"]
@@ -274,7 +276,7 @@ def show_watch(
             if delivery["reason"] is not None or delivery["attempt"] > 1
         ]
         return item, {
-            number: (await daemon.ask("GET", f"/v1/deliveries/{number}"))["attempts"]
+            number: daemon.ask("GET", f"/v1/deliveries/{number}")["attempts"]
             for number in (() if as_json else troubled[:100])
         }
 
@@ -312,19 +314,18 @@ def wait(
     raise typer.Exit(ENDS.get(outcome, EXIT_FAILED) if item["ended"] else EXIT_TIMEOUT)
 
 
-async def _end(daemon: DaemonSession, name: str, timeout: float | None) -> dict[str, Any]:
+def _end(daemon: DaemonSession, name: str, timeout: float | None) -> dict[str, Any]:
     """Return a watch once it has ended, or after the timeout in seconds. Raises Denied and Unreachable."""
-    now = asyncio.get_running_loop().time
-    deadline = math.inf if timeout is None else now() + timeout
-    item = await _find(daemon, name)
-    while not item["ended"] and (left := deadline - now()) > 0:
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    item = _find(daemon, name)
+    while not item["ended"] and (left := deadline - time.monotonic()) > 0:
         query = [("timeout", f"{min(left, LONGEST_WAIT):.3f}")]
         try:
-            item = await daemon.ask_patiently("GET", f"{_path(item['source'], item['id'])}/wait", query=query)
+            item = daemon.ask_patiently("GET", f"{_path(item['source'], item['id'])}/wait", query=query)
         except (Denied, Unreachable) as exc:
             if isinstance(exc, Denied) and exc.status != HTTPStatus.SERVICE_UNAVAILABLE:
                 raise
-            await asyncio.sleep(min(left, RETRY))
+            time.sleep(min(left, RETRY))
     return item
 
 
@@ -335,12 +336,12 @@ def remove(names: Ids, config: ConfigOption = None, url: UrlOption = None, token
     Example: notifier watch remove 2370487727425660
     """
 
-    async def work(daemon: DaemonSession) -> int:
+    def work(daemon: DaemonSession) -> int:
         missing = 0
         for name in names:
             try:
-                item = await _find(daemon, name)
-                await daemon.ask("DELETE", _path(item["source"], item["id"]))
+                item = _find(daemon, name)
+                daemon.ask("DELETE", _path(item["source"], item["id"]))
             except Denied as exc:
                 if exc.status != 404:
                     raise
@@ -354,22 +355,22 @@ def remove(names: Ids, config: ConfigOption = None, url: UrlOption = None, token
         raise typer.Exit(EXIT_FAILED)
 
 
-async def _find(daemon: DaemonSession, name: str) -> dict[str, Any]:
+def _find(daemon: DaemonSession, name: str) -> dict[str, Any]:
     """Return a watch by SOURCE/ID, or by its id if only one source has it. Raises Denied."""
     source, slash, task = name.partition("/")
     if slash and source and task:
         try:
-            return dict(await daemon.ask("GET", _path(source, task)))
+            return dict(daemon.ask("GET", _path(source, task)))
         except Denied as exc:
             if exc.status != 404:
                 raise
-    page = await daemon.ask("GET", "/v1/watches", query=[("q", name), ("limit", "1000")])
+    page = daemon.ask("GET", "/v1/watches", query=[("q", name), ("limit", "1000")])
     same = [item for item in page["items"] if item["id"] == name]
     if not same:
         raise Denied(404, f"there is no watch {name}")
     if len(same) > 1:
         raise Denied(409, f"say which: {', '.join(sorted(map(_name, same)))}")
-    return dict(await daemon.ask("GET", _path(same[0]["source"], name)))
+    return dict(daemon.ask("GET", _path(same[0]["source"], name)))
 
 
 def _path(source: str, task: str) -> str:

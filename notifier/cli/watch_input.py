@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from notifier.cli.output import EXIT_USAGE, fail, refuse
-from notifier.core.model import Json
 
 if TYPE_CHECKING:
     from notifier.config import Document, Location
+    from notifier.core.model import Json
 
 MAX_WATCHES = 10_000  # of one request, which the daemon accepts or refuses as a whole
 MAX_BYTES = 7 << 20  # of its body, below the daemon's limit

@@ -15,10 +15,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from notifier.core.errors import NotifierError
-from notifier.core.model import Micros
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    from notifier.core.model import Micros
 
 SECRET_PREFIX = "whsec_"  # symmetric secret
 SIGNING_PREFIX = "whsk_"  # ed25519 seed and public key

@@ -10,5 +10,6 @@ __all__ = [
     "systemd",
     "threads",
     "tls",
+    "typer_private",
     "wake",
 ]

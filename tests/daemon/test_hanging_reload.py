@@ -11,7 +11,7 @@ from daemon_rig import serving
 from waits import PATIENCE, until
 
 from notifier import config as configuration
-from notifier.cli import client as cli_client
+from notifier.cli import session
 from notifier.cli.client import Client
 from notifier.config import Config, Reading
 from notifier.core.errors import NotifierError
@@ -171,16 +171,15 @@ async def test_the_command_waits_as_long_as_the_daemon_is_alive(
     tmp_path: Path, files: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It asks meanwhile whether the daemon is, and gives up once it is not."""
-    monkeypatch.setattr(cli_client, "ALIVE_EVERY", 0.05)
-    monkeypatch.setattr(cli_client, "TIMEOUT", 0.2)
+    monkeypatch.setattr(session, "ALIVE_EVERY", 0.05)
+    monkeypatch.setattr(session, "TIMEOUT", 0.2)
     path = write(tmp_path / "config.yaml", streams=5)
     async with serving(path) as app:
         files.gone = True
-        command = Client(url=f"http://{app.address}")
+        daemon = session.DaemonSession(client=Client(url=f"http://{app.address}"))
 
         async def reload() -> object:
-            async with command._open() as daemon:
-                return await daemon.ask_patiently("POST", "/v1/reload")
+            return await asyncio.to_thread(daemon.ask_patiently, "POST", "/v1/reload")
 
         waiting = asyncio.create_task(reload(), name="notifier reload")
         await until(lambda: bool(reloader(app)._reader._reads), "the reload reads")
