@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from notifier.core.model import Json
 
 DEFAULT_URL = "http://127.0.0.1:8780"
+DEFAULT_FILE = Path("config.yaml")  # of the working directory
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ ConfigOption = Annotated[
         "-c",
         envvar="NOTIFIER_CONFIG",
         metavar="FILE",
-        help="Read address and token from this configuration.",
+        help=f"Read address and token from this configuration; default: ./{DEFAULT_FILE}, if it exists.",
     ),
 ]
 UrlOption = Annotated[
@@ -108,8 +109,13 @@ class Client:
 
 
 def connect(url: str | None, token: str | None, config: Path | None) -> Client:
-    """Locate the daemon by --url and --token, or by the configuration's section `http`."""
+    """Locate the daemon by --url and --token, or by the section `http` of a configuration.
+
+    The configuration is ./config.yaml if none is given, as of `notifier run`. One that cannot be read is not used then.
+    """
     ways = WAYS
+    if url is None and config is None and os.access(DEFAULT_FILE, os.R_OK):
+        url, token = _configured(DEFAULT_FILE, token)
     options = f" --url {url}" if url is not None and url != os.environ.get("NOTIFIER_URL") else ""
     if url is None and config is not None:
         if str(config) != os.environ.get("NOTIFIER_CONFIG"):

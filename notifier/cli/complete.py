@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from notifier.core.model import Json
 
 PATIENCE = 0.5  # seconds
+DELIVERY_STATUSES = ("pending", "ready", "waiting", "delivered", "dead", "superseded")
+PHASES = ("new", "queued", "running", "succeeded", "failed", "canceled", "lost")
 MAX_BYTES = 4 << 20  # of an answer
 
 
@@ -33,6 +35,16 @@ def node_names(context: typer.Context, incomplete: str) -> Iterator[str]:
 def source_names(context: typer.Context, incomplete: str) -> Iterator[str]:
     """Complete the name of a source."""
     yield from _names(context, "/v1/status", "sources", incomplete)
+
+
+def delivery_statuses(incomplete: str) -> list[str]:
+    """Complete the status of deliveries."""
+    return [status for status in DELIVERY_STATUSES if status.startswith(incomplete)]
+
+
+def phase_names(incomplete: str) -> list[str]:
+    """Complete the phase of watches."""
+    return [phase for phase in PHASES if phase.startswith(incomplete)]
 
 
 def watch_names(context: typer.Context, incomplete: str) -> Iterator[str]:

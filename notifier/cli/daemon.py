@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from notifier.cli.client import ConfigOption, TokenOption, UrlOption, connect
+from notifier.cli.client import DEFAULT_FILE, ConfigOption, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, complain, console, fail, printable, refuse, show, show_json
 from notifier.core.errors import NotifierError
 
@@ -22,7 +23,6 @@ FileOption = Annotated[
 ]
 MigrateOption = Annotated[bool, typer.Option("--migrate", help="First bring the tables of PostgreSQL up to date.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Fail if there are warnings.")]
-DEFAULT_FILE = Path("config.yaml")
 THREADS_END = 1.0  # seconds; what still blocks then, as a file of a lost server does, holds the end up no longer
 
 
@@ -78,7 +78,7 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
             threads.settle(THREADS_END)  # a reload that was under way may still read its files
 
 
-def check(config: FileOption = DEFAULT_FILE, strict: StrictOption = False) -> None:
+def check(config: FileOption = DEFAULT_FILE, strict: StrictOption = False, as_json: JsonOption = False) -> None:
     """Validate a configuration.
 
     Prints what would run, or every problem with its place. Warnings name what is valid but probably a mistake, such as
@@ -90,10 +90,14 @@ def check(config: FileOption = DEFAULT_FILE, strict: StrictOption = False) -> No
 
     try:
         result = review(config)
+        problems, warnings = result.missing, result.warnings
     except ConfigError as exc:
-        refuse(map(str, exc.problems))
-    if result.missing:
-        refuse(map(str, result.missing))
+        result, problems, warnings = None, tuple(exc.problems), ()
+    if as_json:
+        show_json({"problems": [asdict(each) for each in problems], "warnings": [asdict(each) for each in warnings]})
+        raise typer.Exit(EXIT_CONFIG if problems or (strict and warnings) else 0)
+    if result is None or problems:
+        refuse(map(str, problems))
     for line in describe(result.config):
         console.print(line, markup=False, soft_wrap=True)
     for warning in result.warnings:

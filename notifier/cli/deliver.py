@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
-from notifier.cli.complete import endpoint_names
+from notifier.cli.complete import delivery_statuses, endpoint_names, watch_names
+from notifier.cli.known import require_endpoint
 from notifier.cli.output import EXIT_USAGE, console, fail, printable, show, show_json, show_table, span, when
 
 MAX_LIMIT = 1000  # deliveries in one answer
@@ -34,8 +35,16 @@ def list_deliveries(
     status: Annotated[
         str | None,
         typer.Option(
-            "--status", "-s", metavar="STATUS", help="pending, ready, waiting, delivered, dead or superseded."
+            "--status",
+            "-s",
+            metavar="STATUS",
+            help="pending, ready, waiting, delivered, dead or superseded.",
+            autocompletion=delivery_statuses,
         ),
+    ] = None,
+    watch: Annotated[
+        str | None,
+        typer.Option("--watch", "-w", metavar="SOURCE/ID", help="Only for this watch.", autocompletion=watch_names),
     ] = None,
     since: Since = None,
     until: Until = None,
@@ -49,9 +58,12 @@ def list_deliveries(
 
     Example: notifier delivery list --status dead
     """
-    page = connect(url, token, config).get(
-        "/v1/deliveries", endpoint=endpoint, status=status, since=since, until=until, limit=limit
+    client = connect(url, token, config)
+    page = client.get(
+        "/v1/deliveries", endpoint=endpoint, watch=watch, status=status, since=since, until=until, limit=limit
     )
+    if not page["items"] and endpoint is not None:
+        require_endpoint(client, endpoint)
     if as_json:
         show_json(page)
         return
@@ -139,6 +151,7 @@ def retry_delivery(
     config: ConfigOption = None,
     url: UrlOption = None,
     token: TokenOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Send dead deliveries again, with the same webhook-id: one, or all of an endpoint or a time.
 
@@ -150,8 +163,12 @@ def retry_delivery(
         fail("say which: an id, or --endpoint/--since/--until, or --all", EXIT_USAGE)
     client = connect(url, token, config)
     path = "/v1/deliveries/retry" if number is None else f"/v1/deliveries/{number}/retry"
-    count = client.post(path, wanted)["retried"]
-    console.print(f"{count} {'delivery is' if count == 1 else 'deliveries are'} on the way again")
+    answer = client.post(path, wanted)
+    if as_json:
+        show_json(answer)
+        return
+    count = answer["retried"]
+    console.print(f"{count} {'delivery is' if count == 1 else 'deliveries are'} sent again")
 
 
 def _watch(item: dict[str, Any]) -> str:

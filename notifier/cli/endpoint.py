@@ -86,20 +86,32 @@ def try_out(
 
 
 @endpoint.command("enable")
-def enable(name: Name, config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
+def enable(
+    name: Name,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Send to an endpoint again, starting with the deliveries that were kept.
 
     Example: notifier endpoint enable app
     """
-    connect(url, token, config).post(f"/v1/endpoints/{quote(name, safe='')}/enable")
-    show(f"{printable(name)} is enabled")
+    answer = connect(url, token, config).post(f"/v1/endpoints/{quote(name, safe='')}/enable")
+    show_json(answer) if as_json else show(f"{printable(name)} is enabled")
 
 
 @endpoint.command("disable")
-def disable(name: Name, config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
+def disable(
+    name: Name,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Stop sending to an endpoint; its deliveries are kept.
 
     Example: notifier endpoint disable app
     """
-    connect(url, token, config).post(f"/v1/endpoints/{quote(name, safe='')}/disable")
-    show(f"{printable(name)} is disabled")
+    answer = connect(url, token, config).post(f"/v1/endpoints/{quote(name, safe='')}/disable")
+    show_json(answer) if as_json else show(f"{printable(name)} is disabled")

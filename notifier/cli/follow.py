@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from notifier.cli.client import Client, Denied, Unreachable
-from notifier.cli.listing import COLUMNS, CUT, Wanted, rows
+from notifier.cli.listing import CUT, DROP, Wanted, columns, rows
 from notifier.cli.output import complain, console, printable, show, show_json_line, show_table, table, when
 from notifier.cli.timeline import change
 
@@ -109,7 +109,7 @@ def _lines(daemon: DaemonSession, wanted: Wanted, *, as_json: bool) -> None:
             for item in items if as_json else ():
                 show_json_line(item)
             if not as_json:
-                show_table(COLUMNS, rows(items), empty="no watches so far", cut=CUT)
+                show_table(columns(items), rows(items), empty="no watches so far", cut=CUT, drop=DROP)
         console.file.flush()
 
 
@@ -170,7 +170,10 @@ def _screen(page: Any, broken: str | None, last: list[Text]) -> Group:
 
     room = max(1, console.height - REST_OF_SCREEN)
     items = page["items"]
-    lines = table(COLUMNS, rows(items[:room]), width=console.width, cut=CUT) if items else [Text("no watches so far")]
+    seen = items[:room]
+    lines = [Text("no watches so far")]
+    if seen:
+        lines = table(columns(seen), rows(seen), width=console.width, cut=CUT, drop=DROP)
     hidden = len(items) - room
     below = [Text(f"and {hidden} more" + (", at least" if page["next"] else ""), style="dim")] if hidden > 0 else []
     state = Text(printable(broken), style="red") if broken else Text("live; Ctrl-C ends", style="dim")

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 PAGE = 1000  # watches in one answer of the daemon, at most
 COLUMNS = ("watch", "phase", "state", "changed", "stream", "node", "labels")
-CUT = ("labels", "state", "node")
+CUT = ("labels",)
+DROP = ("node", "stream", "labels", "changed")  # on a narrow terminal, the least useful first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +63,19 @@ class Wanted:
         )
 
 
-def rows(items: Iterable[Mapping[str, Any]]) -> list[Sequence[object]]:
-    """Return a row for each watch."""
+def columns(items: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the columns of a list; the node only where there are several."""
+    several = len({item["node"] for item in items} - {None}) > 1
+    return COLUMNS if several else tuple(name for name in COLUMNS if name != "node")
+
+
+def rows(items: Sequence[Mapping[str, Any]]) -> list[Sequence[object]]:
+    """Return a row for each watch, in the order of `columns`."""
+    shown = [COLUMNS.index(name) for name in columns(items)]
+    return [tuple(row[index] for index in shown) for row in _rows(items)]
+
+
+def _rows(items: Iterable[Mapping[str, Any]]) -> list[Sequence[object]]:
     return [
         (
             f"{item['source']}/{item['id']}",

@@ -131,29 +131,52 @@ def show(line: Text | str = "") -> None:
 
 
 def show_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, cut: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    empty: str,
+    cut: Sequence[str] = (),
+    drop: Sequence[str] = (),
 ) -> None:
     """Print a table for people, or the text `empty` if there are no rows."""
     listed = list(rows)
     if not listed:
         show(empty)
         return
-    for line in table(columns, listed, width=console.width if console.is_terminal else None, cut=cut):
+    width = console.width if console.is_terminal else None
+    for line in table(columns, listed, width=width, cut=cut, drop=drop):
         show(line)
 
 
 def table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], *, width: int | None, cut: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    width: int | None,
+    cut: Sequence[str] = (),
+    drop: Sequence[str] = (),
 ) -> list[Text]:
-    """Lay out a table: only the columns `cut` are shortened, as far as `width` requires."""
+    """Lay out a table no wider than `width` characters, as far as possible.
+
+    The columns `cut` are shortened. Where that is not enough, the columns `drop` are left out, the first one first.
+    """
     lines = [[Text(name, style="bold") for name in columns], *([cell(value) for value in row] for row in rows)]
-    widths = [max(cell_len(line[index].plain) for line in lines) for index in range(len(columns))]
-    over = 0 if width is None else sum(widths) + GAP * (len(columns) - 1) - width
+    dropped = list(drop)
+    while True:
+        widths = [max(cell_len(line[index].plain) for line in lines) for index in range(len(columns))]
+        over = 0 if width is None else sum(widths) + GAP * (len(columns) - 1) - width
+        spare = {i: widths[i] - max(LEAST, len(name)) for i, name in enumerate(columns) if name in cut}
+        if over <= sum(max(0, each) for each in spare.values()) or not dropped:
+            break
+        if (name := dropped.pop(0)) in columns:
+            left_out = columns.index(name)
+            columns = [*columns[:left_out], *columns[left_out + 1 :]]
+            lines = [[*line[:left_out], *line[left_out + 1 :]] for line in lines]
     for _ in range(over):  # one character at a time, from the column with the most to spare
-        spare = {index: widths[index] - max(LEAST, len(columns[index])) for index in map(columns.index, cut)}
         widest = max(spare, key=spare.__getitem__, default=None)
         if widest is None or spare[widest] <= 0:
             break
+        spare[widest] -= 1
         widths[widest] -= 1
     for line in lines:
         for index, text in enumerate(line):
@@ -198,9 +221,11 @@ def printable(text: str) -> str:
 
 
 def when(text: str | None) -> str | None:
-    """Shorten a time of the API for people: the local time for today, otherwise the local date."""
-    if text is None or not console.is_terminal:
-        return text
+    """Shorten a time of the API for people: the local time of today or the local date; UTC where nobody looks on."""
+    if text is None:
+        return None
+    if not console.is_terminal:
+        return f"{text[: len('2026-11-22T06:21:01')]}Z"
     at = datetime.fromisoformat(text).astimezone()
     return at.strftime("%H:%M:%S") if at.date() == datetime.now().astimezone().date() else at.strftime("%Y-%m-%d")
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from notifier.cli.output import console, fail
+from notifier.cli.client import JsonOption
+from notifier.cli.output import console, fail, show_json
 from notifier.core.signing import (
     SecretError,
     SignatureError,
@@ -54,17 +55,22 @@ def new(
     ed25519: Annotated[
         bool, typer.Option("--ed25519", help="A key pair: whsk_ to sign with, whpk_ to verify.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Create a signing secret.
 
     Example: notifier secret new
     """
-    if not ed25519:
-        typer.echo(new_secret(os.urandom(SECRET_BYTES)))
+    if ed25519:
+        private, public = new_key_pair(os.urandom(32))
+        made = {"secret": private, "public": public}
+    else:
+        made = {"secret": new_secret(os.urandom(SECRET_BYTES))}
+    if as_json:
+        show_json(made)
         return
-    private, public = new_key_pair(os.urandom(32))
-    typer.echo(private)
-    typer.echo(public)
+    for text in made.values():
+        typer.echo(text)
 
 
 def sign_body(

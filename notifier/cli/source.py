@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from notifier.cli.client import JsonOption
-from notifier.cli.daemon import DEFAULT_FILE, FileOption, load_config
+from notifier.cli.client import DEFAULT_FILE, JsonOption
+from notifier.cli.daemon import FileOption, load_config
 from notifier.cli.look_report import LookReport
 from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, fail, show, show_json
 

@@ -15,7 +15,9 @@ Item = Mapping[str, Any]
 Attempts = Mapping[int, Sequence[Item]]  # by delivery, for those with failed attempts
 
 TIME = len("12:34:56.789")  # or a date
+UTC_TIME = "2026-11-22T06:21:01Z"
 ELAPSED = len("+123.4ms")
+ORIGINS = {"file": "added from a file", "api": "added by the API", "queue": "added by a queue"}
 REPEATS = 4  # reasons of failed attempts that are listed
 
 
@@ -23,9 +25,9 @@ def lines(item: Item, attempts: Attempts) -> Iterator[Text]:
     """Draw the timeline of a watch in the API's form."""
     yield from _head(item)
     yield Text("")
-    margin = " " * ((TIME if console.is_terminal else len(item["created_at"])) + ELAPSED + 4)
+    margin = " " * ((TIME if console.is_terminal else len(UTC_TIME)) + ELAPSED + 4)
     began = datetime.fromisoformat(item["created_at"])
-    yield _at(item["created_at"], began, Text(f"followed, asked for by {item['origin']}"))
+    yield _at(item["created_at"], began, Text(f"followed, {ORIGINS.get(item['origin'], item['origin'])}"))
     if item["more"]:
         yield Text(margin + "... earlier events are left out; notifier delivery list has them", style="dim")
     for event in item["events"]:
@@ -75,7 +77,8 @@ def _stream(item: Item) -> str:
     if not failures:
         return "not open yet"
     reason = ": ".join(part for part in (trouble, connection["error"]) if part)
-    return f"closed after {failures} failures in a row: {reason or 'no answer yet'}"
+    times = "1 failure" if failures == 1 else f"{failures} failures in a row"
+    return f"closed after {times}: {reason or 'no answer yet'}"
 
 
 def _at(at: str, began: datetime, what: Text) -> Text:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Sequence
 from dataclasses import replace
-from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote
 
 import typer
-from typer.core import TyperCommand
 
 from notifier.cli import follow
 from notifier.cli.client import (
@@ -21,24 +16,22 @@ from notifier.cli.client import (
     Denied,
     JsonOption,
     TokenOption,
-    Unreachable,
     UrlOption,
     connect,
 )
-from notifier.cli.complete import endpoint_names, source_names, watch_names
-from notifier.cli.listing import COLUMNS, CUT, Wanted, rows
+from notifier.cli.complete import endpoint_names, phase_names, source_names, watch_names
+from notifier.cli.known import require_source
+from notifier.cli.listing import CUT, DROP, Wanted, columns, rows
+from notifier.cli.lookup import IdCommand, find, name_of, path_of
 from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, complain, fail, printable, refuse, show, show_json, show_table
 from notifier.cli.timeline import lines
+from notifier.cli.wait import wait
 from notifier.cli.watch_input import WatchDefaults, WatchInput, batches, read_file, read_metadata, read_pairs
 
 if TYPE_CHECKING:
     from notifier.cli.session import DaemonSession
     from notifier.core.model import Json
 
-LONGEST_WAIT = 600.0  # seconds of one request; the daemon allows no more
-RETRY = 1.0  # seconds until a daemon that does not answer is asked again
-ENDS = {"succeeded": 0, "failed": 3, "canceled": 4, "lost": 5}  # exit codes
-EXIT_TIMEOUT = 124  # as of timeout(1)
 NAMED = 20  # added watches that are listed one by one
 
 watch = typer.Typer(help="Follow tasks, and see their state.", no_args_is_help=True)
@@ -53,24 +46,9 @@ SourceOption = Annotated[
 Labels = Annotated[list[str], typer.Option("--label", "-l", metavar="NAME=VALUE", help="NAME=VALUE; may be repeated.")]
 
 
-class IdCommand(TyperCommand):
-    """A command that takes ids. Where an id looks like an unknown option, the refusal says how to write it."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the command line."""
-        words = list(args)
-        try:
-            return super().parse_args(ctx, args)
-        except Exception as exc:  # typer offers no name for its kind
-            option = getattr(exc, "option_name", None)
-            if option is not None and not getattr(exc, "possibilities", None):
-                word = next((word for word in words if word.startswith(option)), option)
-                exc.message += f"; an id that begins with - stands after --: {ctx.command_path} -- {word}"  # type: ignore[attr-defined]
-            raise
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    watch.command("wait", cls=IdCommand)(wait)
     app.add_typer(watch, name="watch")
 
 
@@ -161,7 +139,7 @@ def add(
         return
     items = [item for answer in answers for item in answer["items"]]
     for item in items if len(items) <= NAMED else ():
-        show(f"{'added' if item['created'] else 'known'}  {printable(_name(item))}")
+        show(f"{'added' if item['created'] else 'known'}  {printable(name_of(item))}")
     total = _sum(answers)
     known = f", {total['existing']} known before" if total["existing"] else ""
     show(f"{total['created']} added{known}")
@@ -212,7 +190,13 @@ def list_watches(
     source: SourceOption = None,
     phase: Annotated[
         str | None,
-        typer.Option("--phase", "-p", metavar="PHASE", help="new, queued, running, succeeded, failed, canceled, lost."),
+        typer.Option(
+            "--phase",
+            "-p",
+            metavar="PHASE",
+            help="new, queued, running, succeeded, failed, canceled, lost.",
+            autocompletion=phase_names,
+        ),
     ] = None,
     label: Labels = [],
     search: Annotated[str | None, typer.Option("--search", "-q", metavar="TEXT", help="A part of the id.")] = None,
@@ -246,10 +230,13 @@ def list_watches(
         follow.run(client, wanted, as_json=as_json)
         return
     page = client.run(wanted.fetch)
+    if not page["items"] and source is not None:
+        require_source(client, source)
     if as_json:
         show_json(page)
         return
-    show_table(COLUMNS, rows(page["items"]), empty="no watches", cut=CUT)
+    items = page["items"]
+    show_table(columns(items), rows(items), empty="no watches", cut=CUT, drop=DROP)
     if page["next"] is not None:
         show("there are more: --limit takes up to 1000, --all shows them all")
 
@@ -268,7 +255,7 @@ def show_watch(
     """
 
     def work(daemon: DaemonSession) -> tuple[Json, dict[int, Json]]:
-        item = _find(daemon, name)
+        item = find(daemon, name)
         troubled = [
             delivery["id"]
             for event in item["events"]
@@ -288,94 +275,44 @@ def show_watch(
         show(line)
 
 
-@watch.command("wait", cls=IdCommand)
-def wait(
-    name: Annotated[str, typer.Argument(metavar="[SOURCE/]ID", help="A watch.", autocompletion=watch_names)],
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", min=0, help="Give up after so long.")] = None,
+@watch.command("remove", cls=IdCommand)
+def remove(
+    names: Ids,
     config: ConfigOption = None,
     url: UrlOption = None,
     token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Wait until a task has ended; the exit code says how.
-
-    0 succeeded, 3 failed, 4 canceled, 5 lost, 124 not ended within --timeout. A daemon that restarts is waited for.
-
-    Example: notifier watch wait 2370487727425660 --timeout 600
-    """
-    item = connect(url, token, config).run(lambda daemon: _end(daemon, name, timeout))
-    outcome = "lost" if item["lost"] else item["phase"]
-    if as_json:
-        show_json(item)
-    elif item["ended"]:
-        show(f"{printable(_name(item))} {outcome}")
-    else:
-        complain(f"{_name(item)} has not ended after {timeout:g} s: {outcome or 'nothing was observed yet'}")
-    raise typer.Exit(ENDS.get(outcome, EXIT_FAILED) if item["ended"] else EXIT_TIMEOUT)
-
-
-def _end(daemon: DaemonSession, name: str, timeout: float | None) -> dict[str, Any]:
-    """Return a watch once it has ended, or after the timeout in seconds. Raises Denied and Unreachable."""
-    deadline = math.inf if timeout is None else time.monotonic() + timeout
-    item = _find(daemon, name)
-    while not item["ended"] and (left := deadline - time.monotonic()) > 0:
-        query = [("timeout", f"{min(left, LONGEST_WAIT):.3f}")]
-        try:
-            item = daemon.ask_patiently("GET", f"{_path(item['source'], item['id'])}/wait", query=query)
-        except (Denied, Unreachable) as exc:
-            if isinstance(exc, Denied) and exc.status != HTTPStatus.SERVICE_UNAVAILABLE:
-                raise
-            time.sleep(min(left, RETRY))
-    return item
-
-
-@watch.command("remove", cls=IdCommand)
-def remove(names: Ids, config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
     """Stop following tasks; events that are recorded are still delivered.
+
+    A task that a file of the configuration lists comes back at the next reload.
 
     Example: notifier watch remove 2370487727425660
     """
 
-    def work(daemon: DaemonSession) -> int:
-        missing = 0
+    def work(daemon: DaemonSession) -> list[dict[str, Any]]:
+        results: list[dict[str, Any]] = []
         for name in names:
+            result: dict[str, Any] = {"name": name, "removed": True}
             try:
-                item = _find(daemon, name)
-                daemon.ask("DELETE", _path(item["source"], item["id"]))
+                item = find(daemon, name)
+                daemon.ask("DELETE", path_of(item["source"], item["id"]))
             except Denied as exc:
                 if exc.status != 404:
                     raise
-                missing += 1
+                result |= {"removed": False, "reason": str(exc)}
                 complain(f"notifier: {printable(str(exc))}")
             else:
-                show(f"{printable(_name(item))} is followed no longer")
-        return missing
+                result |= {"source": item["source"], "id": item["id"], "listed": item["origin"] == "file"}
+                if not as_json:
+                    show(f"{printable(name_of(item))} is no longer followed")
+                if item["origin"] == "file":
+                    complain(f"warning: a file lists {printable(name_of(item))}: it comes back at the next reload")
+            results.append(result)
+        return results
 
-    if connect(url, token, config).run(work):
+    results = connect(url, token, config).run(work)
+    if as_json:
+        show_json({"items": results})
+    if not all(result["removed"] for result in results):
         raise typer.Exit(EXIT_FAILED)
-
-
-def _find(daemon: DaemonSession, name: str) -> dict[str, Any]:
-    """Return a watch by SOURCE/ID, or by its id if only one source has it. Raises Denied."""
-    source, slash, task = name.partition("/")
-    if slash and source and task:
-        try:
-            return dict(daemon.ask("GET", _path(source, task)))
-        except Denied as exc:
-            if exc.status != 404:
-                raise
-    page = daemon.ask("GET", "/v1/watches", query=[("q", name), ("limit", "1000")])
-    same = [item for item in page["items"] if item["id"] == name]
-    if not same:
-        raise Denied(404, f"there is no watch {name}")
-    if len(same) > 1:
-        raise Denied(409, f"say which: {', '.join(sorted(map(_name, same)))}")
-    return dict(daemon.ask("GET", _path(same[0]["source"], name)))
-
-
-def _path(source: str, task: str) -> str:
-    return f"/v1/watches/{quote(source, safe='')}/{quote(task, safe='')}"
-
-
-def _name(item: dict[str, Any]) -> str:
-    return f"{item['source']}/{item['id']}"

@@ -69,6 +69,23 @@ def test_check_warns_and_fails_only_if_told_to(tmp_path: Path) -> None:
     assert strict.stderr == warning + "notifier: the configuration is valid, but --strict allows no warnings\n"
 
 
+def test_check_answers_programs_in_json(tmp_path: Path) -> None:
+    """Each problem and warning is an object with its place; the exit code is the same as without."""
+    path = tmp_path / "c.yaml"
+    path.write_text("sources: {v: {preset: vidu, token: t}}\nwatches: [a]\n")
+    for options, code in (([], 0), (["--strict"], 78)):
+        result = CliRunner().invoke(app, ["check", "--json", *options, "-c", str(path)])
+        assert (result.exit_code, result.stderr) == (code, "")
+        answer = json.loads(result.stdout)
+        assert answer["problems"] == []
+        assert [(each["line"], each["key"]) for each in answer["warnings"]] == [(1, "endpoints")]
+    path.write_text("sources: {v: {preset: vidu, tokn: t}}\n")
+    result = CliRunner().invoke(app, ["check", "--json", "-c", str(path)])
+    assert (result.exit_code, result.stderr) == (78, "")
+    problem = next(each for each in json.loads(result.stdout)["problems"] if each["key"].endswith("tokn"))
+    assert (problem["file"], problem["line"], problem["suggestion"]) == (str(path), 1, "token")
+
+
 def test_check_names_a_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The daemon could not run."""
     monkeypatch.setitem(sys.modules, "nats", None)

@@ -36,6 +36,18 @@ def test_a_narrow_terminal_shortens_what_may_be(width: int) -> None:
     assert "…" in lines[1]
 
 
+@pytest.mark.parametrize(
+    ("width", "kept"),
+    [(None, "id watch reason endpoint"), (49, "id watch reason endpoint"), (40, "id watch reason"), (20, "id watch")],
+)
+def test_a_narrower_terminal_loses_the_least_useful_columns(width: int | None, kept: str) -> None:
+    """First those that may be cut are shortened; a column that is left out leaves no gap."""
+    lines = table(COLUMNS, ROWS, width=width, cut=("reason", "endpoint"), drop=("endpoint", "reason"))
+    assert lines[0].plain.split() == kept.split()
+    assert "vidu/2370487727425660" in lines[1].plain
+    assert len({line.plain.index("vidu") for line in lines[1:]}) == 1
+
+
 def test_ids_stay_whole_even_where_there_is_no_room() -> None:
     assert "vidu/2370487727425660" in plain(20)[1]
 

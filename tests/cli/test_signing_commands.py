@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,9 @@ def test_new_key_pair_signs_and_verifies() -> None:
     """The private half signs what the public half verifies."""
     private, public = CliRunner().invoke(app, ["secret", "new", "--ed25519"]).output.split()
     assert (private[:5], public[:5]) == ("whsk_", "whpk_")
+    as_json = json.loads(CliRunner().invoke(app, ["secret", "new", "--ed25519", "--json"]).output)
+    assert (as_json["secret"][:5], as_json["public"][:5]) == ("whsk_", "whpk_")
+    assert json.loads(CliRunner().invoke(app, ["secret", "new", "--json"]).output)["secret"].startswith("whsec_")
     signed = CliRunner().invoke(app, ["sign", "-s", private], input="x").output
     given = [part for line in signed.splitlines() for part in ("-H", line)]
     assert CliRunner().invoke(app, ["verify", "-s", public, *given], input="x").exit_code == 0

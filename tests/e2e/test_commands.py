@@ -55,7 +55,7 @@ async def test_dead_delivery_is_found_and_retried(daemons: Start) -> None:
         assert [attempt["status"] for attempt in json.loads(shown.out)["attempts"]] == [500, 500]
 
         retried = await daemon.run("delivery", "retry", str(item["id"]), *use)
-        assert (retried.code, retried.out) == (0, "1 delivery is on the way again\n")
+        assert (retried.code, retried.out) == (0, "1 delivery is sent again\n")
         again = (await ears.wait(4))[3]
         assert (again.id, again.sequence, again.verified) == (item["event_id"], 1, True)
         await until(lambda: daemon.rows("SELECT DISTINCT status FROM deliveries") == [("delivered",)], what="delivered")
@@ -63,9 +63,17 @@ async def test_dead_delivery_is_found_and_retried(daemons: Start) -> None:
         assert (refused.code, len(refused.lines)) == (1, 1)
         assert "is delivered, not dead" in refused.err
         nothing = await daemon.run("delivery", "retry", "--endpoint", "app", *use)
-        assert (nothing.code, nothing.out) == (0, "0 deliveries are on the way again\n")
+        assert (nothing.code, nothing.out) == (0, "0 deliveries are sent again\n")
         unknown = await daemon.run("delivery", "retry", "--endpoint", "appp", *use)
         assert (unknown.code, unknown.lines) == (1, ["notifier: there is no endpoint appp"])
+        unknown = await daemon.run("delivery", "list", "--endpoint", "appp", *use)
+        assert (unknown.code, unknown.lines) == (1, ["notifier: there is no endpoint appp; there is only app"])
+        named = json.loads((await daemon.run("delivery", "list", "--watch", "vidu/job [1]", "--json", *use)).out)
+        assert len(named["items"]) == 2
+        other = await daemon.run("delivery", "list", "--watch", "vidu/job", *use)
+        assert (other.code, other.out) == (0, "no deliveries\n")
+        counted = await daemon.run("delivery", "retry", "--all", "--json", *use)
+        assert json.loads(counted.out) == {"retried": 0}
         unknown = await daemon.run("delivery", "show", "999999", *use)
         assert (unknown.code, len(unknown.lines)) == (1, 1)
         assert await daemon.stop() == 0

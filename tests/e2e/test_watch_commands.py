@@ -61,9 +61,38 @@ async def test_watches_are_added_listed_and_removed(daemons: Start) -> None:
         assert [line.split()[0] for line in one.out.splitlines()] == ["watch", "vidu/t17"]
 
         gone = await daemon.run("watch", "remove", "1", "vidu/2", "nobody", *use)
-        assert (gone.code, gone.out) == (1, "vidu/1 is followed no longer\nvidu/2 is followed no longer\n")
+        assert (gone.code, gone.out) == (1, "vidu/1 is no longer followed\nvidu/2 is no longer followed\n")
         assert gone.lines == ["notifier: there is no watch nobody"]
+        wrong = await daemon.run("watch", "list", "--source", "vdu", *use)
+        assert (wrong.code, wrong.lines) == (1, ["notifier: there is no source vdu; there is only vidu"])
+        gone = await daemon.run("watch", "remove", "3", "--json", *use)
+        removed = {"name": "3", "removed": True, "source": "vidu", "id": "3", "listed": False}
+        assert json.loads(gone.out) == {"items": [removed]}
         assert (await daemon.run("watch", "list", "--label", "team=a", *use)).out == "no watches\n"
+        assert await daemon.stop() == 0
+
+
+async def test_a_removed_task_that_a_file_lists_is_said_to_come_back(daemons: Start) -> None:
+    """Otherwise its return at the next reload is a surprise."""
+    async with Simulator(transcript=GOES_ON, keep_open=True) as sim:
+        daemon = daemons(config(upstream=sim.base_url, endpoints={}, watches=["1"]))
+        await daemon.start()
+        gone = await daemon.run("watch", "remove", "1", "-c", str(daemon.file))
+        assert (gone.code, gone.out) == (0, "vidu/1 is no longer followed\n")
+        assert gone.lines == ["warning: a file lists vidu/1: it comes back at the next reload"]
+        assert await daemon.stop() == 0
+
+
+async def test_the_configuration_of_the_directory_says_where_the_daemon_is(daemons: Start) -> None:
+    """Every command reads ./config.yaml as `run` does, unless an option names another daemon."""
+    async with Simulator(transcript=GOES_ON, keep_open=True) as sim:
+        daemon = daemons(config(upstream=sim.base_url, endpoints={}, watches=["1"]))
+        await daemon.start()
+        assert daemon.file.name == "config.yaml"
+        assert "vidu/1" in (await command("watch", "list", cwd=daemon.directory)).out
+        elsewhere = await command("watch", "list", "--url", "http://127.0.0.1:1", cwd=daemon.directory)
+        assert (elsewhere.code, len(elsewhere.lines)) == (1, 1)
+        assert "http://127.0.0.1:1" in elsewhere.err
         assert await daemon.stop() == 0
 
 
@@ -121,7 +150,7 @@ async def test_a_timeline_tells_changes_and_deliveries(daemons: Start) -> None:
         lines = [line.strip() for line in shown.out.splitlines()]
         assert lines[0] == "vidu/7  succeeded (success)"
         changes = [re.sub(r"^\S+ +\S+ +", "", line) for line in lines if re.match(r"\d{4}-", line)]
-        assert changes == ["followed, asked for by file", "queueing  queued", "queueing -> success  succeeded"]
+        assert changes == ["followed, added from a file", "queueing  queued", "queueing -> success  succeeded"]
         told = [line for line in lines if line.startswith(("app", "deaf"))]
         assert re.fullmatch(r"app +delivered after \S+, 3 tries: the endpoint answered 500 \(2 times\)", told[0])
         assert re.fullmatch(r"deaf +dead: the endpoint answered 400; notifier delivery retry \d+", told[1])

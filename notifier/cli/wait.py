@@ -1,0 +1,71 @@
+"""The command watch wait."""
+
+from __future__ import annotations
+
+import math
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from notifier.cli.client import (
+    ConfigOption,
+    Denied,
+    JsonOption,
+    TokenOption,
+    Unreachable,
+    UrlOption,
+    connect,
+)
+from notifier.cli.complete import watch_names
+from notifier.cli.lookup import find, name_of, path_of
+from notifier.cli.output import EXIT_FAILED, complain, printable, show, show_json
+
+if TYPE_CHECKING:
+    from notifier.cli.session import DaemonSession
+
+LONGEST_WAIT = 600.0  # seconds of one request; the daemon allows no more
+RETRY = 1.0  # seconds until a daemon that does not answer is asked again
+ENDS = {"succeeded": 0, "failed": 3, "canceled": 4, "lost": 5}  # exit codes
+EXIT_TIMEOUT = 124  # as of timeout(1)
+
+
+def wait(
+    name: Annotated[str, typer.Argument(metavar="[SOURCE/]ID", help="A watch.", autocompletion=watch_names)],
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", min=0, help="Give up after so long.")] = None,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Wait until a task has ended; the exit code says how.
+
+    0 succeeded, 3 failed, 4 canceled, 5 lost, 124 not ended within --timeout. A daemon that restarts is waited for.
+
+    Example: notifier watch wait 2370487727425660 --timeout 600
+    """
+    item = connect(url, token, config).run(lambda daemon: _end(daemon, name, timeout))
+    outcome = "lost" if item["lost"] else item["phase"]
+    if as_json:
+        show_json(item)
+    elif item["ended"]:
+        show(f"{printable(name_of(item))} {outcome}")
+    else:
+        complain(f"{name_of(item)} has not ended after {timeout:g} s: {outcome or 'nothing was observed yet'}")
+    raise typer.Exit(ENDS.get(outcome, EXIT_FAILED) if item["ended"] else EXIT_TIMEOUT)
+
+
+def _end(daemon: DaemonSession, name: str, timeout: float | None) -> dict[str, Any]:
+    """Return a watch once it has ended, or after the timeout in seconds. Raises Denied and Unreachable."""
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    item = find(daemon, name)
+    while not item["ended"] and (left := deadline - time.monotonic()) > 0:
+        query = [("timeout", f"{min(left, LONGEST_WAIT):.3f}")]
+        try:
+            item = daemon.ask_patiently("GET", f"{path_of(item['source'], item['id'])}/wait", query=query)
+        except (Denied, Unreachable) as exc:
+            if isinstance(exc, Denied) and exc.status != HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+            time.sleep(min(left, RETRY))
+    return item
