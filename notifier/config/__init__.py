@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notifier.config.chat import SlackEndpoint
+from notifier.config.chat import AppriseEndpoint, SlackEndpoint
 from notifier.config.describe import describe
 from notifier.config.document import Document, read_document
 from notifier.config.endpoint import EndpointConfig, WebhookEndpoint
@@ -42,6 +42,7 @@ from notifier.config.watch import WatchConfig, WatchRequest
 __all__ = [
     "Address",
     "AmqpQueue",
+    "AppriseEndpoint",
     "Backoff",
     "CallbacksConfig",
     "Config",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from notifier.config.endpoint_keys import EndpointKeys
+from notifier.config.endpoint_keys import EndpointKeys, HttpEndpointKeys
 from notifier.config.problems import got, invalid
 from notifier.config.secret import HttpUrl, Secret, SecretUrl
 from notifier.config.section import Impossible
@@ -52,7 +54,7 @@ def _token(token: Secret) -> Secret:
     return token
 
 
-class SlackEndpoint(EndpointKeys):
+class SlackEndpoint(HttpEndpointKeys):
     """A channel of Slack, by an incoming webhook or a bot's token, or one of a similar service."""
 
     model_config = ConfigDict(json_schema_extra=_url_or_bot)
@@ -143,3 +145,79 @@ class SlackEndpoint(EndpointKeys):
         """Return what messages show beside the event; `public_url` is the status page's."""
         mentions = tuple(filter(None, map(slack_mention, self.mention)))
         return Additions(metadata=self.metadata, mentions=mentions, public_url=public_url)
+
+
+class AppriseUrl(SecretUrl):
+    """A URL of Apprise, of which every part but the scheme may be secret."""
+
+    __slots__ = ()
+
+    @property
+    def origin(self) -> str:
+        """Return the scheme alone: a token may stand where other URLs have a host."""
+        return f"{self.scheme}://"
+
+    @classmethod
+    def _sound(cls, content: str) -> bool:
+        return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://.", content) is not None
+
+
+def _known(url: AppriseUrl) -> AppriseUrl:
+    """Refuse a URL that Apprise does not know. If it is not installed, `check` says that instead."""
+    if find_spec("apprise") is None:
+        return url
+    from notifier.senders.apprise_service import service  # lazily: Apprise takes 300 ms to load
+
+    try:
+        service(url.reveal())
+    except ValueError as exc:
+        raise invalid(f"{exc}; see Apprise's documentation of {url.origin}") from exc
+    return url
+
+
+_NO_HTTP = "Apprise sends in its own way; set what its URL allows, or remove it"
+
+
+class AppriseEndpoint(EndpointKeys):
+    """A service that Apprise knows, by its URL."""
+
+    elsewhere: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("headers", "proxy", "ca_file", "cert_file", "key_file", "secrets", "signature"), _NO_HTTP
+    )
+
+    type: Literal["apprise"] = Field(description="messages for people, by any service that Apprise knows (an extra)")
+    url: Annotated[AppriseUrl, AfterValidator(_known)] = Field(
+        description="Apprise's URL of the service, which is secret; may be {file: PATH} or {credential: NAME}"
+    )
+    template: TextTemplate | None = Field(default=None, description="Jinja2 template of the message; null: built in")
+    metadata: Annotated[tuple[_Key, ...], BeforeValidator(_listed, json_schema_input_type=_Key | tuple[_Key, ...])] = (
+        Field(default=(), max_length=MAX_METADATA, description="keys of a watch's metadata that messages show")
+    )
+    max_in_flight: Whole = Field(default=1, description="attempts at a time; each has a thread")
+    rate_limit: Rate | None = Field(default=1.0, description="messages per time")
+    ordering: Literal["strict", "latest"] = Field(
+        default="latest", description="latest: a newer state replaces an unsent one; strict: every event, in order"
+    )
+    retry_on_timeout: Boolean = Field(
+        default=True, description="false: do not retry after a timeout; a message may be lost, but never shown twice"
+    )
+
+    def impossible(self) -> Iterator[Impossible]:
+        """Refuse additions to a message that they would not get into."""
+        if self.template is not None and self.metadata:
+            message = "a template makes the whole message; remove it, or `metadata`"
+            yield Impossible(key="metadata", keys=frozenset({"metadata", "template"}), message=message)
+
+    @property
+    def origin(self) -> str:
+        """Return the scheme."""
+        return self.url.origin
+
+    @property
+    def identity(self) -> str:
+        """Return the URL."""
+        return self.url.reveal()
+
+    def additions(self, public_url: str | None) -> Additions:
+        """Return what messages show beside the event; `public_url` is the status page's."""
+        return Additions(metadata=self.metadata, public_url=public_url)

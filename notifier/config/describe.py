@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from notifier.config.chat import SlackEndpoint
-from notifier.config.endpoint import WebhookEndpoint
+from notifier.config.chat import AppriseEndpoint, SlackEndpoint
+from notifier.config.endpoint import EndpointConfig, WebhookEndpoint
 from notifier.config.model import Config
 from notifier.config.queue import AmqpQueue, NatsQueue, QueueConfig, RedisQueue
 from notifier.config.settings import CallbacksConfig, HttpConfig
@@ -57,19 +57,21 @@ def _source(source: SourceConfig) -> str:
     return f"preset {source.preset}, {source.description.origin}, {source.description.transport}, {credential}"
 
 
-def _endpoint(endpoint: WebhookEndpoint | SlackEndpoint) -> str:
+def _endpoint(endpoint: EndpointConfig) -> str:
     match endpoint:
         case WebhookEndpoint():
             signed = "unsigned" if endpoint.signature == "none" else _count(len(endpoint.secrets), "secret")
-            kind = f"webhook to {endpoint.target.origin}, {signed}"
+            kind = f"webhook to {endpoint.origin}, {signed}"
         case SlackEndpoint(token=None):
-            kind = f"{endpoint.service} at {endpoint.target.origin}"
+            kind = f"{endpoint.service} at {endpoint.origin}"
         case SlackEndpoint():
-            kind = f"slack at {endpoint.target.origin}, a bot in {endpoint.channel}"
+            kind = f"slack at {endpoint.origin}, a bot in {endpoint.channel}"
+        case AppriseEndpoint():
+            kind = f"apprise by {endpoint.origin}"
     return f"{kind}, {', '.join(endpoint.events)}, {_condition(endpoint)}"
 
 
-def _condition(endpoint: WebhookEndpoint | SlackEndpoint) -> str:
+def _condition(endpoint: EndpointConfig) -> str:
     if endpoint.match is None:
         return "of all watches"
     terms = [f"source {endpoint.match.source}"] if endpoint.match.source else []

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from notifier.config.chat import SlackEndpoint
-from notifier.config.endpoint_keys import EndpointKeys
+from notifier.config.chat import AppriseEndpoint, SlackEndpoint
+from notifier.config.endpoint_keys import HttpEndpointKeys
 from notifier.config.identity import FormSecrets, Signature
 from notifier.config.problems import detail, got, invalid, refusal, suggest
 from notifier.config.secret import HttpUrl, SecretUrl
@@ -24,7 +24,7 @@ def _secrets_or_none(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [some, {"required": ["signature"], "properties": {"signature": {"const": "none"}}}]
 
 
-class WebhookEndpoint(EndpointKeys):
+class WebhookEndpoint(HttpEndpointKeys):
     """A receiver of signed callbacks (Standard Webhooks 1.0.0)."""
 
     model_config = ConfigDict(json_schema_extra=_secrets_or_none)
@@ -60,15 +60,19 @@ class WebhookEndpoint(EndpointKeys):
             yield Impossible(key="template", keys=frozenset({"template", "format"}), message=message)
 
 
-EndpointConfig = Annotated[WebhookEndpoint | SlackEndpoint, Field(discriminator="type")]
-TYPES: dict[str, type[WebhookEndpoint] | type[SlackEndpoint]] = {"webhook": WebhookEndpoint, "slack": SlackEndpoint}
+EndpointConfig = Annotated[WebhookEndpoint | SlackEndpoint | AppriseEndpoint, Field(discriminator="type")]
+TYPES: dict[str, type[WebhookEndpoint] | type[SlackEndpoint] | type[AppriseEndpoint]] = {
+    "webhook": WebhookEndpoint,
+    "slack": SlackEndpoint,
+    "apprise": AppriseEndpoint,
+}
 
 
-def read_endpoint(value: Any, *, context: Context) -> WebhookEndpoint | SlackEndpoint:
+def read_endpoint(value: Any, *, context: Context) -> WebhookEndpoint | SlackEndpoint | AppriseEndpoint:
     """Read an endpoint with the model that its key `type` names. Raises pydantic.ValidationError."""
     if not isinstance(value, Mapping):
         raise refusal([detail((), invalid(f"expected a mapping with the keys type and url, got {got(value)}"))])
-    kinds = " or ".join(TYPES)
+    kinds = f"{', '.join([*TYPES][:-1])} or {[*TYPES][-1]}"
     if "type" not in value:
         raise refusal([detail(("type",), invalid(f"required, but missing: {kinds}"))])
     kind = value["type"]

@@ -126,6 +126,21 @@ class EndpointKeys(Section):
     disable_after: PositiveDuration = Field(
         default=5 * _DAY, description="after so long with failures only, it is disabled"
     )
+
+    @property
+    def origin(self) -> str:
+        """Return the part of the receiver's address that may be shown."""
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> str:
+        """Return the text that tells the receiver from others; it holds secrets."""
+        raise NotImplementedError
+
+
+class HttpEndpointKeys(EndpointKeys):
+    """The keys of endpoints that are sent HTTP requests."""
+
     headers: Annotated[dict[HeaderName, Secret], WrapValidator(_distinct)] = Field(
         default={}, description="additional headers; the values are secret"
     )
@@ -149,8 +164,13 @@ class EndpointKeys(Section):
         raise NotImplementedError
 
     @property
+    def origin(self) -> str:
+        """Return scheme, host and port."""
+        return self.target.origin
+
+    @property
     def identity(self) -> str:
-        """Return the text that tells the receiver from others; it holds secrets."""
+        """Return the whole URL."""
         return self.target.reveal()
 
     def impossible(self) -> Iterator[Impossible]:

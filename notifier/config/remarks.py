@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from notifier.config.chat import AppriseEndpoint
 from notifier.config.document import Document
 from notifier.config.endpoint import EndpointConfig
 from notifier.config.model import Config
@@ -55,6 +56,9 @@ def _missing(config: Config) -> Iterator[tuple[Location, str]]:
         library, extra = _EXTRAS[type(queue)]
         if find_spec(library) is None:
             yield ("queues", index, "url"), f"needs a client library: install notifier's extra `{extra}`"
+    for name, endpoint in config.endpoints.items():
+        if isinstance(endpoint, AppriseEndpoint) and find_spec("apprise") is None:
+            yield ("endpoints", name, "url"), "needs a library: install notifier's extra `apprise`"
     if config.store.url.shared and find_spec("psycopg") is None:
         yield ("store", "url"), "needs a client library: install notifier's extra `postgresql`"
     if config.loop == "uvloop" and find_spec("uvloop") is None:

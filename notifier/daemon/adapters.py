@@ -10,6 +10,7 @@ from typing import Any
 
 from notifier.config import (
     AmqpQueue,
+    AppriseEndpoint,
     CallbacksConfig,
     NatsQueue,
     QueueConfig,
@@ -28,6 +29,7 @@ from notifier.inputs import Broker, Intake, QueueInput, amqp_broker, nats_broker
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.tls import tls_context
+from notifier.senders.apprise_service import AppriseSender
 from notifier.senders.callback import CallbackCourier
 from notifier.senders.chat import ChatSender
 from notifier.senders.pace import Paces
@@ -38,7 +40,7 @@ from notifier.sources.plan import SourceSettings
 from notifier.sources.poll import PollSource
 from notifier.sources.sse import SseSource
 
-Endpoint = WebhookEndpoint | SlackEndpoint
+Endpoint = WebhookEndpoint | SlackEndpoint | AppriseEndpoint
 Trust = ssl.SSLContext | bool  # as aiohttp takes it: True stands for the system's authorities
 
 
@@ -52,8 +54,21 @@ class Means:
 
 
 def sender(endpoint: Endpoint, clock: Clock, means: Means | None = None) -> Sender:
-    """Create a sender. Raises OSError when a certificate file cannot be read any more."""
+    """Create a sender.
+
+    Raises OSError when a certificate file cannot be read any more, NotifierError when a library is missing.
+    """
     means = Means() if means is None else means
+    if isinstance(endpoint, AppriseEndpoint):
+        return AppriseSender(
+            endpoint.url.reveal(),
+            timeout=endpoint.timeout,
+            max_in_flight=endpoint.max_in_flight,
+            retry_on_timeout=endpoint.retry_on_timeout,
+            template=endpoint.template,
+            additions=endpoint.additions(means.public_url),
+            clock=clock,
+        )
     target = Target(
         url=endpoint.target.reveal(),
         timeout=endpoint.timeout,

@@ -1,6 +1,7 @@
 """Adapters that deliver events to endpoints."""
 
 __all__ = [
+    "apprise_service",
     "callback",
     "chat",
     "mention",

@@ -215,7 +215,7 @@ class Api:
         items: list[answers.EndpointItem] = []
         for health in states:
             endpoint = configured[health["name"]]
-            items.append({**health, "type": endpoint.type, "url": endpoint.target.origin})
+            items.append({**health, "type": endpoint.type, "url": endpoint.origin})
         return items
 
     async def test(self, endpoint: str) -> answers.TestResult:

@@ -7,15 +7,21 @@ import trustme
 from config_site import WHSEC, Site
 from cryptography.hazmat.primitives import serialization
 
-from notifier.config import SlackEndpoint, WebhookEndpoint, describe
+from notifier.config import AppriseEndpoint, EndpointConfig, SlackEndpoint, WebhookEndpoint, describe
 
 HOOK = f"type: webhook, url: 'https://example.com/h', secrets: [{WHSEC}]"
 UNSIGNED = "type: webhook, url: 'https://example.com/h'"
 SLACK = "type: slack, url: 'https://hooks.slack.com/services/T/B/x'"
 
 
-def _endpoint(site: Site, keys: str) -> WebhookEndpoint | SlackEndpoint:
+def _any(site: Site, keys: str) -> EndpointConfig:
     return site.load(f"sources: {{v: {{preset: vidu}}}}\nendpoints: {{e: {{{keys}}}}}").endpoints["e"]
+
+
+def _endpoint(site: Site, keys: str) -> WebhookEndpoint | SlackEndpoint:
+    endpoint = _any(site, keys)
+    assert not isinstance(endpoint, AppriseEndpoint)
+    return endpoint
 
 
 def test_a_webhooks_defaults_are_the_designs(site: Site) -> None:
@@ -161,12 +167,12 @@ def test_an_endpoint_whose_certificate_was_renewed_is_another(site: Site) -> Non
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ("url: 'https://x'", "endpoints.e.type: required, but missing: webhook or slack"),
+        ("url: 'https://x'", "endpoints.e.type: required, but missing: webhook, slack or apprise"),
         (
             "type: slak, url: 'https://x'",
-            'endpoints.e.type: expected webhook or slack, got "slak"; did you mean "slack"?',
+            'endpoints.e.type: expected webhook, slack or apprise, got "slak"; did you mean "slack"?',
         ),
-        ("type: 5", "endpoints.e.type: expected webhook or slack, got 5"),
+        ("type: 5", "endpoints.e.type: expected webhook, slack or apprise, got 5"),
         ("type: webhook, url: 'https://x'", "endpoints.e.secrets: required, but missing"),
         ("type: webhook, url: 'https://x', secrets: []", "endpoints.e.secrets: required, but missing"),
         ("type: webhook, url: 'https://x', secrets: true", "endpoints.e.secrets[0]: expected text in quotes"),
@@ -344,3 +350,33 @@ def test_what_no_bot_can_do_is_refused(site: Site, keys: str, problem: str) -> N
     (found,) = site.problems(f"endpoints: {{e: {{{keys}}}}}")
     assert problem in str(found)
     assert "xoxb-1" not in str(found)
+
+
+def test_a_service_of_apprise(site: Site) -> None:
+    """Its whole URL is secret: a token may stand where other URLs have a host."""
+    endpoint = _any(site, "type: apprise, url: 'tgram://123456789:t0ken_t0ken_t0ken_t0ken_t0ken_t/5', metadata: order")
+    assert isinstance(endpoint, AppriseEndpoint)
+    assert (endpoint.max_in_flight, endpoint.rate_limit, endpoint.ordering, endpoint.timeout) == (1, 1.0, "latest", 15)
+    assert (endpoint.metadata, endpoint.origin) == (("order",), "tgram://")
+    assert "t0ken" not in repr(endpoint)
+    lines = describe(site.load("endpoints: {e: {type: apprise, url: 'json://host/t0ken'}}"))
+    assert lines[1] == "endpoint e: apprise by json://, task.*, watch.lost, of all watches"
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ("url: 'jsn://host/t0ken'", "url: Apprise knows no such service, or a part of the URL is missing"),
+        ("url: 'slack://t0ken'", "url: Apprise knows no such service, or a part of the URL is missing"),
+        ("url: t0ken", "url: expected a URL"),
+        ("url: 'json://h', proxy: 'http://p:1'", "proxy: Apprise sends in its own way"),
+        ("url: 'json://h', headers: {a: b}", "headers: Apprise sends in its own way"),
+        ("url: 'json://h', template: x, metadata: order", "metadata: a template makes the whole message"),
+        ("template: x", "url: required, but missing"),
+    ],
+)
+def test_what_apprise_cannot_do_is_refused(site: Site, keys: str, problem: str) -> None:
+    """In words, and without the URL."""
+    (found,) = site.problems(f"endpoints: {{e: {{type: apprise, {keys}}}}}")
+    assert problem in str(found)
+    assert "t0ken" not in str(found)

@@ -15,6 +15,7 @@ from config_site import WHSEC, Site
 
 from notifier.config import (
     AmqpQueue,
+    AppriseEndpoint,
     Backoff,
     CallbacksConfig,
     Config,
@@ -35,7 +36,7 @@ from notifier.config import (
     load,
     read_document,
 )
-from notifier.config.endpoint_keys import EndpointKeys
+from notifier.config.endpoint_keys import EndpointKeys, HttpEndpointKeys
 from notifier.config.section import Section
 from notifier.config.types import write_duration
 from notifier.config.watch import WatchRequest
@@ -78,6 +79,7 @@ PLACES: list[tuple[type[Section], str]] = [
     (Backoff, _block("backoff", SOURCES)),
     (WebhookEndpoint, _block("app", ENDPOINTS)),
     (SlackEndpoint, _block("ops", ENDPOINTS)),
+    (AppriseEndpoint, TEXT[TEXT.index("phones:") : TEXT.index("\nwatches:")]),
     (MatchConfig, _block("match", ENDPOINTS)),
     (WatchConfig, _block("watches", TEXT).replace("- ", "  ")),
     (RedisQueue, _block("queues", TEXT)),
@@ -101,7 +103,12 @@ def _sections(model: type[Section]) -> set[type[Section]]:
 
 def test_every_model_has_its_place_in_the_example() -> None:
     """All but what comes by API and queue alone."""
-    assert {model for model, _ in PLACES} == _sections(Section) - {Section, EndpointKeys, WatchRequest}
+    assert {model for model, _ in PLACES} == _sections(Section) - {
+        Section,
+        EndpointKeys,
+        HttpEndpointKeys,
+        WatchRequest,
+    }
 
 
 @pytest.mark.parametrize(

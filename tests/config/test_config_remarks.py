@@ -122,6 +122,11 @@ def test_a_template_that_needs_labels_or_metadata_is_a_warning(site: Site, templ
             "aio_pika",
             "queues[0].url: needs a client library: install notifier's extra `amqp`",
         ),
+        (
+            "endpoints: {a: {type: apprise, url: 'json://h'}}",
+            "apprise",
+            "endpoints.a.url: needs a library: install notifier's extra `apprise`",
+        ),
         ("store: {url: 'postgresql://h/n'}", "psycopg", "store.url: needs a client library"),
         ("loop: uvloop", "uvloop", "loop: uvloop is not installed; install it, or write auto"),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from config_site import WHSEC, WHSK, Site
 
-from notifier.config import ConfigError, Secret, SecretUrl, describe, load
+from notifier.config import ConfigError, Secret, SecretUrl, WebhookEndpoint, describe, load
 from notifier.config.document import interpolate
 
 MARKER = "hunter2"
@@ -60,9 +60,11 @@ queues: [{{url: "amqp://guest:{MARKER}@localhost/"}}]
     for text in shown:
         assert MARKER not in text
         assert WHSEC.removeprefix("whsec_") not in text
-    assert config.endpoints["app"].target.reveal() == site.env["URL"]
-    assert repr(config.endpoints["app"].target) == "https://example.com:8443"
-    assert config.endpoints["app"].headers["X-Key"].reveal() == MARKER
+    app = config.endpoints["app"]
+    assert isinstance(app, WebhookEndpoint)
+    assert app.target.reveal() == site.env["URL"]
+    assert repr(app.target) == "https://example.com:8443"
+    assert app.headers["X-Key"].reveal() == MARKER
     assert str(config.store.url) == "postgresql://db:5432/notifier"
     assert json.loads(config.http.model_dump_json())["token"] == "<secret>"
     assert json.loads(config.store.model_dump_json())["url"] == "postgresql://db:5432/notifier"
