@@ -24,7 +24,7 @@ from notifier.core.reconnect import ReconnectPolicy
 from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
 from notifier.core.signing import decode_secret
 from notifier.deliver import EndpointPolicy, Sender
-from notifier.follow import FeedPolicy, PolledSource, Source
+from notifier.follow import FeedPolicy, Source
 from notifier.inputs import Broker, Intake, QueueInput, amqp_broker, nats_broker, redis_broker
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
@@ -146,7 +146,7 @@ def endpoint_policy(endpoint: Endpoint) -> EndpointPolicy:
     )
 
 
-def source(name: str, config: SourceConfig, metrics: Metrics) -> Source | PolledSource:
+def source(name: str, config: SourceConfig, metrics: Metrics) -> Source:
     """Create a source. Raises OSError when a certificate file cannot be read any more."""
     unreadable = metrics.unreadable.labels(name)
     if config.description.transport == "poll":
@@ -167,7 +167,7 @@ def source(name: str, config: SourceConfig, metrics: Metrics) -> Source | Polled
     )
 
 
-def update_source(source: Source | PolledSource, config: SourceConfig, trust: Trust | None) -> None:
+def update_source(source: Source, config: SourceConfig, trust: Trust | None) -> None:
     """Give a source new settings; `trust` of None stays as it is."""
     source.update(source_settings(config, source.settings.ssl if trust is None else trust))
 
@@ -221,7 +221,7 @@ def feed_policy(config: SourceConfig) -> FeedPolicy:
         deadline=config.deadline,
         stall_after=config.stall_after,
         failing_after=config.failing_after,
-        pause=polled.pause if polled else None,
+        poll=polled,
     )
 
 

@@ -14,7 +14,7 @@ from notifier.core.retry import JITTER, LONGEST_OBEYED, SCHEDULE
 from notifier.daemon import adapters
 from notifier.daemon.adapters import Means, Trust
 from notifier.deliver import Dispatcher, EndpointSetup
-from notifier.follow import Feed, FeedPolicy, PolledSource, Recorder, Slots, Source, Watcher
+from notifier.follow import Feed, FeedPolicy, Recorder, Slots, Source, Watcher
 from notifier.inputs import Inputs, Intake, QueueInput
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
@@ -29,7 +29,7 @@ class PreparedConfig:
     """The new objects that a configuration needs; not yet in force."""
 
     setups: dict[str, EndpointSetup]
-    sources: dict[str, Source | PolledSource]
+    sources: dict[str, Source]
     trust: dict[str, Trust]  # authorities of sources that stay, for their next connections
     inputs: dict[QueueConfig, QueueInput[Any]]
     courier: CallbackCourier | None  # for the callbacks of watches; used if `callbacks` has changed
@@ -62,7 +62,7 @@ class Installation:
         self._clock = clock
         self._slots = slots
         self._means = Means(messages=messages)
-        self._sources: dict[str, Source | PolledSource] = {}
+        self._sources: dict[str, Source] = {}
         self._installed = False  # whether a configuration is in force
 
     @property
@@ -77,7 +77,7 @@ class Installation:
         """
         setups = self._setups(config)
         courier = adapters.courier(config.callbacks, self._clock) if self._needs_courier(config) else None
-        sources: dict[str, Source | PolledSource] = {}
+        sources: dict[str, Source] = {}
         trust: dict[str, Trust] = {}
         try:
             for name, source in config.sources.items():
@@ -174,7 +174,7 @@ class Installation:
         hurry = elsewhere or polls or old.token != new.token or trust is not None
         self._watcher.feeds[name].update(adapters.feed_policy(new), reopen=elsewhere, hurry=hurry)
 
-    def _feed(self, source: Source | PolledSource, policy: FeedPolicy) -> Feed:
+    def _feed(self, source: Source, policy: FeedPolicy) -> Feed:
         return Feed(
             source=source,
             policy=policy,
@@ -182,7 +182,7 @@ class Installation:
             metrics=self._metrics,
             slots=self._slots,
             clock=self._clock,
-            lost_hold=self._watcher.lost_hold,
+            unsure=self._watcher.unsure,
         )
 
 

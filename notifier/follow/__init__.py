@@ -1,10 +1,9 @@
 """From a watch to a commit: who is followed, over which connection, and what its observations mean."""
 
 from notifier.follow.admission import Slots
-from notifier.follow.feed import Feed
+from notifier.follow.feed import Feed, Source
 from notifier.follow.policy import FeedPolicy
 from notifier.follow.recorder import DeliveryPlaces, DeliveryQueues, Recorder
-from notifier.follow.source import PolledSource, Source, Stream
 from notifier.follow.subscription import Subscription
 from notifier.follow.watcher import Watcher
 
@@ -13,11 +12,9 @@ __all__ = [
     "DeliveryQueues",
     "Feed",
     "FeedPolicy",
-    "PolledSource",
     "Recorder",
     "Slots",
     "Source",
-    "Stream",
     "Subscription",
     "Watcher",
 ]

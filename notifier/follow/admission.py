@@ -8,33 +8,15 @@ from __future__ import annotations
 import asyncio
 from heapq import heappop, heappush
 from itertools import count
-from typing import Generic, Protocol, TypeVar
 
-from notifier.core.model import Watch
 from notifier.core.pace import TokenBucket
+from notifier.follow.subscription import Subscription
 from notifier.runtime.wake import Wake
 
 RAMP = 0.1  # seconds' worth of connections that may start at once
 EVEN_SHARE = 0.95  # of the rate that is used: requests that are delayed on their way must not exceed it either
 EVEN_BURST = 1.5  # requests; the half makes up for timers that are late
 EVEN_RAMP = 0.005  # seconds' worth of requests at once, where a timer is too coarse for each
-
-
-class Candidate(Protocol):
-    """Something that wants to connect."""
-
-    entry: int  # the number of its entry; a candidate that is entered again leaves the earlier entry void
-
-    @property
-    def watch(self) -> Watch: ...
-
-    @property
-    def gone(self) -> bool:
-        """Return whether it must not connect any more."""
-        ...
-
-
-C = TypeVar("C", bound=Candidate)
 
 
 class Slots:
@@ -71,8 +53,8 @@ class Slots:
             next(iter(self._waiting)).set()
 
 
-class Admission(Generic[C]):
-    """The candidates of one source that wait, and the number of those connected.
+class Admission:
+    """The subscriptions of one source that wait, and the number of those connected.
 
     `wake` is set when `next` may have a new answer.
     """
@@ -92,8 +74,8 @@ class Admission(Generic[C]):
         self._bucket = _bucket(rate, even=even)
         self._held = 0.0  # loop time until which none is admitted
         self._number = count()  # also keeps candidates themselves from being compared
-        self._sleeping: list[tuple[float, int, C]] = []  # by the time at which they are due
-        self._due: list[tuple[float, int, int, C]] = []  # oldest watch first, or the one that is due the longest
+        self._sleeping: list[tuple[float, int, Subscription]] = []  # by the time at which they are due
+        self._due: list[tuple[float, int, int, Subscription]] = []  # oldest watch first, or longest due
 
     def update(self, *, limit: int, rate: float) -> None:
         """Take new limits; open connections stay open."""
@@ -102,11 +84,11 @@ class Admission(Generic[C]):
             self._rate, self._bucket = rate, _bucket(rate, even=self._even)
         self.wake.set()
 
-    def now(self, candidate: C) -> None:
+    def now(self, candidate: Subscription) -> None:
         """Let one connect as soon as it may, whatever it waited for before."""
         self._enter(candidate, asyncio.get_running_loop().time())
 
-    def first(self, candidate: C) -> None:
+    def first(self, candidate: Subscription) -> None:
         """Let one connect as soon as it may, before those that are due already."""
         self._enter(candidate, 0.0)
 
@@ -114,12 +96,12 @@ class Admission(Generic[C]):
         """Let none connect until a time of the loop's clock."""
         self._held = max(self._held, until)
 
-    def _enter(self, candidate: C, due: float) -> None:
+    def _enter(self, candidate: Subscription, due: float) -> None:
         candidate.entry = next(self._number)
         self._push(candidate, due)
         self.wake.set()
 
-    def later(self, candidate: C, due: float) -> None:
+    def later(self, candidate: Subscription, due: float) -> None:
         """Let one connect at a time of the loop's clock, or when it may after that."""
         candidate.entry = next(self._number)
         heappush(self._sleeping, (due, candidate.entry, candidate))
@@ -133,7 +115,7 @@ class Admission(Generic[C]):
         self._sleeping.clear()
         self.wake.set()
 
-    def next(self, now: float) -> C | float | None:
+    def next(self, now: float) -> Subscription | float | None:
         """Return the candidate that connects now, or the seconds until one may; None: not before something happens.
 
         The candidate that is returned counts as connected until `ended`.
@@ -179,13 +161,13 @@ class Admission(Generic[C]):
         """Leave the turn at slots to others."""
         self._slots.leave(self.wake)
 
-    def _push(self, candidate: C, due: float) -> None:
+    def _push(self, candidate: Subscription, due: float) -> None:
         watch = candidate.watch
         order = (due, candidate.entry) if self._even else (watch.created_at, watch.pk)
         heappush(self._due, (*order, candidate.entry, candidate))
 
 
-def _void(entry: tuple[float, int, int, Candidate]) -> bool:
+def _void(entry: tuple[float, int, int, Subscription]) -> bool:
     _, _, number, candidate = entry
     return candidate.gone or candidate.entry != number
 

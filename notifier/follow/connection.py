@@ -16,10 +16,10 @@ from notifier.core.history import Replay
 from notifier.core.model import Micros, Observation
 from notifier.core.reconnect import Ending
 from notifier.follow.recorder import Recorder
-from notifier.follow.source import Source, Stream
 from notifier.follow.subscription import StageSignal, Subscription
 from notifier.follow.troubles import Troubles
 from notifier.runtime.metrics import Metrics
+from notifier.sources.sse import SseSource, SseStream
 
 BURST_PAUSE = 0.2  # seconds without a snapshot that end the first burst of a stream
 BURST_LONGEST = 1.0  # seconds after which the burst is over, though the stream never paused
@@ -33,7 +33,7 @@ class Connector:
     def __init__(
         self,
         *,
-        source: Source,
+        source: SseSource,
         recorder: Recorder,
         metrics: Metrics,
         troubles: Troubles,
@@ -52,7 +52,7 @@ class Connector:
         This is the boundary that keeps one watch's fault from the others. Raises StaleWrite when the watch is no longer
         as we know it.
         """
-        stream: Stream | None = None
+        stream: SseStream | None = None
         error: SourceError | None = None
         fault = False  # our own
         sequence = subscription.watch.sequence
@@ -84,7 +84,7 @@ class Connector:
             hint=stream.retry,
         )
 
-    async def _open(self, subscription: Subscription) -> Stream:
+    async def _open(self, subscription: Subscription) -> SseStream:
         # The last look before a deadline asks for everything: an upstream that goes on behind an ID may have nothing.
         last_event_id = subscription.last_event_id if subscription.overdue is None else ""
         outcome = SourceError.kind
@@ -105,7 +105,7 @@ class Connector:
         self._gauge.inc()
         return stream
 
-    async def _read(self, subscription: Subscription, stream: Stream) -> None:
+    async def _read(self, subscription: Subscription, stream: SseStream) -> None:
         if subscription.watch.state is not None:
             await self._catch_up(subscription, stream)
         while subscription.reads:
@@ -118,7 +118,7 @@ class Connector:
             if observation is None:
                 return
 
-    async def _catch_up(self, subscription: Subscription, stream: Stream) -> None:
+    async def _catch_up(self, subscription: Subscription, stream: SseStream) -> None:
         """Read the first burst of a stream that was connected again, and record only its news.
 
         The burst is over at the first pause, at a terminal snapshot, or after a second.
@@ -139,7 +139,7 @@ class Connector:
         if error is not None:
             raise error
 
-    async def _read_burst(self, stream: Stream, replay: Replay) -> None:
+    async def _read_burst(self, stream: SseStream, replay: Replay) -> None:
         loop = asyncio.get_running_loop()
         end = None
         while not replay.over:

@@ -30,14 +30,18 @@ from notifier.follow.connection import Connector
 from notifier.follow.policy import FeedPolicy
 from notifier.follow.polling import Poller
 from notifier.follow.recorder import Recorder
-from notifier.follow.source import PolledSource, Source, Stream
 from notifier.follow.source_announcer import SourceAnnouncer
 from notifier.follow.subscription import Renewal, Stage, StageSignal, Subscription
 from notifier.follow.troubles import Troubles
+from notifier.follow.unsure import Unsure
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
+from notifier.sources.poll import PollSource
+from notifier.sources.sse import SseSource, SseStream
 
 log = structlog.get_logger(__name__)
+
+Source = SseSource | PollSource
 
 STEADY = 60.0  # seconds for which a stream has to stay open to prove that its troubles are over
 PRESENT_QUIET = 1.0  # seconds without a byte after which a stream that was opened anew has told its present state
@@ -50,13 +54,13 @@ class Feed:
     def __init__(
         self,
         *,
-        source: Source | PolledSource,
+        source: Source,
         policy: FeedPolicy,
         recorder: Recorder,
         metrics: Metrics,
         slots: Slots,
         clock: Clock,
-        lost_hold: Callable[[Watch], None],
+        unsure: Unsure,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.source = source
@@ -64,10 +68,10 @@ class Feed:
         self._recorder = recorder
         self._clock = clock
         self._jitter = jitter
-        self._lost_hold = lost_hold
+        self._unsure = unsure
         self._all: dict[int, Subscription] = {}
-        self._admission: Admission[Subscription] = Admission(
-            slots=slots, limit=policy.max_streams, rate=policy.connect_rate, even=policy.pause is not None
+        self._admission = Admission(
+            slots=slots, limit=policy.max_streams, rate=policy.connect_rate, even=policy.poll is not None
         )
         self._troubles = Troubles(source.name, now=time.monotonic)
         self._announcer = SourceAnnouncer(
@@ -75,8 +79,8 @@ class Feed:
         )
         about: Any = {"recorder": recorder, "metrics": metrics, "troubles": self._troubles, "clock": clock}
         self._connector = (
-            Poller(source=source, hold=self._admission.hold, **about)
-            if isinstance(source, PolledSource)
+            Poller(source=source, admission=self._admission, **about)
+            if isinstance(source, PollSource)
             else Connector(source=source, **about)
         )
         self._stopped = False
@@ -90,7 +94,7 @@ class Feed:
     @property
     def open(self) -> int:
         """Return how many streams are open or being opened; a poll is none."""
-        return self._admission.open if self._policy.pause is None else 0
+        return self._admission.open if self._policy.poll is None else 0
 
     @property
     def max_streams(self) -> int:
@@ -238,12 +242,12 @@ class Feed:
             self._admission.now(subscription)  # this connection was the old configuration's
             return
         now = asyncio.get_running_loop().time()
-        policy, pause = self._policy.reconnect, self._policy.pause
+        policy, poll, health = self._policy.reconnect, self._policy.poll, subscription.health
         steady, jitter = self._clock.steady(), self._jitter()
-        if pause is None:
-            decision = reconnect.after(ending, subscription.health, policy, now=steady, jitter=jitter)
+        if poll is None:
+            decision = reconnect.after(ending, health, policy, now=steady, jitter=jitter)
         else:
-            decision = reconnect.after_poll(ending, subscription.health, policy, pause=pause, now=steady, jitter=jitter)
+            decision = reconnect.after_poll(ending, health, policy, pause=poll.pause, now=steady, jitter=jitter)
         self._note(subscription, ending)
         if subscription.overdue is not None:
             decision = self._overdue(subscription, ending, decision, now)
@@ -333,7 +337,7 @@ class Feed:
         """Follow a watch no longer that is not as we know it. A watch that was dropped is nobody's loss."""
         if not subscription.gone:
             self._forget(subscription)
-            self._lost_hold(subscription.watch)
+            self._unsure.add([subscription.watch])
 
     def _forget(self, subscription: Subscription) -> None:
         if self._all.get(subscription.watch.pk) is subscription:
@@ -366,7 +370,7 @@ class Feed:
         if subscription.stream is not None:
             self._look_at_stream(subscription, subscription.stream, tick)
 
-    def _look_at_stream(self, subscription: Subscription, stream: Stream, tick: float) -> None:
+    def _look_at_stream(self, subscription: Subscription, stream: SseStream, tick: float) -> None:
         idle_timeout, pk = self._policy.idle_timeout, subscription.watch.pk
         if tick - stream.last_activity >= idle_timeout:
             subscription.interrupt(Unavailable(f"no bytes for {idle_timeout:g} s"))

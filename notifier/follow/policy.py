@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from notifier.core.reconnect import ReconnectPolicy
+from notifier.sources.preset import Poll
 
 SWEEP = (0.05, 1.0)  # seconds between looks at the clocks, least and most
 
@@ -21,7 +21,7 @@ class FeedPolicy:
     deadline: float  # of a whole watch
     stall_after: float | None  # without a change
     failing_after: float = 300.0  # without an answer to any try, after which operators are told
-    pause: Callable[[int], float] | None = None  # to the next poll, by the polls without a change; None: no polls
+    poll: Poll | None = None  # None: the source streams
 
     @property
     def sweep(self) -> float:

@@ -13,12 +13,13 @@ import structlog
 from notifier.core.errors import SourceError, StaleWrite, Unavailable
 from notifier.core.model import Micros, Observation
 from notifier.core.reconnect import Ending
+from notifier.follow.admission import Admission
 from notifier.follow.connection import observe
 from notifier.follow.recorder import Recorder
-from notifier.follow.source import PolledSource
 from notifier.follow.subscription import Subscription
 from notifier.follow.troubles import Troubles
 from notifier.runtime.metrics import Metrics
+from notifier.sources.poll import PollSource
 
 log = structlog.get_logger(__name__)
 
@@ -32,20 +33,19 @@ class Poller:
     def __init__(
         self,
         *,
-        source: PolledSource,
+        source: PollSource,
         recorder: Recorder,
         metrics: Metrics,
         troubles: Troubles,
         clock: Callable[[], Micros],
-        hold: Callable[[float], None],
+        admission: Admission,
     ) -> None:
-        """Create the poller of a source. `hold` lets no poll begin until a time of the loop's clock."""
         self._source = source
         self._recorder = recorder
         self._metrics = metrics
         self._troubles = troubles
         self._clock = clock
-        self._hold = hold
+        self._admission = admission
         self._limited: int | None = None  # the watch whose poll was the last one, if the upstream said "too many"
 
     async def follow(self, subscription: Subscription) -> Ending:
@@ -97,4 +97,4 @@ class Poller:
             return
         before, self._limited = self._limited, pk
         if before is not None and before != pk and error.retry_after is not None:
-            self._hold(asyncio.get_running_loop().time() + min(error.retry_after, LONGEST_HOLD))
+            self._admission.hold(asyncio.get_running_loop().time() + min(error.retry_after, LONGEST_HOLD))

@@ -13,7 +13,7 @@ from enum import IntEnum
 from notifier.core.errors import SourceError
 from notifier.core.model import Watch
 from notifier.core.reconnect import WELL, Health
-from notifier.follow.source import Stream
+from notifier.sources.sse import SseStream
 
 
 class Stage(IntEnum):
@@ -74,7 +74,7 @@ class Subscription:
     stage: Stage = Stage.WAITING
     renewal: Renewal = Renewal.NONE
     task: asyncio.Task[None] | None = None  # while it is connected or connecting
-    stream: Stream | None = None
+    stream: SseStream | None = None
     opened: float = 0.0  # loop time at which the last stream was opened
     cut: SourceError | None = None  # why we ended the stream ourselves
     last_event_id: str = ""  # of the last event that was read, behind which the next stream may go on

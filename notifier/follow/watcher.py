@@ -11,6 +11,7 @@ from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Watch
 from notifier.follow.feed import Feed
 from notifier.follow.subscription import Subscription
+from notifier.follow.unsure import Unsure
 from notifier.runtime.wake import Wake
 from notifier.store import Nodes, Store
 
@@ -34,10 +35,10 @@ class Watcher:
         self._nodes = nodes
         self._feeds: dict[str, Feed] = {}
         self._orphans: dict[int, Watch] = {}  # of sources that the configuration does not name
-        self._unsure: list[Watch] = []
         self._changed: set[int] = set()  # watches that others changed, or may have
         self._compare = False  # the watches followed have to be compared with the store's
         self._wake = Wake()
+        self.unsure = Unsure(self._wake)
         self._busy = False  # claiming or releasing
         self.claimed = asyncio.Event()  # set once it follows the watches that waited for it at the start
         self._tasks: asyncio.TaskGroup | None = None
@@ -52,7 +53,7 @@ class Watcher:
     @property
     def held(self) -> int | None:
         """Return how many watches are followed; None while the store is about to change that."""
-        return None if self._busy or self._unsure else len(self)
+        return None if self._busy or self.unsure else len(self)
 
     @property
     def connect_rate(self) -> float:
@@ -81,7 +82,7 @@ class Watcher:
             if self._nodes is None:
                 self._orphans.update((watch.pk, watch) for watch in removed.watches())
             else:  # another node may have this source
-                self._unsure.extend(removed.watches())
+                self.unsure.add(removed.watches())
             removed.stop()
         for name, feed in feeds.items():
             if name not in self._feeds:
@@ -122,8 +123,7 @@ class Watcher:
                 chosen += feed.some(count - len(chosen), connected=connected)
         for watch in chosen:
             self._feeds[watch.source].drop(watch.pk)
-        self._unsure.extend(chosen)
-        self._wake.set()
+        self.unsure.add(chosen)
 
     def forget(self) -> None:
         """Stop following every watch: others own them now."""
@@ -131,18 +131,13 @@ class Watcher:
             for watch in feed.watches():
                 feed.drop(watch.pk)
         self._orphans.clear()
-        self._unsure.clear()
+        self.unsure.take()
         self._wake.set()
 
     def subscription(self, source: str, pk: int) -> Subscription | None:
         """Return the subscription of a watch while it is followed."""
         feed = self._feeds.get(source)
         return None if feed is None else feed.subscription(pk)
-
-    def lost_hold(self, watch: Watch) -> None:
-        """Release a watch that turned out not to be as we knew it; it is claimed again as it is."""
-        self._unsure.append(watch)
-        self._wake.set()
 
     def _start(self, name: str) -> None:
         if self._tasks is not None:
@@ -173,9 +168,8 @@ class Watcher:
         """Release watches that are not ours, and claim; return the watches claimed, and whether there may be more."""
         if self._nodes is not None:
             await self._follow_others(self._nodes)
-        if self._unsure:
-            unsure, self._unsure = self._unsure, []
-            await self._store.watches.release(unsure)
+        if self.unsure:
+            await self._store.watches.release(self.unsure.take())
         count = CLAIM if self.share is None else min(CLAIM, self.share - len(self))
         if count <= 0:
             self._over_share.set()
@@ -196,7 +190,7 @@ class Watcher:
             followed = self._followed()
             ours = await nodes.mine()
             self.drop([watch for pk, watch in followed.items() if pk not in ours])
-            self._unsure.extend(await nodes.look(sorted(ours - followed.keys())) if ours - followed.keys() else [])
+            self.unsure.add(await nodes.look(sorted(ours - followed.keys())) if ours - followed.keys() else [])
             self._compare = False
         followed = self._followed() if self._changed else {}
         while self._changed:

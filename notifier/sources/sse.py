@@ -110,17 +110,22 @@ class SseStream:
         self._more = False  # the batch may hold more events
         self._last_type = "message"  # the name of its event
         self._counts = False  # it could be read, so that its repeats count as observations
-        self.last_activity = loop.time()
-        self.last_event_id = ""
-        self.observations = 0
-        self.unread: Unreadable | None = None
-        self.retry: float | None = None
+        self.last_activity = loop.time()  # of the last byte, comments included
+        self.last_event_id = ""  # of the events returned and of those skipped before them; empty: none had an ID
+        self.observations = 0  # read so far, repeats included
+        self.unread: Unreadable | None = None  # why the last snapshot was skipped; None: it could be read
+        self.retry: float | None = None  # seconds that the upstream asked us to wait before reconnecting (`retry:`)
 
     def __aiter__(self) -> SseStream:
         return self
 
     async def __anext__(self) -> Observation:
-        """Return the next snapshot whose bytes differ from the one before; see follow.source.Stream."""
+        """Return the next snapshot whose bytes differ from the one before.
+
+        Ends at the end of the stream. Raises SourceError when the connection broke or the upstream overstepped a limit.
+        In both cases every snapshot received is returned first. A snapshot that cannot be read is skipped,
+        unless it is the whole reply.
+        """
         while (observation := self._next_of_batch()) is None:
             if self._more:
                 await asyncio.sleep(0)
@@ -134,7 +139,7 @@ class SseStream:
         return observation
 
     def close(self) -> None:
-        """Close the connection at once; may be called twice."""
+        """Close the connection at once; may be called twice. A reader that waits for a snapshot then sees the end."""
         self._batch = iter(())
         self._connection.close()
 

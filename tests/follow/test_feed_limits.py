@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from parts import Rig, ScriptedSender, clock, data, following, locked, quick, rig, states, story, transcript, webhook
@@ -24,9 +24,8 @@ from notifier.core.model import NONE
 from notifier.follow import Feed, FeedPolicy
 from notifier.follow.admission import Slots
 from notifier.follow.recorder import Recorder
-from notifier.follow.source import Stream
 from notifier.follow.subscription import Stage
-from notifier.sources.plan import SourceSettings
+from notifier.sources.sse import SseSource, SseStream
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
@@ -376,38 +375,24 @@ async def test_a_fault_while_recording_is_contained(tmp_path: Path) -> None:
     assert [entry["id"] for entry in failed] == ["bad"] * 3
 
 
-class Raising:
+class Raising(SseSource):
     """A source that raises what no source may."""
 
-    name = "vidu"
+    failures = 3
 
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        self.failures = 3
-
-    async def open(self, task_id: str, *, last_event_id: str = "", variables: Mapping[str, str] = NONE) -> Stream:
+    async def open(self, task_id: str, *, last_event_id: str = "", variables: Mapping[str, str] = NONE) -> SseStream:
         if task_id == "bad" and self.failures:
             self.failures -= 1
             raise KeyError("a fault of ours")
-        stream: Stream = await self._source.open(task_id, last_event_id=last_event_id)
-        return stream
-
-    @property
-    def settings(self) -> SourceSettings:
-        return cast(SourceSettings, self._source.settings)
-
-    def update(self, settings: SourceSettings) -> None:
-        self._source.update(settings)
-
-    async def close(self) -> None:
-        await self._source.close()
+        return await super().open(task_id, last_event_id=last_event_id, variables=variables)
 
 
 async def test_a_fault_of_a_source_is_contained(tmp_path: Path) -> None:
     """The same, where it comes before a stream is open."""
     async with Simulator() as sim, Listener() as listener, rig(tmp_path) as made:
         made.set_endpoints({"app": webhook(listener.url)})
-        source = Raising(made.source(sim))
+        source = made.source(sim, Raising)
+        assert isinstance(source, Raising)
         made.watcher.set_feeds({"vidu": made.feed(source)})
         await made.want("bad", "good")
         await listener.wait(6)

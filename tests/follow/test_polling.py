@@ -20,7 +20,7 @@ from waits import until
 from notifier.follow.feed import Feed
 from notifier.sources.plan import SourceSettings
 from notifier.sources.poll import PollSource
-from notifier.sources.preset import Preset
+from notifier.sources.preset import Poll, Preset
 from notifier.tools.listener import Listener
 
 DONE = state("ok")
@@ -51,7 +51,7 @@ async def polling(
             on_unreadable=lambda _: None,
         )
         made.set_endpoints({"app": webhook(listener.url)})
-        feed = made.feed(source, quick(**{"pause": described.poll.pause} | more))
+        feed = made.feed(source, quick(**{"poll": described.poll} | more))
         made.watcher.set_feeds({"vidu": feed})
         try:
             yield made, feed
@@ -247,7 +247,7 @@ async def test_a_shorter_interval_counts_at_once(tmp_path: Path) -> None:
         await made.want("1")
         await listener.wait(1)
         upstream.script("1", state("busy"), DONE)
-        feed.update(quick(pause=lambda _: 0.05), reopen=False, hurry=True)
+        feed.update(quick(poll=Poll(interval=0.05)), reopen=False, hurry=True)
         await listener.wait(2)
         assert len(feed) in (0, 1)
         await until(lambda: len(feed) == 0)

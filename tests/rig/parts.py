@@ -22,10 +22,9 @@ from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
 from notifier.deliver import Dispatcher, EndpointPolicy, EndpointSetup, Sender
 from notifier.deliver.sender import StillOurs
-from notifier.follow import Feed, FeedPolicy
+from notifier.follow import Feed, FeedPolicy, Source
 from notifier.follow.admission import Slots
 from notifier.follow.recorder import Recorder
-from notifier.follow.source import PolledSource, Source
 from notifier.follow.watcher import Watcher
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
@@ -140,12 +139,20 @@ class Rig:
         self.loops: list[asyncio.Task[None]] = []
         self.setups: dict[str, EndpointSetup] = {}
 
-    def source(self, sim: Simulator, *, name: str = "vidu", connect_timeout: float = 10.0, **fields: Any) -> SseSource:
+    def source(
+        self,
+        sim: Simulator,
+        kind: type[SseSource] = SseSource,
+        *,
+        name: str = "vidu",
+        connect_timeout: float = 10.0,
+        **fields: Any,
+    ) -> SseSource:
         """Create a source of the simulator; `fields` override its preset's."""
         settings = SourceSettings(
             preset=preset(sim).model_copy(update=fields), token=TOKEN, connect_timeout=connect_timeout
         )
-        source = SseSource(
+        source = kind(
             name=name,
             settings=settings,
             max_streams=100,
@@ -156,13 +163,13 @@ class Rig:
         self.sources.append(source)
         return source
 
-    def feed(self, source: Source | PolledSource, policy: FeedPolicy | None = None, **more: Any) -> Feed:
+    def feed(self, source: Source, policy: FeedPolicy | None = None, **more: Any) -> Feed:
         given: dict[str, Any] = {
             "recorder": self.recorder,
             "metrics": self.metrics,
             "slots": self.slots,
             "clock": clock,
-            "lost_hold": self.watcher.lost_hold,
+            "unsure": self.watcher.unsure,
             "jitter": self.jitter,
         } | more
         return Feed(source=source, policy=policy or quick(), **given)

@@ -18,10 +18,9 @@ from waits import PATIENCE, until
 from notifier.core.errors import SourceError
 from notifier.core.eventstream import MAX_EVENT
 from notifier.core.model import Observation
-from notifier.follow.source import Stream
 from notifier.sources.plan import SourceSettings
 from notifier.sources.preset import Preset, raw
-from notifier.sources.sse import SseSource
+from notifier.sources.sse import SseSource, SseStream
 
 TOKEN = "sk-not-for-any-log"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -201,7 +200,7 @@ def preset_of(name: str, **fields: Any) -> Preset:
     return Preset.model_validate({**raw(name), **fields})
 
 
-async def read_all(stream: Stream) -> tuple[list[str | None], BaseException | None]:
+async def read_all(stream: SseStream) -> tuple[list[str | None], BaseException | None]:
     """Read to the end; return the states, and the error that ended it if one did."""
     states: list[str | None] = []
     try:
@@ -216,7 +215,7 @@ async def read_all(stream: Stream) -> tuple[list[str | None], BaseException | No
         stream.close()
 
 
-async def read_next(stream: Stream) -> Observation:
+async def read_next(stream: SseStream) -> Observation:
     async with asyncio.timeout(PATIENCE):
         return await anext(stream)
 
@@ -257,7 +256,7 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-async def arrives(stream: Stream) -> bool:
+async def arrives(stream: SseStream) -> bool:
     """Return whether something is there to be read now; leaves the stream as it was."""
     reading = asyncio.ensure_future(anext(stream))
     done, _ = await asyncio.wait({reading}, timeout=0.05)

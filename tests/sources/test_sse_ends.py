@@ -30,7 +30,7 @@ from structlog.testing import capture_logs
 from waits import PATIENCE
 
 from notifier.core.errors import SourceError, Unavailable
-from notifier.follow.source import Source
+from notifier.sources.sse import SseSource
 
 
 def stays_open(_: Peer) -> None:
@@ -248,7 +248,7 @@ async def test_closing_the_source_may_be_cancelled() -> None:
 async def test_a_thousand_cancelled_watches_leave_nothing() -> None:
     """Neither tasks nor descriptors are left of 1,000 streams cancelled while they connect or read."""
 
-    async def follow(source: Source, task_id: str) -> None:
+    async def follow(source: SseSource, task_id: str) -> None:
         stream = await source.open(task_id)
         try:
             async for _ in stream:

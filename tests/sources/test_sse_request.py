@@ -26,7 +26,6 @@ from raw_upstream import (
 )
 
 from notifier.core.errors import Refused, TaskNotFound, Unavailable, Unreadable
-from notifier.follow.source import Source, Stream
 from notifier.sources.plan import SourceSettings
 from notifier.sources.preset import Preset
 from notifier.sources.sse import SseSource
@@ -288,11 +287,10 @@ async def test_update_takes_effect_from_the_next_open() -> None:
     assert (new.headers["authorization"], new.target) == ("Bearer another", "/v2/vidu/v1/tasks/state?id=1")
 
 
-async def test_it_is_a_source() -> None:
-    """The source and its streams keep the architecture's interfaces."""
+async def test_a_stream_iterates_over_itself() -> None:
+    """And its source has a name and a limit."""
     async with serve(stay(UNTIL_CLOSED_HEAD)) as upstream, following(upstream.url) as here:
-        source: Source = here.source
-        stream: Stream = await source.open("1")
-        assert (source.name, here.source.max_streams) == ("upstream", 10)
+        stream = await here.source.open("1")
+        assert (here.source.name, here.source.max_streams) == ("upstream", 10)
         assert aiter(stream) is stream
         stream.close()
