@@ -190,6 +190,17 @@ class Poll(BaseModel):
             return longest
 
 
+class About(BaseModel):
+    """What is known of a provider beyond what the program needs; for people."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    confidence: str | None = Field(default=None, description="how sure the description is")
+    sources: tuple[str, ...] = Field(default=(), description="what the description was checked against")
+    rate_limit: str | None = Field(default=None, description="what the provider says about how often it may be asked")
+    webhook: str | None = Field(default=None, description="the provider's own webhook")
+
+
 class Preset(BaseModel):
     """How one provider reports a task."""
 
@@ -200,6 +211,7 @@ class Preset(BaseModel):
     )
     poll: Poll = Field(default=Poll(), description="how often a task is asked for, if the transport is poll")
     title: str | None = Field(default=None, description="the provider's name, for people")
+    about: About = Field(default=About(), description="what is known of the provider; for people")
     experimental: bool = Field(default=False, description="the description rests on weak sources")
     variables: dict[VariableName, Variable | None] = Field(
         default={},

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from notifier.core.model import Json, TaskError
 
 MAX_DIGITS = 100  # characters of a number in a string
+MAX_URL = 16 << 10  # characters; a longer text is no URL but the media themselves, as base64
 ABSOLUTE = 1e9  # a number of seconds this large is a time since the epoch
 
 _NUMBER = re.compile(r"\s*([+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?)\s*%?\s*", re.ASCII)
@@ -87,7 +88,7 @@ def word(value: Json) -> str | None:
 def urls(value: Json) -> tuple[str, ...]:
     """Flatten to the strings in a string or in lists of them."""
     if isinstance(value, str):
-        return (value,) if value else ()
+        return (value,) if 0 < len(value) <= MAX_URL else ()
     if isinstance(value, list):
         return tuple(url for item in value for url in urls(item))
     return ()

@@ -76,6 +76,10 @@ def _put(node: Node, body: Json, value: Json) -> Json:
             for child, item in zip(node["children"], value, strict=True):
                 body = _put(child, body, item)
             return body
+        case "and_expression":
+            return _put(node["children"][-1], body, value)
+        case "function_expression" if node["value"] == "to_string":
+            return _put(node["children"][0], body, value)
         case "function_expression" if node["value"] == "parse_json":
             return _put(node["children"][0], body, json.dumps(value, separators=(",", ":")))
         case kind:
@@ -121,7 +125,7 @@ def _clear(node: Node, body: Json) -> Json:
     if _find(node, body) in (None, []):
         return body
     match node["type"]:
-        case "or_expression" | "multi_select_list":
+        case "or_expression" | "and_expression" | "multi_select_list":
             for child in node["children"]:
                 body = _clear(child, body)
             return body

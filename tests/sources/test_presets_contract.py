@@ -250,3 +250,58 @@ def test_progress_and_times_left() -> None:
 def test_json_inside_a_string_and_the_lifetime_of_urls() -> None:
     assert read("kie", PROVIDERS["kie"]["example_body"]).urls == ("https://example.com/generated-content.jpg",)
     assert read("flux", PROVIDERS["flux"]["example_body"]).urls_lifetime == 600
+
+
+def test_a_preview_or_an_address_to_come_is_no_result() -> None:
+    """Nor are the media themselves, which are too long for a URL."""
+    body = PROVIDERS["midjourney"]["example_body"] | {"status": "IN_PROGRESS", "progress": "45%"}
+    assert read("midjourney", body).urls == ()
+    assert read("fal", PROVIDERS["fal"]["example_body"] | {"status": "IN_PROGRESS"}).urls == ()
+    assert read("stability", {"id": "1", "result": "QUJD" * 10_000}, 200, "1").urls == ()
+
+
+def test_a_video_that_was_filtered_out_is_a_failure_with_the_reason() -> None:
+    """Also where the provider has no state for it."""
+    filtered = {"raiMediaFilteredCount": 1, "raiMediaFilteredReasons": ["violates the policy"]}
+    veo = read("veo", {"name": "1", "done": True, "response": {"generateVideoResponse": filtered}}, task_id="1")
+    assert (veo.phase, veo.error and veo.error.message) == (Phase.FAILED, "violates the policy")
+    body = PROVIDERS["xai-video"]["example_body"]
+    assert read("xai-video", replaced(body, ["video", "respect_moderation"], False)).phase is Phase.FAILED
+
+
+def test_words_beside_an_error_that_is_none_are_no_error() -> None:
+    """MiniMax says `success` of the request even where the task has failed."""
+    body = PROVIDERS["minimax"]["example_body"] | {"status": "Fail"}
+    assert read("minimax", body).error is None
+    body["base_resp"] = {"status_code": 1027, "status_msg": "output sensitive"}
+    failed = read("minimax", body).error
+    assert failed is not None
+    assert (failed.code, failed.message) == ("1027", "output sensitive")
+
+
+def test_details_may_be_a_text_or_an_object() -> None:
+    body = PROVIDERS["flux"]["example_body"]
+    for details, message in (("nsfw", "nsfw"), ({"reasons": ["nsfw"]}, '{"reasons":["nsfw"]}'), (None, None)):
+        error = read("flux", body | {"status": "Content Moderated", "details": details}).error
+        assert (error and error.message) == message
+
+
+def test_a_status_may_be_empty_at_first_but_a_body_without_one_is_about_no_task() -> None:
+    body = PROVIDERS["midjourney"]["example_body"]
+    assert read("midjourney", body | {"status": ""}).phase is Phase.QUEUED
+    with pytest.raises(Unreadable):
+        read("midjourney", {"code": 4, "description": "no"}, task_id="1")
+
+
+def test_older_forms_of_gateways_are_read_too() -> None:
+    old = {"task": {"status": "SUCCEEDED", "progressRatio": "1", "artifacts": [{"url": "https://example.com/v.mp4"}]}}
+    done = read("runway-gateway", old)
+    assert (done.phase, done.progress, done.urls) == (Phase.SUCCEEDED, 1, ("https://example.com/v.mp4",))
+
+
+def test_stated_rate_limits_and_lifetimes_are_kept() -> None:
+    """Those that `providers.json` gives as numbers."""
+    limits = {name: presets.load(name).poll.rate_limit for name in ("dashscope", "ideogram", "replicate")}
+    assert limits == {"dashscope": 20, "ideogram": 100, "replicate": 50}
+    hours = {name: (presets.load(name).result_lifetime or 0) / 3600 for name in ("dashscope", "replicate", "heygen-v1")}
+    assert hours == {"dashscope": 24, "replicate": 1, "heygen-v1": 168}

@@ -24,6 +24,7 @@ PATHS = (
     "done || `false`",
     "parse_json(data.resultJson).resultUrls",
     "a | b",
+    "details && to_string(details)",
 )
 
 
