@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,22 +147,19 @@ def endpoint_policy(endpoint: Endpoint) -> EndpointPolicy:
 
 def source(name: str, config: SourceConfig, metrics: Metrics) -> Source:
     """Create a source. Raises OSError when a certificate file cannot be read any more."""
-    unreadable = metrics.unreadable.labels(name)
     if config.description.transport == "poll":
         return PollSource(
             name=name,
             settings=source_settings(config, trust(config)),
             user_agent=USER_AGENT,
-            on_observations=metrics.observations.labels(name).inc,
-            on_unreadable=_uncounted(unreadable.inc),
+            metrics=metrics,
         )
     return SseSource(
         name=name,
         settings=source_settings(config, trust(config)),
         max_streams=config.max_streams,
         user_agent=USER_AGENT,
-        on_observations=metrics.observations.labels(name).inc,
-        on_unreadable=_uncounted(unreadable.inc),
+        metrics=metrics,
     )
 
 
@@ -223,8 +219,3 @@ def feed_policy(config: SourceConfig) -> FeedPolicy:
         failing_after=config.failing_after,
         poll=polled,
     )
-
-
-def _uncounted(increment: Callable[[], None]) -> Callable[[str], None]:
-    """Drop the detail: as a label of the metric it would be unbounded."""
-    return lambda _detail: increment()

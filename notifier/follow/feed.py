@@ -74,9 +74,7 @@ class Feed:
             slots=slots, limit=policy.max_streams, rate=policy.connect_rate, even=policy.poll is not None
         )
         self._troubles = Troubles(source.name, now=time.monotonic)
-        self._announcer = SourceAnnouncer(
-            source.name, troubles=self._troubles, recorder=recorder, clock=clock, now=time.monotonic
-        )
+        self._announcer = SourceAnnouncer(source.name, troubles=self._troubles, recorder=recorder, clock=clock)
         about: Any = {"recorder": recorder, "metrics": metrics, "troubles": self._troubles, "clock": clock}
         self._connector = (
             Poller(source=source, admission=self._admission, **about)

@@ -62,7 +62,6 @@ class Recorder:
         clock: Clock,
         routes: Sequence[Route] = (),
         committed: Wake | None = None,
-        entropy: Callable[[int], int] = secrets.randbits,
     ) -> None:
         """Create a recorder; `committed` is set after each commit."""
         self._store = store
@@ -70,7 +69,6 @@ class Recorder:
         self._clock = clock
         self._metrics = metrics
         self._committed = committed or Wake()
-        self._entropy = entropy
         self.routes: Sequence[Route] = routes  # replaced as a whole by a reload
 
     async def record(self, step: Step) -> None:
@@ -120,7 +118,7 @@ class Recorder:
     def _record(self, event: Event, places: DeliveryPlaces) -> Record:
         watched = None if event.watch is None else self._clock.elapsed(event.watch.created_at, event.at)
         return Record(
-            id=payload.message_id(event.at, self._entropy(ENTROPY_BITS)),
+            id=payload.message_id(event.at, secrets.randbits(ENTROPY_BITS)),
             type=event.type,
             at=event.at,
             sequence=event.watch.sequence if event.watch else 0,

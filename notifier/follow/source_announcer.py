@@ -28,27 +28,24 @@ class SourceAnnouncer:
         troubles: Troubles,
         recorder: Recorder,
         clock: Callable[[], Micros],
-        now: Callable[[], float],
     ) -> None:
-        """Take the `now` of `troubles`, in seconds."""
         self._source = source
         self._troubles = troubles
         self._recorder = recorder
         self._clock = clock
-        self._now = now
         self._failing_since: float | None = None  # of the failure that was announced
         self._busy = False  # an announcement is being saved
 
     def look(self, after: float, tasks: asyncio.TaskGroup) -> None:
         """Announce a change, in a task; `after` so many seconds of failed tries the source counts as failing."""
-        since, fault = self._troubles.failing_since, self._troubles.fault
+        since, fault, now = self._troubles.failing_since, self._troubles.fault, self._troubles.now()
         if self._busy:
             return
-        if self._failing_since is None and since is not None and fault is not None and self._now() - since >= after:
-            extra = {"reason": fault.kind, "detail": str(fault), "failing_seconds": round(self._now() - since, 3)}
+        if self._failing_since is None and since is not None and fault is not None and now - since >= after:
+            extra = {"reason": fault.kind, "detail": str(fault), "failing_seconds": round(now - since, 3)}
             self._begin(EventType.SOURCE_FAILING, extra, since, tasks)
         elif self._failing_since is not None and since is None:
-            extra = {"reason": "answers again", "failed_seconds": round(self._now() - self._failing_since, 3)}
+            extra = {"reason": "answers again", "failed_seconds": round(now - self._failing_since, 3)}
             self._begin(EventType.SOURCE_RECOVERED, extra, None, tasks)
 
     def _begin(

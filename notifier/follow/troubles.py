@@ -27,7 +27,7 @@ class Troubles:
 
     def __init__(self, source: str, *, now: Callable[[], float]) -> None:
         self._source = source
-        self._now = now
+        self.now = now
         self._kinds = {kind: _Kind() for kind in KINDS}
         self.failing_since: float | None = None  # when the first of the latest tries failed, if all failed since
         self.fault: SourceError | None = None  # of the latest try, if it failed
@@ -44,7 +44,7 @@ class Troubles:
         if fault is None:
             self.failing_since = None
         elif self.failing_since is None:
-            self.failing_since = self._now()
+            self.failing_since = self.now()
 
     def begin(self, pk: int, error: SourceError, *, observed: bool) -> None:
         """Record that a watch is in trouble. `observed`: its connection brought a snapshot before the error."""
@@ -53,7 +53,7 @@ class Troubles:
             return
         kind.watches[pk] = observed
         self.any = True
-        now = self._now()
+        now = self.now()
         if kind.logged or (kind.logged_at is not None and now - kind.logged_at < QUIET):
             return
         kind.logged, kind.logged_at = True, now

@@ -7,13 +7,14 @@ means. Neither the log nor an error ever holds the token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import aiohttp
 
 from notifier.core.errors import NoContent, SourceError, Unavailable, Unreadable
 from notifier.core.model import NONE, Observation, Phase
+from notifier.runtime.metrics import Metrics
 from notifier.sources import content
 from notifier.sources.faults import FAULTS, translated
 from notifier.sources.http import brief, check_head, new_polling_session, refusal, send
@@ -36,17 +37,15 @@ class PollSource:
         name: str,
         settings: SourceSettings,
         user_agent: str,
-        on_observations: Callable[[int], None],
-        on_unreadable: Callable[[str], None],
+        metrics: Metrics,
     ) -> None:
         """Create a source. Its `connect_timeout` counts to the end of a reply.
 
-        `on_observations` is called with the number of snapshots read, repeats included; `on_unreadable` with the reason
-        for each that could not be read. Raises ValueError for a preset that lacks its `base_url`.
+        Raises ValueError for a preset that lacks its `base_url`.
         """
         self.name = name
-        self._on_observations = on_observations
-        self._on_unreadable = on_unreadable
+        self._observations = metrics.observations.labels(name)  # snapshots read, repeats included
+        self._unreadable = metrics.unreadable.labels(name)
         self._user_agent = user_agent
         self._plan = Plan.create(name, settings, user_agent=user_agent)
         self._session = new_polling_session()
@@ -75,7 +74,7 @@ class PollSource:
             if response.status == 204:
                 raise NoContent(status=response.status)
             raise refusal(response, brief(body, plan.way.redact), note)
-        self._on_observations(1)
+        self._observations.inc()
         wanted = plan.settings.preset.result_request
         if wanted is None or observation.phase is not Phase.SUCCEEDED:
             return observation
@@ -130,7 +129,7 @@ class PollSource:
         except Unreadable as exc:
             if body.lstrip()[:1] == b"<":
                 raise Unavailable("the upstream answers with a page, not with JSON") from exc
-            self._on_unreadable(str(exc))
+            self._unreadable.inc()
             message = plan.template.redact(str(exc))
             excerpt = plan.template.redact(body[: 1 << 16].decode("utf-8", "replace"))[:EXCERPT]
             raise Unreadable(message, status=status, excerpt=excerpt) from exc

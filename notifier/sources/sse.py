@@ -7,11 +7,12 @@ observation means. Neither the log nor an error ever holds the token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from notifier.core.errors import Unavailable, Unreadable
 from notifier.core.eventstream import StreamEvent
 from notifier.core.model import NONE, Observation
+from notifier.runtime.metrics import Metrics
 from notifier.sources.connection import Connection
 from notifier.sources.http import new_session
 from notifier.sources.plan import EXCERPT, Plan, SourceSettings
@@ -31,18 +32,13 @@ class SseSource:
         settings: SourceSettings,
         max_streams: int,
         user_agent: str,
-        on_observations: Callable[[int], None],
-        on_unreadable: Callable[[str], None],
+        metrics: Metrics,
     ) -> None:
-        """Create a source.
-
-        `on_observations` is called with the number of snapshots read, repeats included; `on_unreadable` with the reason
-        for each that could not be read. Raises ValueError for a preset that lacks its `base_url`.
-        """
+        """Create a source. Raises ValueError for a preset that lacks its `base_url`."""
         self.name = name
         self.max_streams = max_streams  # for the caller that lets streams in; nothing is limited here
-        self.on_observations = on_observations
-        self.on_unreadable = on_unreadable
+        self.observations = metrics.observations.labels(name)  # snapshots read, repeats included
+        self.unreadable = metrics.unreadable.labels(name)
         self._turns = Turns()
         self._plan = Plan.create(name, settings, user_agent=user_agent)
         self._session = new_session()
@@ -170,7 +166,7 @@ class SseStream:
                     return None
         finally:
             if self.observations > before:
-                self._source.on_observations(self.observations - before)
+                self._source.observations.inc(self.observations - before)
         return None
 
     def _read(self, event: StreamEvent) -> Observation | None:
@@ -182,7 +178,7 @@ class SseStream:
         except Unreadable as exc:
             if self._connection.partial:  # the connection broke within it
                 return None
-            self._source.on_unreadable(str(exc))
+            self._source.unreadable.inc()
             excerpt = self._plan.template.redact(data[: 1 << 16].decode("utf-8", "replace"))[:EXCERPT]
             self.unread = Unreadable(str(exc), excerpt=excerpt)
             if self._connection.single:

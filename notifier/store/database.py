@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -24,13 +23,14 @@ class Database:
     reading: Engine
     node: Node
     shared: bool  # several nodes may work on it
-    release: Callable[[], None]  # called last: releases the lock
+    lock: LockFile | None  # of SQLite, where a second daemon is kept out
 
     def close(self) -> None:
         """Close both engines, and release the lock."""
         self.writing.dispose()
         self.reading.dispose()
-        self.release()
+        if self.lock is not None:
+            self.lock.close()
 
 
 def open_database(url: str, *, name: str, timeout: float, migrate: bool) -> Database:
@@ -63,7 +63,7 @@ def _sqlite(url: str) -> Database:
             reading=sqlite.engine(path, writable=False),
             node=Solo(),
             shared=False,
-            release=lock.close,
+            lock=lock,
         )
         _join(database)
     except (DBAPIError, sqlite3.Error) as exc:
@@ -87,7 +87,7 @@ def _postgres(url: str, name: str, timeout: float, migrate: bool) -> Database:
         reading=postgres.engine(url, writable=False, silence=postgres.READ_SILENCE),
         node=Member(name, timeout),
         shared=True,
-        release=lambda: None,
+        lock=None,
     )
     try:
         _join(database)

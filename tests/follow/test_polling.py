@@ -47,8 +47,7 @@ async def polling(
             name="vidu",
             settings=SourceSettings(preset=described, token="tok", connect_timeout=timeout, result_timeout=1.0),
             user_agent="test",
-            on_observations=lambda _: None,
-            on_unreadable=lambda _: None,
+            metrics=made.metrics,
         )
         made.set_endpoints({"app": webhook(listener.url)})
         feed = made.feed(source, quick(**{"poll": described.poll} | more))

@@ -54,7 +54,7 @@ async def test_a_source_that_does_not_answer_is_told_once(tmp_path: Path, rule: 
     assert failing["detail"]
     assert (recovered["source"], recovered["reason"]) == ("vidu", "answers again")
     assert plain(read(ops.begun[0]).headline) == "Source vidu does not answer; it is tried again"
-    assert plain(read(ops.begun[1]).headline) == "Source vidu answers again"
+    assert plain(read(ops.begun[1]).headline).startswith("Source vidu answers again")  # after some seconds it says so
 
 
 async def test_one_task_that_answers_is_enough(tmp_path: Path) -> None:

@@ -157,8 +157,7 @@ class Rig:
             settings=settings,
             max_streams=100,
             user_agent="test",
-            on_observations=lambda _: None,
-            on_unreadable=lambda _: None,
+            metrics=self.metrics,
         )
         self.sources.append(source)
         return source

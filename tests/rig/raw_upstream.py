@@ -18,6 +18,7 @@ from waits import PATIENCE, until
 from notifier.core.errors import SourceError
 from notifier.core.eventstream import MAX_EVENT
 from notifier.core.model import Observation
+from notifier.runtime.metrics import Metrics
 from notifier.sources.plan import SourceSettings
 from notifier.sources.preset import Preset, raw
 from notifier.sources.sse import SseSource, SseStream
@@ -152,11 +153,19 @@ def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
 
 @dataclass
 class Following:
-    """A source, and what its callbacks were told."""
+    """A source, and what it counts."""
 
     source: SseSource
-    reports: list[int] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def reports(self) -> int:
+        """Return how many snapshots were read, repeats included."""
+        return int(self.source.observations._value.get())
+
+    @property
+    def unreadable(self) -> int:
+        """Return how many could not be read."""
+        return int(self.source.unreadable._value.get())
 
 
 @asynccontextmanager
@@ -173,8 +182,6 @@ async def following(
     **fields: Any,
 ) -> AsyncIterator[Following]:
     """Make a source for a preset, some of its fields replaced; closed in the end."""
-    reports: list[int] = []
-    unreadable: list[str] = []
     source = SseSource(
         name="upstream",
         settings=SourceSettings(
@@ -187,11 +194,10 @@ async def following(
         ),
         max_streams=10,
         user_agent="notifier/test",
-        on_observations=reports.append,
-        on_unreadable=unreadable.append,
+        metrics=Metrics(),
     )
     try:
-        yield Following(source, reports, unreadable)
+        yield Following(source)
     finally:
         await source.close()
 

@@ -36,7 +36,7 @@ async def test_json_is_a_stream_of_one(content_type: str) -> None:
         async with asyncio.timeout(PATIENCE):
             await upstream.peers[0].gone()
         assert await read_all(stream) == (["success"], None)
-        assert (stream.observations, here.reports) == (1, [1])
+        assert (stream.observations, here.reports) == (1, 1)
         assert await read_all(stream) == ([], None)
     await settled(before)
 
@@ -49,7 +49,7 @@ async def test_json_that_is_no_snapshot() -> None:
         following(upstream.url) as here,
     ):
         states, error = await read_all(await here.source.open("1"))
-        assert len(here.unreadable) == 1
+        assert here.unreadable == 1
     assert states == []
     assert isinstance(error, Unreadable)
     assert error.excerpt == '{"error":"<secret>"}'

@@ -26,6 +26,7 @@ from raw_upstream import (
 )
 
 from notifier.core.errors import Refused, TaskNotFound, Unavailable, Unreadable
+from notifier.runtime.metrics import Metrics
 from notifier.sources.plan import SourceSettings
 from notifier.sources.preset import Preset
 from notifier.sources.sse import SseSource
@@ -159,8 +160,7 @@ def test_a_preset_that_lacks_its_base_url() -> None:
             settings=SourceSettings(preset=Preset(url="{base_url}/{id}", states={}), token=None, connect_timeout=1),
             max_streams=1,
             user_agent="x",
-            on_observations=lambda _: None,
-            on_unreadable=lambda _: None,
+            metrics=Metrics(),
         )
 
 

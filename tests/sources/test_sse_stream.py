@@ -42,7 +42,7 @@ async def test_documented_transcript(framing: str) -> None:
         stream = await here.source.open("2370487727425660")
         assert await read_all(stream) == (["queueing", "processing", "success"], None)
         assert stream.observations == 32
-        assert sum(here.reports) == 32
+        assert here.reports == 32
 
 
 async def test_documented_transcript_needs_no_last_line_end() -> None:
@@ -86,7 +86,7 @@ async def test_repeats_are_told_by_their_bytes() -> None:
     async with serve(reply(UNTIL_CLOSED_HEAD, body)) as upstream, following(upstream.url) as here:
         stream = await here.source.open("1")
         assert (await read_all(stream))[0] == ["processing", "processing", "queueing", "processing"]
-        assert (stream.observations, sum(here.reports)) == (6, 6)
+        assert (stream.observations, here.reports) == (6, 6)
 
 
 async def test_comments_are_signs_of_life() -> None:
@@ -139,7 +139,7 @@ async def test_what_cannot_be_read_is_skipped() -> None:
             assert (await read_next(stream)).state == "success"
             assert stream.unread is None
             assert await read_all(stream) == ([], None)
-            assert (len(here.unreadable), stream.observations) == (5, 2)
+            assert (here.unreadable, stream.observations) == (5, 2)
     assert logs == []
 
 
@@ -149,7 +149,6 @@ async def test_the_excerpt_is_bounded_and_holds_no_token() -> None:
     async with serve(reply(UNTIL_CLOSED_HEAD, body)) as upstream, following(upstream.url) as here:
         stream = await here.source.open("1")
         await read_all(stream)
-        assert TOKEN not in str(here.unreadable)
     assert stream.unread is not None
     assert TOKEN not in str(stream.unread) + stream.unread.excerpt
     assert "<secret>" in stream.unread.excerpt
@@ -162,7 +161,7 @@ async def test_empty_events_are_signs_of_life() -> None:
     async with serve(reply(UNTIL_CLOSED_HEAD, body)) as upstream, following(upstream.url, framing="event") as here:
         stream = await here.source.open("1")
         assert await read_all(stream) == (["processing"], None)
-        assert (stream.observations, here.unreadable) == (2, [])
+        assert (stream.observations, here.unreadable) == (2, 0)
 
 
 async def test_unreadable_repeats_are_no_sign_of_health() -> None:
@@ -170,7 +169,7 @@ async def test_unreadable_repeats_are_no_sign_of_health() -> None:
     async with serve(reply(UNTIL_CLOSED_HEAD, b"data: x\n" * 5)) as upstream, following(upstream.url) as here:
         stream = await here.source.open("1")
         assert await read_all(stream) == ([], None)
-        assert (stream.observations, here.reports, len(here.unreadable)) == (0, [], 1)
+        assert (stream.observations, here.reports, here.unreadable) == (0, 0, 1)
 
 
 async def test_unknown_states_run_and_are_told_once() -> None:
