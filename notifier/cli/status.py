@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -92,7 +93,7 @@ def attention(report: Report, options: str) -> Iterator[tuple[str, ...]]:
             "df -h; journalctl -u notifier",
         )
     for source in report["sources"]:
-        if source["following"] and not source["open"]:
+        if source["following"] and not source["open"] and not source["troubles"]:
             yield (
                 f"{printable(source['name'])}: no stream is open, {_count(source['following'], 'task')} to follow",
                 "journalctl -u notifier -o cat | grep '\"source\\.'",
@@ -103,11 +104,7 @@ def attention(report: Report, options: str) -> Iterator[tuple[str, ...]]:
                 f"max_streams is {source['max_streams']:,}: raise it in the configuration, then reload",
                 f"notifier reload{options}",
             )
-        for kind, count in source["troubles"].items():
-            yield (
-                f"{printable(source['name'])}: {_count(count, 'task')} of {source['following']} cannot be read: {kind}",
-                f"journalctl -u notifier -o cat | grep source.{kind}",
-            )
+        yield from _of_source(source, options)
     for queue in report["queues"]:
         if queue["problem"] is not None:
             yield (
@@ -116,6 +113,29 @@ def attention(report: Report, options: str) -> Iterator[tuple[str, ...]]:
             )
     for endpoint in report["endpoints"]:
         yield from _of_endpoint(endpoint, options)
+
+
+def _of_source(source: Report, options: str) -> Iterator[tuple[str, ...]]:
+    name, errors = printable(source["name"]), source.get("errors", {})
+    for kind, count in source["troubles"].items():
+        words = errors.get(kind)
+        counted = f"{name}: {_count(count, 'task')} of {source['following']} cannot be read"
+        if words is None:  # the node that has it is of an earlier version
+            yield (f"{counted}: {kind}",)
+            continue
+        excerpt = f"; it sent {printable(words['excerpt'])}" if words["excerpt"] else ""
+        yield f"{counted}: {printable(words['error'])}{excerpt}", f"# {words['hint']}"
+    for state in source.get("unknown_states", ()):
+        text = json.dumps(state, ensure_ascii=False)
+        yield (
+            f"{name}: the state {printable(text)} is in no list, and counts as running; this prints the YAML to add:",
+            f"notifier source test {name} ID",
+        )
+    if unheard := source.get("unheard", 0):
+        yield (
+            f"{name}: no endpoint receives the events of {_count(unheard, 'task')}: no `match` accepts them",
+            f"notifier watch list -s {name} --open{options}",
+        )
 
 
 def _of_nodes(nodes: Iterable[Report], options: str) -> Iterator[tuple[str, ...]]:

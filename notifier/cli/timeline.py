@@ -53,9 +53,9 @@ def _head(item: Item) -> Iterator[Text]:
         yield _field("variables", ", ".join(f"{name}={value}" for name, value in item["variables"].items()))
     if item["metadata"] not in (None, {}):
         yield _field("metadata", json.dumps(item["metadata"], ensure_ascii=False))
-    receivers = ["all endpoints that match"] if item["endpoints"] is None else list(item["endpoints"])
+    receivers = list(item["receivers"])
     receivers += [f"its callback at {item['callback']}"] if item["callback"] is not None else []
-    yield _field("told", ", ".join(receivers))
+    yield _field("told", ", ".join(receivers) or "nobody: no endpoint receives its events")
     yield _field("stream", _stream(item))
     if item["node"] is not None:
         yield _field("node", item["node"])

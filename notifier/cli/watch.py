@@ -137,6 +137,8 @@ def add(
     if as_json:
         show_json(_sum(answers))
         return
+    for warning in (text for answer in answers for text in answer["warnings"]):
+        complain(f"warning: {printable(warning)}")
     items = [item for answer in answers for item in answer["items"]]
     for item in items if len(items) <= NAMED else ():
         show(f"{'added' if item['created'] else 'known'}  {printable(name_of(item))}")
@@ -182,6 +184,7 @@ def _sum(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "items": [item for answer in answers for item in answer["items"]],
         "created": sum(answer["created"] for answer in answers),
         "existing": sum(answer["existing"] for answer in answers),
+        "warnings": [warning for answer in answers for warning in answer["warnings"]],
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Mapping
 
 from prometheus_client import Counter
 
@@ -12,10 +13,12 @@ from notifier.cluster.readiness import Readiness
 from notifier.cluster.row_counts import RowCounts
 from notifier.core.model import Json, Micros
 from notifier.deliver import Dispatcher
-from notifier.follow import Watcher
+from notifier.follow import Trouble, Watcher
 from notifier.runtime.metrics import Metrics
 from notifier.store import Store
 
+MAX_WORDS = 500  # characters of an error that other nodes are told
+MAX_STATES = 10  # unknown states of a source that other nodes are told
 PACE = 1.0  # seconds over which a rate is measured, at least
 
 
@@ -75,6 +78,13 @@ class ThisNode:
             "deliveries_per_second": deliveries,
             "sources": {name: [len(feed), feed.open, feed.waiting] for name, feed in feeds.items() if len(feed)},
             "troubles": {name: dict(feed.troubles) for name, feed in feeds.items() if feed.troubles},
+            "errors": {name: _errors(feed.trouble_words) for name, feed in feeds.items() if feed.troubles},
+            "unheard": {name: feed.unheard for name, feed in feeds.items() if feed.unheard},
+            "unknown_states": {
+                name: sorted(states)[:MAX_STATES]
+                for name, feed in feeds.items()
+                if (states := feed.source.unknown_states)
+            },
             "endpoints": {endpoint.name: endpoint.in_flight for endpoint in endpoints if endpoint.in_flight},
             "answers": {
                 endpoint.name: [shares.accepted, shares.refused, shares.reason]
@@ -95,6 +105,14 @@ class ThisNode:
         if seconds >= PACE:
             self._rates = (round((now[1] - before[1]) / seconds, 1), round((now[2] - before[2]) / seconds, 1))
         return self._rates
+
+
+def _errors(troubles: Mapping[str, Trouble]) -> Json:
+    """Return the words for each kind of trouble, cut to a bounded length."""
+    return {
+        kind: {"error": trouble.error[:MAX_WORDS], "hint": trouble.hint, "excerpt": trouble.excerpt[:MAX_WORDS]}
+        for kind, trouble in troubles.items()
+    }
 
 
 def _total(counter: Counter, **labels: str) -> float:

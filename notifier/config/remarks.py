@@ -18,11 +18,9 @@ from notifier.config.scalars import Interpolated
 from notifier.config.template import bare_samples
 from notifier.config.types import write_duration
 from notifier.config.watch import WatchConfig
-from notifier.core.model import EventType
-from notifier.core.routing import addressed, wants
+from notifier.core.routing import receivers
 
 _EXTRAS = {RedisQueue: ("redis", "redis"), NatsQueue: ("nats", "nats"), AmqpQueue: ("aio_pika", "amqp")}
-_OF_WATCHES = [kind.value for kind in EventType if kind.value.startswith(("task.", "watch."))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +101,11 @@ def _unheard(config: Config, watches: Iterable[Placed]) -> Iterator[Problem]:
     """Warn of watches whose events no endpoint receives: once a file, at the first of them."""
     if not config.endpoints:
         return
-    routes = [route for route in config.routes if any(wants(route.events, kind) for kind in _OF_WATCHES)]
+    routes = config.routes
     counts: Counter[int] = Counter()
     first: dict[int, tuple[Document, Location]] = {}
     for watch, document, location in watches:
-        if not any(addressed(route, watch.source, watch.labels, watch.endpoints) for route in routes):
+        if not any(receivers(routes, watch.source, watch.labels, watch.endpoints)):
             counts[id(document)] += 1
             first.setdefault(id(document), (document, location))
     for key, (document, location) in first.items():

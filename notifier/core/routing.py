@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from notifier.core.model import Event
+from notifier.core.model import Event, EventType
 
 CALLBACK_EVENTS = ("task.*", "watch.lost")  # the default of an endpoint's `events`
 
@@ -36,6 +36,20 @@ def select(routes: Iterable[Route], event: Event) -> list[Route]:
     watch; they go to every endpoint that asks for their type, except the endpoint that they are about.
     """
     return [route for route in routes if wants(route.events, event.type.value) and _concerns(route, event)]
+
+
+def receivers(
+    routes: Iterable[Route], source: str, labels: Mapping[str, str], endpoints: Collection[str] | None
+) -> Iterator[str]:
+    """Yield the endpoints that receive events of such a watch; `endpoints` are those that it names, if it names any."""
+    for route in routes:
+        if _about_watches(route.events) and addressed(route, source, labels, endpoints):
+            yield route.endpoint
+
+
+@lru_cache(maxsize=4096)
+def _about_watches(globs: tuple[str, ...]) -> bool:
+    return any(wants(globs, kind.value) for kind in EventType if kind.value.startswith(("task.", "watch.")))
 
 
 def callback(event: Event) -> str | None:

@@ -5,6 +5,7 @@ from notifier.follow.feed import Feed, Source
 from notifier.follow.policy import FeedPolicy
 from notifier.follow.recorder import DeliveryPlaces, DeliveryQueues, Recorder
 from notifier.follow.subscription import Subscription
+from notifier.follow.troubles import Trouble
 from notifier.follow.watcher import Watcher
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "Slots",
     "Source",
     "Subscription",
+    "Trouble",
     "Watcher",
 ]

@@ -32,7 +32,8 @@ from notifier.follow.polling import Poller
 from notifier.follow.recorder import Recorder
 from notifier.follow.source_announcer import SourceAnnouncer
 from notifier.follow.subscription import Renewal, Stage, StageSignal, Subscription
-from notifier.follow.troubles import Troubles
+from notifier.follow.troubles import Trouble, Troubles
+from notifier.follow.unheard import Unheard
 from notifier.follow.unsure import Unsure
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
@@ -81,6 +82,7 @@ class Feed:
             if isinstance(source, PollSource)
             else Connector(source=source, **about)
         )
+        self._unheard = Unheard(recorder)
         self._stopped = False
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -114,6 +116,16 @@ class Feed:
         """Return the number of watches in trouble, by kind: refused, unreadable, unavailable."""
         return self._troubles.counts
 
+    @property
+    def trouble_words(self) -> Mapping[str, Trouble]:
+        """Return the same kinds of trouble in words."""
+        return self._troubles.words
+
+    @property
+    def unheard(self) -> int:
+        """Return the number of watches whose events nobody receives."""
+        return len(self._unheard)
+
     def watches(self) -> list[Watch]:
         """Return the watches that are followed."""
         return [subscription.watch for subscription in self._all.values() if not subscription.watch.ended]
@@ -137,6 +149,7 @@ class Feed:
         subscription = self._all[watch.pk] = Subscription(watch)
         if self._is_overdue(watch, self._clock()):
             subscription.overdue = asyncio.get_running_loop().time()
+        self._unheard.note(watch)
         self._admission.now(subscription)
 
     def drop(self, pk: int) -> None:
@@ -145,6 +158,7 @@ class Feed:
         if subscription is not None:
             subscription.drop()
             self._troubles.forget(pk)
+            self._unheard.forget(pk)
 
     def describe(self, watch: Watch) -> None:
         """Take over labels, metadata, endpoints and callback; the connection stays, unless the variables changed."""
@@ -153,6 +167,7 @@ class Feed:
             return
         elsewhere = subscription.watch.variables != watch.variables
         subscription.describe(watch)
+        self._unheard.note(watch)
         if elsewhere:
             self._reopen(subscription)
             if subscription.stage is Stage.WAITING:
@@ -341,6 +356,7 @@ class Feed:
         if self._all.get(subscription.watch.pk) is subscription:
             del self._all[subscription.watch.pk]
             self._troubles.forget(subscription.watch.pk)
+            self._unheard.forget(subscription.watch.pk)
         subscription.drop()
 
     # -- the clocks: idle, stalled, past the deadline
@@ -349,6 +365,7 @@ class Feed:
         assert self._tasks is not None
         while True:
             await asyncio.sleep(self._policy.sweep)
+            self._unheard.look(subscription.watch for subscription in self._all.values())
             now, tick = self._clock(), asyncio.get_running_loop().time()
             for subscription in list(self._all.values()):
                 self._look(subscription, now, tick, self._tasks)

@@ -71,6 +71,12 @@ class Recorder:
         self._committed = committed or Wake()
         self.routes: Sequence[Route] = routes  # replaced as a whole by a reload
 
+    def is_heard(self, watch: Watch) -> bool:
+        """Return whether anybody receives the events of a watch: an endpoint, or its own callback."""
+        if watch.callback is not None:
+            return True
+        return any(routing.receivers(self.routes, watch.source, watch.labels, watch.endpoints))
+
     async def record(self, step: Step) -> None:
         """Commit a watch's step. Raises StaleWrite.
 

@@ -15,8 +15,18 @@ QUIET = 60.0  # seconds in which the same kind is logged at most once, though it
 KINDS = ("refused", "unreadable", "unavailable")  # of errors that are a source's trouble, not one watch's
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """One kind of trouble of a source, in words."""
+
+    error: str  # the latest one
+    hint: str  # what to do about it
+    excerpt: str  # of a snapshot that cannot be read; empty: there is none
+
+
 @dataclass(slots=True)
 class _Kind:
+    latest: SourceError | None = None
     watches: dict[int, bool] = field(default_factory=dict)  # by pk: whether snapshots came before the error
     logged: bool = False  # and its end was not yet
     logged_at: float | None = None
@@ -38,6 +48,15 @@ class Troubles:
         """Return the number of watches in trouble, by kind; kinds without any are left out."""
         return {name: len(kind.watches) for name, kind in self._kinds.items() if kind.watches}
 
+    @property
+    def words(self) -> Mapping[str, Trouble]:
+        """Return the same kinds in words."""
+        return {
+            name: Trouble(error=str(kind.latest), hint=_hint(kind.latest), excerpt=_excerpt(kind.latest))
+            for name, kind in self._kinds.items()
+            if kind.watches and kind.latest is not None
+        }
+
     def tried(self, fault: SourceError | None) -> None:
         """Record how a try ended: with an answer of the upstream, or with a fault of the source as a whole."""
         self.fault = fault
@@ -52,12 +71,13 @@ class Troubles:
         if kind is None:
             return
         kind.watches[pk] = observed
+        kind.latest = error
         self.any = True
         now = self.now()
         if kind.logged or (kind.logged_at is not None and now - kind.logged_at < QUIET):
             return
         kind.logged, kind.logged_at = True, now
-        quoted = {"excerpt": error.excerpt} if isinstance(error, Unreadable) and error.excerpt else {}
+        quoted = {"excerpt": excerpt} if (excerpt := _excerpt(error)) else {}
         log.warning(f"source.{error.kind}", source=self._source, error=str(error), hint=_hint(error), **quoted)
 
     def end(self, pk: int, *, proven: bool) -> None:
@@ -95,6 +115,10 @@ _HINTS = {
     425: "trying again",
     429: "trying again; lower connect_rate or max_streams if it goes on",
 }
+
+
+def _excerpt(error: SourceError) -> str:
+    return error.excerpt or "" if isinstance(error, Unreadable) else ""
 
 
 def _hint(error: SourceError) -> str:

@@ -7,7 +7,7 @@ means. Neither the log nor an error ever holds the token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import aiohttp
@@ -49,6 +49,11 @@ class PollSource:
         self._user_agent = user_agent
         self._plan = Plan.create(name, settings, user_agent=user_agent)
         self._session = new_polling_session()
+
+    @property
+    def unknown_states(self) -> Collection[str]:
+        """Return the states that were read and that the preset does not list; they count as running."""
+        return self._plan.reader.unknown_states
 
     @property
     def settings(self) -> SourceSettings:

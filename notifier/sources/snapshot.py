@@ -10,7 +10,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import jmespath
 import structlog
@@ -65,6 +65,11 @@ class SnapshotReader:
         self._lifetime = preset.result_lifetime
         self._reads_status = '"@status"' in compilable(paths.state)
         self._unknown: set[str] = set()
+
+    @property
+    def unknown_states(self) -> Collection[str]:
+        """Return the states that were read and that the preset does not list; they count as running."""
+        return self._unknown
 
     def ends(self, event: StreamEvent) -> bool:
         """Return whether an event ends its stream."""

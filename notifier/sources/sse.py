@@ -7,7 +7,7 @@ observation means. Neither the log nor an error ever holds the token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from notifier.core.errors import Unavailable, Unreadable
 from notifier.core.eventstream import StreamEvent
@@ -42,6 +42,11 @@ class SseSource:
         self._turns = Turns()
         self._plan = Plan.create(name, settings, user_agent=user_agent)
         self._session = new_session()
+
+    @property
+    def unknown_states(self) -> Collection[str]:
+        """Return the states that were read and that the preset does not list; they count as running."""
+        return self._plan.reader.unknown_states
 
     @property
     def settings(self) -> SourceSettings:

@@ -62,12 +62,22 @@ class AddedWatch(TypedDict):
     created: Annotated[bool, Field(description="false: it was there already, and nothing was changed")]
 
 
-class AddedWatches(TypedDict):
+class Warned(TypedDict):
+    """What the daemon accepts, though it is probably a mistake."""
+
+    warnings: Annotated[list[str], Field(description="such as: no endpoint receives the events of the watch")]
+
+
+class AddedWatches(Warned):
     """The result of a list, in its order."""
 
     items: list[AddedWatch]
     created: Count
     existing: Count
+
+
+class FollowedWatch(WatchItem, Warned):
+    """The result of one watch."""
 
 
 class EventPage(TypedDict):
@@ -96,6 +106,7 @@ class WatchConnection(TypedDict):
 class WatchDetail(WatchItem, WatchHistory):
     """A watch with its events."""
 
+    receivers: Annotated[list[str], Field(description="endpoints that receive its events, by the configuration")]
     connection: Annotated[WatchConnection | None, Field(description="null: only the node that follows it knows")]
 
 
@@ -159,6 +170,14 @@ class Reloaded(TypedDict):
     others: NotRequired[Annotated[Count, Field(description="nodes that still have to be asked")]]
 
 
+class SourceError(TypedDict):
+    """The latest error of one kind that watches of a source have."""
+
+    error: str
+    hint: Annotated[str, Field(description="what to do about it")]
+    excerpt: Annotated[str, Field(description="of the snapshot that cannot be read; empty: there is none")]
+
+
 class SourceStatus(TypedDict):
     """The state of a source."""
 
@@ -172,6 +191,9 @@ class SourceStatus(TypedDict):
     waiting: Annotated[Count, Field(description="watches that wait for a free stream or for `connect_rate`")]
     max_streams: Annotated[Count, Field(description="open streams that each node may have")]
     troubles: Annotated[dict[str, int], Field(description="watches in trouble, by kind")]
+    errors: Annotated[dict[str, SourceError], Field(description="the troubles in words, by kind")]
+    unknown_states: Annotated[list[str], Field(description="states that no list names; they count as running")]
+    unheard: Annotated[Count, Field(description="watches followed whose events nobody receives")]
 
 
 class StoreStatus(TypedDict):

@@ -14,6 +14,7 @@ from notifier.core import payload
 from notifier.core.callback import LABEL, is_callback
 from notifier.core.model import Delivery, Json, Micros, NewWatch
 from notifier.core.retry import Delivered
+from notifier.core.routing import receivers
 from notifier.deliver import Dispatcher
 from notifier.follow import Watcher
 from notifier.store import (
@@ -35,6 +36,8 @@ WATCHES_PER_COMMIT = 1000  # in one transaction: other writers wait for it
 SLICE = 0.005  # seconds of reading watches before other tasks have their turn on the loop
 MAX_PROBLEMS = 1000  # in one answer
 TEST = "notifier.test"  # the type of a test event, which is about no watch
+NAMED = 5  # watches that a warning names
+NOBODY = "no `match` accepts it, and it names no endpoint"
 GREETING = "this is a test; nothing happened"
 _FACTS = frozenset(WatchFacts.__annotations__)
 
@@ -72,8 +75,8 @@ class Api:
 
     # -- watches
 
-    async def add_watches(self, entries: Sequence[Json], *, listed: bool) -> list[answers.AddedWatch]:
-        """Add watches; return one item for each entry, after the commit.
+    async def add_watches(self, entries: Sequence[Json], *, listed: bool) -> tuple[list[answers.AddedWatch], list[str]]:
+        """Add watches; return one item for each entry, and warnings, after the commit.
 
         Raises Invalid with every problem and adds none; `listed`: problems name the entry's index.
         """
@@ -91,11 +94,25 @@ class Api:
             if applied.added:
                 self._watcher.wake()
         items: list[answers.AddedWatch] = []
+        unheard = self._unheard([watch for key, watch in unique.items() if key in created])
         for watch in watches:
             key = (watch.source, watch.id)
             items.append({"source": watch.source, "id": watch.id, "created": key in created})
             created.discard(key)
-        return items
+        return items, unheard
+
+    def _unheard(self, watches: Sequence[NewWatch]) -> list[str]:
+        """Return a warning if nobody receives the events of some watches."""
+        routes = self._in_force.config.routes
+        names = [
+            f"{watch.source}/{watch.id}"
+            for watch in watches
+            if watch.callback is None and not any(receivers(routes, watch.source, watch.labels, watch.endpoints))
+        ]
+        if not names:
+            return []
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return [f"no endpoint receives the events of {', '.join(names[:NAMED])}{more}: {NOBODY}"]
 
     async def _read(self, entries: Sequence[Json], *, listed: bool) -> list[NewWatch]:
         """Read every watch by the configuration in force, before any is written. Raises Invalid.
@@ -157,7 +174,8 @@ class Api:
             raise _no_watch(source, task_id)
         watch = self._watch(row)
         history: WatchHistory = {"events": row["events"], "more": row["more"]}
-        return {**watch, **history, "connection": self._connection(row)}
+        hearing = list(receivers(self._in_force.config.routes, row["source"], row["labels"], row["endpoints"]))
+        return {**watch, **history, "receivers": hearing, "connection": self._connection(row)}
 
     def _watch(self, row: WatchRow) -> answers.WatchItem:
         """Add the node that follows a watch, and whether its stream is open, to the facts of the store."""

@@ -105,12 +105,19 @@ async def add_watches(call: Call[Parameters]) -> web.Response:
     listed = isinstance(call.body, list)
     if listed and len(call.body) > MAX_WATCHES:
         raise BadRequest(f"more than {MAX_WATCHES} watches; send several requests")
-    added = await call.api.add_watches(call.body if listed else [call.body], listed=listed)
+    added, warnings = await call.api.add_watches(call.body if listed else [call.body], listed=listed)
     created = sum(item["created"] for item in added)
     code = 201 if created else 200
     if not listed:
-        return web.json_response(await call.api.watch(added[0]["source"], added[0]["id"]), status=code)
-    body: answers.AddedWatches = {"items": added, "created": created, "existing": len(added) - created}
+        item = await call.api.watch(added[0]["source"], added[0]["id"])
+        followed: answers.FollowedWatch = {**item, "warnings": warnings}
+        return web.json_response(followed, status=code)
+    body: answers.AddedWatches = {
+        "items": added,
+        "created": created,
+        "existing": len(added) - created,
+        "warnings": warnings,
+    }
     return web.json_response(body, status=code)
 
 

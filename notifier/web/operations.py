@@ -167,7 +167,7 @@ OPERATIONS = (
         summary="Follow one task, or a list of them; the answer comes after the commit",
         handler=handlers.add_watches,
         body=_WatchBody,
-        replies={200: answers.WatchItem | answers.AddedWatches, 201: answers.WatchItem | answers.AddedWatches},
+        replies=dict.fromkeys((200, 201), answers.FollowedWatch | answers.AddedWatches),
         refusals=_OF_BODY | {404, 422, 503},
     ),
     Operation(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, cast
 
 from notifier import __version__
@@ -132,6 +133,9 @@ class StatusReport:
                     "waiting": _source_sum(statuses, name, 2),
                     "max_streams": feed.max_streams,
                     "troubles": _sums(_of(status, "troubles", name, {}) for status in statuses),
+                    "errors": {k: v for status in statuses for k, v in _of(status, "errors", name, {}).items()},
+                    "unknown_states": sorted({*chain(*(_of(each, "unknown_states", name, ()) for each in statuses))}),
+                    "unheard": sum(_of(status, "unheard", name, 0) for status in statuses),
                 }
                 for name, feed in self._watcher.feeds.items()
             ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from notifier.core.model import Event, EventType, Watch
-from notifier.core.routing import Route, select
+from notifier.core.routing import Route, receivers, select
 
 DEFAULT = ("task.*", "watch.lost")
 
@@ -87,6 +87,22 @@ def test_a_watch_that_names_its_endpoints_is_told_to_those_alone() -> None:
 def test_a_watch_that_names_no_endpoint_at_all_is_told_to_nobody() -> None:
     """An empty list is not the same as none given."""
     assert chosen([Route(endpoint="app", events=("*",))], event(endpoints=())) == []
+
+
+@pytest.mark.parametrize(
+    ("globs", "receives"),
+    [(DEFAULT, True), (("task.failed",), True), (("*",), True), (("endpoint.*", "source.failing"), False), ((), False)],
+)
+def test_an_endpoint_that_asks_for_no_event_of_watches_receives_none(globs: tuple[str, ...], receives: bool) -> None:
+    """Operators' events alone make no receiver of a watch; neither does one that `match` or the watch excludes."""
+    app = Route(endpoint="app", events=globs)
+    assert list(receivers([app], "vidu", {}, None)) == ["app"] * receives
+    assert list(receivers([app], "vidu", {}, ["app"])) == ["app"] * receives
+    assert list(receivers([app], "vidu", {}, [])) == []
+    narrow = Route(endpoint="app", events=globs, source="vidu", labels={"team": "video"})
+    assert list(receivers([narrow], "vidu", {"team": "video", "a": "b"}, None)) == ["app"] * receives
+    assert list(receivers([narrow], "vidu", {"team": "audio"}, None)) == []
+    assert list(receivers([narrow], "other", {"team": "video"}, None)) == []
 
 
 def test_operators_events_ignore_match() -> None:

@@ -63,6 +63,7 @@ async def test_a_watch_is_created_once(site: Site) -> None:
         "lost": None,
         "connected": False,
         "variables": {},
+        "warnings": [],
     }
     again = await add(site, {"id": "7", "labels": {"team": "other"}})
     assert (again.status, {**again.json, "node": None}) == (200, {**first.json, "node": None})
@@ -98,12 +99,32 @@ async def test_a_list_tells_of_each_whether_it_is_new(site: Site) -> None:
         ],
         "created": 2,
         "existing": 2,
+        "warnings": [],
     }
     assert [item["labels"] for item in await items(site, "q=2")] == [{"a": "first"}]
     again = await add(site, ["1", "2", "3"])
     assert (again.status, again.json["created"], again.json["existing"]) == (200, 0, 3)
     none = await add(site, [])
-    assert (none.status, none.json) == (200, {"items": [], "created": 0, "existing": 0})
+    assert (none.status, none.json) == (200, {"items": [], "created": 0, "existing": 0, "warnings": []})
+
+
+async def test_a_watch_without_a_receiver_is_added_with_a_warning(tmp_path: Path) -> None:
+    """One that an endpoint matches, one that names its endpoint and one with its own callback cause none."""
+    narrow = APP.replace("}}", ", match: {labels: {team: video}}}}")
+    async with running(tmp_path, endpoints=narrow) as site:
+        alone = (await add(site, "1")).json
+        assert alone["warnings"] == [
+            "no endpoint receives the events of vidu/1: no `match` accepts it, and it names no endpoint"
+        ]
+        assert (await add(site, {"id": "2", "labels": {"team": "video"}})).json["warnings"] == []
+        assert (await add(site, {"id": "3", "endpoints": ["app"]})).json["warnings"] == []
+        many = [{"id": f"m{n}", "labels": {"team": "video"} if n == 3 else {}} for n in range(9)]
+        [warning] = (await add(site, many)).json["warnings"]
+        assert warning.startswith(
+            "no endpoint receives the events of vidu/m0, vidu/m1, vidu/m2, vidu/m4, vidu/m5 and 3 more: "
+        )
+        assert (await site.get("/v1/watches/vidu/1")).json["receivers"] == []
+        assert (await site.get("/v1/watches/vidu/2")).json["receivers"] == ["app"]
 
 
 async def test_one_bad_entry_and_nothing_is_written(site: Site) -> None:
