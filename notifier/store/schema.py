@@ -178,11 +178,13 @@ endpoints = Table(
     Column("disabled_at", BigInteger),
     Column("reason", Text),
     Column("failing_since", BigInteger),  # without any success
-    Column("held", Text, nullable=False),  # closed | throttled | open: by its breaker, for other nodes to know
-    Column("not_before", BigInteger, nullable=False),  # nothing goes out before, if it is held
-    Column("rounds", Integer, nullable=False),  # cool-downs in a row
+    # The defaults are those of the migration that added the columns to rows that were there.
+    # closed | throttled | open: by its breaker, for other nodes to know
+    Column("held", Text, nullable=False, server_default="closed"),
+    Column("not_before", BigInteger, nullable=False, server_default="0"),  # nothing goes out before, if it is held
+    Column("rounds", Integer, nullable=False, server_default="0"),  # cool-downs in a row
     Column("leader", BigInteger),  # the node that serves it, where only one may; of no meaning elsewhere
-    Column("version", BigInteger, nullable=False),  # counts changes, but for those of the leader
+    Column("version", BigInteger, nullable=False, server_default="0"),  # counts changes, but for those of the leader
 )
 
 # There may be very many: only destinations with deliveries under way (`owner`) are in memory. For the others `due` is
@@ -223,6 +225,7 @@ counters = Table(
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
+COUNTERS = ("node", "watch", "event", "delivery")
 
 # A daemon on a shared database. While its row exists, a node is alive and owns the rows with its number as `owner`.
 # Every transaction of the node begins by updating the row. A node that finds another's row too old deletes it and frees

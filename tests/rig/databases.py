@@ -11,7 +11,7 @@ import functools
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 import pytest
@@ -20,6 +20,7 @@ from psycopg import sql
 from servers import Server, programs
 
 from notifier.store import postgres
+from notifier.store.schema import counters, metadata
 
 USUAL = "postgresql://postgres@127.0.0.1:5432"
 WANTED = f"postgres is missing: {command(['postgres'])}, or name a server in NOTIFIER_TEST_POSTGRES"
@@ -89,8 +90,50 @@ def empty_database(options: str = "") -> Iterator[str]:
 
 
 @contextmanager
-def database() -> Iterator[str]:
+def new_database() -> Iterator[str]:
     """Create a database with the tables; yield its URL."""
     with empty_database() as url:
         postgres.migrate(url)
         yield url
+
+
+_kept: list[tuple[str, ExitStack]] = []  # databases that are used again, and what drops each
+
+
+@contextmanager
+def database() -> Iterator[str]:
+    """Yield the URL of a database with empty tables, which may have been another test's: a new one takes much longer.
+
+    It is emptied when it is handed out, since programs of the test before may have outlived the test's own part.
+    """
+    url, drop = _kept.pop() if _kept else _new()
+    try:
+        _empty(url)
+    except BaseException:
+        drop.close()
+        raise
+    try:
+        yield url
+    finally:
+        _kept.append((url, drop))
+
+
+def _new() -> tuple[str, ExitStack]:
+    with ExitStack() as stack:
+        url = stack.enter_context(new_database())
+        drop = stack.pop_all()
+    atexit.register(drop.close)
+    return url, drop
+
+
+def _empty(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        with connection.transaction():
+            for name in metadata.tables:
+                if name != counters.name:
+                    connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
+            connection.execute("UPDATE counters SET value = 1")

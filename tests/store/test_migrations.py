@@ -2,39 +2,128 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import databases
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, inspect
 from sqlalchemy.schema import CreateIndex
 from store_rig import follow, move, running
 
 from notifier.core.errors import StoreError
-from notifier.store import DeliveryFilter, migrations, sqlite
+from notifier.store import DeliveryFilter, migrations, postgres, sqlite
 from notifier.store.schema import metadata
-
-
-@pytest.fixture
-def connection(path: Path) -> Iterator[Connection]:
-    """Connect to a database that was just made."""
-    sqlite.prepare(path)
-    made = sqlite.engine(path, writable=True)
-    with made.connect() as connected:
-        yield connected
-    made.dispose()
 
 
 def scripts() -> ScriptDirectory:
     config = Config()
     config.set_main_option("script_location", "notifier.store:migrations")
     return ScriptDirectory.from_config(config)
+
+
+def migrated(connection: Connection, revision: str = "head") -> Connection:
+    """Run the migrations on an empty database."""
+    command.upgrade(_config(connection), revision)
+    return connection
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", "notifier.store:migrations")
+    config.attributes["connection"] = connection
+    return config
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Connection]:
+    """Connect to a database, which need not be there yet."""
+    sqlite3.connect(path).close()
+    made = sqlite.engine(path, writable=True)
+    with made.connect() as connected:
+        yield connected
+    made.dispose()
+
+
+@pytest.fixture
+def connection(path: Path) -> Iterator[Connection]:
+    """Connect to a database whose tables the migrations made."""
+    with opened(path) as connected:
+        yield migrated(connected)
+
+
+def tables(connection: Connection) -> dict[str, object]:
+    """Describe the tables in full, but for the order of columns, which a migration cannot choose."""
+    found = inspect(connection)
+
+    def column(described: Mapping[str, Any]) -> tuple[str, str, bool, object]:
+        return described["name"], str(described["type"]), described["nullable"], described["default"]
+
+    kept = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    if connection.dialect.name == "postgresql":
+        kept = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+    return {
+        name: (
+            sorted(map(column, found.get_columns(name))),
+            found.get_pk_constraint(name),
+            found.get_unique_constraints(name),
+        )
+        for name in sorted(found.get_table_names())
+    } | {"indexes": {row[0]: _plain(row[1]) for row in connection.exec_driver_sql(kept)}}
+
+
+def _plain(sql: str) -> str:
+    """Return an index's statement without the names of tables before columns, and without line breaks."""
+    return " ".join(re.sub(r"\b(watches|deliveries|events|callbacks)\.", "", sql).split())
+
+
+def values(connection: Connection) -> list[list[tuple[Any, ...]]]:
+    return [
+        sorted(map(tuple, connection.exec_driver_sql(f"SELECT * FROM {name}").all()))
+        for name in ("counters", "alembic_version")
+    ]
+
+
+def test_an_empty_database_gets_what_the_migrations_make(path: Path) -> None:
+    """Same tables, columns, defaults, keys, indexes and rows, without Alembic."""
+    with opened(path) as created, opened(path.with_name("other.db")) as other:
+        migrations.upgrade(created)
+        migrated(other)
+        assert tables(created) == tables(other)
+        assert values(created) == values(other)
+        assert "WITHOUT ROWID" in str(
+            created.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'attempts'").scalar()
+        )
+
+
+def test_an_empty_postgresql_gets_what_the_migrations_make() -> None:
+    """As with SQLite."""
+    with databases.empty_database() as first, databases.empty_database() as second:
+        engines = [postgres.engine(url, writable=True) for url in (first, second)]
+        with engines[0].connect() as created, engines[1].connect() as other:
+            migrations.upgrade(created)
+            migrated(other)
+            assert tables(created) == tables(other)
+            assert values(created) == values(other)
+        for engine in engines:
+            engine.dispose()
+
+
+def test_a_database_with_other_tables_gets_ours_besides(path: Path) -> None:
+    """PostgreSQL's database may be shared with other programs."""
+    with opened(path) as connected:
+        connected.exec_driver_sql("CREATE TABLE theirs (x)")
+        migrations.upgrade(connected)
+        assert {"theirs", "watches", "alembic_version"} <= set(inspect(connected).get_table_names())
 
 
 def test_migrations_make_the_tables_that_are_described(connection: Connection) -> None:
@@ -89,17 +178,11 @@ async def test_a_database_that_is_up_to_date_is_not_migrated(path: Path, url: st
 @pytest.mark.parametrize("start", ["base", *sorted(revision.revision for revision in scripts().walk_revisions())])
 async def test_a_database_of_every_version_is_brought_up_to_date(path: Path, url: str, start: str) -> None:
     """A start migrates whatever an older version left, and works."""
-    sqlite3.connect(path).close()
-    made = sqlite.engine(path, writable=True)
-    with made.connect() as connected:
-        config = Config()
-        config.set_main_option("script_location", "notifier.store:migrations")
-        config.attributes["connection"] = connected
+    with opened(path) as connected:
         if start == "base":
-            command.ensure_version(config)
+            command.ensure_version(_config(connected))
         else:
-            command.upgrade(config, start)
-    made.dispose()
+            migrated(connected, start)
     async with running(url) as store:
         (watch,) = await follow(store, "1")
         await move(store, watch, "queueing")

@@ -59,7 +59,7 @@ STATEMENTS: dict[str, tuple[ClauseElement, set[str]]] = {  # with the conditions
 @pytest.fixture(scope="module", params=["empty", "full, not counted", "full, counted"])
 def connection(request: pytest.FixtureRequest) -> Iterator[Connection]:
     """Open a database of that kind as the store does for writing."""
-    with databases.database() as url:
+    with databases.new_database() as url:
         if request.param != "empty":
             with psycopg.connect(url, autocommit=True) as filling:
                 filling.execute("ALTER TABLE watches SET (autovacuum_enabled = off)")
