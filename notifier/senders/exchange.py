@@ -60,7 +60,9 @@ class Exchange:
         proxy = URL(target.proxy) if target.proxy is not None else None
         self._proxied = proxy is not None
         self._connections = connections or Connections(limit=target.max_in_flight, ssl=target.ssl)
-        self._route = _route(requested, self._connections, proxy)
+        self._route = Route.to(
+            requested, tls=self._connections.ssl, proxy=None if target.proxy is None else Proxy.at(target.proxy)
+        )
         self._headers = CIMultiDict({"content-type": content_type, "user-agent": target.user_agent, "accept": "*/*"})
         if url.user or url.password:
             self._headers["authorization"] = basic(url.user, url.password)
@@ -179,21 +181,6 @@ class Exchange:
 
     def _secret_headers(self, target: Target) -> list[str]:
         return [self._headers.get("authorization", ""), *target.headers.values()]
-
-
-def _route(url: URL, connections: Connections, proxy: URL | None) -> Route:
-    return Route(
-        host=url.raw_host or "",
-        port=url.port or 0,
-        tls=connections.ssl if url.scheme == "https" else None,
-        proxy=None
-        if proxy is None
-        else Proxy(
-            host=proxy.raw_host or "",
-            port=proxy.port or 0,
-            authorization=basic(proxy.user, proxy.password) if proxy.user or proxy.password else None,
-        ),
-    )
 
 
 def _is_ours(name: str) -> bool:

@@ -1,52 +1,157 @@
-"""Reads the body of one response, decompressed, in turns that leave the loop to others."""
+"""Reads the body of one reply, unpacked, in turns that leave the loop to others.
+
+Bytes come from the connection as they arrived. No more of a packed body is unpacked than is asked for.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import zlib
 from time import perf_counter
 
-import aiohttp
-
 from notifier.core.errors import Unreadable
+from notifier.runtime.http1 import Connection, HttpFault
 from notifier.sources.turns import READ, TURN_BYTES, TURN_SECONDS, Turns
 
 MAX_RATIO = 200  # a compressed body may unpack to so many times its size; streams that flush each event stay below 50
 RATIO_FROM = 1 << 20  # bytes unpacked, before which the ratio does not matter
 
+_PLAIN = frozenset({"", "identity"})
+_PACKED = frozenset({"gzip", "x-gzip", "deflate"})  # RFC 9110 section 8.4.1
+_GZIP, _ZLIB, _DEFLATE = 31, 15, -15  # of zlib, as `wbits`
+_MEMBER = b"\x1f\x8b"  # how a member of a gzip file begins (RFC 1952 section 2.3.1)
+
+
+class BadPacking(HttpFault):
+    """The body of a reply is not packed as its head says."""
+
 
 class BodyReader:
-    """Reads one body. aiohttp unpacks compressed ones, at most 256 KiB ahead."""
+    """Reads one body."""
 
-    __slots__ = ("_began", "_content", "_taken", "_turns")
+    __slots__ = ("_at", "_began", "_connection", "_held", "_taken", "_turns", "_unpacker")
 
-    def __init__(self, content: aiohttp.StreamReader, turns: Turns) -> None:
-        self._content = content
+    def __init__(self, connection: Connection, encoding: str, turns: Turns) -> None:
+        """Read the body of a connection's reply; `encoding` is one that `can_read`."""
+        self._connection = connection
         self._turns = turns
+        self._unpacker = None if encoding.strip().lower() in _PLAIN else Unpacker(encoding)
+        self._held = b""  # received and not read
+        self._at = 0  # where the rest of it begins
         self._taken = 0  # bytes since the reader last waited for the network or rested
         self._began = 0.0  # when it took the first of them
 
     async def read(self) -> bytes:
         """Wait for bytes and return at most `READ` of them; none at the end.
 
-        Raises one of `http.FAULTS` when the connection broke, Unreadable when the body unpacks without end.
+        Raises HttpFault when the connection broke, after everything that came before that; Unreadable when the body
+        unpacks without end.
         """
         if self._taken:
             await self._rest()
-        chunk = self._content.read_nowait(READ)
+        chunk = self._next()
         if not chunk:
             self._taken = 0
-            return await self._content.read(READ)
+            while not (chunk := self._next()):
+                if self._ended():
+                    return b""
+                await self._connection.wait(1)
+            return chunk
         if not self._taken:
             self._began = perf_counter()
         self._taken += len(chunk)
+        return chunk
+
+    def _ended(self) -> bool:
+        connection = self._connection
+        return connection.reply.over and connection.fault is None and not connection.reply.size
+
+    def _next(self) -> bytes:
+        """Return the next bytes of those that are here."""
+        if self._unpacker is None:
+            return self._received()
+        while not (chunk := self._unpacker.take(READ)):
+            packed = self._received()
+            if not packed:
+                return b""
+            self._unpacker.feed(packed)
+        return chunk
+
+    def _received(self) -> bytes:
+        if not self._held:
+            self._held = self._connection.reply.take()
+        if len(self._held) <= READ:
+            chunk, self._held = self._held, b""
+            return chunk
+        chunk = self._held[self._at : self._at + READ]
+        self._at += READ
+        if self._at >= len(self._held):
+            self._held, self._at = b"", 0
         return chunk
 
     async def _rest(self) -> None:
         now = perf_counter()
         if self._taken < TURN_BYTES and now - self._began < TURN_SECONDS:
             return
-        content = self._content
-        if content.total_bytes > max(RATIO_FROM, MAX_RATIO * content.total_raw_bytes):
+        if self._unpacker is not None and self._unpacker.is_bomb:
             raise Unreadable(f"the upstream's reply unpacks to more than {MAX_RATIO} times its size")
         self._taken = 0
         await asyncio.sleep(self._turns.rest(now - self._began, now))
+
+
+class Unpacker:
+    """Unpacks one body piece by piece."""
+
+    __slots__ = ("_done", "_gzip", "_more", "_rest", "_taken", "_unpacked", "_zlib")
+
+    def __init__(self, encoding: str) -> None:
+        self._gzip = "gzip" in encoding.lower()
+        self._zlib = zlib.decompressobj(_GZIP) if self._gzip else None  # None: the first byte tells
+        self._rest = b""  # packed
+        self._more = False  # there may be more to take though nothing packed is left
+        self._done = False  # what follows belongs to no member
+        self._taken = 0  # bytes packed
+        self._unpacked = 0
+
+    @property
+    def is_bomb(self) -> bool:
+        """Return whether so few bytes unpacked to so many that nothing good can follow."""
+        return self._unpacked > max(RATIO_FROM, MAX_RATIO * self._taken)
+
+    def feed(self, packed: bytes) -> None:
+        """Add bytes."""
+        self._rest += packed
+
+    def take(self, size: int) -> bytes:
+        """Return at most so many bytes unpacked; none if more are needed for that. Raises BadPacking."""
+        while (self._rest or self._more) and not self._done:
+            unpacker = self._zlib
+            if unpacker is None:  # servers send both forms under the one name
+                unpacker = self._zlib = zlib.decompressobj(_ZLIB if self._rest[0] & 0x0F == 8 else _DEFLATE)
+            before = len(self._rest)
+            try:
+                chunk = unpacker.decompress(self._rest, size)
+            except zlib.error:
+                raise BadPacking("it does not unpack") from None
+            self._rest = unpacker.unconsumed_tail
+            self._more = len(chunk) == size
+            if unpacker.eof:
+                self._next_member(unpacker.unused_data)
+            self._taken += before - len(self._rest)
+            self._unpacked += len(chunk)
+            if chunk:
+                return chunk
+        return b""
+
+    def _next_member(self, rest: bytes) -> None:
+        self._more = False
+        self._rest = rest
+        if self._gzip and rest[: len(_MEMBER)] == _MEMBER[: len(rest)]:
+            self._zlib = zlib.decompressobj(_GZIP)
+        else:
+            self._done = True
+
+
+def can_read(encoding: str) -> bool:
+    """Return whether the value of a Content-Encoding header names a packing that can be unpacked."""
+    return encoding.strip().lower() in _PLAIN | _PACKED

@@ -6,17 +6,13 @@ connection broke are handed out before the error is raised.
 
 from __future__ import annotations
 
-import asyncio
-
-import aiohttp
-
 from notifier.core.errors import DecodeError, SourceError, Unavailable, Unreadable
 from notifier.core.eventstream import MAX_EVENT, Decoder, Framing, StreamEvent
-from notifier.runtime import aiohttp_private
+from notifier.runtime.http1 import Pool
 from notifier.sources import content
 from notifier.sources.body import BodyReader
 from notifier.sources.faults import FAULTS, translated
-from notifier.sources.http import DIRECT, Way, fetch
+from notifier.sources.http import DIRECT, Reply, Way, fetch
 from notifier.sources.memory import SHARED, SMALL, Memory
 from notifier.sources.request import Request
 from notifier.sources.turns import Turns
@@ -34,10 +30,10 @@ class Connection:
         "_held",
         "_max_event",
         "_memory",
+        "_pool",
         "_reader",
+        "_reply",
         "_request",
-        "_response",
-        "_session",
         "_turns",
         "_way",
         "origin",
@@ -49,7 +45,7 @@ class Connection:
         self,
         request: Request,
         *,
-        session: aiohttp.ClientSession,
+        pool: Pool,
         framing: Framing,
         way: Way = DIRECT,
         max_event: int = MAX_EVENT,
@@ -57,13 +53,13 @@ class Connection:
         memory: Memory = SHARED,
     ) -> None:
         self._request: Request | None = request
-        self._session = session
+        self._pool = pool
         self._way = way
         self._max_event = max_event
         self._turns = turns or Turns()
         self._memory = memory
         self._held = 0  # bytes of memory that count against the limit
-        self._response: aiohttp.ClientResponse | None = None
+        self._reply: Reply | None = None
         self._decoder = Decoder(framing=framing, max_line=max_event, max_event=max_event)
         self._reader: BodyReader | None = None  # None: nothing more will arrive
         self._first = b""  # of the stream, read to find out whether it is one
@@ -88,33 +84,32 @@ class Connection:
         """Connect once. Raises SourceError; nothing stays open after an error or a cancellation."""
         assert self._request is not None, "a connection connects once"
         try:
-            response = self._response = await fetch(self._session, self._request, self._way)
-            self.origin = str(response.url.origin())
-            await self._begin(response, content.kind_of(response.headers.getall("Content-Type", ())))
+            reply = self._reply = await fetch(self._pool, self._request, self._way)
+            self.origin = str(reply.url.origin())
+            await self._begin(reply, content.kind_of(reply.fields.values_of("content-type")))
         except BaseException:
             self.close()
             raise
         self._request = None
+        reply.forget_head()
 
-    async def _begin(self, response: aiohttp.ClientResponse, kind: content.Kind) -> None:
-        reader, first = BodyReader(response.content, self._turns), b""
+    async def _begin(self, reply: Reply, kind: content.Kind) -> None:
+        reader, first = reply.body(self._turns), b""
         if kind is content.Kind.EITHER:
             first = await self._beginning(reader)
             kind = content.Kind.JSON if first.lstrip()[:1] in (b"{", b"[") else content.Kind.STREAM
         match kind:
             case content.Kind.STREAM:
                 self._reader, self._first = reader, first
-                if (closed := aiohttp_private.connection_closed(response)) is not None:
-                    closed.add_done_callback(self._lost)
             case content.Kind.JSON:
                 self.single = True
                 self._body = await self._snapshot(reader, first)
                 self._finished = True
                 self._drop()
             case content.Kind.PAGE:
-                raise Unavailable(content.refusal(response))
+                raise Unavailable(content.refusal(reply.fields))
             case content.Kind.OTHER:
-                raise Unreadable(content.refusal(response))
+                raise Unreadable(content.refusal(reply.fields))
             case content.Kind.EITHER:
                 raise AssertionError("decided above")
 
@@ -175,9 +170,9 @@ class Connection:
     def _drop(self) -> None:
         self._reader = None
         self._hold(0)
-        response, self._response = self._response, None
-        if response is not None:
-            aiohttp_private.abort(response)
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            reply.close()
 
     def _hold(self, size: int) -> None:
         """Count the bytes that are kept for later. Raises Unavailable when all streams together hold too many."""
@@ -186,13 +181,6 @@ class Connection:
             if not self._memory.change(self._held, held):
                 raise Unavailable("large snapshots of all streams together take too much memory for now")
             self._held = held
-
-    def _lost(self, closed: asyncio.Future[None]) -> None:
-        """Wake the reader: where a reply breaks the framing of HTTP itself, aiohttp lets it wait for ever."""
-        _ = closed.cancelled() or closed.exception()  # retrieved: the reader learns of it in its own way
-        body = self._response.content if self._response is not None else None
-        if body is not None and not body.is_eof() and body.exception() is None:
-            body.set_exception(aiohttp.ClientPayloadError())
 
     def _decode(self, chunk: bytes) -> list[StreamEvent]:
         try:
@@ -209,18 +197,13 @@ class Connection:
         return events
 
     def _broken(self, exc: Exception) -> list[StreamEvent] | None:
-        """Return the events that arrived before the connection broke."""
-        response = self._response
-        if response is None:  # we closed it ourselves
-            return self._end()
-        error = translated(exc)
-        error.__cause__ = exc.with_traceback(None)  # its frames would keep this connection alive
-        self._error = error
-        events: list[StreamEvent] = []
-        while self._decoder.error is None and (rest := aiohttp_private.read_buffered(response.content)):
-            events += self._decode(rest)
-        self._drop()
-        return events
+        """Return the events that only the end completes, or none; the error comes after them."""
+        if self._reply is not None:  # otherwise we closed it ourselves
+            error = translated(exc)
+            error.__cause__ = exc.with_traceback(None)  # its frames would keep this connection alive
+            self._error = error
+            self._drop()
+        return self._end()
 
     def _end(self) -> list[StreamEvent] | None:
         """Return the last events; then return None or raise the error, as often as asked."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum
 
-import aiohttp
+from notifier.core.http_head import Fields
 
 
 class Kind(Enum):
@@ -34,7 +34,7 @@ def kind_of(values: Iterable[str]) -> Kind:
     return Kind.OTHER
 
 
-def refusal(response: aiohttp.ClientResponse) -> str:
+def refusal(fields: Fields) -> str:
     """Return the message of the error for a reply that is neither a stream nor a snapshot."""
-    answered = response.headers.get("Content-Type", "none")[:100]
+    answered = fields.get("content-type", "none")[:100]
     return f"the upstream answers with content type {answered!r}, not an event stream"

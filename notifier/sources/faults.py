@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
-import socket
 import ssl
 
-import aiohttp
-
 from notifier.core.errors import SourceError, Unavailable, Unreadable
+from notifier.runtime.http1 import (
+    BadHead,
+    ConnectFault,
+    HttpFault,
+    Lost,
+    NameFault,
+    TlsFault,
+    TunnelRefused,
+)
+from notifier.sources.body import BadPacking
 
-# Everything that aiohttp raises: a URL that it cannot use is ValueError, a read from a closed connection RuntimeError.
-FAULTS = (aiohttp.ClientError, OSError, ValueError, RuntimeError)
+FAULTS = (HttpFault, OSError, ValueError)  # the last: a URL that cannot be used
 
 _QUOTED = re.compile(r"""b?['"].*|:.*""", re.DOTALL)  # from where a parser's message quotes the reply
 
@@ -19,28 +25,32 @@ _QUOTED = re.compile(r"""b?['"].*|:.*""", re.DOTALL)  # from where a parser's me
 def translated(exc: Exception, note: str = "") -> SourceError:
     """Return the error that a fault means. `note` is put behind its message."""
     match exc:
-        case aiohttp.ClientConnectorCertificateError():
-            reason = f"the upstream's certificate is not accepted: {_certificate(exc.certificate_error)}"
-        case aiohttp.ClientProxyConnectionError():
-            reason = f"cannot connect to the proxy: {_reason(exc.os_error)}"
-        case aiohttp.ClientHttpProxyError():
-            reason = f"the proxy opens no tunnel: it answers {exc.status}"
-        case aiohttp.ClientConnectorSSLError() | ssl.SSLError():
+        case TlsFault(error=ssl.SSLCertVerificationError() as error):
+            reason = f"the upstream's certificate is not accepted: {error.verify_message}"
+        case TlsFault() | ssl.SSLError() | Lost(error=ssl.SSLError()):
             reason = "TLS failed"
-        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
+        case NameFault(proxy=True):
+            reason = "the proxy's host name cannot be resolved"
+        case ConnectFault(proxy=True):
+            reason = f"cannot connect to the proxy: {_reason(exc.error)}"
+        case TunnelRefused():
+            reason = f"the proxy opens no tunnel: it answers {exc.status}"
+        case NameFault():
             reason = "the upstream's host name cannot be resolved"
-        case aiohttp.ClientConnectorError():
-            reason = f"cannot connect: {_reason(exc.os_error)}"
-        case aiohttp.ClientPayloadError():
-            reason = "the connection broke before the reply was complete"
-        case aiohttp.ServerDisconnectedError():
+        case ConnectFault():
+            reason = f"cannot connect: {_reason(exc.error)}"
+        case BadHead():
+            reason = _not_http(str(exc))
+        case BadPacking():
+            reason = "the upstream's reply is not packed as its head says"
+        case Lost(error=OSError() as error):
+            reason = f"the connection broke: {_reason(error)}"
+        case Lost():
             reason = "the upstream closed the connection"
-        case aiohttp.ClientResponseError():
-            reason = _not_http(exc.message)
+        case HttpFault():
+            reason = "the connection broke before the reply was complete"
         case OSError():
             reason = f"the connection broke: {_reason(exc)}"
-        case aiohttp.ClientError() | RuntimeError():
-            reason = "the connection broke"
         case _:
             return Unreadable(f"the source's URL cannot be used ({type(exc).__name__}){note}")
     return Unavailable(reason + note)
@@ -48,15 +58,9 @@ def translated(exc: Exception, note: str = "") -> SourceError:
 
 def _not_http(message: str) -> str:
     """Return why a reply's head could not be read, without the part of it that the parser quotes."""
-    if "content-encoding" in message.lower():
-        return "the upstream compresses its reply in a form that cannot be read, though it was asked not to"
     detail = " ".join(_QUOTED.sub("", message).split())[:100]
     return "the upstream's reply is not HTTP" + (f" ({detail})" if detail else "")
 
 
 def _reason(exc: OSError) -> str:
     return (exc.strerror or type(exc).__name__).lower()
-
-
-def _certificate(exc: Exception) -> str:
-    return exc.verify_message if isinstance(exc, ssl.SSLCertVerificationError) else type(exc).__name__

@@ -6,31 +6,31 @@ Messages name no path, no query and no credential.
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import quote
 
-import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
 from notifier.core.errors import NoContent, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
+from notifier.core.http_head import Fields
 from notifier.core.retry import parse_retry_after
-from notifier.runtime.aiohttp_private import NormalisingConnector, disable_retries, read_buffered
+from notifier.runtime.http1 import Connection, Lost, Pool, Proxy, Route, basic
+from notifier.runtime.tls import Trust
+from notifier.sources.body import BodyReader, can_read
 from notifier.sources.faults import FAULTS, translated
 from notifier.sources.request import Request
+from notifier.sources.turns import Turns
 
 MAX_REDIRECTS = 5  # a longer chain is a loop
 KEEP_ALIVE = 75.0  # seconds for which an idle connection is kept for the next poll
-READ_BUFFER = 16 << 10  # bytes held for a reader that is slow; thousands of streams share the memory
-MAX_HEADER = 64 << 10  # bytes of one header: policies and cookies of gateways exceed the usual 8 KiB
-MAX_HEADERS = 1000
-MAX_HEAD = 256 << 10  # bytes of all headers
 MAX_WORDS = 1 << 10  # characters kept of an error's body
 WORDS_READ = 4 << 10  # bytes read of it, so that no credential is cut in two before it is found
 WORDS_TIMEOUT = 2.0  # seconds
 
+_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))  # ASCII characters that a request line can carry
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_FOUND = frozenset({404, 410})
 _TRY_AGAIN = frozenset({408, 425, 429})
@@ -40,76 +40,90 @@ _TRY_AGAIN = frozenset({408, 425, 429})
 class Way:
     """How a source's requests travel."""
 
-    tls: ssl.SSLContext | bool = True
-    proxy: URL | None = None  # with its credentials
+    tls: Trust = True
+    proxy: Proxy | None = None
     redact: Callable[[str], str] = lambda text: text  # takes credentials out of the upstream's words
 
 
 DIRECT = Way()
+_NO_FIELDS = Fields(b"")
 
 
-def new_session() -> aiohttp.ClientSession:
-    """Create a session for streams: no limits of its own, no cookies, every connection used once."""
-    session = aiohttp.ClientSession(
-        connector=NormalisingConnector(max_head=MAX_HEAD),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
-        read_bufsize=READ_BUFFER,
-        max_line_size=MAX_HEADER,
-        max_field_size=MAX_HEADER,
-        max_headers=MAX_HEADERS,
-        skip_auto_headers=("Content-Type",),
-    )
-    # aiohttp retries once a request that failed on a connection that may have been stale. Ours are new, and when to try
-    # again is not decided here.
-    disable_retries(session)
-    return session
+class Reply:
+    """A reply whose head is in. Its body is read from the connection, which `close` gives back."""
+
+    __slots__ = ("_pool", "_route", "connection", "fields", "status", "url")
+
+    def __init__(self, connection: Connection, *, url: URL, route: Route, pool: Pool) -> None:
+        self.connection = connection
+        self.status = connection.reply.status
+        self.fields = connection.reply.fields
+        self.url = url
+        self._route = route
+        self._pool = pool
+
+    @property
+    def encoding(self) -> str:
+        """Return the value of Content-Encoding; empty if there is none."""
+        return ", ".join(self.fields.values_of("content-encoding"))
+
+    def body(self, turns: Turns) -> BodyReader:
+        """Return a reader of the body. Raises Unavailable for a packing that cannot be unpacked."""
+        if not can_read(self.encoding):
+            raise Unavailable(
+                "the upstream compresses its reply in a form that cannot be read, though it was asked not to",
+                status=self.status,
+            )
+        return BodyReader(self.connection, self.encoding, turns)
+
+    def forget_head(self) -> None:
+        """Free the memory of the head, once everything in it was looked at."""
+        self.fields = _NO_FIELDS
+        self.connection.reply.forget_head()
+
+    def close(self) -> None:
+        """Give the connection back. Unless the reply was read to its end, it is closed at once."""
+        self._pool.give_back(self._route, self.connection)
 
 
-def new_polling_session() -> aiohttp.ClientSession:
-    """Create a session for polls: no limits of its own, no cookies, connections that are used again."""
-    return aiohttp.ClientSession(
-        connector=NormalisingConnector(max_head=MAX_HEAD, keepalive=KEEP_ALIVE),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
-        max_line_size=MAX_HEADER,
-        max_field_size=MAX_HEADER,
-        max_headers=MAX_HEADERS,
-        skip_auto_headers=("Content-Type",),
-    )
+def new_pool() -> Pool:
+    """Create the connections of a source, which is used on one loop. Idle ones are for the next poll."""
+    return Pool(keep=KEEP_ALIVE)
 
 
-async def fetch(session: aiohttp.ClientSession, request: Request, way: Way) -> aiohttp.ClientResponse:
-    """Return the reply once its head is in and says 2xx; the caller closes it. Raises SourceError."""
-    response, note = await send(session, request, way)
+async def fetch(pool: Pool, request: Request, way: Way) -> Reply:
+    """Return the reply once its head is in and says 2xx; the caller closes it. Raises SourceError.
+
+    Its connection is new.
+    """
+    reply, note = await send(pool, request, way, fresh=True)
     try:
-        await _check(response, way, note)
+        await _check(reply, way, note)
     except BaseException:
-        response.close()
+        reply.close()
         raise
-    return response
+    return reply
 
 
-async def send(session: aiohttp.ClientSession, request: Request, way: Way) -> tuple[aiohttp.ClientResponse, str]:
+async def send(pool: Pool, request: Request, way: Way, *, fresh: bool = False) -> tuple[Reply, str]:
     """Return the reply once its head is in, whatever its status, and a note on redirects; the caller closes it.
 
-    Raises SourceError. Redirects are followed here, since aiohttp drops only the headers that it knows from a request
-    to another origin.
+    Raises SourceError. `fresh`: only over new connections. A redirect to another origin does not take along the headers
+    that are for the source's own.
     """
     method, url, headers = request.method, request.url, request.headers
     note = ""  # on redirects, for the error's message
     for _ in range(MAX_REDIRECTS + 1):
         try:
-            response = await session.request(
-                method, url, headers=headers, allow_redirects=False, ssl=way.tls, proxy=way.proxy
-            )
+            reply = await _ask(pool, _written(method, url, headers, way), url, way, fresh=fresh)
         except FAULTS as exc:
             raise translated(exc, note) from exc
-        if response.status not in _REDIRECTS or "Location" not in response.headers:
-            return response, note
-        response.close()
-        target = _target(url, response.headers["Location"])
-        if response.status == 303 or (response.status != 307 and response.status != 308 and method == "POST"):
+        location = reply.fields.get("location")
+        if reply.status not in _REDIRECTS or location is None:
+            return reply, note
+        reply.close()
+        target = _target(url, location)
+        if reply.status == 303 or (reply.status != 307 and reply.status != 308 and method == "POST"):
             method = "GET"
         note = f"; redirected to {target.origin()}"
         if not may_know_secrets(url, target):
@@ -117,6 +131,45 @@ async def send(session: aiohttp.ClientSession, request: Request, way: Way) -> tu
             note += ", which does not get the source's credentials"
         url = target
     raise Unreadable(f"the upstream redirects more than {MAX_REDIRECTS} times")
+
+
+async def _ask(pool: Pool, request: bytes, url: URL, way: Way, *, fresh: bool) -> Reply:
+    """Return the reply to one request. A kept connection that was closed meanwhile is replaced, once."""
+    route = Route.to(url, tls=way.tls, proxy=way.proxy)
+    connection = None if fresh else pool.idle(route)
+    while True:
+        connection = connection or await pool.dial(route)
+        try:
+            connection.ask(request)
+            await connection.wait(0)
+            return Reply(connection, url=url, route=route, pool=pool)
+        except BaseException as exc:
+            pool.give_back(route, connection)
+            if not isinstance(exc, Lost) or exc.begun or not connection.used:
+                raise
+        pool.forget(route)
+        connection = None
+
+
+def _written(method: str, url: URL, headers: CIMultiDict[str], way: Way) -> bytes:
+    """Return a request as it is sent. Raises ValueError for a URL that cannot be used."""
+    target = url.raw_path_qs
+    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+    if way.proxy is not None and url.scheme == "http":
+        target = f"{url.origin()}{target}"  # RFC 9112 section 3.2.2
+        if way.proxy.authorization is not None:
+            lines.append(f"Proxy-Authorization: {way.proxy.authorization}\r\n")
+    if not (target.isascii() and target.isprintable()) or " " in target:
+        target = quote(target, safe=_VISIBLE)
+    if "Host" not in headers:
+        lines.insert(0, f"Host: {url.host_port_subcomponent}\r\n")
+    if url.user or url.password:
+        if "Authorization" in headers:
+            raise ValueError("credentials in the URL and in a header")
+        lines.append(f"Authorization: {basic(url.user, url.password)}\r\n")
+    if method != "GET":
+        lines.append("Content-Length: 0\r\n")  # RFC 9110 section 8.6
+    return f"{method} {target} HTTP/1.1\r\n{''.join(lines)}\r\n".encode()
 
 
 def may_know_secrets(url: URL, target: URL) -> bool:
@@ -143,49 +196,36 @@ def _target(url: URL, location: str) -> URL:
     raise Unreadable("the upstream redirects to something that is no HTTP URL")
 
 
-async def _check(response: aiohttp.ClientResponse, way: Way, note: str) -> None:
-    check_head(response)
-    status = response.status
-    if status == 204:
-        raise NoContent(status=status)
-    if not 200 <= status < 300:
-        raise refusal(response, await _words(response, way.redact), note)
+async def _check(reply: Reply, way: Way, note: str) -> None:
+    if reply.status == 204:
+        raise NoContent(status=reply.status)
+    if not 200 <= reply.status < 300:
+        raise refusal(reply.status, reply.fields, await _words(reply, way.redact), note)
 
 
-def check_head(response: aiohttp.ClientResponse) -> None:
-    """Raise Unavailable for a head that is too large."""
-    if sum(len(name) + len(value) for name, value in response.raw_headers) > MAX_HEAD:
-        raise Unavailable(
-            f"the head of the upstream's reply is larger than {MAX_HEAD >> 10} KiB", status=response.status
-        )
-
-
-def refusal(response: aiohttp.ClientResponse, words: str, note: str = "") -> SourceError:
+def refusal(status: int, fields: Fields, words: str, note: str = "") -> SourceError:
     """Return the error that a status other than 2xx stands for. `words` are the upstream's own."""
-    return _refusal(response, f"the upstream answers {response.status}{note}" + (f": {words}" if words else ""))
-
-
-def _refusal(response: aiohttp.ClientResponse, message: str) -> SourceError:
-    status = response.status
+    message = f"the upstream answers {status}{note}" + (f": {words}" if words else "")
     if status in _NOT_FOUND:
         return TaskNotFound(message, status=status)
     if status in _TRY_AGAIN or status >= 500:
-        hint = response.headers.get("Retry-After", "")
+        hint = fields.get("retry-after", "")
         return Unavailable(message, status=status, retry_after=parse_retry_after(hint, time.time_ns() // 1000))
     if 400 <= status < 500:
         return Refused(message, status=status)
     return Unreadable(message, status=status)
 
 
-async def _words(response: aiohttp.ClientResponse, redact: Callable[[str], str]) -> str:
+async def _words(reply: Reply, redact: Callable[[str], str]) -> str:
     """Return the beginning of an error's body, on one line and without credentials."""
     body = b""
     try:
+        reader = reply.body(Turns())
         async with asyncio.timeout(WORDS_TIMEOUT):
-            while len(body) < WORDS_READ and (chunk := await response.content.read(WORDS_READ - len(body))):
+            while len(body) < WORDS_READ and (chunk := await reader.read()):
                 body += chunk
-    except (*FAULTS, TimeoutError):  # the status says enough; the words are those that came
-        body += read_buffered(response.content)[:WORDS_READ]
+    except (*FAULTS, SourceError, TimeoutError):  # the status says enough; the words are those that came
+        pass
     return brief(body, redact)
 
 

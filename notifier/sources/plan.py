@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ssl as tls
 from dataclasses import dataclass
 
-from yarl import URL
-
 from notifier.core.eventstream import MAX_EVENT
+from notifier.runtime.http1 import Proxy
+from notifier.runtime.tls import Trust
 from notifier.sources.http import Way
 from notifier.sources.preset import Preset
 from notifier.sources.request import RequestTemplate
@@ -24,7 +23,7 @@ class SourceSettings:
     token: str | None
     connect_timeout: float  # seconds, from the first DNS question to the reply's head
     max_event: int = MAX_EVENT  # bytes
-    ssl: tls.SSLContext | bool = True
+    ssl: Trust = True
     proxy: str | None = None  # URL of an HTTP proxy, with its credentials
     result_timeout: float = 120.0  # seconds for which a result is fetched after success
 
@@ -46,7 +45,7 @@ class Plan:
     ) -> Plan:
         """Create a plan; a reader of the same preset may go on. Raises ValueError without a needed `base_url`."""
         template = RequestTemplate(preset=settings.preset, token=settings.token, user_agent=user_agent)
-        proxy = None if settings.proxy is None else URL(settings.proxy)
+        proxy = None if settings.proxy is None else Proxy.at(settings.proxy)
         return cls(
             source=source,
             user_agent=user_agent,

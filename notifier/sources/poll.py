@@ -10,18 +10,18 @@ import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-import aiohttp
-
 from notifier.core.errors import NoContent, SourceError, Unavailable, Unreadable
 from notifier.core.model import NONE, Observation, Phase
 from notifier.runtime.metrics import Metrics
 from notifier.sources import content
+from notifier.sources.body import BodyReader
 from notifier.sources.faults import FAULTS, translated
-from notifier.sources.http import brief, check_head, new_polling_session, refusal, send
+from notifier.sources.http import Reply, brief, new_pool, refusal, send
 from notifier.sources.plan import EXCERPT, Plan, SourceSettings
 from notifier.sources.preset import ResultRequest
 from notifier.sources.request import RequestTemplate
 from notifier.sources.snapshot import find, parse
+from notifier.sources.turns import Turns
 from notifier.sources.values import urls
 
 RESULT_PAUSE = 0.5  # seconds between two requests for a result, at first; it doubles
@@ -48,7 +48,8 @@ class PollSource:
         self._unreadable = metrics.unreadable.labels(name)
         self._user_agent = user_agent
         self._plan = Plan.create(name, settings, user_agent=user_agent)
-        self._session = new_polling_session()
+        self._pool = new_pool()
+        self._turns = Turns()
 
     @property
     def unknown_states(self) -> Collection[str]:
@@ -70,15 +71,15 @@ class PollSource:
         timeout = plan.settings.connect_timeout
         try:
             async with asyncio.timeout(timeout):
-                response, note = await send(self._session, plan.template.fill(task_id, variables=variables), plan.way)
-                body = await read_whole(response, plan.settings.max_event)
+                reply, note = await send(self._pool, plan.template.fill(task_id, variables=variables), plan.way)
+                body = await read_whole(reply, plan.settings.max_event, self._turns)
         except TimeoutError as exc:
             raise Unavailable(f"the upstream did not answer within {timeout:g} s") from exc
-        observation = self._read(body, response.status, task_id, plan)
+        observation = self._read(body, reply.status, task_id, plan)
         if observation is None:
-            if response.status == 204:
-                raise NoContent(status=response.status)
-            raise refusal(response, brief(body, plan.way.redact), note)
+            if reply.status == 204:
+                raise NoContent(status=reply.status)
+            raise refusal(reply.status, reply.fields, brief(body, plan.way.redact), note)
         self._observations.inc()
         wanted = plan.settings.preset.result_request
         if wanted is None or observation.phase is not Phase.SUCCEEDED:
@@ -113,12 +114,12 @@ class PollSource:
         template = RequestTemplate(preset=preset, token=settings.token, user_agent=self._user_agent)
         try:
             async with asyncio.timeout(settings.connect_timeout):
-                response, note = await send(self._session, template.fill(task_id), plan.way)
-                body = await read_whole(response, settings.max_event)
+                reply, note = await send(self._pool, template.fill(task_id), plan.way)
+                body = await read_whole(reply, settings.max_event, self._turns)
         except TimeoutError as exc:
             raise Unavailable(f"the upstream did not answer within {settings.connect_timeout:g} s") from exc
-        if not 200 <= response.status < 300:
-            raise refusal(response, brief(body, plan.way.redact), note)
+        if not 200 <= reply.status < 300:
+            raise refusal(reply.status, reply.fields, brief(body, plan.way.redact), note)
         found = urls(find(wanted.result)(parse(body)))
         if not found:
             raise Unreadable("the reply holds no result where the preset says")
@@ -126,7 +127,7 @@ class PollSource:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._session.close()
+        self._pool.close()
 
     def _read(self, body: bytes, status: int, task_id: str, plan: Plan) -> Observation | None:
         try:
@@ -140,23 +141,20 @@ class PollSource:
             raise Unreadable(message, status=status, excerpt=excerpt) from exc
 
 
-async def read_whole(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def read_whole(reply: Reply, limit: int, turns: Turns) -> bytes:
     """Return the body of a reply that is no stream. Raises SourceError, and then keeps no connection."""
     try:
-        check_head(response)
-        if content.kind_of(response.headers.getall("Content-Type", ())) is content.Kind.STREAM:
+        if content.kind_of(reply.fields.values_of("content-type")) is content.Kind.STREAM:
             raise Unreadable("the upstream answers with an event stream; the source's transport is poll")
-        return await _body(response, limit)
-    except BaseException:
-        response.close()
-        raise
+        return await _body(reply.body(turns), limit)
+    finally:
+        reply.close()
 
 
-async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Return the whole body; the connection is then free for the next request. Raises SourceError."""
+async def _body(reader: BodyReader, limit: int) -> bytes:
     body = bytearray()
     try:
-        while chunk := await response.content.readany():
+        while chunk := await reader.read():
             body += chunk
             if len(body) > limit:
                 raise Unreadable(f"the upstream answers with more than {limit} bytes")

@@ -13,9 +13,10 @@ from notifier.core.errors import NoContent, SourceError, Unavailable, Unreadable
 from notifier.core.eventstream import StreamEvent
 from notifier.core.model import Observation
 from notifier.sources.connection import Connection
-from notifier.sources.http import brief, new_polling_session, new_session, refusal, send
+from notifier.sources.http import brief, new_pool, refusal, send
 from notifier.sources.plan import Plan
 from notifier.sources.poll import read_whole
+from notifier.sources.turns import Turns
 
 MAX_MESSAGES = 1000  # of one look; a stream may send without end
 
@@ -76,16 +77,20 @@ async def look(plan: Plan, task_id: str, *, listen: float | None, longest: float
 
 
 async def _poll(plan: Plan, task_id: str) -> tuple[int | None, list[Message], SourceError | None]:
-    session, status, body = new_polling_session(), None, b""
+    pool, status, body = new_pool(), None, b""
     timeout = plan.settings.connect_timeout
     try:
         async with asyncio.timeout(timeout):
-            response, note = await send(session, plan.template.fill(task_id), plan.way)
-            status = response.status
-            body = await read_whole(response, plan.settings.max_event)
+            reply, note = await send(pool, plan.template.fill(task_id), plan.way)
+            status = reply.status
+            body = await read_whole(reply, plan.settings.max_event, Turns())
         observation = plan.reader.read_reply(body, status, task_id)
         if observation is None:
-            raise NoContent(status=status) if status == 204 else refusal(response, brief(body, plan.way.redact), note)
+            raise (
+                NoContent(status=status)
+                if status == 204
+                else refusal(status, reply.fields, brief(body, plan.way.redact), note)
+            )
     except TimeoutError:
         return status, [], Unavailable(f"the upstream did not answer within {timeout:g} s")
     except SourceError as exc:
@@ -93,17 +98,17 @@ async def _poll(plan: Plan, task_id: str) -> tuple[int | None, list[Message], So
         error = Unavailable("the upstream answers with a page, not with JSON", status=status) if page else exc
         return status, [_message(plan, body, error=error)] if body.strip() else [], error
     finally:
-        await session.close()
+        pool.close()
     return status, [_message(plan, body, observation=observation)], None
 
 
 async def _listen(
     plan: Plan, task_id: str, listen: float | None, longest: float
 ) -> tuple[int | None, list[Message], bool, SourceError | None]:
-    settings, session = plan.settings, new_session()
+    settings, pool = plan.settings, new_pool()
     connection = Connection(
         plan.template.fill(task_id),
-        session=session,
+        pool=pool,
         framing=settings.preset.framing,
         way=plan.way,
         max_event=settings.max_event,
@@ -125,7 +130,7 @@ async def _listen(
         return status or exc.status, messages, False, exc
     finally:
         connection.close()
-        await session.close()
+        pool.close()
 
 
 async def _read(plan: Plan, connection: Connection, messages: list[Message], *, first: bool) -> bool:

@@ -14,7 +14,7 @@ from notifier.core.eventstream import StreamEvent
 from notifier.core.model import NONE, Observation
 from notifier.runtime.metrics import Metrics
 from notifier.sources.connection import Connection
-from notifier.sources.http import new_session
+from notifier.sources.http import new_pool
 from notifier.sources.plan import EXCERPT, Plan, SourceSettings
 from notifier.sources.snapshot import MAX_EVENT_ID
 from notifier.sources.turns import Turns
@@ -41,7 +41,7 @@ class SseSource:
         self.unreadable = metrics.unreadable.labels(name)
         self._turns = Turns()
         self._plan = Plan.create(name, settings, user_agent=user_agent)
-        self._session = new_session()
+        self._pool = new_pool()
 
     @property
     def unknown_states(self) -> Collection[str]:
@@ -62,7 +62,7 @@ class SseSource:
         plan, settings = self._plan, self._plan.settings
         connection = Connection(
             plan.template.fill(task_id, last_event_id, variables),
-            session=self._session,
+            pool=self._pool,
             framing=settings.preset.framing,
             way=plan.way,
             max_event=settings.max_event,
@@ -78,7 +78,7 @@ class SseSource:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._session.close()
+        self._pool.close()
 
 
 class SseStream:

@@ -161,7 +161,8 @@ async def test_closing_the_pool_closes_what_is_lent() -> None:
         with pytest.raises(Lost):
             await waiting
         lent.give_back(route, connection)
-        assert (await lent.dial(route)).closed
+        with pytest.raises(ConnectFault):
+            await lent.dial(route)
 
 
 async def test_a_deadline_ends_the_waiting() -> None:

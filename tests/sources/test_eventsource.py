@@ -16,7 +16,7 @@ from yarl import URL
 
 from notifier.core.errors import TaskNotFound
 from notifier.sources.eventsource import EventConnection
-from notifier.sources.http import new_session
+from notifier.sources.http import new_pool
 from notifier.sources.request import Request
 
 
@@ -27,8 +27,8 @@ def request(url: str) -> Request:
 async def test_messages() -> None:
     """`async with` and `async for` yield MessageEvents to the end of the stream, and do not connect again."""
     body = b"id: 7\nevent: state\ndata: a\ndata: \xff\n\ndata: b\n\n:\n\ndata: c\n\n"
-    async with serve(reply(UNTIL_CLOSED_HEAD, body)) as upstream, new_session() as session:
-        connection = EventConnection(request(upstream.url), session=session, framing="event")
+    async with serve(reply(UNTIL_CLOSED_HEAD, body)) as upstream:
+        connection = EventConnection(request(upstream.url), pool=new_pool(), framing="event")
         assert isinstance(connection, EventSource)
         assert connection.ready_state == READY_STATE_CONNECTING
         async with connection as source:
@@ -45,8 +45,8 @@ async def test_messages() -> None:
 
 async def test_a_failed_connection_is_closed() -> None:
     """An error while connecting leaves the connection closed, and reading it ends at once."""
-    async with serve(reply(answer("404 Not Found"))) as upstream, new_session() as session:
-        connection = EventConnection(request(upstream.url), session=session, framing="event")
+    async with serve(reply(answer("404 Not Found"))) as upstream:
+        connection = EventConnection(request(upstream.url), pool=new_pool(), framing="event")
         with pytest.raises(TaskNotFound):
             await connection.connect()
         assert connection.ready_state == READY_STATE_CLOSED
@@ -55,8 +55,8 @@ async def test_a_failed_connection_is_closed() -> None:
 
 async def test_close() -> None:
     """`close` ends the connection; reading on is the end of the stream."""
-    async with serve(stay(UNTIL_CLOSED_HEAD)) as upstream, new_session() as session:
-        connection = EventConnection(request(upstream.url), session=session, framing="event")
+    async with serve(stay(UNTIL_CLOSED_HEAD)) as upstream:
+        connection = EventConnection(request(upstream.url), pool=new_pool(), framing="event")
         await connection.connect()
         await connection.close()
         await connection.close()

@@ -79,7 +79,7 @@ async def test_all_that_arrived_is_returned_before_the_end_is_told(case: str, fr
 
 
 def _head_first(parts: list[bytes], opened: asyncio.Event, end: Callable[[Peer], None]) -> Behaviour:
-    """Send the first part, and the others once the stream is open: aiohttp loses a head that has garbage behind it."""
+    """Send the first part, and the others once the stream is open."""
 
     async def behave(peer: Peer) -> None:
         await peer.send(parts[0])

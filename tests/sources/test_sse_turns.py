@@ -30,8 +30,9 @@ from raw_upstream import (
 from yarl import URL
 
 from notifier.core.errors import Unavailable, Unreadable
+from notifier.runtime.http1 import Pool
 from notifier.sources.connection import Connection
-from notifier.sources.http import new_session
+from notifier.sources.http import new_pool
 from notifier.sources.memory import SMALL, Memory
 from notifier.sources.request import Request
 from notifier.sources.turns import SHARE, TURN_SECONDS, Turns
@@ -169,9 +170,9 @@ async def test_large_snapshots_of_all_streams_have_one_bound() -> None:
     memory = Memory(3 * MIB)
     part = b'data: {"state":"' + b"x" * 2 * MIB
 
-    async def connected(session: object) -> Connection:
+    async def connected(pool: Pool) -> Connection:
         request = Request(method="GET", url=URL(upstream.url), headers=CIMultiDict())
-        connection = Connection(request, session=session, framing="event", max_event=8 * MIB, memory=memory)  # type: ignore[arg-type]
+        connection = Connection(request, pool=pool, framing="event", max_event=8 * MIB, memory=memory)
         await connection.connect()
         return connection
 
@@ -179,8 +180,9 @@ async def test_large_snapshots_of_all_streams_have_one_bound() -> None:
         await peer.send(UNTIL_CLOSED_HEAD, part)
         await peer.gone()
 
-    async with serve(behave) as upstream, new_session() as session:
-        first, second = await connected(session), await connected(session)
+    async with serve(behave) as upstream:
+        pool = new_pool()
+        first, second = await connected(pool), await connected(pool)
         while memory.used < len(part):
             await first.receive()
 

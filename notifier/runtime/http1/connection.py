@@ -72,6 +72,7 @@ class Connection(asyncio.Protocol):
 
         Raises HttpFault where that will never be, TimeoutError at the deadline (loop time).
         """
+        reply = self.reply
         if not self.has(size):
             if self._paused:
                 self._resume()
@@ -84,7 +85,7 @@ class Connection(asyncio.Protocol):
                 self._waiter = None
                 if timer is not None:
                     timer.cancel()
-        if self.fault is not None:
+        if self.fault is not None and not (reply.status and reply.size >= size):
             raise self.fault
 
     def abort(self) -> None:
@@ -128,13 +129,13 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.closed = True
+        ours, self.closed = self.closed, True
         fault: HttpFault | None = None
         if self.fault is None and not self.reply.over:
             fault = self.reply.finish()
             if isinstance(fault, Lost):
                 fault.error = exc
-            elif fault is None and exc is not None:
+            elif fault is None and (exc is not None or ours):
                 fault = CutShort("the connection broke within the reply")
         self._end(fault)
         self._transport = None

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 import aiohappyeyeballs
+from yarl import URL
 
 from notifier.runtime.http1.connection import Connection
 from notifier.runtime.http1.faults import ConnectFault, HttpFault, NameFault, TlsFault, TunnelRefused
@@ -31,6 +32,13 @@ class Proxy:
     port: int
     authorization: str | None = field(default=None, repr=False)  # value of Proxy-Authorization
 
+    @classmethod
+    def at(cls, text: str) -> Proxy:
+        """Return the proxy that a URL names, with its credentials."""
+        url = URL(text)
+        authorization = basic(url.user, url.password) if url.user or url.password else None
+        return cls(host=url.raw_host or "", port=url.port or 0, authorization=authorization)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
@@ -40,6 +48,11 @@ class Route:
     port: int
     tls: Trust | None  # None: no TLS
     proxy: Proxy | None = None
+
+    @classmethod
+    def to(cls, url: URL, *, tls: Trust, proxy: Proxy | None = None) -> Route:
+        """Return the way to the host of a URL."""
+        return cls(host=url.raw_host or "", port=url.port or 0, tls=tls if url.scheme == "https" else None, proxy=proxy)
 
 
 def basic(user: str | None, password: str | None) -> str:

@@ -10,6 +10,7 @@ from collections import deque
 
 from notifier.runtime.http1.connection import Connection
 from notifier.runtime.http1.dialling import Dialler, Route
+from notifier.runtime.http1.faults import ConnectFault
 from notifier.runtime.http1.names import Names, Vet
 
 
@@ -65,6 +66,8 @@ class Pool:
                 raise
             if (connection := self.idle(route)) is not None:
                 return connection
+        if self._closed:
+            raise ConnectFault(ConnectionAbortedError("the pool is closed"))
         self._dialled += 1
         try:
             connection = await self._dialler.dial(route)
@@ -75,6 +78,7 @@ class Pool:
         self._dialled -= 1
         if self._closed:
             connection.abort()
+            raise ConnectFault(ConnectionAbortedError("the pool is closed"))
         self._lent.add(connection)
         return connection
 

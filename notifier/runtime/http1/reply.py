@@ -10,7 +10,7 @@ from __future__ import annotations
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from notifier.core import http_head
-from notifier.core.http_head import MAX_HEAD, SHORT_HEAD, Fields
+from notifier.core.http_head import MAX_HEAD, MAX_HEADER, SHORT_HEAD, Fields
 from notifier.runtime.http1.faults import BadHead, BrokenFraming, CutShort, HttpFault, Lost
 
 MAX_INTERIM = 32  # interim replies (1xx) before a reply
@@ -23,7 +23,19 @@ _WITHOUT_BODY = frozenset({101, 204, 304})  # RFC 9110 sections 15.2.2, 15.3.5 a
 class ReplyReader:
     """The reply that is under way, and the parser of all replies of its connection."""
 
-    __slots__ = ("_head", "_interim", "_odd", "_parser", "_stray", "keeps", "over", "pieces", "size", "status")
+    __slots__ = (
+        "_head",
+        "_interim",
+        "_odd",
+        "_parser",
+        "_stray",
+        "_until_closed",
+        "keeps",
+        "over",
+        "pieces",
+        "size",
+        "status",
+    )
 
     def __init__(self) -> None:
         self.over = True  # the reply is complete, or none was asked for
@@ -34,6 +46,7 @@ class ReplyReader:
         self._head: bytes | bytearray = b""  # as received, or in the form that was accepted
         self._interim = 0
         self._odd = False  # the connection is not used again, whatever the reply says
+        self._until_closed = False  # the head, which is forgotten, said that the body ends with the connection
         self._stray = False  # the rest of a former reply may come first
         self._renew()
 
@@ -45,7 +58,7 @@ class ReplyReader:
         self.status = self.size = self._interim = 0
         self.pieces = []
         self._head = b""
-        self._odd = False
+        self._odd = self._until_closed = False
 
     @property
     def fields(self) -> Fields:
@@ -59,6 +72,7 @@ class ReplyReader:
 
     def forget_head(self) -> None:
         """Free the memory of the head, which nobody asks for any more."""
+        self._until_closed = http_head.ends_with_connection(self.fields)
         self._head = b""
 
     def feed(self, data: bytes) -> None:
@@ -91,7 +105,7 @@ class ReplyReader:
             return None
         if not self.status:
             return Lost(None, begun=bool(self._head))
-        if http_head.ends_with_connection(self.fields):
+        if self._until_closed or (self._head and http_head.ends_with_connection(self.fields)):
             self.over = True
             return None
         return CutShort("the connection was closed within the reply")
@@ -159,8 +173,8 @@ class ReplyReader:
                 head, known = self._head, 0
             end = http_head.find_end(head, known)
             if end < 0:
-                if len(head) > MAX_HEAD:
-                    raise BadHead(f"the head is larger than {MAX_HEAD} bytes", bytes(head))
+                if len(head) > MAX_HEAD or len(head) - head.rfind(b"\n") > MAX_HEADER + 1:
+                    raise BadHead(http_head.broken_limit(bytes(head)) or "the head is too large", bytes(head))
                 return
             if not http_head.is_interim(bytes(head[:end])):
                 break
