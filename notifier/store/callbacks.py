@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from sqlalchemy import (
-    BigInteger,
     Connection,
     bindparam,
-    case,
     delete,
     exists,
     literal_column,
@@ -27,7 +25,7 @@ from sqlalchemy import null as sql_null
 from notifier.core.callback import Callback, is_callback
 from notifier.core.model import Micros, NewWatch
 from notifier.store import statements as sql
-from notifier.store.prepared import Prepared
+from notifier.store.hot import WAKE, Batch
 from notifier.store.schema import callbacks, deliveries, watches
 from notifier.store.values import CallbackClaim, CallbackHealth
 
@@ -36,13 +34,6 @@ CHUNK = 500  # destinations looked at in one transaction: others wait for it
 _KEEP = text(  # the same on both databases; a row that exists is locked, so that nobody forgets it meanwhile
     "INSERT INTO callbacks (name, url, secret, used_at, rounds) VALUES (:name, :url, :secret, :now, 0)"
     " ON CONFLICT (name) DO UPDATE SET used_at = excluded.used_at"
-)
-_due_at = bindparam("_due", type_=BigInteger)
-_from = case((callbacks.c.held_until > _due_at, callbacks.c.held_until), else_=_due_at)
-WAKE = Prepared(
-    update(callbacks)
-    .where(callbacks.c.name == bindparam("_name"))
-    .values(due=case((callbacks.c.due <= _from, callbacks.c.due), else_=_from))
 )
 _chosen = (
     select(callbacks.c.name)
@@ -106,7 +97,7 @@ def keep(connection: Connection, added: Iterable[NewWatch], now: Micros) -> None
         connection.execute(_KEEP, sorted(rows, key=lambda row: str(row["name"])))
 
 
-def wake(connection: Connection, due: Iterable[tuple[str, Micros]]) -> None:
+def wake(batch: Batch, due: Iterable[tuple[str, Micros]]) -> None:
     """Set when to look for deliveries without an owner, by endpoint; endpoints that are no callbacks are left out.
 
     All nodes write in the same order, so that no two wait for each other.
@@ -116,7 +107,7 @@ def wake(connection: Connection, due: Iterable[tuple[str, Micros]]) -> None:
         if is_callback(name):
             earliest[name] = min(at, earliest.get(name, at))
     if earliest:
-        WAKE.many(connection, [{"_name": name, "_due": earliest[name]} for name in sorted(earliest)])
+        batch.run(WAKE, [{"_name": name, "_due": earliest[name]} for name in sorted(earliest)])
 
 
 def take(connection: Connection, node: int, limit: int, now: Micros) -> CallbackClaim:

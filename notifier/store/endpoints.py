@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import BigInteger, Connection, bindparam, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import BigInteger, Connection, bindparam, select, text, update
 
 from notifier.core import endpoint as core
 from notifier.core.endpoint import LeaderRequest
@@ -14,7 +13,6 @@ from notifier.core.model import Delivery, EndpointState, Micros, Record
 from notifier.core.text import storable
 from notifier.store import callbacks
 from notifier.store.node import ALIVE
-from notifier.store.prepared import Prepared
 from notifier.store.reader import Reader
 from notifier.store.schema import endpoints, nodes
 from notifier.store.transaction import Transaction
@@ -22,9 +20,9 @@ from notifier.store.values import CallbackClaim, CallbackHealth, ChangedEndpoint
 from notifier.store.writer import Writer
 
 _COLUMNS = [column.name for column in endpoints.c]
-_ADD = Prepared(
-    sqlite.insert(endpoints).on_conflict_do_nothing(),
-    postgresql=postgresql.insert(endpoints).on_conflict_do_nothing(),
+_ADD = text(  # the same on both databases
+    f"INSERT INTO endpoints ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
+    " ON CONFLICT DO NOTHING"
 )
 _KEPT = select(endpoints).where(endpoints.c.name == bindparam("_name")).with_for_update()
 _SAVE = (
@@ -139,4 +137,4 @@ def lead(connection: Connection, wants: Mapping[str, LeaderRequest], me: int) ->
 
 def _add(connection: Connection, name: str, fingerprint: str) -> None:
     blank = EndpointState(name=name, fingerprint=fingerprint)
-    _ADD.many(connection, [{column: getattr(blank, column) for column in _COLUMNS}])
+    connection.execute(_ADD, {column: getattr(blank, column) for column in _COLUMNS})

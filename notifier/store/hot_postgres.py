@@ -1,165 +1,144 @@
-"""PostgreSQL's wording of the hot path: one statement for all rows of a group, instead of one a row.
+"""The statements of the hot path in PostgreSQL's words. Each takes all rows of a group, as arrays: see `hot.py`.
 
-Each has the effect of its namesake in `statements`, run for one row after the other. But it sees the table as it was
-before the first row, so the parameters say what a later row would have seen: `_behind` says that another delivery of
-the lane is inserted before.
+Lanes are looked up one by one, by subqueries with a limit. Otherwise the planner, without statistics, takes open
+deliveries for rare and reads all of them. A condition inside CASE fits no index, which the planner would otherwise
+read whole.
 """
 
-from __future__ import annotations
+from notifier.store.keys import SHIFT
 
-from typing import Any
+FENCE = """
+UPDATE nodes
+SET seen_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, groups = :_group::bigint
+WHERE number = :_me::bigint
+"""
 
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    Boolean,
-    Column,
-    ColumnElement,
-    FromClause,
-    Select,
-    Table,
-    Text,
-    bindparam,
-    case,
-    false,
-    func,
-    insert,
-    literal_column,
-    select,
-    true,
-    update,
+LOCK_WATCHES = """
+SELECT pk FROM watches WHERE pk = ANY (:_pk::bigint[]) ORDER BY pk FOR NO KEY UPDATE
+"""
+
+STEP_WATCH = """
+UPDATE watches
+SET state = given.state, phase = given.phase, sequence = given.sequence, last_event_id = given.last_event_id,
+    stalled = given.stalled, ended = given.ended, lost = given.lost, changed_at = given.changed_at,
+    updated_at = given.updated_at
+FROM unnest(
+    :_pk::bigint[], :_before::bigint[], :state::text[], :phase::text[], :sequence::bigint[], :last_event_id::text[],
+    :stalled::boolean[], :ended::boolean[], :lost::text[], :changed_at::bigint[], :updated_at::bigint[]
+) AS given (pk, before, state, phase, sequence, last_event_id, stalled, ended, lost, changed_at, updated_at)
+WHERE watches.pk = given.pk AND watches.sequence = given.before AND watches.owner = :_me::bigint
+    AND CASE WHEN watches.removed_at IS NULL THEN true ELSE false END
+"""
+
+INSERT_EVENTS = f"""
+INSERT INTO events (pk, id, watch, sequence, type, at, body)
+SELECT ((pg_current_xact_id()::text::bigint + :epoch::bigint) << {SHIFT}) + pk, id, watch, sequence, type, at, body
+FROM unnest(
+    :pk::bigint[], :id::text[], :watch::bigint[], :sequence::bigint[], :type::text[], :at::bigint[], :body::bytea[]
+) AS given (pk, id, watch, sequence, type, at, body)
+"""
+
+INSERT_DELIVERIES = f"""
+INSERT INTO deliveries (id, event, lane, endpoint, sequence, status, attempt, due, created_at, manual, owner)
+SELECT given.id, ((pg_current_xact_id()::text::bigint + :epoch::bigint) << {SHIFT}) + given.event, given.lane,
+    given.endpoint, given.sequence, CASE WHEN given.behind OR ahead.found THEN 'waiting' ELSE 'ready' END, 0,
+    given.due, given.due, false, CASE WHEN given.behind OR ahead.found THEN NULL ELSE given.owner END
+FROM unnest(
+    :id::bigint[], :event::bigint[], :lane::bigint[], :endpoint::text[], :sequence::bigint[], :due::bigint[],
+    :_owner::bigint[], :_behind::boolean[]
+) AS given (id, event, lane, endpoint, sequence, due, owner, behind)
+LEFT JOIN LATERAL (
+    SELECT true AS found FROM deliveries AS of_lane
+    WHERE of_lane.endpoint = given.endpoint AND of_lane.lane = given.lane AND of_lane.status IN ('ready', 'waiting')
+    LIMIT 1
+) AS ahead ON true
+"""
+
+WHICH_WAIT = """
+SELECT id FROM deliveries WHERE id BETWEEN :first::bigint AND :last::bigint AND status = 'waiting'
+"""
+
+# What was chosen is asked again of the row itself: a node may claim it at this moment, and claims lock no watch.
+SUPERSEDE = """
+UPDATE deliveries
+SET status = 'superseded', settled_at = old.now, reason = 'superseded'
+FROM (
+    SELECT each.id, given.now
+    FROM unnest(:_endpoint::text[], :_lane::bigint[], :_now::bigint[]) AS given (endpoint, lane, now)
+    JOIN LATERAL (
+        SELECT of_lane.id FROM deliveries AS of_lane
+        WHERE of_lane.endpoint = given.endpoint AND of_lane.lane = given.lane
+            AND of_lane.status IN ('ready', 'waiting') AND of_lane.owner IS NULL
+        OFFSET 0
+    ) AS each ON true
+) AS old
+WHERE deliveries.id = old.id AND CASE WHEN deliveries.status IN ('ready', 'waiting') THEN true ELSE false END
+    AND CASE WHEN deliveries.owner IS NULL THEN true ELSE false END
+"""
+
+OVERTAKE = """
+UPDATE deliveries
+SET status = 'superseded', settled_at = old.now, reason = 'superseded'
+FROM (
+    SELECT each.id, given.now
+    FROM unnest(:_endpoint::text[], :_lane::bigint[], :_now::bigint[]) AS given (endpoint, lane, now)
+    JOIN LATERAL (
+        SELECT of_lane.id FROM deliveries AS of_lane
+        WHERE of_lane.endpoint = given.endpoint AND of_lane.lane = given.lane
+            AND of_lane.status IN ('ready', 'waiting')
+        ORDER BY of_lane.sequence DESC OFFSET 1
+    ) AS each ON true
+) AS old
+WHERE deliveries.id = old.id AND CASE WHEN deliveries.status IN ('ready', 'waiting') THEN true ELSE false END
+    AND CASE WHEN deliveries.owner IS NULL THEN true ELSE false END
+"""
+
+SETTLE = """
+UPDATE deliveries
+SET status = given.status, attempt = given.attempt, due = given.due, settled_at = given.settled_at,
+    reason = given.reason, owner = NULL
+FROM unnest(
+    :_id::bigint[], :status::text[], :attempt::bigint[], :due::bigint[], :settled_at::bigint[], :reason::text[]
+) AS given (id, status, attempt, due, settled_at, reason)
+WHERE deliveries.id = given.id AND deliveries.owner = :_me::bigint
+"""
+
+# Of two attempts in the same microsecond, or of one that is saved twice, the first stays.
+INSERT_ATTEMPTS = """
+INSERT INTO attempts (delivery, at, outcome, reason, detail, status, seconds, phases, address, reply, retry_after)
+SELECT * FROM unnest(
+    :delivery::bigint[], :at::bigint[], :outcome::text[], :reason::text[], :detail::text[], :status::bigint[],
+    :seconds::float8[], :phases::text[], :address::text[], :reply::text[], :retry_after::float8[]
 )
-from sqlalchemy import null as sql_null
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.sql import ClauseElement
-from sqlalchemy.types import TypeEngine
+ON CONFLICT DO NOTHING
+"""
 
-from notifier.store.keys import EventKey
-from notifier.store.schema import READY, WAITING, attempts, deliveries, events, in_lane, is_open, superseded, watches
+PROMOTE = """
+UPDATE deliveries
+SET status = 'ready', due = next.due, owner = next.owner
+FROM (
+    SELECT first.id, first.event, given.due, given.owner
+    FROM unnest(:_endpoint::text[], :_lane::bigint[], :_due::bigint[], :_owner::bigint[])
+        AS given (endpoint, lane, due, owner)
+    JOIN LATERAL (
+        SELECT of_lane.id, of_lane.event FROM deliveries AS of_lane
+        WHERE of_lane.endpoint = given.endpoint AND of_lane.lane = given.lane
+            AND of_lane.status IN ('ready', 'waiting')
+        ORDER BY of_lane.sequence LIMIT 1
+    ) AS first ON true
+) AS next, events
+WHERE deliveries.id = next.id AND CASE WHEN deliveries.status = 'waiting' THEN true ELSE false END
+    AND events.pk = next.event
+RETURNING deliveries.id, deliveries.endpoint, deliveries.lane, deliveries.attempt, events.id, events.type, events.body,
+    events.at
+"""
 
-
-def _given(**columns: TypeEngine[Any] | type[TypeEngine[Any]]) -> FromClause:
-    """Return the given rows as a table; each column is the array parameter of its name."""
-    arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in columns.items()]
-    named = [Column(name, kind) for name, kind in columns.items()]
-    return func.unnest(*arrays).table_valued(*named, name="given").render_derived()
-
-
-def _as(table: Table, *names: str) -> dict[str, TypeEngine[Any]]:
-    return {name: table.c[name].type for name in names or table.c.keys()}
-
-
-def _surely(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Return the condition in words that fit no index, which the planner would read whole if it has no statistics."""
-    return case((condition, true()), else_=false())
-
-
-_step = ("state", "phase", "sequence", "changed_at", "last_event_id", "stalled", "ended", "lost", "updated_at")
-_steps = _given(_pk=BigInteger(), _before=BigInteger(), **_as(watches, *_step))
-STEP_WATCH = (
-    update(watches)
-    .where(
-        watches.c.pk == _steps.c._pk,
-        watches.c.sequence == _steps.c._before,
-        watches.c.owner == bindparam("_me", type_=BigInteger),
-        _surely(watches.c.removed_at.is_(None)),
-    )
-    .values({name: _steps.c[name] for name in _step})
-)
-
-_event = _given(**_as(events))
-INSERT_EVENTS = insert(events).from_select(
-    events.c.keys(),
-    select(*(EventKey(_event.c.pk) if name == "pk" else _event.c[name] for name in events.c.keys())),  # noqa: SIM118 - the columns themselves would be compared as SQL
-)
-
-_new = _given(
-    id=BigInteger(),
-    event=BigInteger(),
-    lane=BigInteger(),
-    endpoint=Text(),
-    sequence=BigInteger(),
-    due=BigInteger(),
-    _owner=BigInteger(),
-    _behind=Boolean(),
-)
-# Lanes are looked up one by one, by subqueries with a limit. Otherwise the planner, without statistics, takes open
-# deliveries for rare and reads all of them.
-_of_lane = deliveries.alias("of_lane")
-_ahead = (
-    select(literal_column("true", Boolean).label("found"))
-    .where(in_lane(_of_lane, _new.c.endpoint, _new.c.lane))
-    .limit(literal_column("1"))
-    .lateral("ahead")
-)
-_waits = _new.c._behind | _ahead.c.found
-_delivery = {
-    "id": _new.c.id,
-    "event": EventKey(_new.c.event),
-    "lane": _new.c.lane,
-    "endpoint": _new.c.endpoint,
-    "sequence": _new.c.sequence,
-    "status": case((_waits, WAITING), else_=READY),
-    "attempt": literal_column("0"),
-    "due": _new.c.due,
-    "created_at": _new.c.due,
-    "manual": false(),
-    "owner": case((_waits, sql_null()), else_=_new.c._owner),
-}
-INSERT_DELIVERIES = insert(deliveries).from_select(
-    list(_delivery), select(*_delivery.values()).select_from(_new.outerjoin(_ahead, true()))
-)
-
-_newer = _given(_endpoint=Text(), _lane=BigInteger(), _now=BigInteger())
-_open = select(_of_lane.c.id).where(in_lane(_of_lane, _newer.c._endpoint, _newer.c._lane))
-
-
-def _supersede(chosen: Select[Any]) -> ClauseElement:
-    """Return the statement that supersedes the chosen deliveries of each lane."""
-    each = chosen.lateral("each")
-    old = select(each.c.id, _newer.c._now).select_from(_newer.join(each, true())).subquery("old")
-    return (
-        update(deliveries)
-        # Asked again of the row itself: a node may claim it at this moment, and claims lock no watch.
-        .where(deliveries.c.id == old.c.id, _surely(is_open(deliveries)), _surely(deliveries.c.owner.is_(None)))
-        .values(superseded(old.c._now))
-    )
-
-
-SUPERSEDE = _supersede(_open.where(_of_lane.c.owner.is_(None)).offset(literal_column("0")))
-OVERTAKE = _supersede(_open.order_by(_of_lane.c.sequence.desc()).offset(literal_column("1")))
-
-_verdict = ("status", "attempt", "due", "settled_at", "reason")
-_settled = _given(_id=BigInteger(), **_as(deliveries, *_verdict))
-SETTLE = (
-    update(deliveries)
-    .where(deliveries.c.id == _settled.c._id, deliveries.c.owner == bindparam("_me", type_=BigInteger))
-    .values({name: _settled.c[name] for name in _verdict} | {"owner": sql_null()})
-)
-
-_tried = _given(**_as(attempts))
-INSERT_ATTEMPTS = postgresql.insert(attempts).from_select(attempts.c.keys(), select(*_tried.c)).on_conflict_do_nothing()
-
-_freed = _given(_endpoint=Text(), _lane=BigInteger(), _due=BigInteger(), _owner=BigInteger())
-_first = (
-    select(_of_lane.c.id, _of_lane.c.event)
-    .where(in_lane(_of_lane, _freed.c._endpoint, _freed.c._lane))
-    .order_by(_of_lane.c.sequence)
-    .limit(literal_column("1"))
-    .lateral("first")
-)
-_next = (
-    select(_first.c.id, _first.c.event, _freed.c._due, _freed.c._owner)
-    .select_from(_freed.join(_first, true()))
-    .subquery("next")
-)
-
-
-def promote(*found: Any) -> ClauseElement:
-    """Return the statement that makes the first waiting delivery of each lane ready, and returns these columns."""
-    return (
-        update(deliveries)
-        .where(deliveries.c.id == _next.c.id, _surely(deliveries.c.status == WAITING), events.c.pk == _next.c.event)
-        .values(status=READY, due=_next.c._due, owner=_next.c._owner)
-        .returning(*found)
-    )
+# One for each destination: all nodes lock them in the same order, so that no two wait for each other.
+WAKE = """
+UPDATE callbacks
+SET due = CASE
+    WHEN due <= greatest(held_until, :_due::bigint) THEN due
+    ELSE greatest(held_until, :_due::bigint)
+END
+WHERE name = :_name::text
+"""

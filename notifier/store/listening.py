@@ -65,8 +65,8 @@ def _is_keys(value: object) -> bool:
 # -- Transactions of nodes that stopped in the middle. They are ended, so that nobody waits for their locks for ever.
 #
 # PostgreSQL's own limit (`idle_in_transaction_session_timeout`) misses some of them. It misses a node that stopped
-# while it sent, since statements go out many at a time (`prepared.together`). It also misses a client that sent a Flush
-# after every answer, as psycopg does at the end of a pipeline. TCP does not notice either: the kernel of a stopped
+# while it sent, since statements go out many at a time (`pipeline.py`). It also misses a client that sent a Flush
+# after every answer. TCP does not notice either: the kernel of a stopped
 # process, or of a suspended machine, still acknowledges packets.
 
 _END_STALLED = """

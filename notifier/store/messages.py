@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam, delete, select, text, update
 
 from notifier.core.model import ChatMessage
 from notifier.core.text import storable
-from notifier.store.prepared import Prepared
 from notifier.store.reader import Reader
 from notifier.store.schema import messages
 from notifier.store.writer import Writer
 
 _CONTENT = ("place", "channel", "ts", "sequence", "replied")
 _FIND = select(messages).where(messages.c.watch == bindparam("_watch"), messages.c.endpoint == bindparam("_endpoint"))
-
-
-def _add(dialect: sqlite.Insert | postgresql.Insert) -> sqlite.Insert | postgresql.Insert:
-    """Return the statement that adds a message. One of the same place stays: it may have been edited already."""
-    return dialect.on_conflict_do_update(
-        index_elements=["watch", "endpoint"],
-        set_={name: dialect.excluded[name] for name in _CONTENT},
-        where=messages.c.place != dialect.excluded.place,
-    )
-
-
-_ADD = Prepared(_add(sqlite.insert(messages)), postgresql=_add(postgresql.insert(messages)))
+# The same on both databases. A message of the same place stays: it may have been edited already.
+_ADD = text(
+    "INSERT INTO messages (watch, endpoint, place, channel, ts, sequence, replied)"
+    " VALUES (:watch, :endpoint, :place, :channel, :ts, :sequence, :replied)"
+    " ON CONFLICT (watch, endpoint) DO UPDATE SET place = excluded.place, channel = excluded.channel,"
+    " ts = excluded.ts, sequence = excluded.sequence, replied = excluded.replied"
+    " WHERE messages.place <> excluded.place"
+)
 _CHANGE = (
     update(messages)
     .where(
@@ -67,7 +61,7 @@ class Messages:
 
         def keep(connection: Connection) -> None:
             if before is None:
-                _ADD.many(connection, [row])
+                connection.execute(_ADD, row)
                 return
             change = {name: row[name] for name in _CONTENT}
             connection.execute(_CHANGE, change | {"_watch": watch, "_endpoint": endpoint, "_before": before.ts})

@@ -12,15 +12,15 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import ARRAY, BigInteger, Connection, bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, delete, func, insert, literal_column, select, update
 from sqlalchemy import null as sql_null
 
 from notifier import __version__
 from notifier.core.errors import NodeLost
 from notifier.store import callbacks
 from notifier.store import statements as sql
+from notifier.store.hot import FENCE, LOCK_WATCHES, Batch
 from notifier.store.keys import SHIFT
-from notifier.store.prepared import Prepared
 from notifier.store.schema import counters, deliveries, endpoints, events, nodes, watches
 
 CHANNEL = "notifier"  # of NOTIFY; each message is a JSON object
@@ -29,11 +29,6 @@ MAX_NAMED = 500  # watches in one message, which PostgreSQL limits to 8,000 byte
 NOW = literal_column("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint", BigInteger)
 ALIVE = func.abs(nodes.c.seen_at - NOW) <= nodes.c.timeout  # as core/share.py has it
 
-_FENCE = Prepared(
-    update(nodes)
-    .where(nodes.c.number == bindparam("_me", type_=BigInteger))
-    .values(groups=bindparam("_group", type_=BigInteger), seen_at=NOW)
-)
 _LANDED = (
     update(nodes)
     .where(nodes.c.number == bindparam("_me", type_=BigInteger))
@@ -44,12 +39,6 @@ _HELD = (
     update(nodes)
     .where(nodes.c.number == bindparam("_me", type_=BigInteger))
     .values(held=func.greatest(nodes.c.held + bindparam("_more", type_=BigInteger), 0))
-)
-_LOCK_WATCHES = Prepared(
-    select(watches.c.pk)
-    .where(watches.c.pk == func.any(bindparam("_pks", type_=ARRAY(BigInteger))))
-    .order_by(watches.c.pk)
-    .with_for_update(key_share=True)
 )
 _EPOCH = select(counters.c.value).where(counters.c.name == "event")
 _RUNNING = literal_column("pg_current_xact_id()::text::bigint", BigInteger)
@@ -64,11 +53,11 @@ class Node(Protocol):
     number: int  # no other node ever has it; it changes when the node was lost and joined anew
     epoch: int  # of the keys of events
 
-    def begin(self, connection: Connection) -> Callable[[], None]:
+    def begin(self, batch: Batch) -> Callable[[], None]:
         """Send a transaction's first statement; the returned call raises NodeLost if the node was declared dead."""
         ...
 
-    def keep_order(self, connection: Connection, pks: Iterable[int]) -> None:
+    def keep_order(self, batch: Batch, pks: Iterable[int]) -> None:
         """Keep other nodes from changing the deliveries of these watches until the transaction ends."""
         ...
 
@@ -114,11 +103,11 @@ class Solo:
 
         return joined
 
-    def begin(self, connection: Connection) -> Callable[[], None]:  # noqa: ARG002  # as `Member` needs it
+    def begin(self, batch: Batch) -> Callable[[], None]:  # noqa: ARG002  # as `Member` needs it
         """Send nothing: the lock file is the fence."""
         return _no_fence
 
-    def keep_order(self, connection: Connection, pks: Iterable[int]) -> None:
+    def keep_order(self, batch: Batch, pks: Iterable[int]) -> None:
         """Do nothing: no other node writes."""
 
     def first_event(self, connection: Connection, take: Callable[[Connection, str, int], int], count: int) -> int:
@@ -176,11 +165,11 @@ class Member:
 
         return joined
 
-    def begin(self, connection: Connection) -> Callable[[], None]:
+    def begin(self, batch: Batch) -> Callable[[], None]:
         """Update this node's row, and so lock it until the transaction ends."""
         self._group += 1
         self._event = 0
-        updated = _FENCE.one(connection, {"_me": self.number, "_group": self._group})
+        updated = batch.run(FENCE, [{"_me": self.number, "_group": self._group}])
 
         def check() -> None:
             if not updated.count:
@@ -188,14 +177,14 @@ class Member:
 
         return check
 
-    def keep_order(self, connection: Connection, pks: Iterable[int]) -> None:
+    def keep_order(self, batch: Batch, pks: Iterable[int]) -> None:
         """Lock the watches: only under this lock a delivery starts to wait for another, or stops waiting.
 
         All nodes lock in the same order, and before any other lock, so that no two wait for each other.
         """
         ordered = sorted(set(pks))
         if ordered:
-            _LOCK_WATCHES.one(connection, {"_pks": ordered})
+            batch.run(LOCK_WATCHES, [{"_pk": pk} for pk in ordered])
 
     def first_event(self, connection: Connection, take: Callable[[Connection, str, int], int], count: int) -> int:  # noqa: ARG002  # as `Solo` needs it
         """Number events by their place in the transaction (see `keys`)."""

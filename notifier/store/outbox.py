@@ -13,6 +13,7 @@ from notifier.core.model import Delivery, Micros, Record, Watch
 from notifier.store import callbacks, recovery, redating
 from notifier.store import statements as sql
 from notifier.store.delivery_lists import conditions
+from notifier.store.hot import together
 from notifier.store.operations import CommitOp, SettleOp
 from notifier.store.reader import Reader
 from notifier.store.rows import delivery_from
@@ -83,11 +84,16 @@ class Outbox:
     def _revive(self, connection: Connection, ids: Sequence[int], now: Micros) -> int:
         if not ids:
             return 0
-        self._node.keep_order(connection, _lanes(connection, ids))
+        lanes = list(_lanes(connection, ids))
+        with together(connection) as batch:
+            self._node.keep_order(batch, lanes)
         self._node.tell(connection, deliveries=True)
-        count = sql.REVIVE.many(connection, [{"_id": number, "_now": now} for number in ids]).count
-        names = connection.execute(select(deliveries.c.endpoint).where(deliveries.c.id.in_(ids)).distinct()).scalars()
-        callbacks.wake(connection, ((name, now) for name in names))
+        count = connection.execute(sql.REVIVE, [{"_id": number, "_now": now} for number in ids]).rowcount
+        names = (
+            connection.execute(select(deliveries.c.endpoint).where(deliveries.c.id.in_(ids)).distinct()).scalars().all()
+        )
+        with together(connection) as batch:
+            callbacks.wake(batch, ((name, now) for name in names))
         return count
 
     async def redate(self, shift: ClockShift, *, after: int = BEFORE_ALL) -> int | None:

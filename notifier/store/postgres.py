@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from notifier.core.errors import StoreError, StoreTooNew, StoreTooOld
-from notifier.store import arrays, migrations
+from notifier.store import migrations
 from notifier.store.errors import reason
 from notifier.store.migrations import HEAD
 
@@ -98,7 +98,10 @@ def engine(url: str, *, writable: bool, stall: float = UNHURRIED_STALL, silence:
     kind = _connection_class(silence)
     settings = dict(SESSION)
     sessions = Sessions()
+    prepares: dict[str, Any] = {}
     if writable:
+        # psycopg drops all prepared statements after a rollback if one is its own: those of `pipeline.py`, too.
+        prepares["prepare_threshold"] = None
         settings |= PLANS | {
             "lock_timeout": str(LOCK_TIMEOUT),
             "idle_in_transaction_session_timeout": str(round(stall * 1000)),
@@ -107,8 +110,7 @@ def engine(url: str, *, writable: bool, stall: float = UNHURRIED_STALL, silence:
         settings |= {"default_transaction_read_only": "on", "statement_timeout": str(round(READ_SILENCE * 1000))}
 
     def connect() -> Any:
-        raw = kind.connect(**given, autocommit=True)
-        arrays.register(raw)
+        raw = kind.connect(**given, autocommit=True, **prepares)
         try:
             with raw.cursor() as cursor:
                 # A commit must be on disk, whatever the server's default is. Stronger settings stay as they are.
@@ -126,34 +128,29 @@ def engine(url: str, *, writable: bool, stall: float = UNHURRIED_STALL, silence:
         return raw
 
     pool: dict[str, Any] = {"poolclass": NullPool} if writable else {"poolclass": QueuePool, "pool_size": 1}
-    made = create_engine("postgresql+psycopg://", creator=connect, pool_pre_ping=not writable, **pool)
-    event.listen(made, "begin", _by_itself)
-    return made
+    return create_engine("postgresql+psycopg://", creator=connect, pool_pre_ping=not writable, **pool)
 
 
-def _by_itself(connection: Connection) -> None:
-    """Let psycopg begin the transaction with the first statement, unless `prepared.together` begins it before."""
-    connection.connection.dbapi_connection.autocommit = False  # type: ignore[union-attr]
-
-
-def _connection_class(silence: float | None) -> Any:
+def _connection_class(patience: float | None) -> Any:
     """Return a connection class that closes the connection after so many seconds without an answer.
 
     TCP's timeouts do not notice a server that hangs: its kernel still acknowledges packets.
     """
     psycopg = driver()
-    if silence is None:
+    if patience is None:
         return psycopg.Connection
 
     class Impatient(psycopg.Connection):  # type: ignore[name-defined,misc]  # of a module that is loaded late
+        silence = patience  # `pipeline.py` waits by itself
+
         def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
             try:
-                return super().wait(gen, interval, silence if timeout is None else timeout)
+                return super().wait(gen, interval, patience if timeout is None else timeout)
             except psycopg.errors._WaitTimeout as exc:
                 if timeout is not None:
                     raise
                 self.pgconn.finish()  # a later answer would be of no use
-                raise psycopg.OperationalError(f"the server did not answer for {silence:g} seconds") from exc
+                raise psycopg.OperationalError(f"the server did not answer for {patience:g} seconds") from exc
 
     return Impatient
 
@@ -233,7 +230,7 @@ def refusal(exc: DBAPIError) -> StoreError:
 # -- Sessions that outlive their connection. They are ended, so that their locks end.
 #
 # A server notices a dead network only when it has something to send. Statements go out many at a time
-# (`prepared.together`), and a session that waits for the rest of them may wait for ever: PostgreSQL's limit for an idle
+# (`pipeline.py`), and a session that waits for the rest of them may wait for ever: PostgreSQL's limit for an idle
 # transaction starts only when every statement has been answered.
 
 _THIS_SESSION = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, Select, Text, and_, bindparam, func, lit
 from notifier.core.model import Micros
 from notifier.core.retry import may_be_outage
 from notifier.store import callbacks
+from notifier.store.hot import together
 from notifier.store.schema import attempts, deliveries
 from notifier.store.values import Recovery
 
@@ -90,7 +91,8 @@ def bring_forward(connection: Connection, recovery: Recovery, after: Place) -> t
             moves.append({"_id": row.id, "_due": due, "_attempt": max(row.attempt - 1, 0)})
     if moves:
         connection.execute(_MOVE, moves)
-        callbacks.wake(connection, [(recovery.endpoint, first)])
+        with together(connection) as batch:
+            callbacks.wake(batch, [(recovery.endpoint, first)])
     if not rows:
         return after, False
     place = Place(due=rows[-1].due, id=rows[-1].id, moved=after.moved + len(moves))

@@ -99,7 +99,7 @@ def step_row(watch: Watch, records: Sequence[Record], node: int) -> dict[str, ob
 
 
 def event_row(pk: int, epoch: int, watch: Watch | None, record: Record) -> dict[str, object]:
-    """Return the parameters of an event; `pk` and `epoch` are those of `keys.EventKey`."""
+    """Return the parameters of an event; `pk` and `epoch` make its key (see `keys`)."""
     return {
         "pk": pk,
         "epoch": epoch,

@@ -8,11 +8,11 @@ from sqlalchemy import Connection
 
 from notifier.core.errors import StaleWrite
 from notifier.core.model import Address, Delivery, Micros, Record, Watch
-from notifier.store import callbacks
+from notifier.store import callbacks, hot
 from notifier.store import statements as sql
+from notifier.store.hot import Batch, Result, together
 from notifier.store.node import Node
 from notifier.store.operations import CallOp, CommitOp, Operation, SettleOp
-from notifier.store.prepared import Result, together
 from notifier.store.rows import attempt_row, delivery_from, event_row, fresh_delivery, settle_row, step_row
 from notifier.store.values import Later, Settlement
 
@@ -94,8 +94,8 @@ class Transaction:
         op = CommitOp(None, records)
         first = self._ids.take(connection, "delivery", sum(len(record.addresses) for record in records))
         first_event = self.node.first_event(connection, self._ids.take, len(records))
-        with together(connection):
-            read = self._commit(connection, [op], [(op, record) for record in records], first, first_event)
+        with together(connection) as batch:
+            read = self._commit(batch, [op], [(op, record) for record in records], first, first_event)
         (deliveries,) = read()
         return deliveries
 
@@ -105,13 +105,13 @@ class Transaction:
         """Send the statements of all operations, then read their results."""
         records = [(op, record) for op in commits for record in op.records]
         first = self._ids.take(connection, "delivery", sum(len(record.addresses) for _, record in records))
-        with together(connection):
-            check = self.node.begin(connection)  # first: it begins to count the events anew
+        with together(connection) as batch:
+            check = self.node.begin(batch)  # first: it begins to count the events anew
             first_event = self.node.first_event(connection, self._ids.take, len(records))
-            self.node.keep_order(connection, _lanes(commits, settles))
-            read_commits = self._commit(connection, commits, records, first, first_event)
-            read_settles = self._settle(connection, settles)
-            callbacks.wake(connection, _left_alone(records, settles))
+            self.node.keep_order(batch, _lanes(commits, settles))
+            read_commits = self._commit(batch, commits, records, first, first_event)
+            read_settles = self._settle(batch, settles)
+            callbacks.wake(batch, _left_alone(records, settles))
         check()
         return read_commits(), read_settles()
 
@@ -119,24 +119,24 @@ class Transaction:
 
     def _commit(
         self,
-        connection: Connection,
+        batch: Batch,
         commits: Sequence[CommitOp],
         records: Sequence[tuple[CommitOp, Record]],
         first: int,
         first_event: int,
     ) -> Callable[[], list[list[Delivery]]]:
         steps = [step_row(op.watch, op.records, self.node.number) for op in commits if op.watch is not None]
-        stepped = sql.STEP_WATCH.many(connection, steps) if steps else None
+        stepped = batch.run(hot.STEP_WATCH, steps) if steps else None
         epoch = self.node.epoch
         if records:
             rows = [event_row(first_event + n, epoch, op.watch, record) for n, (op, record) in enumerate(records)]
-            sql.INSERT_EVENTS.many(connection, rows)
+            batch.run(hot.INSERT_EVENTS, rows)
         addressed = [
             (first_event + n, op.watch, record, address)
             for n, (op, record) in enumerate(records)
             for address in record.addresses
         ]
-        waiting = self._enqueue(connection, addressed, first) if addressed else None
+        waiting = self._enqueue(batch, addressed, first) if addressed else None
 
         def read() -> list[list[Delivery]]:
             if stepped is not None and stepped.count != len(steps):
@@ -146,7 +146,7 @@ class Transaction:
         return read
 
     def _enqueue(
-        self, connection: Connection, addressed: Sequence[tuple[int, Watch | None, Record, Address]], first: int
+        self, batch: Batch, addressed: Sequence[tuple[int, Watch | None, Record, Address]], first: int
     ) -> Result:
         """Put deliveries into the outbox; return which of them have to wait."""
         latest = [
@@ -155,7 +155,7 @@ class Transaction:
             if address.latest and watch is not None
         ]
         if latest:
-            sql.SUPERSEDE.many(connection, latest)
+            batch.run(hot.SUPERSEDE, latest)
         lanes: set[tuple[str, int]] = set()
         rows = [
             {
@@ -171,27 +171,27 @@ class Transaction:
             }
             for n, (event, watch, record, address) in enumerate(addressed)
         ]
-        sql.INSERT_DELIVERIES.many(connection, rows)
-        return sql.WHICH_WAIT.one(connection, {"first": first, "last": first + len(rows) - 1})
+        batch.run(hot.INSERT_DELIVERIES, rows)
+        return batch.run(hot.WHICH_WAIT, [{"first": first, "last": first + len(rows) - 1}])
 
     # -- settle
 
-    def _settle(self, connection: Connection, settlements: Sequence[Settlement]) -> Callable[[], list[Delivery | None]]:
+    def _settle(self, batch: Batch, settlements: Sequence[Settlement]) -> Callable[[], list[Delivery | None]]:
         if not settlements:
             return list
         rows = [settle_row(settlement, self.node.number) for settlement in settlements]
-        done = sql.SETTLE.many(connection, rows)
+        done = batch.run(hot.SETTLE, rows)
         tried = [attempt_row(s.delivery.id, s.attempt) for s in settlements if s.attempt is not None]
         if tried:
-            sql.INSERT_ATTEMPTS.many(connection, tried)
+            batch.run(hot.INSERT_ATTEMPTS, tried)
         retried = [
             {"_endpoint": s.delivery.endpoint, "_lane": s.delivery.lane, "_now": s.at}
             for s in settlements
             if isinstance(s.verdict, Later) and releases(s)
         ]
         if retried:  # a newer state may have come meanwhile, from another node too
-            sql.OVERTAKE.many(connection, retried)
-        promoted = self._promote(connection, settlements)
+            batch.run(hot.OVERTAKE, retried)
+        promoted = self._promote(batch, settlements)
 
         def read() -> list[Delivery | None]:
             if done.count != len(rows):
@@ -203,7 +203,7 @@ class Transaction:
 
         return read
 
-    def _promote(self, connection: Connection, settlements: Sequence[Settlement]) -> list[Result]:
+    def _promote(self, batch: Batch, settlements: Sequence[Settlement]) -> list[Result]:
         """Make the next of each lane ready; return at least those that this node takes at once."""
         lanes = [
             {
@@ -217,11 +217,11 @@ class Transaction:
         ]
         if not lanes:
             return []
-        promoted = sql.PROMOTE.many(connection, lanes)
-        if promoted.pending:
+        promoted = batch.run(hot.PROMOTE, lanes)
+        if not batch.follows:
             return [promoted]  # it will return them
         taken = [lane for lane in lanes if lane["_owner"] is not None] if promoted.count else []
-        return [sql.PROMOTED.one(connection, lane) for lane in taken]
+        return [batch.run(hot.PROMOTED, [lane]) for lane in taken]
 
 
 def releases(settlement: Settlement) -> bool:

@@ -17,7 +17,6 @@ from notifier.core.model import Micros, NewWatch, Watch
 from notifier.store import callbacks, redating
 from notifier.store import statements as sql
 from notifier.store.node import named
-from notifier.store.prepared import Prepared
 from notifier.store.rows import callback_name, described, watch_from
 from notifier.store.schema import watches
 from notifier.store.transaction import Transaction
@@ -49,7 +48,7 @@ _DESCRIBE = (
     .where(watches.c.pk == bindparam("_pk"))
     .values({name: bindparam(name) for name in ("origin", *DESCRIPTION, "updated_at")})
 )
-_ADD_AGAIN = Prepared(
+_ADD_AGAIN = (
     update(watches)
     .where(watches.c.pk == bindparam("_pk"), watches.c.removed_at.is_not(None))
     .values(
@@ -298,7 +297,7 @@ def _describe(
 
 def _add_again(connection: Connection, again: Sequence[Row[Any]], now: Micros) -> None:
     rows = [{"_pk": row.pk, "created_at": now, "changed_at": now, "ended": _terminal(row)} for row in again]
-    if rows and _ADD_AGAIN.many(connection, rows).count != len(rows):
+    if rows and connection.execute(_ADD_AGAIN, rows).rowcount != len(rows):
         raise _Rivaled  # another node added one of them again in the meantime, or forgot it
 
 

@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import databases
 import pytest
-from sqlalchemy import ARRAY, BigInteger, Boolean, Float, Integer, LargeBinary, Text, bindparam, select
-from sqlalchemy.types import TypeEngine
 
 from notifier.store import postgres
-from notifier.store.arrays import packer
-from notifier.store.prepared import AtOnce
+from notifier.store.arrays import pack, packer
 
-VALUES: list[tuple[TypeEngine[Any], list[Any]]] = [
-    (BigInteger(), [0, -1, 2**63 - 1, -(2**63), None]),
-    (Integer(), [0, 200, -1, None]),
-    (Text(), ["", "a", 'quote " brace } comma , \\', "NULL", "\N{SNOWMAN}", None]),
-    (LargeBinary(), [b"", b"\0\xff", b"{}", None]),
-    (Boolean(), [True, False, None]),
-    (Float(), [0.0, -1.5, 1e300, None]),
-]
+VALUES: dict[str, list[Any]] = {
+    "bigint": [0, -1, 2**63 - 1, -(2**63), None],
+    "text": ["", "a", 'quote " brace } comma , \\', "NULL", "\N{SNOWMAN}", None],
+    "bytea": [b"", b"\0\xff", b"{}", None],
+    "boolean": [True, False, None],
+    "float8": [0.0, -1.5, 1e300, None],
+}
 
 
-@pytest.mark.parametrize(("kind", "values"), VALUES, ids=[type(kind).__name__ for kind, _ in VALUES])
-def test_every_value_arrives_as_it_is(kind: TypeEngine[Any], values: list[Any]) -> None:
+@pytest.mark.parametrize("kind", VALUES)
+def test_every_value_arrives_as_it_is(kind: str) -> None:
     """With and without nulls, empty ones, and those that an array's text form would have to quote."""
-    statement = AtOnce(select(bindparam("value", type_=ARRAY(kind))))
+    values = VALUES[kind]
     with databases.empty_database() as url:
         made = postgres.engine(url, writable=True)
         with made.connect() as connection:
+            raw: Any = connection.connection.dbapi_connection
             for given in (values, values[:-1], [None], values[:1]):
-                [(found,)] = statement.run(connection, [{"value": value} for value in given]).rows()
-                assert found == given
+                found = raw.pgconn.exec_params(b"SELECT $1::%b[]" % kind.encode(), [packer(kind)(given)], None, [1])
+                assert _read(raw, found, f"{kind}[]") == given
+            for value in values:
+                found = raw.pgconn.exec_params(b"SELECT $1::%b" % kind.encode(), [pack(kind)(value)], None, [1])
+                assert _read(raw, found, kind) == value
         made.dispose()
 
 
-@pytest.mark.parametrize("kind", [BigInteger(), Integer()])
-def test_a_number_beyond_64_bits_is_refused(kind: TypeEngine[Any]) -> None:
+def _read(raw: Any, result: Any, kind: str) -> Any:
+    """Return the one value of a result, as psycopg itself reads it from a text."""
+    text = result.get_value(0, 0)
+    return None if text is None else raw.execute(f"SELECT %s::{kind}", [text.decode()]).fetchone()[0]
+
+
+@pytest.mark.parametrize("packs", [lambda value: packer("bigint")([1, value]), pack("bigint")])
+def test_a_number_beyond_64_bits_is_refused(packs: Callable[[int], object]) -> None:
     """As the drivers refuse it: it is its own writer's fault."""
     with pytest.raises(OverflowError):
-        packer(kind)([1, 2**63])
+        packs(2**63)

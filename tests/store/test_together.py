@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import databases
 import psycopg
 import pytest
-from sqlalchemy import BigInteger, Connection, bindparam, literal_column, select
+from sqlalchemy import Connection
 from store_rig import T0, claim, follow, move, observed, recorded, running
 
 from bench.relay import relay
 from notifier.store import postgres
-from notifier.store.prepared import Prepared, together
+from notifier.store.pipeline import Pipeline, Sendable, Sent
 
-PART = Prepared(select(literal_column("10", BigInteger) // bindparam("by", type_=BigInteger)))
+PART = Sendable("PART", "SELECT 10 / :by::bigint")
+UNKNOWN = Sendable("UNKNOWN", "SELECT nothing FROM nowhere")
 
 
 @pytest.fixture
@@ -27,19 +29,75 @@ def connection() -> Iterator[Connection]:
         made.dispose()
 
 
+def pipeline(connection: Connection) -> Pipeline:
+    """Return a pipeline on the connection of the driver."""
+    return Pipeline(connection.connection.dbapi_connection)
+
+
+def part(connection: Connection) -> list[tuple[object, ...]]:
+    """Send one statement in a transaction; return its rows."""
+    with connection.begin(), pipeline(connection) as sending:
+        sent: Sent = sending.send(PART, [{"by": 5}])
+    return sent.rows()
+
+
 def test_what_is_told_is_the_failure_and_not_what_it_kept_from_running(connection: Connection) -> None:
     """A conflict that is to be tried again would pass for an outage otherwise."""
 
     def divide() -> None:
-        with connection.begin(), together(connection):
+        with connection.begin(), pipeline(connection) as sending:
             for by in (1, 0, 2, 3):
-                PART.one(connection, {"by": by})
+                sending.send(PART, [{"by": by}])
 
     with pytest.raises(psycopg.errors.DivisionByZero):
         divide()
-    with connection.begin(), together(connection):
-        found = PART.one(connection, {"by": 5})
-    assert found.rows() == [(2,)]
+    assert part(connection) == [(2,)]
+
+
+def test_a_statement_stays_prepared_however_a_transaction_ends(connection: Connection) -> None:
+    """Whether it was prepared before one that failed or after, committed or rolled back: it can be sent again."""
+
+    def fail(*statements: Sendable) -> None:
+        with connection.begin(), pipeline(connection) as sending:
+            for statement in statements:
+                sending.send(statement, [{"by": 5}])
+
+    for statements in ((UNKNOWN, PART), (PART, UNKNOWN)):
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            fail(*statements)
+    assert part(connection) == [(2,)]
+    connection.exec_driver_sql("SELECT 1")
+    connection.rollback()
+    assert part(connection) == part(connection) == [(2,)]
+
+
+def test_a_fault_between_statements_is_told_as_it_is(connection: Connection) -> None:
+    """What was sent before it is rolled back, and the connection serves on."""
+
+    def stumble() -> None:
+        with connection.begin(), pipeline(connection) as sending:
+            sending.send(PART, [{"by": 0}])
+            sending.send(PART, [{"by": 2**63}])
+
+    with pytest.raises(OverflowError):
+        stumble()
+    assert part(connection) == [(2,)]
+
+
+def test_a_session_that_was_ended_is_an_outage(connection: Connection) -> None:
+    """It is told at once."""
+    assert part(connection) == [(2,)]
+    raw: Any = connection.connection.dbapi_connection
+    with psycopg.connect(raw.info.dsn, autocommit=True) as other:
+        assert other.execute("SELECT pg_terminate_backend(%s, 5000)", [raw.info.backend_pid]).fetchone() == (True,)
+
+    def send() -> None:
+        with pipeline(connection) as sending:
+            sending.send(PART, [{"by": 5}])
+
+    with pytest.raises(psycopg.OperationalError):
+        send()
+    connection.invalidate()
 
 
 def test_what_follows_is_of_the_same_transaction(connection: Connection) -> None:
@@ -49,8 +107,8 @@ def test_what_follows_is_of_the_same_transaction(connection: Connection) -> None
 
     def say() -> None:
         with connection.begin():
-            with together(connection):
-                PART.one(connection, {"by": 5})
+            with pipeline(connection) as sending:
+                sending.send(PART, [{"by": 5}])
             connection.exec_driver_sql("INSERT INTO said VALUES ('unsaid')")
             raise KeyError
 

@@ -1,0 +1,157 @@
+"""Runs the statements of the hot path: plain SQL, in one wording a dialect, given to the driver directly.
+
+SQLAlchemy's own execution costs more than a database's work on a row, and each of these runs hundreds of times a
+second. A call of the driver costs more than a row, too: so most statements take all rows of a group. The wordings are
+in `hot_sqlite.py` and `hot_postgres.py`, by the same names. Parameters have the names of columns, with `_` in front
+where they are conditions.
+
+    with together(connection) as batch:
+        changed = batch.run(SETTLE, rows)
+    changed.count  # known once the block has ended
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from operator import itemgetter
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+from notifier.store import hot_postgres, hot_sqlite
+from notifier.store.pipeline import Pipeline, Sendable
+
+ROWS = tuple(1 << power for power in range(6, -1, -1))  # of one call on SQLite: few texts, which stay prepared
+
+Row = Mapping[str, Any]
+
+_VALUES = re.compile(r"(?<=VALUES )(\([^()]*\))")  # the row of parameters
+_NAME = re.compile(r"(?<!:):(\w+)")
+
+
+class Result(Protocol):
+    """The result of a statement, once its block has ended."""
+
+    @property
+    def count(self) -> int:
+        """Return the number of rows that were changed."""
+        ...
+
+    def rows(self) -> list[Any]:
+        """Return the rows that it found, as tuples."""
+        ...
+
+
+class Statement:
+    """One statement, in both wordings."""
+
+    def __init__(self, name: str) -> None:
+        """Take the wordings of that name; a dialect that has none never runs it."""
+        self.name = name
+        self.sqlite = _SqliteWording(text) if (text := getattr(hot_sqlite, name, None)) else None
+        self.postgresql = Sendable(name, text) if (text := getattr(hot_postgres, name, None)) else None
+
+
+class Batch(Protocol):
+    """The statements of one block."""
+
+    follows: bool  # the database answers a statement before the next is sent
+
+    def run(self, statement: Statement, rows: Sequence[Row]) -> Result:
+        """Run a statement for these rows, at least one; the result can be read after the block."""
+        ...
+
+
+@contextmanager
+def together(connection: Connection) -> Iterator[Batch]:
+    """Run the statements of the block; on PostgreSQL they are sent together, and wait for one answer at its end."""
+    if connection.dialect.name != "postgresql":
+        yield _SqliteBatch(connection.connection.dbapi_connection)
+        return
+    with Pipeline(connection.connection.dbapi_connection) as pipeline:
+        yield _PostgresBatch(pipeline)
+
+
+class _SqliteWording:
+    """A text whose row of parameters is repeated; or one that runs once for each row, if it has none."""
+
+    def __init__(self, text: str) -> None:
+        text = " ".join(text.split())
+        parts = _VALUES.split(text)
+        self.text = text
+        self.several: dict[int, str] | None = None
+        if len(parts) == 3:
+            before, row, after = parts
+            names = _NAME.findall(row)
+            self.values = itemgetter(*names)
+            one = f"({', '.join('?' * len(names))})"
+            self.several = {count: f"{before}{', '.join([one] * count)}{after}" for count in ROWS}
+
+
+class _SqliteResult:
+    __slots__ = ("_found", "count")
+
+    def __init__(self, count: int, found: list[Any]) -> None:
+        self.count = count
+        self._found = found
+
+    def rows(self) -> list[Any]:
+        return self._found
+
+
+class _SqliteBatch:
+    """Runs each statement at once."""
+
+    follows = True
+
+    def __init__(self, raw: Any) -> None:
+        self._cursor = raw.cursor()
+
+    def run(self, statement: Statement, rows: Sequence[Row]) -> Result:
+        wording, cursor = statement.sqlite, self._cursor
+        assert wording is not None, statement.name
+        if wording.several is None:
+            if len(rows) == 1:
+                cursor.execute(wording.text, rows[0])
+                return _SqliteResult(cursor.rowcount, cursor.fetchall())
+            cursor.executemany(wording.text, rows)
+            return _SqliteResult(cursor.rowcount, [])
+        given, done, count = list(map(wording.values, rows)), 0, 0
+        for size in ROWS:
+            while len(given) - done >= size:
+                cursor.execute(wording.several[size], tuple(chain.from_iterable(given[done : done + size])))
+                count += cursor.rowcount
+                done += size
+        return _SqliteResult(count, [])
+
+
+class _PostgresBatch:
+    """Sends each statement, with its rows as arrays."""
+
+    follows = False
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def run(self, statement: Statement, rows: Sequence[Row]) -> Result:
+        wording = statement.postgresql
+        assert wording is not None, statement.name
+        return self._pipeline.send(wording, rows)
+
+
+FENCE = Statement("FENCE")
+LOCK_WATCHES = Statement("LOCK_WATCHES")
+STEP_WATCH = Statement("STEP_WATCH")
+INSERT_EVENTS = Statement("INSERT_EVENTS")
+INSERT_DELIVERIES = Statement("INSERT_DELIVERIES")
+WHICH_WAIT = Statement("WHICH_WAIT")
+SUPERSEDE = Statement("SUPERSEDE")
+SETTLE = Statement("SETTLE")
+INSERT_ATTEMPTS = Statement("INSERT_ATTEMPTS")
+OVERTAKE = Statement("OVERTAKE")
+PROMOTE = Statement("PROMOTE")
+PROMOTED = Statement("PROMOTED")
+WAKE = Statement("WAKE")
