@@ -24,7 +24,7 @@ from notifier.tools.callback import ReceivedCallback
 from notifier.tools.demo import daemon as daemons
 from notifier.tools.demo import run, stage
 from notifier.tools.demo.daemon import Daemon, DaemonFailed
-from notifier.tools.demo.score import Score
+from notifier.tools.demo.score import Progress, Score
 from notifier.tools.demo.script import Role, cast
 from notifier.tools.simulated import Move
 from notifier.tools.transcript import documented
@@ -86,23 +86,27 @@ async def read_until(process: asyncio.subprocess.Process, pattern: str) -> re.Ma
     raise AssertionError(f"it never printed {pattern}")
 
 
-async def test_command_shows_both_framings_and_ends_by_itself(tmp_path: Path) -> None:
-    """Exit code 0 within 20 s; three callbacks a documented task, all verified; recovery from both faults."""
+async def test_command_shows_streams_and_polls_and_ends_by_itself(tmp_path: Path) -> None:
+    """Exit code 0 within 20 s; three callbacks a task, all verified; recovery from both faults."""
     began = time.monotonic()
     async with running(tmp_path, *COMMAND) as process:
         output, errors = await process.communicate()
     text = output.decode()
     assert (process.returncode, errors.decode()) == (0, ""), text
     assert time.monotonic() - began < 20 * slowness()
-    rows = re.findall(r"^clip-(\d\d) +(line|event) +(\w+) +(\w+) +(\d)$", text, re.MULTILINE)
-    assert [row[1] for row in rows] == ["line", "event"] * 6
-    assert [row[3] for row in rows] == ["success"] * 4 + ["failed", "canceled"] + ["success"] * 6
+    rows = re.findall(r"^clip-(\d\d) +(line|event|poll) +(\w+) +(\w+) +(\d)$", text, re.MULTILINE)
+    assert [row[1] for row in rows] == ["line", "event", "poll"] * 4
+    usual = ["success", "success", "SUCCEEDED"]
+    assert [row[3] for row in rows] == [*usual, "success", "failed", "CANCELLED", *usual, *usual]
     assert all(row[2] == row[3] for row in rows)
-    assert sum(int(row[4]) for row in rows) == 36, "35 changes, and one that was sent again"
+    [changes] = map(int, re.findall(r"changes  (\d+) of state, at the upstreams", text))
+    assert changes <= 36, "a state may pass between two polls"
+    assert sum(int(row[4]) for row in rows) == changes + 1, "one was sent again"
+    [(polled, polls)] = re.findall(r"polled  (\d+) of the watches, by (\d+) requests", text)
+    assert (polled, int(polls) > 12) == ("4", True)
     for line in (
-        "watches  12: 10 success, 1 failed, 1 canceled",
-        "changes  35 of state, at the upstream",
-        "callbacks  36 received, 36 verified",
+        "watches  12: 10 succeeded, 1 failed, 1 canceled",
+        f"callbacks  {changes + 1} received, {changes + 1} verified",
         "0 duplicates, 0 out of order",
         "clip-01: its stream was reset, and is open again",
     ):
@@ -178,7 +182,7 @@ async def test_terminal_gets_a_live_table_that_fits() -> None:
     text = screen.getvalue()
     assert text.count("last callback") > 5
     assert "clip-04" in text
-    assert not re.search(r"clip-08 +(line|event)", text)
+    assert not re.search(r"clip-08 +(line|event|poll)", text)
     assert "4 more" in text
 
 
@@ -284,8 +288,24 @@ def test_thousands_that_miss_the_same_are_not_all_named() -> None:
     assert "... and 4995 more" in reasons
 
 
-def test_half_of_the_tasks_use_each_framing_and_most_play_the_documented_transcript() -> None:
+def test_the_tasks_are_divided_among_the_sources_and_most_take_their_usual_course() -> None:
     roles: tuple[Role, ...] = cast(12)
-    assert [role.framing for role in roles] == ["line", "event"] * 6
-    assert [role.id for role in roles if role.transcript is not documented()] == ["clip-05", "clip-06"]
+    assert [role.kind for role in roles] == ["line", "event", "poll"] * 4
+    usual = {"line": documented(), "event": documented(), "poll": cast(3)[2].transcript}
+    assert [role.id for role in roles if role.transcript != usual[role.kind]] == ["clip-05", "clip-06"]
     assert roles[0].states == ("queueing", "processing", "success")
+    assert roles[2].states == ("PENDING", "RUNNING", "SUCCEEDED")
+    assert roles[5].states == ("PENDING", "RUNNING", "CANCELLED")
+
+
+def test_a_state_may_pass_between_two_polls_but_no_end() -> None:
+    """A stream has to tell each state."""
+    polled, streamed = cast(3)[2], cast(3)[0]
+    for role, states, right in (
+        (polled, ["RUNNING", "SUCCEEDED"], True),
+        (polled, ["PENDING", "RUNNING"], False),
+        (polled, ["RUNNING", "PENDING", "SUCCEEDED"], False),
+        (polled, ["SUCCEEDED", "watch.lost"], False),
+        (streamed, ["processing", "success"], False),
+    ):
+        assert Progress(role=role, states=states).right is right

@@ -20,12 +20,19 @@ class Progress:
     role: Role
     states: list[str] = field(default_factory=list)  # of accepted callbacks, as they came
     verified: int = 0
+    phase: str | None = None  # the last one
     first: dict[str, float] = field(default_factory=dict)  # Unix seconds of a state's first arrival, accepted or not
 
     @property
     def complete(self) -> bool:
-        """Return whether it got as many callbacks as are due."""
-        return len(self.states) >= len(self.role.states)
+        """Return whether the callback of its end came."""
+        return self.role.states[-1] in self.states
+
+    @property
+    def right(self) -> bool:
+        """Return whether exactly the callbacks that are due came; a state may pass between two polls."""
+        due = tuple(state for state in self.role.states if state in self.states or self.role.source != "polled")
+        return tuple(self.states) == due and self.complete
 
 
 class Score:
@@ -42,7 +49,7 @@ class Score:
 
     @property
     def complete(self) -> bool:
-        """Return whether every task got as many callbacks as are due."""
+        """Return whether the callback of every task's end came."""
         return not self._incomplete
 
     def take(self, callback: ReceivedCallback) -> None:
@@ -67,6 +74,7 @@ class Score:
         task.first.setdefault(state or "?", callback.at)
         if accepted and not callback.accepted_before:
             task.states.append(state or "?")
+            task.phase = callback.phase
             if task.complete:
                 self._incomplete.discard(task.role.id)
 
@@ -81,7 +89,7 @@ class Score:
             {
                 name: f"{', '.join(task.states) or 'nothing'} in place of {', '.join(task.role.states)}"
                 for name, task in self.tasks.items()
-                if tuple(task.states) != task.role.states
+                if not task.right
             },
             "reported",
         )
@@ -100,7 +108,7 @@ class Score:
         return wrong
 
     def _named(self, tasks: Mapping[str, str], what: str) -> list[str]:
-        lines = [f"{name} ({self.tasks[name].role.framing}): {what} {detail}".strip() for name, detail in tasks.items()]
+        lines = [f"{name} ({self.tasks[name].role.kind}): {what} {detail}".strip() for name, detail in tasks.items()]
         return lines[:MOST_NAMED] + ([f"... and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else [])
 
 

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+from notifier.sources import preset as presets
 from notifier.tools.faults import Fault, parse_fault
-from notifier.tools.transcript import Framing, Transcript, documented, parse_spec, state_of
+from notifier.tools.preset_speech import PresetSpeech, speech_of
+from notifier.tools.transcript import TERMINAL_STATES, Framing, Transcript, documented, parse_spec, state_of
 
-SourceName = Literal["documented", "spec"]
-FRAMING: dict[SourceName, Framing] = {"documented": "line", "spec": "event"}
+SourceName = Literal["documented", "spec", "polled"]
+SOURCES: tuple[SourceName, ...] = ("documented", "spec", "polled")  # the tasks are divided among them in turns
+FRAMING: dict[SourceName, Framing] = {"documented": "line", "spec": "event"}  # of the streams
+PRESET = "runway"  # of the polled provider
 
 TOKEN = "demo-token"
-WORSE_ENDINGS = {5: "queueing*3,processing*14,failed:CreditInsufficient", 6: "queueing*9,canceled"}
+WORSE_ENDINGS = {5: "queueing*3,processing*14,failed:CreditInsufficient", 6: "PENDING*10,RUNNING*6,CANCELLED"}
+POLLED = "PENDING*10,RUNNING*21,SUCCEEDED"  # long enough for each state to be polled
+ENDED = TERMINAL_STATES | {"SUCCEEDED", "CANCELLED"}  # the states after which nothing comes
+POLL_EVERY = 0.25  # seconds
+POLLS = 400  # a second, of all tasks; more would keep one process busy with the polls alone
 INTERVAL = 0.2  # seconds between snapshots: the 32 documented ones take a little over six
 SNAPSHOTS = 4000  # a second, of all tasks; more would keep one process busy with the upstreams alone
 STARTS = 150  # tasks begun in a second, each of which makes two callbacks soon
@@ -30,9 +40,9 @@ class Role:
     transcript: Transcript
 
     @property
-    def framing(self) -> Framing:
-        """Return how its snapshots are put on the wire."""
-        return FRAMING[self.source]
+    def kind(self) -> str:
+        """Return how its states are learned: by a stream's `line` or `event`, or by a `poll`."""
+        return FRAMING.get(self.source, "poll")
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -40,17 +50,23 @@ class Role:
         return tuple(state for state, _ in groupby(map(state_of, self.transcript.snapshots)))
 
 
+@cache
+def provider() -> PresetSpeech:
+    """Return the protocol of the polled provider."""
+    return speech_of(PRESET, presets.load(PRESET))
+
+
 def cast(tasks: int) -> tuple[Role, ...]:
-    """Create the roles, alternating between the sources; all but two follow the documented transcript."""
+    """Create the roles, in turns at each source; all but two go through their source's usual snapshots."""
     width = max(2, len(str(tasks)))
-    return tuple(
-        Role(
-            id=f"clip-{number:0{width}}",
-            source="documented" if number % 2 else "spec",
-            transcript=parse_spec(WORSE_ENDINGS[number]) if number in WORSE_ENDINGS else documented(),
-        )
-        for number in range(1, tasks + 1)
-    )
+    return tuple(_role(number, f"clip-{number:0{width}}") for number in range(1, tasks + 1))
+
+
+def _role(number: int, id_: str) -> Role:
+    source, other = SOURCES[(number - 1) % len(SOURCES)], WORSE_ENDINGS.get(number)
+    if source == "polled":
+        return Role(id=id_, source=source, transcript=provider().load(other or POLLED))
+    return Role(id=id_, source=source, transcript=parse_spec(other) if other else documented())
 
 
 def interval(tasks: int) -> float:
@@ -61,6 +77,11 @@ def interval(tasks: int) -> float:
 def ramp(tasks: int) -> float:
     """Return the seconds over which the tasks are begun."""
     return max(1.0, tasks / STARTS)
+
+
+def poll_every(roles: tuple[Role, ...]) -> float:
+    """Return the seconds between two polls of a task, which are more for many tasks."""
+    return max(POLL_EVERY, sum(role.source == "polled" for role in roles) / POLLS)
 
 
 def stream_fault(roles: tuple[Role, ...]) -> tuple[str, Fault]:
@@ -77,19 +98,22 @@ def configuration(
     roles: tuple[Role, ...], *, upstreams: dict[SourceName, str], receiver: str, secret: str, directory: Path
 ) -> str:
     """Write the daemon's configuration; the watches come last, so that a line appended is one more."""
-    rate = max(1.0, len(roles) / 2 / ramp(len(roles)))
+    rate, every = max(1.0, len(roles) / len(SOURCES) / ramp(len(roles))), math.ceil(1000 * poll_every(roles))
     lines = ["sources:"]
     for name, url in upstreams.items():
-        lines += [
-            f"  {name}:",
-            "    preset: vidu",
-            f"    base_url: {url}",
-            f"    token: {TOKEN}",
-            f"    framing: {FRAMING[name]}",
-            f"    max_streams: {max(len(roles), 100)}",
-            f"    connect_rate: {rate:g}",
-            "    backoff: {initial: 500ms, max: 2s}",
-        ]
+        lines += [f"  {name}:", f"    base_url: {url}", f"    token: {TOKEN}", "    backoff: {initial: 500ms, max: 2s}"]
+        if name in FRAMING:
+            lines += [
+                "    preset: vidu",
+                f"    framing: {FRAMING[name]}",
+                f"    max_streams: {max(len(roles), 100)}",
+                f"    connect_rate: {rate:g}",
+            ]
+        else:
+            lines += [
+                f"    preset: {PRESET}",
+                f"    poll: {{interval: {every}ms, max_interval: {every}ms, floor: null, rate_limit: {2 * POLLS}/s}}",
+            ]
     lines += [
         "endpoints:",
         "  receiver:",

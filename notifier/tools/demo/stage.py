@@ -18,7 +18,17 @@ from notifier.tools.callback import format_callback
 from notifier.tools.demo import script, view
 from notifier.tools.demo.daemon import Daemon
 from notifier.tools.demo.score import Progress, Score
-from notifier.tools.demo.script import FRAMING, TOKEN, Role, SourceName, configuration, receiver_script, stream_fault
+from notifier.tools.demo.script import (
+    FRAMING,
+    SOURCES,
+    TOKEN,
+    Role,
+    SourceName,
+    configuration,
+    provider,
+    receiver_script,
+    stream_fault,
+)
 from notifier.tools.demo.view import View
 from notifier.tools.listener import Listener
 from notifier.tools.simulated import Move
@@ -85,7 +95,8 @@ async def play(
         with View(console, stage.score, stage.state) as shown:
             await _follow(stage, shown, patience=patience)
         missing = stage.missing()
-        view.summary(console, stage.score, changes=stage.changes(), seconds=loop.time() - began)
+        polls = stage.upstreams["polled"].outcomes["snapshot"]
+        view.summary(console, stage.score, changes=stage.changes(), polls=polls, seconds=loop.time() - began)
         if hold is not None:
             stage.receiver.on_callback = lambda callback: console.print(format_callback(callback), soft_wrap=True)
             view.to_try(
@@ -113,14 +124,15 @@ async def _open(stack: AsyncExitStack, roles: tuple[Role, ...], *, interval: flo
         source: await stack.enter_async_context(
             Simulator(
                 token=TOKEN,
+                speech=None if source in FRAMING else provider(),
                 transcripts={role.id: role.transcript for role in roles if role.transcript is not documented()},
-                framing=framing,
+                framing=FRAMING.get(source, "event"),
                 interval=interval,
                 jitter=JITTER,
                 faults=[struck],
             )
         )
-        for source, framing in FRAMING.items()
+        for source in SOURCES
     }
     receiver = await stack.enter_async_context(
         Listener(secrets=[secret], respond=receiver_script(roles), on_callback=score.take, keep=1)

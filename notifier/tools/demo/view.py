@@ -19,13 +19,13 @@ from rich.table import Table
 from rich.text import Text
 
 from notifier.tools.demo.score import Progress, Score
-from notifier.tools.demo.script import FRAMING, TOKEN, SourceName
-from notifier.tools.transcript import TERMINAL_STATES
+from notifier.tools.demo.script import ENDED, PRESET, TOKEN, SourceName
 
 PLAIN_EVERY = 1.0  # seconds between lines where there is no terminal
 PLAIN_ROWS = 24  # of the table where there is no terminal
 REST_OF_SCREEN = 16  # lines of a terminal that are kept for the text around the table
 STYLES = {"success": "green", "failed": "red", "canceled": "yellow", "processing": "blue"}
+STYLES |= {"SUCCEEDED": "green", "CANCELLED": "yellow", "RUNNING": "blue"}
 
 
 class View:
@@ -70,23 +70,21 @@ class View:
     def table(self) -> Table:
         """Return the table; what does not fit is counted in its last row."""
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for name in ("task", "framing", "upstream", "last callback"):
+        for name in ("task", "kind", "upstream", "last callback"):
             table.add_column(name, no_wrap=True)
         table.add_column("verified", justify="right", no_wrap=True)
         tasks = list(self._score.tasks.values())
         room = max(3, self._console.height - REST_OF_SCREEN) if self._live is not None else PLAIN_ROWS
         for task in tasks[:room]:
             state = task.states[-1] if task.states else None
-            table.add_row(
-                task.role.id, task.role.framing, _state(self._upstream(task)), _state(state), str(task.verified)
-            )
+            table.add_row(task.role.id, task.role.kind, _state(self._upstream(task)), _state(state), str(task.verified))
         if len(tasks) > room:
             table.add_row(f"{len(tasks) - room} more", "", "", "", str(sum(task.verified for task in tasks[room:])))
         return table
 
     def _states(self) -> str:
         states = (self._upstream(task) or "waiting" for task in self._score.tasks.values())
-        counted = Counter("ended" if state in TERMINAL_STATES else state for state in states)
+        counted = Counter("ended" if state in ENDED else state for state in states)
         return ", ".join(f"{count} {state}" for state, count in counted.items())
 
 
@@ -96,12 +94,12 @@ def _state(name: str | None) -> Text:
 
 def opening(console: Console, tasks: int, *, upstreams: Mapping[SourceName, str], receiver: str, struck: str) -> None:
     """Print what takes part, and what will go wrong."""
-    why = {"line": "as documented", "event": "as specified"}
+    kinds = {"documented": "line, as documented", "spec": "event, as specified", "polled": f"poll, as {PRESET} is"}
     _lines(
         console,
-        ("tasks", f"{tasks}, half of them at each upstream"),
+        ("tasks", f"{tasks}, a third of them at each upstream" if tasks >= len(upstreams) else str(tasks)),
         *(
-            ("" if number else "upstreams", f"{url}  {FRAMING[source]}, {why[FRAMING[source]]}")
+            ("" if number else "upstreams", f"{url}  {kinds[source]}")
             for number, (source, url) in enumerate(upstreams.items())
         ),
         ("receiver", f"{receiver}, verifying"),
@@ -116,14 +114,15 @@ def started(console: Console, *, pid: int, seconds: float) -> None:
     console.print()
 
 
-def summary(console: Console, score: Score, *, changes: int, seconds: float) -> None:
+def summary(console: Console, score: Score, *, changes: int, polls: int, seconds: float) -> None:
     """Print the counts of the whole demo."""
-    ended = Counter(task.states[-1] for task in score.tasks.values() if task.complete)
+    ended = Counter(task.phase for task in score.tasks.values() if task.complete)
+    polled = sum(task.role.source == "polled" for task in score.tasks.values())
     counts = score.counts
     median, slow = score.percentile(0.5) * 1000, score.percentile(0.99) * 1000
     rows = [
         ("watches", f"{len(score.tasks)}: {', '.join(f'{count} {state}' for state, count in ended.items()) or '-'}"),
-        ("changes", f"{changes} of state, at the upstream"),
+        ("changes", f"{changes} of state, at the upstreams"),
         ("callbacks", f"{counts['callbacks']} received, {counts['verified']} verified"),
         ("", f"{counts['repeats']} duplicates, {counts['out of order']} out of order"),
         ("latency", f"p50 {median:.1f} ms, p99 {slow:.1f} ms after the observation"),
@@ -132,6 +131,8 @@ def summary(console: Console, score: Score, *, changes: int, seconds: float) -> 
     if score.refused is not None and score.retried is not None:
         wait = score.retried.at - score.refused.at
         rows.insert(4, ("retried", f"1, accepted {wait:.1f} s after the {score.refused.answer}"))
+    if polled:
+        rows.insert(1, ("polled", f"{polled} of the watches, by {polls} requests"))
     console.print()
     _lines(console, *rows)
     console.print()
