@@ -28,6 +28,7 @@ from notifier.config.section import Context, Impossible, Section
 from notifier.config.types import JsonValue, TaskId, Text, is_json, is_text, task_id, text
 from notifier.core.callback import MAX_URL, Callback
 from notifier.core.model import NONE, NewWatch
+from notifier.core.trace import MAX_TRACEPARENT, traceparent_fault
 from notifier.sources.preset import MAX_VARIABLE, variable_fault
 
 NO_SOURCE = "no source is configured; a watch needs one under `sources`"
@@ -67,6 +68,17 @@ VariableValue = Annotated[
 ]
 
 
+def _traceparent(value: object) -> str:
+    if (fault := traceparent_fault(plain := text(value))) is not None:
+        raise invalid(fault)
+    return plain
+
+
+_Traceparent = Annotated[
+    str, BeforeValidator(_traceparent), WithJsonSchema({"type": "string", "maxLength": MAX_TRACEPARENT})
+]
+
+
 class WatchConfig(Section):
     """A task to follow."""
 
@@ -85,6 +97,10 @@ class WatchConfig(Section):
         description="values for what the source's url names beside the id; they go before the source's own",
     )
 
+    traceparent: _Traceparent | None = Field(
+        default=None, description="W3C Trace Context of who submitted the task; sent on with every callback"
+    )
+
     def to_new_watch(self) -> NewWatch:
         """Return the watch in the store's form."""
         return NewWatch(
@@ -94,6 +110,7 @@ class WatchConfig(Section):
             metadata=self.metadata,
             endpoints=self.endpoints,
             variables=self.variables or NONE,
+            traceparent=self.traceparent,
         )
 
     @classmethod
@@ -205,7 +222,14 @@ def _usual(value: Any, default: str | None, context: Context, model: type[WatchC
     names = None if endpoints is None else tuple(dict.fromkeys(map(str, endpoints)))
     fields = _fields.setdefault(tuple(value), {*value, "source"})
     return model.model_construct(
-        fields, id=task, source=source, endpoints=names, labels=labels, metadata=metadata, variables={}
+        fields,
+        id=task,
+        source=source,
+        endpoints=names,
+        labels=labels,
+        metadata=metadata,
+        variables={},
+        traceparent=None,
     )
 
 

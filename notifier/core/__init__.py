@@ -25,5 +25,6 @@ __all__ = [
     "signing",
     "strictjson",
     "text",
+    "trace",
     "window",
 ]

@@ -52,6 +52,7 @@ def step(watch: Watch, observation: Observation, now: Micros) -> Step:
         endpoints=watch.endpoints,
         callback=watch.callback,
         variables=watch.variables,
+        traceparent=watch.traceparent,
         state=state,
         phase=observation.phase,
         sequence=watch.sequence + 1,

@@ -99,6 +99,7 @@ class Watch:
     endpoints: tuple[str, ...] | None = None  # None: every endpoint whose `match` accepts it
     callback: str | None = None  # the name of the watch's own destination (core/callback.py)
     variables: Mapping[str, str] = field(default_factory=lambda: NONE)  # of the source's URL, before the source's own
+    traceparent: str | None = None  # of the trace in which the task was submitted (core/trace.py)
     state: str | None = None
     phase: Phase | None = None
     sequence: int = 0  # of the last event
@@ -119,6 +120,7 @@ class NewWatch:
     endpoints: tuple[str, ...] | None = None
     callback: Callback | None = None  # the watch's own destination
     variables: Mapping[str, str] = field(default_factory=lambda: NONE)  # of the source's URL, before the source's own
+    traceparent: str | None = None  # of the trace in which the task was submitted (core/trace.py)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,7 @@ class Delivery:
     lane: int | None  # the watch's pk: deliveries of one lane and endpoint go out in order; None: no order
     observed_at: Micros  # when the event happened
     attempt: int = 0  # attempts made so far
+    traceparent: str | None = None  # sent on with callbacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +182,7 @@ class Record:
     body: bytes
     addresses: tuple[Address, ...] = ()
     lost: LostReason | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

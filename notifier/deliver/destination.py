@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 from prometheus_client import Counter, Histogram
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from notifier.core.breaker import Breaker, State
 from notifier.core.errors import StaleWrite, StoreUnavailable
@@ -24,6 +25,7 @@ from notifier.core.flow import Condition, condition, explain, word
 from notifier.core.model import Delivery, Micros
 from notifier.core.recent import Shares
 from notifier.core.retry import Attempt, Failed, Outcome
+from notifier.core.trace import trace_id
 from notifier.deliver.environment import EndpointPolicy, Environment
 from notifier.deliver.gate import Closed, Gate, Permit
 from notifier.deliver.outbox import AFTER_OUTAGE
@@ -314,6 +316,7 @@ class Destination:
         An exception ends here, so that one delivery does not harm the others.
         """
         outcome, losses = None, self._losses
+        trace = {} if delivery.traceparent is None else bind_contextvars(trace_id=trace_id(delivery.traceparent))
         try:
             attempt = await self._attempt(link.sender, delivery)
             if self._link is link and self._phase is not Lifecycle.REMOVED:  # else it says nothing of the new sender
@@ -327,6 +330,8 @@ class Destination:
         except Exception:
             log.exception("delivery.failed", delivery=delivery.id, endpoint=self.name)
             self._release(delivery, after=AFTER_OUTAGE)
+        finally:
+            reset_contextvars(**trace)
         return outcome
 
     async def _attempt(self, sender: Sender, delivery: Delivery) -> Attempt:

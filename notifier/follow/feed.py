@@ -25,6 +25,7 @@ from notifier.core.errors import StaleWrite, TaskNotFound, Unavailable
 from notifier.core.machine import Step
 from notifier.core.model import LostReason, Micros, Watch
 from notifier.core.reconnect import WELL, Ending, GiveUp, Wait
+from notifier.core.trace import trace_id
 from notifier.follow.admission import Admission, Slots
 from notifier.follow.connection import Connector
 from notifier.follow.policy import FeedPolicy
@@ -226,6 +227,8 @@ class Feed:
     # -- one connection
 
     async def _session(self, subscription: Subscription) -> None:
+        if subscription.watch.traceparent is not None:  # for the log; the task is this session's own
+            structlog.contextvars.bind_contextvars(trace_id=trace_id(subscription.watch.traceparent))
         try:
             ending = await self._connector.follow(subscription)
         except StaleWrite:

@@ -130,6 +130,7 @@ class Recorder:
             sequence=event.watch.sequence if event.watch else 0,
             body=payload.body(event, watched=watched),
             addresses=tuple(self._addresses(event, places)),
+            traceparent=event.watch.traceparent if event.watch else None,
             lost=LostReason(event.extra["reason"]) if event.type is EventType.LOST else None,
         )
 

@@ -134,7 +134,7 @@ class Subscription:
 
 
 def _description(watch: Watch) -> tuple[object, ...]:
-    return watch.labels, watch.metadata, watch.endpoints, watch.callback, watch.variables
+    return watch.labels, watch.metadata, watch.endpoints, watch.callback, watch.variables, watch.traceparent
 
 
 def _described(watch: Watch, like: Watch) -> Watch:
@@ -145,4 +145,5 @@ def _described(watch: Watch, like: Watch) -> Watch:
         endpoints=like.endpoints,
         callback=like.callback,
         variables=like.variables,
+        traceparent=like.traceparent,
     )

@@ -118,7 +118,9 @@ class AmqpSession:
             return []
         while len(arrived) < BATCH and not self._inbox.empty():
             arrived.append(_message(self._inbox.get_nowait()))
-        return [Message(content=message.body, receipt=message) for message in arrived]
+        return [
+            Message(content=message.body, receipt=message, traceparent=_traceparent(message)) for message in arrived
+        ]
 
     async def acknowledge(self, messages: Sequence[Message[AbstractIncomingMessage]]) -> None:
         """Acknowledge."""
@@ -198,3 +200,8 @@ def _hint(exc: BaseException) -> str | None:
     if "vhost" in text:
         return "check the virtual host, the path of the queue's url"
     return None
+
+
+def _traceparent(message: AbstractIncomingMessage) -> str | None:
+    value = (message.headers or {}).get("traceparent")
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else None

@@ -49,6 +49,7 @@ class Message(Generic[R]):
 
     content: Content
     receipt: R  # identifies it to the broker
+    traceparent: str | None = None  # of its header or field, as it came
 
 
 class Session(Protocol[R]):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from notifier.core import strictjson
 from notifier.core.errors import NotifierError
 from notifier.core.model import Json, NewWatch
 from notifier.core.strictjson import SameKeyTwice
+from notifier.core.trace import accepted
 
 MAX_BYTES = 1024 * 1024  # of one message, NATS's own default: reading a message blocks the loop
 MAX_CHANGES = 5000  # of one message, for the same reason
@@ -59,8 +60,11 @@ class RemoveWatch:
 Change = AddWatch | RemoveWatch
 
 
-def read(content: Content, parse_watch: ParseWatch) -> tuple[Change, ...]:
-    """Return the changes of a message, in its order. Raises MessageRefused."""
+def read(content: Content, parse_watch: ParseWatch, *, traceparent: str | None = None) -> tuple[Change, ...]:
+    """Return the changes of a message, in its order; `traceparent` is for watches without one. Raises MessageRefused.
+
+    One that is not valid counts as missing, as the specification asks: its sender need not know of it.
+    """
     size = len(content) if isinstance(content, bytes) else sum(map(len, content.values()))
     if size > MAX_BYTES:
         raise MessageRefused(f"larger than {MAX_BYTES // 1024} KiB; send several messages")
@@ -68,7 +72,14 @@ def read(content: Content, parse_watch: ParseWatch) -> tuple[Change, ...]:
     changes = tuple(islice(_changes(value, parse_watch), MAX_CHANGES + 1))
     if len(changes) > MAX_CHANGES:
         raise MessageRefused(f"asks for more than {MAX_CHANGES} watches; send several messages")
-    return changes
+    trace = accepted(traceparent)
+    return changes if trace is None else tuple(_traced(change, trace) for change in changes)
+
+
+def _traced(change: Change, traceparent: str) -> Change:
+    if isinstance(change, RemoveWatch) or change.watch.traceparent is not None:
+        return change
+    return AddWatch(watch=replace(change.watch, traceparent=traceparent))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +143,7 @@ def _entry(fields: Mapping[str, bytes]) -> Json:
     for name, content in fields.items():
         try:
             match name:
-                case "id" | "source" | "callback_url" | "callback_secret":
+                case "id" | "source" | "callback_url" | "callback_secret" | "traceparent":
                     value[name] = _text(content)
                 case "remove":
                     value[name] = _document(content)

@@ -181,7 +181,8 @@ class NatsSession:
                 if reply.reply:
                     self._asked -= 1
                     self._held[reply.reply] = reply
-                    batch.append(Message(content=reply.data, receipt=reply))
+                    trace = (reply.headers or {}).get("traceparent")
+                    batch.append(Message(content=reply.data, receipt=reply, traceparent=trace))
                 else:
                     self._on_status(reply.headers or {})
                     break

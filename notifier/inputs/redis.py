@@ -150,7 +150,11 @@ class RedisSession:
         if gone:  # pending, but deleted from the stream
             log.warning("queue.messages_gone", queue=self._broker.name, messages=len(gone), hint="trimmed while unread")
             await self._acknowledge(gone)
-        return [Message(content=_content(fields), receipt=entry) for entry, fields in entries if fields]
+        return [
+            Message(content=_content(fields), receipt=entry, traceparent=_traceparent(fields))
+            for entry, fields in entries
+            if fields
+        ]
 
     async def acknowledge(self, messages: Sequence[Message[bytes]]) -> None:
         """Acknowledge."""
@@ -225,6 +229,12 @@ def _position(entry: bytes) -> tuple[int, ...]:
 
 def _content(fields: Fields) -> Mapping[str, bytes]:
     return {name.decode("utf-8", "replace"): value for name, value in fields.items()}
+
+
+def _traceparent(fields: Fields) -> str | None:
+    """Return the entry's trace, where a field `data` holds the message; else it is one of the watch's own fields."""
+    value = fields.get(b"traceparent") if b"data" in fields else None
+    return None if value is None else value.decode("utf-8", "replace")
 
 
 def _hint(exc: BaseException) -> str | None:

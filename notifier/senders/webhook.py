@@ -58,6 +58,8 @@ class WebhookSender:
             ("webhook-timestamp", str(seconds)),
             *self._signer.headers(delivery.event_id, seconds, body),
         )
+        if delivery.traceparent is not None:
+            headers = (*headers, ("traceparent", delivery.traceparent))
         return await self._exchange.post(body, headers, self._judge, at=now, still_ours=still_ours)
 
     async def close(self) -> None:

@@ -48,6 +48,7 @@ class WatchFacts(TypedDict):
     metadata: Any
     endpoints: Annotated[list[str] | None, Field(description="null: all whose match accepts it")]
     variables: Annotated[dict[str, str], Field(description="its own values for what the source's URL names")]
+    traceparent: Annotated[str | None, Field(description="of who submitted the task; sent on with callbacks")]
     callback: Annotated[str | None, Field(description="scheme and host of its own callback URL; null: it has none")]
     origin: OriginName
     created_at: Timestamp

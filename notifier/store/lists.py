@@ -213,6 +213,7 @@ def _watch(row: Row[Any]) -> WatchRow:
         "metadata": {} if row.metadata == "{}" else json.loads(row.metadata),
         "endpoints": None if row.endpoints is None else json.loads(row.endpoints),
         "variables": {} if row.variables is None else json.loads(row.variables),
+        "traceparent": row.traceparent,
         "callback": row.callback_url and origin(row.callback_url),
         "origin": row.origin,
         "created_at": timestamp(row.created_at),

@@ -26,6 +26,7 @@ def watch_from(row: Row[Any]) -> Watch:
         endpoints=None if row.endpoints is None else tuple(json.loads(row.endpoints)),
         callback=row.callback,
         variables=NONE if row.variables is None else json.loads(row.variables),
+        traceparent=row.traceparent,
         state=row.state,
         phase=None if row.phase is None else Phase(row.phase),
         sequence=row.sequence,
@@ -38,7 +39,7 @@ def watch_from(row: Row[Any]) -> Watch:
 
 def delivery_from(row: Sequence[Any]) -> Delivery:
     """Read a delivery with its body, from the columns of `statements.LOAD_DELIVERIES`."""
-    number, endpoint, lane, attempt, event_id, event_type, body, at = row
+    number, endpoint, lane, attempt, event_id, event_type, body, at, traceparent = row
     return Delivery(
         id=number,
         endpoint=endpoint,
@@ -48,6 +49,7 @@ def delivery_from(row: Sequence[Any]) -> Delivery:
         lane=lane,
         observed_at=at,
         attempt=attempt,
+        traceparent=traceparent,
     )
 
 
@@ -61,6 +63,7 @@ def fresh_delivery(number: int, watch: Watch | None, record: Record, address: Ad
         body=record.body,
         lane=None if watch is None else watch.pk,
         observed_at=record.at,
+        traceparent=record.traceparent,
     )
 
 
@@ -72,6 +75,7 @@ def described(watch: NewWatch) -> dict[str, Any]:
         "endpoints": None if watch.endpoints is None else json.dumps(watch.endpoints),
         "callback": callback_name(watch),
         "variables": json.dumps(dict(watch.variables), sort_keys=True) if watch.variables else None,
+        "traceparent": watch.traceparent,
     }
 
 
@@ -109,6 +113,7 @@ def event_row(pk: int, epoch: int, watch: Watch | None, record: Record) -> dict[
         "type": record.type,
         "at": record.at,
         "body": record.body,
+        "traceparent": record.traceparent,
     }
 
 

@@ -51,6 +51,7 @@ watches = Table(
     Column("endpoints", Text),  # JSON list; null: all that match
     Column("callback", Text),  # the name of its own destination
     Column("variables", Text),  # JSON object; null: none of its own
+    Column("traceparent", Text),  # of who submitted the task
     Column("state", Text),  # the provider's word; null before the first observation
     Column("phase", Text),  # ours
     Column("sequence", BigInteger, nullable=False),  # of the last event
@@ -96,6 +97,7 @@ events = Table(
     Column("type", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("traceparent", Text),  # sent on with its callbacks
 )
 Index("events_watch", events.c.watch, events.c.sequence)
 Index("events_at", events.c.at)

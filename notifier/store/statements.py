@@ -42,6 +42,7 @@ _FOUND = select(
     events.c.type,
     events.c.body,
     events.c.at,
+    events.c.traceparent,
 ).join(events, events.c.pk == deliveries.c.event)
 
 _first = deliveries.alias("first")

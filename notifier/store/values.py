@@ -17,7 +17,7 @@ class WatchChanges:
     """The watches that a list added, changed or removed."""
 
     added: tuple[Watch, ...] = ()
-    changed: tuple[Watch, ...] = ()  # labels, metadata, endpoints, callback or variables
+    changed: tuple[Watch, ...] = ()  # their descriptions
     removed: tuple[Watch, ...] = ()
     unchanged: int = 0
 

@@ -23,7 +23,14 @@ from notifier.store.transaction import Transaction
 from notifier.store.values import BEFORE_ALL, ClockShift, WatchChanges
 from notifier.store.writer import Writer
 
-DESCRIPTION = ("labels", "metadata", "endpoints", "callback", "variables")  # columns that users describe a watch by
+DESCRIPTION = (
+    "labels",
+    "metadata",
+    "endpoints",
+    "callback",
+    "variables",
+    "traceparent",
+)  # columns that users describe a watch by
 MAX_RIVALS = 5  # tries while other nodes add the same watches at the same moment
 CHUNK = 400  # ids in one statement: SQLite takes 32,766 parameters, older builds 999
 # Rows given to the driver at once. It prepares all of them before it sends the first, and a server does not wait long
@@ -260,6 +267,7 @@ def _insert(
             endpoints=watch.endpoints,
             callback=callback_name(watch),
             variables=watch.variables,
+            traceparent=watch.traceparent,
         )
         for n, watch in enumerate(fresh)
     ]
@@ -290,6 +298,7 @@ def _describe(
                 endpoints=new.endpoints,
                 callback=text["callback"],
                 variables=new.variables,
+                traceparent=new.traceparent,
             )
     in_pieces(connection, _DESCRIBE, rows)
     return changed

@@ -24,6 +24,7 @@ class ReceivedCallback:
     sent_at: str | None  # `webhook-timestamp`, as written
     verified: bool | None  # None: not checked, since there is no secret or it is a Slack message
     reason: str = ""  # why it is not verified
+    traceparent: str | None = None  # the header
     type: str | None = None
     timestamp: str | None = None  # of the event, as written
     latency: float | None = None  # seconds from the event to its arrival

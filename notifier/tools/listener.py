@@ -194,6 +194,7 @@ class Listener:
             path=request.path,
             id=request.headers.get("webhook-id"),
             sent_at=request.headers.get("webhook-timestamp"),
+            traceparent=request.headers.get("traceparent"),
             verified=verified,
             reason=reason,
             payload=payload,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import cast
 
 from aiohttp import web
@@ -75,12 +76,17 @@ class Api:
 
     # -- watches
 
-    async def add_watches(self, entries: Sequence[Json], *, listed: bool) -> tuple[list[answers.AddedWatch], list[str]]:
+    async def add_watches(
+        self, entries: Sequence[Json], *, listed: bool, traceparent: str | None = None
+    ) -> tuple[list[answers.AddedWatch], list[str]]:
         """Add watches; return one item for each entry, and warnings, after the commit.
 
-        Raises Invalid with every problem and adds none; `listed`: problems name the entry's index.
+        Raises Invalid with every problem and adds none; `listed`: problems name the entry's index. `traceparent` is for
+        watches without one.
         """
         watches = await self._read(entries, listed=listed)
+        if traceparent is not None:
+            watches = [replace(w, traceparent=traceparent) if w.traceparent is None else w for w in watches]
         unique: dict[tuple[str, str], NewWatch] = {}
         for watch in watches:
             unique.setdefault((watch.source, watch.id), watch)  # the first of several entries for one task counts

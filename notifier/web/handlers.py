@@ -11,6 +11,7 @@ from aiohttp import web
 
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json
+from notifier.core.trace import accepted
 from notifier.store import DeliveryFilter
 from notifier.web import answers
 from notifier.web.api import Api
@@ -105,7 +106,9 @@ async def add_watches(call: Call[Parameters]) -> web.Response:
     listed = isinstance(call.body, list)
     if listed and len(call.body) > MAX_WATCHES:
         raise BadRequest(f"more than {MAX_WATCHES} watches; send several requests")
-    added, warnings = await call.api.add_watches(call.body if listed else [call.body], listed=listed)
+    trace = accepted(call.request.headers.get("traceparent"))
+    entries = call.body if listed else [call.body]
+    added, warnings = await call.api.add_watches(entries, listed=listed, traceparent=trace)
     created = sum(item["created"] for item in added)
     code = 201 if created else 200
     if not listed:

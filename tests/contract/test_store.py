@@ -21,13 +21,16 @@ from store_rig import (
     record,
     recorded,
     running,
+    settled,
     shown,
     wanted,
 )
 
 from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.model import Address, Delivery, NewWatch, Phase, Watch
-from notifier.store import DeliveryFilter, Store, WatchChanges
+from notifier.store import DeliveryFilter, Later, Store, WatchChanges
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 LATER = T0 + 60 * SECOND
 
@@ -72,7 +75,14 @@ async def test_the_same_watch_again_changes_nothing(store: Store) -> None:
 
 @pytest.mark.parametrize(
     "described",
-    [{"labels": {"a": "c"}}, {"metadata": 5}, {"endpoints": ("app",)}, {"endpoints": ()}, {"variables": {"kind": "c"}}],
+    [
+        {"labels": {"a": "c"}},
+        {"metadata": 5},
+        {"endpoints": ("app",)},
+        {"endpoints": ()},
+        {"variables": {"kind": "c"}},
+        {"traceparent": TRACE},
+    ],
 )
 async def test_a_file_changes_what_it_describes_anew(store: Store, described: dict[str, Any]) -> None:
     """Labels, metadata, endpoints and variables follow the file; what was seen stays."""
@@ -83,6 +93,21 @@ async def test_a_file_changes_what_it_describes_anew(store: Store, described: di
     await store.watches.release([watch])
     assert await store.watches.claim(10) == list(applied.changed)
     assert await apply(store, wanted("1", **described), origin="file", replace=True) == WatchChanges(unchanged=1)
+
+
+async def test_a_trace_goes_with_every_delivery(store: Store) -> None:
+    """One that is sent at once, one that is claimed, and one that is released by another."""
+    await store.watches.apply([wanted("1", traceparent=TRACE), wanted("2")], origin="api", now=T0)
+    traced, plain = await store.watches.claim(10)
+    assert (traced.traceparent, plain.traceparent) == (TRACE, None)
+    traced, (fresh,) = await move(store, traced, "queueing")
+    await move(store, traced, "processing")
+    _, (other,) = await move(store, plain, "queueing")
+    released = await store.outbox.settle(settled(fresh))
+    assert released is not None
+    await store.outbox.settle(settled(released, Later(due=T0, attempt=1)))
+    (claimed,) = await claim(store)
+    assert [each.traceparent for each in (fresh, released, claimed, other)] == [TRACE, TRACE, TRACE, None]
 
 
 async def test_what_a_file_no_longer_lists_is_removed(store: Store) -> None:

@@ -28,6 +28,18 @@ def bare(value: Json, *, named: bool = False) -> NewWatch:
     return NewWatch(source=fields.get("source", "vidu"), id=str(fields["id"]))
 
 
+def test_an_entrys_own_field_names_its_trace() -> None:
+    """As plain text, beside the other fields of the watch."""
+    seen: list[Json] = []
+
+    def note(value: Json, *, named: bool = False) -> NewWatch:
+        seen.append(value)
+        return bare(value)
+
+    read({"id": b"1", "traceparent": b"00-x", "labels": b"{}"}, note)
+    assert seen == [{"id": "1", "traceparent": "00-x", "labels": {}}]
+
+
 def ids(content: Content) -> list[str]:
     """Return the ids that a message wants."""
     return [order.watch.id for order in read(content, bare) if isinstance(order, AddWatch)]

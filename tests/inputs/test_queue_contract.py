@@ -268,3 +268,13 @@ async def test_a_broker_that_is_not_there_is_waited_for(
     assert [event["event"] for event in events] == ["queue.unavailable", "queue.recovered"]
     assert "guest" not in str(events)
     assert caplog.records == []
+
+
+async def test_the_trace_of_a_message_is_kept(place: Place, start: Start, path: Path) -> None:
+    """In its header or field; a watch's own goes before, and one that is not valid counts for nothing."""
+    own, outer = f"00-{'a' * 32}-{'1' * 16}-01", f"00-{'b' * 32}-{'2' * 16}-00"
+    await place.publish_traced(b'["1", {"id": "2", "traceparent": "%s"}]' % own.encode(), outer)
+    await place.publish_traced(b"3", "nonsense")
+    running = start(place.broker())
+    await running.tally.wait(accepted=2)
+    assert rows(path, "SELECT id, traceparent FROM watches ORDER BY id") == [("1", outer), ("2", own), ("3", None)]

@@ -49,6 +49,10 @@ class Place(Protocol):
         """Return the queue's entry in a configuration."""
         ...
 
+    async def publish_traced(self, body: bytes, traceparent: str) -> None:
+        """Publish a message with a trace in its header or field."""
+        ...
+
     async def publish(self, *bodies: bytes) -> None:
         """Send messages, in order, confirmed."""
         ...
@@ -96,6 +100,9 @@ class RedisPlace:
             for body in bodies:
                 pipeline.xadd(self.stream, {"data": body})
             await pipeline.execute()
+
+    async def publish_traced(self, body: bytes, traceparent: str) -> None:
+        await self.client.xadd(self.stream, {"data": body, "traceparent": traceparent})
 
     async def take_and_die(self, count: int) -> None:
         found: Any = await self.client.xreadgroup("notifier", "mortal", {self.stream: ">"}, count=count)
@@ -148,6 +155,9 @@ class NatsPlace:
         for start in range(0, len(bodies), 100):
             futures = [await self.js.publish_async(self.subject, body) for body in bodies[start : start + 100]]
             await asyncio.gather(*futures)
+
+    async def publish_traced(self, body: bytes, traceparent: str) -> None:
+        await self.js.publish(self.subject, body, headers={"traceparent": traceparent})
 
     async def take_and_die(self, count: int) -> None:
         mortal = Client()
@@ -214,6 +224,10 @@ class AmqpPlace:
                     for body in bodies[start : start + 100]
                 )
             )
+
+    async def publish_traced(self, body: bytes, traceparent: str) -> None:
+        message = aio_pika.Message(body, headers={"traceparent": traceparent})
+        await self.channel.default_exchange.publish(message, self.queue)
 
     async def take_and_die(self, count: int) -> None:
         mortal = await aio_pika.connect(self.url)

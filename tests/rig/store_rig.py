@@ -92,6 +92,7 @@ def record(event: Event, to: Sequence[Address] = APP) -> Record:
         sequence=event.watch.sequence if event.watch else 0,
         body=payload.body(event),
         addresses=tuple(to),
+        traceparent=event.watch.traceparent if event.watch else None,
         lost=LostReason(event.extra["reason"]) if event.type is EventType.LOST else None,
     )
 

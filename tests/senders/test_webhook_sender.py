@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import standardwebhooks
@@ -292,3 +293,12 @@ async def test_cookies_and_proxies_of_the_environment_are_ignored(monkeypatch: p
         for _ in range(2):
             assert (await webhook.send(delivery())).outcome == Delivered()
     assert "cookie" not in receiver.requests[1].headers
+
+
+async def test_the_trace_of_a_watch_is_sent_on() -> None:
+    """As the header of W3C Trace Context; without one there is none."""
+    trace = f"00-{'a' * 32}-{'1' * 16}-01"
+    async with sending(says(reply())) as (webhook, receiver):
+        for traceparent in (trace, None):
+            await webhook.send(replace(delivery(), traceparent=traceparent))
+    assert [request.headers.get("traceparent") for request in receiver.requests] == [trace, None]

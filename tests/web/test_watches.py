@@ -64,6 +64,7 @@ async def test_a_watch_is_created_once(site: Site) -> None:
         "connected": False,
         "variables": {},
         "warnings": [],
+        "traceparent": None,
     }
     again = await add(site, {"id": "7", "labels": {"team": "other"}})
     assert (again.status, {**again.json, "node": None}) == (200, {**first.json, "node": None})
@@ -406,3 +407,17 @@ async def test_ten_thousand_at_once_while_streams_flow(tmp_path: Path) -> None:
             callbacks = await listener.wait(600)
             assert len({callback.id for callback in callbacks}) >= 600
             assert (await add(site, many)).json["existing"] == 10_000
+
+
+async def test_the_trace_of_a_request_is_kept(tmp_path: Path) -> None:
+    """Of its header, for watches without one of their own; one that is not valid counts for nothing."""
+    own, outer = f"00-{'a' * 32}-{'1' * 16}-01", f"00-{'b' * 32}-{'2' * 16}-00"
+    async with running(tmp_path) as site:
+        body = json.dumps(["1", {"id": "2", "traceparent": own}]).encode()
+        headers = {"Content-Type": "application/json"}
+        assert (await site.post("/v1/watches", body, **headers, traceparent=outer)).status == 201
+        assert (await site.post("/v1/watches", b'"3"', **headers, traceparent="nonsense")).status == 201
+        refused = await site.post("/v1/watches", b'{"id": "4", "traceparent": "nonsense"}', **headers)
+        assert refused.status == 422
+        assert "traceparent: expected 00-" in refused.body.decode()
+        assert {item["id"]: item["traceparent"] for item in await items(site)} == {"1": outer, "2": own, "3": None}

@@ -1,0 +1,47 @@
+"""The trace of who submitted a task: from the configuration to the callback, and in the log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+from daemon_rig import serving
+from parts import SECRET, transcript
+from structlog.testing import LogCapture
+
+from notifier.core.trace import trace_id
+from notifier.tools.listener import Listener
+from notifier.tools.simulator import Simulator
+
+TRACE = f"00-{'a' * 32}-{'1' * 16}-01"
+TEXT = """
+sources: {{vidu: {{preset: vidu, base_url: "{upstream}", token: t}}}}
+endpoints: {{app: {{type: webhook, url: "{app}", secrets: [{secret}], retry_schedule: [0s, 0s]}}}}
+watches: [{{id: "1", traceparent: {trace}}}, "2"]
+store: {{url: "sqlite:///{directory}/n.db"}}
+http: {{listen: "127.0.0.1:0"}}
+shutdown_timeout: 5s
+"""
+
+
+async def test_a_trace_reaches_the_callback_and_the_log(tmp_path: Path) -> None:
+    """Each attempt carries it, retries too; log lines of the watch and of its deliveries name its id."""
+    lines = LogCapture()
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, lines])
+    try:
+        async with (
+            Simulator(transcript=transcript("success")) as sim,
+            Listener(secrets=[SECRET], respond="500,500,200") as app,
+        ):
+            path = tmp_path / "config.yaml"
+            path.write_text(
+                TEXT.format(directory=tmp_path, upstream=sim.base_url, app=app.url, secret=SECRET, trace=TRACE)
+            )
+            async with serving(path):
+                await app.wait(4)
+    finally:
+        structlog.reset_defaults()
+    traces = {(callback.watch, callback.traceparent) for callback in app.callbacks}
+    assert traces == {("1", TRACE), ("2", None)}
+    named = [line.get("trace_id") for line in lines.entries if line["event"] == "delivery.retrying"]
+    assert sorted(named, key=str) == sorted([trace_id(TRACE), None], key=str)
