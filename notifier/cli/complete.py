@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from notifier.core.model import Json
 
 PATIENCE = 0.5  # seconds
-DELIVERY_STATUSES = ("pending", "ready", "waiting", "delivered", "dead", "superseded")
+DELIVERY_STATUSES = ("pending", "ready", "waiting", "delivered", "dead", "superseded", "muted")
 PHASES = ("new", "queued", "running", "succeeded", "failed", "canceled", "lost")
 MAX_BYTES = 4 << 20  # of an answer
 

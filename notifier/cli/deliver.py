@@ -38,7 +38,7 @@ def list_deliveries(
             "--status",
             "-s",
             metavar="STATUS",
-            help="pending, ready, waiting, delivered, dead or superseded.",
+            help="pending, ready, waiting, delivered, dead, superseded or muted.",
             autocompletion=delivery_statuses,
         ),
     ] = None,

@@ -27,6 +27,7 @@ MODULES = {
     "watch": "watch",
     "delivery": "deliver",
     "endpoint": "endpoint",
+    "mute": "mute",
     "node": "node",
     "preset": "preset",
     "source": "source",

@@ -204,6 +204,7 @@ STYLES = {
     "canceled": "yellow",
     "waiting": "dim",
     "superseded": "dim",
+    "muted": "dim",
 }
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from notifier.cli import node
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
-from notifier.cli.output import printable, show, show_json, show_table, span
+from notifier.cli.output import printable, show, show_json, show_table, span, when
 
 BACKLOG = 300.0  # seconds that the oldest undelivered event may wait before it needs attention
 NAMED = ("queued", "running", "succeeded", "failed", "canceled", "lost")  # phases, in order
@@ -52,6 +52,11 @@ def status(
     _sources(report)
     show()
     _endpoints(report)
+    if report["mutes"]:
+        show()
+        show(Text("muted", style="bold"))
+    for item in report["mutes"]:
+        show(f"  {_muted(item)}")
     if wanting:
         show()
         show(Text("needs attention", style="bold"))
@@ -59,6 +64,13 @@ def status(
         show(f"  {what}")
         for command in commands:
             show(Text(f"    {command}", style="cyan"))
+
+
+def _muted(item: Report) -> str:
+    labels = ", ".join(f"{printable(key)}={printable(value)}" for key, value in item["labels"].items())
+    about = f", tasks with {labels}" if labels else ""
+    comment = f": {printable(item['comment'])}" if item["comment"] else ""
+    return f"{printable(item['endpoint'] or 'all that people read')}{about}, until {when(item['until'])}{comment}"
 
 
 def verdict(report: Report, wanting: int) -> Text:

@@ -132,6 +132,8 @@ def _outcome(event: Item, delivery: Item, attempts: Sequence[Item]) -> Text:
             rest = f" after {span(max(took.total_seconds(), 0.001))}{tries}{why}"
         case "superseded":
             rest = " by a newer state"
+        case "muted":
+            rest = f" ({delivery['reason']})"
         case "waiting":
             rest = " for the event before it"
         case "ready" if delivery["attempt"] or delivery["reason"]:

@@ -14,6 +14,7 @@ __all__ = [
     "load",
     "machine",
     "model",
+    "mute",
     "pace",
     "payload",
     "recent",

@@ -142,6 +142,7 @@ def endpoint_policy(endpoint: Endpoint) -> EndpointPolicy:
         latest=endpoint.ordering == "latest",
         failing_after=endpoint.failing_after,
         disable_after=endpoint.disable_after,
+        people=not isinstance(endpoint, WebhookEndpoint),
     )
 
 

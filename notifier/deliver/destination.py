@@ -33,7 +33,7 @@ from notifier.deliver.queue import DeliveryQueue
 from notifier.deliver.sender import Link, Sender
 from notifier.deliver.tasks import Alarm
 from notifier.deliver.verdict import verdict
-from notifier.store import Done, Later, Recovery, Settlement, Superseded, Verdict
+from notifier.store import Done, Later, Muted, Recovery, Settlement, Superseded, Verdict
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +65,7 @@ class Destination:
         self._counters: dict[type[Outcome], Counter] = {}  # of attempts; looking one up by its labels is slow
         self._latency: Histogram | None = None
         self._clock = environment.clock
+        self._mutes = environment.mutes
         self._jitter = environment.jitter
         self._link = Link(sender)
         self._gate = Gate(limit=policy.max_in_flight, rate=policy.rate_limit, silence=environment.silence)
@@ -149,11 +150,19 @@ class Destination:
         refused = self._phase in (Lifecycle.HANDING_OVER, Lifecycle.REMOVED)
         if refused or self._gate.state is State.DISABLED or not self._serves:
             self._release(delivery)
+        elif self._policy.people and (mute := self._mutes.covering(delivery)) is not None:
+            self._settle_aside(delivery, Muted(mute=mute.id))
         elif (pause := self._first_wait(delivery)) > 0:
             self._release(delivery, after=pause)
         else:
             self._queue.push(delivery)
             self.start_workers()
+
+    def sift(self) -> None:
+        """Settle what waits in memory and is muted now."""
+        if self._policy.people:
+            for delivery in self._queue.empty():
+                self.push(delivery)
 
     def expect(self, due: Micros | None = None) -> None:
         """Record that the store holds a delivery that is nobody's, due then; None: now."""

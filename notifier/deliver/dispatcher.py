@@ -15,10 +15,12 @@ from notifier.core.breaker import SILENCE, Silence
 from notifier.core.callback import is_callback
 from notifier.core.endpoint import LeaderRequest
 from notifier.core.model import Delivery, EndpointState, Record
+from notifier.core.mute import Mute
 from notifier.deliver.callbacks import CallbackDestinations
 from notifier.deliver.destination import Destination
 from notifier.deliver.endpoint import Announce, EndpointDestination
 from notifier.deliver.environment import EndpointPolicy, Environment
+from notifier.deliver.mutes import Mutes
 from notifier.deliver.outbox import OutboxClient
 from notifier.deliver.sender import Sender
 from notifier.deliver.shared import SharedDestination
@@ -66,11 +68,13 @@ class Dispatcher:
         self._shared = shared
         self._outbox = OutboxClient(store=store, clock=clock)
         self._tasks = Tasks()
+        self.mutes = Mutes(store=store, clock=clock)
         self._environment = Environment(
             outbox=self._outbox,
             tasks=self._tasks,
             metrics=metrics,
             clock=clock,
+            mutes=self.mutes,
             jitter=jitter,
             silence=silence,
         )
@@ -106,6 +110,21 @@ class Dispatcher:
         for endpoint in self._endpoints.values():
             endpoint.expect()
         self.callbacks.expect()
+
+    # -- mutes
+
+    async def mute(self, mute: Mute) -> None:
+        """Silence endpoints for a while. Raises StoreUnavailable."""
+        await self.mutes.add(mute)
+        self._sift()
+
+    async def _look_for_mutes(self) -> None:
+        if await self.mutes.look():
+            self._sift()
+
+    def _sift(self) -> None:
+        for endpoint in self._endpoints.values():
+            endpoint.sift()
 
     # -- the configuration
 
@@ -175,6 +194,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Claim and send until cancelled."""
+        await self._look_for_mutes()
         async with self._tasks.open():
             self._tasks.start("claims", self._outbox.run)
             self._tasks.start("callbacks", self.callbacks.run)
@@ -182,6 +202,7 @@ class Dispatcher:
                 destination.start()
             while True:
                 await asyncio.sleep(self._look_again)
+                await self._look_for_mutes()
                 self.look()
 
     async def drain(self, timeout: float, *, hand_over: bool = False) -> int:

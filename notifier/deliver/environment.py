@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from notifier.core.breaker import SILENCE, Silence
+from notifier.deliver.mutes import Mutes
 from notifier.deliver.outbox import OutboxClient
 from notifier.deliver.tasks import Tasks
 from notifier.runtime.clock import Clock
@@ -23,6 +24,7 @@ class EndpointPolicy:
     latest: bool
     failing_after: float | None  # None: nobody is told
     disable_after: float | None
+    people: bool = False  # people read it: it can be muted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,5 +35,6 @@ class Environment:
     tasks: Tasks
     metrics: Metrics
     clock: Clock
+    mutes: Mutes
     jitter: Callable[[], float]
     silence: Silence = SILENCE  # of a destination, before it is only probed

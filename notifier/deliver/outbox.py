@@ -15,7 +15,7 @@ from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Delivered, Gone
 from notifier.runtime.wake import Wake
-from notifier.store import Dead, DeliveryClaim, Done, Later, Recovery, Settlement, Store, Superseded
+from notifier.store import Dead, DeliveryClaim, Done, Later, Muted, Recovery, Settlement, Store, Superseded
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +69,9 @@ class OutboxClient:
         if settlement.attempt is not None:
             _log_attempt(settlement, url)
         released = await self._store.outbox.settle(settlement)
+        if isinstance(settlement.verdict, Muted):
+            muted = settlement.delivery
+            log.info("delivery.muted", endpoint=muted.endpoint, delivery=muted.id, mute=settlement.verdict.mute)
         if released is not None and isinstance(settlement.verdict, Later):
             delivery = settlement.delivery
             log.info(
@@ -134,5 +137,5 @@ def _log_attempt(settlement: Settlement, url: str | None) -> None:
             log.info("delivery.kept", **fields)  # for when an operator enables the endpoint
         case Later(due=due):
             log.info("delivery.retrying", **fields, delay=round((due - settlement.at) / 1e6, 3))
-        case Dead() | Done() | Superseded():  # the last two do not follow from an attempt that failed
+        case Dead() | Done() | Superseded() | Muted():  # the last three do not follow from an attempt that failed
             log.error("delivery.dead", **fields, hint=f"notifier delivery retry {delivery.id}")

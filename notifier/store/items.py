@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=0)]
 PhaseName = Literal["queued", "running", "succeeded", "failed", "canceled"]
 OriginName = Literal["file", "api", "queue"]
 LostName = Literal["not_found", "refused", "deadline", "unreadable"]
-DeliveryStatus = Literal["ready", "waiting", "delivered", "dead", "superseded"]
+DeliveryStatus = Literal["ready", "waiting", "delivered", "dead", "superseded", "muted"]
 AttemptOutcome = Literal["delivered", "failed", "rejected", "gone"]
 EventTypeName = Literal[
     "task.state_changed",

@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from notifier.core.model import NONE, Address, Delivery, NewWatch, Phase, Record, Watch
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.text import storable
-from notifier.store.values import Dead, Done, Later, Settlement, Superseded
+from notifier.store.values import Dead, Done, Later, Muted, Settlement, Superseded
 
 
 def watch_from(row: Row[Any]) -> Watch:
@@ -136,6 +136,8 @@ def settle_row(settlement: Settlement, node: int) -> dict[str, object]:
             return row | {"status": "dead", "attempt": attempt, "reason": storable(reason)}
         case Superseded():
             return row | {"status": "superseded", "attempt": delivery.attempt, "reason": "superseded"}
+        case Muted(mute=mute):
+            return row | {"status": "muted", "attempt": delivery.attempt, "reason": f"muted by {storable(mute)}"}
 
 
 def attempt_row(delivery: int, attempt: Attempt) -> dict[str, object]:

@@ -7,6 +7,7 @@ attempts    the log of tries
 endpoints   the health of each endpoint, and the node that serves it where only one may
 callbacks   destinations that came with watches, and when to look for their deliveries
 messages    the message of each task in a channel where messages are edited
+mutes       endpoints that people read, silenced for a while
 counters    where the next block of ids begins, and the number of the next node
 nodes       the daemons that share a PostgreSQL; on SQLite there is one, and no row for it
 """
@@ -109,6 +110,7 @@ Index("events_of_type", events.c.type, events.c.pk)
 #   delivered   accepted
 #   dead        the schedule is used up, or the endpoint will never accept it; can be retried by hand
 #   superseded  a newer state took its place (`ordering: latest`)
+#   muted       an operator has silenced the endpoint at its time
 OPEN = ("ready", "waiting")
 
 deliveries = Table(
@@ -219,6 +221,17 @@ messages = Table(
     Column("sequence", BigInteger, nullable=False),  # of the event that it shows
     Column("replied", Text),  # the id of the last event that was told in its thread
     sqlite_with_rowid=False,
+)
+
+mutes = Table(
+    "mutes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("endpoint", Text),  # null: all that people read
+    Column("labels", Text, nullable=False),  # JSON object: of the watch, all of them
+    Column("until", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("comment", Text),
 )
 
 counters = Table(

@@ -18,6 +18,7 @@ from notifier.store.database import Database, open_database
 from notifier.store.endpoints import Endpoints
 from notifier.store.lists import Lists
 from notifier.store.messages import Messages
+from notifier.store.mutes import Mutes
 from notifier.store.node import leave
 from notifier.store.outbox import Outbox
 from notifier.store.reader import Reader
@@ -48,6 +49,7 @@ class Store:
         self.endpoints = Endpoints(self._writer, self._reader, transaction)
         self.lists = Lists(self._reader)
         self.messages = Messages(self._writer, self._reader)
+        self.mutes = Mutes(self._writer, self._reader)
         self.nodes = Nodes(self._writer, self._node) if database.shared else None  # None: no other node can join
 
     @classmethod

@@ -11,7 +11,7 @@ from functools import partial
 from sqlalchemy import Connection, and_, delete, exists, or_, select, tuple_
 
 from notifier.core.model import Micros
-from notifier.store import callbacks, messages
+from notifier.store import callbacks, messages, mutes
 from notifier.store.schema import attempts, deliveries, events, watches
 from notifier.store.statements import is_open
 from notifier.store.writer import Writer
@@ -33,6 +33,7 @@ async def prune(writer: Writer, before: Micros) -> int:
         while after is not None:
             count, after = await writer.call(partial(forget, before=before, after=after))
             total += count
+    await writer.call(partial(mutes.forget, before=before))
     name: str | None = ""
     while name is not None:
         count, name = await writer.call(partial(callbacks.forget, before=before, after=name))

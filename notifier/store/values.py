@@ -73,7 +73,14 @@ class Superseded:
     """A newer state of the same watch takes the delivery's place."""
 
 
-Verdict = Done | Later | Dead | Superseded
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Muted:
+    """An operator has silenced the endpoint: the delivery is never sent."""
+
+    mute: str  # its id
+
+
+Verdict = Done | Later | Dead | Superseded | Muted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -162,6 +162,24 @@ class Retried(TypedDict):
     retried: Count
 
 
+class MuteItem(TypedDict):
+    """A mute that lasts."""
+
+    id: str
+    endpoint: Annotated[str | None, Field(description="null: every endpoint that people read")]
+    labels: Annotated[dict[str, str], Field(description="of the watch, all of them; none: every event")]
+    until: Timestamp
+    created_at: Timestamp
+    comment: str | None
+
+
+class MutePage(TypedDict):
+    """The mutes that last, oldest first."""
+
+    items: list[MuteItem]
+    next: None
+
+
 class Reloaded(TypedDict):
     """The configuration was loaded."""
 
@@ -234,6 +252,7 @@ class DaemonStatus(TypedDict):
     sources: list[SourceStatus]
     endpoints: list[EndpointHealth]
     callbacks: CallbacksStatus
+    mutes: Annotated[list[MuteItem], Field(description="those that last")]
     queues: Annotated[list[QueueStatus], Field(description="as this node reads them")]
 
 

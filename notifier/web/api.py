@@ -14,6 +14,7 @@ from notifier.config import Config, ConfigInForce, WatchRefused, parse_watch
 from notifier.core import payload
 from notifier.core.callback import LABEL, is_callback
 from notifier.core.model import Delivery, Json, Micros, NewWatch
+from notifier.core.mute import Mute
 from notifier.core.retry import Delivered
 from notifier.core.routing import receivers
 from notifier.deliver import Dispatcher
@@ -30,8 +31,9 @@ from notifier.store import (
 )
 from notifier.web import answers
 from notifier.web.hub import Hub
-from notifier.web.refusals import Invalid, Unknown
-from notifier.web.status import StatusReport
+from notifier.web.refusals import Conflict, Invalid, Unknown
+from notifier.web.requests import MuteRequest
+from notifier.web.status import StatusReport, mute_items
 
 WATCHES_PER_COMMIT = 1000  # in one transaction: other writers wait for it
 SLICE = 0.005  # seconds of reading watches before other tasks have their turn on the loop
@@ -275,6 +277,35 @@ class Api:
             await self._dispatcher.endpoints[endpoint].enable()
         else:
             await self._dispatcher.endpoints[endpoint].disable("operator", "disabled by hand")
+
+    # -- mutes
+
+    def mutes(self) -> list[answers.MuteItem]:
+        """List the mutes that last, oldest first."""
+        return mute_items(self._dispatcher.mutes.active)
+
+    async def mute(self, wanted: MuteRequest) -> answers.MuteItem:
+        """Silence endpoints that people read. Raises Unknown, Conflict, BadRequest."""
+        if wanted.endpoint is not None:
+            self._check(wanted.endpoint)
+            if self._in_force.config.endpoints[wanted.endpoint].type == "webhook":
+                raise Conflict(f"{wanted.endpoint} is a webhook: a program relies on its events; it cannot be muted")
+        now = self._clock()
+        mute = Mute(
+            id=f"mute_{secrets.token_hex(5)}",
+            endpoint=wanted.endpoint,
+            labels=wanted.labels,
+            until=wanted.end(now),
+            created_at=now,
+            comment=wanted.comment,
+        )
+        await self._dispatcher.mute(mute)
+        return mute_items([mute])[0]
+
+    async def unmute(self, mute: str) -> None:
+        """Remove a mute. Raises Unknown."""
+        if not await self._dispatcher.mutes.remove(mute):
+            raise Unknown(f"there is no mute {mute}")
 
     def _check(self, endpoint: str) -> None:
         if endpoint not in self._dispatcher.endpoints:

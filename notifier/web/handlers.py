@@ -24,6 +24,7 @@ from notifier.web.requests import (
     EndpointPath,
     EventCursor,
     EventQuery,
+    MutePath,
     Parameters,
     RetryRequest,
     WaitQuery,
@@ -245,3 +246,23 @@ async def _enable(call: Call[EndpointPath], *, enabled: bool) -> web.Response:
     await call.api.enable(name, enabled=enabled)
     body: answers.Enabled = {"endpoint": name, "enabled": enabled}
     return web.json_response(body)
+
+
+# -- mutes
+
+
+async def list_mutes(call: Call[Parameters]) -> web.Response:
+    """List the mutes that last."""
+    body: answers.MutePage = {"items": call.api.mutes(), "next": None}
+    return web.json_response(body)
+
+
+async def add_mute(call: Call[Parameters]) -> web.Response:
+    """Silence endpoints that people read, for a while."""
+    return web.json_response(await call.api.mute(call.body), status=201)
+
+
+async def remove_mute(call: Call[MutePath]) -> web.Response:
+    """End a mute; what it has muted is not sent."""
+    await call.api.unmute(call.parameters.id)
+    return web.Response(status=204)

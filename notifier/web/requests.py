@@ -16,7 +16,7 @@ from multidict import MultiMapping
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
-from notifier.config import Problem, explain, invalid, key_path
+from notifier.config import Problem, explain, invalid, key_path, read_duration
 from notifier.core.model import Json, Micros
 from notifier.store import DeliveryFilter, DeliveryStatus, EventFilter, EventTypeName, PhaseName, Timestamp, WatchFilter
 from notifier.web.refusals import BadRequest
@@ -188,6 +188,12 @@ class EndpointPath(Parameters):
     name: str = Field(description="name of the endpoint", json_schema_extra={"minLength": 1})
 
 
+class MutePath(Parameters):
+    """One mute."""
+
+    id: str = Field(description="id of the mute", json_schema_extra={"minLength": 1})
+
+
 class Limited(Parameters):
     """How much of a list."""
 
@@ -327,6 +333,48 @@ class RetryRequest(BaseModel):
     def filter(self) -> DeliveryFilter:
         """Return the filter for the store."""
         return DeliveryFilter(endpoint=self.endpoint, since=self.since, until=self.until)
+
+
+def _duration(value: object) -> float:
+    try:
+        return read_duration(value) if isinstance(value, str) else 0.0
+    except ValueError as exc:
+        raise invalid(str(exc)) from exc
+
+
+class MuteRequest(BaseModel):
+    """Which endpoints to silence, and until when."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    endpoint: SearchText | None = Field(default=None, description="null: every endpoint that people read")
+    labels: dict[SearchText, SearchText] = Field(default={}, description="of the watch, all of them; none: every event")
+    until: Instant | None = Field(default=None, description="its end; or give `for`")
+    lasting: Annotated[float, BeforeValidator(_duration), WithJsonSchema({**_TEXT})] | None = Field(
+        default=None, alias="for", description="how long it lasts, such as 2h"
+    )
+    comment: SearchText | None = Field(default=None, description="why, for people")
+
+    @classmethod
+    def read(cls, body: Json) -> Self:
+        """Parse a request's body. Raises BadRequest."""
+        if not isinstance(body, dict):
+            raise BadRequest("the body has to be a JSON object")
+        keys = ("endpoint", "labels", "until", "for", "comment")
+        for name in body:
+            if name not in keys:
+                raise BadRequest(f"{name[:50]!a}: unknown key; there are {', '.join(keys)}")
+        request = _validated(cls, body)
+        if (request.until is None) == (request.lasting is None):
+            raise BadRequest("say either `until`, such as 2026-11-22T06:00:00Z, or `for`, such as 2h")
+        return request
+
+    def end(self, now: Micros) -> Micros:
+        """Return when it ends. Raises BadRequest."""
+        end = now + round((self.lasting or 0.0) * 1e6) if self.until is None else self.until
+        if end <= now:
+            raise BadRequest("the mute would be over already")
+        return end
 
 
 def _validated(model: type[_Model], values: Mapping[str, object]) -> _Model:

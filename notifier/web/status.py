@@ -14,6 +14,8 @@ from notifier.config import QueueConfig
 from notifier.core.callback import LABEL
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json
+from notifier.core.mute import Mute
+from notifier.core.payload import timestamp
 from notifier.core.recent import Shares, together
 from notifier.deliver import Dispatcher, EndpointDestination
 from notifier.follow import Watcher
@@ -141,6 +143,7 @@ class StatusReport:
             ],
             "endpoints": self._endpoints(counts, statuses),
             "callbacks": self._callbacks(counts),
+            "mutes": mute_items(self._dispatcher.mutes.active),
             "queues": [{"name": name, "problem": problem} for name, problem in self._inputs.problems().items()],
         }
 
@@ -228,3 +231,18 @@ def _sum(statuses: Statuses, key: str) -> float:
 
 def _age(pending: Json) -> float:
     return max(0.0, round(time.time() - pending["oldest"] / 1e6, 3)) if pending else 0.0
+
+
+def mute_items(mutes: Iterable[Mute]) -> list[answers.MuteItem]:
+    """Describe mutes."""
+    return [
+        {
+            "id": mute.id,
+            "endpoint": mute.endpoint,
+            "labels": dict(mute.labels),
+            "until": timestamp(mute.until),
+            "created_at": timestamp(mute.created_at),
+            "comment": mute.comment,
+        }
+        for mute in mutes
+    ]

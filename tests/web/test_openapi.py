@@ -77,7 +77,15 @@ def test_the_words_are_those_of_the_program() -> None:
     assert set(get_args(PhaseName)) == {phase.value for phase in Phase}
     assert set(get_args(LostName)) == {reason.value for reason in LostReason}
     assert get_args(requests.PhaseFilter) == (*(phase.value for phase in Phase), "new", "lost")
-    assert get_args(requests.StatusFilter) == ("pending", "ready", "waiting", "delivered", "dead", "superseded")
+    assert get_args(requests.StatusFilter) == (
+        "pending",
+        "ready",
+        "waiting",
+        "delivered",
+        "dead",
+        "superseded",
+        "muted",
+    )
     assert tuple(requests.RetryRequest.model_fields) == ("endpoint", "since", "until")
 
 

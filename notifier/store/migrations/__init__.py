@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, Strin
 from notifier.core.errors import StoreTooNew
 from notifier.store.schema import COUNTERS, counters, metadata
 
-HEAD = "0007"  # the newest revision in versions/
+HEAD = "0008"  # the newest revision in versions/
 
 _version = Table(  # as Alembic makes it
     "alembic_version",

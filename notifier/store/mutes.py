@@ -1,0 +1,66 @@
+"""The mutes of endpoints that people read. They are kept for a while after their end, for what is sent late."""
+
+from __future__ import annotations
+
+import json
+
+from sqlalchemy import Connection, delete, insert, select
+
+from notifier.core.model import Micros
+from notifier.core.mute import Mute
+from notifier.core.text import storable
+from notifier.store.reader import Reader
+from notifier.store.schema import mutes
+from notifier.store.writer import Writer
+
+
+class Mutes:
+    """The mutes of the store. Every method raises StoreUnavailable; one that writes returns after its commit."""
+
+    def __init__(self, writer: Writer, reader: Reader) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    async def since(self, ended_after: Micros) -> list[Mute]:
+        """Return the mutes that end, or have ended, after a time; oldest first."""
+
+        def read(connection: Connection) -> list[Mute]:
+            query = select(mutes).where(mutes.c.until > ended_after).order_by(mutes.c.created_at, mutes.c.id)
+            return [
+                Mute(
+                    id=row.id,
+                    until=row.until,
+                    created_at=row.created_at,
+                    endpoint=row.endpoint,
+                    labels=json.loads(row.labels),
+                    comment=row.comment,
+                )
+                for row in connection.execute(query)
+            ]
+
+        return await self._reader.page(read)
+
+    async def add(self, mute: Mute) -> None:
+        """Add a mute."""
+        row = {
+            "id": mute.id,
+            "until": mute.until,
+            "created_at": mute.created_at,
+            "endpoint": mute.endpoint,
+            "labels": json.dumps(dict(mute.labels), sort_keys=True),
+            "comment": storable(mute.comment),
+        }
+        await self._writer.call(lambda connection: connection.execute(insert(mutes), row) and None)
+
+    async def remove(self, mute: str) -> bool:
+        """Remove a mute; return whether there was one."""
+
+        def remove(connection: Connection) -> bool:
+            return bool(connection.execute(delete(mutes).where(mutes.c.id == mute)).rowcount)
+
+        return await self._writer.call(remove)
+
+
+def forget(connection: Connection, *, before: Micros) -> None:
+    """Forget mutes that ended before."""
+    connection.execute(delete(mutes).where(mutes.c.until < before))
