@@ -23,19 +23,8 @@ from aio_pika.exceptions import (
 from yarl import URL
 
 from notifier.core.errors import NotifierError
-from notifier.inputs.broker import (
-    ANSWER,
-    BATCH,
-    CONNECT,
-    CREDENTIALS,
-    MAX_REASON,
-    POLL,
-    BrokerUnavailable,
-    Message,
-    NotSetAside,
-    close_in_time,
-    describe,
-)
+from notifier.inputs import limits
+from notifier.inputs.broker import CREDENTIALS, BrokerUnavailable, Message, NotSetAside, close_in_time, describe
 
 HEARTBEAT = 10  # seconds; three missing ones end the connection
 LOST = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
@@ -69,7 +58,7 @@ class AmqpBroker:
         # coroutine for that, which is never awaited if another thread collects it.
         connection = aio_pika.Connection(self._address, client_properties={"connection_name": "notifier"})
         try:
-            await connection.connect(timeout=CONNECT)
+            await connection.connect(timeout=limits.CONNECT)
             yield await self._open(connection)
         except NotifierError:
             raise  # one of ours, already in one line
@@ -85,7 +74,7 @@ class AmqpBroker:
     async def _open(self, connection: AbstractConnection) -> AmqpSession:
         await declare(connection, self.queue)
         channel = await connection.channel()
-        await channel.set_qos(prefetch_count=BATCH)
+        await channel.set_qos(prefetch_count=limits.BATCH)
         inbox: Inbox = asyncio.Queue()  # the broker sends at most the prefetch count unacknowledged
         ended = BrokerUnavailable("the broker ended our subscription; was the queue deleted?")
 
@@ -96,7 +85,7 @@ class AmqpBroker:
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(lambda _frame: inbox.put_nowait(ended))
         queue = await channel.get_queue(self.queue, ensure=False)
-        await queue.consume(inbox.put, timeout=ANSWER)
+        await queue.consume(inbox.put, timeout=limits.ANSWER)
         return AmqpSession(self, connection, inbox)
 
 
@@ -112,11 +101,11 @@ class AmqpSession:
     async def receive(self) -> Sequence[Message[AbstractIncomingMessage]]:
         """Return the messages that have arrived."""
         try:
-            async with asyncio.timeout(POLL):
+            async with asyncio.timeout(limits.POLL):
                 arrived = [_message(await self._inbox.get())]
         except TimeoutError:
             return []
-        while len(arrived) < BATCH and not self._inbox.empty():
+        while len(arrived) < limits.BATCH and not self._inbox.empty():
             arrived.append(_message(self._inbox.get_nowait()))
         return [
             Message(content=message.body, receipt=message, traceparent=_traceparent(message)) for message in arrived
@@ -132,7 +121,7 @@ class AmqpSession:
         old = message.receipt
         copy = aio_pika.Message(
             old.body,
-            headers=dict(old.headers) | {"x-notifier-reason": reason[:MAX_REASON]},
+            headers=dict(old.headers) | {"x-notifier-reason": reason[: limits.MAX_REASON]},
             content_type=old.content_type,
             content_encoding=old.content_encoding,
             correlation_id=old.correlation_id,
@@ -144,7 +133,7 @@ class AmqpSession:
         )
         try:
             channel = await self._dead_channel()
-            await channel.default_exchange.publish(copy, self._broker.dead, mandatory=True, timeout=ANSWER)
+            await channel.default_exchange.publish(copy, self._broker.dead, mandatory=True, timeout=limits.ANSWER)
         except LOST as exc:
             self._publishing = None
             if not _works(self._connection):
@@ -164,10 +153,10 @@ async def declare(connection: AbstractConnection, name: str) -> AbstractQueue:
     """Declare a durable queue, unless there is one of any kind."""
     try:
         async with connection.channel() as channel:
-            return await channel.declare_queue(name, passive=True, timeout=ANSWER)
+            return await channel.declare_queue(name, passive=True, timeout=limits.ANSWER)
     except ChannelNotFoundEntity:
         async with connection.channel() as channel:
-            return await channel.declare_queue(name, durable=True, timeout=ANSWER)
+            return await channel.declare_queue(name, durable=True, timeout=limits.ANSWER)
 
 
 def _works(connection: AbstractConnection) -> bool:

@@ -1,4 +1,4 @@
-"""The interface of a message broker, its limits, and the errors that all brokers share."""
+"""The interface of a message broker, and the errors that all brokers share."""
 
 from __future__ import annotations
 
@@ -12,18 +12,13 @@ from urllib.parse import unquote, urlsplit
 import structlog
 
 from notifier.core.errors import NotifierError
+from notifier.inputs import limits
 from notifier.inputs.message import Content
 
 log = structlog.get_logger(__name__)
 
 R = TypeVar("R")
 
-POLL = 1.0  # seconds that `receive` waits for a first message
-BATCH = 200  # messages that are unacknowledged and stored together: bounds memory
-CONNECT = 10.0  # seconds to connect
-ANSWER = 10.0  # seconds for any answer of the broker
-CLOSE = 3.0  # seconds to close a connection in order
-MAX_REASON = 1000  # characters of the reason that is kept with a refused message
 CREDENTIALS = "check the user and password in the queue's url"
 
 
@@ -56,7 +51,7 @@ class Session(Protocol[R]):
     """One connection that reads the queue. Every method raises BrokerUnavailable once the connection is lost."""
 
     async def receive(self) -> Sequence[Message[R]]:
-        """Return up to BATCH messages, after about POLL seconds at the latest; then there may be none."""
+        """Return up to BATCH messages of `limits`, after about POLL seconds at the latest; then there may be none."""
         ...
 
     async def acknowledge(self, messages: Sequence[Message[R]]) -> None:
@@ -93,14 +88,14 @@ def describe(exc: BaseException, url: str) -> str:
 
 
 async def close_in_time(closing: Coroutine[Any, Any, None]) -> None:
-    """Close a connection within CLOSE seconds. Its errors are only logged, since the connection is given up anyway.
+    """Close a connection within `limits.CLOSE` seconds. Its errors are only logged, since it is given up anyway.
 
     A cancellation waits for the end: if they are interrupted, the client libraries leave connections open.
     """
 
     async def bounded() -> None:
         try:
-            async with asyncio.timeout(CLOSE):
+            async with asyncio.timeout(limits.CLOSE):
                 await closing
         except asyncio.CancelledError:
             pass  # the library has cancelled it

@@ -21,13 +21,9 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
+from notifier.inputs import limits
 from notifier.inputs.broker import (
-    ANSWER,
-    BATCH,
-    CONNECT,
     CREDENTIALS,
-    MAX_REASON,
-    POLL,
     BrokerUnavailable,
     Message,
     NotSetAside,
@@ -86,7 +82,7 @@ class NatsBroker:
 
         parts = urlsplit(self._url)
         user, password = unquote(parts.username or "") or None, parts.password
-        async with asyncio.timeout(CONNECT):
+        async with asyncio.timeout(limits.CONNECT):
             await client.connect(
                 urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])),
                 name="notifier",
@@ -102,7 +98,7 @@ class NatsBroker:
         causes.clear()
 
     async def _open(self, client: Client) -> NatsSession:
-        stream = client.jetstream(timeout=ANSWER)
+        stream = client.jetstream(timeout=limits.ANSWER)
         try:
             subjects = _subjects((await stream.stream_info(self.stream)).config)
         except NotFoundError:  # our own stream need not keep acknowledged messages
@@ -117,7 +113,7 @@ class NatsBroker:
                 filter_subject=self.subject,
                 ack_policy=AckPolicy.EXPLICIT,
                 ack_wait=self.ack_wait,
-                max_ack_pending=4 * BATCH,
+                max_ack_pending=4 * limits.BATCH,
             )
             await stream.add_consumer(self.stream, config)
         inbox = client.new_inbox()
@@ -176,8 +172,8 @@ class NatsSession:
             await self._ask()
         batch: list[Message[Msg]] = []
         try:
-            while len(batch) < BATCH and (not batch or self._replies.pending_msgs):
-                reply = await self._replies.next_msg(timeout=POLL)
+            while len(batch) < limits.BATCH and (not batch or self._replies.pending_msgs):
+                reply = await self._replies.next_msg(timeout=limits.POLL)
                 if reply.reply:
                     self._asked -= 1
                     self._held[reply.reply] = reply
@@ -194,7 +190,7 @@ class NatsSession:
         """Acknowledge; return once the server has received it."""
         for message in messages:
             await message.receipt.ack()
-        await self._client.flush(timeout=round(ANSWER))
+        await self._client.flush(timeout=round(limits.ANSWER))
         for message in messages:
             self._held.pop(message.receipt.reply, None)
 
@@ -202,7 +198,7 @@ class NatsSession:
         """Publish the message to the stream `<STREAM>_DEAD`, with its headers and the reason, then acknowledge it."""
         msg = message.receipt
         headers = dict(msg.headers or {}) | {
-            "Notifier-Reason": reason.encode("ascii", "backslashreplace").decode()[:MAX_REASON],
+            "Notifier-Reason": reason.encode("ascii", "backslashreplace").decode()[: limits.MAX_REASON],
             "Notifier-Subject": msg.subject,
         }
         headers.pop("Nats-Msg-Id", None)  # with it, the server would drop a second refusal as a duplicate
@@ -221,7 +217,7 @@ class NatsSession:
         if not self._client.is_closed:
             await self._replies.unsubscribe()  # otherwise our own request would receive them again
         while self._replies.pending_msgs and not self._client.is_closed:
-            reply = await self._replies.next_msg(timeout=POLL)
+            reply = await self._replies.next_msg(timeout=limits.POLL)
             if reply.reply:
                 self._held[reply.reply] = reply
         for msg in self._held.values():
@@ -230,10 +226,10 @@ class NatsSession:
 
     async def _ask(self) -> None:
         broker = self._broker
-        request = {"batch": BATCH, "expires": round(EXPIRES * 1e9)}
+        request = {"batch": limits.BATCH, "expires": round(EXPIRES * 1e9)}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{broker.stream}.{broker.durable}"
         await self._client.publish(subject, json.dumps(request).encode(), reply=self._inbox)
-        self._asked, self._until = BATCH, asyncio.get_running_loop().time() + EXPIRES + ANSWER
+        self._asked, self._until = limits.BATCH, asyncio.get_running_loop().time() + EXPIRES + limits.ANSWER
 
     def _on_status(self, status: dict[str, str]) -> None:
         """Act on the server's status of our request. Raises BrokerUnavailable."""

@@ -23,13 +23,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from notifier.core.errors import NotifierError
+from notifier.inputs import limits
 from notifier.inputs.broker import (
-    ANSWER,
-    BATCH,
-    CONNECT,
     CREDENTIALS,
-    MAX_REASON,
-    POLL,
     BrokerUnavailable,
     Message,
     NotSetAside,
@@ -77,8 +73,8 @@ class RedisBroker:
         return Redis.from_url(
             self._url,
             protocol=2,  # its replies have the same form in every version of the library
-            socket_connect_timeout=CONNECT,
-            socket_timeout=POLL + ANSWER,
+            socket_connect_timeout=limits.CONNECT,
+            socket_timeout=limits.POLL + limits.ANSWER,
             retry=Retry(NoBackoff(), 0),
             client_name="notifier",
         )
@@ -137,7 +133,7 @@ class RedisSession:
         try:
             entries = await self._own_pending()
             entries = entries or await self._left_by_others()
-            entries = entries or await self._read(">", block=round(POLL * 1000))
+            entries = entries or await self._read(">", block=round(limits.POLL * 1000))
         except ResponseError as exc:
             if not str(exc).startswith(("NOGROUP", "UNBLOCKED")):
                 raise
@@ -164,7 +160,7 @@ class RedisSession:
         """Move the entry to the stream `<stream>:dead`, with all its fields, the reason and its former id."""
         broker, content = self._broker, message.content
         fields: dict[Any, Any] = {"data": content} if isinstance(content, bytes) else dict(content)
-        fields |= {"notifier-reason": reason[:MAX_REASON], "notifier-entry": message.receipt}
+        fields |= {"notifier-reason": reason[: limits.MAX_REASON], "notifier-entry": message.receipt}
         try:
             async with self._client.pipeline(transaction=True) as pipeline:
                 pipeline.xadd(broker.dead, fields)
@@ -206,7 +202,7 @@ class RedisSession:
             return []
         reply: Any = await self._client.xautoclaim(
             broker.stream, broker.group, broker.consumer,
-            min_idle_time=round(broker.take_over_after * 1000), start_id=self._idle, count=BATCH,
+            min_idle_time=round(broker.take_over_after * 1000), start_id=self._idle, count=limits.BATCH,
         )  # fmt: skip
         self._idle, entries = reply[0], reply[1]
         if self._idle == b"0-0":
@@ -216,7 +212,9 @@ class RedisSession:
     async def _read(self, start: str | bytes, block: int | None = None) -> list[tuple[bytes, Fields]]:
         broker = self._broker
         streams: dict[Any, Any] = {broker.stream: start}
-        reply: Any = await self._client.xreadgroup(broker.group, broker.consumer, streams, count=BATCH, block=block)
+        reply: Any = await self._client.xreadgroup(
+            broker.group, broker.consumer, streams, count=limits.BATCH, block=block
+        )
         return [entry for _, entries in reply for entry in entries] if reply else []
 
     async def _acknowledge(self, entries: Sequence[bytes]) -> None:

@@ -9,8 +9,8 @@ import structlog
 from aiohttp import web
 
 from notifier.core.errors import StoreUnavailable
-from notifier.web.followers import Follower, WatchFollower
 from notifier.web.handlers import Call
+from notifier.web.hub import Follower, WatchFollower
 from notifier.web.requests import StreamQuery
 
 log = structlog.get_logger(__name__)

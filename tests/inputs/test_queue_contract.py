@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from broker_ways import WAYS, Proxy, Way
 from input_rig import Start
-from queue_places import Place, ids
+from queue_places import NatsPlace, Place, ids
 from waits import PATIENCE, until
 
-from notifier.inputs import nats
+from notifier.inputs import limits
 from notifier.inputs.broker import BrokerUnavailable, Message, Session
 
 MOST_REPLIES = 60  # in one conversation with a broker, by far
@@ -183,8 +183,9 @@ async def test_a_connection_may_end_anywhere(
     place: Place, proxy: Proxy, way: Way, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever reply of the broker is the one that does not come, the broker is unavailable, and nothing else."""
-    for limit in ("CONNECT", "ANSWER"):  # NATS's client waits for an answer as long as it may, connected or not
-        monkeypatch.setattr(nats, limit, 1.0)
+    if isinstance(place, NatsPlace):  # its client waits for an answer as long as it may, connected or not
+        monkeypatch.setattr(limits, "CONNECT", 1.0)
+        monkeypatch.setattr(limits, "ANSWER", 1.0)
     for count in range(MOST_REPLIES):
         await place.publish(b"good", b"bad")
         proxy.end_at(count, way)
