@@ -36,8 +36,8 @@ def _told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _unmeasured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the programs that a slow test starts unmeasured: other tests show which of their lines are reached."""
-    if request.node.get_closest_marker("slow"):
+    """Leave the programs that such a test starts unmeasured: other tests show which of their lines are reached."""
+    if request.node.get_closest_marker("slow") or request.node.get_closest_marker("unmeasured"):
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 

@@ -18,6 +18,8 @@ from waits import PATIENCE
 import notifier.cli
 from notifier.cli.on_demand import MODULES
 
+pytestmark = pytest.mark.unmeasured  # a measurement loads modules as well
+
 # What no command needs that prints something, or that asks a daemon. Loading any of it takes longer than they may.
 HEAVY = {
     "aio_pika", "aiohttp", "alembic", "asyncio", "cryptography", "jinja2", "jmespath", "nats", "notifier.config",

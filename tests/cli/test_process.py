@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.unmeasured  # it is about processes; commands are measured where they do more
+
 NOTIFIER = (sys.executable, "-m", "notifier")
 PATIENCE = 180.0  # seconds; the machine may be busy
 CONFIG = """

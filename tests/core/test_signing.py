@@ -6,10 +6,10 @@ import base64
 import json
 import sys
 from datetime import UTC, datetime
+from importlib import import_module
 
 import pytest
 import standardwebhooks
-import svix.webhooks
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,7 +80,7 @@ def test_a_key_signs_again_and_again() -> None:
     assert [sign([key], ID, TIMESTAMP, BODY) for _ in range(2)] == [V1, V1]
 
 
-@pytest.mark.parametrize("webhook", [standardwebhooks.Webhook, svix.webhooks.Webhook])
+@pytest.mark.parametrize("library", ["standardwebhooks", "svix.webhooks"])
 @pytest.mark.parametrize(
     "payload",
     [
@@ -90,7 +90,7 @@ def test_a_key_signs_again_and_again() -> None:
     ],
 )
 @pytest.mark.parametrize("ascii_only", [True, False])
-def test_independent_libraries_accept_ours(webhook: type, payload: object, ascii_only: bool) -> None:
+def test_independent_libraries_accept_ours(library: str, payload: object, ascii_only: bool) -> None:
     """`standardwebhooks` and `svix` verify what we sign: the bytes, not a rewritten value of them."""
     body = json.dumps(payload, ensure_ascii=ascii_only, indent=1).encode()
     now = datetime.now(UTC)
@@ -100,6 +100,7 @@ def test_independent_libraries_accept_ours(webhook: type, payload: object, ascii
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": signature,
     }
+    webhook = import_module(library).Webhook  # here, as svix takes a second to load
     webhook(SECRET).verify(body, found)
     with pytest.raises(standardwebhooks.WebhookVerificationError):
         webhook(SECRET).verify(body + b" ", found)
