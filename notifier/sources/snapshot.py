@@ -122,7 +122,8 @@ class SnapshotReader:
         if about is not None and str(about) != task_id:
             raise Unreadable("the upstream answers about another task")
         if self._reads_status:
-            if str(status) not in self._phases:
+            told = status < 400 or isinstance(task, dict)  # a gateway's refusal is no word of the provider
+            if str(status) not in self._phases or not told:
                 return None
             return self._observation(task, {**(task if isinstance(task, dict) else {}), "@status": status}, "")
         if not data.strip():
