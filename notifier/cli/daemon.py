@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -138,10 +139,12 @@ def schema() -> None:
     show_json(json_schema())
 
 
-def reload(config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None) -> None:
+def reload(
+    config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None, as_json: JsonOption = False
+) -> None:
     """Make the running daemon load its configuration again.
 
-    Waits for as long as the daemon works at it, and prints the problems if it refuses.
+    Waits for as long as the daemon works at it. Prints what has changed, or the problems if the daemon refuses.
 
     With several nodes, each one has to be asked, by --url or its own configuration.
 
@@ -149,11 +152,28 @@ def reload(config: ConfigOption = None, url: UrlOption = None, token: TokenOptio
     """
     client = connect(url, token, config)
     answer = client.run(lambda daemon: daemon.ask_patiently("POST", "/v1/reload"), refused=EXIT_CONFIG)
-    console.print("reloaded")
+    if as_json:
+        show_json(answer)
+        return
+    show("reloaded")
+    for line in _changes(answer):
+        show(f"  {printable(line)}")
     if answer.get("others"):
         node = printable(answer["node"])
         listed = f"for every node what its files list as watches, for {node} alone all else"
         show(f"{listed}: ask each, see notifier node list")
+
+
+def _changes(answer: Mapping[str, Any]) -> Iterator[str]:
+    """Tell what a reload has changed."""
+    counts = [f"{answer['watches'][how]} {how}" for how in ("added", "changed", "removed") if answer["watches"][how]]
+    if counts:
+        yield f"watches of the files: {', '.join(counts)}"
+    for how in ("added", "changed", "removed"):
+        if answer[how]:
+            yield f"{how}: {', '.join(answer[how])}"
+    for key in answer["needs_restart"]:
+        yield f"{key} has changed, which takes a restart: systemctl restart notifier"
 
 
 def load_config(path: Path) -> Config:

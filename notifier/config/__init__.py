@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from notifier.config.changes import compare
 from notifier.config.chat import AppriseEndpoint, SlackEndpoint
 from notifier.config.describe import describe
 from notifier.config.document import Document, read_document
@@ -73,6 +74,7 @@ __all__ = [
     "WatchRefused",
     "WatchRequest",
     "WebhookEndpoint",
+    "compare",
     "describe",
     "explain",
     "http_section",

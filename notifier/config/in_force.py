@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from notifier.config.changes import ConfigChanges
 from notifier.config.model import Config
 
 
 class ConfigInForce:
     """Holds the configuration; a reload replaces it as a whole."""
 
-    __slots__ = ("config",)
+    __slots__ = ("changes", "config", "watches")
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.changes = ConfigChanges()  # by the last reload
+        self.watches: Mapping[str, int] = {}  # numbers of those that it added, changed, removed and left as they were

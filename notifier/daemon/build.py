@@ -124,6 +124,7 @@ async def build(start: Start, stack: AsyncExitStack) -> Parts:
     reloader = Reloader(
         path=start.path,
         installation=installation,
+        in_force=in_force,
         store=ground.store,
         watcher=flow.watcher,
         recorder=flow.recorder,

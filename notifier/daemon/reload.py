@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from notifier.config import Config, ConfigError, WatchConfig
+from notifier.config import Config, ConfigError, ConfigInForce, WatchConfig, compare
 from notifier.core.errors import NotifierError, StoreUnavailable
 from notifier.core.model import Event, EventType, Micros, Watch
 from notifier.daemon.config_reader import ConfigReader, ReadAbandoned, ReadHangs
@@ -29,7 +28,6 @@ from notifier.store import Store, WatchChanges
 
 log = structlog.get_logger(__name__)
 
-FIXED = ("store.url", "http.listen", "node", "loop")  # keys that a reload cannot change
 SLICE = 1000  # watches that are changed in one turn of the loop
 STOPPING = "the daemon is stopping"
 
@@ -42,6 +40,7 @@ class Reloader:
         *,
         path: Path,
         installation: Installation,
+        in_force: ConfigInForce,
         store: Store,
         watcher: Watcher,
         recorder: Recorder,
@@ -52,6 +51,7 @@ class Reloader:
         tasks: asyncio.TaskGroup,
     ) -> None:
         self.installation = installation
+        self._in_force = in_force
         self.reading = installation.config.reading  # the files as the last reload read them, accepted or refused
         self._path = path
         self._started_with = installation.config  # keys that a reload cannot change are compared with it
@@ -184,7 +184,9 @@ class Reloader:
         except StoreUnavailable as exc:  # `reading` stays: this failure says nothing about the files
             await self.installation.discard(prepared)
             return [f"the store cannot be used for now: {exc}"]
+        changes = compare(self.config, config, started=self._started_with)
         self.installation.install(config, prepared, self._tasks)
+        self._in_force.changes, self._in_force.watches = changes, counts(applied)
         self.reading = config.reading
         self._watcher.drop(applied.removed)  # all at once: a removed watch may be added again at any await
         for changed in _slices(applied.changed):
@@ -193,9 +195,8 @@ class Reloader:
         self._watcher.wake()
         logs.configure(format=config.log.format, level=config.log.level)
         self._record_success()
-        fixed = [name for name in FIXED if _part(config, name) != _part(self._started_with, name)]
-        if fixed:
-            log.warning("reload.needs_restart", keys=fixed)
+        if changes.needs_restart:
+            log.warning("reload.needs_restart", keys=list(changes.needs_restart))
         log.info("reload.done", **counts(applied))
         return []
 
@@ -224,10 +225,3 @@ def counts(applied: WatchChanges) -> dict[str, int]:
         "removed": len(applied.removed),
         "unchanged": applied.unchanged,
     }
-
-
-def _part(config: Config, path: str) -> Any:
-    value: Any = config
-    for name in path.split("."):
-        value = getattr(value, name)
-    return value

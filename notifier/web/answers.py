@@ -184,6 +184,11 @@ class Reloaded(TypedDict):
     """The configuration was loaded."""
 
     reloaded: Literal[True]
+    watches: Annotated[dict[str, Count], Field(description="of the files: added, changed, removed, unchanged")]
+    added: Annotated[list[str], Field(description="parts of the configuration, such as `endpoint app`")]
+    changed: list[str]
+    removed: list[str]
+    needs_restart: Annotated[list[str], Field(description="keys that changed and that only a restart can change")]
     node: NotRequired[Annotated[str, Field(description="the node that loaded it, if there are several")]]
     others: NotRequired[Annotated[Count, Field(description="nodes that still have to be asked")]]
 

@@ -70,11 +70,20 @@ class Api:
         self._in_force = in_force
         self._reload = reload
 
-    async def reload(self) -> None:
-        """Load the configuration again. Raises Invalid."""
+    async def reload(self) -> answers.Reloaded:
+        """Load the configuration again; return what it changed. Raises Invalid."""
         problems = await self._reload()
         if problems:
             raise Invalid("the configuration was refused; nothing was changed", problems)
+        changes = self._in_force.changes
+        return {
+            "reloaded": True,
+            "watches": dict(self._in_force.watches),
+            "added": list(changes.added),
+            "changed": list(changes.changed),
+            "removed": list(changes.removed),
+            "needs_restart": list(changes.needs_restart),
+        }
 
     # -- watches
 

@@ -90,9 +90,8 @@ async def nodes(call: Call[Parameters]) -> web.Response:
 
 async def reload(call: Call[Parameters]) -> web.Response:
     """Load the configuration again."""
-    await call.api.reload()
+    body = await call.api.reload()
     nodes = call.api.status.nodes()
-    body: answers.Reloaded = {"reloaded": True}
     if len(nodes) > 1:
         body["node"] = next(node["name"] for node in nodes if node["this"])
         body["others"] = len(nodes) - 1

@@ -145,6 +145,35 @@ async def test_token(daemons: Start) -> None:
     assert await daemon.stop() == 0
 
 
+async def test_a_reload_tells_what_it_has_changed(daemons: Start) -> None:
+    """What came, what is different, what went, and what waits for a restart; `reloaded` alone if nothing did."""
+    settings = config(upstream="http://127.0.0.1:9", endpoints={"app": webhook("http://127.0.0.1:9")}, watches=["1"])
+    daemon = daemons(settings)
+    await daemon.start()
+    use = ("-c", str(daemon.file), "--url", daemon.url)
+    assert (await daemon.run("reload", *use)).out == "reloaded\n"
+    settings["endpoints"] = {"ops": webhook("http://127.0.0.1:9")}
+    settings["sources"]["vidu"]["idle_timeout"] = "30s"
+    settings |= {"watches": ["2", "3"], "node": {"name": "another"}}
+    daemon.write(settings)
+    done = await daemon.run("reload", *use)
+    assert (done.code, done.out.splitlines()) == (
+        0,
+        [
+            "reloaded",
+            "  watches of the files: 2 added, 1 removed",
+            "  added: endpoint ops",
+            "  changed: source vidu, node",
+            "  removed: endpoint app",
+            "  node has changed, which takes a restart: systemctl restart notifier",
+        ],
+    )
+    answer = json.loads((await daemon.run("reload", "--json", *use)).out)
+    assert (answer["reloaded"], answer["changed"], answer["needs_restart"]) == (True, [], ["node"])
+    assert answer["watches"] == {"added": 0, "changed": 0, "removed": 0, "unchanged": 2}
+    assert await daemon.stop() == 0
+
+
 async def test_unix_socket(daemons: Start) -> None:
     """A daemon on a socket in the file system is found by -c and by --url; the socket goes with it, or is replaced."""
     settings = config(upstream="http://127.0.0.1:9", endpoints={})
