@@ -31,11 +31,13 @@ WHERE watches.pk = given.pk AND watches.sequence = given.before AND watches.owne
 """
 
 INSERT_EVENTS = f"""
-INSERT INTO events (pk, id, watch, sequence, type, at, body)
-SELECT ((pg_current_xact_id()::text::bigint + :epoch::bigint) << {SHIFT}) + pk, id, watch, sequence, type, at, body
+INSERT INTO events (pk, id, watch, sequence, type, at, body, traceparent)
+SELECT ((pg_current_xact_id()::text::bigint + :epoch::bigint) << {SHIFT}) + pk, id, watch, sequence, type, at, body,
+    traceparent
 FROM unnest(
-    :pk::bigint[], :id::text[], :watch::bigint[], :sequence::bigint[], :type::text[], :at::bigint[], :body::bytea[]
-) AS given (pk, id, watch, sequence, type, at, body)
+    :pk::bigint[], :id::text[], :watch::bigint[], :sequence::bigint[], :type::text[], :at::bigint[], :body::bytea[],
+    :traceparent::text[]
+) AS given (pk, id, watch, sequence, type, at, body, traceparent)
 """
 
 INSERT_DELIVERIES = f"""
@@ -130,7 +132,7 @@ FROM (
 WHERE deliveries.id = next.id AND CASE WHEN deliveries.status = 'waiting' THEN true ELSE false END
     AND events.pk = next.event
 RETURNING deliveries.id, deliveries.endpoint, deliveries.lane, deliveries.attempt, events.id, events.type, events.body,
-    events.at
+    events.at, events.traceparent
 """
 
 # One for each destination: all nodes lock them in the same order, so that no two wait for each other.

@@ -25,8 +25,8 @@ WHERE watches.pk = given.pk AND watches.sequence = given.before AND watches.owne
 """
 
 INSERT_EVENTS = """
-INSERT INTO events (pk, id, watch, sequence, type, at, body)
-VALUES (:pk, :id, :watch, :sequence, :type, :at, :body)
+INSERT INTO events (pk, id, watch, sequence, type, at, body, traceparent)
+VALUES (:pk, :id, :watch, :sequence, :type, :at, :body, :traceparent)
 """
 
 INSERT_DELIVERIES = """
@@ -104,7 +104,7 @@ WHERE deliveries.id = next.id AND deliveries.status = 'waiting'
 
 PROMOTED = """
 SELECT deliveries.id, deliveries.endpoint, deliveries.lane, deliveries.attempt, events.id, events.type, events.body,
-    events.at
+    events.at, events.traceparent
 FROM deliveries JOIN events ON events.pk = deliveries.event
 WHERE deliveries.endpoint = :_endpoint AND deliveries.lane = :_lane AND deliveries.status IN ('ready', 'waiting')
     AND deliveries.status = 'ready' AND deliveries.owner = :_owner
