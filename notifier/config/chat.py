@@ -14,7 +14,7 @@ from notifier.config.problems import got, invalid
 from notifier.config.secret import HttpUrl, Secret, SecretUrl
 from notifier.config.section import Impossible
 from notifier.config.template import TextTemplate
-from notifier.config.types import Boolean, Printable, Rate, Whole, printable
+from notifier.config.types import Boolean, PositiveDuration, Printable, Rate, Whole, printable
 from notifier.senders.mention import slack_mention
 from notifier.senders.notice import MAX_METADATA, Additions
 from notifier.senders.services import ServiceName
@@ -85,6 +85,9 @@ class SlackEndpoint(HttpEndpointKeys):
     retry_on_timeout: Boolean = Field(
         default=True, description="false: do not retry after a timeout; a message may be lost, but never shown twice"
     )
+    digest: PositiveDuration | None = Field(
+        default=None, description="gather events for so long, and send one message; null: each at once"
+    )
     metadata: Annotated[tuple[_Key, ...], BeforeValidator(_listed, json_schema_input_type=_Key | tuple[_Key, ...])] = (
         Field(default=(), max_length=MAX_METADATA, description="keys of a watch's metadata that messages show")
     )
@@ -96,6 +99,7 @@ class SlackEndpoint(HttpEndpointKeys):
         """Refuse additions to a message that they would not get into."""
         yield from super().impossible()
         yield from self._impossible_bot()
+        yield from _impossible_digest(self)
         if self.mention and self.service != "slack":
             message = f"only Slack's messages mention somebody; remove it, or `service: {self.service}`"
             yield Impossible(key="mention", keys=frozenset({"mention", "service"}), message=message)
@@ -125,7 +129,7 @@ class SlackEndpoint(HttpEndpointKeys):
                         "an incoming webhook has a channel of its own and edits nothing; set `token`, or remove it"
                     )
                     yield Impossible(key=key, keys=both | {"thread"}, message=message)
-        elif self.mention and not self.thread:
+        elif self.mention and not self.thread and self.digest is None:
             message = "an edited message calls nobody; set `thread: true`, whose replies do, or remove it"
             yield Impossible(key="mention", keys=both | {"mention", "thread"}, message=message)
 
@@ -201,9 +205,13 @@ class AppriseEndpoint(EndpointKeys):
     retry_on_timeout: Boolean = Field(
         default=True, description="false: do not retry after a timeout; a message may be lost, but never shown twice"
     )
+    digest: PositiveDuration | None = Field(
+        default=None, description="gather events for so long, and send one message; null: each at once"
+    )
 
     def impossible(self) -> Iterator[Impossible]:
         """Refuse additions to a message that they would not get into."""
+        yield from _impossible_digest(self)
         if self.template is not None and self.metadata:
             message = "a template makes the whole message; remove it, or `metadata`"
             yield Impossible(key="metadata", keys=frozenset({"metadata", "template"}), message=message)
@@ -221,3 +229,21 @@ class AppriseEndpoint(EndpointKeys):
     def additions(self, public_url: str | None) -> Additions:
         """Return what messages show beside the event; `public_url` is the status page's."""
         return Additions(metadata=self.metadata, public_url=public_url)
+
+
+def _impossible_digest(endpoint: SlackEndpoint | AppriseEndpoint) -> Iterator[Impossible]:
+    """Refuse a digest with what single messages have."""
+    if endpoint.digest is None:
+        return
+    if endpoint.ordering == "strict":
+        message = "a digest has the newest state of each task; remove `ordering: strict`, or `digest`"
+        yield Impossible(key="digest", keys=frozenset({"digest", "ordering"}), message=message)
+    if endpoint.template is not None:
+        message = "a template is for single events; remove it, or `digest`"
+        yield Impossible(key="digest", keys=frozenset({"digest", "template"}), message=message)
+    if isinstance(endpoint, SlackEndpoint) and endpoint.thread:
+        message = "a digest is a message of many tasks and has no thread of one; remove `thread`, or `digest`"
+        yield Impossible(key="digest", keys=frozenset({"digest", "thread"}), message=message)
+    if endpoint.rate_limit is None:
+        message = "one node sends a digest, which a rate_limit makes sure of; set one, such as 1/s"
+        yield Impossible(key="digest", keys=frozenset({"digest", "rate_limit"}), message=message)

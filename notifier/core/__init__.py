@@ -5,6 +5,7 @@ __all__ = [
     "breaker",
     "callback",
     "databases",
+    "digest",
     "endpoint",
     "errors",
     "eventstream",

@@ -143,6 +143,7 @@ def endpoint_policy(endpoint: Endpoint) -> EndpointPolicy:
         failing_after=endpoint.failing_after,
         disable_after=endpoint.disable_after,
         people=not isinstance(endpoint, WebhookEndpoint),
+        digest=None if isinstance(endpoint, WebhookEndpoint) else endpoint.digest,
     )
 
 

@@ -19,8 +19,8 @@ from notifier.core.endpoint import EndpointUpdate, News
 from notifier.core.flow import Condition, explain, word
 from notifier.core.model import EndpointState, Event, EventType, Micros
 from notifier.core.retry import Delivered, Gone, Outcome
-from notifier.deliver.destination import Destination
 from notifier.deliver.environment import EndpointPolicy, Environment
+from notifier.deliver.gathering import GatheringDestination
 from notifier.deliver.sender import Sender
 from notifier.runtime.wake import Wake
 from notifier.store import ChangedEndpoint, EndpointChange, Store
@@ -33,7 +33,7 @@ OPERATOR = "operator"  # the reason of an endpoint that was disabled by hand
 Announce = Callable[[Event, EndpointChange], Awaitable[ChangedEndpoint | None]]
 
 
-class EndpointDestination(Destination):
+class EndpointDestination(GatheringDestination):
     """Sends to an endpoint of the configuration."""
 
     shared: ClassVar[bool] = False  # whether other nodes send to it as well

@@ -25,6 +25,7 @@ class EndpointPolicy:
     failing_after: float | None  # None: nobody is told
     disable_after: float | None
     people: bool = False  # people read it: it can be muted
+    digest: float | None = None  # seconds: events of so long go out as one message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 from urllib.parse import quote
 
+from notifier.core.digest import DIGEST
 from notifier.core.model import Delivery, EventType, Json, Phase
 
 MAX_LINKS = 10
 MAX_LABELS = 10
 MAX_METADATA = 10  # keys that an endpoint may choose
+MAX_LINES = 20  # of a digest
+LINE = 120  # characters of an error in a line of a digest
 UNKNOWN = "?"
 
 
@@ -65,6 +69,7 @@ class Notice:
     colour: str  # `#RRGGBB`
     headline: tuple[Span, ...]
     trouble: str = ""  # error or explanation; may have several lines
+    lines: tuple[str, ...] = ()  # of a digest, one for each event; at most MAX_LINES and the count of the others
     urls: tuple[str, ...] = ()  # of results; http(s) only
     odd_urls: int = 0  # results whose URL is not http(s)
     page: str | None = None  # URL of the status page's view of the event's subject
@@ -114,8 +119,52 @@ def read(delivery: Delivery, additions: Additions = NOTHING) -> Notice:
     except (ValueError, RecursionError):
         payload = {}
     event = _mapping(payload)
+    return _digest(event, additions) if event.get("type") == DIGEST else _read(event, delivery.event_type, additions)
+
+
+def _digest(event: Mapping[str, Json], additions: Additions) -> Notice:
+    """Return the notice of several events: their number by what happened, and a line for each, failures first."""
+    events = _mapping(event.get("data")).get("events")
+    told = [_mapping(each) for each in events] if isinstance(events, list) else []
+    notices = [(_string(each.get("type")), _read(each, _string(each.get("type")), additions)) for each in told]
+    counts = Counter(_outcome(each) for each in told)
+    order = sorted(notices, key=lambda pair: not is_failure(pair[0]))
+    lines = [_line(notice) for _, notice in order[:MAX_LINES]]
+    if len(order) > MAX_LINES:
+        lines.append(f"… and {len(order) - MAX_LINES} more")
+    failed = next((notice for kind, notice in order if is_failure(kind)), None)
+    emoji, colour = ("🗞️", "#1F6FEB") if failed is None else ("🗞️", failed.colour)
+    summary = ", ".join(f"{count} {word}" for word, count in counts.most_common())
+    return Notice(
+        emoji=emoji,
+        colour=colour,
+        headline=(_plain(f"{len(told)} {'event' if len(told) == 1 else 'events'}: "), _strong(summary)),
+        lines=tuple(lines),
+        page=None if additions.public_url is None else f"{quote(additions.public_url, safe=f'{_SAFE}%')}/#/watches",
+        mentions=() if failed is None else additions.mentions,
+    )
+
+
+def _outcome(event: Mapping[str, Json]) -> str:
+    """Return what happened in one word; other events go by their type."""
+    kind = _string(event.get("type"))
+    if kind == EventType.STATE_CHANGED:
+        phase = _mapping(event.get("data")).get("phase")
+        return phase if phase in (Phase.QUEUED, Phase.RUNNING) else "changed"
+    words = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELED, EventType.LOST, EventType.STALLED)
+    return kind.partition(".")[2] if kind in words else kind if kind in list(EventType) else "other"
+
+
+def _line(notice: Notice) -> str:
+    """Return one event of a digest; the error by its beginning."""
+    trouble = " ".join(notice.trouble.split())
+    cut = trouble if len(trouble) <= LINE else f"{trouble[: LINE - 1]}…"
+    return f"{notice.emoji} {plain(notice.headline)}" + (f": {cut}" if cut else "")
+
+
+def _read(event: Mapping[str, Json], event_type: str, additions: Additions) -> Notice:
     data = _mapping(event.get("data"))
-    kind = _string(event.get("type")) or delivery.event_type
+    kind = _string(event.get("type")) or event_type
     emoji, colour = _look(kind, data)
     watch, error = _mapping(data.get("watch")), _mapping(data.get("error"))
     urls = _mapping(data.get("result")).get("urls")

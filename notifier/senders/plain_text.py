@@ -14,6 +14,7 @@ TROUBLE = 300  # of an error: its beginning says what is wrong
 LINKS = 2000  # of all links together; the shortest messages that services take are longer
 PAGE = 600  # of the URL of the status page; a longer one is left out
 FACT = 100
+DIGEST = 3000  # of all lines of a digest
 
 Kind = Literal["info", "success", "failure"]
 
@@ -34,6 +35,7 @@ def written(notice: Notice, event_type: str) -> Text:
     page = [f"details: {notice.page}"] if notice.page is not None and len(notice.page) <= PAGE else []
     lines = [
         fit(notice.trouble, TROUBLE).strip(),
+        fit("\n".join(notice.lines), DIGEST).strip(),
         *(f"{name}: {url}" for name, url in results.shown),
         missing_words(results),
         *page,

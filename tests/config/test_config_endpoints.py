@@ -380,3 +380,28 @@ def test_what_apprise_cannot_do_is_refused(site: Site, keys: str, problem: str) 
     (found,) = site.problems(f"endpoints: {{e: {{type: apprise, {keys}}}}}")
     assert problem in str(found)
     assert "t0ken" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        (f"{SLACK}, ordering: strict", "a digest has the newest state of each task"),
+        (f"{SLACK}, template: x", "a template is for single events"),
+        (f"{BOT}, thread: true", "has no thread of one"),
+        (f"{SLACK}, rate_limit: null", "one node sends a digest"),
+        ("type: apprise, url: 'json://h', ordering: strict", "a digest has the newest state of each task"),
+        (HOOK, "unknown key"),
+    ],
+)
+def test_what_no_digest_can_have_is_refused(site: Site, keys: str, problem: str) -> None:
+    """In words."""
+    (found,) = site.problems(f"endpoints: {{e: {{{keys}, digest: 10m}}}}")
+    assert str(found.key) == "endpoints.e.digest"
+    assert problem in str(found)
+
+
+def test_a_digest_may_mention_somebody(site: Site) -> None:
+    """It is a new message, also of a bot."""
+    bot = _endpoint(site, f"{BOT}, mention: here, digest: 10m")
+    assert isinstance(bot, SlackEndpoint)
+    assert bot.digest == 600

@@ -289,3 +289,30 @@ def test_a_body_that_is_no_event_is_told_by_its_type(body: bytes) -> None:
     found = written(body)
     assert found["text"]
     assert found["attachments"] == []
+
+
+def test_a_digest() -> None:
+    """The number of events by what happened, a line for each, failures first; it calls if anything failed."""
+    events = [
+        {"type": "task.succeeded", "data": {"watch": WATCH, "phase": "succeeded", "watched_seconds": 5}},
+        {
+            "type": "task.failed",
+            "data": {"watch": WATCH | {"id": "*2*"}, "phase": "failed", "error": {"message": "bad\n<x>" + "y" * 500}},
+        },
+        {"type": "task.succeeded", "data": {"watch": WATCH, "phase": "succeeded"}},
+        {"type": "task.state_changed", "data": {"watch": WATCH, "state": "p", "phase": "running"}},
+        {"type": "endpoint.disabled", "data": {"endpoint": "app", "reason": "http_410"}},
+    ]
+    additions = Additions(mentions=("<!here>",), public_url="https://n.example")
+    found = message("notifier.digest", additions, events=events)
+    assert found["text"] == "🗞️ 5 events: *2 succeeded, 1 failed, 1 running, 1 endpoint.disabled* <!here>"
+    lines, page = texts(found["attachments"][0]["blocks"])
+    first, second, third, *_ = lines.split("\n")
+    assert first.startswith("❌ vidu *2*: failed: bad &lt;x&gt;yyy")
+    assert first.endswith("y…")
+    assert second == "🔴 Endpoint app was disabled; its events are kept until it is enabled: http_410"
+    assert third == "✅ vidu 2370487727425660: succeeded after 5 s"
+    assert page == "<https://n.example/#/watches|details>"
+    quiet = message("notifier.digest", additions, events=[events[0]] * 25)
+    assert quiet["text"] == "🗞️ 25 events: *25 succeeded*"
+    assert texts(quiet["attachments"][0]["blocks"])[0].split("\n")[-1] == "… and 5 more"

@@ -23,6 +23,7 @@ LINKS = 1500
 PAGE = 600  # of the URL of the status page; a longer one is left out
 FACT = 100
 FOOTER = 2048
+DIGEST = 2000  # of all lines of a digest, which has neither trouble nor results
 
 # https://discord.com/developers/docs/topics/opcodes-and-status-codes#json
 _DEAD = {
@@ -51,7 +52,9 @@ class Discord:
             "title": line(f"{notice.emoji} {plain(notice.headline)}", TITLE, MARKDOWN),
             "color": int(notice.colour.removeprefix("#"), 16),
         }
-        if description := "\n".join(part for part in (trouble, *written) if part):
+        if description := "\n".join(
+            part for part in (trouble, fit("\n".join(notice.lines), DIGEST, MARKDOWN), *written) if part
+        ):
             embed["description"] = description
         if footer := line(" · ".join(line(fact, FACT) for fact in notice.facts), FOOTER).strip():
             embed["footer"] = {"text": footer}

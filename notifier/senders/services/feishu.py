@@ -21,6 +21,7 @@ LINKS = 2800
 PAGE = 600  # of the URL of the status page; a longer one is left out
 FACT = 100
 FACTS = 1000
+DIGEST = 2800  # of all lines of a digest
 
 _RATE_LIMITED = frozenset(
     {11232, 11233, 11247, 230020, 99991400}
@@ -50,6 +51,8 @@ class Feishu:
         elements: list[Json] = []
         if trouble := fit(notice.trouble, TROUBLE).strip():
             elements.append({"tag": "div", "text": _plain(trouble)})
+        if lines := fit("\n".join(notice.lines), DIGEST).strip():
+            elements.append({"tag": "div", "text": _plain(lines)})
         results = links(notice, room=LINKS, size=lambda name, url: len(name) + len(url) + 80)
         shown = list(results.shown)
         if notice.page is not None and len(notice.page) <= PAGE:

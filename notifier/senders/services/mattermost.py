@@ -22,6 +22,7 @@ LINKS = 1500
 PAGE = 600  # of the URL of the status page; a longer one is left out
 FACT = 100
 FACTS = 1500
+DIGEST = 3000  # of all lines of a digest
 
 _NO_MENTIONS = {"@": MARKDOWN["@"]}  # where there is no markup
 _DEAD = {  # with 4xx, or 501 where webhooks are turned off
@@ -54,7 +55,9 @@ class Mattermost:
         attachment = {
             "fallback": line(f"{notice.emoji} {plain(notice.headline)}", HEADLINE * 4, _NO_MENTIONS),
             "color": notice.colour,
-            "text": "\n".join(part for part in (trouble, *written) if part),
+            "text": "\n".join(
+                part for part in (trouble, fit("\n".join(notice.lines), DIGEST, MARKDOWN), *written) if part
+            ),
             "footer": line(facts, FACTS),
         }
         rich = attachment["text"] or attachment["footer"]

@@ -26,6 +26,7 @@ TROUBLE = 300  # of an error: its beginning says what is wrong, the page shows t
 LINKS = 2300  # of all links to results together, without their count
 PAGE = 600  # of the link to the status page; a longer one is left out
 FACT = 100
+DIGEST = 2800  # of all lines of a digest
 SEPARATOR = " · "
 TEXT = 40_000  # of a text without blocks: https://docs.slack.dev/reference/methods/chat.postMessage#truncating
 ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -59,6 +60,8 @@ def _blocks(notice: Notice) -> list[Block]:
     blocks: list[Block] = []
     if text := fit(notice.trouble, TROUBLE, ESCAPES).strip():
         blocks.append(SectionBlock(text=_plain(text)))
+    if lines := fit("\n".join(notice.lines), DIGEST, ESCAPES).strip():
+        blocks.append(SectionBlock(text=_plain(lines)))
     if results := _links(notice):
         blocks.append(SectionBlock(text=_mrkdwn(results)))
     if facts := SEPARATOR.join(line(fact, FACT, ESCAPES) for fact in notice.facts).strip():

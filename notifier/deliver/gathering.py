@@ -1,0 +1,141 @@
+"""A destination that may gather: with `digest`, the deliveries of an interval are sent as one message.
+
+They wait in the store. At the end of an interval they are claimed, one delivery that stands for all goes through the
+gate and the sender like any other, and each is settled by its outcome. After a crash in between, those that were not
+settled are in the next message. A failed message is tried again by the schedule, with whatever came meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from notifier.core.digest import MAX_EVENTS, boundary, together
+from notifier.core.errors import StaleWrite, StoreUnavailable
+from notifier.core.model import Delivery, Micros
+from notifier.core.retry import Attempt
+from notifier.deliver.destination import Destination
+from notifier.deliver.environment import EndpointPolicy
+from notifier.deliver.outbox import AFTER_OUTAGE
+from notifier.deliver.verdict import verdict
+from notifier.store import Dead, Done, Later, Muted, Superseded, Verdict
+
+log = structlog.get_logger(__name__)
+
+
+class GatheringDestination(Destination):
+    """Sends deliveries one by one, or those of an interval together."""
+
+    _gathered: dict[int, Sequence[Delivery]] | None = None  # by the number of the delivery that stands for them
+    _last = 0  # such number; they are negative, as those of the store are not
+    _next_at: Micros | None = None  # when the interval ends in which deliveries were announced
+
+    def reserve(self) -> bool:
+        """Reserve a place for a delivery that is being committed; one to be gathered waits in the store."""
+        return self._policy.digest is None and super().reserve()
+
+    def push(self, delivery: Delivery) -> None:
+        """Take a delivery that is ready and this node's; give it back if it is to be gathered."""
+        if self._policy.digest is None:
+            super().push(delivery)
+        else:
+            self._release(delivery)
+
+    def update(self, policy: EndpointPolicy) -> None:
+        """Take a new policy; with another interval, the present one ends at another time."""
+        if policy.digest != self._policy.digest:
+            self._next_at = None
+        super().update(policy)
+
+    def forget(self) -> None:
+        """Drop everything that was not begun: it is other nodes' now."""
+        self._gathered = None
+        super().forget()
+
+    def _claim_wait(self) -> float | None:
+        if self._policy.digest is None:
+            return super()._claim_wait()
+        queue, now = self._queue, self._clock()
+        if self._gathered or not self._accepts or not (queue.backlog or queue.next_due is not None):
+            return None
+        ready = self._gate.ready_at(now)
+        if ready is None:
+            return None
+        if self._next_at is None:
+            self._next_at = boundary(now, self._policy.digest)
+        due = self._next_at
+        if queue.next_due is not None and queue.next_due > now:  # a message that failed comes again by its schedule
+            due = min(due, queue.next_due) if queue.backlog else queue.next_due
+        return max(due - now, ready - now, 0) / 1e6
+
+    async def _claim_some(self, count: int) -> None:
+        if self._policy.digest is None:
+            await super()._claim_some(count)
+            return
+        queue = self._queue
+        queue.claiming()
+        self._next_at = None
+        try:
+            claimed = await self._outbox.claim(self.name, MAX_EVENTS)
+        except StoreUnavailable:
+            queue.expect()
+            return
+        more = len(claimed.deliveries) >= MAX_EVENTS
+        queue.claimed(more=more, next_due=claimed.next_due)
+        if more:
+            self._next_at = self._clock()  # the rest follows at once, at the endpoint's rate
+        told: list[Delivery] = []
+        for delivery in claimed.deliveries:
+            if (mute := self._mutes.covering(delivery)) is None:
+                told.append(delivery)
+            else:
+                self._settle_aside(delivery, Muted(mute=mute.id))
+        if told:
+            self._last -= 1
+            self._gathered = {self._last: told}
+            super().push(together(self._last, told))
+
+    async def _settle(self, delivery: Delivery, result: Verdict, attempt: Attempt | None = None) -> None:
+        if delivery.id >= 0:
+            await super()._settle(delivery, result, attempt)
+            return
+        gathered = (self._gathered or {}).get(delivery.id)
+        if gathered is None:
+            raise StaleWrite
+        try:
+            # Together, so that they share transactions. None keeps the others from being settled.
+            await asyncio.gather(
+                *(self._settle_each(each, self._of_each(each, result, attempt), attempt) for each in gathered)
+            )
+        finally:
+            self._gathered = None
+            self._refill()
+
+    async def _settle_each(self, delivery: Delivery, result: Verdict, attempt: Attempt | None) -> None:
+        """Settle one of those that were sent together; an exception ends here."""
+        try:
+            await super()._settle(delivery, result, attempt)
+        except StaleWrite:
+            log.warning("delivery.not_ours", delivery=delivery.id, endpoint=self.name)
+        except Exception:
+            log.exception("delivery.failed", delivery=delivery.id, endpoint=self.name)
+            self._release(delivery, after=AFTER_OUTAGE)
+
+    def _of_each(self, delivery: Delivery, result: Verdict, attempt: Attempt | None) -> Verdict:
+        """Return what the outcome of a message means for one of its deliveries, which may have been tried before."""
+        match result:
+            case Done() | Superseded() | Muted():
+                return result
+            case Later(due=due) if attempt is None:
+                return Later(due=due, attempt=delivery.attempt)
+            case Later() | Dead():  # pragma: no branch  the union has no other member
+                assert attempt is not None
+                return verdict(
+                    attempt.outcome,
+                    delivery,
+                    schedule=self._policy.schedule,
+                    now=self._clock(),
+                    jitter=self._jitter(),
+                )
