@@ -20,7 +20,7 @@ from notifier.deliver.callbacks import CallbackDestinations
 from notifier.deliver.destination import Destination
 from notifier.deliver.endpoint import Announce, EndpointDestination
 from notifier.deliver.environment import EndpointPolicy, Environment
-from notifier.deliver.mutes import Mutes
+from notifier.deliver.mutes import ActiveMutes
 from notifier.deliver.outbox import OutboxClient
 from notifier.deliver.sender import Sender
 from notifier.deliver.shared import SharedDestination
@@ -68,7 +68,7 @@ class Dispatcher:
         self._shared = shared
         self._outbox = OutboxClient(store=store, clock=clock)
         self._tasks = Tasks()
-        self.mutes = Mutes(store=store, clock=clock)
+        self.mutes = ActiveMutes(store=store, clock=clock)
         self._environment = Environment(
             outbox=self._outbox,
             tasks=self._tasks,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from notifier.core.breaker import SILENCE, Silence
-from notifier.deliver.mutes import Mutes
+from notifier.deliver.mutes import ActiveMutes
 from notifier.deliver.outbox import OutboxClient
 from notifier.deliver.tasks import Tasks
 from notifier.runtime.clock import Clock
@@ -36,6 +36,6 @@ class Environment:
     tasks: Tasks
     metrics: Metrics
     clock: Clock
-    mutes: Mutes
+    mutes: ActiveMutes
     jitter: Callable[[], float]
     silence: Silence = SILENCE  # of a destination, before it is only probed

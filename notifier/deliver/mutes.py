@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 REMEMBERED = 86_400_000_000 * 7  # microseconds after its end for which a mute still covers what happened during it
 
 
-class Mutes:
+class ActiveMutes:
     """Knows the mutes, and which of them covers a delivery."""
 
     def __init__(self, *, store: Store, clock: Callable[[], Micros]) -> None:

@@ -83,18 +83,18 @@ def _traced(change: Change, traceparent: str) -> Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class ChangeBatch:
     """Changes that can be made together; one of the two tuples is empty."""
 
     added: tuple[NewWatch, ...] = ()
     removed: tuple[RemoveWatch, ...] = ()
 
 
-def batches(changes: Iterable[Change]) -> Iterator[Batch]:
+def batches(changes: Iterable[Change]) -> Iterator[ChangeBatch]:
     """Yield batches of bounded size, each of consecutive changes of one kind."""
     for adding, run in groupby(changes, key=lambda change: isinstance(change, AddWatch)):
         if not adding:
-            yield Batch(removed=tuple(change for change in run if isinstance(change, RemoveWatch)))
+            yield ChangeBatch(removed=tuple(change for change in run if isinstance(change, RemoveWatch)))
             continue
         # A queue does not change an existing watch, so the first of two equal ones counts.
         unique: dict[tuple[str, str], NewWatch] = {}
@@ -103,7 +103,7 @@ def batches(changes: Iterable[Change]) -> Iterator[Batch]:
                 unique.setdefault((change.watch.source, change.watch.id), change.watch)
         watches = tuple(unique.values())
         for start in range(0, len(watches), MAX_WATCHES):
-            yield Batch(added=watches[start : start + MAX_WATCHES])
+            yield ChangeBatch(added=watches[start : start + MAX_WATCHES])
 
 
 def excerpt(content: Content) -> str:

@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 LONGEST_TURN = 5.0  # seconds that an attempt waits for its turn; a longer wait is left to the dispatcher
 
 
-class Pace:
+class ChannelPace:
     """The messages to one channel."""
 
     def __init__(self) -> None:
@@ -38,11 +38,11 @@ class Paces:
     """The paces of channels, each as long as somebody uses it."""
 
     def __init__(self) -> None:
-        self._paces: WeakValueDictionary[str, Pace] = WeakValueDictionary()
+        self._paces: WeakValueDictionary[str, ChannelPace] = WeakValueDictionary()
 
-    def of(self, channel: str) -> Pace:
+    def of(self, channel: str) -> ChannelPace:
         """Return the pace that all who post to a channel share."""
         pace = self._paces.get(channel)
         if pace is None:
-            pace = self._paces[channel] = Pace()
+            pace = self._paces[channel] = ChannelPace()
         return pace

@@ -68,7 +68,7 @@ _CHANNEL = re.compile(r'"channel"\s*:\s*"(?P<channel>[A-Z0-9]{1,32})"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class MessagePlace:
     """The place of a message that was posted."""
 
     channel: str
@@ -95,10 +95,10 @@ def classify(status: int, body: str, headers: Mapping[str, str], *, now: Micros,
     return _by_word(word, longer(None, reply.get("retry_after")), headers, outcome_at=now)
 
 
-def placed(body: str) -> Place | None:
+def placed(body: str) -> MessagePlace | None:
     """Return the place of the message that a good reply tells; None if it tells none."""
     channel, ts = _CHANNEL.search(body), _TS.search(body)
-    return None if channel is None or ts is None else Place(channel=channel["channel"], ts=ts["ts"])
+    return None if channel is None or ts is None else MessagePlace(channel=channel["channel"], ts=ts["ts"])
 
 
 def _by_word(word: str, hint: float | None, headers: Mapping[str, str], *, outcome_at: Micros) -> Outcome:

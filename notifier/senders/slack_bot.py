@@ -23,7 +23,7 @@ from notifier.senders import slack_api
 from notifier.senders.connections import StillOurs, always
 from notifier.senders.exchange import Exchange
 from notifier.senders.notice import NOTHING, Additions, is_failure, read
-from notifier.senders.pace import Pace
+from notifier.senders.pace import ChannelPace
 from notifier.senders.services import load
 from notifier.senders.target import Target
 
@@ -52,7 +52,7 @@ class SlackBot:
         token: str,
         channel: str,
         messages: Messages,
-        pace: Pace,
+        pace: ChannelPace,
         interval: float,
         clock: Callable[[], Micros],
         thread: bool = False,
@@ -167,7 +167,7 @@ class SlackBot:
 
     async def _call(
         self, call: _Call, content: Mapping[str, Json], still_ours: StillOurs
-    ) -> tuple[Attempt, slack_api.Place | None]:
+    ) -> tuple[Attempt, slack_api.MessagePlace | None]:
         """Wait for the channel's turn and call; return also the place that the reply tells."""
         wait = await self._pace.turn(self._interval)
         if wait > 0:
@@ -200,9 +200,11 @@ class _Call:
         )
         self._clock = clock
 
-    async def make(self, content: Mapping[str, Json], still_ours: StillOurs) -> tuple[Attempt, slack_api.Place | None]:
+    async def make(
+        self, content: Mapping[str, Json], still_ours: StillOurs
+    ) -> tuple[Attempt, slack_api.MessagePlace | None]:
         """Call once; return the attempt, and the place that a good reply tells."""
-        place: slack_api.Place | None = None
+        place: slack_api.MessagePlace | None = None
 
         def judge(status: int, text: str, headers: Mapping[str, str], now: Micros) -> Outcome:
             nonlocal place

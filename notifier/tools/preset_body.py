@@ -20,7 +20,7 @@ _MARK = b'{"step":'  # how a snapshot of ours begins; anything else is sent as i
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class SimulatedStep:
     """One snapshot before it is put on the wire."""
 
     state: str  # the provider's, or `NAMED_FAILURE` with or without a number
@@ -34,12 +34,12 @@ class Step:
         return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def decoded(payload: bytes) -> Step | None:
+def decoded(payload: bytes) -> SimulatedStep | None:
     """Return the step that a payload stands for; None for bytes that are to be sent as they are."""
     if not payload.startswith(_MARK):
         return None
     fields = json.loads(payload)
-    return Step(state=fields["state"], number=fields["step"], progress=fields["progress"], code=fields["code"])
+    return SimulatedStep(state=fields["state"], number=fields["step"], progress=fields["progress"], code=fields["code"])
 
 
 class PresetBodies:
@@ -63,7 +63,7 @@ class PresetBodies:
         named = tuple(NAMED_FAILURE + (f"-{at + 1}" if at else "") for at in range(count))
         return (*self.states(Phase.FAILED, Phase.CANCELED), *named)
 
-    def body(self, task_id: str, step: Step, *, event: str | None = None) -> Json:
+    def body(self, task_id: str, step: SimulatedStep, *, event: str | None = None) -> Json:
         """Return the body of a snapshot: the example, with this task's id, state, progress, error and result.
 
         `event`: the name of the stream's event, which some bodies repeat as their `type`.
@@ -88,7 +88,7 @@ class PresetBodies:
             return put(paths.result, body, RESULT.format(id=task_id))
         return self._with_error(body, step) if phase in (Phase.FAILED, Phase.CANCELED) else body
 
-    def _with_progress(self, body: Json, step: Step, phase: Phase) -> Json:
+    def _with_progress(self, body: Json, step: SimulatedStep, phase: Phase) -> Json:
         path = self.preset.paths.progress
         if path is None or (step.progress is None and phase is not Phase.SUCCEEDED):
             return body if path is None else clear(path, body)
@@ -96,7 +96,7 @@ class PresetBodies:
         written = _progress_like(path, self._base, share)
         return put(path, body, written)
 
-    def _with_error(self, body: Json, step: Step) -> Json:
+    def _with_error(self, body: Json, step: SimulatedStep) -> Json:
         paths, code = self.preset.paths, step.code or CODE
         if (at := self._named_failure(step.state)) is not None:
             body = affirm(self.preset.failure_if_present[at], body, f"{code}: the simulated task failed")

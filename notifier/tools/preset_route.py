@@ -17,7 +17,7 @@ _HOST = re.compile(r"\{base_url\}|https?://[^/]*")
 _ID_NAMES = frozenset({"id", "+id", "result_id"})
 
 
-class Route:
+class PresetRoute:
     """The way of one kind of request."""
 
     def __init__(self, preset: Preset, template: str) -> None:

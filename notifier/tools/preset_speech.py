@@ -20,9 +20,9 @@ from notifier.sources.preset import Preset, compilable
 from notifier.sources.snapshot import SnapshotReader
 from notifier.tools.faults import error_body
 from notifier.tools.inverse import Unwritable, affirm, put
-from notifier.tools.preset_body import RESULT, PresetBodies, Step, decoded, scalar
-from notifier.tools.preset_route import Route
-from notifier.tools.speech import Question, Reply, Want
+from notifier.tools.preset_body import RESULT, PresetBodies, SimulatedStep, decoded, scalar
+from notifier.tools.preset_route import PresetRoute
+from notifier.tools.speech import Question, SpeechReply, Want
 from notifier.tools.transcript import Framing, Transcript, parse_lines, parse_steps
 from notifier.tools.wire import HttpRequest
 
@@ -54,9 +54,9 @@ class PresetSpeech:
         self.method: str = preset.method
         self.framing: Framing = preset.framing
         self._stream = preset.transport == "sse"
-        self._route = Route(preset, preset.url)
+        self._route = PresetRoute(preset, preset.url)
         wanted = preset.result_request
-        self._result_route = None if wanted is None else Route(preset, wanted.url)
+        self._result_route = None if wanted is None else PresetRoute(preset, wanted.url)
         self._phases = {state: phase for phase, states in preset.states.items() for state in states}
         self._by_status = '"@status"' in compilable(preset.paths.state)
         self._by_name = '"@event"' in compilable(preset.paths.state)
@@ -102,20 +102,20 @@ class PresetSpeech:
 
     def say(self, state: str) -> bytes:
         """Return a snapshot with a state of the provider's or of ours. Raises ValueError."""
-        return Step(state=self.resolved(state)).encoded()
+        return SimulatedStep(state=self.resolved(state)).encoded()
 
     def _course(self, ending: str) -> Transcript:
         running = [state for state in self.bodies.states(Phase.RUNNING) for _ in range(RUNNING)]
         words = [(state, "") for state in (*self.bodies.states(Phase.QUEUED), *running, ending)]
         return Transcript(snapshots=tuple(step.encoded() for step in self._steps(words)))
 
-    def _steps(self, words: list[tuple[str, str]]) -> Iterator[Step]:
+    def _steps(self, words: list[tuple[str, str]]) -> Iterator[SimulatedStep]:
         running = sum(self._phases.get(state) is Phase.RUNNING for state, _ in words)
         done = 0
         for number, (state, code) in enumerate(words, 1):
             done += self._phases.get(state) is Phase.RUNNING
             share = round(done / (running + 1), 2) if self._phases.get(state) is Phase.RUNNING else None
-            yield Step(state=state, number=number, progress=share, code=code)
+            yield SimulatedStep(state=state, number=number, progress=share, code=code)
 
     # -- requests
 
@@ -151,13 +151,13 @@ class PresetSpeech:
         state = self.state_of(payload)
         return state in self.failures or self._phases.get(state) in TERMINAL
 
-    def reply(self, task_id: str, payload: bytes) -> Reply:
+    def reply(self, task_id: str, payload: bytes) -> SpeechReply:
         """Return the answer to a poll."""
         step = decoded(payload)
         if step is None:
-            return Reply(status=200, body=payload)
+            return SpeechReply(status=200, body=payload)
         status = int(step.state) if self._by_status else 200
-        return Reply(status=status, body=_json(self.bodies.body(task_id, step)))
+        return SpeechReply(status=status, body=_json(self.bodies.body(task_id, step)))
 
     def frame(self, task_id: str, payload: bytes, framing: Framing, eol: bytes) -> bytes:
         """Return a snapshot as it is written to a stream, with the event that ends the stream behind the last."""
@@ -184,32 +184,32 @@ class PresetSpeech:
         asides = (event for event in self._events if names and event.type not in (*names, self.preset.end_event))
         return b"".join(b"event: " + event.type.encode() + eol + b"data: " + event.data + end for event in asides)
 
-    def result(self, task_id: str, payload: bytes) -> Reply:
+    def result(self, task_id: str, payload: bytes) -> SpeechReply:
         """Return the answer to a request for the result: there is one once the task has succeeded."""
         wanted = self.preset.result_request
         if wanted is None or self._phases.get(self.state_of(payload)) is not Phase.SUCCEEDED:
-            return Reply(status=404, body=error_body("there is no result yet"))
-        return Reply(status=200, body=_json(put(wanted.result, {}, RESULT.format(id=task_id))))
+            return SpeechReply(status=404, body=error_body("there is no result yet"))
+        return SpeechReply(status=200, body=_json(put(wanted.result, {}, RESULT.format(id=task_id))))
 
-    def unknown(self, task_id: str) -> Reply:
+    def unknown(self, task_id: str) -> SpeechReply:
         """Return the answer about a task that is not known.
 
         It is the first of the preset's rules, the second for the id `unknown-2` and so on, or 404 where it has none.
         """
         rules = self.preset.not_found
         if not task_id or not rules:
-            return Reply(status=404, body=error_body("not found"))
+            return SpeechReply(status=404, body=error_body("not found"))
         found = _UNFIT.match(task_id)
         rule = rules[(int(found[1]) - 1 if found else 0) % len(rules)]
         status = 200 if rule.status is None else rule.status
         if rule.empty or (rule.path is None and status == 204):
-            return Reply(status=status, body=b"")
+            return SpeechReply(status=status, body=b"")
         body: Json = {"message": "the task is not known"}
         if rule.path is not None and rule.values:
             body = put(rule.path, body, scalar(rule.values[0]))
         elif rule.path is not None:
             body = affirm(rule.path, body, "the task is not known")
-        return Reply(status=status, body=_json(body))
+        return SpeechReply(status=status, body=_json(body))
 
     def introduction(self, base_url: str, token: str) -> str:
         """Return a request and a configuration to copy."""
@@ -262,7 +262,7 @@ class PresetSpeech:
             raise ValueError(f"the preset {self.name} cannot be simulated: {exc}") from exc
 
     def _check_state(self, state: str) -> None:
-        payload = Step(state=state, number=2).encoded()  # with nothing before it
+        payload = SimulatedStep(state=state, number=2).encoded()  # with nothing before it
         try:
             if self._stream:
                 decoder = Decoder(framing=self.preset.framing)

@@ -42,7 +42,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class SpeechReply:
     """A complete answer."""
 
     status: int
@@ -87,15 +87,15 @@ class Speech(Protocol):
         """Return a snapshot as it is written to a stream."""
         ...
 
-    def reply(self, task_id: str, payload: bytes) -> Reply:
+    def reply(self, task_id: str, payload: bytes) -> SpeechReply:
         """Return the answer to a poll."""
         ...
 
-    def result(self, task_id: str, payload: bytes) -> Reply:
+    def result(self, task_id: str, payload: bytes) -> SpeechReply:
         """Return the answer to a request for the result, where `payload` is the task's current snapshot."""
         ...
 
-    def unknown(self, task_id: str) -> Reply:
+    def unknown(self, task_id: str) -> SpeechReply:
         """Return the answer about a task that is not known; an empty id is one that is missing."""
         ...
 
@@ -154,19 +154,19 @@ class DocumentedSpeech:
         """Return a snapshot as it is written to a stream."""
         return frame(payload, framing, eol)
 
-    def reply(self, task_id: str, payload: bytes) -> Reply:  # noqa: ARG002 - of presets
+    def reply(self, task_id: str, payload: bytes) -> SpeechReply:  # noqa: ARG002 - of presets
         """Return the answer to a poll."""
-        return Reply(status=200, body=payload)
+        return SpeechReply(status=200, body=payload)
 
-    def result(self, task_id: str, payload: bytes) -> Reply:
+    def result(self, task_id: str, payload: bytes) -> SpeechReply:
         """Return the answer of an upstream that has no request for results."""
         raise AssertionError(f"no request asks for the result of {task_id} {payload!r}")
 
-    def unknown(self, task_id: str) -> Reply:
+    def unknown(self, task_id: str) -> SpeechReply:
         """Return the documented answer about a task that is not known, or to a request without an id."""
         if not task_id:
-            return Reply(status=422, body=error_body("id is required"))
-        return Reply(status=404, body=error_body("server_id not found"))
+            return SpeechReply(status=422, body=error_body("id is required"))
+        return SpeechReply(status=404, body=error_body("server_id not found"))
 
     def introduction(self, base_url: str, token: str) -> str:
         """Return a request and a configuration to copy."""

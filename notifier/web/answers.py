@@ -193,7 +193,7 @@ class Reloaded(TypedDict):
     others: NotRequired[Annotated[Count, Field(description="nodes that still have to be asked")]]
 
 
-class SourceError(TypedDict):
+class SourceTrouble(TypedDict):
     """The latest error of one kind that watches of a source have."""
 
     error: str
@@ -214,7 +214,7 @@ class SourceStatus(TypedDict):
     waiting: Annotated[Count, Field(description="watches that wait for a free stream or for `connect_rate`")]
     max_streams: Annotated[Count, Field(description="open streams that each node may have")]
     troubles: Annotated[dict[str, int], Field(description="watches in trouble, by kind")]
-    errors: Annotated[dict[str, SourceError], Field(description="the troubles in words, by kind")]
+    errors: Annotated[dict[str, SourceTrouble], Field(description="the troubles in words, by kind")]
     unknown_states: Annotated[list[str], Field(description="states that no list names; they count as running")]
     unheard: Annotated[Count, Field(description="watches followed whose events nobody receives")]
 

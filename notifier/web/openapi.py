@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaMode
 
 from notifier import __version__
 from notifier.web import answers
-from notifier.web.operations import OPERATIONS, Operation, Text
+from notifier.web.operations import OPERATIONS, Operation, TextBody
 
 Schema = dict[str, Any]
 
@@ -88,7 +88,7 @@ def _replies(operation: Operation, definitions: Schema) -> Schema:
         match model:
             case None:
                 pass
-            case Text(media=media, description=description):
+            case TextBody(media=media, description=description):
                 reply["description"] = description or reply["description"]
                 reply["content"] = {media: {"schema": {"type": "string"}}}
             case _:

@@ -24,7 +24,7 @@ from notifier.web.requests import Parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class TextBody:
     """A body that is not JSON."""
 
     media: str
@@ -50,7 +50,7 @@ class Operation:
     name: str
     summary: str
     handler: Callable[[Call[Any]], Awaitable[web.StreamResponse]]
-    replies: Mapping[int, Any]  # by status: a type, a Text, or None for no body
+    replies: Mapping[int, Any]  # by status: a type, a TextBody, or None for no body
     parameters: type[Parameters] = Parameters
     body: Body | None = None  # None: a body is not read
     refusals: frozenset[int] = frozenset()  # statuses of problems, besides those of every operation
@@ -91,7 +91,7 @@ _WatchBody = Body(
 )
 _RetryBody = Body(schema=requests.RetryRequest, parse=requests.RetryRequest.read, empty={})
 _OF_BODY = frozenset({408, 413, 415})
-_PLAIN = Text(media="text/plain")
+_PLAIN = TextBody(media="text/plain")
 
 OPERATIONS = (
     Operation(
@@ -116,7 +116,7 @@ OPERATIONS = (
         name="metrics",
         summary="Return metrics for Prometheus",
         handler=handlers.metrics,
-        replies={200: Text(media="text/plain", description="text format, version 0.0.4")},
+        replies={200: TextBody(media="text/plain", description="text format, version 0.0.4")},
     ),
     Operation(
         method="get",
@@ -124,7 +124,7 @@ OPERATIONS = (
         name="page",
         summary="Show the status page",
         handler=handlers.page,
-        replies={200: Text(media="text/html")},
+        replies={200: TextBody(media="text/html")},
     ),
     Operation(
         method="get",
@@ -228,7 +228,7 @@ OPERATIONS = (
         handler=stream.stream,
         parameters=requests.StreamQuery,
         replies={
-            200: Text(
+            200: TextBody(
                 media="text/event-stream",
                 description="`id` is an event's cursor, `event` its type, `data` the event as in `GET /v1/events`. "
                 "A request with a cursor as `Last-Event-ID` continues after that event. About every two seconds "

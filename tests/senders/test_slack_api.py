@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.retry import Delivered, Failed, Gone, Outcome, Rejected
-from notifier.senders.slack_api import DEAD_TOKEN, NOT_THERE, SET_UP, Place, classify, placed
+from notifier.senders.slack_api import DEAD_TOKEN, NOT_THERE, SET_UP, MessagePlace, classify, placed
 
 NOW = 1_700_000_000_000_000
 GOOD = '{"ok":true,"channel":"C0OPS","ts":"1503435956.000247","message":{"ts":"1.1","text":"x"}}'
@@ -70,9 +70,9 @@ def test_a_refusal_says_what_to_do(word: str, part: str) -> None:
 
 def test_the_place_is_that_of_the_reply() -> None:
     """And not one that the text of a message imitates."""
-    assert placed(GOOD) == Place(channel="C0OPS", ts="1503435956.000247")
+    assert placed(GOOD) == MessagePlace(channel="C0OPS", ts="1503435956.000247")
     text = {"ok": True, "message": {"text": '"ts":"6.6" "channel":"CEVIL"'}, "channel": "C1", "ts": "1.5"}
-    assert placed(json.dumps(text)) == Place(channel="C1", ts="1.5")
+    assert placed(json.dumps(text)) == MessagePlace(channel="C1", ts="1.5")
     assert placed('{"ok": true}') is None
 
 

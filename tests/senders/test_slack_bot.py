@@ -18,7 +18,7 @@ from store_rig import running
 from notifier.core.model import ChatMessage, Delivery
 from notifier.core.retry import Attempt, Delivered, Failed, Gone, Rejected
 from notifier.senders.notice import Additions
-from notifier.senders.pace import LONGEST_TURN, Pace, Paces
+from notifier.senders.pace import LONGEST_TURN, ChannelPace, Paces
 from notifier.senders.slack_bot import SlackBot, place_of
 from notifier.senders.target import Target
 from notifier.store import Store
@@ -73,7 +73,7 @@ class Bots:
         self._slack, self._store = slack, store
         self._made: list[SlackBot] = []
 
-    def __call__(self, channel: str = "ops", *, pace: Pace | None = None, **settings: Any) -> SlackBot:
+    def __call__(self, channel: str = "ops", *, pace: ChannelPace | None = None, **settings: Any) -> SlackBot:
         timeout = settings.pop("timeout", 20.0)
         settings.setdefault("token", TOKEN)
         settings.setdefault("interval", 0.0)
@@ -81,7 +81,7 @@ class Bots:
             Target(url=self._slack.url, timeout=timeout),
             channel=channel,
             messages=self._store.messages,
-            pace=pace or Pace(),
+            pace=pace or ChannelPace(),
             clock=lambda: time.time_ns() // 1000,
             **settings,
         )
@@ -246,7 +246,7 @@ async def test_two_endpoints_of_a_channel_share_its_rate(slack: Workspace, store
 
 async def test_patience_that_slack_asks_of_one_endpoint_is_kept_by_all(slack: Workspace, bots: Bots) -> None:
     """For as long as it says; a long wait is left to the dispatcher, at no cost."""
-    pace = Pace()
+    pace = ChannelPace()
     one, two = bots(pace=pace), bots(pace=pace)
     slack.faults.append(Fault(status=429, headers={"Retry-After": "30"}))
     for bot in (one, two):
@@ -266,7 +266,7 @@ async def test_what_may_have_been_shown_is_not_posted_again_unless_wanted(store:
             token=TOKEN,
             channel="ops",
             messages=store.messages,
-            pace=Pace(),
+            pace=ChannelPace(),
             interval=0.0,
             clock=lambda: 0,
             retry_on_timeout=False,

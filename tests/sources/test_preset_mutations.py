@@ -32,7 +32,7 @@ from notifier.sources.plan import SourceSettings
 from notifier.sources.poll import PollSource
 from notifier.sources.preset import Preset
 from notifier.sources.snapshot import SnapshotReader
-from notifier.tools.preset_body import Step
+from notifier.tools.preset_body import SimulatedStep
 from notifier.tools.preset_speech import PresetSpeech, speech_of
 
 SPEECHES = {name: speech_of(name, presets.load(name)) for name in presets.names()}
@@ -127,7 +127,7 @@ def test_no_mutation_of_a_task_in_work_ends_it(name: str, given_: st.DataObject)
     """
     speech = SPEECHES[name]
     state = given_.draw(st.sampled_from(pending(speech)))
-    body: Any = speech.bodies.body(ID, Step(state=state, number=1, progress=0.5))
+    body: Any = speech.bodies.body(ID, SimulatedStep(state=state, number=1, progress=0.5))
     status = int(state) if name == "stability" else 200
     for _ in range(given_.draw(st.integers(1, 3))):
         at = given_.draw(st.sampled_from([*places(body), None]))
@@ -146,7 +146,7 @@ def test_a_body_that_is_cut_anywhere_is_no_end(name: str) -> None:
     """Of a task that has ended; JSON that is cut off is none."""
     speech = SPEECHES[name]
     for state in speech.failures[:1] + tuple(speech.preset.states[Phase.SUCCEEDED][:1]):
-        reply = speech.reply(ID, Step(state=state, number=1).encoded())
+        reply = speech.reply(ID, SimulatedStep(state=state, number=1).encoded())
         whole = seen(speech, reply.body, reply.status)
         assert whole is not None
         assert whole.phase in TERMINAL
@@ -197,7 +197,7 @@ def test_no_mutation_of_an_event_ends_a_task_in_work(name: str, given_: st.DataO
     if not states:
         return
     state = given_.draw(st.sampled_from(states))
-    body = speech.bodies.body(ID, Step(state=state, number=1))
+    body = speech.bodies.body(ID, SimulatedStep(state=state, number=1))
     at = given_.draw(st.sampled_from([*places(body)]))
     value = given_.draw(st.just(GONE) | VALUES)
     mutant = body if ends(speech) & set(words(value)) else mutated(body, at, value)

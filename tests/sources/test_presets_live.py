@@ -24,7 +24,7 @@ from notifier.runtime.metrics import Metrics
 from notifier.sources import preset as presets
 from notifier.sources.poll import PollSource
 from notifier.sources.sse import SseSource
-from notifier.tools.preset_body import NAMED_FAILURE, RESULT, Step, decoded
+from notifier.tools.preset_body import NAMED_FAILURE, RESULT, SimulatedStep, decoded
 from notifier.tools.preset_speech import PresetSpeech, speech_of
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
@@ -48,7 +48,7 @@ class Place:
     def id(self, text: str) -> str:
         return f"{ID}/{text}" if "{+id}" in self.speech.preset.url else text
 
-    def steps(self, id_: str, course: Transcript) -> list[Step]:
+    def steps(self, id_: str, course: Transcript) -> list[SimulatedStep]:
         """List the steps of a course; of those that are the same on a stream, the first."""
         steps = [step for step in map(decoded, course.snapshots) if step is not None]
         if isinstance(self.source, PollSource):
@@ -85,7 +85,7 @@ async def place(tmp_path: Path, name: str, *, token: str = TOKEN, **more: Any) -
             await source.close()
 
 
-def check(place: Place, id_: str, step: Step, seen: Observation) -> None:
+def check(place: Place, id_: str, step: SimulatedStep, seen: Observation) -> None:
     """Compare what was read with what the provider's state means."""
     preset = place.speech.preset
     named = step.state.startswith(NAMED_FAILURE)
