@@ -5,6 +5,7 @@ from __future__ import annotations
 from notifier.config.changes import compare
 from notifier.config.chat import AppriseEndpoint, SlackEndpoint
 from notifier.config.describe import describe
+from notifier.config.description import Description
 from notifier.config.document import Document, read_document
 from notifier.config.endpoint import EndpointConfig, WebhookEndpoint
 from notifier.config.endpoint_keys import MatchConfig
@@ -49,6 +50,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "ConfigInForce",
+    "Description",
     "Document",
     "EndpointConfig",
     "HeartbeatConfig",

@@ -54,7 +54,9 @@ def _count(number: int, singular: str, plural: str = "") -> str:
 
 def _source(source: SourceConfig) -> str:
     credential = "with a token" if source.token else "without a token"
-    return f"preset {source.preset}, {source.description.origin}, {source.description.transport}, {credential}"
+    twin = "" if source.description.twin is None else f" or polls by {source.description.poll_twin}"
+    how = source.description.transport + twin
+    return f"preset {source.preset}, {source.description.origin}, {how}, {credential}"
 
 
 def _endpoint(endpoint: EndpointConfig) -> str:

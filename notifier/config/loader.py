@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
+from notifier.config.description import Description, read_preset
 from notifier.config.document import Document, read_document
 from notifier.config.endpoint import read_endpoint
 from notifier.config.model import Config, variables_of
@@ -38,7 +39,7 @@ from notifier.config.scalars import Unclear, settle
 from notifier.config.secret import Secret
 from notifier.config.section import Context, unknown_keys
 from notifier.config.settings import HttpConfig
-from notifier.config.source import Description, SourceConfig, default_source, read_preset
+from notifier.config.source import SourceConfig, default_source
 from notifier.config.types import name as check_name
 from notifier.config.watch import NO_SOURCE, WatchConfig, WatchRequest, read_watch
 from notifier.core.callback import LABEL, PREFIX, is_callback

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr
 
+from notifier.config.description import Description
 from notifier.config.endpoint import EndpointConfig
 from notifier.config.queue import QueueConfig
 from notifier.config.reading import Reading
 from notifier.config.section import Section, WatchVariables
 from notifier.config.settings import CallbacksConfig, HeartbeatConfig, HttpConfig, LogConfig, NodeConfig, StoreConfig
-from notifier.config.source import Description, SourceConfig, default_source
+from notifier.config.source import SourceConfig, default_source
 from notifier.config.types import Boolean, Duration, Name, Printable
 from notifier.config.watch import WatchConfig
 from notifier.core.routing import Route

@@ -56,6 +56,12 @@ class NoContent(SourceError):
     kind: ClassVar[str] = "no_content"
 
 
+class NoStream(SourceError):
+    """The upstream has no stream for the task; it answers polls."""
+
+    kind: ClassVar[str] = "no_stream"
+
+
 class Unreadable(SourceError):
     """The upstream answered something that is no task state."""
 

@@ -15,6 +15,7 @@ from notifier.core.pace import backoff
 
 MAX_HINT = 3600.0  # seconds; a Retry-After or `retry:` beyond an hour is taken as an hour
 LAST_LOOK = 5.0  # seconds for which an upstream that cannot be reached is asked past a deadline, at least
+EARLY_ENDS = 3  # streams in a row without a change that end early, after which there is no use in another
 LAST_LOOK_SHARE = 0.1  # of the deadline, for which it is asked at most
 
 
@@ -98,6 +99,12 @@ def after(
             return Wait(delay=max(hint, _hint(retry_after), pause * jitter), health=health)
         case _:
             return Wait(delay=max(hint, pause * jitter), health=health)
+
+
+def ended_early_again(ending: Ending, health: Health, policy: ReconnectPolicy) -> bool:
+    """Return whether a stream that was opened has ended early, as those before it did."""
+    early = ending.opened and not ending.news and ending.lasted < policy.backoff_max
+    return early and health.attempts + 1 >= EARLY_ENDS
 
 
 def after_poll(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from notifier.config import (
     AmqpQueue,
     AppriseEndpoint,
     CallbacksConfig,
+    Description,
     NatsQueue,
     QueueConfig,
     RedisQueue,
@@ -172,8 +173,14 @@ def update_source(source: Source, config: SourceConfig, trust: Trust | None) -> 
 
 def source_settings(config: SourceConfig, trust: Trust) -> SourceSettings:
     """Return how a source asks and reads."""
+    twin = config.description.twin
+    settings = _settings(config.description, config, trust)
+    return settings if twin is None else replace(settings, twin=_settings(twin, config, trust))
+
+
+def _settings(description: Description, config: SourceConfig, trust: Trust) -> SourceSettings:
     return SourceSettings(
-        preset=config.description,
+        preset=description,
         token=config.token.reveal() if config.token else None,
         connect_timeout=config.connect_timeout,
         max_event=config.max_event,
@@ -206,6 +213,7 @@ def feed_policy(config: SourceConfig) -> FeedPolicy:
     """Return a source's limits."""
     description = config.description
     polled = description.poll if description.transport == "poll" else None
+    requests = (description.twin or description).poll
     return FeedPolicy(
         reconnect=ReconnectPolicy(
             backoff_initial=config.backoff.initial,
@@ -219,5 +227,8 @@ def feed_policy(config: SourceConfig) -> FeedPolicy:
         deadline=config.deadline,
         stall_after=config.stall_after,
         failing_after=config.failing_after,
-        poll=polled,
+        poll=requests if polled or description.twin else None,
+        requests=requests.max_in_flight,
+        request_rate=requests.rate_limit or config.connect_rate,
+        resume_window=description.resume_window,
     )

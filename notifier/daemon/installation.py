@@ -139,7 +139,8 @@ class Installation:
 
     def _moved(self, name: str, source: SourceConfig) -> bool:
         """Return whether a source that stays reports its tasks in another way."""
-        return source.description.transport != self.config.sources[name].description.transport
+        old, new = self.config.sources[name].description, source.description
+        return (old.transport, old.twin is None) != (new.transport, new.twin is None)
 
     def _needs_courier(self, config: Config) -> bool:
         """Return whether the configuration changes how callbacks are sent."""
@@ -170,7 +171,7 @@ class Installation:
             return
         adapters.update_source(self._sources[name], new, trust)
         polls = old.description.poll != new.description.poll
-        elsewhere = old.description != new.description.model_copy(update={"poll": old.description.poll})
+        elsewhere = not old.description.asks_like(new.description)
         hurry = elsewhere or polls or old.token != new.token or trust is not None
         self._watcher.feeds[name].update(adapters.feed_policy(new), reopen=elsewhere, hurry=hurry)
 

@@ -6,6 +6,7 @@ A watch that waits (for its turn, or for its backoff to pass) is an entry in a h
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 
@@ -17,6 +18,9 @@ RAMP = 0.1  # seconds' worth of connections that may start at once
 EVEN_SHARE = 0.95  # of the rate that is used: requests that are delayed on their way must not exceed it either
 EVEN_BURST = 1.5  # requests; the half makes up for timers that are late
 EVEN_RAMP = 0.005  # seconds' worth of requests at once, where a timer is too coarse for each
+
+
+_NUMBERS = count()  # of entries, so that a candidate has one entry at a time, wherever it waits
 
 
 class Slots:
@@ -59,8 +63,12 @@ class Admission:
     `wake` is set when `next` may have a new answer.
     """
 
-    def __init__(self, *, slots: Slots, limit: int, rate: float, even: bool = False) -> None:
+    def __init__(
+        self, *, slots: Slots, limit: int, rate: float, even: bool = False, within: Admission | None = None
+    ) -> None:
         """Admit up to `limit` candidates at a time, and `rate` a second.
+
+        `within`: each counts against the rate of those as well.
 
         `even`: at even distances and in the order in which they became due; a candidate that comes back again and
         again would otherwise keep newer ones from their turn.
@@ -71,9 +79,10 @@ class Admission:
         self._limit = limit
         self._rate = rate
         self._even = even
+        self._within = within
         self._bucket = _bucket(rate, even=even)
         self._held = 0.0  # loop time until which none is admitted
-        self._number = count()  # also keeps candidates themselves from being compared
+        # The number of an entry also keeps candidates themselves from being compared.
         self._sleeping: list[tuple[float, int, Subscription]] = []  # by the time at which they are due
         self._due: list[tuple[float, int, int, Subscription]] = []  # oldest watch first, or longest due
 
@@ -97,23 +106,16 @@ class Admission:
         self._held = max(self._held, until)
 
     def _enter(self, candidate: Subscription, due: float) -> None:
-        candidate.entry = next(self._number)
+        candidate.entry = next(_NUMBERS)
         self._push(candidate, due)
         self.wake.set()
 
     def later(self, candidate: Subscription, due: float) -> None:
         """Let one connect at a time of the loop's clock, or when it may after that."""
-        candidate.entry = next(self._number)
+        candidate.entry = next(_NUMBERS)
         heappush(self._sleeping, (due, candidate.entry, candidate))
-        self.wake.set()
-
-    def hurry(self) -> None:
-        """Let every candidate that sleeps connect as soon as it may."""
-        for due, number, candidate in self._sleeping:
-            if number == candidate.entry:
-                self._push(candidate, due)
-        self._sleeping.clear()
-        self.wake.set()
+        if self._sleeping[0][1] == candidate.entry:  # others are due before it: nothing is new
+            self.wake.set()
 
     def next(self, now: float) -> Subscription | float | None:
         """Return the candidate that connects now, or the seconds until one may; None: not before something happens.
@@ -130,16 +132,50 @@ class Admission:
         if not self._due or self.open >= self._limit:
             self._slots.leave(self.wake)
             return sleep
-        if (pause := max(self._held - now, self._bucket.wait(now))) > 0:
+        if (pause := max(self._held - now, self._rate_wait(now))) > 0:
             self._slots.leave(self.wake)
             return pause if sleep is None else min(pause, sleep)
         if not self._slots.take(self.wake):
             return sleep
         self._bucket.take()
+        if self._within is not None:
+            self._within._bucket.take()
         self.open += 1
         turn = heappop(self._due)[-1]
         turn.entry = -1
         return turn
+
+    def along(self, most: int, fits: Callable[[Subscription], bool], until: float) -> list[Subscription]:
+        """Return up to `most` candidates that fit and are due by a time of the loop's clock, for one turn in common.
+
+        They count as one with the candidate that `next` returned before. At most twice as many are looked at.
+        """
+        chosen: list[Subscription] = []
+        others: list[tuple[float, int, int, Subscription]] = []
+        for _ in range(2 * most):
+            if len(chosen) == most:
+                break
+            if not self._due and self._sleeping and self._sleeping[0][0] <= until:
+                due, number, candidate = heappop(self._sleeping)
+                if number == candidate.entry:
+                    self._push(candidate, due)
+            if not self._due:
+                break
+            entry = heappop(self._due)
+            if _void(entry):
+                continue
+            if fits(entry[-1]):
+                entry[-1].entry = -1
+                chosen.append(entry[-1])
+            else:
+                others.append(entry)
+        for entry in others:
+            heappush(self._due, entry)
+        return chosen
+
+    def _rate_wait(self, now: float) -> float:
+        own = self._bucket.wait(now)
+        return own if self._within is None else max(own, self._within._bucket.wait(now))
 
     @property
     def limit(self) -> int:
@@ -155,7 +191,8 @@ class Admission:
         """Record that a connection has ended."""
         self.open -= 1
         self._slots.give_back()
-        self.wake.set()
+        if self.open == self._limit - 1:  # before, there was room as well
+            self.wake.set()
 
     def close(self) -> None:
         """Leave the turn at slots to others."""

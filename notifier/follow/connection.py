@@ -6,18 +6,14 @@ The feed decides who may connect when, and what follows the end of a connection 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import structlog
 
-from notifier.core import machine
 from notifier.core.errors import SourceError, StaleWrite, Unavailable
 from notifier.core.history import Replay
-from notifier.core.model import Micros, Observation
 from notifier.core.reconnect import Ending
-from notifier.follow.recorder import Recorder
-from notifier.follow.subscription import StageSignal, Subscription
-from notifier.follow.troubles import Troubles
+from notifier.follow.observer import Observer
+from notifier.follow.subscription import Subscription
 from notifier.runtime.metrics import Metrics
 from notifier.sources.sse import SseSource, SseStream
 
@@ -34,16 +30,12 @@ class Connector:
         self,
         *,
         source: SseSource,
-        recorder: Recorder,
+        observer: Observer,
         metrics: Metrics,
-        troubles: Troubles,
-        clock: Callable[[], Micros],
     ) -> None:
         self._source = source
-        self._recorder = recorder
+        self._observer = observer
         self._metrics = metrics
-        self._troubles = troubles
-        self._clock = clock
         self._gauge = metrics.streams_open.labels(source.name)
 
     async def follow(self, subscription: Subscription) -> Ending:
@@ -109,11 +101,13 @@ class Connector:
         if subscription.watch.state is not None:
             await self._catch_up(subscription, stream)
         while subscription.reads:
-            observation = await anext(stream, None)
+            try:
+                observation = await anext(stream, None)
+            except SourceError:
+                subscription.last_event_id = stream.last_event_id or subscription.last_event_id
+                raise
             if observation is not None:
-                await observe(
-                    subscription, observation, recorder=self._recorder, troubles=self._troubles, clock=self._clock
-                )
+                await self._observer.observe(subscription, observation, self._source.settings)
             subscription.last_event_id = stream.last_event_id or subscription.last_event_id
             if observation is None:
                 return
@@ -132,9 +126,7 @@ class Connector:
         for observation in replay.news():
             if not subscription.reads:
                 return
-            await observe(
-                subscription, observation, recorder=self._recorder, troubles=self._troubles, clock=self._clock
-            )
+            await self._observer.observe(subscription, observation, self._source.settings)
         subscription.last_event_id = stream.last_event_id or subscription.last_event_id
         if error is not None:
             raise error
@@ -153,26 +145,3 @@ class Connector:
                 return
             replay.add(observation)
             end = end or loop.time() + BURST_LONGEST
-
-
-async def observe(
-    subscription: Subscription,
-    observation: Observation,
-    *,
-    recorder: Recorder,
-    troubles: Troubles,
-    clock: Callable[[], Micros],
-) -> None:
-    """Take the step that an observation causes, and save it. Raises StaleWrite."""
-    async with subscription.lock:
-        step = machine.step(subscription.watch, observation, clock())
-        if step.events:
-            subscription.signal(StageSignal.SAVE)
-            try:
-                await recorder.record(step)
-                subscription.moved(step.watch)
-            finally:
-                subscription.signal(StageSignal.SAVED)
-    troubles.tried(None)
-    if troubles.any:
-        troubles.end(subscription.watch.pk, proven=bool(step.events))

@@ -13,24 +13,25 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import structlog
 
 from notifier.core import machine, reconnect
-from notifier.core.errors import StaleWrite, TaskNotFound, Unavailable
+from notifier.core.errors import NoStream, StaleWrite, TaskNotFound, Unavailable
 from notifier.core.machine import Step
 from notifier.core.model import LostReason, Micros, Watch
 from notifier.core.reconnect import WELL, Ending, GiveUp, Wait
 from notifier.core.trace import trace_id
 from notifier.follow.admission import Admission, Slots
 from notifier.follow.connection import Connector
+from notifier.follow.observer import Observer
 from notifier.follow.policy import FeedPolicy
 from notifier.follow.polling import Poller
 from notifier.follow.recorder import Recorder
+from notifier.follow.results import ResultFetcher
 from notifier.follow.source_announcer import SourceAnnouncer
 from notifier.follow.subscription import Renewal, Stage, StageSignal, Subscription
 from notifier.follow.troubles import Trouble, Troubles
@@ -47,6 +48,10 @@ Source = SseSource | PollSource
 
 STEADY = 60.0  # seconds for which a stream has to stay open to prove that its troubles are over
 PRESENT_QUIET = 1.0  # seconds without a byte after which a stream that was opened anew has told its present state
+LOOKS = 100  # at watches in a row, before others have their turn on the loop
+SWEEPS = 8  # between two looks at a watch without a stream whose limits are far, to twice as many
+SPREAD = 64  # times at which those looks are due, so that they are not all due at once
+GATHER = 0.2  # of the shortest interval: a request for several tasks also asks for those that are due so soon
 PRESENT_LONGEST = 10.0  # seconds after which it has, though it never paused, or said nothing at all
 
 
@@ -72,17 +77,30 @@ class Feed:
         self._jitter = jitter
         self._unsure = unsure
         self._all: dict[int, Subscription] = {}
-        self._admission = Admission(
-            slots=slots, limit=policy.max_streams, rate=policy.connect_rate, even=policy.poll is not None
-        )
+        polled = source if isinstance(source, PollSource) else source.twin
+        self._streams: Admission | None = None  # to those that want a stream; None: nobody does
+        if isinstance(source, PollSource):
+            self._requests: Admission = Admission(
+                slots=slots, limit=policy.max_streams, rate=policy.connect_rate, even=True
+            )
+        else:
+            self._streams = Admission(slots=slots, limit=policy.max_streams, rate=policy.connect_rate)
+            self._requests = Admission(
+                slots=slots, limit=policy.requests, rate=policy.request_rate, even=True, within=self._streams
+            )
         self._troubles = Troubles(source.name, now=time.monotonic)
         self._announcer = SourceAnnouncer(source.name, troubles=self._troubles, recorder=recorder, clock=clock)
-        about: Any = {"recorder": recorder, "metrics": metrics, "troubles": self._troubles, "clock": clock}
-        self._connector = (
-            Poller(source=source, admission=self._admission, **about)
-            if isinstance(source, PollSource)
-            else Connector(source=source, **about)
+        observer = Observer(recorder=recorder, troubles=self._troubles, clock=clock)
+        self._results = ResultFetcher(observer=observer)
+        self._poller = (
+            None
+            if polled is None
+            else Poller(source=polled, observer=observer, metrics=metrics, admission=self._requests)
         )
+        self._connector = (
+            None if isinstance(source, PollSource) else Connector(source=source, observer=observer, metrics=metrics)
+        )
+        self._polls_told = False  # that tasks without a stream are polled
         self._unheard = Unheard(recorder)
         self._stopped = False
         self._tasks: asyncio.TaskGroup | None = None
@@ -95,12 +113,12 @@ class Feed:
     @property
     def open(self) -> int:
         """Return how many streams are open or being opened; a poll is none."""
-        return self._admission.open if self._policy.poll is None else 0
+        return 0 if self._streams is None else self._streams.open
 
     @property
     def max_streams(self) -> int:
         """Return how many connections may be open at a time."""
-        return self._admission.limit
+        return (self._streams or self._requests).limit
 
     @property
     def connect_rate(self) -> float:
@@ -110,7 +128,7 @@ class Feed:
     @property
     def waiting(self) -> int:
         """Return how many watches could connect now, but wait for a free stream or for their turn."""
-        return self._admission.waiting
+        return sum(admission.waiting for admission in self._admissions)
 
     @property
     def troubles(self) -> Mapping[str, int]:
@@ -151,7 +169,9 @@ class Feed:
         if self._is_overdue(watch, self._clock()):
             subscription.overdue = asyncio.get_running_loop().time()
         self._unheard.note(watch)
-        self._admission.now(subscription)
+        if self._is_past_window(watch):
+            subscription.last_event_id = ""
+        self._admission(subscription).now(subscription)
 
     def drop(self, pk: int) -> None:
         """Stop following a watch."""
@@ -170,37 +190,42 @@ class Feed:
         subscription.describe(watch)
         self._unheard.note(watch)
         if elsewhere:
-            self._reopen(subscription)
-            if subscription.stage is Stage.WAITING:
-                self._admission.now(subscription)
+            subscription.renew()
+            self._hurry(subscription)
 
     def update(self, policy: FeedPolicy, *, reopen: bool, hurry: bool) -> None:
         """Take a new policy. `reopen`: connect every stream anew. `hurry`: let nothing wait for its backoff."""
         self._policy = policy
-        self._admission.update(limit=policy.max_streams, rate=policy.connect_rate)
+        if self._streams is None:
+            self._requests.update(limit=policy.max_streams, rate=policy.connect_rate)
+        else:
+            self._streams.update(limit=policy.max_streams, rate=policy.connect_rate)
+            self._requests.update(limit=policy.requests, rate=policy.request_rate)
+        for subscription in self._all.values():
+            subscription.look_at = 0.0
         if not (reopen or hurry):
             return
         for subscription in self._all.values():
             subscription.health = WELL
             if reopen:
-                self._reopen(subscription)
+                subscription.renew()
             elif subscription.renewal is Renewal.NONE:
                 subscription.renewal = Renewal.IF_REFUSED
-        self._admission.hurry()
+            self._hurry(subscription)
 
-    def _reopen(self, subscription: Subscription) -> None:
-        """Connect anew: it may be another upstream, or other states of the same."""
-        subscription.health = WELL
-        subscription.last_event_id = ""
-        subscription.renewal = Renewal.NOW
-        subscription.interrupt()
+    def _hurry(self, subscription: Subscription) -> None:
+        """Let a subscription that waits have the next turn, at a stream if there may be one."""
+        if subscription.stage is Stage.WAITING:
+            subscription.polls = False
+            self._admission(subscription).now(subscription)
 
     def stop(self) -> None:
         """Follow nothing more; `run` returns once the steps that are being saved are safe."""
         self._stopped = True
         for pk in list(self._all):
             self.drop(pk)
-        self._admission.wake.set()
+        for admission in self._admissions:
+            admission.wake.set()
 
     async def run(self) -> None:
         """Follow until stopped or cancelled."""
@@ -208,59 +233,128 @@ class Feed:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 sweep = tasks.create_task(self._sweep(), name=f"sweep {self.source.name}")
-                await self._admit(tasks)
+                name = self.source.name
+                admitting = [
+                    tasks.create_task(self._admit(admission, tasks), name=f"admission {number} of {name}")
+                    for number, admission in enumerate(self._admissions)
+                ]
+                await asyncio.wait(admitting)
                 sweep.cancel()
         finally:
-            self._admission.close()
+            for admission in self._admissions:
+                admission.close()
             self._tasks = None
 
-    async def _admit(self, tasks: asyncio.TaskGroup) -> None:
-        loop, wake = asyncio.get_running_loop(), self._admission.wake
+    @property
+    def _admissions(self) -> Sequence[Admission]:
+        return (self._requests,) if self._streams is None else (self._streams, self._requests)
+
+    def _admission(self, subscription: Subscription) -> Admission:
+        """Return where a subscription waits for its turn: among those that want a stream, or a request."""
+        if self._streams is None or subscription.polls or subscription.success is not None:
+            return self._requests
+        return self._streams
+
+    async def _admit(self, admission: Admission, tasks: asyncio.TaskGroup) -> None:
+        loop, wake = asyncio.get_running_loop(), admission.wake
         while not self._stopped:
             wake.clear()
-            while isinstance(turn := self._admission.next(loop.time()), Subscription):
-                turn.begin()
-                turn.task = tasks.create_task(self._session(turn), name=f"watch {self.source.name}/{turn.watch.id}")
-                turn.task.add_done_callback(partial(self._release, turn))  # it may be cancelled before it begins
+            while isinstance(turn := admission.next(loop.time()), Subscription):
+                turns = (turn, *self._along(turn, admission, loop.time()))
+                task = tasks.create_task(
+                    self._session(turns, admission), name=f"watch {self.source.name}/{turn.watch.id}"
+                )
+                for each in turns:
+                    each.begin(task, shared=len(turns) > 1)
+                task.add_done_callback(partial(self._release, turns, admission))  # it may be cancelled before it begins
             await wake.wait(turn)
+
+    def _along(self, turn: Subscription, admission: Admission, now: float) -> Sequence[Subscription]:
+        """Return the subscriptions that the request of a turn asks for as well."""
+        batch = 1 if self._poller is None or admission is self._streams else self._poller.source.batch
+        if batch == 1 or turn.success is not None:
+            return ()
+        ahead = GATHER * self._policy.poll.interval if self._policy.poll is not None else 0.0
+        variables = turn.watch.variables
+        return admission.along(
+            batch - 1, lambda each: each.success is None and each.watch.variables == variables, now + ahead
+        )
 
     # -- one connection
 
-    async def _session(self, subscription: Subscription) -> None:
-        if subscription.watch.traceparent is not None:  # for the log; the task is this session's own
-            structlog.contextvars.bind_contextvars(trace_id=trace_id(subscription.watch.traceparent))
+    async def _session(self, turns: Sequence[Subscription], admission: Admission) -> None:
+        """Use one connection; it is one subscription's, unless it polls for several."""
+        first = turns[0]
+        endings: Sequence[Ending | None]
+        pause: float | None = None  # to the next request for a result; None: none was made
+        if len(turns) == 1 and first.watch.traceparent is not None:  # for the log; the task is this session's own
+            structlog.contextvars.bind_contextvars(trace_id=trace_id(first.watch.traceparent))
         try:
-            ending = await self._connector.follow(subscription)
+            if first.success is not None:
+                pause = await self._results.fetch(first, self._asked(first))
+                endings = (Ending(opened=True, observed=True),)
+            elif admission is self._streams:
+                assert self._connector is not None, "there are streams"
+                endings = (await self._connector.follow(first),)
+            else:
+                assert self._poller is not None, "there are polls"
+                polls = self._poller
+                endings = await polls.follow_all(turns) if len(turns) > 1 else (await polls.follow(first),)
         except StaleWrite:
-            self._let_go(subscription)
-            return
+            endings = (None,)
         finally:
-            self._release(subscription, asyncio.current_task())
+            self._release(turns, admission, asyncio.current_task())
+        for subscription, ending in zip(turns, endings, strict=True):
+            await self._went(subscription, ending, pause)
+
+    async def _went(self, subscription: Subscription, ending: Ending | None, pause: float | None) -> None:
+        """Decide what follows a connection; no ending: the watch is not as we know it."""
         if subscription.gone:
             return
-        if subscription.watch.ended:
+        if ending is None:
+            self._let_go(subscription)
+        elif subscription.watch.ended:
             self._forget(subscription)
-            return
-        await self._after(subscription, ending)
+        elif subscription.success is None:
+            await self._after(subscription, ending)
+        else:
+            self._await_result(subscription, ending, pause)
 
-    def _release(self, subscription: Subscription, task: asyncio.Task[None] | None) -> None:
-        if subscription.task is task:
+    def _await_result(self, subscription: Subscription, ending: Ending, pause: float | None) -> None:
+        """Let a success wait for its turn to ask for the result: before all polls at first, then after a pause."""
+        subscription.health = WELL
+        if pause is None:
+            self._note(subscription, ending)
+            self._requests.first(subscription)
+        else:
+            self._requests.later(subscription, asyncio.get_running_loop().time() + pause)
+
+    def _asked(self, subscription: Subscription) -> Source:
+        """Return the source that has observed a success."""
+        return self._poller.source if subscription.polls and self._poller is not None else self.source
+
+    def _release(self, turns: Sequence[Subscription], admission: Admission, task: asyncio.Task[None] | None) -> None:
+        if turns[0].task is not task:
+            return
+        for subscription in turns:
             subscription.task = None
             subscription.stream = None
             subscription.signal(StageSignal.END)
-            self._admission.ended()
+        admission.ended()
 
     # -- what follows
 
     async def _after(self, subscription: Subscription, ending: Ending) -> None:
         refused = ending.error is not None and not ending.observed
         if subscription.renewal is Renewal.NOW or (subscription.renewal is Renewal.IF_REFUSED and refused):
-            self._admission.now(subscription)  # this connection was the old configuration's
+            self._admission(subscription).now(subscription)  # this connection was the old configuration's
+            return
+        if self._polls_instead(subscription, ending):
             return
         now = asyncio.get_running_loop().time()
         policy, poll, health = self._policy.reconnect, self._policy.poll, subscription.health
         steady, jitter = self._clock.steady(), self._jitter()
-        if poll is None:
+        if poll is None or not (self._streams is None or subscription.polls):
             decision = reconnect.after(ending, health, policy, now=steady, jitter=jitter)
         else:
             decision = reconnect.after_poll(ending, health, policy, pause=poll.pause, now=steady, jitter=jitter)
@@ -281,7 +375,27 @@ class Feed:
             failures=decision.health.failures,
             error=str(ending.error) if ending.error else None,
         )
-        self._admission.later(subscription, asyncio.get_running_loop().time() + decision.delay)
+        if isinstance(ending.error, TaskNotFound):
+            subscription.polls = False  # once the task is known it may have a stream
+        self._admission(subscription).later(subscription, asyncio.get_running_loop().time() + decision.delay)
+
+    def _polls_instead(self, subscription: Subscription, ending: Ending) -> bool:
+        """Let the poll twin be asked for a task without a stream; return whether it is."""
+        if self._streams is None or subscription.polls:
+            return False
+        late = self._is_past_window(subscription.watch)
+        if late:
+            subscription.last_event_id = ""
+        early = reconnect.ended_early_again(ending, subscription.health, self._policy.reconnect)
+        if self._poller is None or not (late or early or isinstance(ending.error, NoStream)):
+            return False
+        if not self._polls_told:
+            self._polls_told = True
+            reason = ending.error or ("its time to be resumed is over" if late else "it ends early, again and again")
+            log.info("source.polls_instead", source=self.source.name, reason=str(reason))
+        subscription.polls = True
+        self._requests.now(subscription)
+        return True
 
     def _note(self, subscription: Subscription, ending: Ending) -> None:
         """Record whether the connection that ended was a trouble of the source, or proved that it is well."""
@@ -370,11 +484,17 @@ class Feed:
             await asyncio.sleep(self._policy.sweep)
             self._unheard.look(subscription.watch for subscription in self._all.values())
             now, tick = self._clock(), asyncio.get_running_loop().time()
+            looks, far = 0, self._policy.sweep * SWEEPS
             for subscription in list(self._all.values()):
-                self._look(subscription, now, tick, self._tasks)
+                if (tick < subscription.look_at and subscription.stream is None) or subscription.gone:
+                    continue
+                self._look(subscription, now, tick, far, self._tasks)
+                looks += 1
+                if looks % LOOKS == 0:
+                    await asyncio.sleep(0)
             self._announcer.look(self._policy.failing_after if self._all else math.inf, self._tasks)
 
-    def _look(self, subscription: Subscription, now: Micros, tick: float, tasks: asyncio.TaskGroup) -> None:
+    def _look(self, subscription: Subscription, now: Micros, tick: float, far: float, tasks: asyncio.TaskGroup) -> None:
         if subscription.stage is Stage.CLOSING or subscription.lock.locked():
             return
         policy, watch = self._policy, subscription.watch
@@ -387,6 +507,16 @@ class Feed:
             tasks.create_task(self._stall(subscription), name=f"stall {watch.source}/{watch.id}")
         if subscription.stream is not None:
             self._look_at_stream(subscription, subscription.stream, tick)
+        elif subscription.overdue is None:
+            subscription.look_at = tick + self._left(watch, now, far * (1 + watch.pk % SPREAD / SPREAD))
+
+    def _left(self, watch: Watch, now: Micros, most: float) -> float:
+        """Return for how many seconds no limit of a watch is reached, `most` at most."""
+        policy = self._policy
+        left = policy.deadline - self._clock.elapsed(watch.created_at, now) / 1e6
+        if policy.stall_after is not None and not watch.stalled:
+            left = min(left, policy.stall_after - self._clock.elapsed(watch.changed_at, now) / 1e6)
+        return min(left, most)
 
     def _look_at_stream(self, subscription: Subscription, stream: SseStream, tick: float) -> None:
         idle_timeout, pk = self._policy.idle_timeout, subscription.watch.pk
@@ -403,6 +533,11 @@ class Feed:
     def _is_overdue(self, watch: Watch, now: Micros) -> bool:
         return self._clock.elapsed(watch.created_at, now) >= self._policy.deadline * 1e6
 
+    def _is_past_window(self, watch: Watch) -> bool:
+        """Return whether streams of a watch cannot be resumed any more."""
+        window = self._policy.resume_window
+        return window is not None and self._clock.elapsed(watch.created_at, self._clock()) >= window * 1e6
+
     def _look_once_more(self, subscription: Subscription, tick: float) -> None:
         """See to it that a watch past its deadline gets one more complete look at the upstream.
 
@@ -412,7 +547,7 @@ class Feed:
         if subscription.overdue is None:
             subscription.overdue = tick
             if subscription.stage is Stage.WAITING:
-                self._admission.first(subscription)
+                self._admission(subscription).first(subscription)
             return
         stream = subscription.stream
         if stream is None or subscription.looked:

@@ -21,7 +21,10 @@ class FeedPolicy:
     deadline: float  # of a whole watch
     stall_after: float | None  # without a change
     failing_after: float = 300.0  # without an answer to any try, after which operators are told
-    poll: Poll | None = None  # None: the source streams
+    poll: Poll | None = None  # None: no task is polled
+    requests: int = 32  # polls and requests for results at a time, beside the streams; where all are polls, max_streams
+    request_rate: float = 200.0  # of those, a second; they count against connect_rate as well
+    resume_window: float | None = None  # after the start of a watch, in which its streams can go on behind an event
 
     @property
     def sweep(self) -> float:

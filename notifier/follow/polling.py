@@ -1,4 +1,4 @@
-"""The polls of one source: each asks once for one task, and its observation is recorded.
+"""The polls of one source: each asks once, for one task or for several, and what is observed is recorded.
 
 The feed decides when a task is asked for, and what follows a poll (`feed.py`).
 """
@@ -6,19 +6,18 @@ The feed decides when a task is asked for, and what follows a poll (`feed.py`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import structlog
 
-from notifier.core.errors import SourceError, StaleWrite, Unavailable
-from notifier.core.model import Micros, Observation
+from notifier.core.errors import SourceError, StaleWrite, TaskNotFound, Unavailable
+from notifier.core.model import Observation
 from notifier.core.reconnect import Ending
 from notifier.follow.admission import Admission
-from notifier.follow.connection import observe
-from notifier.follow.recorder import Recorder
+from notifier.follow.observer import Observer
 from notifier.follow.subscription import Subscription
-from notifier.follow.troubles import Troubles
 from notifier.runtime.metrics import Metrics
+from notifier.sources.plan import Answer
 from notifier.sources.poll import PollSource
 
 log = structlog.get_logger(__name__)
@@ -30,21 +29,10 @@ LONGEST_HOLD = 60.0  # seconds for which one reply can hold back the polls of al
 class Poller:
     """Polls the tasks of subscriptions."""
 
-    def __init__(
-        self,
-        *,
-        source: PollSource,
-        recorder: Recorder,
-        metrics: Metrics,
-        troubles: Troubles,
-        clock: Callable[[], Micros],
-        admission: Admission,
-    ) -> None:
-        self._source = source
-        self._recorder = recorder
+    def __init__(self, *, source: PollSource, observer: Observer, metrics: Metrics, admission: Admission) -> None:
+        self.source = source
+        self._observer = observer
         self._metrics = metrics
-        self._troubles = troubles
-        self._clock = clock
         self._admission = admission
         self._limited: int | None = None  # the watch whose poll was the last one, if the upstream said "too many"
 
@@ -54,42 +42,89 @@ class Poller:
         This is the boundary that keeps one watch's fault from the others. Raises StaleWrite when the watch is no longer
         as we know it.
         """
-        loop = asyncio.get_running_loop()
-        begun = subscription.opened = loop.time()
-        sequence = subscription.watch.sequence
+        begun = subscription.opened = asyncio.get_running_loop().time()
         try:
-            observation = await self._look(subscription)
-            observed = subscription.reads  # not if the source was changed meanwhile: the answer may be another's
-            if observed:
-                await observe(
-                    subscription, observation, recorder=self._recorder, troubles=self._troubles, clock=self._clock
-                )
+            answer = await self._look(subscription)
         except SourceError as exc:
             return Ending(error=exc)
+        except Exception:
+            return self._failed(subscription)
+        return await self._take(subscription, answer, begun)
+
+    async def follow_all(self, subscriptions: Sequence[Subscription]) -> Sequence[Ending | None]:
+        """Ask once for all, and return how that ended for each; None: the watch is no longer as we know it.
+
+        They have the same variables.
+        """
+        begun = asyncio.get_running_loop().time()
+        first, ids = subscriptions[0], [subscription.watch.id for subscription in subscriptions]
+        outcome = SourceError.kind
+        try:
+            found = await self.source.look_at(ids, variables=first.watch.variables)
+            outcome, self._limited = "answered", None
+        except SourceError as exc:
+            outcome = exc.kind
+            self._slow_down(first.watch.pk, exc)
+            return [Ending(error=exc)] * len(subscriptions)
+        except Exception:
+            return [self._failed(subscription) for subscription in subscriptions]
+        finally:
+            self._metrics.polls.labels(self.source.name, outcome).inc()
+        # Changes are saved together: each waits for the commit of its group.
+        return await asyncio.gather(*(self._one(each, found.get(each.watch.id), begun) for each in subscriptions))
+
+    async def _one(
+        self, subscription: Subscription, found: Observation | SourceError | None, begun: float
+    ) -> Ending | None:
+        subscription.opened = begun
+        match found:
+            case None:
+                return Ending(error=TaskNotFound("the upstream's answer about several tasks does not name this one"))
+            case SourceError():
+                return Ending(error=found)
+        try:
+            return await self._take(subscription, Answer(observation=found), begun)
+        except StaleWrite:
+            return None
+
+    async def _take(self, subscription: Subscription, answer: Answer, begun: float) -> Ending:
+        """Record what was answered; return how that ended. Raises StaleWrite."""
+        sequence = subscription.watch.sequence
+        observed = subscription.reads  # not if the source was changed meanwhile: the answer may be another's
+        try:
+            if observed and answer.observation is None:  # not modified
+                self._observer.answered(subscription, proven=False)
+            elif observed and answer.observation is not None:
+                await self._observer.observe(subscription, answer.observation, self.source.settings)
+                subscription.etag = answer.etag  # not before: a change that could not be saved has to come again
         except StaleWrite:
             raise
         except Exception:
-            log.exception("watch.failed", source=self._source.name, id=subscription.watch.id)
-            return Ending(error=Unavailable("an internal error; see the log"), opened=True)
+            return self._failed(subscription)
         return Ending(
             opened=True,
             observed=observed,
-            news=subscription.watch.sequence > sequence,
-            lasted=loop.time() - begun,
+            news=subscription.watch.sequence > sequence or subscription.success is not None,
+            lasted=asyncio.get_running_loop().time() - begun,
         )
 
-    async def _look(self, subscription: Subscription) -> Observation:
-        outcome = SourceError.kind
+    def _failed(self, subscription: Subscription) -> Ending:
+        """Return the ending of a poll that a fault of ours broke. To be called while the fault is handled."""
+        log.exception("watch.failed", source=self.source.name, id=subscription.watch.id)
+        return Ending(error=Unavailable("an internal error; see the log"), opened=True)
+
+    async def _look(self, subscription: Subscription) -> Answer:
+        outcome, watch = SourceError.kind, subscription.watch
         try:
-            observation = await self._source.look(subscription.watch.id, variables=subscription.watch.variables)
+            answer = await self.source.look(watch.id, variables=watch.variables, etag=subscription.etag)
             outcome, self._limited = "answered", None
-            return observation
+            return answer
         except SourceError as exc:
             outcome = exc.kind
-            self._slow_down(subscription.watch.pk, exc)
+            self._slow_down(watch.pk, exc)
             raise
         finally:
-            self._metrics.polls.labels(self._source.name, outcome).inc()
+            self._metrics.polls.labels(self.source.name, outcome).inc()
 
     def _slow_down(self, pk: int, error: SourceError) -> None:
         """Hold back all polls where the upstream answers two tasks in a row that there are too many requests."""

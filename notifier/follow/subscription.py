@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from notifier.core.errors import SourceError
-from notifier.core.model import Watch
+from notifier.core.model import Observation, Watch
 from notifier.core.reconnect import WELL, Health
 from notifier.sources.sse import SseStream
 
@@ -65,6 +65,15 @@ class Renewal(IntEnum):
     NOW = 2  # the next one takes its place at once
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Success:
+    """A success that was observed and is not saved yet: its result takes a request."""
+
+    observation: Observation
+    until: float  # loop time to which the result is asked for
+    tries: int = 0  # requests that brought none
+
+
 @dataclass(slots=True, eq=False)
 class Subscription:
     """One watch; it has at most one connection at a time."""
@@ -76,8 +85,13 @@ class Subscription:
     task: asyncio.Task[None] | None = None  # while it is connected or connecting
     stream: SseStream | None = None
     opened: float = 0.0  # loop time at which the last stream was opened
+    success: Success | None = None  # waits for its result
+    polls: bool = False  # there is no stream for it: the source's poll twin is asked
+    shared: bool = False  # its task asks for other watches as well, and is not cancelled for this one
+    etag: str = ""  # of the last answer to a poll that was taken in
     cut: SourceError | None = None  # why we ended the stream ourselves
     last_event_id: str = ""  # of the last event that was read, behind which the next stream may go on
+    look_at: float = 0.0  # loop time before which no limit of the watch is reached, unless a stream is open
     overdue: float | None = None  # loop time since when the deadline is known to have passed
     asked: float | None = None  # loop time at which the first connection after the deadline was over
     looked: bool = False  # the last look at the upstream is complete
@@ -95,6 +109,11 @@ class Subscription:
     @property
     def reads(self) -> bool:
         """Return whether its task should read on."""
+        return self.connected and self.success is None
+
+    @property
+    def connected(self) -> bool:
+        """Return whether what its task learns still counts."""
         return self.stage is Stage.CONNECTED and self.renewal is not Renewal.NOW and not self.watch.ended
 
     def signal(self, signal: StageSignal) -> Stage:
@@ -103,8 +122,12 @@ class Subscription:
         self.stage = _NEXT[before][signal]
         return before
 
-    def begin(self) -> None:
-        """Begin a connection: nothing of the one before counts any more."""
+    def begin(self, task: asyncio.Task[None], *, shared: bool = False) -> None:
+        """Begin a connection, which `task` uses: nothing of the one before counts any more.
+
+        `shared`: the task asks for other watches as well.
+        """
+        self.task, self.shared = task, shared
         self.signal(StageSignal.TURN)
         self.renewal = Renewal.NONE
         self.cut = None
@@ -112,14 +135,24 @@ class Subscription:
     def drop(self) -> None:
         """Follow it no longer. A connection is closed at once; a step that is being saved is saved first."""
         before = self.signal(StageSignal.DROP)
-        if before is Stage.CONNECTED and self.task is not None and self.task is not asyncio.current_task():
-            self.task.cancel()
+        task = None if self.shared else self.task
+        if before is Stage.CONNECTED and task is not None and task is not asyncio.current_task():
+            task.cancel()
 
     def interrupt(self, error: SourceError | None = None) -> None:
         """End the open stream, if there is one, as if it had ended by itself or by `error`."""
         if self.stream is not None:
             self.cut = error
             self.stream.close()
+
+    def renew(self) -> None:
+        """Forget what the upstream said so far: the next connection may be to another, or show other states."""
+        self.health = WELL
+        self.last_event_id = self.etag = ""
+        self.success = None
+        self.polls = False
+        self.renewal = Renewal.NOW
+        self.interrupt()
 
     def describe(self, like: Watch) -> None:
         """Take over labels, metadata, endpoints, callback and variables."""
@@ -128,6 +161,7 @@ class Subscription:
     def moved(self, watch: Watch) -> None:
         """Take over the watch of a step that was recorded; a description that changed meanwhile stays."""
         now = self.watch
+        self.look_at = 0.0
         if _description(now) != _description(watch):
             watch = _described(watch, now)
         self.watch = watch

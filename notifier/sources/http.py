@@ -111,11 +111,11 @@ async def send(pool: Pool, request: Request, way: Way, *, fresh: bool = False) -
     Raises SourceError. `fresh`: only over new connections. A redirect to another origin does not take along the headers
     that are for the source's own.
     """
-    method, url, headers = request.method, request.url, request.headers
+    method, url, headers, body = request.method, request.url, request.headers, request.body
     note = ""  # on redirects, for the error's message
     for _ in range(MAX_REDIRECTS + 1):
         try:
-            reply = await _ask(pool, _written(method, url, headers, way), url, way, fresh=fresh)
+            reply = await _ask(pool, _written(method, url, headers, way, body), url, way, fresh=fresh)
         except FAULTS as exc:
             raise translated(exc, note) from exc
         location = reply.fields.get("location")
@@ -124,7 +124,7 @@ async def send(pool: Pool, request: Request, way: Way, *, fresh: bool = False) -
         reply.close()
         target = _target(url, location)
         if reply.status == 303 or (reply.status != 307 and reply.status != 308 and method == "POST"):
-            method = "GET"
+            method, body = "GET", b""
         note = f"; redirected to {target.origin()}"
         if not may_know_secrets(url, target):
             headers = _public(headers, request.private)
@@ -151,7 +151,7 @@ async def _ask(pool: Pool, request: bytes, url: URL, way: Way, *, fresh: bool) -
         connection = None
 
 
-def _written(method: str, url: URL, headers: CIMultiDict[str], way: Way) -> bytes:
+def _written(method: str, url: URL, headers: CIMultiDict[str], way: Way, body: bytes = b"") -> bytes:
     """Return a request as it is sent. Raises ValueError for a URL that cannot be used."""
     target = url.raw_path_qs
     lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
@@ -168,8 +168,8 @@ def _written(method: str, url: URL, headers: CIMultiDict[str], way: Way) -> byte
             raise ValueError("credentials in the URL and in a header")
         lines.append(f"Authorization: {basic(url.user, url.password)}\r\n")
     if method != "GET":
-        lines.append("Content-Length: 0\r\n")  # RFC 9110 section 8.6
-    return f"{method} {target} HTTP/1.1\r\n{''.join(lines)}\r\n".encode()
+        lines.append(f"Content-Length: {len(body)}\r\n")  # RFC 9110 section 8.6
+    return f"{method} {target} HTTP/1.1\r\n{''.join(lines)}\r\n".encode() + body
 
 
 def may_know_secrets(url: URL, target: URL) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from notifier.core.eventstream import MAX_EVENT
+from notifier.core.model import Observation
 from notifier.runtime.http1 import Proxy
 from notifier.runtime.tls import Trust
 from notifier.sources.http import Way
@@ -26,6 +27,15 @@ class SourceSettings:
     ssl: Trust = True
     proxy: str | None = None  # URL of an HTTP proxy, with its credentials
     result_timeout: float = 120.0  # seconds for which a result is fetched after success
+    twin: SourceSettings | None = None  # for polls of tasks that have no stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The answer to a poll of one task."""
+
+    observation: Observation | None  # None: it is the one that `etag` stands for
+    etag: str = ""  # to ask with the next time; empty: none was given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +46,7 @@ class Plan:
     user_agent: str
     settings: SourceSettings
     template: RequestTemplate
+    result: RequestTemplate | None  # of the request for a result, where the preset has one
     reader: SnapshotReader
     way: Way
 
@@ -51,6 +62,7 @@ class Plan:
             user_agent=user_agent,
             settings=settings,
             template=template,
+            result=_of_result(settings, user_agent),
             reader=reader or SnapshotReader(source=source, preset=settings.preset),
             way=Way(tls=settings.ssl, proxy=proxy, redact=template.redact),
         )
@@ -59,3 +71,13 @@ class Plan:
         """Return the plan for other settings; the reader of the same preset goes on."""
         reader = self.reader if settings.preset == self.settings.preset else None
         return Plan.create(self.source, settings, user_agent=self.user_agent, reader=reader)
+
+
+def _of_result(settings: SourceSettings, user_agent: str) -> RequestTemplate | None:
+    preset = settings.preset
+    wanted = preset.result_request
+    if wanted is None:
+        return None
+    named = {} if wanted.result_id is None else {"result_id": None}
+    fields = {"url": wanted.url, "variables": preset.variables | named, "method": "GET", "transport": "poll"}
+    return RequestTemplate(preset=preset.model_copy(update=fields), token=settings.token, user_agent=user_agent)

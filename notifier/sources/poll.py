@@ -7,25 +7,24 @@ means. Neither the log nor an error ever holds the token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 
-from notifier.core.errors import NoContent, SourceError, Unavailable, Unreadable
-from notifier.core.model import NONE, Observation, Phase
+import structlog
+
+from notifier.core.errors import NoContent, SourceError, TaskNotFound, Unavailable, Unreadable
+from notifier.core.model import NONE, Observation
 from notifier.runtime.metrics import Metrics
-from notifier.sources import content
-from notifier.sources.body import BodyReader
-from notifier.sources.faults import FAULTS, translated
 from notifier.sources.http import Reply, brief, new_pool, refusal, send
-from notifier.sources.plan import EXCERPT, Plan, SourceSettings
-from notifier.sources.preset import ResultRequest
-from notifier.sources.request import RequestTemplate
-from notifier.sources.snapshot import find, parse
+from notifier.sources.plan import EXCERPT, Answer, Plan, SourceSettings
+from notifier.sources.request import Request
+from notifier.sources.result import fetch_result
 from notifier.sources.turns import Turns
-from notifier.sources.values import urls
+from notifier.sources.whole import read_whole
 
-RESULT_PAUSE = 0.5  # seconds between two requests for a result, at first; it doubles
-LONGEST_RESULT_PAUSE = 10.0
+MAX_ETAG = 256  # characters; each watch keeps one
+NO_BATCH = frozenset({404, 405, 501})  # statuses of an upstream that does not know the request for several tasks
+
+log = structlog.get_logger(__name__)
 
 
 class PollSource:
@@ -46,7 +45,7 @@ class PollSource:
         self.name = name
         self._observations = metrics.observations.labels(name)  # snapshots read, repeats included
         self._unreadable = metrics.unreadable.labels(name)
-        self._user_agent = user_agent
+        self._alone = False  # the upstream does not know the request for several tasks
         self._plan = Plan.create(name, settings, user_agent=user_agent)
         self._pool = new_pool()
         self._turns = Turns()
@@ -65,65 +64,66 @@ class PollSource:
         """Use these from the next `look` on."""
         self._plan = self._plan.with_settings(settings)
 
-    async def look(self, task_id: str, *, variables: Mapping[str, str] = NONE) -> Observation:
-        """Ask once, and return what the reply says of the task. Raises SourceError."""
+    @property
+    def batch(self) -> int:
+        """Return how many tasks one request asks for."""
+        batch = self._plan.settings.preset.batch
+        return 1 if batch is None or self._alone else batch.most
+
+    async def look(self, task_id: str, *, variables: Mapping[str, str] = NONE, etag: str = "") -> Answer:
+        """Ask once, and return what the reply says of the task. Raises SourceError.
+
+        `etag` is that of the last answer, for an upstream that answers 304 while nothing has changed.
+        """
         plan = self._plan
-        timeout = plan.settings.connect_timeout
-        try:
-            async with asyncio.timeout(timeout):
-                reply, note = await send(self._pool, plan.template.fill(task_id, variables=variables), plan.way)
-                body = await read_whole(reply, plan.settings.max_event, self._turns)
-        except TimeoutError as exc:
-            raise Unavailable(f"the upstream did not answer within {timeout:g} s") from exc
+        request = plan.template.fill(task_id, variables=variables, etag=etag)
+        reply, note, body = await self._ask(request, plan)
+        if reply.status == 304 and etag:
+            self._observations.inc()
+            return Answer(observation=None, etag=etag)
         observation = self._read(body, reply.status, task_id, plan)
         if observation is None:
             if reply.status == 204:
                 raise NoContent(status=reply.status)
             raise refusal(reply.status, reply.fields, brief(body, plan.way.redact), note)
         self._observations.inc()
-        wanted = plan.settings.preset.result_request
-        if wanted is None or observation.phase is not Phase.SUCCEEDED:
-            return observation
-        return await self._with_result(task_id, observation, wanted, plan)
+        # A weak one as well: it stands for the same meaning. A date does not, which many changes may have in common.
+        etag = reply.fields.get("etag", "")
+        return Answer(observation=observation, etag=etag if len(etag) <= MAX_ETAG else "")
 
-    async def _with_result(
-        self, task_id: str, observation: Observation, wanted: ResultRequest, plan: Plan
-    ) -> Observation:
-        """Fetch the result, again and again for as long as the settings say; return the observation with it."""
-        loop, pause = asyncio.get_running_loop(), RESULT_PAUSE
-        end = loop.time() + plan.settings.result_timeout
-        while True:
-            try:
-                return replace(observation, urls=await self._fetch_result(task_id, observation, wanted, plan))
-            except SourceError as exc:
-                error = plan.template.redact(str(exc))
-            if loop.time() + pause >= end:
-                return replace(observation, urls=(), result_error=error)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_RESULT_PAUSE)
-
-    async def _fetch_result(
-        self, task_id: str, observation: Observation, wanted: ResultRequest, plan: Plan
-    ) -> tuple[str, ...]:
-        settings = plan.settings
-        named = find(wanted.result_id)(observation.task)
-        variables = settings.preset.variables | ({} if named is None else {"result_id": str(named)})
-        if wanted.result_id is not None and named is None:
-            raise Unreadable("the last snapshot does not name the result")
-        preset = settings.preset.model_copy(update={"url": wanted.url, "variables": variables, "method": "GET"})
-        template = RequestTemplate(preset=preset, token=settings.token, user_agent=self._user_agent)
-        try:
-            async with asyncio.timeout(settings.connect_timeout):
-                reply, note = await send(self._pool, template.fill(task_id), plan.way)
-                body = await read_whole(reply, settings.max_event, self._turns)
-        except TimeoutError as exc:
-            raise Unavailable(f"the upstream did not answer within {settings.connect_timeout:g} s") from exc
+    async def look_at(
+        self, task_ids: Sequence[str], *, variables: Mapping[str, str] = NONE
+    ) -> Mapping[str, Observation | SourceError]:
+        """Ask once for several tasks; return what the reply says of each that it names. Raises SourceError."""
+        plan = self._plan
+        reply, note, body = await self._ask(plan.template.fill_all(task_ids, variables), plan)
         if not 200 <= reply.status < 300:
-            raise refusal(reply.status, reply.fields, brief(body, plan.way.redact), note)
-        found = urls(find(wanted.result)(parse(body)))
-        if not found:
-            raise Unreadable("the reply holds no result where the preset says")
+            if reply.status in NO_BATCH:
+                self._alone = True
+                log.warning("source.no_batch", source=self.name, status=reply.status, hint="tasks are asked for singly")
+            raise _later(refusal(reply.status, reply.fields, brief(body, plan.way.redact), note))
+        try:
+            found = plan.reader.read_batch(body, frozenset(task_ids))
+        except Unreadable as exc:
+            raise self._refused_body(exc, body, reply.status, plan) from exc
+        self._observations.inc(sum(isinstance(each, Observation) for each in found.values()))
+        for each in found.values():
+            if isinstance(each, Unreadable):
+                self._unreadable.inc()
         return found
+
+    async def result(self, task_id: str, success: Observation, *, variables: Mapping[str, str] = NONE) -> Observation:
+        """Ask once for the result of a task; return its success with the result. Raises SourceError."""
+        return await fetch_result(self._pool, self._plan, task_id, success, variables)
+
+    async def _ask(self, request: Request, plan: Plan) -> tuple[Reply, str, bytes]:
+        timeout = plan.settings.connect_timeout
+        try:
+            async with asyncio.timeout(timeout):
+                reply, note = await send(self._pool, request, plan.way)
+                return reply, note, await read_whole(reply, plan.settings.max_event, self._turns)
+        except TimeoutError as exc:
+            raise Unavailable(f"the upstream did not answer within {timeout:g} s") from exc
 
     async def close(self) -> None:
         """Close every connection."""
@@ -133,31 +133,19 @@ class PollSource:
         try:
             return plan.reader.read_reply(body, status, task_id)
         except Unreadable as exc:
-            if body.lstrip()[:1] == b"<":
-                raise Unavailable("the upstream answers with a page, not with JSON") from exc
-            self._unreadable.inc()
-            message = plan.template.redact(str(exc))
-            excerpt = plan.template.redact(body[: 1 << 16].decode("utf-8", "replace"))[:EXCERPT]
-            raise Unreadable(message, status=status, excerpt=excerpt) from exc
+            raise self._refused_body(exc, body, status, plan) from exc
+
+    def _refused_body(self, exc: Unreadable, body: bytes, status: int, plan: Plan) -> SourceError:
+        if body.lstrip()[:1] == b"<":
+            return Unavailable("the upstream answers with a page, not with JSON")
+        self._unreadable.inc()
+        message = plan.template.redact(str(exc))
+        excerpt = plan.template.redact(body[: 1 << 16].decode("utf-8", "replace"))[:EXCERPT]
+        return Unreadable(message, status=status, excerpt=excerpt)
 
 
-async def read_whole(reply: Reply, limit: int, turns: Turns) -> bytes:
-    """Return the body of a reply that is no stream. Raises SourceError, and then keeps no connection."""
-    try:
-        if content.kind_of(reply.fields.values_of("content-type")) is content.Kind.STREAM:
-            raise Unreadable("the upstream answers with an event stream; the source's transport is poll")
-        return await _body(reply.body(turns), limit)
-    finally:
-        reply.close()
-
-
-async def _body(reader: BodyReader, limit: int) -> bytes:
-    body = bytearray()
-    try:
-        while chunk := await reader.read():
-            body += chunk
-            if len(body) > limit:
-                raise Unreadable(f"the upstream answers with more than {limit} bytes")
-    except FAULTS as exc:
-        raise translated(exc) from exc
-    return bytes(body)
+def _later(error: SourceError) -> SourceError:
+    """Return the error for all tasks of a request: a route that is not found says nothing of any of them."""
+    if isinstance(error, TaskNotFound):
+        return Unavailable(str(error), status=error.status)
+    return error

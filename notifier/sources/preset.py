@@ -24,6 +24,8 @@ _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([smh])")
 _MAX_SECONDS = 3650 * 86400.0
 MAX_VARIABLE = 512  # characters of the value of a variable, as of an id
 RESERVED = ("base_url", "id", "ids", "token", "uuid", "jwt", "result_id")  # placeholders that are no variables
+_SIZES = {"KiB": 1 << 10, "MiB": 1 << 20}
+_SIZE = re.compile(r"([0-9]{1,6})(KiB|MiB)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SPECIAL = re.compile(r"""(?<![\w"'`@])@(event|status)\b""")
@@ -53,6 +55,15 @@ def _seconds(value: object) -> float:
     if not 0 < seconds <= _MAX_SECONDS:
         raise ValueError("expected a duration above 0 such as 250ms, 90s, 5m, 2h or 5d")
     return seconds
+
+
+def _size(value: object) -> int:
+    """Return the bytes of a size as users write it."""
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        size = int(match[1]) * _SIZES[match[2]]
+        if 1 << 10 <= size <= 64 << 20:
+            return size
+    raise ValueError("expected a size from 1KiB to 64MiB, such as 512KiB or 4MiB")
 
 
 def _per_second(value: object) -> float:
@@ -114,6 +125,11 @@ Seconds = Annotated[
         }
     ),
 ]
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(KiB|MiB)$|\$\{", "examples": ["512KiB", "4MiB"]}),
+]
 PerSecond = Annotated[
     float,
     BeforeValidator(_per_second),
@@ -163,6 +179,42 @@ class ResultRequest(BaseModel):
     url: str = Field(description="template like that of the preset; also {result_id}")
     result_id: Path | None = Field(default=None, description="JMESPath in the last snapshot; fills {result_id}")
     result: Path = Field(description="JMESPath in the reply: URL, or list of URLs, of the result")
+
+
+class Batch(BaseModel):
+    """The request that asks for several tasks at once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(description="template like that of the preset, without {id}; {ids}: all ids, divided by commas")
+    method: Literal["POST", "GET"] = Field(default="POST", description="POST: the ids are in a JSON body")
+    ids: str = Field(default="ids", min_length=1, description="name of the list of ids in the body")
+    most: int = Field(default=500, ge=2, le=10_000, description="ids of one request")
+    items: Path = Field(
+        default="@",
+        description="JMESPath of the list of snapshots in the reply, each as a single reply would be, or of a mapping "
+        "of ids to them",
+    )
+
+
+class Cursor(BaseModel):
+    """Where a stream's place is, and how it is sent back, where that is not the event's id and Last-Event-ID."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path = Field(description="JMESPath in an event's data of its place in the stream")
+    parameter: str = Field(
+        pattern=r"^[A-Za-z0-9_.~-]+$", description="the query parameter that asks the stream to go on behind it"
+    )
+
+
+class NoStreamRule(BaseModel):
+    """A refusal that says that the task has no stream, and has to be polled."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: int = Field(description="HTTP status of the reply")
+    text: str = Field(default="", description="a part of its body")
 
 
 class Poll(BaseModel):
@@ -235,7 +287,7 @@ class Preset(BaseModel):
         default=(), description="replies that say that the task is not known, beside the statuses 404 and 410"
     )
     result_request: ResultRequest | None = Field(
-        default=None, description="for polls: a second request that fetches the result after success"
+        default=None, description="a second request that fetches the result after success"
     )
     result_lifetime: Seconds | None = Field(default=None, description="how long the URLs of a result can be read")
     state_events: tuple[str, ...] | None = Field(
@@ -244,6 +296,30 @@ class Preset(BaseModel):
     end_event: str | None = Field(
         default=None, description="name of the event that ends the stream; it may be listed in `states`"
     )
+    cursor: Cursor | None = Field(
+        default=None, description="the place of an event in its stream; null: its id, sent back as Last-Event-ID"
+    )
+    resume_window: Seconds | None = Field(
+        default=None, description="how long after the start of a watch its stream can be resumed; null: always"
+    )
+    poll_twin: str | None = Field(
+        default=None, description="name of the preset that is polled where a task has no stream"
+    )
+    no_stream: tuple[NoStreamRule, ...] = Field(
+        default=(),
+        description="refusals that say so, beside 204, 501 and those of the credentials, the request or the task",
+    )
+    deadline: Seconds | None = Field(
+        default=None, description="longest duration of a watch; null: the source's default"
+    )
+    stall_after: Seconds | None = Field(
+        default=None, description="watch.stalled after so long without a change; null: the source's default"
+    )
+    idle_timeout: Seconds | None = Field(
+        default=None, description="a stream that is silent for longer is opened again; null: the source's default"
+    )
+    max_event: Size | None = Field(default=None, description="longest snapshot; null: the source's default")
+    batch: Batch | None = Field(default=None, description="for polls: the request that asks for several tasks at once")
 
     @property
     def required(self) -> frozenset[str]:

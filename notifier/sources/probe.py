@@ -15,8 +15,8 @@ from notifier.core.model import Observation
 from notifier.sources.connection import Connection
 from notifier.sources.http import brief, new_pool, refusal, send
 from notifier.sources.plan import Plan
-from notifier.sources.poll import read_whole
 from notifier.sources.turns import Turns
+from notifier.sources.whole import read_whole
 
 MAX_MESSAGES = 1000  # of one look; a stream may send without end
 

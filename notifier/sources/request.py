@@ -12,7 +12,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -37,12 +37,13 @@ _ORIGIN_ONLY = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request without a body. `private` headers are for the URL's own origin only."""
+    """One request. `private` headers are for the URL's own origin only."""
 
     method: str
     url: URL
     headers: CIMultiDict[str] = field(repr=False)
     private: frozenset[str] = frozenset()  # names in lower case
+    body: bytes = field(default=b"", repr=False)
 
 
 class RequestTemplate:
@@ -56,6 +57,8 @@ class RequestTemplate:
         self._base_url = str(URL(preset.base_url or "")).rstrip("/")
         self._token = token
         self._variables = {name: value for name, value in preset.variables.items() if value is not None}
+        self._cursor = None if preset.cursor is None else preset.cursor.parameter
+        self._batch = preset.batch
         self._required, self._own = preset.required, preset.own
         self._signs = any("{jwt}" in value for value in preset.headers.values())
         self._headers = {"User-Agent": user_agent, **(_DEFAULTS if preset.transport == "sse" else _POLL_DEFAULTS)}
@@ -68,7 +71,12 @@ class RequestTemplate:
                 written[name] = value
         self._headers = dict(written)
         secret = {name.lower() for name, value in preset.headers.items() if "{token}" in value or "{jwt}" in value}
+        self._plain = sorted(set(_PLACE.findall(self._url)) | {"base_url"}) == ["base_url", "id"]
+        self._plain = self._plain and self._url.count("{id}") == 1 and "{" not in self._base_url
+        self._around: tuple[str, str] | None = None  # the URL around the id, once it is known to be valid
         self._private = _ORIGIN_ONLY | secret
+        self._fixed = all(set(_PLACE.findall(value)) <= {"token"} for value in self._headers.values())
+        self._same: CIMultiDict[str] | None = None  # the headers, where they are the same for each request
         self._secrets = self._credentials()
 
     def _credentials(self) -> tuple[str, ...]:
@@ -85,40 +93,91 @@ class RequestTemplate:
     def _secret(self, name: str) -> bool:
         return name.lower() in self._private or _SECRET_NAME.search(name) is not None
 
-    def fill(self, task_id: str, last_event_id: str = "", variables: Mapping[str, str] = NONE) -> Request:
+    def fill(
+        self, task_id: str, last_event_id: str = "", variables: Mapping[str, str] = NONE, etag: str = ""
+    ) -> Request:
         """Return the request for a task. `variables` of its watch go before the source's.
 
-        Raises TaskNotFound for an id that no URL can hold, Refused where a variable has no value.
+        `last_event_id` is put where the preset has its cursor. Raises TaskNotFound for an id that no URL can hold,
+        Refused where a variable has no value.
         """
         if not task_id or task_id in {".", ".."}:  # as a segment of the path these name another place
             raise TaskNotFound("the id cannot be that of a task")
         if "{+id}" in self._url and not {".", ".."}.isdisjoint(task_id.split("/")):
             raise TaskNotFound("the id cannot be that of a task")
         mine = self._merged(variables)
-        values = {"id": task_id, "token": self._token or ""}
+        template = self._url
+        if last_event_id and self._cursor is not None:
+            template += f"{'&' if '?' in template else '?'}{self._cursor}={quote(last_event_id, safe='')}"
+            last_event_id = ""
+        headers = {}
+        if last_event_id and not _CONTROL.search(last_event_id):
+            headers["Last-Event-ID"] = last_event_id  # WHATWG HTML section 9.2.3
+        if etag and not _CONTROL.search(etag):
+            headers["If-None-Match"] = etag
+        return Request(
+            method=self._method,
+            url=self._located(template, {"id": task_id}, mine),
+            headers=self._head({"id": task_id}, mine, headers),
+            private=self._private,
+        )
+
+    def fill_all(self, task_ids: Sequence[str], variables: Mapping[str, str] = NONE) -> Request:
+        """Return the request for several tasks: their ids in its URL, or in a JSON body. Raises Refused."""
+        batch = self._batch
+        assert batch is not None, "the preset has a request for several tasks"
+        mine, extra, body = self._merged(variables), {}, b""
+        if batch.method == "POST":
+            extra["Content-Type"] = "application/json"
+            body = json.dumps({batch.ids: list(task_ids)}).encode()
+        ids = {"ids": ",".join(task_ids)}
+        return Request(
+            method=batch.method,
+            url=self._located(batch.url, ids, mine),
+            headers=self._head({}, mine, extra),
+            private=self._private,
+            body=body,
+        )
+
+    def _located(self, template: str, named: Mapping[str, str], variables: Mapping[str, str]) -> URL:
+        values = {**named, "token": self._token or ""}
         try:
+            if template is self._url and self._around is not None:
+                before, after = self._around
+                return URL(f"{before}{quote(named['id'], safe='')}{after}", encoded=True)
             quoted = {name: quote(value, safe="") for name, value in values.items()} | {
                 "base_url": self._base_url,
-                "+id": quote(task_id, safe="/:"),
-                **{name: quote(value, safe="/:.") for name, value in mine.items()},
+                "+id": quote(named.get("id", ""), safe="/:"),
+                **{name: quote(value, safe="/:.") for name, value in variables.items()},
             }
-            url = URL(_filled(self._url, quoted), encoded=True)
+            url = URL(_filled(template, quoted), encoded=True)
             if url.scheme not in {"http", "https"} or not url.host or not url.port:  # a bad port raises when it is read
                 raise ValueError(url.scheme)
         except UnicodeEncodeError as exc:
             raise TaskNotFound("the id cannot be that of a task: it is not Unicode text") from exc
         except ValueError as exc:
             raise Unreadable("the source's URL is not valid") from exc
-        values |= {**mine, "uuid": str(uuid.uuid4())}
+        if template is self._url and self._plain:
+            before, after = template.replace("{base_url}", self._base_url).split("{id}")
+            self._around = before, after
+        return url
+
+    def _head(
+        self, named: Mapping[str, str], variables: Mapping[str, str], extra: Mapping[str, str]
+    ) -> CIMultiDict[str]:
+        if self._same is not None and not extra:
+            return self._same
+        values = {**named, "token": self._token or "", **variables, "uuid": str(uuid.uuid4())}
         if self._signs:
             values["jwt"] = signed(self._token or "", int(time.time()))
         headers = CIMultiDict((name, _filled(value, values)) for name, value in self._headers.items())
-        if last_event_id and not _CONTROL.search(last_event_id):
-            headers["Last-Event-ID"] = last_event_id  # WHATWG HTML section 9.2.3
+        headers.update(extra)
         for name, value in headers.items():
             if _CONTROL.search(value):
                 raise Unreadable(f"the header {name} cannot be sent: it would hold a control character")
-        return Request(method=self._method, url=url, headers=headers, private=self._private)
+        if self._fixed and not extra:
+            self._same = headers
+        return headers
 
     def _merged(self, variables: Mapping[str, str]) -> Mapping[str, str]:
         if not variables and not self._required:

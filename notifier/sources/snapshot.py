@@ -10,12 +10,12 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import jmespath
 import structlog
 
-from notifier.core.errors import TaskNotFound, Unreadable
+from notifier.core.errors import SourceError, TaskNotFound, Unreadable
 from notifier.core.eventstream import StreamEvent
 from notifier.core.model import Json, Observation, Phase, TaskError
 from notifier.core.text import storable
@@ -55,6 +55,8 @@ class SnapshotReader:
         self._task_id = find(paths.task_id)
         self._question_code = find(paths.question_code)
         self._question_message = find(paths.question_message)
+        self._items = find(preset.batch.items if preset.batch is not None else None)
+        self._cursor = None if preset.cursor is None else find(preset.cursor.path)
         self._not_found = tuple((rule, find(rule.path)) for rule in preset.not_found)
         self._failures = tuple(find(path) for path in preset.failure_if_present)
         self._state_events = preset.state_events
@@ -79,6 +81,22 @@ class SnapshotReader:
         """Return whether an event counts by its name alone; others without data only keep the connection alive."""
         return event.type == self._end_event or (self._names_states and event.type in self._phases)
 
+    def place(self, event: StreamEvent) -> str:
+        """Return where to go on behind an event; empty: it does not tell."""
+        if self._cursor is None:
+            return event.last_event_id if len(event.last_event_id) <= MAX_EVENT_ID else ""
+        try:
+            return self._place(parse(event.data)) if event.data else ""
+        except Unreadable:
+            return ""
+
+    def _place(self, task: Json) -> str:
+        """Return the cursor in an event's data."""
+        place = None if self._cursor is None else self._cursor(task)
+        if isinstance(place, bool) or not isinstance(place, int | str):
+            return ""
+        return text if len(text := str(place)) <= MAX_EVENT_ID else ""
+
     def read_event(self, event: StreamEvent) -> Observation | None:
         """Return the observation that an event of a stream makes; None if it carries no state.
 
@@ -99,7 +117,8 @@ class SnapshotReader:
         view = _with_name(task, name) if self._sees_names else task
         if not carries_state and self._failure(view) is None:
             return None
-        return self._observation(task, view, _event_id(event), state_required=carries_state)
+        place = _event_id(event) if self._cursor is None else self._place(task)
+        return self._observation(task, view, place, state_required=carries_state)
 
     def read_reply(self, data: bytes, status: int, task_id: str) -> Observation | None:
         """Return the observation that the reply to a poll makes; None if its status alone tells what it means.
@@ -128,11 +147,36 @@ class SnapshotReader:
             return self._observation(task, {**(task if isinstance(task, dict) else {}), "@status": status}, "")
         if not data.strip():
             raise Unreadable("the upstream answers with an empty body")
-        view = _with_name(task, "message") if self._sees_names else task
         try:
-            return self._observation(task, view, "")
+            return self._observed(task)
         except Unreadable as exc:
             raise Unreadable(f"{exc}{self._words(task)}") from exc
+
+    def read_batch(self, data: bytes, task_ids: frozenset[str]) -> Mapping[str, Observation | SourceError]:
+        """Return the observation of each task in the reply to a poll of several; a snapshot that has none is an error.
+
+        What the reply says of other tasks, or of no task, is left out. Raises Unreadable where it holds no snapshots.
+        """
+        reply = parse(data)
+        items = self._items(reply)
+        if isinstance(items, dict):
+            pairs = [(task_id, item) for task_id, item in items.items() if task_id in task_ids]
+        elif isinstance(items, list):
+            named = ((self._task_id(item), item) for item in items)
+            pairs = [(str(about), item) for about, item in named if about is not None and str(about) in task_ids]
+        else:
+            raise Unreadable(f"the reply holds no snapshots where the preset says{self._words(reply)}")
+        found: dict[str, Observation | SourceError] = {}
+        for task_id, item in pairs:
+            try:
+                found.setdefault(task_id, self._observed(item))
+            except Unreadable as exc:
+                found.setdefault(task_id, exc)
+        return found
+
+    def _observed(self, task: Json) -> Observation:
+        view = _with_name(task, "message") if self._sees_names else task
+        return self._observation(task, view, "")
 
     def _words(self, task: Json) -> str:
         """Return what the provider says of the question, for an error's message."""

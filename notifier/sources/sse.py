@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator, Mapping
 
-from notifier.core.errors import Unavailable, Unreadable
+from notifier.core.errors import NoContent, NoStream, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
 from notifier.core.eventstream import StreamEvent
 from notifier.core.model import NONE, Observation
 from notifier.runtime.metrics import Metrics
 from notifier.sources.connection import Connection
 from notifier.sources.http import new_pool
 from notifier.sources.plan import EXCERPT, Plan, SourceSettings
-from notifier.sources.snapshot import MAX_EVENT_ID
+from notifier.sources.poll import PollSource
+from notifier.sources.preset import Preset
+from notifier.sources.result import fetch_result
 from notifier.sources.turns import Turns
 
 MAX_SKIPPED = 100  # snapshots that cannot be read, after which others have their turn
@@ -39,9 +41,24 @@ class SseSource:
         self.max_streams = max_streams  # for the caller that lets streams in; nothing is limited here
         self.observations = metrics.observations.labels(name)  # snapshots read, repeats included
         self.unreadable = metrics.unreadable.labels(name)
+        self._metrics = metrics
         self._turns = Turns()
         self._plan = Plan.create(name, settings, user_agent=user_agent)
         self._pool = new_pool()
+        self._twin = None if settings.twin is None else self._new_twin(settings.twin)
+
+    def _new_twin(self, settings: SourceSettings) -> PollSource:
+        return PollSource(
+            name=self.name,
+            settings=settings,
+            user_agent=self._plan.user_agent,
+            metrics=self._metrics,
+        )
+
+    @property
+    def twin(self) -> PollSource | None:
+        """Return the source that is polled for tasks without a stream; None: there is none."""
+        return self._twin
 
     @property
     def unknown_states(self) -> Collection[str]:
@@ -54,8 +71,10 @@ class SseSource:
         return self._plan.settings
 
     def update(self, settings: SourceSettings) -> None:
-        """Use these from the next `open` on; open streams go on as they are."""
+        """Use these from the next `open` on; open streams go on as they are. A twin cannot come or go."""
         self._plan = self._plan.with_settings(settings)
+        if self._twin is not None and settings.twin is not None:
+            self._twin.update(settings.twin)
 
     async def open(self, task_id: str, *, last_event_id: str = "", variables: Mapping[str, str] = NONE) -> SseStream:
         """Connect; return once the reply's head is in, and a body that is one JSON snapshot. Raises SourceError."""
@@ -74,11 +93,28 @@ class SseSource:
         except TimeoutError as exc:
             connection.close()  # the time may have run out just after it was made
             raise Unavailable(f"the upstream did not answer within {settings.connect_timeout:g} s") from exc
+        except SourceError as exc:
+            if self._twin is not None and _has_no_stream(exc, settings.preset):
+                raise NoStream(str(exc), status=exc.status) from exc
+            raise
         return SseStream(self, plan, connection, asyncio.get_running_loop())
+
+    async def result(self, task_id: str, success: Observation, *, variables: Mapping[str, str] = NONE) -> Observation:
+        """Ask once for the result of a task; return its success with the result. Raises SourceError."""
+        return await fetch_result(self._pool, self._plan, task_id, success, variables)
 
     async def close(self) -> None:
         """Close every connection."""
         self._pool.close()
+        if self._twin is not None:
+            await self._twin.close()
+
+
+def _has_no_stream(error: SourceError, preset: Preset) -> bool:
+    """Return whether a refusal means that the task has no stream, though it may answer polls."""
+    if isinstance(error, NoContent | Refused | TaskNotFound) or error.status == 501:
+        return True
+    return any(rule.status == error.status and rule.text in str(error) for rule in preset.no_stream)
 
 
 class SseStream:
@@ -92,10 +128,11 @@ class SseStream:
         "_last_type",
         "_loop",
         "_more",
+        "_place",
+        "_placed",
         "_plan",
         "_source",
         "last_activity",
-        "last_event_id",
         "observations",
         "retry",
         "unread",
@@ -112,7 +149,8 @@ class SseStream:
         self._last_type = "message"  # the name of its event
         self._counts = False  # it could be read, so that its repeats count as observations
         self.last_activity = loop.time()  # of the last byte, comments included
-        self.last_event_id = ""  # of the events returned and of those skipped before them; empty: none had an ID
+        self._place = ""
+        self._placed: StreamEvent | None = None  # tells the place, which has not been asked for yet
         self.observations = 0  # read so far, repeats included
         self.unread: Unreadable | None = None  # why the last snapshot was skipped; None: it could be read
         self.retry: float | None = None  # seconds that the upstream asked us to wait before reconnecting (`retry:`)
@@ -139,6 +177,14 @@ class SseStream:
             self._batch = iter(events)
         return observation
 
+    @property
+    def last_event_id(self) -> str:
+        """Return the place in the stream behind which another may go on; empty: unknown."""
+        if self._placed is not None:
+            self._place = self._plan.reader.place(self._placed) or self._place
+            self._placed = None
+        return self._place
+
     def close(self) -> None:
         """Close the connection at once; may be called twice. A reader that waits for a snapshot then sees the end."""
         self._batch = iter(())
@@ -157,8 +203,8 @@ class SseStream:
                     observation = self._read(event)
                     self._counts = observation is not None
                     ends = self._plan.reader.ends(event)
-                if self.unread is None and len(event.last_event_id) <= MAX_EVENT_ID:
-                    self.last_event_id = event.last_event_id
+                if self.unread is None:
+                    self._placed = event
                 if ends:
                     self.close()
                 if observation is not None:

@@ -40,7 +40,7 @@ class Ear:
         self.told.clear()
         change()
         await asyncio.sleep(NOTHING)
-        assert not self.told._event.is_set()
+        assert not self.told.is_set
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def ear() -> AsyncIterator[Ear]:
 async def ready(ear: Ear, file: Path) -> None:
     """Return once somebody listens: change a file until that is told."""
     async with asyncio.timeout(PATIENCE):
-        while not ear.told._event.is_set():
+        while not ear.told.is_set:
             file.write_text(os.urandom(4).hex())  # noqa: ASYNC240  # a few bytes
             await asyncio.sleep(0.05)
 

@@ -246,7 +246,7 @@ async def test_a_shorter_interval_counts_at_once(tmp_path: Path) -> None:
         await made.want("1")
         await listener.wait(1)
         upstream.script("1", state("busy"), DONE)
-        feed.update(quick(poll=Poll(interval=0.05)), reopen=False, hurry=True)
+        feed.update(quick(poll=Poll(interval="50ms")), reopen=False, hurry=True)
         await listener.wait(2)
         assert len(feed) in (0, 1)
         await until(lambda: len(feed) == 0)

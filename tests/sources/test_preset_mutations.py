@@ -323,6 +323,8 @@ async def test_an_hour_of_errors_is_followed_by_the_end_that_came_meanwhile() ->
                 with pytest.raises(SourceError):
                     await source.look("1")
             upstream.script("1", Answer(body={"id": "1", "status": "ok"}))
-            assert (await asyncio.wait_for(source.look("1"), 60)).phase is Phase.SUCCEEDED
+            answer = await asyncio.wait_for(source.look("1"), 60)
+            assert answer.observation is not None
+            assert answer.observation.phase is Phase.SUCCEEDED
         finally:
             await source.close()

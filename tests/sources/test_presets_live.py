@@ -60,7 +60,8 @@ class Place:
     async def observed(self, id_: str, count: int) -> list[Observation]:
         """Return what the source reads of a task: each poll's, or the stream's to its end."""
         if isinstance(self.source, PollSource):
-            return [await self.source.look(id_) for _ in range(count)]
+            answers = [await self.source.look(id_) for _ in range(count)]
+            return [answer.observation for answer in answers if answer.observation is not None]
         stream = await self.source.open(id_)
         try:
             return [observation async for observation in stream]

@@ -1,0 +1,53 @@
+"""Asks for the result of a task that has succeeded, where the task's state does not hold it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from notifier.core.errors import SourceError, Unavailable, Unreadable
+from notifier.core.model import Observation
+from notifier.runtime.http1 import Pool
+from notifier.sources.http import brief, refusal, send
+from notifier.sources.plan import Plan
+from notifier.sources.snapshot import find, parse
+from notifier.sources.turns import Turns
+from notifier.sources.values import urls
+from notifier.sources.whole import read_whole
+
+
+async def fetch_result(
+    pool: Pool, plan: Plan, task_id: str, success: Observation, variables: Mapping[str, str]
+) -> Observation:
+    """Ask once; return the success with the URLs of the result. Raises SourceError, without credentials."""
+    try:
+        return replace(success, urls=await _urls(pool, plan, task_id, success, variables))
+    except SourceError as exc:
+        exc.args = (plan.template.redact(str(exc)),)
+        raise
+
+
+async def _urls(
+    pool: Pool, plan: Plan, task_id: str, success: Observation, variables: Mapping[str, str]
+) -> tuple[str, ...]:
+    settings, wanted = plan.settings, plan.settings.preset.result_request
+    assert wanted is not None, "the preset has a request for the result"
+    assert plan.result is not None, "it was made with the plan"
+    if wanted.result_id is not None:
+        named = find(wanted.result_id)(success.task)
+        if named is None:
+            raise Unreadable("the last snapshot does not name the result")
+        variables = {**variables, "result_id": str(named)}
+    try:
+        async with asyncio.timeout(settings.connect_timeout):
+            reply, note = await send(pool, plan.result.fill(task_id, variables=variables), plan.way)
+            body = await read_whole(reply, settings.max_event, Turns())
+    except TimeoutError as exc:
+        raise Unavailable(f"the upstream did not answer within {settings.connect_timeout:g} s") from exc
+    if not 200 <= reply.status < 300:
+        raise refusal(reply.status, reply.fields, brief(body, plan.way.redact), note)
+    found = urls(find(wanted.result)(parse(body)))
+    if not found:
+        raise Unreadable("the reply holds no result where the preset says")
+    return found

@@ -1,0 +1,215 @@
+"""One request asks for many tasks: each is told its own, a broken entry hurts one, and a round costs few requests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batch_upstream import BatchUpstream
+from parts import Rig, quick, rig, webhook
+from structlog.testing import capture_logs
+from waits import until
+
+from notifier.follow.feed import Feed
+from notifier.sources.plan import SourceSettings
+from notifier.sources.poll import PollSource
+from notifier.sources.preset import Preset
+from notifier.tools.listener import Listener
+
+FIELDS: dict[str, Any] = {
+    "transport": "poll",
+    "url": "{base_url}/jobs/{id}",
+    "paths": {"state": "data.status", "task_id": "data.task_id"},
+    "states": {"running": ["busy"], "succeeded": ["ok"], "failed": ["bad"]},
+    "poll": {"interval": "100ms", "max_interval": "100ms", "growth": 1},
+}
+LIST = {"url": "{base_url}/batch", "items": "data[*].{data: @}"}
+MAPPING = {"url": "{base_url}/batch", "items": "tasks"}
+
+
+def as_list(states: dict[str, str]) -> Any:
+    return {"code": "success", "data": [{"task_id": task, "status": state} for task, state in states.items()]}
+
+
+def as_mapping(states: dict[str, str]) -> Any:
+    return {"tasks": {task: {"data": {"status": state}} for task, state in states.items()}}
+
+
+@asynccontextmanager
+async def batching(
+    tmp_path: Path, upstream: BatchUpstream, listener: Listener, batch: dict[str, Any], **more: Any
+) -> AsyncIterator[tuple[Rig, Feed]]:
+    """Follow an upstream by polls of several tasks; `more` are fields of the preset, or limits of the policy."""
+    fields = {key: more.pop(key) for key in ("poll", "variables", "url", "result_request") if key in more}
+    preset = Preset.model_validate(FIELDS | {"base_url": upstream.url, "batch": batch} | fields)
+    async with rig(tmp_path) as made:
+        source = PollSource(
+            name="vidu",
+            settings=SourceSettings(preset=preset, token="tok", connect_timeout=10.0),
+            user_agent="test",
+            metrics=made.metrics,
+        )
+        made.set_endpoints({"app": webhook(listener.url)})
+        feed = made.feed(source, quick(**{"poll": preset.poll} | more))
+        made.watcher.set_feeds({"vidu": feed})
+        try:
+            yield made, feed
+        finally:
+            feed.stop()
+            await source.close()
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch"),
+    [
+        (as_list, LIST),
+        (as_mapping, MAPPING),
+        (as_list, LIST | {"method": "GET", "url": "{base_url}/batch?ids={ids}"}),
+    ],
+    ids=["list", "mapping", "ids in the url"],
+)
+async def test_many_tasks_are_asked_for_at_once(tmp_path: Path, shape: Any, batch: dict[str, Any]) -> None:
+    """Each is told its own changes, and ends by itself."""
+    async with (
+        BatchUpstream(shape) as upstream,
+        Listener() as listener,
+        batching(tmp_path, upstream, listener, batch) as (made, feed),
+    ):
+        ids = [f"t-{number}" for number in range(50)]
+        await made.want(*ids)
+        await listener.wait(50)
+        upstream.states |= dict.fromkeys(ids[:25], "ok") | dict.fromkeys(ids[25:49], "bad")
+        await listener.wait(99)
+        ends = {one.watch: one.state for one in list(listener.callbacks)[50:]}
+        assert ends == dict.fromkeys(ids[:25], "ok") | dict.fromkeys(ids[25:49], "bad")
+        await until(lambda: len(feed) == 1)
+        assert upstream.single == [] or set(upstream.single) == {"t-49"}
+        assert upstream.headers[0]["Authorization"] == "Bearer tok"
+
+
+async def test_a_round_costs_few_requests(tmp_path: Path) -> None:
+    """Two thousand tasks, whose polls are due at scattered times: those that are due soon are asked for together."""
+    async with (
+        BatchUpstream(as_list) as upstream,
+        Listener() as listener,
+        batching(tmp_path, upstream, listener, LIST, poll={"interval": "5s", "max_interval": "5s", "growth": 1}) as (
+            made,
+            _,
+        ),
+    ):
+        await made.want(*map(str, range(2000)))
+        await until(lambda: len({task for ids in upstream.batches for task in ids}) == 2000)
+        await until(lambda: sum(map(len, upstream.batches)) >= 6000)
+        assert (
+            len(upstream.batches) <= 3 * 15 + 10
+        )  # 4 at least a round; more where tasks come in while it is under way
+        assert max(map(len, upstream.batches)) <= 500
+
+
+async def test_an_id_that_is_missing_is_not_found_under_its_grace(tmp_path: Path) -> None:
+    async with (
+        BatchUpstream(as_list) as upstream,
+        Listener() as listener,
+        batching(tmp_path, upstream, listener, LIST, not_found_grace=1.0) as (made, _),
+    ):
+        upstream.default = None
+        upstream.states = {"a": "busy", "b": "busy"}
+        await made.want("a", "b", "late", "never")
+        await listener.wait(2)
+        upstream.states["late"] = "ok"
+        await listener.wait(4)
+        ends = {one.watch: one.type for one in list(listener.callbacks)[2:]}
+        assert ends == {"late": "task.succeeded", "never": "watch.lost"}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"task_id": "b"}, {"task_id": "b", "status": None}, {"task_id": "b", "status": ["ok"]}, {"status": "ok"}, None, 7],
+)
+async def test_a_broken_entry_hurts_only_its_task(tmp_path: Path, broken: Any) -> None:
+    """The others are told, and it ends nothing."""
+
+    def shape(states: dict[str, str]) -> Any:
+        return {"data": [broken if item["task_id"] == "b" else item for item in as_list(states)["data"]]}
+
+    async with (
+        BatchUpstream(shape) as upstream,
+        Listener() as listener,
+        batching(tmp_path, upstream, listener, LIST) as (made, feed),
+    ):
+        await made.want("a", "b", "c")
+        await listener.wait(2)
+        upstream.states |= {"a": "ok", "c": "bad"}
+        await listener.wait(4)
+        assert {one.watch for one in listener.callbacks} == {"a", "c"}
+        upstream.shape = as_list
+        upstream.states["b"] = "ok"
+        await listener.wait(5)
+        await until(lambda: len(feed) == 0)
+
+
+@pytest.mark.parametrize("answer", [{"code": "error", "message": "quota"}, [], {"data": None}, "busy", None])
+async def test_an_answer_without_snapshots_ends_nothing(tmp_path: Path, answer: Any) -> None:
+    async with (
+        BatchUpstream(lambda _: answer) as upstream,
+        Listener() as listener,
+        batching(tmp_path, upstream, listener, LIST) as (made, feed),
+    ):
+        with capture_logs() as logs:
+            await made.want("a", "b")
+            await upstream.asked(4)
+        assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["source.unreadable"]
+        upstream.shape, upstream.default = as_list, "ok"
+        await listener.wait(2)
+        await until(lambda: len(feed) == 0)
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_where_there_is_no_such_route_tasks_are_asked_for_singly(tmp_path: Path, status: int) -> None:
+    """A gateway that lacks it does not say that the tasks are unknown."""
+    async with (
+        BatchUpstream(as_list) as upstream,
+        Listener() as listener,
+        batching(tmp_path, upstream, listener, LIST, not_found_grace=0.0) as (made, _),
+    ):
+        upstream.status, upstream.default = status, "ok"
+        with capture_logs() as logs:
+            await made.want("a", "b")
+            await listener.wait(2)
+        assert len(upstream.batches) == 1
+        assert sorted(upstream.single) == ["a", "b"]
+        assert "source.no_batch" in [entry["event"] for entry in logs]
+
+
+async def test_tasks_of_other_variables_are_asked_for_apart(tmp_path: Path) -> None:
+    batch = {"url": "{base_url}/batch?kind={kind}", "items": LIST["items"]}
+    async with (
+        BatchUpstream(as_list) as upstream,
+        Listener() as listener,
+        batching(tmp_path, upstream, listener, batch, variables={"kind": "a"}, url="{base_url}/jobs/{id}?{kind}") as (
+            made,
+            _,
+        ),
+    ):
+        await made.want(*(f"a{n}" for n in range(10)))
+        await made.want(*(f"b{n}" for n in range(10)), variables={"kind": "b"})
+        await listener.wait(20)
+        await upstream.asked(6)
+        assert all(len({task[0] for task in ids}) == 1 for ids in upstream.batches)
+
+
+async def test_a_watch_that_is_dropped_leaves_the_others_of_its_request_alone(tmp_path: Path) -> None:
+    async with (
+        BatchUpstream(as_list) as upstream,
+        Listener() as listener,
+        batching(tmp_path, upstream, listener, LIST) as (made, feed),
+    ):
+        await made.want("a", "b", "c")
+        await listener.wait(3)
+        feed.drop(next(watch.pk for watch in feed.watches() if watch.id == "b"))
+        upstream.default = "ok"
+        await listener.wait(5)
+        assert {one.watch for one in list(listener.callbacks)[3:]} == {"a", "c"}

@@ -1,0 +1,69 @@
+"""An upstream that answers for many tasks at once, and for one; every request is remembered with its ids."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+from aiohttp import web
+from waits import until
+
+
+class BatchUpstream:
+    """Serves `POST /batch` with `{"ids": [...]}`, `GET /batch?ids=`, and `GET /jobs/ID`."""
+
+    def __init__(self, shape: Callable[[dict[str, str]], Any]) -> None:
+        """Answer for several tasks with `shape` of the states by id."""
+        self.states: dict[str, str] = {}  # of the tasks that are known
+        self.default: str | None = "busy"  # of every other; None: they are not known
+        self.shape = shape
+        self.status = 200
+        self.batches: list[list[str]] = []
+        self.times: list[float] = []  # of time.monotonic()
+        self.single: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.url = ""
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=1 << 24)
+        app.router.add_route("*", "/batch", self._several)
+        app.router.add_get("/jobs/{id}", self._one)
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=3600, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    async def asked(self, count: int) -> None:
+        """Wait for so many requests for several tasks."""
+        await until(lambda: len(self.batches) >= count)
+
+    def told(self, ids: list[str]) -> dict[str, str]:
+        """Return the states of those that are known."""
+        found = {task: self.states.get(task, self.default) for task in ids}
+        return {task: state for task, state in found.items() if state is not None}
+
+    async def _several(self, request: web.Request) -> web.Response:
+        ids = request.query["ids"].split(",") if request.method == "GET" else (await request.json())["ids"]
+        self.batches.append(ids)
+        self.times.append(time.monotonic())
+        self.headers.append(dict(request.headers))
+        if self.status != 200:
+            return web.Response(status=self.status, body=b"{}")
+        return web.Response(body=json.dumps(self.shape(self.told(ids))), content_type="application/json")
+
+    async def _one(self, request: web.Request) -> web.Response:
+        task = request.match_info["id"]
+        self.single.append(task)
+        told = self.told([task])
+        if not told:
+            return web.Response(status=404, body=b"{}")
+        return web.json_response({"data": {"task_id": task, "status": told[task]}})
