@@ -27,18 +27,28 @@ def lines(item: Item, attempts: Attempts) -> Iterator[Text]:
     yield Text("")
     margin = " " * ((TIME if console.is_terminal else len(UTC_TIME)) + ELAPSED + 4)
     began = datetime.fromisoformat(item["created_at"])
-    yield _at(item["created_at"], began, Text(f"followed, {ORIGINS.get(item['origin'], item['origin'])}"))
+    before = [event for event in item["events"] if datetime.fromisoformat(event["timestamp"]) < began]
+    since = item["events"][len(before) :]
     if item["more"]:
         yield Text(margin + "... earlier events are left out; notifier delivery list has them", style="dim")
-    for event in item["events"]:
-        yield _at(event["timestamp"], began, change(event))
-        yield from (Text(margin) + line for line in _remarks(event))
-        names = [printable(delivery["endpoint"]) for delivery in event["deliveries"]]
-        for name, delivery in zip(names, event["deliveries"], strict=True):
-            outcome = _outcome(event, delivery, attempts.get(delivery["id"], ()))
-            yield Text(f"{margin}  {name:<{max(map(len, names))}}  ") + outcome
-    if not item["events"]:
+    for event in before:  # of a watch that was removed, and added again
+        yield from _told(event, began, margin, attempts)
+    again = " again" if before else ""
+    yield _at(item["created_at"], began, Text(f"followed{again}, {ORIGINS.get(item['origin'], item['origin'])}"))
+    for event in since:
+        yield from _told(event, began, margin, attempts)
+    if not since:
         yield Text(margin + "nothing was observed yet", style="dim")
+
+
+def _told(event: Item, began: datetime, margin: str, attempts: Attempts) -> Iterator[Text]:
+    """Draw an event and its deliveries."""
+    yield _at(event["timestamp"], began, change(event))
+    yield from (Text(margin) + line for line in _remarks(event))
+    names = [printable(delivery["endpoint"]) for delivery in event["deliveries"]]
+    for name, delivery in zip(names, event["deliveries"], strict=True):
+        outcome = _outcome(event, delivery, attempts.get(delivery["id"], ()))
+        yield Text(f"{margin}  {name:<{max(map(len, names))}}  ") + outcome
 
 
 def _head(item: Item) -> Iterator[Text]:
@@ -83,9 +93,9 @@ def _stream(item: Item) -> str:
 
 def _at(at: str, began: datetime, what: Text) -> Text:
     """Put the time, and the time since the beginning, before a text."""
-    seconds = max(0.0, (datetime.fromisoformat(at) - began).total_seconds())
-    elapsed = span(seconds) if seconds else "0s"
-    return Text(f"{_time(at):<{TIME}}  {'+' + elapsed:>{ELAPSED}}  ") + what
+    seconds = (datetime.fromisoformat(at) - began).total_seconds()
+    elapsed = f"+{span(seconds) if seconds else '0s'}" if seconds >= 0 else ""
+    return Text(f"{_time(at):<{TIME}}  {elapsed:>{ELAPSED}}  ") + what
 
 
 def _time(at: str) -> str:

@@ -59,8 +59,8 @@ _ADD_AGAIN = (
     update(watches)
     .where(watches.c.pk == bindparam("_pk"), watches.c.removed_at.is_not(None))
     .values(
-        {name: bindparam(name) for name in ("created_at", "changed_at", "ended")}
-        | {"removed_at": sql_null(), "lost": sql_null(), "owner": sql_null()}
+        {"created_at": bindparam("_now"), "changed_at": bindparam("_now"), "ended": False, "stalled": False}
+        | dict.fromkeys(("state", "phase", "last_event_id", "removed_at", "lost", "owner"), sql_null())
     )
 )
 _REMOVE = (
@@ -190,8 +190,8 @@ def _apply(
 ) -> WatchChanges:
     """Add and describe these watches; with `replace`, remove the others of this origin.
 
-    Only a file changes or takes over a watch that exists. A watch that was removed goes on where it was, with its new
-    description; one that was lost is followed anew.
+    Only a file changes or takes over a watch that exists. A watch that was removed begins anew, however it had ended;
+    its sequence goes on, since its receivers order events by it.
     """
     asked = {(watch.source, watch.id): watch for watch in listed}
     known, texts = _known(connection, asked)
@@ -202,18 +202,15 @@ def _apply(
     changed = _describe(connection, asked, texts, described, origin, now)
     _add_again(connection, again, now)
     added = _insert(connection, take_ids, fresh, texts, origin, now)
-    resumed = [row for row in again if not _terminal(row)]
-    added += [
-        with_(changed.get(row.pk) or watch_from(row), created_at=now, changed_at=now, ended=False) for row in resumed
-    ]
+    added += [_anew(changed.get(row.pk) or watch_from(row), now) for row in again]
     removed = _remove_others(connection, asked, origin, now) if replace else []
-    for row in resumed:
+    for row in again:
         changed.pop(row.pk, None)
     return WatchChanges(
         added=tuple(added),
         changed=tuple(changed.values()),
         removed=tuple(removed),
-        unchanged=len(known) - len(resumed) - len(changed),
+        unchanged=len(known) - len(again) - len(changed),
     )
 
 
@@ -304,8 +301,22 @@ def _describe(
     return changed
 
 
+def _anew(watch: Watch, now: Micros) -> Watch:
+    """Return a watch as it is when it begins; it keeps its sequence."""
+    return with_(
+        watch,
+        created_at=now,
+        changed_at=now,
+        state=None,
+        phase=None,
+        stalled=False,
+        ended=False,
+        last_event_id="",
+    )
+
+
 def _add_again(connection: Connection, again: Sequence[Row[Any]], now: Micros) -> None:
-    rows = [{"_pk": row.pk, "created_at": now, "changed_at": now, "ended": _terminal(row)} for row in again]
+    rows = [{"_pk": row.pk, "_now": now} for row in again]
     if rows and connection.execute(_ADD_AGAIN, rows).rowcount != len(rows):
         raise _Rivaled  # another node added one of them again in the meantime, or forgot it
 
@@ -315,10 +326,6 @@ def _remove_others(connection: Connection, asked: Mapping[Key, NewWatch], origin
     gone = [row for row in current if (row.source, row.id) not in asked]
     in_pieces(connection, _REMOVE, [{"_pk": row.pk, "_now": now} for row in gone])
     return [watch_from(row) for row in gone]
-
-
-def _terminal(row: Row[Any]) -> bool:
-    return bool(row.ended and row.lost is None)
 
 
 def in_pieces(connection: Connection, statement: Executable, rows: Sequence[Mapping[str, object]]) -> None:

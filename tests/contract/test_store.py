@@ -28,7 +28,7 @@ from store_rig import (
 
 from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.model import Address, Delivery, NewWatch, Phase, Watch
-from notifier.store import DeliveryFilter, Later, Store, WatchChanges
+from notifier.store import DeliveryFilter, EventFilter, Later, Store, WatchChanges
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -134,17 +134,19 @@ async def test_a_file_takes_over_what_it_lists(store: Store) -> None:
     assert [watch.id for watch in (await apply(store, origin="file", replace=True)).removed] == ["1"]
 
 
-async def test_a_watch_that_is_wanted_again_goes_on_where_it_was(store: Store) -> None:
+async def test_a_watch_that_is_added_again_begins_anew(store: Store) -> None:
     """Its sequence has no second 1: receivers order by it. It is described as it is asked for now."""
     (watch,) = await follow(store, "1")
     watch, _ = await move(store, watch, "queueing")
     assert await store.watches.remove("vidu", "1", now=LATER) == watch
     applied = await apply(store, wanted("1", labels={"new": "yes"}))
-    again = replace(watch, created_at=LATER, changed_at=LATER, labels={"new": "yes"})
+    again = replace(watch, state=None, phase=None, created_at=LATER, changed_at=LATER, labels={"new": "yes"})
     assert applied == WatchChanges(added=(again,))
     assert await store.watches.claim(10) == [again]
-    after, _ = await move(store, again, "processing")
+    after, _ = await move(store, again, "queueing")
     assert after.sequence == 2
+    event = (await store.lists.events(EventFilter(), limit=1))[0]
+    assert (event["sequence"], event["previous_state"], event["state"]) == (2, None, "queueing")
 
 
 async def test_a_watch_belongs_to_whoever_wanted_it_again(store: Store) -> None:
@@ -156,15 +158,18 @@ async def test_a_watch_belongs_to_whoever_wanted_it_again(store: Store) -> None:
     assert [watch.id for watch in await store.watches.claim(10)] == ["1"]
 
 
-async def test_an_ended_watch_stays_ended(store: Store) -> None:
-    """Asking again, or removing it and asking again, does not start a finished task anew."""
+async def test_an_ended_watch_stays_ended_until_it_is_removed(store: Store) -> None:
+    """Asking again does not start a finished task anew; removing it and asking again does."""
     (watch,) = await follow(store, "1")
     await move(store, watch, "success")
     assert await apply(store, wanted("1")) == WatchChanges(unchanged=1)
-    assert await store.watches.remove("vidu", "1", now=LATER) is not None
-    assert await apply(store, wanted("1")) == WatchChanges(unchanged=1)
     assert await store.watches.claim(10) == []
     assert (await store.lists.summary())["watches"] == {"vidu": {"succeeded": 1}}
+    assert await store.watches.remove("vidu", "1", now=LATER) is not None
+    (again,) = (await apply(store, wanted("1"))).added
+    assert (again.ended, again.phase, again.sequence) == (False, None, 1)
+    assert await store.watches.claim(10) == [again]
+    assert (await store.lists.summary())["watches"] == {"vidu": {"new": 1}}
 
 
 async def test_a_lost_watch_is_followed_anew_once_it_was_removed(store: Store) -> None:

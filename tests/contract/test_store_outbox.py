@@ -741,7 +741,7 @@ async def test_a_watch_that_a_file_lists_is_kept(store: Store) -> None:
 
 
 async def test_a_removed_watch_is_forgotten_in_its_time(store: Store) -> None:
-    """Until then, being wanted again, it goes on where it was; afterwards it is new."""
+    """Afterwards its sequence begins at 1 again."""
     watch = await one(store)
     watch, (delivery,) = await move(store, watch, "queueing")
     await store.outbox.settle(settled(delivery))

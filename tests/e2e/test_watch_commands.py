@@ -83,6 +83,27 @@ async def test_a_removed_task_that_a_file_lists_is_said_to_come_back(daemons: St
         assert await daemon.stop() == 0
 
 
+async def test_a_task_that_is_added_again_has_a_timeline_in_order(daemons: Start) -> None:
+    """It is told anew, also if it had ended; what came before stands above."""
+    async with Simulator(transcript=ENDS, restart_on_reconnect=True) as sim, Listener(secrets=[SECRET]) as listener:
+        daemon = daemons(config(upstream=sim.base_url, endpoints={"app": webhook(listener.url)}, watches=[]))
+        await daemon.start()
+        use = ("-c", str(daemon.file))
+        assert (await daemon.run("watch", "add", "1", *use)).out == "added  vidu/1\n1 added\n"
+        await listener.wait(2)
+        assert (await daemon.run("watch", "remove", "1", *use)).code == 0
+        assert (await daemon.run("watch", "add", "1", *use)).out == "added  vidu/1\n1 added\n"
+        callbacks = await listener.wait(4)
+        assert [callback.sequence for callback in callbacks] == [1, 2, 3, 4]
+        shown = (await daemon.run("watch", "show", "1", *use)).out.splitlines()
+        changes = [re.sub(r"^\S+ +(\+\S+ +)?", "", line) for line in shown if re.match(r"\d{4}-", line)]
+        life = ["queueing  queued", "queueing -> success  succeeded"]
+        assert changes == [*life, "followed again, added by the API", *life]
+        times = [line.split()[0] for line in shown if re.match(r"\d{4}-", line)]
+        assert times == sorted(times)
+        assert await daemon.stop() == 0
+
+
 async def test_the_configuration_of_the_directory_says_where_the_daemon_is(daemons: Start) -> None:
     """Every command reads ./config.yaml as `run` does, unless an option names another daemon."""
     async with Simulator(transcript=GOES_ON, keep_open=True) as sim:

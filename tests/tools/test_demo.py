@@ -167,7 +167,7 @@ async def test_keep_stays_up_takes_another_task_and_ends_well(tmp_path: Path) ->
         async with aiohttp.ClientSession() as session, session.get(f"{url}/v1/status") as reply:
             assert (await reply.json())["ready"] is True
         shell = await asyncio.create_subprocess_shell(f"{append} && {reload}", stdout=asyncio.subprocess.PIPE)
-        assert (await shell.communicate())[0] == b"reloaded\n"
+        assert (await shell.communicate())[0] == b"reloaded\n  watches of the files: 1 added\n"
         await read_until(process, r"✓ .*one-more.* success")
         process.send_signal(signal.SIGINT)
         _, errors = await asyncio.wait_for(process.communicate(), PATIENCE)

@@ -347,7 +347,7 @@ async def test_a_watch_that_cannot_connect_says_so(site: Site) -> None:
 
 
 async def test_a_watch_is_let_go_of(tmp_path: Path) -> None:
-    """Its stream is closed, it is gone from lists, and asked for again it is new and goes on where it was."""
+    """Its stream is closed, it is gone from lists, and asked for again it is new."""
     async with Simulator(interval=60) as sim, running(tmp_path, source=sim.base_url) as site:
         await add(site, "1")
 
