@@ -35,6 +35,7 @@ from notifier.config.settings import (
     NodeConfig,
     StoreConfig,
     TcpAddress,
+    TracingConfig,
     UnixAddress,
 )
 from notifier.config.source import Backoff, SourceConfig
@@ -71,6 +72,7 @@ __all__ = [
     "Stamp",
     "StoreConfig",
     "TcpAddress",
+    "TracingConfig",
     "UnixAddress",
     "WatchConfig",
     "WatchRefused",

@@ -8,7 +8,7 @@ from typing import Any
 
 from notifier.config.model import Config
 
-FIXED = ("store.url", "http.listen", "node", "loop")  # keys that a reload cannot change
+FIXED = ("store.url", "http.listen", "tracing", "node", "loop")  # keys that a reload cannot change
 _NAMED = {"sources": "source", "presets": "preset", "endpoints": "endpoint"}
 
 

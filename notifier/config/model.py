@@ -14,7 +14,15 @@ from notifier.config.endpoint import EndpointConfig
 from notifier.config.queue import QueueConfig
 from notifier.config.reading import Reading
 from notifier.config.section import Section, WatchVariables
-from notifier.config.settings import CallbacksConfig, HeartbeatConfig, HttpConfig, LogConfig, NodeConfig, StoreConfig
+from notifier.config.settings import (
+    CallbacksConfig,
+    HeartbeatConfig,
+    HttpConfig,
+    LogConfig,
+    NodeConfig,
+    StoreConfig,
+    TracingConfig,
+)
 from notifier.config.source import SourceConfig, default_source
 from notifier.config.types import Boolean, Duration, Name, Printable
 from notifier.config.watch import WatchConfig
@@ -47,6 +55,7 @@ class Config(Section):
     http: HttpConfig = Field(default=HttpConfig(), description="API, status page and metrics")
     callbacks: CallbacksConfig = Field(default=CallbacksConfig(), description="callback URLs that come with a watch")
     heartbeat: HeartbeatConfig = Field(default=HeartbeatConfig(), description="sign of life for a monitor")
+    tracing: TracingConfig = Field(default=TracingConfig(), description="spans for a collector of OpenTelemetry")
     log: LogConfig = Field(default=LogConfig(), description="the log, on standard error")
     shutdown_timeout: Duration = Field(default=30.0, description="for deliveries that are under way at a stop")
     node: NodeConfig = Field(default=NodeConfig(), description="this process among the nodes that share the database")

@@ -59,6 +59,8 @@ def _missing(config: Config) -> Iterator[tuple[Location, str]]:
             yield ("endpoints", name, "url"), "needs a library: install notifier's extra `apprise`"
     if config.store.url.shared and find_spec("psycopg") is None:
         yield ("store", "url"), "needs a client library: install notifier's extra `postgresql`"
+    if config.tracing.url is not None and find_spec("opentelemetry") is None:
+        yield ("tracing", "url"), "needs a library: install notifier's extra `opentelemetry`"
     if config.loop == "uvloop" and find_spec("uvloop") is None:
         yield ("loop",), "uvloop is not installed; install it, or write auto"
 

@@ -137,6 +137,16 @@ class HeartbeatConfig(Section):
     every: PositiveDuration = Field(default=60.0, description="time between heartbeats; none is sent while not ready")
 
 
+class TracingConfig(Section):
+    """Spans for a collector of OpenTelemetry."""
+
+    url: HttpUrl | None = Field(
+        default=None, description="of OTLP over HTTP, such as http://localhost:4318/v1/traces; null: no spans are made"
+    )
+    headers: dict[Printable, Secret] = Field(default={}, description="of the requests to it; the values are secret")
+    service: Printable = Field(default="notifier", description="the name of this service in traces")
+
+
 def _network(value: object) -> IPNetwork:
     if isinstance(value, IPNetwork):
         return value

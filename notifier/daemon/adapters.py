@@ -18,8 +18,10 @@ from notifier.config import (
     Secret,
     SlackEndpoint,
     SourceConfig,
+    TracingConfig,
     WebhookEndpoint,
 )
+from notifier.core.errors import NotifierError
 from notifier.core.reconnect import ReconnectPolicy
 from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
 from notifier.core.signing import decode_secret
@@ -29,6 +31,7 @@ from notifier.inputs import Broker, Intake, QueueInput, amqp_broker, nats_broker
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.tls import tls_context
+from notifier.runtime.tracing import UNTRACED, Tracing
 from notifier.senders.apprise_service import AppriseSender
 from notifier.senders.callback import CallbackCourier
 from notifier.senders.chat import ChatSender
@@ -111,6 +114,18 @@ def _bot(endpoint: SlackEndpoint, target: Target, token: Secret, channel: str, c
         additions=endpoint.additions(means.public_url),
         clock=clock,
     )
+
+
+def tracing(config: TracingConfig) -> Tracing:
+    """Create what makes spans. Raises NotifierError when its library is missing."""
+    if config.url is None:
+        return UNTRACED
+    try:
+        from notifier.runtime.otel import OtelTracing  # here, since OpenTelemetry takes 100 ms to load
+    except ImportError as exc:
+        raise NotifierError("tracing needs a library: install notifier's extra `opentelemetry`") from exc
+    headers = {name: value.reveal() for name, value in config.headers.items()}
+    return OtelTracing(config.url.reveal(), headers=headers, service=config.service)
 
 
 def courier(config: CallbacksConfig, clock: Clock) -> CallbackCourier | None:

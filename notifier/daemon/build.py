@@ -12,6 +12,7 @@ import structlog
 
 from notifier.cluster import Membership, NodeReport, Peers, Readiness, RowCounts, SharedEndpoints, ThisNode
 from notifier.config import Config, ConfigInForce, QueueConfig
+from notifier.daemon import adapters
 from notifier.daemon.file_follower import FileFollower
 from notifier.daemon.installation import Installation
 from notifier.daemon.reload import Reloader
@@ -22,6 +23,7 @@ from notifier.runtime.clock import Clock
 from notifier.runtime.loops import raise_file_limit
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.systemd import SystemdNotifier
+from notifier.runtime.tracing import Tracing
 from notifier.runtime.wake import Wake
 from notifier.store import Store
 from notifier.web import Api, Guard, HttpListener, Hub, StatusReport, application, split, unix_path
@@ -83,6 +85,7 @@ class _Ground:
     name: str  # of this node
     store: Store
     descriptors: _Descriptors
+    tracing: Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +168,9 @@ async def _ground(start: Start, stack: AsyncExitStack) -> _Ground:
         migrate=start.migrate,
     )
     stack.callback(store.shutdown)
-    return _Ground(clock=clock, metrics=metrics, name=name, store=store, descriptors=descriptors)
+    traces = adapters.tracing(config.tracing)
+    stack.callback(traces.close)
+    return _Ground(clock=clock, metrics=metrics, name=name, store=store, descriptors=descriptors, tracing=traces)
 
 
 def _flow(start: Start, ground: _Ground, inputs: Inputs[QueueConfig]) -> _Flow:
@@ -180,6 +185,7 @@ def _flow(start: Start, ground: _Ground, inputs: Inputs[QueueConfig]) -> _Flow:
         saved=endpoint_saved,
         look_again=LOOK_SHARED if shared else LOOK_AGAIN,
         shared=shared,
+        tracing=ground.tracing,
     )
     watcher = Watcher(store=store, nodes=store.nodes, over_share=over_share)
     peers, row_counts = Peers(), RowCounts(store.lists, clock=clock)
@@ -206,7 +212,9 @@ def _flow(start: Start, ground: _Ground, inputs: Inputs[QueueConfig]) -> _Flow:
         config=str(start.path),
     )
     hub = Hub(store=store, report=report, committed=committed, look_again=LOOK_SHARED if shared else None)
-    recorder = Recorder(store=store, outbox=dispatcher, metrics=metrics, clock=clock, committed=committed)
+    recorder = Recorder(
+        store=store, outbox=dispatcher, metrics=metrics, clock=clock, committed=committed, tracing=ground.tracing
+    )
     return _Flow(
         peers=peers,
         this=this,

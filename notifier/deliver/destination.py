@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 
@@ -24,7 +25,7 @@ from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.flow import Condition, condition, explain, word
 from notifier.core.model import Delivery, Micros
 from notifier.core.recent import Shares
-from notifier.core.retry import Attempt, Failed, Outcome
+from notifier.core.retry import Attempt, Delivered, Failed, Outcome
 from notifier.core.trace import trace_id
 from notifier.deliver.environment import EndpointPolicy, Environment
 from notifier.deliver.gate import Closed, Gate, Permit
@@ -66,6 +67,7 @@ class Destination:
         self._latency: Histogram | None = None
         self._clock = environment.clock
         self._mutes = environment.mutes
+        self._tracing = environment.tracing
         self._jitter = environment.jitter
         self._link = Link(sender)
         self._gate = Gate(limit=policy.max_in_flight, rate=policy.rate_limit, silence=environment.silence)
@@ -344,6 +346,22 @@ class Destination:
         return outcome
 
     async def _attempt(self, sender: Sender, delivery: Delivery) -> Attempt:
+        about = {
+            "notifier.endpoint": self.name,
+            "notifier.event": delivery.event_id,
+            "notifier.type": delivery.event_type,
+        }
+        with self._tracing.span("attempt", delivery.traceparent, about) as span:
+            if span.traceparent != delivery.traceparent:
+                delivery = replace(delivery, traceparent=span.traceparent)
+            attempt = await self._try(sender, delivery)
+            if attempt.status is not None:
+                span.note(**{"http.response.status_code": attempt.status})
+            if not isinstance(attempt.outcome, Delivered):
+                span.fail(attempt.outcome.reason)
+            return attempt
+
+    async def _try(self, sender: Sender, delivery: Delivery) -> Attempt:
         began, losses = self._clock(), self._losses
         try:
             return await sender.send(delivery, lambda: losses == self._losses and self._outbox.holds())

@@ -27,6 +27,7 @@ from notifier.deliver.shared import SharedDestination
 from notifier.deliver.tasks import Tasks
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
+from notifier.runtime.tracing import UNTRACED, Tracing
 from notifier.runtime.wake import Wake
 from notifier.store import Leadership, Store
 
@@ -55,6 +56,7 @@ class Dispatcher:
         look_again: float = LOOK_AGAIN,
         silence: Silence = SILENCE,
         shared: bool = False,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         """Create a dispatcher without endpoints.
 
@@ -75,6 +77,7 @@ class Dispatcher:
             metrics=metrics,
             clock=clock,
             mutes=self.mutes,
+            tracing=tracing,
             jitter=jitter,
             silence=silence,
         )

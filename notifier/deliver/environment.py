@@ -11,6 +11,7 @@ from notifier.deliver.outbox import OutboxClient
 from notifier.deliver.tasks import Tasks
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
+from notifier.runtime.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,5 +38,6 @@ class Environment:
     metrics: Metrics
     clock: Clock
     mutes: ActiveMutes
+    tracing: Tracing
     jitter: Callable[[], float]
     silence: Silence = SILENCE  # of a destination, before it is only probed

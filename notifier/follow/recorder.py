@@ -19,6 +19,7 @@ from notifier.core.model import Address, Delivery, Event, EventType, LostReason,
 from notifier.core.routing import Route
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
+from notifier.runtime.tracing import UNTRACED, Tracing
 from notifier.runtime.wake import Wake
 from notifier.store import ChangedEndpoint, EndpointChange, Store
 
@@ -62,6 +63,7 @@ class Recorder:
         clock: Clock,
         routes: Sequence[Route] = (),
         committed: Wake | None = None,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         """Create a recorder; `committed` is set after each commit."""
         self._store = store
@@ -69,6 +71,7 @@ class Recorder:
         self._clock = clock
         self._metrics = metrics
         self._committed = committed or Wake()
+        self.tracing = tracing
         self.routes: Sequence[Route] = routes  # replaced as a whole by a reload
 
     def is_heard(self, watch: Watch) -> bool:
@@ -83,7 +86,10 @@ class Recorder:
         To be cancelled only when the process ends: what the store has committed by then is handed on by nobody.
         """
         if step.events:
-            await self._commit(step.watch, step.events)
+            watch = step.watch
+            about = {"notifier.source": watch.source, "notifier.task": watch.id, "notifier.state": watch.state or ""}
+            with self.tracing.span("observe", watch.traceparent, about) as span:
+                await self._commit(watch, step.events, traceparent=span.traceparent)
 
     async def announce(self, event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
         """Commit an operators' event; one that no endpoint asks for is only counted. Raises StoreUnavailable.
@@ -110,9 +116,17 @@ class Recorder:
             log.warning("event.not_kept", type=event.type.value)
             return None
 
-    async def _commit(self, watch: Watch | None, events: Sequence[Event], save: Save | None = None) -> None:
-        with self._outbox.reserve() as places:
-            records = [self._record(event, places) for event in events]
+    async def _commit(
+        self,
+        watch: Watch | None,
+        events: Sequence[Event],
+        save: Save | None = None,
+        *,
+        traceparent: str | None = None,
+    ) -> None:
+        about = {"notifier.events": len(events)}
+        with self.tracing.span("commit", traceparent, about) as span, self._outbox.reserve() as places:
+            records = [self._record(event, places, span.traceparent) for event in events]
             deliveries = await (self._store.outbox.commit(watch, records) if save is None else save(records))
             if deliveries is None:
                 return
@@ -121,7 +135,7 @@ class Recorder:
                 self._metrics.events.labels(event.type.value).inc()
             places.fill(None if watch is None else watch.pk, records, deliveries)
 
-    def _record(self, event: Event, places: DeliveryPlaces) -> Record:
+    def _record(self, event: Event, places: DeliveryPlaces, traceparent: str | None) -> Record:
         watched = None if event.watch is None else self._clock.elapsed(event.watch.created_at, event.at)
         return Record(
             id=payload.message_id(event.at, secrets.randbits(ENTROPY_BITS)),
@@ -130,7 +144,7 @@ class Recorder:
             sequence=event.watch.sequence if event.watch else 0,
             body=payload.body(event, watched=watched),
             addresses=tuple(self._addresses(event, places)),
-            traceparent=event.watch.traceparent if event.watch else None,
+            traceparent=traceparent,
             lost=LostReason(event.extra["reason"]) if event.type is EventType.LOST else None,
         )
 

@@ -7,9 +7,11 @@ __all__ = [
     "logs",
     "loops",
     "metrics",
+    "otel",
     "systemd",
     "threads",
     "tls",
+    "tracing",
     "typer_private",
     "wake",
 ]

@@ -29,6 +29,7 @@ from notifier.config import (
     SlackEndpoint,
     SourceConfig,
     StoreConfig,
+    TracingConfig,
     WatchConfig,
     WebhookEndpoint,
     describe,
@@ -89,6 +90,7 @@ PLACES: list[tuple[type[Section], str]] = [
     (HttpConfig, _block("http", TEXT)),
     (CallbacksConfig, _block("callbacks", TEXT)),
     (HeartbeatConfig, _block("heartbeat", TEXT)),
+    (TracingConfig, _block("tracing", TEXT)),
     (LogConfig, _block("log", TEXT)),
     (NodeConfig, _block("node", TEXT)),
 ]
@@ -174,6 +176,7 @@ endpoints:
         "http",
         "callbacks",
         "heartbeat",
+        "tracing",
         "log",
         "node",
         "shutdown_timeout",

@@ -127,6 +127,11 @@ def test_a_template_that_needs_labels_or_metadata_is_a_warning(site: Site, templ
             "apprise",
             "endpoints.a.url: needs a library: install notifier's extra `apprise`",
         ),
+        (
+            "tracing: {url: 'http://h/v1/traces'}",
+            "opentelemetry",
+            "tracing.url: needs a library: install notifier's extra `opentelemetry`",
+        ),
         ("store: {url: 'postgresql://h/n'}", "psycopg", "store.url: needs a client library"),
         ("loop: uvloop", "uvloop", "loop: uvloop is not installed; install it, or write auto"),
     ],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import structlog
 from daemon_rig import serving
 from parts import SECRET, transcript
 from structlog.testing import LogCapture
+from trace_collector import Collector
 
 from notifier.core.trace import trace_id
 from notifier.tools.listener import Listener
@@ -45,3 +48,29 @@ async def test_a_trace_reaches_the_callback_and_the_log(tmp_path: Path) -> None:
     assert traces == {("1", TRACE), ("2", None)}
     named = [line.get("trace_id") for line in lines.entries if line["event"] == "delivery.retrying"]
     assert sorted(named, key=str) == sorted([trace_id(TRACE), None], key=str)
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    made = Collector()
+    yield made
+    made.close()
+
+
+async def test_a_daemon_tells_a_collector(tmp_path: Path, collector: Collector) -> None:
+    """Observe, commit and attempt, in the trace of who submitted the task; the callback is a child of its attempt."""
+    async with Simulator(transcript=transcript("success")) as sim, Listener(secrets=[SECRET]) as app:
+        path = tmp_path / "config.yaml"
+        text = TEXT.format(directory=tmp_path, upstream=sim.base_url, app=app.url, secret=SECRET, trace=TRACE)
+        path.write_text(f'{text}tracing: {{url: "{collector.url}", service: mine}}\n')
+        async with serving(path):
+            await app.wait(2)
+    mine = {span.name: span for span in collector.spans if span.trace_id.hex() == "a" * 32}
+    assert mine.keys() == {"observe", "commit", "attempt"}
+    assert mine["observe"].parent_span_id.hex() == "1" * 16
+    assert mine["commit"].parent_span_id == mine["observe"].span_id
+    assert mine["attempt"].parent_span_id == mine["commit"].span_id
+    [callback] = [callback for callback in app.callbacks if callback.watch == "1"]
+    assert callback.traceparent == f"00-{'a' * 32}-{mine['attempt'].span_id.hex()}-01"
+    [other] = [callback for callback in app.callbacks if callback.watch == "2"]
+    assert other.traceparent is not None

@@ -1,0 +1,78 @@
+"""Tracing by OpenTelemetry, sent to a collector by OTLP over HTTP. Imported only where it is configured.
+
+Spans are sent in batches by a thread of the library, which drops them while the collector is away: tracing holds up
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span as OtelSpan
+from opentelemetry.trace import Status, StatusCode, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from notifier import __version__
+from notifier.runtime.tracing import Attribute
+
+TIMEOUT = 10  # seconds of one request to the collector
+LAST = 3000  # milliseconds for the last batch at the end of the process
+_CARRIER = TraceContextTextMapPropagator()
+
+
+class OtelTracing:
+    """Makes spans and sends them."""
+
+    def __init__(self, url: str, *, headers: Mapping[str, str], service: str) -> None:
+        """Send to the collector at `url`, which ends with /v1/traces."""
+        self._provider = TracerProvider(
+            resource=Resource.create({"service.name": service, "service.version": __version__})
+        )
+        exporter = OTLPSpanExporter(endpoint=url, headers=dict(headers), timeout=TIMEOUT)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("notifier", __version__)
+
+    def span(self, name: str, parent: str | None, attributes: Mapping[str, Attribute]) -> _Span:
+        """Begin a span."""
+        context = _CARRIER.extract({"traceparent": parent}) if parent is not None else None
+        return _Span(self._tracer.start_span(name, context=context, attributes=dict(attributes)))
+
+    def close(self) -> None:
+        """Send what is left."""
+        self._provider.force_flush(LAST)
+        self._provider.shutdown()
+
+
+class _Span:
+    """One span of OpenTelemetry."""
+
+    __slots__ = ("_span", "traceparent")
+
+    def __init__(self, span: OtelSpan) -> None:
+        self._span = span
+        carrier: dict[str, str] = {}
+        _CARRIER.inject(carrier, set_span_in_context(span))
+        self.traceparent = carrier.get("traceparent")
+
+    def note(self, **attributes: Attribute) -> None:
+        """Add facts."""
+        self._span.set_attributes(attributes)
+
+    def fail(self, reason: str) -> None:
+        """Mark it as failed."""
+        self._span.set_status(Status(StatusCode.ERROR, reason))
+
+    def __enter__(self) -> _Span:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.fail(kind.__name__)  # not its text, which may hold anything
+        self._span.end()
