@@ -76,6 +76,10 @@ def _put(node: Node, body: Json, value: Json) -> Json:
             for child, item in zip(node["children"], value, strict=True):
                 body = _put(child, body, item)
             return body
+        case "multi_select_dict" if isinstance(value, dict):
+            for pair in node["children"]:
+                body = _put(pair["children"][0], body, value[pair["value"]]) if pair["value"] in value else body
+            return body
         case "and_expression":
             return _put(node["children"][-1], body, value)
         case "function_expression" if node["value"] == "to_string":

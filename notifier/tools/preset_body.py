@@ -81,6 +81,8 @@ class PresetBodies:
             body = put(paths.state, body, scalar(self.carrier(step.state)))
         if event is not None and isinstance(body, dict) and "type" in body:
             body = {**body, "type": event}
+        if self.preset.cursor is not None and step.number:
+            body = put(self.preset.cursor.path, body, step.number)
         wanted = self.preset.result_request
         if wanted is not None and wanted.result_id is not None and phase is Phase.SUCCEEDED:
             body = put(wanted.result_id, body, task_id)

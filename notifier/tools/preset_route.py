@@ -14,7 +14,7 @@ from notifier.tools.wire import HttpRequest
 
 _PLACE = re.compile(r"\{(\+?[A-Za-z_][A-Za-z0-9_]*)\}")
 _HOST = re.compile(r"\{base_url\}|https?://[^/]*")
-_ID_NAMES = frozenset({"id", "+id", "result_id"})
+_ID_NAMES = frozenset({"id", "+id", "ids", "result_id"})
 
 
 class PresetRoute:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 
 from notifier.core.errors import SourceError
 from notifier.core.eventstream import Decoder, StreamEvent
 from notifier.core.model import TERMINAL, Json, Phase
-from notifier.sources.preset import Preset, compilable
+from notifier.sources.preset import Preset, compilable, load, names
 from notifier.sources.snapshot import SnapshotReader
 from notifier.tools.faults import error_body
 from notifier.tools.inverse import Unwritable, affirm, put
@@ -35,14 +35,17 @@ _UNFIT = re.compile(r"unknown-(\d+)")
 def speech_of(name: str, preset: Preset) -> PresetSpeech:
     """Return the protocol of a preset, with the example of a built-in one. Raises ValueError."""
     examples: dict[str, Json] = json.loads(files("notifier.tools").joinpath("data", "examples.json").read_bytes())
-    return PresetSpeech(name, preset, example=examples.get(name))
+    twin = None
+    if preset.poll_twin is not None and preset.poll_twin in names():
+        twin = PresetSpeech(preset.poll_twin, load(preset.poll_twin), example=examples.get(preset.poll_twin))
+    return PresetSpeech(name, preset, example=examples.get(name), twin=twin)
 
 
 class PresetSpeech:
     """The protocol of one preset."""
 
-    def __init__(self, name: str, preset: Preset, *, example: Json = None) -> None:
-        """Create the protocol. `example`: the provider's body, or the text of its stream.
+    def __init__(self, name: str, preset: Preset, *, example: Json = None, twin: PresetSpeech | None = None) -> None:
+        """Create the protocol. `example`: the provider's body, or the text of its stream; `twin` answers polls.
 
         Raises ValueError for a preset without a state of success, or with paths that cannot be written or would not be
         read back as meant.
@@ -57,6 +60,8 @@ class PresetSpeech:
         self._route = PresetRoute(preset, preset.url)
         wanted = preset.result_request
         self._result_route = None if wanted is None else PresetRoute(preset, wanted.url)
+        self._batch_route = None if preset.batch is None else PresetRoute(preset, preset.batch.url)
+        self._twin = twin
         self._phases = {state: phase for phase, states in preset.states.items() for state in states}
         self._by_status = '"@status"' in compilable(preset.paths.state)
         self._by_name = '"@event"' in compilable(preset.paths.state)
@@ -64,6 +69,7 @@ class PresetSpeech:
         self._events = _events(preset, example) if isinstance(example, str) else ()
         spoken = next((_parsed(event) for event in self._events if self._carries_state(event)), example)
         self.bodies = PresetBodies(preset, spoken)
+        self._numbered = any(event.last_event_id for event in self._events)  # its events have ids
         self._check()
 
     # -- what it can say
@@ -122,10 +128,37 @@ class PresetSpeech:
     def understand(self, request: HttpRequest) -> Question | None:
         """Return what a request asks for."""
         if (id_ := self._route.find(request)) is not None:
-            return Question(want=Want.STREAM if self._stream else Want.SNAPSHOT, id=id_)
+            if self._stream:
+                return Question(want=Want.STREAM, id=id_, after=self._place(request))
+            return Question(want=Want.SNAPSHOT, id=id_)
+        if self._batch_route is not None and self._batch_route.find(request) is not None:
+            ids = self._ids(request)
+            return Question(want=Want.BATCH, id=next(iter(ids), ""), ids=ids)
+        if self._twin is not None and (question := self._twin.understand(request)) is not None:
+            return question
         if self._result_route is not None and (id_ := self._result_route.find(request)) is not None:
             return Question(want=Want.RESULT, id=id_)
         return None
+
+    def _place(self, request: HttpRequest) -> int | None:
+        """Return the number of the last snapshot that a client has, by the means of the preset."""
+        if self.preset.cursor is not None:
+            text = request.query.get(self.preset.cursor.parameter, "")
+        else:
+            text = request.headers.get("last-event-id", "") if self._numbered else ""
+        return int(text) if text.isascii() and text.isdecimal() else None
+
+    def _ids(self, request: HttpRequest) -> tuple[str, ...]:
+        """Return the ids of a request for several tasks."""
+        assert self.preset.batch is not None
+        assert self._batch_route is not None
+        if self.preset.batch.method == "GET":
+            return tuple((self._batch_route.find(request) or "").split(","))
+        try:
+            listed = json.loads(request.body)[self.preset.batch.ids]
+        except (ValueError, LookupError, TypeError):
+            return ()
+        return tuple(map(str, listed)) if isinstance(listed, list) else ()
 
     def admits(self, request: HttpRequest, token: str) -> bool:
         """Return whether one of the headers, or the URL, carries the token; a signed one is not verified."""
@@ -153,6 +186,8 @@ class PresetSpeech:
 
     def reply(self, task_id: str, payload: bytes) -> SpeechReply:
         """Return the answer to a poll."""
+        if self._twin is not None:
+            return self._twin.reply(task_id, payload)
         step = decoded(payload)
         if step is None:
             return SpeechReply(status=200, body=payload)
@@ -169,7 +204,7 @@ class PresetSpeech:
         name = self._event_name(step.state)
         if name is not None:
             lines.append(b"event: " + name.encode())
-        if step.number and any(event.last_event_id for event in self._events):
+        if step.number and self._numbered:
             lines.append(b"id: %d" % step.number)
         lines.append(b"data: " + _json(self.bodies.body(task_id, step, event=name)))
         text += eol.join(lines) + end
@@ -190,6 +225,12 @@ class PresetSpeech:
         if wanted is None or self._phases.get(self.state_of(payload)) is not Phase.SUCCEEDED:
             return SpeechReply(status=404, body=error_body("there is no result yet"))
         return SpeechReply(status=200, body=_json(put(wanted.result, {}, RESULT.format(id=task_id))))
+
+    def together(self, payloads: Mapping[str, bytes]) -> SpeechReply:
+        """Return the answer about several tasks, each in the form of a single reply."""
+        assert self.preset.batch is not None
+        bodies = [json.loads(self.reply(task_id, payload).body) for task_id, payload in payloads.items()]
+        return SpeechReply(status=200, body=_json(put(self.preset.batch.items, {}, bodies)))
 
     def unknown(self, task_id: str) -> SpeechReply:
         """Return the answer about a task that is not known.

@@ -43,7 +43,7 @@ class Move:
 class SimulatedStream:
     """One open answer of Server-Sent Events, with its faults."""
 
-    __slots__ = ("_connection", "_framing", "_lines", "_on_end", "_plan", "_timer", "live", "task")
+    __slots__ = ("_connection", "_framing", "_lines", "_on_end", "_plan", "_timer", "after", "live", "task")
 
     def __init__(
         self,
@@ -52,8 +52,10 @@ class SimulatedStream:
         plan: FaultPlan,
         framing: Framing,
         on_end: Callable[[SimulatedStream], None],
+        after: int | None = None,
     ) -> None:
         self.task = task
+        self.after = after  # the number of the last snapshot that the client has
         self.live = True  # takes snapshots; False when it is silent or ended
         self._connection = connection
         self._plan = plan
@@ -187,8 +189,11 @@ class SimulatedTask:
             self._timer = None
 
     def attach(self, stream: SimulatedStream) -> None:
-        """Follow the task with a stream: the current snapshot, then each one as it comes."""
-        if self.current is not None:
+        """Follow the task with a stream: from the current snapshot, or from the first that its client missed."""
+        if stream.after is not None:
+            for payload in self._transcript[stream.after : self._position]:
+                stream.send(payload)
+        elif self.current is not None:
             stream.send(self.current)
         if stream.live:
             self.streams[stream] = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from random import Random
@@ -21,7 +21,7 @@ from notifier.tools import control
 from notifier.tools.faults import Answer, Fault, FaultPlan, Hangup, How, error_body, parse_fault
 from notifier.tools.rules import Known, Rules
 from notifier.tools.simulated import Move, SimulatedPace, SimulatedStream, SimulatedTask
-from notifier.tools.speech import DOCUMENTED_PATH, DocumentedSpeech, Question, Speech, Want
+from notifier.tools.speech import DOCUMENTED_PATH, DocumentedSpeech, Question, Speech, SpeechReply, Want
 from notifier.tools.transcript import Framing, Transcript
 from notifier.tools.waiting import PATIENCE, Waiters, raise_descriptor_limit, until_stopped
 from notifier.tools.wire import HttpConnection, HttpRequest
@@ -207,10 +207,12 @@ class Simulator:
         question = self.speech.understand(request)
         if question is None:
             self._refuse(connection, 404, error_body("no such path"))
-        elif request.method != self.speech.method and question.want is not Want.RESULT:
+        elif request.method != self.speech.method and question.want in (Want.STREAM, Want.SNAPSHOT):
             self._refuse(connection, 405, error_body(f"only {self.speech.method}"))
         elif self.token is not None and not self.speech.admits(request, self.token):
             self._refuse(connection, 401, error_body("invalid token"))
+        elif question.want is Want.BATCH:
+            self._answer_all(connection, question)
         elif not question.id or question.id not in self._known:
             unknown = self.speech.unknown(question.id)
             self._refuse(connection, unknown.status, unknown.body)
@@ -260,6 +262,16 @@ class Simulator:
         connection.reply(status, body)
         self._waiters.changed()
 
+    def _answer_all(self, connection: HttpConnection, question: Question) -> None:
+        """Answer about several tasks; what goes wrong is what would go wrong for the first of them."""
+        known = [id_ for id_ in question.ids if id_ in self._known]
+        if known:
+            self._answer(connection, self._task(known[0]), replace(question, ids=tuple(known)))
+        else:
+            self.outcomes[Want.BATCH.value] += 1
+            connection.reply(200, self.speech.together({}).body)
+            self._waiters.changed()
+
     def _answer(self, connection: HttpConnection, task: SimulatedTask, question: Question) -> None:
         task.connections += 1
         plan = self._rules.plan(task)
@@ -283,20 +295,28 @@ class Simulator:
                     body = self.speech.reply(task.id, task.poll()).body
                 connection.reply(answer.status, body, content_type=answer.content_type, headers=answer.headers)
             case None if question.want is Want.STREAM:
-                self._stream(connection, task, plan)
+                self._stream(connection, task, plan, question.after)
             case None:
                 self.outcomes[question.want.value] += 1
-                if question.want is Want.RESULT:
-                    reply = self.speech.result(task.id, task.current or b"{}")
-                else:
-                    reply = self.speech.reply(task.id, task.poll())
+                reply = self._reply(task, question)
                 connection.reply(reply.status, reply.body)
         self._waiters.changed()
 
-    def _stream(self, connection: HttpConnection, task: SimulatedTask, plan: FaultPlan) -> None:
+    def _reply(self, task: SimulatedTask, question: Question) -> SpeechReply:
+        match question.want:
+            case Want.RESULT:
+                return self.speech.result(task.id, task.current or b"{}")
+            case Want.BATCH:
+                return self.speech.together({id_: self._task(id_).poll() for id_ in question.ids})
+            case _:
+                return self.speech.reply(task.id, task.poll())
+
+    def _stream(
+        self, connection: HttpConnection, task: SimulatedTask, plan: FaultPlan, after: int | None = None
+    ) -> None:
         if self._pace.restart:
             task.rewind()
-        stream = SimulatedStream(connection, task, plan, self.framing, self._ended)
+        stream = SimulatedStream(connection, task, plan, self.framing, self._ended, after)
         self._streams[stream] = None
         self.outcomes["stream"] += 1
         self.connects += 1

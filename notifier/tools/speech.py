@@ -5,6 +5,7 @@ The documented API is spoken here, any preset's protocol in `preset_speech.py`. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -31,6 +32,7 @@ class Want(Enum):
     STREAM = "stream"  # of a task's snapshots
     SNAPSHOT = "snapshot"  # a task's current one
     RESULT = "result"  # of a task that has succeeded
+    BATCH = "batch"  # the current snapshots of several tasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,9 @@ class Question:
     """A request that was understood."""
 
     want: Want
-    id: str  # of the task; empty: it is missing
+    id: str  # of the task, or of the first of several; empty: it is missing
+    ids: tuple[str, ...] = ()  # of all of several tasks
+    after: int | None = None  # the number of the last snapshot of a stream that the client has; None: it has none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,10 @@ class Speech(Protocol):
 
     def result(self, task_id: str, payload: bytes) -> SpeechReply:
         """Return the answer to a request for the result, where `payload` is the task's current snapshot."""
+        ...
+
+    def together(self, payloads: Mapping[str, bytes]) -> SpeechReply:
+        """Return the answer about several tasks, by the snapshot of each that is known."""
         ...
 
     def unknown(self, task_id: str) -> SpeechReply:
@@ -161,6 +169,10 @@ class DocumentedSpeech:
     def result(self, task_id: str, payload: bytes) -> SpeechReply:
         """Return the answer of an upstream that has no request for results."""
         raise AssertionError(f"no request asks for the result of {task_id} {payload!r}")
+
+    def together(self, payloads: Mapping[str, bytes]) -> SpeechReply:
+        """Return the answer of an upstream that has no request for several tasks."""
+        raise AssertionError(f"no request asks for {len(payloads)} tasks")
 
     def unknown(self, task_id: str) -> SpeechReply:
         """Return the documented answer about a task that is not known, or to a request without an id."""

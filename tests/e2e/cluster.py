@@ -54,10 +54,12 @@ class Upstream(Simulator):
         self._asking = request.headers.get("authorization", "").removeprefix("Bearer ")
         super()._respond(request, connection)
 
-    def _stream(self, connection: HttpConnection, task: SimulatedTask, plan: FaultPlan) -> None:
+    def _stream(
+        self, connection: HttpConnection, task: SimulatedTask, plan: FaultPlan, after: int | None = None
+    ) -> None:
         stay = self._beginning = Stay(task.id, self._asking, time.monotonic())
         self.stays[task.id].append(stay)
-        super()._stream(connection, task, plan)
+        super()._stream(connection, task, plan, after)
         self._beginning = None
         if stay.closed is None:
             self._open[next(reversed(self._streams))] = stay

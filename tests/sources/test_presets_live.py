@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from notifier import config as configuration
-from notifier.core.errors import Refused, TaskNotFound, Unavailable
+from notifier.core.errors import NoStream, Refused, TaskNotFound, Unavailable
 from notifier.core.model import TERMINAL, Observation, Phase
 from notifier.daemon.adapters import source as make_source
 from notifier.runtime.metrics import Metrics
@@ -57,16 +57,20 @@ class Place:
             next(same) for _, same in groupby(steps, key=lambda step: (step.state, self.speech.bodies.body(id_, step)))
         ]
 
-    async def observed(self, id_: str, count: int) -> list[Observation]:
-        """Return what the source reads of a task: each poll's, or the stream's to its end."""
+    async def observed(self, id_: str, count: int, *, result: bool = True) -> list[Observation]:
+        """Return what the source reads of a task, with its result: each poll's, or the stream's to its end."""
         if isinstance(self.source, PollSource):
             answers = [await self.source.look(id_) for _ in range(count)]
-            return [answer.observation for answer in answers if answer.observation is not None]
-        stream = await self.source.open(id_)
-        try:
-            return [observation async for observation in stream]
-        finally:
-            stream.close()
+            seen = [answer.observation for answer in answers if answer.observation is not None]
+        else:
+            stream = await self.source.open(id_)
+            try:
+                seen = [observation async for observation in stream]
+            finally:
+                stream.close()
+        if not result or self.speech.preset.result_request is None or seen[-1].phase is not Phase.SUCCEEDED:
+            return seen
+        return [*seen[:-1], await self.source.result(id_, seen[-1])]
 
 
 @asynccontextmanager
@@ -137,7 +141,7 @@ async def test_the_providers_own_example_maps_to_its_phase(tmp_path: Path, name:
             return
         id_ = str(jmespath.search(path, body)) if path else here.id("1")
         here.sim.push(id_, body)
-        [seen] = await here.observed(id_, 1)
+        [seen] = await here.observed(id_, 1, result=False)
         state = jmespath.search(entry["state_path"], body)
         expected = {
             "success": {Phase.SUCCEEDED},
@@ -149,16 +153,16 @@ async def test_the_providers_own_example_maps_to_its_phase(tmp_path: Path, name:
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_an_unknown_task_and_a_wrong_token_are_told_as_such(tmp_path: Path, name: str) -> None:
-    """By each of the preset's own rules, and by 404."""
+    """By each of the preset's own rules, and by 404; where a stream has a twin, the twin is asked then."""
     rules = len(presets.load(name).not_found)
     async with place(tmp_path, name) as here:
         for id_ in ("unknown", *(f"unknown-{number}" for number in range(1, rules + 1))):
-            with pytest.raises(TaskNotFound):
+            with pytest.raises((TaskNotFound, NoStream)):
                 await here.observed(id_, 1)
         assert not here.sim.tasks
     async with place(tmp_path, name, token="wrong:one") as here:
         if not any("{jwt}" in value for value in here.speech.preset.headers.values()):
-            with pytest.raises(Refused):
+            with pytest.raises((Refused, NoStream)):
                 await here.observed(here.id("1"), 1)
 
 
@@ -172,6 +176,57 @@ async def test_a_result_is_served_only_after_success(tmp_path: Path, name: str) 
         here.sim.course("2", Transcript(snapshots=(here.speech.say("running"),)))
         await here.observed("2", 1)
         assert here.speech.result("2", here.speech.say("running")).status == 404
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if presets.load(name).batch is not None])
+async def test_many_tasks_are_asked_for_at_once(tmp_path: Path, name: str) -> None:
+    """Each is read as a single reply would be; one that is not known is not in the answer."""
+    async with place(tmp_path, name) as here:
+        assert isinstance(here.source, PollSource)
+        course = here.speech.load("running,succeeded,failed")
+        for at, payload in enumerate(course.snapshots):
+            here.sim.course(f"task-{at}", Transcript(snapshots=(payload,)))
+        found = await here.source.look_at(["task-0", "unknown", "task-1", "task-2"])
+        assert list(found) == ["task-0", "task-1", "task-2"]
+        steps = [step for step in map(decoded, course.snapshots) if step is not None]
+        for (id_, observation), step in zip(found.items(), steps, strict=True):
+            assert isinstance(observation, Observation)
+            check(here, id_, step, observation)
+        assert here.sim.outcomes["batch"] == 1
+        assert await here.source.look_at(["unknown", "unknown-2"]) == {}
+
+
+@pytest.mark.parametrize("name", ["hedra-stream", "openai-response-stream"])
+async def test_a_stream_that_was_cut_after_any_event_goes_on_behind_it(tmp_path: Path, name: str) -> None:
+    """By Last-Event-ID, or by the cursor in its data: no state is missed, and none comes twice."""
+    async with place(tmp_path, name) as here:
+        assert isinstance(here.source, SseSource)
+        course = here.speech.load("documented")
+        expected = [step.state for step in here.steps("1", course)]
+        for cut in range(1, len(course.snapshots)):
+            id_ = f"cut-{cut}"
+            here.sim.fault(id_, f"truncate@{cut}x1")
+            states, last = list[str | None](), ""
+            for _ in range(2):
+                stream = await here.source.open(id_, last_event_id=last)
+                with suppress(Unavailable, StopAsyncIteration):
+                    while True:
+                        states.append((await anext(stream)).state)
+                last = stream.last_event_id
+            assert [state for state, _ in groupby(states)] == [state for state, _ in groupby(expected)]
+            assert last == str(len(course.snapshots))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if presets.load(name).poll_twin is not None])
+async def test_a_stream_s_twin_is_answered_too(tmp_path: Path, name: str) -> None:
+    """The same task, polled at the other path."""
+    async with place(tmp_path, name) as here:
+        assert isinstance(here.source, SseSource)
+        assert here.source.twin is not None
+        count = len(here.speech.load("documented").snapshots)
+        seen = [(await here.source.twin.look("1")).observation for _ in range(count)]
+        assert [one.phase for one in seen if one][-1] is Phase.SUCCEEDED
+        assert here.sim.outcomes["snapshot"] == count
 
 
 async def test_faults_are_those_of_any_upstream(tmp_path: Path) -> None:
