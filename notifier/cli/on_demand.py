@@ -25,6 +25,7 @@ MODULES = {
     "simulate": "tools",
     "listen": "tools",
     "watch": "watch",
+    "export": "export",
     "delivery": "deliver",
     "endpoint": "endpoint",
     "mute": "mute",
