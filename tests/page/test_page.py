@@ -149,6 +149,7 @@ async def test_dead_letters_are_retried(tmp_path: Path, context: BrowserContext,
         await rows.first.get_by_role("button", name="Retry delivery").click()
         await expect(rows).to_have_count(2)
         await site.status("delivered", count=1)
+        await expect(page.get_by_role("button", name="Retry all 2", exact=True)).to_be_visible()
         await page.get_by_role("combobox", name="Endpoint").select_option("app")
         await page.get_by_role("button", name="Retry all 2 of app").click()
         await page.get_by_role("dialog").get_by_role("button", name="Retry all").click()

@@ -1,40 +1,46 @@
-// Adds a watch: checks the fields, and shows the server's problems beside their fields.
+// Adds watches: checks the fields, and shows the server's problems beside their fields.
 
 import { call } from "./api.js";
 import { answer } from "./dialogs.js";
 import { attr, byId, h, text } from "./dom.js";
-import { tell } from "./toasts.js";
+import { plural } from "./format.js";
+import { complain as warn, tell } from "./toasts.js";
 
-const FIELDS = ["id", "source", "labels", "metadata"];
+const FIELDS = ["id", "source", "endpoints", "labels", "metadata"];
 
 let sources = [];
+let endpoints = [];
 
-/** Offer these sources. */
-export function offer(names) {
+/** Offer these sources and endpoints. */
+export function offer(names, receivers) {
   sources = names;
+  endpoints = receivers;
 }
 
-/** Ask for a watch and add it; resolves to it, or to null. */
+/** Ask for watches and add them; resolves to them, or to null. */
 export async function add() {
   const select = byId("add-source");
   const chosen = select.value;
   select.replaceChildren(...sources.map((name) => h("option", { value: name }, name)));
   if (sources.includes(chosen)) select.value = chosen;
+  byId("add-endpoints").replaceChildren(...endpoints.map((name) => h("option", { value: name }, name)));
+  byId("add-endpoints").size = Math.min(Math.max(endpoints.length, 1), 4);
   byId("add-id").value = "";
   complain({});
   return answer(byId("add-dialog"), submit);
 }
 
 async function submit() {
-  const { body, wrong } = read();
+  const { bodies, wrong } = read();
   complain(wrong);
   if (Object.keys(wrong).length > 0) return undefined;
   const button = byId("add-dialog").querySelector("[type=submit]");
   button.disabled = true;
   try {
-    const watch = await call("POST", "v1/watches", { body });
-    tell(`The watch ${body.id} was added.`);
-    return { source: watch.source ?? body.source, id: watch.id ?? body.id };
+    const answer = await call("POST", "v1/watches", { body: bodies });
+    tell(outcome(answer));
+    for (const message of answer.warnings) warn("Nobody will be told", { message });
+    return answer.items;
   } catch (error) {
     complain(sort(error));
     return undefined;
@@ -43,10 +49,19 @@ async function submit() {
   }
 }
 
+function outcome({ items, created, existing }) {
+  if (items.length === 1) return `The watch ${items[0].id} ${created === 1 ? "was added" : "is followed already"}.`;
+  const known = existing > 0 ? `, ${existing} ${existing === 1 ? "was" : "were"} followed already` : "";
+  return `${plural(created, "watch was", "watches were")} added${known}.`;
+}
+
 function read() {
   const wrong = {};
-  const body = { id: byId("add-id").value.trim() };
-  if (body.id === "") wrong.id = "Enter the task's id.";
+  const body = {};
+  const ids = byId("add-id").value.split("\n").map((one) => one.trim()).filter(Boolean);
+  if (ids.length === 0) wrong.id = "Enter the task's id.";
+  const chosen = [...byId("add-endpoints").selectedOptions].map((option) => option.value);
+  if (chosen.length > 0) body.endpoints = chosen;
   if (byId("add-source").value !== "") body.source = byId("add-source").value;
   const labels = {};
   for (const line of byId("add-labels").value.split("\n").map((one) => one.trim()).filter(Boolean)) {
@@ -61,7 +76,7 @@ function read() {
   } catch (error) {
     wrong.metadata = `This is not JSON: ${error.message}`;
   }
-  return { body, wrong };
+  return { bodies: ids.map((id) => ({ id, ...body })), wrong };
 }
 
 /** Sort the server's problems, such as `labels.team: ...`, by field. */

@@ -13,18 +13,19 @@ import * as letter from "./letter.js";
 import * as nodes from "./nodes.js";
 import * as overview from "./overview.js";
 import * as panel from "./panel.js";
+import * as sources from "./sources.js";
 import { follow } from "./stream.js";
 import * as timeline from "./timeline.js";
 import { complain } from "./toasts.js";
 import * as watches from "./watches.js";
 
-const VIEWS = ["watches", "endpoints", "nodes", "dead"];
+const VIEWS = ["watches", "sources", "endpoints", "nodes", "dead"];
 const STATUS_EVERY = 15_000; // milliseconds between readings of values that the stream does not send: version, readiness
 
 let view = null; // the view behind the panel
 let behind = "#/watches"; // the address after the panel is closed
 
-// -- addresses: #/watches?FILTERS  #/endpoints  #/nodes  #/dead[/ENDPOINT]  #/watch/SOURCE/ID  #/delivery/ID
+// -- addresses: #/watches?FILTERS  #/sources  #/endpoints  #/nodes  #/dead[/ENDPOINT]  #/watch/SOURCE/ID  #/delivery/ID
 
 function route() {
   const [place, query] = location.hash.replace(/^#\/?/, "").split("?");
@@ -40,9 +41,12 @@ function route() {
   } else {
     watches.mark(null);
     panel.close();
-    if (name === "endpoints" || name === "nodes") show(name);
+    if (["sources", "endpoints", "nodes"].includes(name)) show(name);
     else if (name === "dead") show(name, rest[0] ?? "");
-    else show("watches", query);
+    else {
+      if (!["", "watches"].includes(name)) complain("The page has no such place", { message: location.hash });
+      show("watches", query);
+    }
     behind = view === "watches" ? filters.address() : location.hash;
   }
 }
@@ -65,6 +69,7 @@ function show(name, what) {
   dead.close();
   if (name === "watches") watches.open(what);
   else if (name === "dead") dead.open(what);
+  else if (name === "sources") status();
 }
 
 function closePanel() {
@@ -79,6 +84,7 @@ function take(type, data) {
     overview.show(data);
     endpoints.show(data.endpoints);
     nodes.show(data.nodes);
+    if (view === "sources") status();
     watches.noteCounts(data.watches);
     dead.note(data.endpoints);
     timeline.tick();
@@ -108,7 +114,8 @@ const status = throttle(async () => {
     const daemon = await call("GET", "v1/status");
     text(byId("node"), `${daemon.node}${daemon.nodes > 1 ? `, one of ${daemon.nodes} nodes` : ""} · ${daemon.version} · up ${duration(daemon.uptime_seconds)}`);
     const names = daemon.sources.map((source) => source.name);
-    addwatch.offer(names);
+    sources.show(daemon.sources);
+    addwatch.offer(names, endpoints.names());
     filters.offer(names);
     byId("notice").hidden = daemon.ready;
     text(byId("notice"), daemon.ready ? "" : `Not ready: ${daemon.reason}.`);
@@ -123,7 +130,7 @@ async function addWatch() {
   const added = await addwatch.add();
   if (added === null) return;
   await watches.reload();
-  location.hash = watches.hrefOf(added.source, added.id);
+  if (added.length === 1) location.hash = watches.hrefOf(added[0].source, added[0].id);
 }
 
 function pressed(event) {

@@ -67,8 +67,8 @@ function render() {
   select.value = endpoint;
   const all = byId("retry-all");
   const dead = endpoints.deadOf(endpoint);
-  all.hidden = endpoint === "" || dead === 0;
-  text(all, `Retry all ${count(dead)} of ${endpoint}`);
+  all.hidden = dead === 0;
+  text(all, `Retry all ${count(dead)}${endpoint === "" ? "" : ` of ${endpoint}`}`);
   sync(byId("dead-rows"), items, (item) => item.id, make, update);
   byId("dead-table").hidden = items.length === 0;
   byId("dead-empty").hidden = !loaded || items.length > 0;
@@ -104,13 +104,14 @@ function update(row, item) {
 async function retryAll() {
   const name = endpoint;
   const explanation = "They are sent in their order, with the same webhook-id as before.";
-  const question = `Retry ${plural(endpoints.deadOf(name), "dead letter")} of ${name}?`;
+  const of = name === "" ? "" : ` of ${name}`;
+  const question = `Retry ${plural(endpoints.deadOf(name), "dead letter")}${of}?`;
   if (!(await confirm(question, explanation, "Retry all"))) return;
   try {
-    const reply = await call("POST", "v1/deliveries/retry", { body: { endpoint: name } });
-    tell(`${plural(reply.retried, "delivery", "deliveries")} to ${name} ${reply.retried === 1 ? "is" : "are"} sent again.`);
+    const reply = await call("POST", "v1/deliveries/retry", { body: name === "" ? {} : { endpoint: name } });
+    tell(`${plural(reply.retried, "delivery", "deliveries")}${name === "" ? "" : ` to ${name}`} ${reply.retried === 1 ? "is" : "are"} sent again.`);
   } catch (error) {
-    complain(`The dead letters of ${name} cannot be retried`, error);
+    complain(`The dead letters${of} cannot be retried`, error);
   }
   await Promise.all([load(), endpoints.load()]);
 }

@@ -2,6 +2,7 @@
 
 import { call, path } from "./api.js";
 import { attr, h, icon, redraw, sync, text } from "./dom.js";
+import { stateOf } from "./endpoints.js";
 import { clock, duration, plural, secondsBetween, spoken } from "./format.js";
 import { complain, tell } from "./toasts.js";
 
@@ -51,9 +52,16 @@ function describe(delivery, since) {
     if (delivery.attempt === 0) parts.pop();
     parts.push(`${duration(secondsBetween(since, delivery.settled_at))} after the event`);
   } else if (delivery.reason) parts.push(spoken(delivery.reason));
-  if (delivery.status === "ready" && delivery.due && delivery.attempt > 0) parts.push(`next at ${clock(delivery.due)}`);
+  if (delivery.status === "ready" && delivery.attempt > 0) parts.push(next(delivery));
   if (delivery.manual) parts.push("retried by hand");
   return parts.join(" · ");
+}
+
+/** Tell when a delivery is tried again: at its time, or once its endpoint accepts something again. */
+function next(delivery) {
+  const endpoint = stateOf(delivery.endpoint);
+  const held = { failing: "accepts something again", paused: "ends its pause", disabled: "is enabled" }[endpoint?.state];
+  return held ? `waits until ${delivery.endpoint} ${held}` : `next at ${clock(delivery.due)}`;
 }
 
 async function fill(node, id) {

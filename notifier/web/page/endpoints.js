@@ -18,7 +18,10 @@ const MEANING = {
 let endpoints = [];
 
 export const names = () => endpoints.map((endpoint) => endpoint.name);
-export const deadOf = (name) => endpoints.find((endpoint) => endpoint.name === name)?.dead ?? 0;
+/** Return the number of dead letters of an endpoint; "": of all. */
+export const deadOf = (name) => endpoints.filter((one) => name === "" || one.name === name).reduce((sum, one) => sum + one.dead, 0);
+/** Return the state of an endpoint, and the reason; null: it is no endpoint of the configuration. */
+export const stateOf = (name) => endpoints.find((endpoint) => endpoint.name === name) ?? null;
 
 /** Show the endpoints as the API lists them. */
 export function show(items) {

@@ -4,6 +4,7 @@ import { Chart } from "./charts.js";
 import { byId, draw, h, icon, sync, text } from "./dom.js";
 import { count, MEANING, PHASES, plural, rate } from "./format.js";
 
+const OPEN = ["new", "queued", "running"]; // phases of watches that go on
 const SPEAK_EVERY = 30_000; // milliseconds between summaries that a screen reader reads aloud
 
 const charts = {
@@ -35,7 +36,7 @@ export function show(summary) {
 function drawPhases() {
   const total = Object.values(phases).reduce((sum, n) => sum + n, 0);
   text(byId("total"), count(total));
-  text(byId("n-watches"), count(total));
+  text(byId("n-watches"), count(OPEN.reduce((sum, phase) => sum + (phases[phase] ?? 0), 0)));
   const present = Object.entries(phases).filter(([, n]) => n > 0);
   const makePart = ([phase]) => h("span", { class: `is-${phase}` });
   sync(byId("phase-bar"), present, ([phase]) => phase, makePart, (part, [, n]) => {

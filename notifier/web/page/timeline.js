@@ -11,6 +11,7 @@ import { complain, tell } from "./toasts.js";
 
 const PAUSE = 400; // milliseconds between reloads at least
 const MARK = { "watch.lost": "lost", "watch.stalled": "waiting" };
+const ORIGINS = { file: "from a file", api: "by the API", queue: "by a queue" };
 const GONE = "There is no such watch. It may have been removed, or forgotten after the retention.";
 
 let shown = null; // {source, id, body parts, watch}
@@ -87,9 +88,9 @@ function show(parts, watch) {
     ["Stream", connection(watch)],
     ["Node", watch.node],
     ["Lost", watch.lost ? spoken(watch.lost) : null],
-    ["Added", `${clock(watch.created_at)}, by ${watch.origin === "file" ? "the configuration" : watch.origin}`],
-    ["Changed", `${clock(watch.changed_at)}, ${since(watch, watch.changed_at)} after it was added`],
-    ["Endpoints", watch.endpoints === null ? "all that match" : watch.endpoints.join(", ") || "none"],
+    ["Added", `${clock(watch.created_at)}, ${ORIGINS[watch.origin]}`],
+    ["Changed", watch.changed_at === watch.created_at ? "not since it was added" : `${clock(watch.changed_at)}, ${since(watch, watch.changed_at)} after it was added`],
+    ["Receivers", [...watch.receivers, ...(watch.callback === null ? [] : [watch.callback])].join(", ") || "nobody: no endpoint receives its events"],
     ["Labels", Object.keys(watch.labels).length > 0 ? parts.labels : null],
     ["Metadata", watch.metadata === null || watch.metadata === undefined ? null : parts.metadata],
   ]);
@@ -107,8 +108,8 @@ function connection(watch) {
   const link = watch.connection;
   if (link === null) return `of ${watch.node}: only that node knows its state`;
   if (link.open) return "open";
-  const trouble = link.trouble ? `: ${link.trouble}` : "";
-  return `not open${trouble}${link.failures > 1 ? ` (${link.failures} tries failed in a row)` : ""}`;
+  const trouble = link.error ?? link.trouble;
+  return `not open${trouble ? `: ${trouble}` : ""}${link.failures > 1 ? ` (${link.failures} tries failed in a row)` : ""}`;
 }
 
 function makeLabel([name, value]) {

@@ -1,0 +1,88 @@
+// The sources: what each one follows, and what ails it, with what to do about it.
+
+import { attr, byId, draw, h, icon, redraw, sync, text } from "./dom.js";
+import { count, plural } from "./format.js";
+
+const LOOKS = { ok: ["ok", "ok"], waiting: ["waiting", "paused"], failing: ["failing", "failing"] }; // [word, class]
+
+let sources = [];
+
+/** Show the sources as `v1/status` lists them. */
+export function show(items) {
+  sources = items;
+  draw("sources", render);
+}
+
+function stateOf(source) {
+  if (Object.keys(source.troubles).length > 0) return "failing";
+  return source.waiting > 0 && source.open >= source.max_streams ? "waiting" : "ok";
+}
+
+function render() {
+  sync(byId("source-list"), sources, (source) => source.name, make, update);
+  byId("source-empty").hidden = sources.length > 0;
+  const sick = sources.filter((source) => stateOf(source) === "failing").length;
+  const badge = byId("n-sources");
+  const [shape, number, words] = badge.children;
+  attr(shape, "hidden", sick === 0);
+  text(number, count(sick === 0 ? sources.length : sick));
+  text(words, sick === 0 ? "" : " in trouble");
+  badge.classList.toggle("alarm", sick > 0);
+}
+
+function make({ name }) {
+  const number = (title) => {
+    const value = h("dd");
+    return { value, node: h("div", {}, h("dt", {}, title), value) };
+  };
+  const parts = {
+    word: h("span", { class: "word" }, icon("ok"), h("span")),
+    told: h("ul", { class: "told" }),
+    numbers: ["Followed", "Streams open", "Waiting", "In trouble"].map(number),
+    watches: h("a", { href: `#/watches?source=${encodeURIComponent(name)}` }, "Its watches"),
+  };
+  const node = h("li", { class: "endpoint" },
+    h("div", {}, h("div", { class: "what" }, h("h3", {}, name))),
+    parts.word, parts.told,
+    h("dl", { class: "numbers" }, ...parts.numbers.map((one) => one.node)),
+    h("div", { class: "row" }, parts.watches));
+  node.parts = parts;
+  return node;
+}
+
+function update({ parts }, source) {
+  const [word, look] = LOOKS[stateOf(source)];
+  attr(parts.word, "class", `word is-${look}`);
+  redraw(parts.word.firstChild, look);
+  text(parts.word.lastChild, word);
+  const points = ailments(source);
+  parts.told.hidden = points.length === 0;
+  sync(parts.told, points, (point) => point, () => h("li"), text);
+  const [followed, open, waiting, trouble] = parts.numbers.map((one) => one.value);
+  text(followed, count(source.following));
+  text(open, count(source.open));
+  text(waiting, count(source.waiting));
+  text(trouble, count(Object.values(source.troubles).reduce((sum, n) => sum + n, 0)));
+}
+
+const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}.`;
+
+/** List in sentences what needs attention. */
+function ailments(source) {
+  const points = [];
+  for (const [kind, n] of Object.entries(source.troubles)) {
+    const words = source.errors[kind];
+    const said = words ? `: ${words.error}${words.excerpt ? `; it sent ${words.excerpt}` : ""}. ${sentence(words.hint)}` : `: ${kind}.`;
+    points.push(`${plural(n, "watch", "watches")} cannot be read${said}`);
+  }
+  if (stateOf(source) === "waiting") {
+    points.push(`${plural(source.waiting, "watch waits", "watches wait")} for a free stream; max_streams is ${count(source.max_streams)}.`);
+  }
+  for (const state of source.unknown_states) {
+    points.push(`The state “${state}” is in no list, and counts as running. notifier source test ${source.name} ID prints the YAML to add.`);
+  }
+  if (source.unheard > 0) {
+    points.push(`No endpoint receives the events of ${plural(source.unheard, "watch", "watches")}.`);
+  }
+  return points;
+}

@@ -1,0 +1,60 @@
+"""The page's sources: what each one follows, and what ails it, in words."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from page_rig import Complaints, daemon, visit
+from playwright.async_api import BrowserContext, expect
+
+from notifier.tools.transcript import snapshot
+
+
+async def test_a_source_tells_what_ails_it(tmp_path: Path, context: BrowserContext, complaints: Complaints) -> None:
+    """A snapshot without a state and a state in no list; the tab counts sources in trouble; all is well again after."""
+    async with daemon(tmp_path, source={"backoff": {"initial": "50ms", "max": "200ms"}}) as site:
+        page = await visit(context, site, complaints)
+        badge, cards = page.locator("#n-sources"), page.locator("#source-list > li")
+        await page.get_by_role("link", name="Sources").click()
+        await expect(cards).to_have_count(2)
+        vidu = cards.filter(has=page.get_by_role("heading", name="vidu"))
+        await expect(vidu.locator(".word")).to_have_text("ok")
+        for task in ("clip-1", "clip-2"):
+            await site.watch(task)
+        site.simulator.push("clip-1", b'{"status": "PAUSED"}')
+        site.simulator.push("clip-2", snapshot("PAUSED"))
+        await expect(vidu.locator(".word")).to_have_text("failing")
+        await expect(vidu.locator(".told")).to_contain_text("1 watch cannot be read: ")
+        await expect(vidu.locator(".told")).to_contain_text('it sent {"status": "PAUSED"}')
+        await expect(vidu.locator(".told")).to_contain_text("The state “PAUSED” is in no list")
+        await expect(vidu.locator(".numbers dd").first).to_have_text("2")
+        await expect(badge).to_contain_text("1 in trouble")
+        if folder := os.environ.get("SCREENSHOTS"):
+            await page.screenshot(path=Path(folder) / "sources.png")
+        site.simulator.push("clip-1", "success")
+        await expect(vidu.locator(".word")).to_have_text("ok")
+        await expect(badge).not_to_contain_text("in trouble")
+
+
+async def test_many_tasks_are_added_at_once_to_chosen_endpoints(
+    tmp_path: Path, context: BrowserContext, complaints: Complaints
+) -> None:
+    """One id a line; one that is known is told apart; one that nobody hears of is said so."""
+    async with daemon(tmp_path) as site:
+        page = await visit(context, site, complaints)
+        await page.get_by_role("button", name="Add a watch").click()
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_label("Task ids").fill("clip-1\n\n clip-2 \nclip-3")
+        await dialog.get_by_label("Source").select_option("vidu")
+        await dialog.get_by_label("Endpoints").select_option("spare")
+        await dialog.get_by_role("button", name="Add").click()
+        await expect(page.get_by_text("3 watches were added.")).to_be_visible()
+        await expect(page.locator("#n-watches")).to_have_text("3")
+        shown = await site.api("GET", "v1/watches/vidu/clip-2")
+        assert (shown["endpoints"], shown["receivers"]) == (["spare"], ["spare"])
+        await page.get_by_role("button", name="Add a watch").click()
+        await dialog.get_by_label("Task ids").fill("clip-3")
+        await dialog.get_by_label("Source").select_option("vidu")
+        await dialog.get_by_role("button", name="Add").click()
+        await expect(page.get_by_text("The watch clip-3 is followed already.")).to_be_visible()
