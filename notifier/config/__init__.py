@@ -28,6 +28,7 @@ from notifier.config.schema import json_schema
 from notifier.config.secret import Secret, SecretUrl
 from notifier.config.settings import (
     Address,
+    ArchiveConfig,
     CallbacksConfig,
     HeartbeatConfig,
     HttpConfig,
@@ -46,6 +47,7 @@ __all__ = [
     "Address",
     "AmqpQueue",
     "AppriseEndpoint",
+    "ArchiveConfig",
     "Backoff",
     "CallbacksConfig",
     "Config",

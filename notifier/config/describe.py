@@ -44,6 +44,8 @@ def _lines(config: Config) -> Iterator[str]:
     yield f"http: {_http(config.http)}"
     if config.heartbeat.url is not None:
         yield f"heartbeat: GET {config.heartbeat.url.origin} every {write_duration(config.heartbeat.every)}"
+    if config.archive.to is not None:
+        yield f"archive: results of up to {config.archive.max_bytes:,} bytes in {config.archive.to}"
     if config.callbacks.enabled:
         yield f"callbacks: {_callbacks(config.callbacks)}"
 

@@ -15,6 +15,7 @@ from notifier.config.queue import QueueConfig
 from notifier.config.reading import Reading
 from notifier.config.section import Section, WatchVariables
 from notifier.config.settings import (
+    ArchiveConfig,
     CallbacksConfig,
     HeartbeatConfig,
     HttpConfig,
@@ -55,6 +56,7 @@ class Config(Section):
     http: HttpConfig = Field(default=HttpConfig(), description="API, status page and metrics")
     callbacks: CallbacksConfig = Field(default=CallbacksConfig(), description="callback URLs that come with a watch")
     heartbeat: HeartbeatConfig = Field(default=HeartbeatConfig(), description="sign of life for a monitor")
+    archive: ArchiveConfig = Field(default=ArchiveConfig(), description="copies of results")
     tracing: TracingConfig = Field(default=TracingConfig(), description="spans for a collector of OpenTelemetry")
     log: LogConfig = Field(default=LogConfig(), description="the log, on standard error")
     shutdown_timeout: Duration = Field(default=30.0, description="for deliveries that are under way at a stop")

@@ -2,6 +2,7 @@
 
 __all__ = [
     "addresses",
+    "archive",
     "breaker",
     "callback",
     "databases",

@@ -71,6 +71,15 @@ class TaskError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptResult:
+    """A result in the archive, or why it is not there."""
+
+    url: str | None  # of the file; None: it is not kept
+    bytes: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """One report read from a source, normalised."""
 
@@ -81,6 +90,7 @@ class Observation:
     error: TaskError | None = None
     urls: tuple[str, ...] = ()  # of the result
     result_error: str | None = None  # why a result that had to be fetched is missing
+    kept: tuple[KeptResult, ...] = ()  # for each of the URLs; empty: nothing is archived
     urls_lifetime: float | None = None  # seconds for which they can be read; None: unknown
     task: Json = None  # the provider's complete snapshot
     event_id: str = ""  # the stream's ID of the event, for Last-Event-ID; empty: it has none

@@ -87,6 +87,10 @@ def _result(event: Event) -> Json:
     if observation is None or not observation.urls:
         return None
     result: dict[str, Json] = {"urls": list(observation.urls)}
+    if observation.kept:
+        result["archived"] = [
+            {"url": each.url, "bytes": each.bytes, "reason": each.reason} for each in observation.kept
+        ]
     if observation.urls_lifetime is not None:
         result["expires_at"] = timestamp(event.at + round(observation.urls_lifetime * 1e6))
     return result

@@ -10,6 +10,7 @@ from typing import Any
 from notifier.config import (
     AmqpQueue,
     AppriseEndpoint,
+    ArchiveConfig,
     CallbacksConfig,
     Description,
     NatsQueue,
@@ -21,6 +22,7 @@ from notifier.config import (
     TracingConfig,
     WebhookEndpoint,
 )
+from notifier.core.callback import CallbackPolicy
 from notifier.core.errors import NotifierError
 from notifier.core.reconnect import ReconnectPolicy
 from notifier.core.signers import GithubSigner, Signer, StandardSigner, StripeSigner, Unsigned
@@ -39,6 +41,7 @@ from notifier.senders.pace import Paces
 from notifier.senders.slack_bot import Messages, SlackBot, place_of
 from notifier.senders.target import USER_AGENT, Target
 from notifier.senders.webhook import WebhookSender
+from notifier.sources.archive import Archive, ArchiveSettings
 from notifier.sources.plan import SourceSettings
 from notifier.sources.poll import PollSource
 from notifier.sources.sse import SseSource
@@ -113,6 +116,24 @@ def _bot(endpoint: SlackEndpoint, target: Target, token: Secret, channel: str, c
         retry_on_timeout=endpoint.retry_on_timeout,
         additions=endpoint.additions(means.public_url),
         clock=clock,
+    )
+
+
+def archive(config: ArchiveConfig) -> Archive | None:
+    """Create what keeps results; None if nothing is to be kept."""
+    if config.to is None:
+        return None
+    policy = CallbackPolicy(allow_networks=config.allow_networks)
+    return Archive(
+        ArchiveSettings(
+            directory=config.to,
+            max_bytes=config.max_bytes,
+            timeout=config.timeout,
+            allow_http=config.allow_http,
+            vet=policy.forbids,
+            user_agent=USER_AGENT,
+            ssl=tls_context(),
+        )
     )
 
 

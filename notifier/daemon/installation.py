@@ -105,6 +105,10 @@ class Installation:
         """Put a configuration in force, without an await in between."""
         if self._needs_courier(config):
             self._dispatcher.callbacks.set_courier(prepared.courier)
+        if not self._installed or config.archive != self.config.archive:
+            if self._recorder.archive is not None:
+                self._recorder.archive.retire()
+            self._recorder.archive = adapters.archive(config.archive)
         before, self._in_force.config = self.config, config
         self._recorder.routes = config.routes
         self._dispatcher.set_endpoints(prepared.setups, self._recorder.announce_or_log)
@@ -127,6 +131,8 @@ class Installation:
         """Close the sources; the dispatcher owns the senders."""
         for source in self._sources.values():
             await source.close()
+        if self._recorder.archive is not None:
+            self._recorder.archive.retire()
 
     def retention(self) -> float:
         """Return the seconds for which finished watches are kept."""

@@ -35,6 +35,7 @@ class Observer:
 
     async def save(self, subscription: Subscription, observation: Observation) -> None:
         """Take the step that an observation causes, and save it. Raises StaleWrite."""
+        observation = await self._recorder.complete(subscription.watch, observation)
         async with subscription.lock:
             step = machine.step(subscription.watch, observation, self._clock())
             if step.events:

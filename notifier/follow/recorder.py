@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -15,12 +16,13 @@ import structlog
 from notifier.core import payload, routing
 from notifier.core.errors import StoreUnavailable
 from notifier.core.machine import Step
-from notifier.core.model import Address, Delivery, Event, EventType, LostReason, Record, Watch
+from notifier.core.model import Address, Delivery, Event, EventType, LostReason, Observation, Phase, Record, Watch
 from notifier.core.routing import Route
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.tracing import UNTRACED, Tracing
 from notifier.runtime.wake import Wake
+from notifier.sources.archive import Archive
 from notifier.store import ChangedEndpoint, EndpointChange, Store
 
 log = structlog.get_logger(__name__)
@@ -72,6 +74,7 @@ class Recorder:
         self._metrics = metrics
         self._committed = committed or Wake()
         self.tracing = tracing
+        self.archive: Archive | None = None  # of results; replaced by a reload
         self.routes: Sequence[Route] = routes  # replaced as a whole by a reload
 
     def is_heard(self, watch: Watch) -> bool:
@@ -79,6 +82,17 @@ class Recorder:
         if watch.callback is not None:
             return True
         return any(routing.receivers(self.routes, watch.source, watch.labels, watch.endpoints))
+
+    async def complete(self, watch: Watch, observation: Observation) -> Observation:
+        """Return an observation with its results kept, if it ends the watch with a success and results are archived.
+
+        This may take minutes. Until it is over nothing of the observation is committed: after a crash, or a
+        cancellation, the upstream is asked again.
+        """
+        archive = self.archive
+        if archive is None or not observation.urls or observation.phase is not Phase.SUCCEEDED or watch.ended:
+            return observation
+        return replace(observation, kept=await archive.keep(watch.source, watch.id, observation.urls))
 
     async def record(self, step: Step) -> None:
         """Commit a watch's step. Raises StaleWrite.

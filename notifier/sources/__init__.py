@@ -1,6 +1,7 @@
 """Adapters that read task states from upstreams."""
 
 __all__ = [
+    "archive",
     "plan",
     "poll",
     "preset",

@@ -16,6 +16,7 @@ from config_site import WHSEC, Site
 from notifier.config import (
     AmqpQueue,
     AppriseEndpoint,
+    ArchiveConfig,
     Backoff,
     CallbacksConfig,
     Config,
@@ -90,6 +91,7 @@ PLACES: list[tuple[type[Section], str]] = [
     (HttpConfig, _block("http", TEXT)),
     (CallbacksConfig, _block("callbacks", TEXT)),
     (HeartbeatConfig, _block("heartbeat", TEXT)),
+    (ArchiveConfig, _block("archive", TEXT)),
     (TracingConfig, _block("tracing", TEXT)),
     (LogConfig, _block("log", TEXT)),
     (NodeConfig, _block("node", TEXT)),
@@ -176,6 +178,7 @@ endpoints:
         "http",
         "callbacks",
         "heartbeat",
+        "archive",
         "tracing",
         "log",
         "node",

@@ -364,3 +364,33 @@ def test_the_http_sections_address_is_found_though_its_token_is_the_daemons_alon
 
 def test_a_missing_file_has_the_default_http_section(tmp_path: Path) -> None:
     assert http_section(tmp_path / "none.yaml") == HttpConfig()
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ("to: /var/lib/x", "archive.to: expected a directory such as file:///var/lib/notifier/results"),
+        ("to: 's3://bucket/x'", "archive.to: expected a directory such as file:///var/lib/notifier/results"),
+        ("to: 'file://host/x'", "archive.to: expected a directory"),
+        ("to: 'file:x'", "archive.to: expected an absolute path"),
+        ("max_bytes: 1 GB", "archive.max_bytes: expected a size such as 500MiB"),
+        ("max_bytes: 0", "archive.max_bytes: expected a size"),
+        ("allow_networks: [x]", "archive.allow_networks[0]: expected a network"),
+    ],
+)
+def test_what_an_archive_cannot_be_is_refused(site: Site, keys: str, problem: str) -> None:
+    """In words."""
+    (found,) = site.problems(f"archive: {{{keys}}}")
+    assert problem in str(found)
+
+
+def test_an_archive(site: Site) -> None:
+    """A directory, and sizes in units or bytes."""
+    archive = site.load("archive: {to: 'file:///var/lib/a%20b', max_bytes: 2GiB}").archive
+    assert (str(archive.to), archive.max_bytes, archive.timeout, archive.allow_http) == (
+        "/var/lib/a b",
+        2 << 30,
+        120.0,
+        False,
+    )
+    assert site.load("archive: {max_bytes: 5}").archive.max_bytes == 5

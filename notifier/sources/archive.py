@@ -1,0 +1,223 @@
+"""Keeps the results of tasks: fetches each URL into a file, with retries, within limits of time, size and address.
+
+A provider's URLs are strangers' URLs. So they are fetched by the rules of callbacks: every address is vetted when it is
+dialled, there is no proxy, and a redirect is followed a few times, each time by the same rules. What is kept of a body
+in memory is one piece of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import structlog
+from yarl import URL
+
+from notifier.core.archive import file_name, part
+from notifier.core.model import KeptResult
+from notifier.core.pace import backoff
+from notifier.runtime.http1 import ConnectFault, Connection, ForbiddenAddress, HttpFault, Pool, Route, Vet
+from notifier.runtime.tls import Trust
+from notifier.sources.kept_file import KeptFile
+
+log = structlog.get_logger(__name__)
+
+MAX_FETCHES = 8  # at a time: results are large, and the links of machines are not
+MAX_REDIRECTS = 5
+PIECE = 256 << 10  # bytes of a body in memory, for each fetch
+IDLE = 30.0  # seconds without a byte, after which a fetch is begun anew
+PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds before another try, random below a bound that doubles
+_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))  # ASCII characters that a request line can carry
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PATIENT = frozenset({404, 408, 425, 429})  # those of 4xx that may pass: a CDN may not have the file yet
+
+
+class ResultFault(Exception):
+    """A result cannot be kept."""
+
+    def __init__(self, reason: str, *, passing: bool) -> None:
+        super().__init__(reason)
+        self.passing = passing  # another try may succeed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveSettings:
+    """Where results are kept, and the limits."""
+
+    directory: Path
+    max_bytes: int  # of one result
+    timeout: float  # seconds for all results of a task
+    allow_http: bool
+    vet: Vet  # of addresses
+    user_agent: str
+    ssl: Trust = True
+
+
+class Archive:
+    """Keeps results."""
+
+    def __init__(self, settings: ArchiveSettings) -> None:
+        self._settings = settings
+        self._pool = Pool(keep=15.0, limit=MAX_FETCHES, vet=settings.vet)
+        self._turns = asyncio.Semaphore(MAX_FETCHES)
+        self._users = 0
+        self._retired = False
+
+    async def keep(self, source: str, task: str, urls: Sequence[str]) -> tuple[KeptResult, ...]:
+        """Fetch the results of a task; return for each where it is, or why it is not kept. Raises CancelledError alone.
+
+        What is not there after the timeout is given up. The same task has the same files again.
+        """
+        directory = self._settings.directory / part(source) / part(task)
+        end = asyncio.get_running_loop().time() + self._settings.timeout
+        kept: list[KeptResult] = []
+        self._users += 1
+        try:
+            for number, url in enumerate(urls, start=1):
+                result = await self._keep_one(directory / file_name(number, url), url, end)
+                if result.reason is not None:
+                    log.warning("archive.not_kept", source=source, id=task, result=number, reason=result.reason)
+                kept.append(result)
+        finally:
+            self._users -= 1
+            if self._retired and not self._users:
+                self._pool.close()
+        return tuple(kept)
+
+    def retire(self) -> None:
+        """Close every connection, once what is under way has ended."""
+        self._retired = True
+        if not self._users:
+            self._pool.close()
+
+    async def _keep_one(self, path: Path, url: str, end: float) -> KeptResult:
+        loop, tries = asyncio.get_running_loop(), 0
+        reason = f"not fetched within {self._settings.timeout:g} s"
+        try:
+            async with asyncio.timeout_at(end):
+                while True:
+                    tries += 1
+                    try:
+                        async with self._turns:
+                            size = await self._fetch(path, url)
+                        return KeptResult(url=path.as_uri(), bytes=size)
+                    except ResultFault as exc:
+                        reason = str(exc)
+                        if not exc.passing:
+                            return KeptResult(url=None, reason=reason)
+                    pause = backoff(tries, initial=PAUSE, ceiling=LONGEST_PAUSE, jitter=random.random())
+                    if loop.time() + pause >= end:
+                        return KeptResult(url=None, reason=reason)
+                    await asyncio.sleep(pause)
+        except TimeoutError:
+            return KeptResult(url=None, reason=reason)
+
+    async def _fetch(self, path: Path, url: str) -> int:
+        """Fetch one result into its file; return its size. Raises ResultFault."""
+        file = KeptFile(path)
+        try:
+            await file.open()
+            size = await self._follow(url, file)
+            await file.finish()
+            return size
+        except OSError as exc:
+            raise ResultFault(_disk(exc), passing=exc.errno in (errno.ENOSPC, errno.EDQUOT)) from exc
+        finally:
+            await file.discard()
+
+    async def _follow(self, text: str, file: KeptFile) -> int:
+        url = self._checked(text)
+        for _ in range(MAX_REDIRECTS + 1):
+            route = Route.to(url, tls=self._settings.ssl)
+            try:
+                connection = await self._pool.dial(route)
+            except HttpFault as exc:
+                raise _connecting(exc) from exc
+            try:
+                connection.ask(self._written(url))
+                await _wait(connection, 0)
+                status, fields = connection.reply.status, connection.reply.fields
+                if status not in _REDIRECTS or "location" not in fields:
+                    return await self._read(connection, status, fields, file)
+            except HttpFault as exc:
+                raise ResultFault(f"the transfer broke: {type(exc).__name__}", passing=True) from exc
+            finally:
+                self._pool.give_back(route, connection)
+            target = url.join(URL(quote(fields["location"], safe=_VISIBLE), encoded=True))
+            if url.scheme == "https" and target.scheme != "https":
+                raise ResultFault("redirected from https:// to another scheme", passing=False)
+            url = self._checked(str(target))
+        raise ResultFault(f"redirected more than {MAX_REDIRECTS} times", passing=False)
+
+    async def _read(self, connection: Connection, status: int, fields: Mapping[str, str], file: KeptFile) -> int:
+        if status != 200:
+            passing = status >= 500 or status in _PATIENT
+            raise ResultFault(f"the server answered {status}", passing=passing)
+        if fields.get("content-encoding", "identity").lower() not in ("identity", ""):
+            raise ResultFault("the server packs it, though it was asked not to", passing=False)
+        limit, length = self._settings.max_bytes, fields.get("content-length", "")
+        if length.isascii() and length.isdigit() and len(length) < 20 and int(length) > limit:
+            raise ResultFault(f"{int(length)} bytes, more than max_bytes ({limit})", passing=False)
+        size = 0
+        while True:
+            await _wait(connection, PIECE)
+            data = connection.reply.take()
+            size += len(data)
+            if size > limit:
+                raise ResultFault(f"more than max_bytes ({limit})", passing=False)
+            if data:
+                await file.write(data)
+            elif connection.reply.over:
+                return size
+
+    def _checked(self, text: str) -> URL:
+        """Return the URL of a request. Raises ResultFault for one that is not fetched; its address is vetted later."""
+        try:
+            url = URL(quote(text, safe=_VISIBLE), encoded=True).with_fragment(None)
+            usable = url.scheme in ("http", "https") and bool(url.raw_host) and url.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ResultFault("not a URL of http:// or https://", passing=False)
+        if url.scheme == "http" and not self._settings.allow_http:
+            raise ResultFault("begins with http:// (archive.allow_http is false)", passing=False)
+        return url
+
+    def _written(self, url: URL) -> bytes:
+        lines = [
+            f"GET {url.raw_path_qs} HTTP/1.1",
+            f"host: {url.host_port_subcomponent}",
+            f"user-agent: {self._settings.user_agent}",
+            "accept: */*",
+            "accept-encoding: identity",
+        ]
+        return "\r\n".join([*lines, "", ""]).encode("ascii", "replace")
+
+
+async def _wait(connection: Connection, size: int) -> None:
+    """Wait for a part of the reply. Raises HttpFault, and ResultFault after a long silence."""
+    try:
+        await connection.wait(size, asyncio.get_running_loop().time() + IDLE)
+    except TimeoutError as exc:
+        if connection.reply.size:  # slow, but it moves
+            return
+        raise ResultFault(f"no byte for {IDLE:g} s", passing=True) from exc
+
+
+def _connecting(exc: HttpFault) -> ResultFault:
+    match exc:
+        case ConnectFault(error=ForbiddenAddress() as forbidden):
+            return ResultFault(f"{forbidden}, and archive.allow_networks does not list it", passing=False)
+        case _:
+            return ResultFault(f"cannot connect: {type(exc).__name__}", passing=True)
+
+
+def _disk(exc: OSError) -> str:
+    text = exc.strerror or type(exc).__name__
+    return "cannot be written: " + "".join(char for char in text.lower() if char in string.printable)
