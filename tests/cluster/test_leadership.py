@@ -153,7 +153,7 @@ async def told(node: Node) -> list[str]:
 
 
 async def test_an_endpoint_with_a_rate_is_served_by_one_node(url: str) -> None:
-    """Whoever observes; the others leave it to the store."""
+    """Every node may observe for it; the others leave its deliveries to the store."""
     async with sharing(url, 3, app=endpoint(rate_limit=50.0)) as nodes:
         await until(lambda: len(leaders(nodes)) == 1)
         for n, node in enumerate(nodes):
@@ -190,7 +190,7 @@ async def test_the_lead_of_a_node_that_leaves_is_taken_up(url: str) -> None:
 
 
 async def test_a_dead_nodes_lead_is_free(url: str) -> None:
-    """Whoever buries it frees its leads with all else."""
+    """The node that declares it dead frees its leads, with its watches and deliveries."""
     async with sharing(url, 1, app=endpoint(rate_limit=5.0)) as (alive,):
         async with joined(url, "dead") as dead:
             dead.configure(app=endpoint(rate_limit=5.0), ops=endpoint(rate_limit=5.0))
@@ -239,7 +239,7 @@ async def test_410_met_by_two_nodes_at_once_is_told_once(url: str) -> None:
 
 
 async def test_what_is_disabled_elsewhere_meanwhile_stays_disabled(url: str) -> None:
-    """What a node still meets there changes nothing of it."""
+    """The outcomes of attempts that were under way on another node do not enable it."""
     async with sharing(url, 2, app=endpoint(schedule=(0.0, 60.0))) as (one, two):
         one.senders["app"].answer = answering(lambda _: Failed(reason="http_500", detail=""))
         one.senders["app"].open.clear()

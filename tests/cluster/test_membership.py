@@ -164,7 +164,7 @@ async def test_a_living_namesake_is_warned_of(shared_url: str) -> None:
 
 
 async def test_a_leap_of_the_databases_clock_buries_nobody(shared_url: str) -> None:
-    """Everybody seems to have been silent for an hour; whoever looked knows better."""
+    """Every node seems to have been silent for an hour, but a node that looked every second knows better."""
     async with node(shared_url, "a") as a, node(shared_url, "b") as b:
         contact = f"SELECT min(seen_at - started_at) > {2 * TIMEOUT * 1e6:.0f} FROM nodes"
         await until(lambda: query(shared_url, contact) == [(True,)])
@@ -178,7 +178,7 @@ async def test_a_leap_of_the_databases_clock_buries_nobody(shared_url: str) -> N
 
 
 async def test_what_was_claimed_before_a_node_was_lost_is_neither_sent_nor_settled(shared_url: str) -> None:
-    """What waited is forgotten; an attempt that was under way proves nothing, though this node claim it again."""
+    """Waiting deliveries are forgotten. An attempt under way settles nothing, even if the node claims its delivery again."""
     async with node(shared_url, "a", member=False, lease=True) as a:
         a.sender.open.clear()
         await a.observe("1")
@@ -200,7 +200,7 @@ async def test_what_was_claimed_before_a_node_was_lost_is_neither_sent_nor_settl
 
 
 async def test_a_lease_that_ran_out_sends_nothing_until_it_is_renewed(shared_url: str) -> None:
-    """What was claimed stays where it is, and goes out with the next sign of life."""
+    """Claimed deliveries stay in memory, and are sent after the next heartbeat."""
     async with node(shared_url, "a", member=False, lease=False) as a:
         await a.observe("1")
         await until(lambda: a.dispatcher.endpoints["app"].waiting > 0)

@@ -1,4 +1,4 @@
-"""What is told of the nodes that share a store."""
+"""The report on the nodes that share a store."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_alone_there_is_one_node() -> None:
 
 
 def test_this_node_is_told_as_it_is_now() -> None:
-    """What the store has of it is a second old."""
+    """The store's row of it is a second old, so its own status is used."""
     items = report(census(peer(1), peer(2), peer(3))).items()
     assert [item["number"] for item in items] == [1, 2, 3]
     assert [item["this"] for item in items] == [False, True, False]
@@ -83,7 +83,7 @@ def test_a_node_that_was_taken_for_dead_is_told_once() -> None:
 
 
 def test_what_a_node_does_not_tell_is_null() -> None:
-    """It has just begun, or is of another version; one that talks nonsense is none the less there."""
+    """It has just begun, or has another version. A node whose status cannot be read is listed as well."""
     for status in ("{}", "[]", "nonsense"):
         other = report(census(peer(1, status=status), peer(2))).items()[0]
         assert (other["name"], other["watches"], other["streams"], other["ready"]) == ("web-1", 8, None, None)

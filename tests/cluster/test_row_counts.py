@@ -62,7 +62,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
 
 
 async def test_a_count_serves_for_a_while(rig: Rig) -> None:
-    """For two seconds, where it is cheap; then it is made anew."""
+    """A cheap count is used for two seconds, then the rows are counted again."""
     assert await rig.counts() == {"count": 1}
     rig.later(FRESH - 0.1)
     assert await rig.counts() == {"count": 1}
@@ -83,7 +83,7 @@ async def test_what_is_dear_is_counted_seldom(rig: Rig) -> None:
 
 
 async def test_who_asks_at_the_same_time_is_answered_by_one_count(rig: Rig) -> None:
-    """However many ask."""
+    """All callers get the same count."""
     assert await asyncio.gather(*(rig.counts() for _ in range(5))) == [{"count": 1}] * 5
 
 
@@ -105,7 +105,7 @@ async def test_another_node_s_count_serves_as_well(rig: Rig) -> None:
 
 
 async def test_a_count_that_fails_is_nobody_s(rig: Rig) -> None:
-    """Who asks next tries again."""
+    """The next caller counts again."""
     rig.fails = True
     with pytest.raises(StoreUnavailable):
         await rig.counts()

@@ -1,4 +1,4 @@
-"""What a Store promises of watches and their steps (`interfaces.Store`), whatever the database."""
+"""The promises of `Store.watches` and of commits, on both databases."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ async def test_a_watch_belongs_to_whoever_wanted_it_again(store: Store) -> None:
 
 
 async def test_an_ended_watch_stays_ended_until_it_is_removed(store: Store) -> None:
-    """Asking again does not start a finished task anew; removing it and asking again does."""
+    """A finished task is not followed again when it is asked for again, unless it was removed in between."""
     (watch,) = await follow(store, "1")
     await move(store, watch, "success")
     assert await apply(store, wanted("1")) == WatchChanges(unchanged=1)
@@ -173,7 +173,7 @@ async def test_an_ended_watch_stays_ended_until_it_is_removed(store: Store) -> N
 
 
 async def test_a_lost_watch_is_followed_anew_once_it_was_removed(store: Store) -> None:
-    """Whoever takes it away and asks again has seen to the cause. Merely asking again changes nothing."""
+    """A user who removes it and adds it again has mended the cause. To add it again alone changes nothing."""
     (watch,) = await follow(store, "1")
     lost = await lose(store, watch)
     assert await apply(store, wanted("1")) == WatchChanges(unchanged=1)
@@ -233,7 +233,7 @@ async def test_removing_what_is_not_there(store: Store) -> None:
 
 
 async def test_the_deliveries_of_a_removed_watch_still_go_out(store: Store) -> None:
-    """What was observed was promised."""
+    """An observed event was promised to its endpoints."""
     (watch,) = await follow(store, "1")
     await move(store, watch, "queueing", to=[Address(endpoint="app", take=False)])
     await store.watches.remove("vidu", "1", now=T0)
@@ -264,7 +264,7 @@ async def test_claimed_concurrently_each_goes_to_one(store: Store) -> None:
 
 
 async def test_a_claimed_watch_is_as_last_committed(store: Store) -> None:
-    """Whoever takes over goes on exactly there."""
+    """The node that takes over continues with the last committed step."""
     (watch,) = await follow(store, "1")
     watch, _ = await move(store, watch, "queueing", at=T0 + 1)
     watch, _ = await move(store, watch, "processing", at=T0 + 2)

@@ -1,4 +1,4 @@
-"""What the store promises of callbacks' destinations: kept once, found when something is due, forgotten in the end."""
+"""The store's promises about destinations of callbacks: kept once, found when a delivery is due, and forgotten in the end."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ async def test_what_is_put_back_after_it_was_let_go_of_is_found(store: Store) ->
 
 
 async def test_who_is_held_back_is_found_when_that_is_over(store: Store) -> None:
-    """Whatever comes meanwhile; and how it stood is told."""
+    """New deliveries do not end the pause earlier. The claim returns its health."""
     watch, delivery = await in_hand(store)
     await store.outbox.settle(settled(delivery))
     await held(store, held_until=LATER, rounds=3)

@@ -1,4 +1,4 @@
-"""What a Store keeps of endpoints: changed by one alone, told together with it, whatever the database."""
+"""The store's promises about endpoints: one node changes a row at a time, and the event is committed with the change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def changing(make: EndpointUpdate, *, name: str = "app", fingerprint: str = "f1"
 
 
 async def test_the_health_of_an_endpoint_is_kept_over_a_restart(store_url: str) -> None:
-    """Of each name for itself."""
+    """Each name has a row of its own."""
     async with running(store_url) as store:
         assert await store.endpoints.states() == []
         await store.endpoints.change(changing(GONE))

@@ -30,7 +30,7 @@ async def listed(store: Store) -> str:
 
 
 async def test_a_list_that_replaces_holds_at_once(store_url: str) -> None:
-    """Whatever the list was before, over restarts too."""
+    """Only the new list counts, also after a restart."""
     for ids in (("1", "2"), ("2", "3"), ("1", "2"), ()):
         async with running(store_url) as store:
             await reload(store, *ids)
@@ -60,7 +60,7 @@ async def test_a_start_adds_and_describes(url: str) -> None:
 
 
 async def test_a_reload_removes_whoever_added(url: str) -> None:
-    """Of files: watches of the API stay."""
+    """It removes watches of files, whichever node added them. Watches of the API stay."""
     async with running(url, name="a") as a, running(url, name="b") as b:
         await start(a, "1", "2")
         await b.watches.apply([wanted("api")], origin="api", now=T0)

@@ -1,4 +1,4 @@
-"""What a Store promises of its lists of watches and events (`interfaces.Store`), whatever the database."""
+"""The promises of `Store.lists` about watches and events, on both databases."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def test_lists_by_phase_agree_with_the_counts(store: Store) -> None:
 async def test_a_label_is_found_exactly(
     store: Store, labels: dict[str, str], asked: tuple[str, str], found: bool
 ) -> None:
-    """Whatever signs it is made of."""
+    """No character of a label has a special meaning."""
     await store.watches.apply([wanted("1", labels=labels)], origin="api", now=T0)
     assert await ids(store, labels=(asked,)) == (["1"] if found else [])
 
@@ -153,7 +153,7 @@ async def test_a_watch_is_shown_with_what_came_of_it(store: Store) -> None:
 
 
 async def test_what_is_not_wanted_is_not_shown(store: Store) -> None:
-    """Nor what never was."""
+    """Removed watches and unknown ids are not found."""
     await follow(store, "1")
     await store.watches.remove("vidu", "1", now=LATER)
     assert await store.lists.watch("vidu", "1") is None

@@ -48,7 +48,7 @@ async def test_a_message_of_another_place_is_replaced(store: Store) -> None:
 
 
 async def test_a_change_is_of_the_message_that_was_known(store: Store) -> None:
-    """Who still holds an older one changes nothing."""
+    """A change that names an older message changes nothing."""
     second = replace(FIRST, ts="2.2", sequence=2, replied="msg_2")
     await store.messages.keep("ops", 1, FIRST, before=None)
     await store.messages.keep("ops", 1, second, before=FIRST)

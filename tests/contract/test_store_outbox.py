@@ -1,4 +1,4 @@
-"""What a Store promises of deliveries (`interfaces.Store`), whatever the database."""
+"""The promises of `Store.outbox`, on both databases."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ async def test_a_newer_state_does_not_supersede_what_is_being_sent(store: Store)
 
 @pytest.mark.parametrize("take", [True, False])
 async def test_what_failed_gives_way_to_what_came_meanwhile(store: Store, take: bool) -> None:
-    """Whichever node observed it: instead of a retry of the stale state, the newest goes at once."""
+    """The newest state is sent at once instead of a retry of the old one, whichever node observed it."""
     watch = await one(store)
     watch, (first,) = await move(store, watch, "queueing", to=LATEST)
     watch, _ = await move(store, watch, "processing", to=LATEST)
@@ -252,7 +252,7 @@ async def test_what_failed_and_is_the_newest_is_tried_again(store: Store) -> Non
 
 
 async def test_what_was_revived_and_is_stale_gives_way_to_what_failed(store: Store) -> None:
-    """Of a watch and endpoint one is ready at most, also where the one that is to be tried again is the newest."""
+    """A watch and endpoint have one ready delivery at most, also where the delivery to be retried is the newest."""
     watch = await one(store)
     watch, old = await dead(store, watch, "queueing")
     watch, (newest,) = await move(store, watch, "success", to=LATEST)
@@ -324,7 +324,7 @@ async def test_what_is_claimed_is_not_claimed_again(store: Store) -> None:
 
 
 async def test_only_endpoints_that_are_named_are_claimed_for(store: Store) -> None:
-    """What is for an endpoint that the configuration no longer has is kept."""
+    """Deliveries to an endpoint that the configuration no longer names are kept."""
     watch = await one(store)
     await move(store, watch, "queueing", to=STORED)
     assert await store.outbox.claim({}, now=LATER) == DeliveryClaim()
@@ -497,7 +497,7 @@ async def test_very_many_are_retried_without_holding_others_up(store: Store) -> 
 
 
 async def test_a_retried_delivery_goes_behind_what_is_open(store: Store) -> None:
-    """What is being sent this moment is not overtaken; after it the retried one, being older, goes first."""
+    """It does not overtake the delivery that is being sent. After that one it goes first, because it is older."""
     watch = await one(store)
     watch, first = await dead(store, watch, "queueing")
     watch, (second,) = await move(store, watch, "processing")
@@ -729,7 +729,7 @@ async def test_a_watch_under_way_is_kept_and_its_old_events_are_not(store: Store
 
 
 async def test_a_watch_that_a_file_lists_is_kept(store: Store) -> None:
-    """It would be followed anew at the next reload. Once it is listed no more, it goes in its time."""
+    """The next reload would follow it again. Once no file lists it, it is pruned in its time."""
     (watch,) = await follow(store, "1", origin="file")
     _, (delivery,) = await move(store, watch, "success")
     await store.outbox.settle(settled(delivery))

@@ -1,4 +1,4 @@
-"""What a Store brings forward when an endpoint recovers, and what it leaves where it is, whatever the database."""
+"""The deliveries that the store brings forward when an endpoint recovers, and those that it leaves, on both databases."""
 
 from __future__ import annotations
 

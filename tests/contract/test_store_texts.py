@@ -1,4 +1,4 @@
-"""What strangers wrote is stored by every database alike, or as near to it as text can be; no event is lost for it."""
+"""Both databases store texts of strangers alike, as exactly as they can, and no event is lost because of one."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ async def test_what_comes_to_a_live_queue_is_not_left_to_the_store(tmp_path: Pat
 
 
 async def test_switched_off_nothing_more_goes_out_and_all_is_kept(tmp_path: Path) -> None:
-    """What is under way ends; the rest waits in the store for another courier."""
+    """Attempts under way end. The other deliveries wait in the store for another courier."""
     async with rig(tmp_path, run=["dispatcher"]) as made:
         post, after = Post(), Post()
         post.open.clear()
@@ -217,7 +217,7 @@ async def test_switched_off_nothing_more_goes_out_and_all_is_kept(tmp_path: Path
 
 
 async def test_another_courier_takes_over_what_is_live(tmp_path: Path) -> None:
-    """What was begun ends as it was begun; the old one is closed then."""
+    """Attempts under way end with the old courier, which is closed after them."""
     async with rig(tmp_path, run=["dispatcher"]) as made:
         post, after = Post(), Post()
         post.open.clear()
@@ -232,7 +232,7 @@ async def test_another_courier_takes_over_what_is_live(tmp_path: Path) -> None:
 
 
 async def test_handing_over_leaves_everything_to_others(tmp_path: Path) -> None:
-    """What was not begun can be found at once, not when this process ends."""
+    """Deliveries that were not begun can be claimed at once, before this process ends."""
     async with rig(tmp_path, run=["dispatcher"]) as made:
         post = Post()
         post.open.clear()
@@ -249,7 +249,7 @@ async def test_handing_over_leaves_everything_to_others(tmp_path: Path) -> None:
 
 
 async def test_a_destination_without_a_sender_hurts_no_other(tmp_path: Path) -> None:
-    """What is for it costs attempts, as with a sender that raises; it is logged once, and the URL is not told."""
+    """Its deliveries cost attempts, as with a sender that raises. One line is logged, without the URL."""
     async with rig(tmp_path, run=["dispatcher"]) as made:
         made.dispatcher.callbacks.set_courier(Post())
         with capture_logs() as logs:

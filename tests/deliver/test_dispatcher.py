@@ -284,7 +284,7 @@ async def test_what_failed_in_an_outage_goes_out_when_it_is_over(tmp_path: Path)
 
 
 async def test_what_failed_in_an_outage_goes_out_after_a_restart_in_it(tmp_path: Path) -> None:
-    """The first that gets through shows that it is over, whoever met it."""
+    """The first accepted delivery shows that the outage is over, whichever process met it."""
     async with Listener(respond="500x5,200") as listener:
         async with sending(tmp_path) as made:
             made.set_endpoints({"app": webhook(listener.url)}, app=endpoint(schedule=HOURS))
@@ -302,7 +302,7 @@ async def test_what_failed_in_an_outage_goes_out_after_a_restart_in_it(tmp_path:
 
 
 async def test_enabling_an_endpoint_sends_what_failed_before(tmp_path: Path) -> None:
-    """Whoever enables it has mended it, and does not wait for hours to see it; what it asked to wait for waits."""
+    """An operator who enables it has mended it, and should see that at once. Times that the endpoint asked for are kept."""
 
     def answer(delivery: Delivery) -> Attempt:
         hint = 7200.0 if delivery.lane == patient.pk else None
@@ -677,7 +677,7 @@ async def test_what_a_replaced_sender_met_disables_nothing(tmp_path: Path) -> No
 async def test_an_endpoint_removed_with_sends_under_way_and_brought_back(
     tmp_path: Path, outcome: Delivered | Failed | Gone
 ) -> None:
-    """What is for it is kept, nothing is sent twice that arrived, and all of it flows when it is back."""
+    """Its deliveries are kept, none that arrived is sent twice, and all are sent when it is back."""
     with capture_logs() as logs:
         async with sending(tmp_path) as made:
             old, new = ScriptedSender(lambda _: Attempt(at=clock(), outcome=outcome)), ScriptedSender()

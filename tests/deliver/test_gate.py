@@ -110,7 +110,7 @@ def test_a_disabled_gate_waits_for_an_operator() -> None:
 
 
 def test_another_receiver_begins_well() -> None:
-    """What the one before made of its attempts is forgotten."""
+    """The outcomes that the receiver before it gave are forgotten."""
     gate = Gate(limit=9, rate=None, silence=SOON)
     open_breaker(gate)
     assert gate.shares(0.0) == Shares(accepted=0, refused=5, reason="http_500", seconds=5.0)

@@ -34,7 +34,7 @@ def tasks(delivery: Delivery) -> list[tuple[str, str]]:
 
 
 async def test_an_interval_has_one_message(tmp_path: Path) -> None:
-    """Of the newest state of each task; every delivery is settled, and the next interval has its own."""
+    """It tells the newest state of each task. Every delivery is settled, and the next interval has its own message."""
     async with sending(tmp_path) as made:
         sender = ScriptedSender()
         made.set_endpoints({"ops": sender}, LATEST, ops=digest(digest=1.0))
@@ -96,7 +96,7 @@ async def test_many_take_several_messages(tmp_path: Path) -> None:
 
 
 async def test_a_restart_loses_nothing(tmp_path: Path) -> None:
-    """What waited in the store, or was claimed, is in a message of the next process."""
+    """Deliveries that waited in the store, or were claimed, are in a message of the next process."""
     hanging = ScriptedSender()
     hanging.open.clear()
     async with sending(tmp_path) as made:

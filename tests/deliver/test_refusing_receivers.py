@@ -1,4 +1,4 @@
-"""What gets through to receivers on real sockets that refuse a share, or more than they have places for."""
+"""Deliveries to receivers on real sockets that refuse a share of all requests, or those beyond their places."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_random_refusals_hold_nothing_else_back(
 
 
 async def test_a_receiver_of_three_places_gets_about_three_at_a_time(tmp_path: Path) -> None:
-    """Of 32 that it may have: most messages are accepted at their first attempt, and all arrive in order."""
+    """It may have 32. Most messages are accepted at their first attempt, and all arrive in order."""
     async with (
         FlakyReceiver(0.0, seconds=0.02, places=3) as receiver,
         delivering(tmp_path, receiver, max_in_flight=32) as made,

@@ -35,7 +35,7 @@ async def test_tasks_start_while_the_group_is_open_and_end_with_it() -> None:
 
 
 async def test_a_task_that_fails_ends_the_group() -> None:
-    """What others begin while they are being cancelled is not started: it could not be waited for."""
+    """Work that others begin while they are being cancelled is not started, because nobody could wait for it."""
     tasks, refused = Tasks(), []
 
     async def sleeper() -> None:
@@ -60,7 +60,7 @@ async def test_a_task_that_fails_ends_the_group() -> None:
 
 
 async def test_an_alarm_rings_at_the_earliest_time_and_once() -> None:
-    """A later time does not move it; after it rang it can be set anew."""
+    """A later time does not move it. After it rang it can be set again."""
     rang = asyncio.Event()
     count = 0
 

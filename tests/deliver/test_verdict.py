@@ -1,4 +1,4 @@
-"""What an attempt means for its delivery."""
+"""The verdict on a delivery follows from the outcome of its attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of the store's own ways share: a path, short waits, and rights that count also for root."""
+"""Fixtures of the store's tests: a path, short waits, and file permissions that bind root as well."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ RULES = {
 
 @dataclass
 class Kept:
-    """What the store has acknowledged."""
+    """The events and settlements that the store has acknowledged."""
 
     events: dict[str, tuple[str, ...]] = field(default_factory=dict)  # the endpoints that each is for
     accepted: set[int] = field(default_factory=set)  # deliveries

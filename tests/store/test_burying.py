@@ -80,7 +80,7 @@ def rows(url: str, query: str) -> list[tuple[object, ...]]:
 
 
 async def test_who_lives_is_not_buried(shared_url: str) -> None:
-    """Whatever was read of it a moment ago: what counts is the row at the burial."""
+    """Its row at the moment of the burial counts, not the row that was read before."""
     async with running(shared_url, name="a") as a, running(shared_url, name="b") as b:
         silence(shared_url, "a")
         [peer] = [peer for peer in (await beat(b)).peers if peer.name == "a"]
@@ -90,7 +90,7 @@ async def test_who_lives_is_not_buried(shared_url: str) -> None:
 
 async def test_the_buried_write_nothing_and_come_back_with_nothing(shared_url: str) -> None:
     """Its steps and settlements come to nothing, others have its work; it goes on under another number."""
-    lost: list[int] = []  # the numbers under which it joined anew
+    lost: list[int] = []  # its numbers after it joined again
     async with (
         running(shared_url, name="a", lost=lambda: lost.append(nodes_of(a).number)) as a,
         running(shared_url, name="b") as b,
@@ -119,7 +119,7 @@ async def test_the_buried_write_nothing_and_come_back_with_nothing(shared_url: s
 
 
 async def test_what_waits_while_a_node_finds_itself_buried_rests_on_what_it_had(shared_url: str) -> None:
-    """A verdict on a delivery that it claims anew at that very moment is not the new claim's."""
+    """A verdict on a delivery that it claims again at that moment does not settle the new claim."""
     begun, go = threading.Event(), threading.Event()
 
     def held_up(_: Connection) -> None:
@@ -161,7 +161,7 @@ async def test_what_was_taken_a_moment_before_the_burial_is_not_handed_out(share
         tries.append(len(tries))
         raise LookupError("my own")
 
-    lost: list[int] = []  # the numbers under which it joined anew
+    lost: list[int] = []  # its numbers after it joined again
     async with (
         running(shared_url, name="a", lost=lambda: lost.append(nodes_of(a).number)) as a,
         running(shared_url, name="b") as b,

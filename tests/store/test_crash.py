@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 @dataclass
 class Acknowledged:
-    """What killed processes said that they had saved."""
+    """The rows that killed processes had acknowledged."""
 
     sequence: dict[int, int] = field(default_factory=dict)  # by watch
     events: dict[int, str] = field(default_factory=dict)  # webhook-id by delivery

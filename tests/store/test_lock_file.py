@@ -51,7 +51,7 @@ def is_sound(path: Path) -> bool:
 
 
 def test_only_its_owner_can_open_it(path: Path) -> None:
-    """Who can open it can hold it, and keep the daemon from starting; one of an older version is closed as well."""
+    """A user who can open it could hold it, and keep the daemon from starting. The file of an older version is closed to others too."""
     name = path.with_name(path.name + ".lock")
     LockFile(path).close()
     assert name.stat().st_mode & 0o777 == 0o600
@@ -93,7 +93,7 @@ async def test_a_copy_that_is_put_in_place_of_a_running_database_stays_whole(
 async def test_a_copy_that_replaces_the_database_of_a_killed_daemon_stays_whole(
     path: Path, url: str, tmp_path: Path
 ) -> None:
-    """What the killed one had committed last is in the log that is set aside."""
+    """The last commits of the killed daemon are in the log that is set aside."""
     copy, elsewhere = path.with_name("copy.db"), tmp_path / "elsewhere"
     elsewhere.mkdir()
     async with running(url) as store:
@@ -120,7 +120,7 @@ async def test_a_copy_that_is_written_over_a_database_is_not_spoiled(path: Path,
         )
         await asyncio.to_thread(backup, path, copy)
         watches = await follow(store, *map(str, range(200, 2000)))
-        await asyncio.to_thread(checkpoint, path)  # the log begins anew: it misses pages that the copy lacks
+        await asyncio.to_thread(checkpoint, path)  # the log begins again: it misses pages that the copy lacks
         await asyncio.gather(*(move(store, watch, "processing") for watch in watches))
         for each in path.parent.glob(path.name + "*"):
             shutil.copy(each, elsewhere / each.name)
@@ -164,7 +164,7 @@ async def test_a_copy_of_all_files_is_used_whole(path: Path, url: str, tmp_path:
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[1]", b'{"file": 1}', b"{" * 10_000])
 async def test_a_lock_file_of_another_version_or_of_nobody_is_used(path: Path, url: str, content: bytes) -> None:
-    """What it says of files is unknown then."""
+    """It tells nothing about files then."""
     path.with_name(path.name + ".lock").write_bytes(content)
     async with running(url) as store:
         await follow(store, "1")

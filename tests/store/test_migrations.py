@@ -152,7 +152,7 @@ def test_the_newest_migration_is_the_one_that_is_looked_for() -> None:
 
 
 def test_every_migration_says_what_it_does() -> None:
-    """Whoever has to find out what a version changed reads these."""
+    """Operators read the docstrings to learn what a version changed."""
     assert all(revision.doc for revision in scripts().walk_revisions())
 
 

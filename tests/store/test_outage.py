@@ -219,7 +219,7 @@ async def test_a_store_that_nobody_waits_for_recovers_by_itself(url: str, fault:
 
 
 async def test_the_end_does_not_wait_for_the_database(url: str, fault: Fault) -> None:
-    """Whoever still waits is told that nothing was saved, and the daemon can stop."""
+    """Waiting callers get an error that nothing was saved, and the daemon can stop."""
     async with running(url) as store:
         watches = await follow(store, *map(str, range(5)))
         fault.strike()

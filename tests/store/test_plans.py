@@ -1,4 +1,4 @@
-"""What runs often finds its rows by an index, however many deliveries wait.
+"""Frequent statements find their rows by an index, however many deliveries wait.
 
 Plans are compared, not times: what SQLite does is the same with two hundred thousand pending deliveries as with none.
 """
@@ -20,7 +20,7 @@ from notifier.core.model import Address
 from notifier.store import CallbackHealth, Dead, DeliveryFilter, Later, Recovery, Store, hot, sqlite
 
 PENDING = 200_000
-LANES = 2_000  # with a hundred deliveries each, of which one is ready
+LANES = 2_000  # with a hundred deliveries each, one of them ready
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +227,7 @@ async def test_counting_and_retrying_read_what_is_open_or_dead_and_not_what_is_d
 async def test_destinations_of_callbacks_are_found_by_their_own_index(
     crowded: Path, explained: list[Statement]
 ) -> None:
-    """Whatever waits for them: taking one in hand, waking it and letting go of it read its row, and no delivery's."""
+    """However many deliveries wait for them, to take, wake or release one reads its row alone."""
     name = Callback(url="https://example.com/t0ken").name
     async with running(f"sqlite:///{crowded}") as store:
         explained.clear()

@@ -56,7 +56,7 @@ async def test_a_replica_takes_over(pair: tuple[Server, Server], how: signal.Sig
         await until(lambda: not work.store.available)
         with pytest.raises(StoreUnavailable):
             await work.store.watches.apply([wanted("new")], origin="api", now=T0)
-        # What never was on the replica cannot be waited for: it follows nobody now.
+        # Nobody can wait for rows that never were on the replica: it follows no server now.
         replica.query("ALTER SYSTEM RESET synchronous_standby_names")
         await asyncio.to_thread(replica.query, "SELECT pg_promote()")
         await until(lambda: work.store.available)

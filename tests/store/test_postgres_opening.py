@@ -55,7 +55,7 @@ def test_migrations_make_the_tables_that_are_described(url: str) -> None:
     "start", [script.revision for script in ScriptDirectory.from_config(scripts()).walk_revisions()]
 )
 async def test_a_database_of_every_version_is_brought_up_to_date(empty: str, start: str) -> None:
-    """Whatever an older version left works after it was migrated, and not before."""
+    """A database of any older version can be opened after it was migrated, and not before."""
     made = postgres.engine(empty, writable=True)
     with made.begin() as connection:
         config = scripts()
@@ -127,7 +127,7 @@ def test_a_server_that_is_too_old_is_refused(empty: str, monkeypatch: pytest.Mon
 
 
 def test_the_clients_encoding_is_ours(url: str) -> None:
-    """Whatever URL or environment ask for: texts are UTF-8."""
+    """Texts are UTF-8, whatever encoding the URL or the environment names."""
     made = postgres.engine(f"{url}?client_encoding=latin1", writable=True)
     with made.connect() as connection:
         assert connection.exec_driver_sql("SHOW client_encoding").scalar() == "UTF8"

@@ -228,7 +228,7 @@ async def test_a_server_that_says_nothing_is_given_up(
 
 @pytest.mark.usefixtures("impatient")
 async def test_the_end_does_not_wait_for_a_silent_server(server: Server, url: str) -> None:
-    """Whoever still waits is told that it is not known to be saved, and the daemon can stop."""
+    """Waiting callers get an error that the outcome is not known, and the daemon can stop."""
     async with running(url) as store:
         (watch,) = await follow(store, "1")
         server.freeze()

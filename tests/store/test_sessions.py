@@ -1,4 +1,4 @@
-"""What a connection that was given up had locked on the server is let go by the next connection."""
+"""The next connection releases the locks of a connection that was given up."""
 
 from __future__ import annotations
 

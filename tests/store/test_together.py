@@ -72,7 +72,7 @@ def test_a_statement_stays_prepared_however_a_transaction_ends(connection: Conne
 
 
 def test_a_fault_between_statements_is_told_as_it_is(connection: Connection) -> None:
-    """What was sent before it is rolled back, and the connection serves on."""
+    """The statements before it are rolled back, and the connection stays usable."""
 
     def stumble() -> None:
         with connection.begin(), pipeline(connection) as sending:

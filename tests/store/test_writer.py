@@ -116,7 +116,7 @@ async def test_one_fault_of_its_own_is_handed_to_whoever_made_it(writer: Words) 
 
 
 async def test_a_writer_that_was_cancelled_before_its_turn_does_nothing(writer: Words) -> None:
-    """Whoever is gone cannot use a result; others are not disturbed."""
+    """A caller that is gone cannot use a result, and the others are not disturbed."""
     gone = asyncio.create_task(writer.say("gone"))
     other = asyncio.create_task(writer.say("other"))
     await asyncio.sleep(0)
@@ -126,7 +126,7 @@ async def test_a_writer_that_was_cancelled_before_its_turn_does_nothing(writer: 
 
 
 async def test_a_writer_that_is_cancelled_in_its_turn_leaves_a_whole_transaction(writer: Words) -> None:
-    """What is being committed is committed; the group's others hear of it."""
+    """The transaction under way is committed, and the other callers get their results."""
     begun = asyncio.Event()
     loop = asyncio.get_running_loop()
 
