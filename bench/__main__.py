@@ -42,7 +42,7 @@ POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What is to be measured."""
+    """The measurements that were asked for."""
 
     streams: int
     rate: float

@@ -1,4 +1,4 @@
-"""What very many pending deliveries cost: claiming some of them, a node's memory, and how fast it sends them."""
+"""The cost of very many pending deliveries: the time of a claim, a node's memory, and the rate of sending."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Claims:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
-    """What a node did with so many."""
+    """The measurements of a node that sends so many."""
 
     pending: int
     sent: int  # callbacks that were received in the time watched

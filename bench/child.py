@@ -32,7 +32,7 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weight:
-    """What a process has used so far."""
+    """The CPU and memory that a process has used so far."""
 
     cpu: float  # seconds, user and system, all threads
     main_cpu: float  # of that, the main thread: the event loop

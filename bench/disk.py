@@ -1,4 +1,4 @@
-"""What the disk under the daemon's database costs, and what the database holds after a run."""
+"""The cost of the disk under the daemon's database, and the database's contents after a run."""
 
 from __future__ import annotations
 

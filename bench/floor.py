@@ -1,4 +1,4 @@
-"""What bare aiohttp costs: the least that does the job, and nothing kept per stream that is not needed.
+"""The cost of bare aiohttp: the least code that does the job, with the least memory for each stream.
 
 Raw chunks, lines split by hand, JSON read only when the bytes differ, one signed POST for every change. Not a program
 that anyone should run: a floor to measure from. With asyncio's own loop and TLS the receive buffer is cut to 16 KiB.
@@ -28,7 +28,7 @@ TLS_BUFFER = 16_384  # bytes; one TLS record. Stock asyncio allocates 256 KiB fo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
-    """What every stream shares."""
+    """The parts that all streams share."""
 
     session: aiohttp.ClientSession
     gate: asyncio.Semaphore

@@ -38,7 +38,7 @@ EVENTS = [b"%x\r\n%b\r\n" % (len(snapshot(change)), snapshot(change)) for change
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What is asked of the load generator."""
+    """The load to generate."""
 
     streams: int
     rate: float
@@ -202,7 +202,7 @@ def cpu_seconds() -> float:
 
 
 def tell(event: str, **fields: object) -> None:
-    """Write one line to whoever started us."""
+    """Write one line to the parent process."""
     sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
     sys.stdout.flush()
 

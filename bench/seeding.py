@@ -103,7 +103,7 @@ class Seeded:
         execute("COMMIT")
 
     def free(self, ids: Sequence[int]) -> None:
-        """Take what was claimed from whoever did."""
+        """Release these deliveries, whichever node has them."""
         with self._connection() as execute:
             execute(f"UPDATE deliveries SET owner = NULL WHERE id IN ({', '.join(map(str, ids))})")
 

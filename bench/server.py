@@ -25,7 +25,7 @@ SHARED = ("checkpointer", "background writer", "walwriter", "autovacuum worker")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What was used so far."""
+    """The resources that were used so far."""
 
     backends: dict[int, float]  # by process: CPU seconds of those that serve this database
     shared: dict[int, float]  # the same of the server's own processes
@@ -60,7 +60,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Used:
-    """What was used between two readings; see `Reading`."""
+    """The resources that were used between two readings; see `Reading`."""
 
     backend_cpu: float
     shared_cpu: float

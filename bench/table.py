@@ -39,7 +39,7 @@ class Aim:
 
 
 class Named(Protocol):
-    """What a column is of."""
+    """A subject of the table; its name heads a column."""
 
     @property
     def name(self) -> str:

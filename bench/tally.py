@@ -1,4 +1,4 @@
-"""What arrived, judged against what was said. Pure: takes stamps and bytes, returns counts and latencies.
+"""Compares the callbacks that arrived with the states that were sent. Pure: takes stamps and bytes, returns counts.
 
 Bodies are read after the run, so that the receiver's own work does not weigh on what is measured.
 """

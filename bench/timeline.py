@@ -1,4 +1,4 @@
-"""What the upstream says and when. Pure: no sockets, no clock; both ends of the bench agree on it.
+"""The states that the upstream sends, and their times. Pure: no sockets, no clock; both ends of the bench use it.
 
 Every stream plays queueing, processing four times over, success. The changes of all streams together come at a steady
 rate: first every stream's queueing, then every processing, then every success; the three identical repeats of

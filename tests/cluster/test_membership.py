@@ -178,7 +178,7 @@ async def test_a_leap_of_the_databases_clock_buries_nobody(shared_url: str) -> N
 
 
 async def test_what_was_claimed_before_a_node_was_lost_is_neither_sent_nor_settled(shared_url: str) -> None:
-    """Waiting deliveries are forgotten. An attempt under way settles nothing, even if the node claims its delivery again."""
+    """Waiting deliveries are forgotten. An attempt under way settles nothing, even if its delivery is claimed again."""
     async with node(shared_url, "a", member=False, lease=True) as a:
         a.sender.open.clear()
         await a.observe("1")

@@ -1,4 +1,4 @@
-"""The store's promises about destinations of callbacks: kept once, found when a delivery is due, and forgotten in the end."""
+"""The store keeps each destination of callbacks once, finds it when a delivery is due, and forgets it in the end."""
 
 from __future__ import annotations
 

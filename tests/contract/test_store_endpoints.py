@@ -1,4 +1,4 @@
-"""The store's promises about endpoints: one node changes a row at a time, and the event is committed with the change."""
+"""One node at a time changes an endpoint in the store, and the event is committed with the change."""
 
 from __future__ import annotations
 

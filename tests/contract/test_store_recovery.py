@@ -1,4 +1,4 @@
-"""The deliveries that the store brings forward when an endpoint recovers, and those that it leaves, on both databases."""
+"""When an endpoint recovers, the store brings forward the deliveries that failed in the outage, and no others."""
 
 from __future__ import annotations
 

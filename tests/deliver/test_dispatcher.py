@@ -302,7 +302,7 @@ async def test_what_failed_in_an_outage_goes_out_after_a_restart_in_it(tmp_path:
 
 
 async def test_enabling_an_endpoint_sends_what_failed_before(tmp_path: Path) -> None:
-    """An operator who enables it has mended it, and should see that at once. Times that the endpoint asked for are kept."""
+    """An operator who enables it has mended it, and sees that at once. Times that the endpoint asked for are kept."""
 
     def answer(delivery: Delivery) -> Attempt:
         hint = 7200.0 if delivery.lane == patient.pk else None

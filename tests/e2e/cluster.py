@@ -110,7 +110,7 @@ class Upstream(Simulator):
 
 
 class Ledger:
-    """What a receiver knows: each callback that arrived, by watch and sequence."""
+    """The callbacks that have arrived at a receiver, by watch and sequence."""
 
     def __init__(self) -> None:
         self.arrivals: list[Arrival] = []

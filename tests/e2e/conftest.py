@@ -1,4 +1,4 @@
-"""Daemons for tests, none of which outlives its test."""
+"""Daemons for tests; none outlives its test."""
 
 from __future__ import annotations
 

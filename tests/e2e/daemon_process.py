@@ -62,7 +62,7 @@ def webhook(url: str, *secrets: str, **more: Any) -> Fields:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """What a command did."""
+    """The result of a command."""
 
     code: int
     out: str

@@ -1,6 +1,6 @@
-"""A watch is followed promptly, whichever way it was asked for, while thousands of streams are open.
+"""A watch is followed promptly, however it was added, while thousands of streams are open.
 
-What the times are on an idle machine is told by `python -m bench --only add`, of which this is one round.
+`python -m bench --only add` measures the times on an idle machine; this is one round of it.
 """
 
 from __future__ import annotations

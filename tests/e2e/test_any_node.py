@@ -1,4 +1,4 @@
-"""Whichever node is asked, it tells of all nodes and all watches, and acts on them."""
+"""Any node that is asked describes all nodes and all watches, and acts on them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def site(daemons: Start, database: str, count: int, *, moves: str) -> Asyn
 
 @pytest.mark.slow
 async def test_any_node_tells_of_all_and_acts_on_all(daemons: Start, database: str) -> None:
-    """Who follows a watch; whether its stream is open only by who has it; a removal is heeded by who follows it."""
+    """Each node knows which node follows a watch, and only that one whether its stream is open. It obeys a removal."""
     async with site(daemons, database, 2, moves="queueing") as nodes:
         added, _ = await nodes[0].post("/v1/watches", TASKS)
         assert added == 201
@@ -184,7 +184,7 @@ async def _take(
 async def test_a_node_without_an_answer_from_the_store_is_not_ready(
     daemons: Start, database: str, tmp_path: Path
 ) -> None:
-    """Once others may have taken over; it says so, and is ready again when it has joined them anew."""
+    """It is not ready once others may have taken over, says so, and is ready again when it has joined them again."""
     server, _, name = database.rpartition("/")
     proxy = Proxy(int(server.rpartition(":")[2]))
     try:

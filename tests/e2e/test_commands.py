@@ -80,7 +80,7 @@ async def test_dead_delivery_is_found_and_retried(daemons: Start) -> None:
 
 
 async def test_endpoint_disabled_and_enabled(daemons: Start) -> None:
-    """What happens while an endpoint is disabled is kept, over a restart too, and flows when it is enabled."""
+    """Deliveries to a disabled endpoint are kept, over a restart too, and are sent when it is enabled."""
     async with Simulator(transcript=parse_spec("queueing"), keep_open=True) as sim, Listener(secrets=[SECRET]) as ears:
         daemon = daemons(config(upstream=sim.base_url, endpoints={"app": webhook(ears.url)}, watches=["1"]))
         await daemon.start()
@@ -146,7 +146,7 @@ async def test_token(daemons: Start) -> None:
 
 
 async def test_a_reload_tells_what_it_has_changed(daemons: Start) -> None:
-    """What came, what is different, what went, and what waits for a restart; `reloaded` alone if nothing did."""
+    """It names parts that were added, changed or removed, and keys that wait for a restart; `reloaded` alone: none."""
     settings = config(upstream="http://127.0.0.1:9", endpoints={"app": webhook("http://127.0.0.1:9")}, watches=["1"])
     daemon = daemons(settings)
     await daemon.start()

@@ -71,7 +71,7 @@ async def site(daemons: Start, **more: object) -> AsyncIterator[Site]:
 
 
 async def test_files_come_change_and_go(daemons: Start) -> None:
-    """A directory that was not there, a file in it, another, one written anew, one removed, and the directory again."""
+    """A new directory, a file in it, another one, one rewritten, one removed, and the directory added again."""
     async with site(daemons) as here:
         (here.directory / "watches.d").mkdir()
         here.put("watches.d/a.yaml", "[a]")
@@ -131,7 +131,7 @@ async def test_a_touch_is_no_change(daemons: Start) -> None:
 
 
 async def test_half_a_file_is_not_announced(daemons: Start) -> None:
-    """What is completed within two seconds was never wrong."""
+    """A file that is completed within two seconds is never announced as wrong."""
     async with site(daemons) as here:
         (here.directory / "watches.d").mkdir()
         with (here.directory / "watches.d/a.yaml").open("w") as writing:
@@ -165,7 +165,7 @@ async def test_a_broken_file_is_announced_once(daemons: Start) -> None:
 
 
 async def test_a_refused_configuration_is_mended_in_a_file_that_it_names(daemons: Start) -> None:
-    """What a refused configuration reads is followed too: a secret's file that comes late makes it good."""
+    """The files of a refused configuration are followed too: it is accepted once a secret's file has come."""
     async with site(daemons) as here:
         later = here.directory / "secrets/app"
         endpoints = {"app": webhook(here.ears.url) | {"secrets": [{"file": "secrets/app"}]}}
@@ -223,7 +223,7 @@ async def test_secrets_are_followed(daemons: Start, way: str) -> None:
 
 
 async def test_changes_during_a_reload(daemons: Start) -> None:
-    """Whatever changes while a reload is under way is in force in the end, by as few reloads as can be."""
+    """Every change during a reload is in force in the end, after as few reloads as possible."""
     async with site(daemons) as here:
         (here.directory / "watches.d").mkdir()
         for number in range(40):

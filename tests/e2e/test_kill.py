@@ -23,7 +23,7 @@ ENDS = ("success", "failed:CreditInsufficient", "canceled")
 
 
 class Ledger:
-    """What a receiver knows: every arrival, by watch and sequence."""
+    """The arrivals at a receiver, by watch and sequence."""
 
     def __init__(self) -> None:
         self.ids: dict[tuple[str, int], set[str]] = defaultdict(set)

@@ -74,7 +74,7 @@ async def test_one_that_joins_is_given_its_share(daemons: Start, shared_url: str
 async def test_any_node_takes_what_is_asked_and_all_act_on_it(
     daemons: Start, shared_url: str, record_property: Record
 ) -> None:
-    """What is added, taken away or described at one node is so at the one that follows the watch."""
+    """The node that follows a watch obeys an addition, a removal or a change that another node was asked for."""
     described = [
         {"id": "described-1", "labels": {"team": "before"}},
         {"id": "described-2", "labels": {"team": "before"}},

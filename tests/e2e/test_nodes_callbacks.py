@@ -1,4 +1,4 @@
-"""Callbacks of watches among several nodes: asked of one, followed by another, sent by whoever has them in hand."""
+"""Callbacks of watches among several nodes: one is asked, another follows the watch, and a third may send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever befalls nodes and their database: nothing that was committed is lost, order holds, repeats are the same."""
+"""Faults of nodes and their database: no committed event is lost, order holds, and repeats have the same bytes."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def told(ears: Receiver) -> list[tuple[str, str, str | None]]:
 
 @pytest.mark.parametrize("preset", ["my-service", "generic"])
 async def test_tasks_are_polled_by_a_preset_and_overrides(daemons: Start, preset: str) -> None:
-    """Of one's own under `presets:`, or the generic one with everything beside it."""
+    """The preset is defined under `presets:`, or is the generic one with all keys beside it."""
     own = {"preset": "generic", **MY_SERVICE} if preset == "generic" else {}
     async with PolledUpstream() as upstream, Receiver() as ears:
         upstream.script("2", state("busy"), state("bad"))

@@ -1,4 +1,4 @@
-"""What the daemon cannot start with: a line for each fault says what, where and what to do; no traceback."""
+"""Faults with which the daemon cannot start: one line for each tells fault, place and remedy, without a traceback."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ async def test_bad_configuration_changes_nothing(daemons: Start) -> None:
 
 @pytest.mark.parametrize("change", ["url", "secret", "timeout", "removed"])
 async def test_delivery_under_way_during_a_reload_ends_once(daemons: Start, change: str) -> None:
-    """What is being sent while its endpoint changes is neither cancelled nor sent again."""
+    """A delivery that is being sent while its endpoint changes is neither cancelled nor sent again."""
     async with Simulator(transcript=BY_HAND) as sim, Receiver() as ears:
         settings = config(upstream=sim.base_url, endpoints={"app": webhook(ears.url + "/old")}, watches=["1"])
         daemon = daemons(settings)
@@ -264,7 +264,7 @@ async def test_reload_says_what_needs_a_restart(daemons: Start) -> None:
 
 
 async def test_source_change_reaches_what_waits(daemons: Start) -> None:
-    """A new token after a refusal is tried at once, not after the backoff; another upstream opens streams anew."""
+    """A new token after a refusal is tried at once, not after the backoff. Another upstream gets new streams."""
     async with Simulator(transcript=BY_HAND, token="right") as sim, Simulator(transcript=BY_HAND) as other:
         slow = {"token": "wrong", "backoff": {"initial": "1h", "max": "1h"}}
         settings = config(upstream=sim.base_url, endpoints={}, watches=["1"], vidu=slow)

@@ -1,4 +1,4 @@
-"""What is secret in the configuration is nowhere to be found in what the daemon says of itself."""
+"""The configuration's secrets appear in nothing that the daemon writes or answers."""
 
 from __future__ import annotations
 

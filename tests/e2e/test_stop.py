@@ -77,7 +77,7 @@ async def test_what_never_ends_waits_for_the_next_start(daemons: Start) -> None:
 
 
 async def test_states_during_the_drain_are_kept(daemons: Start) -> None:
-    """What is seen while the daemon drains is committed, not sent any more, and comes after the next start."""
+    """States that are observed while the daemon drains are committed, and sent after the next start."""
     async with Simulator(transcript=BY_HAND) as sim, Receiver() as ears:
         ears.gate.clear()
         daemon = await under_way(daemons, sim, ears.url, ["1", "2"])

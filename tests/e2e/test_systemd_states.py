@@ -1,4 +1,4 @@
-"""What the service manager hears over its socket, from start to end (sd_notify(3))."""
+"""The messages that the service manager gets over its socket, from start to end (sd_notify(3))."""
 
 from __future__ import annotations
 

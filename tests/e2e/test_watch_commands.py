@@ -118,7 +118,7 @@ async def test_the_configuration_of_the_directory_says_where_the_daemon_is(daemo
 
 
 async def test_a_refused_file_adds_nothing(daemons: Start) -> None:
-    """What only the daemon can know is told with the file's line as well."""
+    """Problems that only the daemon can know are printed with the file's line as well."""
     async with Simulator(transcript=GOES_ON, keep_open=True) as sim:
         daemon = daemons(config(upstream=sim.base_url, endpoints={}))
         await daemon.start()
@@ -361,7 +361,7 @@ async def test_following_outlives_the_daemon(daemons: Start) -> None:
 
 
 async def test_a_terminal_shows_the_list_live(daemons: Start) -> None:
-    """Drawn anew as it changes, within the screen, and left as it was last when it ends."""
+    """It is drawn again as it changes, fits the screen, and stays as it was last when it ends."""
     async with Simulator(transcript=parse_spec("queueing"), keep_open=True) as sim:
         daemon = daemons(config(upstream=sim.base_url, endpoints={}, watches=[f"t{n:03}" for n in range(40)]))
         await daemon.start()

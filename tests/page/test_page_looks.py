@@ -1,4 +1,4 @@
-"""That everybody can read and use the page: contrast, names of controls, the keyboard, small screens, little motion."""
+"""Everybody can read and use the page: contrast, names of controls, the keyboard, small screens, little motion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from notifier.web.page.page import PARTS
 TEXTS = ("ink", "muted", "accent", "good", "bad", "warn")
 GROUNDS = ("ground", "surface", "raised", "accent-soft")
 
-# What a screen reader would say of every control on the page, as far as a script can tell.
+# The name that a screen reader would read for every control on the page, as far as a script can tell.
 NAMELESS = """() => [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")]
   .filter((node) => !(
     node.getAttribute("aria-label") || node.textContent.trim() || node.labels?.[0]?.textContent.trim()

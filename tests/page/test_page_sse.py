@@ -35,7 +35,7 @@ DECODE = """async (pieces) => {
 async def test_the_decoder_follows_the_specification(
     tmp_path: Path, context: BrowserContext, complaints: Complaints
 ) -> None:
-    """Whole, letter by letter, and cut in two at each place."""
+    """It reads each stream whole, letter by letter, and cut in two at each place."""
     async with daemon(tmp_path) as site:
         page = await context.new_page()
         complaints.watch(page, site.url)
@@ -50,7 +50,7 @@ async def test_the_decoder_follows_the_specification(
 async def test_an_event_without_end_is_an_error(
     tmp_path: Path, context: BrowserContext, complaints: Complaints
 ) -> None:
-    """Memory has a bound: the stream is then opened anew."""
+    """Memory has a bound: the stream is then opened again."""
     async with daemon(tmp_path) as site:
         page = await context.new_page()
         complaints.watch(page, site.url)

@@ -51,7 +51,7 @@ def is_sound(path: Path) -> bool:
 
 
 def test_only_its_owner_can_open_it(path: Path) -> None:
-    """A user who can open it could hold it, and keep the daemon from starting. The file of an older version is closed to others too."""
+    """A user who can open it can keep the daemon from starting. An older version's file is closed to others too."""
     name = path.with_name(path.name + ".lock")
     LockFile(path).close()
     assert name.stat().st_mode & 0o777 == 0o600

@@ -50,8 +50,9 @@ def proxied(proxy: Proxy) -> str:
 async def test_a_server_that_ends_is_waited_for(
     server: Server, url: str, how: signal.Signals, logs: list[EventDict]
 ) -> None:
-    """What is kept waits, the rest is told at once; after the start all goes on. It is said once, and once that it is
-    over."""
+    """Held operations wait, others fail at once, and all go on after the start.
+
+    The outage is logged once, and so is its end."""
     async with working(url) as work:
         await asyncio.to_thread(server.stop, how)
         await until(lambda: not work.store.available)
