@@ -85,7 +85,7 @@ class Connection:
         assert self._request is not None, "a connection connects once"
         try:
             reply = self._reply = await fetch(self._pool, self._request, self._way)
-            self.origin = str(reply.url.origin())
+            self.origin = reply.origin
             await self._begin(reply, content.kind_of(reply.fields.values_of("content-type")))
         except BaseException:
             self.close()

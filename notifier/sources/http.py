@@ -52,13 +52,13 @@ _NO_FIELDS = Fields(b"")
 class Reply:
     """A reply whose head is in. Its body is read from the connection, which `close` gives back."""
 
-    __slots__ = ("_pool", "_route", "connection", "fields", "status", "url")
+    __slots__ = ("_pool", "_route", "connection", "fields", "origin", "status")
 
     def __init__(self, connection: Connection, *, url: URL, route: Route, pool: Pool) -> None:
         self.connection = connection
         self.status = connection.reply.status
         self.fields = connection.reply.fields
-        self.url = url
+        self.origin = str(url.origin())  # that answered, behind all redirects
         self._route = route
         self._pool = pool
 
