@@ -50,17 +50,17 @@ class BodyReader:
         if self._taken:
             await self._rest()
         chunk = self._next()
-        if not chunk:
-            self._taken = 0
-            while not (chunk := self._next()):
-                if self._ended():
-                    return b""
-                await self._connection.wait(1)
+        if chunk:
+            if not self._taken:
+                self._began = perf_counter()
+            self._taken += len(chunk)
             return chunk
-        if not self._taken:
-            self._began = perf_counter()
-        self._taken += len(chunk)
-        return chunk
+        self._taken = 0
+        while not self._ended():
+            await self._connection.wait(1)
+            if chunk := self._next():
+                return chunk
+        return b""
 
     def _ended(self) -> bool:
         connection = self._connection
