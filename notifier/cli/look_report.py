@@ -23,8 +23,10 @@ STATE_NAMES = ("state", "status", "task_status", "task_state", "job_status", "jo
 class LookReport:
     """What one look brought, in words and as JSON."""
 
-    def __init__(self, name: str, config: SourceConfig, plan: Plan, look: Look) -> None:
+    def __init__(self, name: str, config: SourceConfig, plan: Plan, look: Look, *, preset: str | None = None) -> None:
+        """Create a report; `preset` is the name of the source's twin, if that was asked."""
         self._name = name
+        self._preset_name = preset or config.preset
         self._config = config
         self._preset = plan.settings.preset
         self._redact = plan.template.redact
@@ -45,7 +47,7 @@ class LookReport:
         look, error = self._look, self._look.error
         return {
             "source": self._name,
-            "preset": self._config.preset,
+            "preset": self._preset_name,
             "transport": self._preset.transport,
             "request": {"method": look.method, "url": look.url},
             "status": look.status,
@@ -76,6 +78,7 @@ class LookReport:
             "eta_seconds": seen.eta_seconds,
             "error": None if seen.error is None else {"code": seen.error.code, "message": seen.error.message},
             "result": {"urls": list(seen.urls)} if seen.urls else None,
+            "result_error": seen.result_error,
         }
         return self._clean(fields)
 
@@ -90,7 +93,7 @@ class LookReport:
     def lines(self) -> Iterator[str]:
         """Return the lines for people."""
         look = self._look
-        yield f"source {self._name}: preset {self._config.preset}, {self._preset.transport}"
+        yield f"source {self._name}: preset {self._preset_name}, {self._preset.transport}"
         answered = "no reply" if look.status is None else str(look.status)
         yield printable(f"{look.method} {look.url}: {answered} after {look.seconds:.2f} s")
         for message in look.messages:
@@ -147,6 +150,8 @@ class LookReport:
         if look.observations:
             return None
         error = look.error or next((message.error for message in look.messages if message.error is not None), None)
+        if not look.url:
+            return "give a variable of the url with --variable NAME=VALUE, or under `variables` of the source"
         if error is None:
             return None if not look.messages else self._places() or "check state_events, and paths.state"
         match error.kind, error.status:
@@ -168,6 +173,8 @@ class LookReport:
                 return "204 says that there is nothing to read: check the id, or poll in place of a stream"
             case "unreadable", _:
                 return self._places() or "check the source's url and paths"
+            case _ if look.status is not None:
+                return "the upstream cannot answer now; try again later"
             case _:
                 return "check the source's base_url, and whether this machine reaches it"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ from notifier.cli.client import DEFAULT_FILE, JsonOption
 from notifier.cli.daemon import FileOption, load_config
 from notifier.cli.look_report import LookReport
 from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, fail, show, show_json
+from notifier.cli.watch_input import read_pairs
 
 if TYPE_CHECKING:
     from notifier.config import SourceConfig
@@ -31,6 +33,10 @@ def try_source(
     name: Annotated[str, typer.Argument(help="The source's name in the configuration.")],
     id_: Annotated[str, typer.Argument(metavar="ID", help="A task's id.")],
     config: FileOption = DEFAULT_FILE,
+    variable: Annotated[
+        list[str],
+        typer.Option("--variable", metavar="NAME=VALUE", help="A variable of the URL, as a watch may have it."),
+    ] = [],
     listen: Annotated[
         str | None,
         typer.Option("--for", metavar="DURATION", help="Read a stream for so long; default: to its first snapshot."),
@@ -39,8 +45,8 @@ def try_source(
 ) -> None:
     """Look once at the upstream, and print each message beside what it is read as.
 
-    It needs no daemon, and changes nothing. States that the configuration does not list are printed with the YAML that
-    lists them. Exit code 1 if no state was read.
+    It needs no daemon, and changes nothing. A task without a stream is asked for by the source's polled twin. States
+    that the configuration does not list are printed with the YAML that lists them. Exit code 1 if no state was read.
 
     Example: notifier source test vidu 2370487727425660
     """
@@ -50,14 +56,23 @@ def try_source(
     if name not in loaded.sources:
         fail(f"there is no source {name}; {config} has {', '.join(loaded.sources) or 'none'}", EXIT_USAGE)
     chosen = loaded.sources[name]
+    variables = read_pairs(variable, option="--variable", example="kind=videos/text2video")
     plan = _plan(name, chosen)
-    look = asyncio.run(_look(plan, id_, listen))
-    report = LookReport(name, chosen, plan, look)
+    look = asyncio.run(_look(plan, id_, listen, variables))
+    reports = [LookReport(name, chosen, plan, look)]
+    if not look.observations and plan.settings.twin is not None:
+        plan = plan.with_settings(plan.settings.twin)
+        look = asyncio.run(_look(plan, id_, None, variables))
+        reports.append(LookReport(name, chosen, plan, look, preset=chosen.description.poll_twin))
     if as_json:
-        show_json(report.as_json())
+        twin = reports[1].as_json() if len(reports) > 1 else None
+        show_json({**reports[0].as_json(), "twin": twin})
     else:
-        for line in report.lines():
-            show(line)
+        for number, report in enumerate(reports):
+            if number:
+                show("\nThe task may have no stream; the source's twin is polled then:\n")
+            for line in report.lines():
+                show(line)
     if not look.observations:
         raise typer.Exit(EXIT_FAILED)
 
@@ -72,7 +87,7 @@ def _plan(name: str, config: SourceConfig) -> Plan:
     return Plan.create(name, source_settings(config, trust(config)), user_agent=USER_AGENT)
 
 
-async def _look(plan: Plan, task_id: str, listen: str | None) -> Look:
+async def _look(plan: Plan, task_id: str, listen: str | None, variables: Mapping[str, str]) -> Look:
     from notifier.config import read_duration
     from notifier.sources.probe import look
 
@@ -80,4 +95,4 @@ async def _look(plan: Plan, task_id: str, listen: str | None) -> Look:
         seconds = None if listen is None else read_duration(listen)
     except ValueError as exc:
         fail(f"--for: {exc}", EXIT_USAGE)
-    return await look(plan, task_id, listen=seconds, longest=LONGEST)
+    return await look(plan, task_id, listen=seconds, longest=LONGEST, variables=variables)

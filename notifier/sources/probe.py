@@ -6,15 +6,18 @@ It follows nothing, waits for no turn and tries nothing again. What it returns h
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from notifier.core.errors import NoContent, SourceError, Unavailable, Unreadable
 from notifier.core.eventstream import StreamEvent
-from notifier.core.model import Observation
+from notifier.core.model import NONE, Observation, Phase
 from notifier.sources.connection import Connection
 from notifier.sources.http import brief, new_pool, refusal, send
 from notifier.sources.plan import Plan
+from notifier.sources.request import Request
+from notifier.sources.result import fetch_result
 from notifier.sources.turns import Turns
 from notifier.sources.whole import read_whole
 
@@ -49,22 +52,26 @@ class Look:
         return tuple(message.observation for message in self.messages if message.observation is not None)
 
 
-async def look(plan: Plan, task_id: str, *, listen: float | None, longest: float) -> Look:
-    """Ask once for a task by a poll, or read its stream.
+async def look(
+    plan: Plan, task_id: str, *, listen: float | None, longest: float, variables: Mapping[str, str] = NONE
+) -> Look:
+    """Ask once for a task by a poll, or read its stream; ask for the result of one that has succeeded.
 
     A stream is read for `listen` seconds; None: until its first snapshot, at most for `longest` seconds. Never raises
     SourceError: that is part of what is returned.
     """
     began = perf_counter()
     try:
-        request = plan.template.fill(task_id)
+        request = plan.template.fill(task_id, variables=variables)
     except SourceError as exc:
         return Look(method=plan.settings.preset.method, url="", seconds=0.0, error=exc)
     if plan.settings.preset.transport == "poll":
-        status, messages, error = await _poll(plan, task_id)
+        status, messages, error = await _poll(plan, request, task_id)
         ended = False
     else:
-        status, messages, ended, error = await _listen(plan, task_id, listen, longest)
+        status, messages, ended, error = await _listen(plan, request, listen, longest)
+    if messages and plan.result is not None:
+        messages[-1] = await _with_result(plan, task_id, messages[-1], variables)
     return Look(
         method=request.method,
         url=plan.template.redact(str(request.url.with_user(None))),
@@ -76,12 +83,26 @@ async def look(plan: Plan, task_id: str, *, listen: float | None, longest: float
     )
 
 
-async def _poll(plan: Plan, task_id: str) -> tuple[int | None, list[Message], SourceError | None]:
+async def _with_result(plan: Plan, task_id: str, message: Message, variables: Mapping[str, str]) -> Message:
+    """Return a message with the result that takes a request of its own, if the task has succeeded."""
+    seen = message.observation
+    if seen is None or seen.phase is not Phase.SUCCEEDED:
+        return message
+    pool = new_pool()
+    try:
+        return replace(message, observation=await fetch_result(pool, plan, task_id, seen, variables))
+    except SourceError as exc:
+        return replace(message, observation=replace(seen, urls=(), result_error=str(exc)))
+    finally:
+        pool.close()
+
+
+async def _poll(plan: Plan, request: Request, task_id: str) -> tuple[int | None, list[Message], SourceError | None]:
     pool, status, body = new_pool(), None, b""
     timeout = plan.settings.connect_timeout
     try:
         async with asyncio.timeout(timeout):
-            reply, note = await send(pool, plan.template.fill(task_id), plan.way)
+            reply, note = await send(pool, request, plan.way)
             status = reply.status
             body = await read_whole(reply, plan.settings.max_event, Turns())
         observation = plan.reader.read_reply(body, status, task_id)
@@ -103,11 +124,11 @@ async def _poll(plan: Plan, task_id: str) -> tuple[int | None, list[Message], So
 
 
 async def _listen(
-    plan: Plan, task_id: str, listen: float | None, longest: float
+    plan: Plan, request: Request, listen: float | None, longest: float
 ) -> tuple[int | None, list[Message], bool, SourceError | None]:
     settings, pool = plan.settings, new_pool()
     connection = Connection(
-        plan.template.fill(task_id),
+        request,
         pool=pool,
         framing=settings.preset.framing,
         way=plan.way,

@@ -17,8 +17,10 @@ from polled_upstream import Answer, PolledUpstream, state
 from notifier import config as configuration
 from notifier.cli.look_report import LookReport
 from notifier.daemon.adapters import source_settings, trust
+from notifier.sources import preset as presets
 from notifier.sources.plan import Plan
 from notifier.sources.probe import Look, look
+from notifier.tools.preset_speech import speech_of
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import parse_spec
 
@@ -91,7 +93,7 @@ async def test_a_state_in_no_list_comes_with_the_yaml_that_lists_it(tmp_path: Pa
         (Answer(body=b"<!doctype html><h1>Log in</h1>"), "a web page is no API"),
         (Answer(body=b""), "the upstream answers with an empty body"),
         (Answer(status=204), "there is nothing to read"),
-        (Answer(status=503, body={"message": "later"}), "whether this machine reaches it"),
+        (Answer(status=503, body={"message": "later"}), "the upstream cannot answer now"),
         (Answer(body=[]), "the snapshot has no state where the preset says"),
         (Answer(body=b"{'state': 1}"), "the snapshot is not JSON"),
         (
@@ -122,6 +124,7 @@ async def test_an_upstream_that_cannot_be_reached_is_said_and_a_missing_token_to
     text = (await seen(tmp_path, {**POLLED, "base_url": base_url}))[2]
     assert ": no reply after" in text
     assert "cannot connect: " in text
+    assert "whether this machine reaches it" in text
 
 
 async def test_a_stream_is_read_to_its_first_snapshot(tmp_path: Path) -> None:
@@ -151,6 +154,39 @@ async def test_a_stream_can_be_read_to_its_end(tmp_path: Path) -> None:
     assert (len(whole.messages), whole.ended) == (32, True)
     assert refused.status == 404
     assert "check the id" in "\n".join(LookReport("mine", loaded, plan, refused).lines())
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "said"),
+    [
+        ("fal-stream", "501#1", "the source's twin is polled then"),
+        ("fal", "", "https://example.com/results/1.mp4"),
+        ("minimax", "404#2", "result_error"),
+    ],
+)
+async def test_a_twin_a_result_and_a_variable_are_asked_for(tmp_path: Path, name: str, fault: str, said: str) -> None:
+    """As the daemon would: by a poll where there is no stream, and by a second request after success."""
+    speech = speech_of(name, presets.load(name))
+    async with Simulator(speech=speech, transcript=speech.load("succeeded"), token=TOKEN) as sim:
+        if fault:
+            sim.fault("1", fault)
+        path = written(tmp_path, {"preset": name, "base_url": sim.base_url})
+        given = ["--variable", "owner=fal-ai", "--variable", "app=flux"] if "fal" in name else []
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "notifier", "source", "test", "mine", "1", *given, "-c", str(path)),
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "NO_COLOR": "1"},
+        )
+        output = (await process.communicate())[0].decode()
+    assert process.returncode == 0, output
+    assert said in output
+    assert "phase succeeded" in output
+    assert TOKEN not in output
+
+
+async def test_a_variable_that_is_missing_is_asked_for(tmp_path: Path) -> None:
+    _, _, text = await seen(tmp_path, {"preset": "fal", "base_url": "http://127.0.0.1:1"})
+    assert "--variable NAME=VALUE" in text
 
 
 @pytest.mark.parametrize(("id_", "code", "said"), [("1", 0, "phase succeeded"), ("unknown-1", 1, "check the id")])

@@ -45,6 +45,13 @@ def _details(name: str, preset: Preset) -> Iterator[str]:
     given = ", ".join(f"`{key}: {value or repr('')}`" for key, value in preset.variables.items() if value is not None)
     if preset.variables:
         yield f"- Variables: {'; '.join(filter(None, (needed and f'to be given: {needed}', given)))}.\n"
+    if preset.batch is not None:
+        url = preset.batch.url.replace("{base_url}", "")
+        yield f"- Many at once: `{preset.batch.method} {url}`, {preset.batch.most} ids a request.\n"
+    if preset.poll_twin is not None:
+        yield f"- Without a stream: polled as [`{preset.poll_twin}`](#{preset.poll_twin}).\n"
+    if preset.cursor is not None:
+        yield f"- Resumed: by `{preset.cursor.parameter}`{_window(preset)}.\n"
     result = _result(preset)
     if result:
         yield f"- Result: {result}.\n"
@@ -63,6 +70,10 @@ def _pace(preset: Preset) -> str:
     floor = "" if preset.poll.floor is None else f", at least {preset.poll.floor:g} s"
     rate = "" if preset.poll.rate_limit is None else f", at most {preset.poll.rate_limit:g} requests a second"
     return f"every {preset.poll.interval:g} s{floor}{rate}"
+
+
+def _window(preset: Preset) -> str:
+    return "" if preset.resume_window is None else f", for {preset.resume_window / 60:g} minutes"
 
 
 def _result(preset: Preset) -> str:
