@@ -414,7 +414,8 @@ class Destination:
         settlement = Settlement(
             delivery=delivery, verdict=result, at=self._clock(), attempt=attempt, take=take, latest=latest
         )
-        released = await self._outbox.settle(settlement, url=self._url)
+        # Others wait here for the place that this one holds until its verdict is saved.
+        released = await self._outbox.settle(settlement, url=self._url, urgent=len(self._queue) > 0)
         if isinstance(result, Later):
             self.expect(result.due)
         if not take and (latest or not isinstance(result, Later)):

@@ -61,14 +61,15 @@ class OutboxClient:
         self._wake.set()
         return await future
 
-    async def settle(self, settlement: Settlement, *, url: str | None = None) -> Delivery | None:
+    async def settle(self, settlement: Settlement, *, url: str | None = None, urgent: bool = False) -> Delivery | None:
         """Save what became of a delivery; return the next one of its watch, if that is this node's now.
 
-        `url` is for the log, where the destination has no name that people know. Raises StaleWrite, StoreUnavailable.
+        Unless it is `urgent`, it waits some milliseconds for others to share a transaction with. `url` is for the log,
+        where the destination has no name that people know. Raises StaleWrite, StoreUnavailable.
         """
         if settlement.attempt is not None:
             _log_attempt(settlement, url)
-        released = await self._store.outbox.settle(settlement)
+        released = await self._store.outbox.settle(settlement, urgent=urgent)
         if isinstance(settlement.verdict, Muted):
             muted = settlement.delivery
             log.info("delivery.muted", endpoint=muted.endpoint, delivery=muted.id, mute=settlement.verdict.mute)

@@ -20,7 +20,7 @@ from notifier.store.rows import delivery_from
 from notifier.store.schema import deliveries
 from notifier.store.transaction import Transaction
 from notifier.store.values import BEFORE_ALL, ClockShift, DeliveryClaim, DeliveryFilter, Recovery, Settlement
-from notifier.store.writer import Writer
+from notifier.store.writer import LINGER, Writer
 
 MAX_CLAIM = 1000  # deliveries of one endpoint claimed at once: bounds memory and a statement's parameters
 MAX_REVIVED = 500  # dead deliveries made ready in one transaction: others wait for it
@@ -43,7 +43,8 @@ class Outbox:
         Returns the deliveries to send now, in order. Raises StaleWrite when the stored watch is not the one before
         this step, was removed, or is another node's.
         """
-        return cast("list[Delivery]", await self._writer.submit(CommitOp(watch, records)))
+        within = 0.0 if watch is None else self._writer.gathering()
+        return cast("list[Delivery]", await self._writer.submit(CommitOp(watch, records), within=within))
 
     async def claim(self, room: Mapping[str, int], *, now: Micros) -> DeliveryClaim:
         """Claim deliveries that are due: for each endpoint named up to so many, oldest due first."""
@@ -62,13 +63,15 @@ class Outbox:
 
         return await self._writer.call(claim, left=lambda claim: DeliveryClaim(next_due=claim.next_due))
 
-    async def settle(self, settlement: Settlement) -> Delivery | None:
+    async def settle(self, settlement: Settlement, *, urgent: bool = False) -> Delivery | None:
         """Save the verdict on a delivery; return the next of its lane if this node is to send it now.
 
-        After `Later` there is one only with `latest`: a newer state has taken the delivery's place.
+        Unless it is urgent, it waits some milliseconds for others to share a transaction with. After `Later` there is
+        one only with `latest`: a newer state has taken the delivery's place.
         Raises StaleWrite when the delivery is no longer this node's.
         """
-        return cast("Delivery | None", await self._writer.submit(SettleOp(settlement), urgent=False))
+        within = 0.0 if urgent else LINGER
+        return cast("Delivery | None", await self._writer.submit(SettleOp(settlement), within=within))
 
     async def retry(self, which: DeliveryFilter, *, now: Micros) -> int:
         """Make dead deliveries ready again, with the same ids; return their number.

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import NamedTuple, TypeVar, cast
 
 import structlog
 from sqlalchemy import Connection, Engine
 
 from notifier.core.errors import NodeLost, StaleWrite, StoreUnavailable
+from notifier.core.rhythm import Rhythm
 from notifier.runtime.clock import boottime
+from notifier.runtime.threads import OneThread
 from notifier.store import statements as sql
 from notifier.store.errors import is_conflict, is_outage, reason
 from notifier.store.operations import CallOp, CommitOutcome, Committed, Operation, OperationFailed, StoreAway
@@ -27,7 +29,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 RHYTHM = 0.004  # seconds from the start of a group to the start of the next, at least
-LINGER = 0.01  # seconds that an operation without urgency waits for others to share a transaction with
+LINGER = 0.016  # seconds that a verdict waits for others to share a transaction with; longer than changes wait
 RETRY_DELAY = 0.5  # seconds between tries while the database is away
 MAX_CONFLICTS = 5  # times in a row; conflicts are rare, since every node locks in the same order
 LONG = 10.0  # seconds that a group may take before the database counts as away
@@ -58,10 +60,11 @@ class Writer:
         self._engine = engine
         self._transaction = transaction
         self._connection: Connection | None = None  # used by the thread alone
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._thread = OneThread(name="store-writer")
         self._queue: list[_Entry] = []
         self._wake = asyncio.Event()
-        self._linger: asyncio.TimerHandle | None = None
+        self._rhythm = Rhythm()
+        self._begin_at: asyncio.TimerHandle | None = None  # when the next group begins, though nothing is urgent
         self._closing = False
         self._ending = False  # the last operation is queued
         self._doubt: dict[Operation, object] = {}  # results that hold if the last COMMIT succeeded
@@ -70,17 +73,21 @@ class Writer:
         self.available = True
         self.renewed = self._signed  # seconds of boottime: this node's last sign of life is no older
 
-    async def submit(self, operation: Operation, *, urgent: bool = True) -> object:
-        """Run an operation in the next group; return its result after the commit.
+    def gathering(self) -> float:
+        """Count a change; return the seconds that it should wait for others: the faster they come, the fewer."""
+        return self._rhythm.came(monotonic())
 
-        With `urgent=False` it may wait some milliseconds for others to share a transaction with.
+    def submit(self, operation: Operation, *, within: float = 0.0) -> asyncio.Future[object]:
+        """Run an operation in the next group; return the future of its result, which comes after the commit.
+
+        It may wait for `within` seconds, for others to share a transaction with.
         Raises StoreUnavailable, and what the operation raises.
         """
         if self._closing or self._ending:
             raise StoreUnavailable("the store is closed")
         if not self.available and not operation.hold:
             raise StoreUnavailable
-        return await self._enqueue(operation, urgent=urgent)
+        return self._enqueue(operation, within)
 
     async def call(
         self, call: Callable[[Connection], T], *, hold: bool = False, left: Callable[[T], T] | None = None
@@ -94,23 +101,34 @@ class Writer:
 
     async def end(self, call: Callable[[Connection], object]) -> None:
         """Call a function after all queued operations, and accept no more. Call this once, then `close`."""
-        last = self._enqueue(CallOp(call), urgent=True)
+        last = self._enqueue(CallOp(call), 0.0)
         self._ending = True
         await last
 
-    def _enqueue(self, operation: Operation, *, urgent: bool) -> asyncio.Future[object]:
+    def _enqueue(self, operation: Operation, within: float) -> asyncio.Future[object]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[object] = loop.create_future()
         self._queue.append(_Entry(operation, future))
-        if urgent:
+        if within <= 0:
             self._wake.set()
-        elif self._linger is None:
-            self._linger = loop.call_later(LINGER, self._end_linger)
+        elif not self._wake.is_set():
+            at, timer = loop.time() + within, self._begin_at
+            if timer is None or timer.when() > at:
+                if timer is not None:
+                    timer.cancel()
+                self._begin_at = loop.call_at(at, self._wake.set)
         return future
 
-    def _end_linger(self) -> None:
-        self._linger = None
-        self._wake.set()
+    def _take_group(self) -> list[_Entry]:
+        """Return the operations of the next group, which begins now."""
+        self._wake.clear()
+        if self._begin_at is not None:
+            self._begin_at.cancel()
+            self._begin_at = None
+        group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
+        if self._queue:
+            self._wake.set()
+        return [entry for entry in group if not entry.future.cancelled()]
 
     async def run(
         self, *, lost: Callable[[], None] | None = None, seconds: Callable[[float], None] | None = None
@@ -123,16 +141,12 @@ class Writer:
         while not (self._closing and not self._queue):
             if not self._queue or not self._wake.is_set():
                 await self._wake.wait()
-            self._wake.clear()
-            group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
-            if self._queue:
-                self._wake.set()
-            group = [entry for entry in group if not entry.future.cancelled()]
+            group = self._take_group()
             if not group:
                 continue
             started = loop.time()
             operations = [entry.operation for entry in group]
-            outcomes = await self._outcomes(loop.run_in_executor(self._thread, self._commit, operations))
+            outcomes = await self._outcomes(self._thread.call(self._commit, operations))
             if self._losses != losses:
                 losses = self._losses
                 self._refuse_owned()
@@ -155,17 +169,21 @@ class Writer:
 
     async def _outcomes(self, work: asyncio.Future[list[CommitOutcome]]) -> list[CommitOutcome]:
         """Wait for a group; if it takes too long, refuse the queued operations that need not wait."""
-        done, _ = await asyncio.wait({work}, timeout=LONG)
-        if not done:
-            outage = StoreUnavailable(f"a transaction has not ended for {LONG:g} seconds")
-            self._declare(outage)
-            queue, self._queue = self._queue, []
-            for entry in queue:
-                if entry.operation.hold:
-                    self._queue.append(entry)
-                else:
-                    entry.refuse(outage)
-        return await work
+        overdue = asyncio.get_running_loop().call_later(LONG, self._refuse_all_that_need_not_wait)
+        try:
+            return await work
+        finally:
+            overdue.cancel()
+
+    def _refuse_all_that_need_not_wait(self) -> None:
+        outage = StoreUnavailable(f"a transaction has not ended for {LONG:g} seconds")
+        self._declare(outage)
+        queue, self._queue = self._queue, []
+        for entry in queue:
+            if entry.operation.hold:
+                self._queue.append(entry)
+            else:
+                entry.refuse(outage)
 
     def _refuse_owned(self) -> None:
         """Refuse queued operations on rows of the node that was lost: this node may own the same rows anew."""
@@ -210,7 +228,7 @@ class Writer:
             return
         await asyncio.sleep(RETRY_DELAY)
         if not self._queue:  # no caller will find out that the database is back: write without one
-            self._enqueue(CallOp(_probe, hold=True), urgent=True).add_done_callback(asyncio.Future.exception)
+            self._enqueue(CallOp(_probe, hold=True), 0.0).add_done_callback(asyncio.Future.exception)
         self._wake.set()
 
     # -- in the thread
@@ -344,10 +362,9 @@ class Writer:
 
     def shutdown(self) -> None:
         """Close the connection and end the thread, after `run` has returned. Blocks."""
-        if self._linger is not None:
-            self._linger.cancel()
-        self._thread.submit(self._disconnect).result()
-        self._thread.shutdown(wait=True)
+        if self._begin_at is not None:
+            self._begin_at.cancel()
+        self._thread.end(self._disconnect)
 
 
 def _probe(connection: Connection) -> None:

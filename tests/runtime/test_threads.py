@@ -11,7 +11,7 @@ import time
 import pytest
 from waits import PATIENCE
 
-from notifier.runtime.threads import beside, settle
+from notifier.runtime.threads import OneThread, beside, settle
 
 
 async def test_results_and_faults_come_back() -> None:
@@ -40,6 +40,45 @@ async def main():
 asyncio.run(main())
 """
     assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+
+
+async def test_one_thread_makes_one_call_after_another() -> None:
+    """In the order in which they were asked for; results and faults come back, to those who still want them."""
+    made: list[int] = []
+    thread = OneThread(name="one")
+    gate = threading.Event()
+    gone = thread.call(gate.wait, None)
+    calls = [thread.call(made.append, number) for number in range(5)]
+    fault = thread.call(lambda by: 1 // by, 0)
+    gone.cancel()
+    gate.set()
+    assert await asyncio.gather(*calls) == [None] * 5
+    assert made == list(range(5))
+    with pytest.raises(ZeroDivisionError):
+        await fault
+    await asyncio.to_thread(thread.end, lambda: made.append(threading.get_ident()))
+    assert made[-1] != threading.get_ident(), "the last call was made in the thread too"
+
+
+def test_one_thread_tells_the_fault_of_its_last_call() -> None:
+    """It has ended all the same."""
+    thread = OneThread(name="one")
+    with pytest.raises(ZeroDivisionError):
+        thread.end(lambda: print(1 // 0))
+    assert "one" not in [each.name for each in threading.enumerate()]
+
+
+def test_one_thread_outlives_the_loop_that_asked() -> None:
+    """Nobody waits for the result any more."""
+    thread = OneThread(name="one")
+    gate = threading.Event()
+
+    async def ask() -> None:
+        thread.call(gate.wait, PATIENCE)
+
+    asyncio.run(ask())
+    gate.set()
+    thread.end(lambda: None)
 
 
 async def test_the_end_waits_for_calls_that_run_but_not_for_ever() -> None:

@@ -18,6 +18,8 @@ from notifier.store.operations import CallOp
 from notifier.store.transaction import Transaction
 from notifier.store.writer import LINGER, MAX_GROUP, Writer
 
+LONG_WAIT = 10 * PATIENCE  # seconds; a test that waited so long would fail
+
 
 class Words:
     """A group commit over a database with one table of texts."""
@@ -36,9 +38,13 @@ class Words:
     def _note(self, _: Connection) -> None:
         self.began += 1
 
-    async def say(self, word: str, *, urgent: bool = True, hold: bool = False) -> object:
+    async def say(self, word: str, *, within: float = 0.0, hold: bool = False) -> object:
         """Write a word; return how many there are then."""
-        return await self.commit.submit(CallOp(saying(word), hold), urgent=urgent)
+        return await self.commit.submit(CallOp(saying(word), hold), within=within)
+
+    async def call(self, call: Callable[[Connection], object], *, hold: bool = False) -> object:
+        """Call a function in a transaction; return its result."""
+        return await self.commit.submit(CallOp(call, hold))
 
     def said(self) -> list[str]:
         """Return the committed words, in order."""
@@ -87,13 +93,23 @@ async def test_a_group_is_bounded(writer: Words) -> None:
 
 async def test_a_writer_in_no_hurry_waits_for_company(writer: Words) -> None:
     """It shares the transaction of the next that is urgent, and without one goes after a moment by itself."""
-    patient = asyncio.create_task(writer.say("patient", urgent=False))
+    patient = asyncio.create_task(writer.say("patient", within=LINGER))
     await asyncio.sleep(LINGER / 10)
     assert not patient.done()
     await writer.say("urgent")
     assert await patient == 1
     assert len(writer.groups) == 1
-    assert await asyncio.wait_for(writer.say("alone", urgent=False), PATIENCE) == 3
+    assert await asyncio.wait_for(writer.say("alone", within=LINGER), PATIENCE) == 3
+
+
+async def test_the_shortest_wait_counts_for_all(writer: Words) -> None:
+    """Whoever waits for long goes with the first who does not, in whatever order they came."""
+    for waits in ((LONG_WAIT, LINGER), (LINGER, LONG_WAIT), (LONG_WAIT, LINGER / 2, LINGER)):
+        before = len(writer.groups)
+        words = [f"{before} {number}" for number in range(len(waits))]
+        saying = [writer.say(word, within=wait) for word, wait in zip(words, waits, strict=True)]
+        await asyncio.wait_for(asyncio.gather(*saying), PATIENCE)
+        assert len(writer.groups) == before + 1
 
 
 async def test_one_fault_of_its_own_is_handed_to_whoever_made_it(writer: Words) -> None:
@@ -105,7 +121,7 @@ async def test_one_fault_of_its_own_is_handed_to_whoever_made_it(writer: Words) 
 
     results = await asyncio.gather(
         writer.say("a"),
-        writer.commit.submit(CallOp(break_off)),
+        writer.call(break_off),
         writer.say("a"),
         writer.say("b"),
         return_exceptions=True,
@@ -134,7 +150,7 @@ async def test_a_writer_that_is_cancelled_in_its_turn_leaves_a_whole_transaction
         loop.call_soon_threadsafe(begun.set)
         saying("slow")(connection)
 
-    gone = asyncio.create_task(writer.commit.submit(CallOp(slowly)))
+    gone = asyncio.create_task(writer.call(slowly))
     other = asyncio.create_task(writer.say("other"))
     await begun.wait()
     gone.cancel()
@@ -164,8 +180,8 @@ async def test_what_was_committed_before_an_outage_is_not_done_again(
     results = await asyncio.wait_for(
         asyncio.gather(
             writer.say("first", hold=True),
-            writer.commit.submit(CallOp(fail, hold=True)),
-            writer.commit.submit(CallOp(fill_the_disk_once, hold=True)),
+            writer.call(fail, hold=True),
+            writer.call(fill_the_disk_once, hold=True),
             writer.say("unheld"),
             writer.say("last", hold=True),
             return_exceptions=True,
