@@ -123,6 +123,8 @@ class Breaker:
 
     def admit(self, now: Micros) -> tuple[Breaker, bool]:
         """Let one attempt out, having asked `ready`; the second value tells whether it is the probe."""
+        if self.state is State.CLOSED:  # as nearly always
+            return self, False
         state = self._after(Signal.ADMITTED)
         if state is State.HALF_OPEN:
             return replace(self, state=state, since=now, not_before=now + _micros(PROBE_PATIENCE)), True
@@ -176,7 +178,7 @@ class Breaker:
     def _well(self) -> Breaker:
         state = self._after(Signal.WELL if self.firm else Signal.OVERRULED)
         if state is State.CLOSED:
-            return _WELL
+            return WELL
         return replace(self, failures=0, failing_since=None, refused=0, silent_since=None)
 
     def _refused(self, outcome: Failed, context: AttemptContext) -> Breaker:
@@ -259,7 +261,7 @@ def own_fault(outcome: Failed) -> bool:
     return not outcome.asked or (not outcome.spend and not outcome.throttle)
 
 
-_WELL = Breaker()
+WELL = Breaker()  # nothing but successes
 
 
 def _micros(seconds: float) -> Micros:

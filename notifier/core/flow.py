@@ -25,7 +25,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from notifier.core.breaker import SILENCE, AttemptContext, Breaker, Silence, State, own_fault
+from notifier.core.breaker import SILENCE, WELL, AttemptContext, Breaker, Silence, State, own_fault
 from notifier.core.load import LoadRecord
 from notifier.core.model import Micros
 from notifier.core.recent import RecentAnswers, Shares
@@ -79,7 +79,8 @@ class Flow:
         self._restarted = 0  # the number of the first attempt that counts
         self.recent = RecentAnswers()
         self._silence = silence
-        self._breaker = Breaker()
+        # Others read it, and replace it by `set_breaker`: one that ends an outage makes the window begin from one.
+        self.breaker = WELL
         self._window = Window(cap)
         self._pace = Pace()
         self._load = LoadRecord()
@@ -90,14 +91,9 @@ class Flow:
         self._usual = 0.0  # refusals between two successes, on average
         self._looked = 0  # refusals since the loads were compared
 
-    @property
-    def breaker(self) -> Breaker:
-        """The breaker; a new one that lets attempts out after an outage makes the window begin from one."""
-        return self._breaker
-
     def set_breaker(self, breaker: Breaker, tick: float) -> None:
         """Take a breaker that follows from another node's word, or from somebody's hand."""
-        was, self._breaker = self._breaker, breaker
+        was, self.breaker = self.breaker, breaker
         stopped = (State.OPEN, State.HALF_OPEN, State.DISABLED)
         if was.state in stopped and breaker.state not in stopped:
             self._window.restart(tick)
@@ -123,21 +119,21 @@ class Flow:
 
     def wait(self, now: Micros, tick: float) -> float | None:
         """Return the seconds until an attempt may go out; None: not before an attempt ends or something changes."""
-        if not self._breaker.ready(now):
-            wake_at = self._breaker.wake_at()
+        if not self.breaker.ready(now):
+            wake_at = self.breaker.wake_at()
             return None if wake_at is None else (wake_at - now) / 1e6
         while self._resting and self._resting[0] <= tick:
             heapq.heappop(self._resting)
         busy = self.in_flight - self.disregarded
         if busy >= self._window.size or self.in_flight >= self._window.cap:
             return None
-        if busy + len(self._resting) >= self._window.size and self._breaker.state is State.CLOSED:
+        if busy + len(self._resting) >= self._window.size and self.breaker.state is State.CLOSED:
             return self._resting[0] - tick
         return self._pace.wait(tick)
 
     def admit(self, now: Micros, tick: float) -> Ticket:
         """Let one attempt out, after `wait` returned 0.0."""
-        self._breaker, probe = self._breaker.admit(now)
+        self.breaker, probe = self.breaker.admit(now)
         self._pace.take(tick)
         self.in_flight += 1
         return Ticket(number=self._load.begin(tick), probe=probe, began=now, tick=tick)
@@ -147,12 +143,16 @@ class Flow:
 
         Returns since when attempts failed, if this one ends an outage that was too short for the breaker to open.
         """
-        context = self._context(ticket, now, tick, jitter)
         accepted = isinstance(outcome, Delivered)
-        since = self._breaker.short_outage(context) if accepted else None
-        if accepted and self._breaker.state is State.CLOSED:  # an outage is not usual
-            self._usual += SMOOTHING * (min(self._breaker.refused, MOST_USUAL) - self._usual)
-        self.set_breaker(self._breaker.record(outcome, context), tick)
+        if accepted and self.breaker is WELL:  # as nearly always: it stays so
+            self._usual -= SMOOTHING * self._usual
+            self._accepted(ticket, max(0.0, tick - ticket.tick), tick)
+            return None
+        context = self._context(ticket, now, tick, jitter)
+        since = self.breaker.short_outage(context) if accepted else None
+        if accepted and self.breaker.state is State.CLOSED:  # an outage is not usual
+            self._usual += SMOOTHING * (min(self.breaker.refused, MOST_USUAL) - self._usual)
+        self.set_breaker(self.breaker.record(outcome, context), tick)
         seconds = max(0.0, tick - ticket.tick)
         match outcome:
             case Delivered() | Rejected(well=True):
@@ -189,7 +189,7 @@ class Flow:
 
     def renew(self) -> None:
         """Forget everything but the attempts in flight: another receiver stands behind the name now."""
-        self._breaker = Breaker()
+        self.breaker = WELL
         self._window = Window(self._window.cap)
         self._pace = Pace()
         self._load.clear()
@@ -210,7 +210,7 @@ class Flow:
 
     def condition(self, now: Micros, tick: float) -> Condition:
         """Return the endpoint's state in the words that people read."""
-        return condition(self._breaker, self.recent.shares(tick), now)
+        return condition(self.breaker, self.recent.shares(tick), now)
 
     def _accepted(self, ticket: Ticket, seconds: float, tick: float) -> None:
         self._accepted_at = tick
@@ -237,7 +237,7 @@ class Flow:
 
     def _rest(self, seconds: float, tick: float) -> None:
         """Leave the place unused until an accepted attempt would have ended; longer where nothing is accepted."""
-        longer = max(0, self._breaker.refused - PATIENT_RUN) // LONGER_EVERY
+        longer = max(0, self.breaker.refused - PATIENT_RUN) // LONGER_EVERY
         rest = min(self.typical, LONGEST_REST) * 2.0 ** min(longer, 20)
         rest = min(rest, max(min(self._window.size / SICK_RATE, RESTED), LONGEST_REST)) - seconds
         if rest > 0:
