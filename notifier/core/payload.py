@@ -15,6 +15,7 @@ from notifier.core.model import Event, Json, Micros, Observation, Watch
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ENTROPY_BITS = 80
 
+_text = json.encoder.encode_basestring
 _compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -39,6 +40,10 @@ def body(event: Event, *, watched: Micros | None = None) -> bytes:
 
     `watched` is how long the task has been followed, where dates do not tell it: a clock may have been set.
     """
+    if event.watch is not None and event.observation is not None and not event.extra:
+        written = _change(event, event.watch, event.observation, watched)
+        if written is not None:
+            return written
     data: dict[str, Json] = {} if event.watch is None else _watch_data(event, event.watch, watched)
     if event.observation is not None and event.observation.result_error is not None:
         data["result_error"] = event.observation.result_error
@@ -56,6 +61,38 @@ def encode(value: Json) -> bytes:
         return text.encode()
     except UnicodeEncodeError:  # escaped halves are JSON, but several parsers refuse them (RFC 8259 section 8.2)
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+
+
+def _change(event: Event, watch: Watch, observation: Observation, watched: Micros | None) -> bytes | None:
+    """Write what `body` does for a change that has nothing rare, at half the cost; None: it has something rare.
+
+    Every change comes this way. The parts that are the same for all are written here, and not found by an encoder.
+    """
+    if observation.error is not None or observation.urls or observation.result_error is not None:
+        return None
+    followed = event.at - watch.created_at if watched is None else watched
+    try:
+        return (
+            f'{{"type":"{event.type}","timestamp":"{timestamp(event.at)}","data":{{"watch":{{'
+            f'"source":{_text(watch.source)},"id":{_text(watch.id)},'
+            f'"labels":{_compact(dict(watch.labels)) if watch.labels else "{}"},'
+            f'"metadata":{"{}" if watch.metadata is None else _compact(watch.metadata)}}},'
+            f'"sequence":{watch.sequence},"state":{_word(watch.state)},"phase":{_word(watch.phase)},'
+            f'"previous_state":{_word(event.previous_state)},"previous_phase":{_word(event.previous_phase)},'
+            f'"progress":{_number(observation.progress)},"eta_seconds":{_number(observation.eta_seconds)},'
+            f'"error":null,"result":null,"watched_seconds":{round(max(0, followed) / 1e6, 3)!r},'
+            f'"task":{_compact(observation.task)}}}}}'
+        ).encode()
+    except ValueError:  # a number outside JSON, or half of a surrogate pair: see `encode`
+        return None
+
+
+def _word(text: str | None) -> str:
+    return "null" if text is None else _text(text)
+
+
+def _number(number: float | None) -> str:
+    return "null" if number is None else _compact(number)
 
 
 def _watch_data(event: Event, watch: Watch, watched: Micros | None) -> dict[str, Json]:

@@ -10,6 +10,7 @@ import binascii
 import hmac
 import re
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ PUBLIC_PREFIX = "whpk_"  # ed25519 public key
 SECRET_BYTES = range(24, 65)  # Standard Webhooks, "Signature scheme": 24 to 64 bytes
 TOLERANCE = 300  # seconds that a timestamp may differ from now
 _SEED_BYTES = 32
+_BLOCK = 64  # bytes, of SHA-256
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")  # whole seconds; twelve digits suffice for thirty thousand years
 
 
@@ -45,18 +47,21 @@ class SignatureError(NotifierError):
 class SymmetricKey:
     """Signs and verifies with HMAC-SHA256 (`v1`)."""
 
-    __slots__ = ("_mac",)
+    __slots__ = ("_inner", "_outer")
     version = "v1"
 
     def __init__(self, secret: bytes) -> None:
-        self._mac = hmac.new(secret, digestmod="sha256")  # keyed once; each message uses a copy
+        # HMAC (RFC 2104) over hashlib, keyed once: copies of `hmac.HMAC` take twice as long.
+        key = (sha256(secret).digest() if len(secret) > _BLOCK else secret).ljust(_BLOCK, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in key))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in key))
 
     def sign(self, head: bytes, body: bytes) -> str:
         """Return `v1,<base64>`; `head` is `{id}.{timestamp}.`."""
-        mac = self._mac.copy()
-        mac.update(head)
-        mac.update(body)
-        return "v1," + binascii.b2a_base64(mac.digest(), newline=False).decode("ascii")
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(head + body)
+        outer.update(inner.digest())
+        return "v1," + binascii.b2a_base64(outer.digest(), newline=False).decode("ascii")
 
     def accepts(self, signature: str, head: bytes, body: bytes) -> bool:
         """Return, in constant time, whether a `v1` signature was made by this key."""

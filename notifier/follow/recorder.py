@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 
 import structlog
+from prometheus_client import Counter
 
 from notifier.core import payload, routing
 from notifier.core.errors import StoreUnavailable
@@ -27,7 +28,8 @@ from notifier.store import ChangedEndpoint, EndpointChange, Store
 
 log = structlog.get_logger(__name__)
 
-ENTROPY_BITS = 80
+ENTROPY_BYTES = 10  # of an id
+DRAWN = 256  # ids for which entropy is drawn at once
 
 
 class DeliveryPlaces(Protocol):
@@ -53,6 +55,36 @@ class DeliveryQueues(Protocol):
 Save = Callable[[Sequence[Record]], Awaitable[Sequence[Delivery] | None]]  # None: nothing was to be saved
 
 
+class _Entropy:
+    """Draws the random part of an id. It asks the system for many at once: asking costs more than the rest of an id."""
+
+    __slots__ = ("_drawn",)
+
+    def __init__(self) -> None:
+        self._drawn: list[int] = []
+
+    def __call__(self) -> int:
+        if not self._drawn:
+            drawn = secrets.token_bytes(ENTROPY_BYTES * DRAWN)
+            self._drawn = [
+                int.from_bytes(drawn[start : start + ENTROPY_BYTES], "big")
+                for start in range(0, len(drawn), ENTROPY_BYTES)
+            ]
+        return self._drawn.pop()
+
+
+class _Counters(dict[EventType, Counter]):
+    """The counter of each type of event, once it was needed: looking one up by its labels is slow."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__()
+        self._events = metrics.events
+
+    def __missing__(self, kind: EventType) -> Counter:
+        counter = self[kind] = self._events.labels(kind.value)
+        return counter
+
+
 class Recorder:
     """Records events; the only way from an observation to the outbox."""
 
@@ -71,7 +103,8 @@ class Recorder:
         self._store = store
         self._outbox = outbox
         self._clock = clock
-        self._metrics = metrics
+        self._counters = _Counters(metrics)
+        self._entropy = _Entropy()
         self._committed = committed or Wake()
         self.tracing = tracing
         self.archive: Archive | None = None  # of results; replaced by a reload
@@ -146,13 +179,13 @@ class Recorder:
                 return
             self._committed.set()
             for event in events:
-                self._metrics.events.labels(event.type.value).inc()
+                self._counters[event.type].inc()
             places.fill(None if watch is None else watch.pk, records, deliveries)
 
     def _record(self, event: Event, places: DeliveryPlaces, traceparent: str | None) -> Record:
         watched = None if event.watch is None else self._clock.elapsed(event.watch.created_at, event.at)
         return Record(
-            id=payload.message_id(event.at, secrets.randbits(ENTROPY_BITS)),
+            id=payload.message_id(event.at, self._entropy()),
             type=event.type,
             at=event.at,
             sequence=event.watch.sequence if event.watch else 0,

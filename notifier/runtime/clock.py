@@ -15,6 +15,7 @@ from notifier.core.model import Micros
 
 TOLERANCE = 20_000  # microseconds: a smaller difference, measured over a network, may be no difference
 LEAP = 500_000  # microseconds by which a clock has to be set for durations to notice
+SOON = 100_000  # microseconds after a look at both clocks in which a date is believed: too short to hide a leap
 MAX_ERAS = 64  # settings of the clock that are remembered; a date from before counts as one of the oldest
 
 
@@ -38,25 +39,29 @@ class Clock:
         self.follows = False  # a database
         self._eras: deque[Era] = deque(maxlen=MAX_ERAS)
         self._past: tuple[tuple[Micros, Micros, Micros], ...] = ()  # eras that ended, latest first: dates and offset
+        self._looked = 0  # the date when both clocks were last compared
         uptime = _uptime()
         self._begin(uptime, _wall() - uptime)
 
     def __call__(self) -> Micros:
         """Return the date now."""
-        uptime = _uptime()
         if self.follows:
-            return uptime + self._eras[-1].offset
-        wall = _wall()
+            return _uptime() + self._eras[-1].offset
+        wall = time.time_ns() // 1000
+        if 0 <= wall - self._looked < SOON:  # every change asks for the date several times
+            return wall
+        uptime, wall = _uptime(), _wall()
         if abs(wall - uptime - self._eras[-1].offset) > LEAP:
             uptime, wall = _together()  # the process may have been stopped between the two
             if abs(wall - uptime - self._eras[-1].offset) > LEAP:
                 self._begin(uptime, wall - uptime)
+        self._looked = wall
         return wall
 
     @property
     def era(self) -> Era:
         """Return the era of the present; another one after the clock was set."""
-        self()
+        self._look()
         return self._eras[-1]
 
     def correct(self, reported: Micros, asked: Micros, answered: Micros) -> None:
@@ -84,12 +89,17 @@ class Clock:
 
     def since(self, span: Micros) -> Micros:
         """Return the earliest date that this clock has shown in the last `span` microseconds."""
-        self()
+        self._look()
         moment = _uptime() - span
         eras = list(self._eras)
         while len(eras) > 1 and eras[1].begins <= moment:
             del eras[0]
         return min([moment + eras[0].offset, *(era.first for era in eras[1:])])
+
+    def _look(self) -> Micros:
+        """Compare both clocks; return the date now."""
+        self._looked = 0
+        return self()
 
     def steady(self) -> Micros:
         """Return a time that nobody sets, for durations alone: it is no date."""

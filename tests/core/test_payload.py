@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notifier.core import payload
 from notifier.core.machine import give_up, stall, step
 from notifier.core.model import Event, EventType, LostReason, Observation, Phase, TaskError, Watch
 from notifier.core.payload import body, encode, message_id, timestamp
@@ -181,6 +183,37 @@ def test_what_json_cannot_carry_is_replaced(value: Any, written: str) -> None:
 def test_any_value_becomes_valid_json(value: Any) -> None:
     """Whatever an upstream or a user sends along, the bytes are UTF-8 and JSON, and read back as Unicode text."""
     json.dumps(read(encode(value)), ensure_ascii=False).encode("utf-8", "strict")
+
+
+@given(
+    texts=st.lists(ANY_TEXT, min_size=4, max_size=4),
+    labels=st.dictionaries(ANY_TEXT, ANY_TEXT, max_size=2),
+    metadata=ANY_JSON,
+    task=ANY_JSON,
+    progress=st.none() | st.floats(),
+    eta=st.none() | st.floats(),
+    watched=st.none() | st.integers(-SECOND, 10**13),
+    phase=st.sampled_from(Phase),
+)
+def test_a_change_is_written_by_hand_as_the_encoder_would(
+    texts: list[str],
+    labels: dict[str, str],
+    metadata: Any,
+    task: Any,
+    progress: float | None,
+    eta: float | None,
+    watched: int | None,
+    phase: Phase,
+) -> None:
+    """Byte for byte, whatever it holds: ids and signatures are of these bytes."""
+    source, task_id, state, before = texts
+    watch = replace(WATCH, source=source, id=task_id, labels=labels, metadata=metadata, state=before or None)
+    observation = Observation(state=state or "?", phase=phase, progress=progress, eta_seconds=eta, task=task)
+    for event in step(watch, observation, ENDED_AT).events:
+        assert event.watch is not None
+        data = payload._watch_data(event, event.watch, watched)
+        said = {"type": event.type.value, "timestamp": timestamp(event.at), "data": data}
+        assert body(event, watched=watched) == encode(said)
 
 
 @given(
