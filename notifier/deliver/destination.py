@@ -38,6 +38,7 @@ from notifier.store import Done, Later, Muted, Recovery, Settlement, Superseded,
 
 log = structlog.get_logger(__name__)
 
+DONE = Done()
 LEASE_LOOK = 0.25  # seconds between looks whether this node may send again
 
 
@@ -74,6 +75,7 @@ class Destination:
         self._queue = DeliveryQueue(limit=policy.max_in_flight)
         self._phase = Lifecycle.OPEN
         self._workers = 0
+        self._working = f"deliver {name}"  # the name of their tasks
         self._work_alarm = Alarm(self.start_workers)
         self._claiming = False
         self._claim_alarm = Alarm(self._refill)
@@ -136,7 +138,7 @@ class Destination:
             not self._accepts
             or self._queue.backlog
             or self._queue.room(self._gate.in_flight) <= 0
-            or not self._gate.ready(self._clock())
+            or not (self._gate.state is State.CLOSED or self._gate.ready(self._clock()))
         ):
             return False
         self._queue.reserve()
@@ -279,7 +281,7 @@ class Destination:
         """Start one worker more than are busy, if there is work for it."""
         if self._phase is not Lifecycle.OPEN or not len(self._queue) or self._workers >= self._gate.workers:
             return
-        if self._tasks.start(f"deliver {self.name}", self._work):
+        if self._tasks.start(self._working, self._work):
             self._workers += 1
 
     async def _work(self) -> None:
@@ -383,7 +385,12 @@ class Destination:
     def _verdict(self, delivery: Delivery, attempt: Attempt) -> Verdict:
         now, outcome = self._clock(), attempt.outcome
         self._count(outcome)
-        result = verdict(
+        if isinstance(outcome, Delivered):  # as nearly always; no chance decides
+            if self._latency is None:
+                self._latency = self._metrics.latency.labels(self._label)
+            self._latency.observe(max(0, now - delivery.observed_at) / 1e6)
+            return DONE
+        return verdict(
             outcome,
             delivery,
             schedule=self._policy.schedule,
@@ -392,11 +399,6 @@ class Destination:
             refused_share=self.shares.chance if isinstance(outcome, Failed) else 0.0,
             chance=self._jitter(),
         )
-        if isinstance(result, Done):
-            if self._latency is None:
-                self._latency = self._metrics.latency.labels(self._label)
-            self._latency.observe(max(0, now - delivery.observed_at) / 1e6)
-        return result
 
     def _count(self, outcome: Outcome) -> None:
         kind = type(outcome)

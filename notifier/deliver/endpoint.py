@@ -14,7 +14,7 @@ from typing import ClassVar
 import structlog
 
 from notifier.core import endpoint
-from notifier.core.breaker import Breaker, State
+from notifier.core.breaker import WELL, Breaker, State
 from notifier.core.endpoint import EndpointUpdate, News
 from notifier.core.flow import Condition, explain, word
 from notifier.core.model import EndpointState, Event, EventType, Micros
@@ -162,12 +162,20 @@ class EndpointDestination(GatheringDestination):
         Otherwise the breaker would be open in this node's memory alone: each of several nodes would leave the endpoint
         to another. An exception ends here.
         """
+        if isinstance(outcome, Delivered) and self._is_known_as_well and self._serves:
+            return
         try:
             await self._save(outcome)
         except Exception:
             log.exception("endpoint.not_kept", endpoint=self.name)
         if self._gate.state is State.DISABLED or not self._serves:
             self.clear()
+
+    @property
+    def _is_known_as_well(self) -> bool:
+        """Return whether it is well, and the store has nothing else of it: then an accepted attempt changes nothing."""
+        kept = self._kept
+        return self._gate.breaker is WELL and kept.failing_since is None and kept.held != State.OPEN
 
     async def _save(self, outcome: Outcome) -> None:
         breaker, limit, now = self._gate.breaker, self._policy.disable_after, self._clock()
