@@ -272,17 +272,28 @@ def parse(data: bytes) -> Json:
     text = data.decode("utf-8", "replace").removeprefix("\ufeff").strip("\0 \t\r\n")
     try:
         try:
-            value = _decoder.decode(text)
+            value = _decoded(text)
         except json.JSONDecodeError as exc:
             if not exc.msg.startswith("Invalid"):
                 raise
-            value = _decoder.decode(_BAD_ESCAPE.sub(_escaped, text))
+            value = _decoded(_BAD_ESCAPE.sub(_escaped, text))
         if "\0" in text or _UNSTORABLE_ESCAPES.search(data) or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
             value = _cleaned(value, MAX_DEPTH)
     except ValueError as exc:
         raise Unreadable(f"the snapshot is not JSON: {_brief(exc)}") from exc
     except RecursionError as exc:
         raise Unreadable("the snapshot is nested too deeply") from exc
+    return value
+
+
+def _decoded(text: str) -> Json:
+    """Return the value of a text without white space around it, as `JSONDecoder.decode` does with six calls less."""
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration as exc:
+        raise json.JSONDecodeError("Expecting value", text, exc.value) from None
+    if end != len(text):
+        raise json.JSONDecodeError("Extra data", text, end)
     return value
 
 
@@ -349,6 +360,7 @@ def _escaped(escape: re.Match[str]) -> str:
 
 # `strict=False` lets control characters stand in strings.
 _decoder = json.JSONDecoder(strict=False, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole)
+_scan: Callable[[str, int], tuple[Json, int]] = _decoder.scan_once  # type: ignore[attr-defined]  # of every version
 
 
 def _brief(exc: ValueError) -> str:
@@ -369,7 +381,7 @@ def _cleaned(value: Json, depth: int) -> Json:
 
 
 def _state(value: Json) -> str:
-    if isinstance(value, bool | int | float):
+    if not isinstance(value, str) and isinstance(value, bool | int | float):
         value = json.dumps(value)
     if not isinstance(value, str) or not value:
         raise Unreadable("the snapshot has no state where the preset says")

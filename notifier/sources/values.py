@@ -1,4 +1,7 @@
-"""Reads single values of a snapshot: numbers, progress, times, errors, URLs. None of them raises."""
+"""Reads single values of a snapshot: numbers, progress, times, errors, URLs. None of them raises.
+
+Most are null in most snapshots, so each asks for that first.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,12 @@ def present(value: Json) -> bool:
 
 def number(value: Json) -> float | None:
     """Return a finite number, also of a string such as `45%`."""
+    if value is None:
+        return None
     if isinstance(value, str):
         matched = _NUMBER.fullmatch(value) if len(value) <= MAX_DIGITS else None
         value = float(matched[1]) if matched else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if type(value) is not int and type(value) is not float:
         return None
     try:
         result = float(value)
@@ -43,6 +48,8 @@ def task_error(code: Json, message: Json) -> TaskError | None:
 
 def error_in(failure: Json) -> TaskError | None:
     """Return the code and the message of an error in the forms that providers use, where the preset names no paths."""
+    if failure is None:
+        return None
     if not isinstance(failure, dict):
         return task_error(None, failure)
     code = next((text for name in ("code", "type", "status") if (text := word(failure.get(name)))), None)
@@ -54,6 +61,8 @@ def error_in(failure: Json) -> TaskError | None:
 
 def progress(value: Json) -> float | None:
     """Return a progress in the provider's unit; a list of two counts, done and total, is a share from 0 to 1."""
+    if value is None:
+        return None
     if isinstance(value, list) and len(value) == 2:
         done, total = map(number, value)
         return done / total if done is not None and total else None
@@ -62,6 +71,8 @@ def progress(value: Json) -> float | None:
 
 def seconds_left(value: Json, now: float) -> float | None:
     """Return the seconds left; a time (ISO 8601, or seconds or milliseconds since the epoch) is absolute."""
+    if value is None:
+        return None
     seconds = number(value)
     if seconds is None and isinstance(value, str) and len(value) <= MAX_DIGITS:
         try:
@@ -78,6 +89,8 @@ def seconds_left(value: Json, now: float) -> float | None:
 
 def word(value: Json) -> str | None:
     """Return a code or message as text; None if it is empty or zero, which mean that there is no error."""
+    if value is None:
+        return None
     if isinstance(value, str):
         return value or None
     if isinstance(value, int | float) and not isinstance(value, bool) and value:
@@ -87,6 +100,8 @@ def word(value: Json) -> str | None:
 
 def urls(value: Json) -> tuple[str, ...]:
     """Flatten to the strings in a string or in lists of them."""
+    if value is None:
+        return ()
     if isinstance(value, str):
         return (value,) if 0 < len(value) <= MAX_URL else ()
     if isinstance(value, list):
