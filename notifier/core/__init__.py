@@ -22,6 +22,7 @@ __all__ = [
     "recent",
     "reconnect",
     "retry",
+    "rhythm",
     "routing",
     "share",
     "signers",

@@ -613,7 +613,7 @@ async def test_latest_lets_no_event_replace_itself(tmp_path: Path) -> None:
         made.set_endpoints({"app": sender}, routes=[route("app", latest=True)], app=policy)
         for watch in await made.claim("1", "2"):
             await made.tell(watch, "success")
-        await until(lambda: sender.under_way == 1)
+        await until(lambda: sender.under_way == made.dispatcher.endpoints["app"].waiting == 1)
         for event, lane in made.rows("SELECT e.id, d.lane FROM deliveries d JOIN events e ON e.pk = d.event"):
             made.dispatcher.endpoints["app"].overtake(lane, event)
         assert made.dispatcher.endpoints["app"].waiting == 1
