@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +23,7 @@ from notifier.config.description import Description, read_preset
 from notifier.config.document import Document, read_document
 from notifier.config.endpoint import read_endpoint
 from notifier.config.model import Config, variables_of
+from notifier.config.packed import Packed
 from notifier.config.problems import (
     ConfigError,
     Location,
@@ -34,14 +37,15 @@ from notifier.config.problems import (
 )
 from notifier.config.queue import read_queue
 from notifier.config.reading import Reading, WatchFile, digest, found_by, loss, matching, watch_files
-from notifier.config.remarks import Review, look
+from notifier.config.remarks import Placed, Review, look
 from notifier.config.scalars import Unclear, settle
 from notifier.config.secret import Secret
 from notifier.config.section import Context, unknown_keys
 from notifier.config.settings import HttpConfig
 from notifier.config.source import SourceConfig, default_source
 from notifier.config.types import name as check_name
-from notifier.config.watch import NO_SOURCE, WatchConfig, WatchRequest, read_watch
+from notifier.config.watch import NO_SOURCE, WatchRequest, WatchRow, read_watch, usual
+from notifier.config.watch_list import WatchList
 from notifier.core.callback import LABEL, PREFIX, is_callback
 from notifier.core.model import Json, NewWatch
 
@@ -119,7 +123,10 @@ class _Loading:
         self._watch_files: dict[Path, WatchFile] = {}
         self._document = Document(file=path)
         self._problems: list[Problem] = []
-        self._watches: dict[tuple[str, str], tuple[WatchConfig, Document, Location]] = {}
+        self._watches = WatchList()
+        self._places: dict[str, dict[str, int]] = {}  # of the watches by source and id: the number of the entry
+        self._lists: list[tuple[int, Document, Location]] = []  # with the number of the first entry of each
+        self._entries = 0  # of all lists so far
         self._default: str | None = None
 
     def run(self) -> Config:
@@ -133,7 +140,7 @@ class _Loading:
     def review(self) -> Review:
         """Return the configuration with the remarks on it. Raises ConfigError with all problems."""
         config = self.run()
-        return look(config, self._document, self._watches.values())
+        return look(config, self._document, self._placed())
 
     def _reading(self) -> Reading:
         files = self._files | self._context.read
@@ -175,7 +182,7 @@ class _Loading:
         self._check_lost()
         if config is None:
             return None
-        return config.model_copy(update=parts | {"watches": tuple(watch for watch, _, _ in self._watches.values())})
+        return config.model_copy(update=parts | {"watches": self._watches or ()})
 
     def _read(self, path: Path, *, pipes: bool = True) -> Document:
         self._files[path] = digest(path)
@@ -280,7 +287,7 @@ class _Loading:
         match document.data:
             case None:
                 pass  # empty, or unreadable and already reported
-            case list():
+            case list() | Packed():
                 self._read_watches(document, (), document.data)
             case dict() as data:
                 self._check(document, (), _watches_alone, data)
@@ -289,7 +296,7 @@ class _Loading:
                 self._say(document, (), f"expected a list of watches, got {_shape(document)}")
 
     def _read_watches(self, document: Document, location: Location, value: Any) -> None:
-        if not isinstance(value, list | None):
+        if not isinstance(value, list | Packed | None):
             self._say(document, location, f"expected a list of watches, got {got(value)}")
             return
         context, default = self._context, self._default
@@ -298,17 +305,34 @@ class _Loading:
                 self._say(document, location, NO_SOURCE)
             context, default = Context(env=self._env, endpoints=context.endpoints), _ANY
         read = partial(read_watch, default=default, context=context)
+        self._lists.append((self._entries, replace(document, data=None), location))
         for index, item in enumerate(value or ()):
-            if watch := self._check(document, (*location, index), read, item):
-                self._place(document, (*location, index), watch)
+            row = usual(item, default, context)
+            if row is None and (watch := self._check(document, (*location, index), read, item)):
+                row = watch.row
+            if row is not None:
+                self._place(document, (*location, index), row)
+            self._entries += 1
 
-    def _place(self, document: Document, location: Location, watch: WatchConfig) -> None:
+    def _place(self, document: Document, location: Location, row: WatchRow) -> None:
         """Add a watch, or report that another one has the same source and id."""
-        first = self._watches.setdefault((watch.source, watch.id), (watch, document, location))
-        if first[0] is not watch:
-            line = first[1].line(first[2])
-            where = f"on line {line}" if first[1] is document else f"in {first[1].file}, line {line}"
-            self._say(document, location, f"the same watch is {where}; remove one of them")
+        task, source, *_ = row
+        first = self._places.setdefault(source, {}).setdefault(task, self._entries)
+        if first == self._entries:
+            self._watches.append(row)
+            return
+        number, other, place = self._lists[bisect_right(self._lists, first, key=itemgetter(0)) - 1]
+        line = other.line((*place, first - number))
+        where = f"on line {line}" if other.file == document.file else f"in {other.file}, line {line}"
+        self._say(document, location, f"the same watch is {where}; remove one of them")
+
+    def _placed(self) -> Iterator[Placed]:
+        """Yield the watches with their places; all are valid."""
+        ends = [*(first for first, _, _ in self._lists[1:]), self._entries]
+        watches = iter(self._watches)
+        for (first, document, location), end in zip(self._lists, ends, strict=True):
+            for index in range(end - first):
+                yield next(watches), document, (*location, index)
 
 
 def _preset(value: object) -> tuple[Description, dict[str, Any]]:

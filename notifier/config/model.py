@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,8 @@ from notifier.config.settings import (
 from notifier.config.source import SourceConfig, default_source
 from notifier.config.types import Boolean, Duration, Name, Printable
 from notifier.config.watch import WatchConfig
+from notifier.config.watch_list import WatchList
+from notifier.core.model import NewWatch
 from notifier.core.routing import Route
 
 
@@ -47,7 +49,7 @@ class Config(Section):
         default={}, description="descriptions of providers, by name; a source names one as its preset"
     )
     endpoints: dict[Name, EndpointConfig] = Field(default={}, description="where events are sent, by name")
-    watches: tuple[WatchConfig, ...] = Field(default=(), description="tasks to follow: ids or mappings")
+    watches: Sequence[WatchConfig] = Field(default=(), description="tasks to follow: ids or mappings")
     watch_files: tuple[Printable, ...] = Field(
         default=(), description="globs of further files, each a list of watches; relative to this file"
     )
@@ -77,6 +79,13 @@ class Config(Section):
     def watch_variables(self) -> Mapping[str, WatchVariables]:
         """Return the variables of watches, by source."""
         return variables_of(self.sources)
+
+    def requests(self) -> Iterator[Sequence[NewWatch]]:
+        """Yield the watches in the store's form, some hundred at a time."""
+        if isinstance(self.watches, WatchList):
+            yield from self.watches.requests()
+        else:
+            yield [watch.to_new_watch() for watch in self.watches]
 
     def without_watches(self) -> Config:
         """Return the configuration without its watches, which may be many, and which the store keeps."""

@@ -12,7 +12,10 @@ from typing import Any
 import yaml
 
 from notifier.config import tree
+from notifier.config.packed import CHUNK, Packed
 from notifier.config.scalars import Interpolated, Unclear, resolve
+
+LIST = "watches"  # the key of the list that may be long, in a text that is no list itself
 
 
 class NotPlain(Exception):
@@ -22,14 +25,15 @@ class NotPlain(Exception):
 def parse_plain(text: str, fill: Callable[[str], str], *, clear: bool) -> Any:
     """Return the document's data, None for an empty one. Raises NotPlain, and what `fill` raises.
 
-    `fill` replaces the variables of a text. With `clear`, an Unclear value inside of the document is unusual.
+    `fill` replaces the variables of a text. With `clear`, an Unclear value inside of the document is unusual. Without,
+    a long list of watches is Packed.
     """
     if tree.UNPRINTABLE.search(text):
         raise NotPlain
     protected, restore = tree.protect(text)
     loader = tree.LOADER(protected)
     try:
-        return _build(loader.get_event, _scalar(fill, restore, clear=clear), restore)
+        return build(loader.get_event, _scalar(fill, restore, clear=clear), restore, packs=not clear)
     except yaml.YAMLError as exc:
         raise NotPlain from exc
     finally:
@@ -56,7 +60,18 @@ def _scalar(fill: Callable[[str], str], restore: dict[int, str], *, clear: bool)
     return read
 
 
-def _build(get_event: Callable[[], Any], scalar: Callable[[Any, bool], Any], restore: dict[int, str]) -> Any:
+def build(
+    get_event: Callable[[], Any],
+    scalar: Callable[[Any, bool], Any],
+    restore: dict[int, str],
+    *,
+    packs: bool = False,
+    deepest: int = tree.MAX_DEPTH,
+) -> Any:
+    """Return the data of the events; `scalar` reads a scalar's. Raises NotPlain, also beyond `deepest` containers.
+
+    With `packs`, a long list is Packed if it is the whole, or stands under the key LIST.
+    """
     outside: list[tuple[Any, str | None]] = []  # the open containers around `container`, and the key of the next value
     container: Any = None
     key: str | None = None
@@ -73,14 +88,21 @@ def _build(get_event: Callable[[], Any], scalar: Callable[[Any, bool], Any], res
                 continue
             value = scalar(event, container is not None)
         elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
-            unusual = event.tag is not None or event.anchor is not None or len(outside) >= tree.MAX_DEPTH
+            unusual = event.tag is not None or event.anchor is not None or len(outside) >= deepest
             if unusual or (key is None and type(container) is dict):
                 raise NotPlain
             outside.append((container, key))
-            container, key = ({} if kind is yaml.MappingStartEvent else []), None
+            if kind is yaml.MappingStartEvent:
+                container = {}
+            else:
+                may_be_long = packs and (len(outside) == 1 or (len(outside) == 2 and key == LIST))
+                container = Packed() if may_be_long else []
+            key = None
             continue
         elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
             value = container
+            if type(value) is Packed and len(value) < CHUNK:
+                value = list(value)
             container, key = outside.pop()
         elif kind is yaml.StreamEndEvent:
             return root

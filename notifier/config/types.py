@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from notifier.config.problems import detail, got, invalid, refusal
-from notifier.config.scalars import Unclear, settle
+from notifier.config.scalars import Number, Unclear, settle
 
 MAX_ID = 512  # characters; both databases index it
 MAX_NAME = 64  # of a source or endpoint; it becomes a metric's label and a part of URLs
@@ -202,6 +202,8 @@ def is_json(value: object, depth: int = 0) -> bool:
     kind = type(value)
     if value is None or kind is int or kind is bool or is_text(value):
         return True
+    if kind is float or kind is Number:
+        return math.isfinite(value)  # type: ignore[arg-type]
     if kind is dict and depth < MAX_JSON_DEPTH:
         mapping: dict[object, object] = value  # type: ignore[assignment]
         return all(map(is_text, mapping)) and all(is_json(item, depth + 1) for item in mapping.values())

@@ -33,6 +33,8 @@ from notifier.sources.preset import MAX_VARIABLE, variable_fault
 
 NO_SOURCE = "no source is configured; a watch needs one under `sources`"
 
+# id, source, endpoints, labels, metadata, variables and traceparent of a valid watch
+WatchRow = tuple[str, str, tuple[str, ...] | None, dict[str, str], Any, dict[str, str], str | None]
 
 _ELSEWHERE = "comes with a watch by API or queue; in a configuration, name the URL under `endpoints`"
 
@@ -111,6 +113,26 @@ class WatchConfig(Section):
             endpoints=self.endpoints,
             variables=self.variables or NONE,
             traceparent=self.traceparent,
+        )
+
+    @property
+    def row(self) -> WatchRow:
+        """Return its values."""
+        values = self.id, self.source, self.endpoints, self.labels, self.metadata
+        return *values, self.variables, self.traceparent
+
+    @classmethod
+    def of_row(cls, row: WatchRow) -> WatchConfig:
+        """Create the watch that has these values, which are valid."""
+        task, source, endpoints, labels, metadata, variables, traceparent = row
+        return cls.model_construct(
+            id=task,
+            source=source,
+            endpoints=endpoints,
+            labels=labels,
+            metadata=metadata,
+            variables=variables,
+            traceparent=traceparent,
         )
 
     @classmethod
@@ -196,16 +218,17 @@ class WatchRequest(WatchConfig):
 
 
 _USUAL = frozenset({"id", "source", "endpoints", "labels", "metadata"})
-_fields: dict[tuple[str, ...], set[str]] = {}  # the keys of watches, each combination once
 
 
-def _usual(value: Any, default: str | None, context: Context, model: type[WatchConfig]) -> WatchConfig | None:
-    """Return a watch whose values are all of the usual kinds, several times faster than the model; None for another."""
+def usual(value: Any, default: str | None, context: Context) -> WatchRow | None:
+    """Return the values of a watch that are all of the usual kinds, many times faster than the model; or None."""
+    if type(value) is str:
+        value = {"id": value}
     if type(value) is not dict or not value.keys() <= _USUAL or context.sources is None or context.endpoints is None:
         return None
     source = default if value.get("source") is None else value["source"]
     endpoints, labels, metadata = value.get("endpoints"), value.get("labels", {}), value.get("metadata")
-    if type(source) is not str or source not in context.sources:
+    if not isinstance(source, str) or source not in context.sources:
         return None
     if (wanted := context.variables.get(source)) is not None and wanted.required:
         return None
@@ -220,17 +243,7 @@ def _usual(value: Any, default: str | None, context: Context, model: type[WatchC
     except PydanticCustomError:
         return None
     names = None if endpoints is None else tuple(dict.fromkeys(map(str, endpoints)))
-    fields = _fields.setdefault(tuple(value), {*value, "source"})
-    return model.model_construct(
-        fields,
-        id=task,
-        source=source,
-        endpoints=names,
-        labels=labels,
-        metadata=metadata,
-        variables={},
-        traceparent=None,
-    )
+    return task, str(source), names, labels, metadata, {}, None
 
 
 def read_watch(
@@ -239,8 +252,8 @@ def read_watch(
     """Read a watch; `default` is the source of a watch that names none. Raises pydantic.ValidationError."""
     if not isinstance(value, Mapping) and not isinstance(value, list | tuple) and value is not None:
         value = {"id": value}
-    if (watch := _usual(value, default, context, model)) is not None:
-        return watch
+    if (row := usual(value, default, context)) is not None:
+        return model.of_row(row)
     if not isinstance(value, Mapping) or value.get("source") is not None:
         return model.model_validate(value, context=context)
     if default is not None:

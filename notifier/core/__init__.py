@@ -13,6 +13,7 @@ __all__ = [
     "flow",
     "history",
     "http_head",
+    "kept_json",
     "load",
     "machine",
     "model",

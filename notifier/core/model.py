@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from notifier.core.callback import Callback
+from notifier.core.kept_json import KeptJson
 
 Json = Any  # whatever `json.loads` returns
 Micros = int
@@ -105,7 +106,7 @@ class Watch:
     id: str
     created_at: Micros
     labels: Mapping[str, str] = field(default_factory=dict)
-    metadata: Json = None
+    metadata: Json | KeptJson = None
     endpoints: tuple[str, ...] | None = None  # None: every endpoint whose `match` accepts it
     callback: str | None = None  # the name of the watch's own destination (core/callback.py)
     variables: Mapping[str, str] = field(default_factory=lambda: NONE)  # of the source's URL, before the source's own

@@ -10,6 +10,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from notifier.core.kept_json import KeptJson
 from notifier.core.model import Event, Json, Micros, Observation, Watch
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -102,8 +103,8 @@ def _watch_data(event: Event, watch: Watch, watched: Micros | None) -> dict[str,
         "watch": {
             "source": watch.source,
             "id": watch.id,
-            "labels": dict(watch.labels),
-            "metadata": {} if watch.metadata is None else watch.metadata,
+            "labels": dict(watch.labels.items()),
+            "metadata": _metadata(watch),
         },
         "sequence": watch.sequence,
         "state": watch.state,
@@ -117,6 +118,11 @@ def _watch_data(event: Event, watch: Watch, watched: Micros | None) -> dict[str,
         "watched_seconds": round(max(0, followed) / 1e6, 3),
         "task": observation.task if observation else None,
     }
+
+
+def _metadata(watch: Watch) -> Json:
+    value = watch.metadata.value if isinstance(watch.metadata, KeptJson) else watch.metadata
+    return {} if value is None else value
 
 
 def _result(event: Event) -> Json:

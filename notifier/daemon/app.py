@@ -21,8 +21,8 @@ from notifier.config import Config
 from notifier.core.errors import NotifierError
 from notifier.daemon import periodic
 from notifier.daemon.build import Cluster, Parts, Start, build
+from notifier.daemon.file_watches import apply_files
 from notifier.daemon.heartbeat import Heartbeat
-from notifier.daemon.reload import apply_files, counts
 from notifier.runtime.systemd import SystemdNotifier
 
 log = structlog.get_logger(__name__)
@@ -36,7 +36,7 @@ class Application:
     def __init__(self, path: Path, config: Config, *, migrate: bool = False) -> None:
         self._path = path
         self._config = config.without_watches()  # as started
-        self._watches = config.watches  # of the files, until they are stored
+        self._given: Config | None = config  # with the watches, until they are stored
         self._listed = len(config.watches)
         self._migrate = migrate
         self._systemd = SystemdNotifier.from_environment()
@@ -150,10 +150,11 @@ class Application:
         parts.dispatcher.recall(states)
         # A start on a shared store only adds and describes: its files may be older than those of another node.
         alone = parts.store.nodes is None
-        applied = await apply_files(parts.store, self._watches, now=parts.clock(), replace=alone)
-        self._watches = ()
-        if applied.added or applied.changed or applied.removed:
-            log.info("files.applied", **counts(applied))
+        given, self._given = self._given, None
+        assert given is not None  # it starts once
+        counts = await apply_files(given, store=parts.store, watcher=parts.watcher, clock=parts.clock, replace=alone)
+        if counts["added"] or counts["changed"] or counts["removed"]:
+            log.info("files.applied", **counts)
         if parts.listener is not None:
             await parts.listener.start()
             stack.push_async_callback(parts.listener.stop)

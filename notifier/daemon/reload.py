@@ -7,28 +7,27 @@ it reads does not block later ones. Once a later one has read the files, it chan
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
-from notifier.config import Config, ConfigError, ConfigInForce, WatchConfig, compare
+from notifier.config import Config, ConfigError, ConfigInForce, compare
 from notifier.core.errors import NotifierError, StoreUnavailable
-from notifier.core.model import Event, EventType, Micros, Watch
+from notifier.core.model import Event, EventType
 from notifier.daemon.config_reader import ConfigReader, ReadAbandoned, ReadHangs
+from notifier.daemon.file_watches import apply_files
 from notifier.daemon.installation import Installation
 from notifier.follow import Recorder, Watcher
 from notifier.runtime import logs
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.systemd import SystemdNotifier
-from notifier.runtime.threads import beside
 from notifier.runtime.wake import Wake
-from notifier.store import Store, WatchChanges
+from notifier.store import Store
 
 log = structlog.get_logger(__name__)
 
-SLICE = 1000  # watches that are changed in one turn of the loop
 STOPPING = "the daemon is stopping"
 
 
@@ -170,7 +169,6 @@ class Reloader:
                 self._files_read.set()
 
     async def _replace(self, config: Config) -> Sequence[str]:
-        watches, config = config.watches, config.without_watches()
         try:
             prepared = await self.installation.prepare(config)
         except OSError as exc:  # a certificate file that has vanished since the configuration was read
@@ -180,48 +178,27 @@ class Reloader:
             self.reading = config.reading
             return [f"{self._path}: {exc}"]
         try:
-            applied = await apply_files(self._store, watches, now=self._clock(), replace=True)
+            await self._store.probe()
         except StoreUnavailable as exc:  # `reading` stays: this failure says nothing about the files
             await self.installation.discard(prepared)
             return [f"the store cannot be used for now: {exc}"]
-        changes = compare(self.config, config, started=self._started_with)
-        self.installation.install(config, prepared, self._tasks)
-        self._in_force.changes, self._in_force.watches = changes, counts(applied)
+        changes = compare(self.config, config.without_watches(), started=self._started_with)
+        self.installation.install(config.without_watches(), prepared, self._tasks)
         self.reading = config.reading
-        self._watcher.drop(applied.removed)  # all at once: a removed watch may be added again at any await
-        for changed in _slices(applied.changed):
-            self._watcher.describe(changed)
-            await asyncio.sleep(0)
-        self._watcher.wake()
+        try:
+            counts = await apply_files(
+                config, store=self._store, watcher=self._watcher, clock=self._clock, replace=True, hold=True
+            )
+        except StoreUnavailable:  # it is closed; the next start reads the files again
+            return [STOPPING]
         logs.configure(format=config.log.format, level=config.log.level)
         self._record_success()
+        self._in_force.changes, self._in_force.watches = changes, counts
         if changes.needs_restart:
             log.warning("reload.needs_restart", keys=list(changes.needs_restart))
-        log.info("reload.done", **counts(applied))
+        log.info("reload.done", **counts)
         return []
 
     def _record_success(self) -> None:
         self._metrics.reload_success.set(1)
         self._metrics.reload_timestamp.set(self._clock() / 1e6)
-
-
-async def apply_files(store: Store, watches: Sequence[WatchConfig], *, now: Micros, replace: bool) -> WatchChanges:
-    """Store the watches of the files; with `replace`, remove those of earlier files. Raises StoreUnavailable."""
-    wanted = await beside(lambda: [watch.to_new_watch() for watch in watches], name="read watches")
-    return await store.watches.apply(wanted, origin="file", now=now, replace=replace)
-
-
-def _slices(watches: Sequence[Watch]) -> Iterator[Sequence[Watch]]:
-    """Yield watches in slices, so that other tasks get a turn between two of them."""
-    for start in range(0, len(watches), SLICE):
-        yield watches[start : start + SLICE]
-
-
-def counts(applied: WatchChanges) -> dict[str, int]:
-    """Return the numbers of watches that were added, changed, removed and left as they were."""
-    return {
-        "added": len(applied.added),
-        "changed": len(applied.changed),
-        "removed": len(applied.removed),
-        "unchanged": applied.unchanged,
-    }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import resource
 from collections.abc import Callable
@@ -20,6 +22,11 @@ TLS_BUFFER = 16 * 1024
 # Thresholds of the garbage collector (gc.set_threshold): allocations before a collection of the youngest objects, and
 # the number of collections of one generation before one of the next.
 GC_ALLOCATIONS, GC_YOUNG, GC_OLD = 20_000, 20, 50
+
+# glibc gives blocks above this size back to the system when they are freed, but raises the size to that of the largest
+# block that was freed. After one large file has been read, that is too much to ever give back the memory of the next.
+LARGE_BLOCK = 128 * 1024
+M_MMAP_THRESHOLD = -3  # of mallopt(3)
 
 
 class LoopUnavailable(NotifierError):
@@ -59,11 +66,13 @@ def _uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def settle_memory() -> None:
-    """Exclude the objects of the start from garbage collection, and collect less often.
+    """Exclude the objects of the start from garbage collection, collect less often, and give large blocks back.
 
     A full collection with thousands of open streams stops the loop for more than a tenth of a second and finds almost
     nothing: reference counting frees nearly all objects.
     """
+    with contextlib.suppress(AttributeError):  # a C library other than glibc
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_ALLOCATIONS, GC_YOUNG, GC_OLD)

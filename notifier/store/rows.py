@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row
 
+from notifier.core.kept_json import KeptJson, KeptLabels
 from notifier.core.model import NONE, Address, Delivery, NewWatch, Phase, Record, Watch
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.text import storable
 from notifier.store.values import Dead, Done, Later, Muted, Settlement, Superseded
 
+_NO_LABELS: Mapping[str, str] = {}
+_sorted_json = json.JSONEncoder(sort_keys=True).encode  # made once: `json.dumps` makes one each time
+
 
 def watch_from(row: Row[Any]) -> Watch:
-    """Read a watch."""
+    """Read a watch, in as little memory as it can be in."""
+    created_at, changed_at = row.created_at, row.changed_at
     return Watch(
         pk=row.pk,
-        source=row.source,
+        source=sys.intern(row.source),
         id=row.id,
-        created_at=row.created_at,
-        labels=json.loads(row.labels),
-        metadata=json.loads(row.metadata),
+        created_at=created_at,
+        labels=kept_labels(row.labels),
+        metadata=kept_metadata(row.metadata),
         endpoints=None if row.endpoints is None else tuple(json.loads(row.endpoints)),
         callback=row.callback,
         variables=NONE if row.variables is None else json.loads(row.variables),
@@ -30,11 +36,21 @@ def watch_from(row: Row[Any]) -> Watch:
         state=row.state,
         phase=None if row.phase is None else Phase(row.phase),
         sequence=row.sequence,
-        changed_at=row.changed_at,
+        changed_at=created_at if changed_at == created_at else changed_at,  # one object for both
         stalled=row.stalled,
         ended=row.ended,
         last_event_id=row.last_event_id or "",
     )
+
+
+def kept_labels(text: str) -> Mapping[str, str]:
+    """Read labels, in little memory."""
+    return _NO_LABELS if text == "{}" else KeptLabels(text)
+
+
+def kept_metadata(text: str) -> KeptJson | None:
+    """Read metadata, in little memory."""
+    return None if text == "null" else KeptJson(text)
 
 
 def delivery_from(row: Sequence[Any]) -> Delivery:
@@ -70,8 +86,8 @@ def fresh_delivery(number: int, watch: Watch | None, record: Record, address: Ad
 def described(watch: NewWatch) -> dict[str, Any]:
     """Return the columns that describe a watch."""
     return {
-        "labels": json.dumps(dict(watch.labels), sort_keys=True),
-        "metadata": json.dumps(watch.metadata, sort_keys=True),
+        "labels": _sorted_json(dict(watch.labels)),
+        "metadata": _sorted_json(watch.metadata),
         "endpoints": None if watch.endpoints is None else json.dumps(watch.endpoints),
         "callback": callback_name(watch),
         "variables": json.dumps(dict(watch.variables), sort_keys=True) if watch.variables else None,

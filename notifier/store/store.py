@@ -75,6 +75,10 @@ class Store:
         """Return whether the last write succeeded."""
         return self._writer.available
 
+    async def probe(self) -> None:
+        """See whether the database can be written. Raises StoreUnavailable."""
+        await self._writer.probe()
+
     async def prune(self, before: Micros) -> int:
         """Forget what ended and was settled before; return the number of rows. Raises StoreUnavailable."""
         return await tidying.prune(self._writer, before)

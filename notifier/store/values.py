@@ -14,12 +14,12 @@ from notifier.core.share import Peer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchChanges:
-    """The watches that a list added, changed or removed."""
+    """The watches that a list added or changed."""
 
     added: tuple[Watch, ...] = ()
     changed: tuple[Watch, ...] = ()  # their descriptions
-    removed: tuple[Watch, ...] = ()
     unchanged: int = 0
+    keys: tuple[int, ...] = field(default=(), compare=False)  # of all watches of the list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

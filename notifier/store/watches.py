@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace as with_
 from functools import partial
 from operator import itemgetter
@@ -17,7 +17,7 @@ from notifier.core.model import Micros, NewWatch, Watch
 from notifier.store import callbacks, redating
 from notifier.store import statements as sql
 from notifier.store.node import named
-from notifier.store.rows import callback_name, described, watch_from
+from notifier.store.rows import callback_name, described, kept_labels, kept_metadata, watch_from
 from notifier.store.schema import watches
 from notifier.store.transaction import Transaction
 from notifier.store.values import BEFORE_ALL, ClockShift, WatchChanges
@@ -50,11 +50,24 @@ Text = dict[str, Any]  # the columns that describe a watch
 _BY_IDS = select(watches).where(
     watches.c.source == bindparam("source"), watches.c.id.in_(bindparam("ids", expanding=True))
 )
+_BY_KEYS = select(watches).where(watches.c.pk.in_(bindparam("keys", expanding=True)))
+_KEYS = (
+    select(watches.c.pk)
+    .where(watches.c.pk > bindparam("after"), watches.c.origin == bindparam("origin"), watches.c.removed_at.is_(None))
+    .order_by(watches.c.pk)
+    .limit(PIECE)
+)
 _DESCRIBE = (
     update(watches)
     .where(watches.c.pk == bindparam("_pk"))
     .values({name: bindparam(name) for name in ("origin", *DESCRIPTION, "updated_at")})
 )
+_COLUMNS = (
+    *("pk", "source", "id", "origin", "state", "phase", "sequence", "stalled", "ended"),
+    *("created_at", "changed_at", "updated_at", *DESCRIPTION),
+)  # of a new watch
+# SQLAlchemy's own execution costs more than SQLite's work on a row.
+_INSERT_PLAINLY = f"INSERT INTO watches ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)})"
 _ADD_AGAIN = (
     update(watches)
     .where(watches.c.pk == bindparam("_pk"), watches.c.removed_at.is_not(None))
@@ -105,27 +118,40 @@ class Watches:
         self._node = transaction.node
         self._take_ids = transaction.ids
 
-    async def apply(
-        self, watches: Sequence[NewWatch], *, origin: str, now: Micros, replace: bool = False
-    ) -> WatchChanges:
-        """Add and describe these watches; with `replace`, remove the others of this origin.
+    async def apply(self, watches: Sequence[NewWatch], *, origin: str, now: Micros, hold: bool = False) -> WatchChanges:
+        """Add and describe these watches. With `hold`, wait while the database is away.
 
         An ended watch stays ended.
         """
 
         def apply(connection: Connection) -> WatchChanges:
-            changes = _apply(connection, self._take_ids, watches, origin, now, replace)
-            self._announce(connection, [*changes.changed, *changes.removed])
+            changes = _apply(connection, self._take_ids, watches, origin, now)
+            self._announce(connection, changes.changed)
             if changes.added:
                 self._node.tell(connection, watches=True)
             return changes
 
         for _ in range(MAX_RIVALS):
             try:
-                return await self._writer.call(apply)
+                return await self._writer.call(apply, hold=hold)
             except (IntegrityError, _Rivaled):  # another node has just added one of them too: now it is stored
                 continue
-        return await self._writer.call(apply)
+        return await self._writer.call(apply, hold=hold)
+
+    async def remove_others(
+        self, kept: Container[int], *, origin: str, now: Micros, after: int = BEFORE_ALL, hold: bool = False
+    ) -> tuple[Sequence[Watch], int | None]:
+        """Remove some watches of an origin whose keys are not among those kept. With `hold`, wait for the database.
+
+        Returns the watches removed, and the key to continue after, None at the end.
+        """
+
+        def remove(connection: Connection) -> tuple[Sequence[Watch], int | None]:
+            removed, following = _remove_others(connection, kept, origin, now, after)
+            self._announce(connection, removed)
+            return removed, following
+
+        return await self._writer.call(remove, hold=hold)
 
     async def remove(self, source: str, task_id: str, *, now: Micros) -> Watch | None:
         """Stop following a watch; its deliveries still go out. None: there is no such watch."""
@@ -186,9 +212,9 @@ class Watches:
 
 
 def _apply(
-    connection: Connection, take_ids: TakeIds, listed: Sequence[NewWatch], origin: str, now: Micros, replace: bool
+    connection: Connection, take_ids: TakeIds, listed: Sequence[NewWatch], origin: str, now: Micros
 ) -> WatchChanges:
-    """Add and describe these watches; with `replace`, remove the others of this origin.
+    """Add and describe these watches.
 
     Only a file changes or takes over a watch that exists. A watch that was removed begins anew, however it had ended;
     its sequence goes on, since its receivers order events by it.
@@ -203,14 +229,13 @@ def _apply(
     _add_again(connection, again, now)
     added = _insert(connection, take_ids, fresh, texts, origin, now)
     added += [_anew(changed.get(row.pk) or watch_from(row), now) for row in again]
-    removed = _remove_others(connection, asked, origin, now) if replace else []
     for row in again:
         changed.pop(row.pk, None)
     return WatchChanges(
         added=tuple(added),
         changed=tuple(changed.values()),
-        removed=tuple(removed),
         unchanged=len(known) - len(again) - len(changed),
+        keys=(*(watch.pk for watch in added), *(row.pk for row in known.values())),
     )
 
 
@@ -250,8 +275,11 @@ def _insert(
         {"pk": first + n, "source": watch.source, "id": watch.id} | texts[watch.source, watch.id] | blank | times
         for n, watch in enumerate(fresh)
     ]
-    # All nodes insert in the same order, so that two that add the same watches do not wait for each other.
-    in_pieces(connection, insert(watches), sorted(rows, key=itemgetter("source", "id")))
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(_INSERT_PLAINLY, list(map(itemgetter(*_COLUMNS), rows)))
+    else:
+        # All nodes insert in the same order, so that two that add the same watches do not wait for each other.
+        in_pieces(connection, insert(watches), sorted(rows, key=itemgetter("source", "id")))
     return [
         Watch(
             pk=first + n,
@@ -283,15 +311,15 @@ def _describe(
     rows = []
     for key, row in known.items():
         text = texts[key]
-        differs = any(getattr(row, name) != value for name, value in text.items())
+        differs = tuple(getattr(row, name) for name in DESCRIPTION) != tuple(text.values())
         if differs or row.origin != origin:
             rows.append({"_pk": row.pk, "origin": origin, "updated_at": now} | text)
         if differs:
             new = asked[key]
             changed[row.pk] = with_(
                 watch_from(row),
-                labels=new.labels,
-                metadata=new.metadata,
+                labels=kept_labels(text["labels"]),
+                metadata=kept_metadata(text["metadata"]),
                 endpoints=new.endpoints,
                 callback=text["callback"],
                 variables=new.variables,
@@ -321,11 +349,17 @@ def _add_again(connection: Connection, again: Sequence[Row[Any]], now: Micros) -
         raise _Rivaled  # another node added one of them again in the meantime, or forgot it
 
 
-def _remove_others(connection: Connection, asked: Mapping[Key, NewWatch], origin: str, now: Micros) -> list[Watch]:
-    current = connection.execute(select(watches).where(watches.c.origin == origin, watches.c.removed_at.is_(None)))
-    gone = [row for row in current if (row.source, row.id) not in asked]
-    in_pieces(connection, _REMOVE, [{"_pk": row.pk, "_now": now} for row in gone])
-    return [watch_from(row) for row in gone]
+def _remove_others(
+    connection: Connection, kept: Container[int], origin: str, now: Micros, after: int
+) -> tuple[Sequence[Watch], int | None]:
+    keys = connection.execute(_KEYS, {"origin": origin, "after": after}).scalars().all()
+    gone = [key for key in keys if key not in kept]
+    removed: list[Watch] = []
+    for start in range(0, len(gone), CHUNK):
+        rows = connection.execute(_BY_KEYS, {"keys": gone[start : start + CHUNK]})
+        removed.extend(map(watch_from, rows))
+    in_pieces(connection, _REMOVE, [{"_pk": watch.pk, "_now": now} for watch in removed])
+    return removed, keys[-1] if len(keys) == PIECE else None
 
 
 def in_pieces(connection: Connection, statement: Executable, rows: Sequence[Mapping[str, object]]) -> None:

@@ -99,6 +99,10 @@ class Writer:
         """
         return cast(T, await self.submit(CallOp(call, hold, left=left)))
 
+    async def probe(self) -> None:
+        """Write without a change. Raises StoreUnavailable."""
+        await self.call(_probe)
+
     async def end(self, call: Callable[[Connection], object]) -> None:
         """Call a function after all queued operations, and accept no more. Call this once, then `close`."""
         last = self._enqueue(CallOp(call), 0.0)

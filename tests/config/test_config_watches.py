@@ -77,7 +77,7 @@ def test_watches_without_any_source_are_one_problem(site: Site) -> None:
     assert site.said("watches: [a, b, c]") == [
         "config.yaml:1:1: watches: no source is configured; a watch needs one under `sources`"
     ]
-    assert site.load("watches: []").watches == ()
+    assert list(site.load("watches: []").watches) == []
 
 
 def test_watches_are_not_blamed_for_sources_that_cannot_be_read(site: Site) -> None:

@@ -20,6 +20,7 @@ from store_rig import (
     observed,
     record,
     recorded,
+    relist,
     running,
     settled,
     shown,
@@ -28,15 +29,15 @@ from store_rig import (
 
 from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.model import Address, Delivery, NewWatch, Phase, Watch
-from notifier.store import DeliveryFilter, EventFilter, Later, Store, WatchChanges
+from notifier.store import DeliveryFilter, EventFilter, Later, Store, WatchChanges, watches
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 LATER = T0 + 60 * SECOND
 
 
-async def apply(store: Store, *watches: NewWatch, origin: str = "api", replace: bool = False) -> WatchChanges:
-    return await store.watches.apply(watches, origin=origin, now=LATER, replace=replace)
+async def apply(store: Store, *watches: NewWatch, origin: str = "api") -> WatchChanges:
+    return await store.watches.apply(watches, origin=origin, now=LATER)
 
 
 # -- wanting
@@ -88,11 +89,11 @@ async def test_a_file_changes_what_it_describes_anew(store: Store, described: di
     """Labels, metadata, endpoints and variables follow the file; what was seen stays."""
     (watch,) = await follow(store, "1", origin="file")
     watch, _ = await move(store, watch, "queueing")
-    applied = await apply(store, wanted("1", **described), origin="file", replace=True)
+    applied = await apply(store, wanted("1", **described), origin="file")
     assert applied == WatchChanges(changed=(replace(watch, **described),))
     await store.watches.release([watch])
     assert await store.watches.claim(10) == list(applied.changed)
-    assert await apply(store, wanted("1", **described), origin="file", replace=True) == WatchChanges(unchanged=1)
+    assert await apply(store, wanted("1", **described), origin="file") == WatchChanges(unchanged=1)
 
 
 async def test_a_trace_goes_with_every_delivery(store: Store) -> None:
@@ -111,27 +112,43 @@ async def test_a_trace_goes_with_every_delivery(store: Store) -> None:
 
 
 async def test_what_a_file_no_longer_lists_is_removed(store: Store) -> None:
-    """With `replace`, an origin's own watches are those it names; others' stay."""
+    """An origin's own watches are those it names; others' stay."""
     await store.watches.apply([wanted("f1"), wanted("f2")], origin="file", now=T0)
     await store.watches.apply([wanted("a1")], origin="api", now=T0)
-    applied = await apply(store, wanted("f2"), wanted("f3"), origin="file", replace=True)
-    assert [watch.id for watch in applied.removed] == ["f1"]
+    applied, removed = await relist(store, wanted("f2"), wanted("f3"))
+    assert [watch.id for watch in removed] == ["f1"]
     assert [watch.id for watch in applied.added] == ["f3"]
     assert applied.unchanged == 1
     assert [watch.id for watch in await store.watches.claim(10)] == ["f2", "a1", "f3"]
 
 
-async def test_without_replace_nothing_is_removed(store: Store) -> None:
-    """Adding is only adding."""
-    await store.watches.apply([wanted("1")], origin="api", now=T0)
-    assert (await apply(store, wanted("2"))).removed == ()
+async def test_adding_removes_nothing(store: Store) -> None:
+    """Whatever the origin has listed before."""
+    await store.watches.apply([wanted("1")], origin="file", now=T0)
+    await apply(store, wanted("2"), origin="file")
+    assert [watch.id for watch in await store.watches.claim(10)] == ["1", "2"]
+
+
+async def test_others_are_removed_in_slices(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call looks at some, in the order of their keys, and says where the next one goes on."""
+    monkeypatch.setattr(watches, "_KEYS", watches._KEYS.limit(2))
+    monkeypatch.setattr(watches, "PIECE", 2)
+    await store.watches.apply([wanted(str(number)) for number in range(7)], origin="file", now=T0)
+    kept = {watch.pk for watch in await store.watches.claim(10) if watch.id in ("0", "3")}
+    first, after = await store.watches.remove_others(kept, origin="file", now=LATER)
+    assert [watch.id for watch in first] == ["1"]
+    assert after is not None
+    second, after = await store.watches.remove_others(kept, origin="file", now=LATER, after=after)
+    assert [watch.id for watch in second] == ["2"]
+    _, removed = await relist(store, wanted("0"), wanted("3"))
+    assert [watch.id for watch in removed] == ["4", "5", "6"]
 
 
 async def test_a_file_takes_over_what_it_lists(store: Store) -> None:
     """A watch that came by the API and is then listed goes when it is listed no more."""
     await store.watches.apply([wanted("1")], origin="api", now=T0)
-    assert await apply(store, wanted("1"), origin="file", replace=True) == WatchChanges(unchanged=1)
-    assert [watch.id for watch in (await apply(store, origin="file", replace=True)).removed] == ["1"]
+    assert await relist(store, wanted("1")) == (WatchChanges(unchanged=1), [])
+    assert [watch.id for watch in (await relist(store))[1]] == ["1"]
 
 
 async def test_a_watch_that_is_added_again_begins_anew(store: Store) -> None:
@@ -152,9 +169,9 @@ async def test_a_watch_that_is_added_again_begins_anew(store: Store) -> None:
 async def test_a_watch_belongs_to_whoever_wanted_it_again(store: Store) -> None:
     """One that a file dropped and the API then asked for is none of the file's business."""
     await store.watches.apply([wanted("1")], origin="file", now=T0)
-    await apply(store, origin="file", replace=True)
+    await relist(store)
     await apply(store, wanted("1"), origin="api")
-    assert await apply(store, origin="file", replace=True) == WatchChanges()
+    assert await relist(store) == (WatchChanges(), [])
     assert [watch.id for watch in await store.watches.claim(10)] == ["1"]
 
 
@@ -214,9 +231,9 @@ async def test_any_text_is_an_id(store: Store, task_id: str) -> None:
 async def test_tens_of_thousands_at_once(store: Store) -> None:
     """A big file is one call: all or nothing, and each once."""
     many = [wanted(str(number)) for number in range(20_000)]
-    assert len((await store.watches.apply(many, origin="file", now=T0, replace=True)).added) == 20_000
-    again = await apply(store, *many[5_000:], origin="file", replace=True)
-    assert (len(again.removed), again.unchanged, again.added) == (5_000, 15_000, ())
+    assert len((await store.watches.apply(many, origin="file", now=T0)).added) == 20_000
+    again, removed = await relist(store, *many[5_000:])
+    assert (len(removed), again.unchanged, again.added) == (5_000, 15_000, ())
     claimed = await store.watches.claim(20_000)
     assert len({watch.pk for watch in claimed}) == 15_000
     await store.watches.release(claimed)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
-from store_rig import APP, SECOND, T0, claim, follow, for_operators, move, record, settled, shown
+from store_rig import APP, SECOND, T0, claim, follow, for_operators, move, record, relist, settled, shown
 
 from notifier.core.errors import StaleWrite
 from notifier.core.model import Address, Delivery, Watch
@@ -735,7 +735,7 @@ async def test_a_watch_that_a_file_lists_is_kept(store: Store) -> None:
     await store.outbox.settle(settled(delivery))
     assert await store.prune(LATER) == 1  # the event
     assert (await store.lists.summary())["watches"] == {"vidu": {"succeeded": 1}}
-    await store.watches.apply([], origin="file", now=LATER, replace=True)
+    await relist(store, now=LATER)
     assert await store.prune(LATER) == 0
     assert await store.prune(LATER + 1) == 1
 

@@ -28,7 +28,7 @@ from notifier.core.model import (
     Watch,
 )
 from notifier.core.retry import Attempt, Delivered
-from notifier.store import DeliveryDetail, Done, Settlement, Store, Verdict
+from notifier.store import BEFORE_ALL, DeliveryDetail, Done, Settlement, Store, Verdict, WatchChanges
 
 SECOND = 1_000_000
 # Microseconds, a whole second: the present, since the daemon's clock runs beside it and gives up overdue watches.
@@ -71,6 +71,19 @@ async def follow(store: Store, *ids: str, origin: str = "api", now: Micros = T0)
     """Add watches, and claim every watch that is free."""
     await store.watches.apply([wanted(task_id) for task_id in ids], origin=origin, now=now)
     return await store.watches.claim(1_000_000)
+
+
+async def relist(
+    store: Store, *watches: NewWatch, origin: str = "file", now: Micros = T0
+) -> tuple[WatchChanges, list[Watch]]:
+    """Store the watches of an origin, and remove its others; return the changes, and the watches removed."""
+    applied = await store.watches.apply(watches, origin=origin, now=now)
+    removed: list[Watch] = []
+    after: int | None = BEFORE_ALL
+    while after is not None:
+        gone, after = await store.watches.remove_others(set(applied.keys), origin=origin, now=now, after=after)
+        removed += gone
+    return applied, removed
 
 
 def observed(watch: Watch, state: str, at: Micros) -> Step:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
-from store_rig import T0, running, wanted
+from store_rig import T0, relist, running, wanted
 
 from notifier.store import watches
 
@@ -33,9 +33,9 @@ async def test_a_client_that_prepares_much_is_not_taken_for_dead(url: str, sizes
     async with running(url) as store:
         for labels in ({}, {"team": "a"}):
             many = [wanted(str(number), labels=labels) for number in range(MANY)]
-            await store.watches.apply(many, origin="file", now=T0, replace=True)
+            await store.watches.apply(many, origin="file", now=T0)
         claimed = await store.watches.claim(MANY)
         assert len(claimed) == MANY
         await store.watches.release(claimed)
-        assert len((await store.watches.apply([], origin="file", now=T0, replace=True)).removed) == MANY
+        assert len((await relist(store))[1]) == MANY
     assert max(sizes) == watches.PIECE
