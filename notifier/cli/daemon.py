@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from notifier.cli.client import DEFAULT_FILE, ConfigOption, JsonOption, TokenOption, UrlOption, connect
-from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, complain, console, fail, printable, refuse, show, show_json
+from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, complain, fail, printable, refuse, show, show_json
 from notifier.core.errors import NotifierError
 
 if TYPE_CHECKING:
@@ -46,9 +47,11 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
     # handles SIGINT, it simply kills: an exception may occur where Python can only print it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    settings = load_config(config)
-    import structlog
+    # While modules are loaded there is much to look at and nothing to collect; `settle_memory` switches it on again.
+    gc.disable()
+    from notifier.runtime.structlog_private import structlog  # first of all that import structlog: it then has no rich
 
+    settings = load_config(config)
     from notifier.daemon.app import SIGNALS, Application
     from notifier.runtime import logs, threads
     from notifier.runtime.loops import LoopUnavailable, runner, settle_memory
@@ -100,7 +103,7 @@ def check(config: FileOption = DEFAULT_FILE, strict: StrictOption = False, as_js
     if result is None or problems:
         refuse(map(str, problems))
     for line in describe(result.config):
-        console.print(line, markup=False, soft_wrap=True)
+        show(line)
     for warning in result.warnings:
         complain(f"warning: {warning}")
     if strict and result.warnings:
@@ -126,7 +129,7 @@ def migrate(config: FileOption = DEFAULT_FILE) -> None:
         done = f"up to date, schema {now}; nothing to do"
     else:
         done = f"migrated from schema {before} to {now}"
-    console.print(f"{url.origin}: {done}", markup=False, soft_wrap=True)
+    show(f"{url.origin}: {done}")
 
 
 def schema() -> None:

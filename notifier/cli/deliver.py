@@ -9,7 +9,7 @@ import typer
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.complete import delivery_statuses, endpoint_names, watch_names
 from notifier.cli.known import require_endpoint
-from notifier.cli.output import EXIT_USAGE, console, fail, printable, show, show_json, show_table, span, when
+from notifier.cli.output import EXIT_USAGE, fail, printable, show, show_json, show_table, span, terminal, when
 
 MAX_LIMIT = 1000  # deliveries in one answer
 
@@ -137,8 +137,8 @@ def show_delivery(
         empty="no attempts yet",
         cut=("reply", "reason"),
     )
-    console.print()
-    console.print_json(data=item["payload"])
+    show()
+    terminal().print_json(data=item["payload"])
 
 
 @delivery.command("retry")
@@ -168,7 +168,7 @@ def retry_delivery(
         show_json(answer)
         return
     count = answer["retried"]
-    console.print(f"{count} {'delivery is' if count == 1 else 'deliveries are'} sent again")
+    show(f"{count} {'delivery is' if count == 1 else 'deliveries are'} sent again")
 
 
 def _watch(item: dict[str, Any]) -> str:

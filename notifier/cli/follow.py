@@ -7,6 +7,7 @@ from the event after the last one.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ from rich.text import Text
 
 from notifier.cli.client import Client, Denied, Unreachable
 from notifier.cli.listing import CUT, DROP, Wanted, columns, rows
-from notifier.cli.output import complain, console, printable, show, show_json_line, show_table, table, when
+from notifier.cli.output import complain, printable, show, show_json_line, show_table, table, terminal, when
 from notifier.cli.timeline import change
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ MAX_REMEMBERED = 100_000  # watches whose labels are remembered
 
 def run(client: Client, wanted: Wanted, *, as_json: bool) -> None:
     """Show until Ctrl-C."""
-    live = console.is_terminal and not as_json
+    live = terminal().is_terminal and not as_json
     with suppress(KeyboardInterrupt):
         client.run(lambda daemon: _live(daemon, wanted) if live else _lines(daemon, wanted, as_json=as_json))
 
@@ -110,7 +111,7 @@ def _lines(daemon: DaemonSession, wanted: Wanted, *, as_json: bool) -> None:
                 show_json_line(item)
             if not as_json:
                 show_table(columns(items), rows(items), empty="no watches so far", cut=CUT, drop=DROP)
-        console.file.flush()
+        sys.stdout.flush()
 
 
 class _Labels:
@@ -145,7 +146,7 @@ def _live(daemon: DaemonSession, wanted: Wanted) -> None:
     last: list[Text] = []
     page: Any = None
     stale, drawn = True, 0.0
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=terminal(), auto_refresh=False) as live:
         for event in changes:
             if event is not None:
                 last = [_line(event)]
@@ -168,12 +169,12 @@ def _live(daemon: DaemonSession, wanted: Wanted) -> None:
 def _screen(page: Any, broken: str | None, last: list[Text]) -> Group:
     from rich.console import Group
 
-    room = max(1, console.height - REST_OF_SCREEN)
+    room = max(1, terminal().height - REST_OF_SCREEN)
     items = page["items"]
     seen = items[:room]
     lines = [Text("no watches so far")]
     if seen:
-        lines = table(columns(seen), rows(seen), width=console.width, cut=CUT, drop=DROP)
+        lines = table(columns(seen), rows(seen), width=terminal().width, cut=CUT, drop=DROP)
     hidden = len(items) - room
     below = [Text(f"and {hidden} more" + (", at least" if page["next"] else ""), style="dim")] if hidden > 0 else []
     state = Text(printable(broken), style="red") if broken else Text("live; Ctrl-C ends", style="dim")

@@ -9,14 +9,14 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import cache
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, NoReturn
 
-from rich.cells import cell_len
-from rich.console import Console
-from rich.text import Text
-
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
     from notifier.core.model import Json
 
 
@@ -29,7 +29,13 @@ MAX_PROBLEMS = 20  # problems that are printed: ten thousand watches may have th
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # text from others must not control a terminal or break a line
 
-console = Console(highlight=False)
+
+@cache
+def terminal() -> Console:
+    """Return standard output as rich sees it. It is loaded late: `run`, and what prints plain lines, do without."""
+    from rich.console import Console
+
+    return Console(highlight=False)
 
 
 class OutputLost(OSError):
@@ -127,7 +133,10 @@ def _encode(value: Json, *, indent: int | None = None) -> str:
 
 def show(line: Text | str = "") -> None:
     """Print a line unchanged: without markup and not wrapped."""
-    console.print(line, markup=False, soft_wrap=True)
+    if isinstance(line, str):
+        print(line)
+    else:
+        terminal().print(line, markup=False, soft_wrap=True)
 
 
 def show_table(
@@ -143,7 +152,7 @@ def show_table(
     if not listed:
         show(empty)
         return
-    width = console.width if console.is_terminal else None
+    width = terminal().width if terminal().is_terminal else None
     for line in table(columns, listed, width=width, cut=cut, drop=drop):
         show(line)
 
@@ -160,6 +169,9 @@ def table(
 
     The columns `cut` are shortened. Where that is not enough, the columns `drop` are left out, the first one first.
     """
+    from rich.cells import cell_len
+    from rich.text import Text
+
     lines = [[Text(name, style="bold") for name in columns], *([cell(value) for value in row] for row in rows)]
     dropped = list(drop)
     while True:
@@ -210,6 +222,8 @@ STYLES = {
 
 def cell(value: object) -> Text:
     """Format a value of a table; text from others is never read as markup."""
+    from rich.text import Text
+
     if isinstance(value, Text):
         return value
     text = "-" if value is None else printable(str(value))
@@ -225,7 +239,7 @@ def when(text: str | None) -> str | None:
     """Shorten a time of the API for people: the local time of today or the local date; UTC where nobody looks on."""
     if text is None:
         return None
-    if not console.is_terminal:
+    if not terminal().is_terminal:
         return f"{text[: len('2026-11-22T06:21:01')]}Z"
     at = datetime.fromisoformat(text).astimezone()
     return at.strftime("%H:%M:%S") if at.date() == datetime.now().astimezone().date() else at.strftime("%Y-%m-%d")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from notifier.cli.client import JsonOption
-from notifier.cli.output import console, fail, show_json
+from notifier.cli.output import fail, show, show_json
 from notifier.core.signing import (
     SecretError,
     SignatureError,
@@ -97,11 +97,7 @@ def sign_body(
     message = message or message_id(now, int.from_bytes(os.urandom(10)))
     timestamp = now // 1_000_000 if timestamp is None else timestamp
     signature = sign(keys, message, timestamp, _read(body))
-    console.print(
-        f"webhook-id: {message}\nwebhook-timestamp: {timestamp}\nwebhook-signature: {signature}",
-        markup=False,
-        soft_wrap=True,
-    )
+    show(f"webhook-id: {message}\nwebhook-timestamp: {timestamp}\nwebhook-signature: {signature}")
 
 
 def verify_body(
@@ -133,7 +129,7 @@ def verify_body(
         verify(keys, headers, _read(body), now=_now(), tolerance=tolerance or float("inf"))
     except (SecretError, SignatureError) as exc:
         fail(str(exc))
-    console.print("[green]good[/]")
+    typer.secho("good", fg="green")
 
 
 def _now() -> Micros:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
-from notifier.cli.output import STYLES, cell, console, printable, span, when
+from notifier.cli.output import STYLES, cell, printable, span, terminal, when
 
 Item = Mapping[str, Any]
 Attempts = Mapping[int, Sequence[Item]]  # by delivery, for those with failed attempts
@@ -25,7 +25,7 @@ def lines(item: Item, attempts: Attempts) -> Iterator[Text]:
     """Draw the timeline of a watch in the API's form."""
     yield from _head(item)
     yield Text("")
-    margin = " " * ((TIME if console.is_terminal else len(UTC_TIME)) + ELAPSED + 4)
+    margin = " " * ((TIME if terminal().is_terminal else len(UTC_TIME)) + ELAPSED + 4)
     began = datetime.fromisoformat(item["created_at"])
     before = [event for event in item["events"] if datetime.fromisoformat(event["timestamp"]) < began]
     since = item["events"][len(before) :]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from notifier.cli.daemon import load_config
-from notifier.cli.output import OutputLost, console, fail
+from notifier.cli.output import OutputLost, fail, show, terminal
 
 if TYPE_CHECKING:
     from notifier.tools.speech import Speech
@@ -40,7 +40,7 @@ def demo(
     """
     from notifier.tools.demo import run
 
-    if not _until_interrupted(run(tasks=tasks, keep=keep, console=console)):
+    if not _until_interrupted(run(tasks=tasks, keep=keep, console=terminal())):
         fail("the demo did not go as it should; see above")
 
 
@@ -144,7 +144,7 @@ def simulate(
         )
 
     simulator = _build(build)
-    console.print(str(_until_interrupted(serve(simulator))), markup=False, soft_wrap=True)
+    show(str(_until_interrupted(serve(simulator))))
 
 
 def listen(
@@ -191,9 +191,9 @@ def listen(
         )
 
     listener = _build(build)
-    summary = _until_interrupted(serve(listener, console=console, secret=new, as_json=as_json))
+    summary = _until_interrupted(serve(listener, console=terminal(), secret=new, as_json=as_json))
     if not as_json:
-        console.print(str(summary), markup=False, soft_wrap=True)
+        show(str(summary))
 
 
 def _speech(name: str | None, config: Path | None) -> Speech:

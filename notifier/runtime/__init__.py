@@ -8,6 +8,7 @@ __all__ = [
     "loops",
     "metrics",
     "otel",
+    "structlog_private",
     "systemd",
     "threads",
     "tls",

@@ -75,4 +75,5 @@ def settle_memory() -> None:
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(GC_ALLOCATIONS, GC_YOUNG, GC_OLD)

@@ -29,6 +29,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
     and_,
     false,
@@ -37,6 +38,25 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
+
+
+def _partial(name: str, *columns: Any, where: ColumnElement[bool] | TextClause) -> None:
+    """Describe an index of the rows for which a condition holds."""
+    Index(name, *columns, info={"where": where})
+
+
+def described(dialect: str) -> MetaData:
+    """Return the tables as a dialect creates them.
+
+    The conditions of partial indexes are each dialect's own options. A process uses one dialect, and given with the
+    index they would load both.
+    """
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            if "where" in index.info:
+                index.dialect_options[dialect]["where"] = index.info["where"]
+    return metadata
+
 
 BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite's row id has to be called INTEGER
 
@@ -68,25 +88,24 @@ watches = Table(
     UniqueConstraint("source", "id", name="watches_source_id"),
 )
 _claimable = (watches.c.ended == false()) & watches.c.removed_at.is_(None) & watches.c.owner.is_(None)
-Index("watches_open", watches.c.created_at, watches.c.pk, sqlite_where=_claimable, postgresql_where=_claimable)
+_partial("watches_open", watches.c.created_at, watches.c.pk, where=_claimable)
 Index("watches_updated", watches.c.updated_at)
 _own_callback = watches.c.callback.is_not(None)
-Index("watches_callback", watches.c.callback, sqlite_where=_own_callback, postgresql_where=_own_callback)
+_partial("watches_callback", watches.c.callback, where=_own_callback)
 # For lists of watches that were not removed, newest first: by source, by phase, and those that go on. The condition of
 # the last has other words than claims of watches, so that SQLite does not use it for those.
 _not_removed = watches.c.removed_at.is_(None)
-Index("watches_of_source", watches.c.source, watches.c.pk, sqlite_where=_not_removed, postgresql_where=_not_removed)
-Index(
+_partial("watches_of_source", watches.c.source, watches.c.pk, where=_not_removed)
+_partial(
     "watches_in_phase",
     watches.c.phase,
     watches.c.pk,
     watches.c.source,  # this and the next, so that counting reads the index alone
     watches.c.lost,
-    sqlite_where=_not_removed,
-    postgresql_where=_not_removed,
+    where=_not_removed,
 )
 _going_on = text("removed_at IS NULL AND NOT ended")
-Index("watches_going_on", watches.c.pk, sqlite_where=_going_on, postgresql_where=_going_on)
+_partial("watches_going_on", watches.c.pk, where=_going_on)
 
 events = Table(
     "events",
@@ -132,29 +151,26 @@ deliveries = Table(
 )
 _ready = (deliveries.c.status == "ready") & deliveries.c.owner.is_(None)
 _open = text("status IN ('ready', 'waiting')")
-Index(
+_partial(
     "deliveries_due",
     deliveries.c.endpoint,
     deliveries.c.due,
     deliveries.c.id,
-    sqlite_where=_ready,
-    postgresql_where=_ready,
+    where=_ready,
 )
-Index(
+_partial(
     "deliveries_lane",
     deliveries.c.endpoint,
     deliveries.c.lane,
     deliveries.c.sequence,
-    sqlite_where=_open,
-    postgresql_where=_open,
+    where=_open,
 )
 Index("deliveries_event", deliveries.c.event)
-Index(
+_partial(
     "deliveries_dead",
     deliveries.c.endpoint,
     deliveries.c.id,
-    sqlite_where=deliveries.c.status == "dead",
-    postgresql_where=deliveries.c.status == "dead",
+    where=deliveries.c.status == "dead",
 )
 
 attempts = Table(
@@ -206,9 +222,9 @@ callbacks = Table(
     Column("owner", BigInteger),  # the node that has taken it
 )
 _scheduled = callbacks.c.due.is_not(None)
-Index("callbacks_due", callbacks.c.due, callbacks.c.name, sqlite_where=_scheduled, postgresql_where=_scheduled)
+_partial("callbacks_due", callbacks.c.due, callbacks.c.name, where=_scheduled)
 _in_hand = callbacks.c.owner.is_not(None)
-Index("callbacks_in_hand", callbacks.c.owner, sqlite_where=_in_hand, postgresql_where=_in_hand)
+_partial("callbacks_in_hand", callbacks.c.owner, where=_in_hand)
 
 messages = Table(
     "messages",

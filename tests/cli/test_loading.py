@@ -26,6 +26,11 @@ HEAVY = {
     "notifier.core.model", "notifier.store", "notifier.web", "prometheus_client", "psycopg", "pydantic", "redis",
     "rich.live", "slack_sdk", "sqlalchemy", "structlog", "uvloop", "watchfiles", "yaml", "yarl",
 }  # fmt: skip
+# What a daemon on SQLite with webhooks has no use for.
+UNUSED = {
+    "aio_pika", "alembic", "apprise", "cryptography", "jinja2", "nats", "notifier.tools", "opentelemetry",
+    "psycopg", "pygments", "redis", "rich", "slack_sdk", "sqlalchemy.dialects.postgresql", "watchfiles",
+}  # fmt: skip
 PROGRAM = """
 import sys
 from notifier.cli import main
@@ -39,6 +44,9 @@ CONFIG = """
 sources: {{vidu: {{preset: vidu, base_url: "http://127.0.0.1:9", token: t}}}}
 store: {{url: "sqlite:///{directory}/n.db"}}
 http: {{listen: "127.0.0.1:0"}}
+"""
+ENDPOINT = """
+endpoints: {app: {type: webhook, url: "http://127.0.0.1:9", secrets: [whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]}}
 """
 
 
@@ -91,11 +99,33 @@ async def test_what_a_daemon_answers_is_shown_without_them(tmp_path: Path) -> No
             assert modules & HEAVY == set()
 
 
+async def test_an_idle_daemon_loads_what_it_uses(tmp_path: Path) -> None:
+    """Each library takes memory for as long as the daemon runs; extras are for those who configure them."""
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.format(directory=tmp_path) + ENDPOINT)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PROGRAM, "run", "-c", str(path)), stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    log = []
+    async with asyncio.timeout(PATIENCE):
+        async for line in process.stderr:
+            log.append(line.decode())
+            if "daemon.ready" in log[-1]:
+                process.terminate()
+        assert await process.wait() == 0, log
+    modules = set(log[-1].removeprefix("loaded: ").split())
+    assert "notifier.daemon.app" in modules
+    assert modules & UNUSED == set()
+
+
 async def test_help_and_secrets_need_no_http() -> None:
-    """A module of the standard library may take long as well."""
+    """A module of the standard library may take long as well; and a plain line needs no library to be printed."""
     for words in (("--help",), ("secret", "new"), ("status", "--help")):
         _, _, modules = await loaded(*words)
-        assert modules & {"http.client", "ssl", "socket"} == set()
+        assert modules & {"http.client", "socket", "ssl"} == set()
+    _, _, modules = await loaded("secret", "new")
+    assert "rich" not in modules
 
 
 def test_each_command_is_found_in_its_module() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -38,3 +40,16 @@ def test_the_logger_has_no_level_of_its_own() -> None:
     differing = {name for name in {*low, *high} if low.get(name) is not high.get(name)}
     assert {name for name in differing if not name.startswith("__")} >= {"debug", "info", "warning", "error"}
     assert {name for name in differing if name.startswith("__")} <= {"__doc__", "__module__", "__dict__", "__weakref__"}
+
+
+@pytest.mark.parametrize(("before", "kept"), [("", "False"), ("import rich; ", "True")])
+def test_structlog_has_no_rich(before: str, kept: str) -> None:
+    """Whether rich is loaded by others, before or later, is not touched."""
+    program = (
+        f"{before}import sys\n"
+        "from notifier.runtime.structlog_private import structlog\n"
+        "print('pygments' in sys.modules, structlog.dev.rich, 'rich' in sys.modules)\n"
+        "import rich\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "None", kept]

@@ -22,7 +22,7 @@ from store_rig import follow, move, running
 
 from notifier.core.errors import StoreError
 from notifier.store import DeliveryFilter, migrations, postgres, sqlite
-from notifier.store.schema import metadata
+from notifier.store.schema import described
 
 
 def scripts() -> ScriptDirectory:
@@ -129,7 +129,7 @@ def test_a_database_with_other_tables_gets_ours_besides(path: Path) -> None:
 def test_migrations_make_the_tables_that_are_described(connection: Connection) -> None:
     """Nothing is left to generate: same tables, columns, types, keys and indexes."""
     context = MigrationContext.configure(connection, opts={"compare_type": True})
-    assert compare_metadata(context, metadata) == []
+    assert compare_metadata(context, described("sqlite")) == []
 
 
 def test_partial_indexes_have_the_conditions_that_are_described(connection: Connection) -> None:
@@ -140,10 +140,10 @@ def test_partial_indexes_have_the_conditions_that_are_described(connection: Conn
 
     rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'index'")
     found = {row.name: str(row.sql) for row in rows}
-    for table in metadata.tables.values():
+    for table in described("sqlite").tables.values():
         for index in table.indexes:
-            described = str(CreateIndex(index).compile(dialect=connection.dialect))
-            assert condition(found[str(index.name)]) == condition(described), index.name
+            stated = str(CreateIndex(index).compile(dialect=connection.dialect))
+            assert condition(found[str(index.name)]) == condition(stated), index.name
 
 
 def test_the_newest_migration_is_the_one_that_is_looked_for() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect
 
 from notifier.core.errors import StoreTooNew
-from notifier.store.schema import COUNTERS, counters, metadata
+from notifier.store.schema import COUNTERS, counters, described, metadata
 
 HEAD = "0008"  # the newest revision in versions/
 
@@ -29,7 +29,7 @@ def upgrade(connection: Connection) -> None:
 
 
 def _create(connection: Connection) -> None:
-    metadata.create_all(connection, checkfirst=False)
+    described(connection.dialect.name).create_all(connection, checkfirst=False)
     connection.execute(insert(counters), [{"name": name, "value": 1} for name in COUNTERS])
     _version.create(connection)
     connection.execute(insert(_version), {"version_num": HEAD})
