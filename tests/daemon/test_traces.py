@@ -9,7 +9,7 @@ import pytest
 import structlog
 from daemon_rig import serving
 from parts import SECRET, transcript
-from structlog.testing import LogCapture
+from structlog.testing import capture_logs
 from trace_collector import Collector
 
 from notifier.core.trace import trace_id
@@ -29,24 +29,18 @@ shutdown_timeout: 5s
 
 async def test_a_trace_reaches_the_callback_and_the_log(tmp_path: Path) -> None:
     """Each attempt carries it, retries too; log lines of the watch and of its deliveries name its id."""
-    lines = LogCapture()
-    structlog.configure(processors=[structlog.contextvars.merge_contextvars, lines])
-    try:
-        async with (
-            Simulator(transcript=transcript("success")) as sim,
-            Listener(secrets=[SECRET], respond="500,500,200") as app,
-        ):
-            path = tmp_path / "config.yaml"
-            path.write_text(
-                TEXT.format(directory=tmp_path, upstream=sim.base_url, app=app.url, secret=SECRET, trace=TRACE)
-            )
+    async with (
+        Simulator(transcript=transcript("success")) as sim,
+        Listener(secrets=[SECRET], respond="500,500,200") as app,
+    ):
+        path = tmp_path / "config.yaml"
+        path.write_text(TEXT.format(directory=tmp_path, upstream=sim.base_url, app=app.url, secret=SECRET, trace=TRACE))
+        with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
             async with serving(path):
                 await app.wait(4)
-    finally:
-        structlog.reset_defaults()
     traces = {(callback.watch, callback.traceparent) for callback in app.callbacks}
     assert traces == {("1", TRACE), ("2", None)}
-    named = [line.get("trace_id") for line in lines.entries if line["event"] == "delivery.retrying"]
+    named = [line.get("trace_id") for line in lines if line["event"] == "delivery.retrying"]
     assert sorted(named, key=str) == sorted([trace_id(TRACE), None], key=str)
 
 

@@ -84,7 +84,8 @@ async def test_metrics_forget_an_endpoint_that_is_gone(tmp_path: Path, site: Sit
     """After a reload without it, no line of it is left."""
     assert 'endpoint="app"' in (await site.get("/metrics")).body.decode()
     site.path.write_text(text(tmp_path, http='{listen: "127.0.0.1:0"}'))
-    assert (await site.post("/v1/reload")).json == {"reloaded": True}
+    reloaded = (await site.post("/v1/reload")).json
+    assert (reloaded["reloaded"], reloaded["removed"]) == (True, ["endpoint app"])
     told = (await site.get("/metrics")).body.decode()
     for name in ("deliveries_pending", "deliveries_dead", "delivery_oldest_seconds", "endpoint_state"):
         assert f"\nnotifier_{name}{{" not in told
@@ -106,9 +107,9 @@ async def test_status(site: Site) -> None:
     assert told["version"] == __version__
     assert told["ready"] is True
     assert told["config"] == str(site.path)
-    assert told["sources"] == [
-        {"name": "vidu", "watches": {}, "following": 0, "open": 0, "waiting": 0, "max_streams": 2000, "troubles": {}}
-    ]
+    [source] = told["sources"]
+    counts = {"watches": {}, "following": 0, "open": 0, "waiting": 0, "max_streams": 2000, "unheard": 0}
+    assert source == {"name": "vidu", **counts, "troubles": {}, "errors": {}, "unknown_states": []}
     assert [found["name"] for found in told["endpoints"]] == ["app"]
     assert "tok" not in json.dumps(told).split('"')
 
@@ -194,7 +195,8 @@ async def test_a_reload_takes_effect_or_changes_nothing(tmp_path: Path, site: Si
     assert [item["name"] for item in (await site.get("/v1/endpoints")).json["items"]] == ["app"]
     assert "notifier_reload_success 0.0" in (await site.get("/metrics")).body.decode()
     site.path.write_text(text(tmp_path, http='{listen: "127.0.0.1:0"}'))
-    assert (await site.post("/v1/reload")).json == {"reloaded": True}
+    reloaded = (await site.post("/v1/reload")).json
+    assert (reloaded["reloaded"], reloaded["removed"]) == (True, ["endpoint app"])
     assert (await site.get("/v1/endpoints")).json["items"] == []
     assert "notifier_reload_success 1.0" in (await site.get("/metrics")).body.decode()
 
