@@ -34,6 +34,7 @@ from notifier.deliver.queue import DeliveryQueue
 from notifier.deliver.sender import Link, Sender
 from notifier.deliver.tasks import Alarm
 from notifier.deliver.verdict import verdict
+from notifier.runtime.tracing import UNTRACED
 from notifier.store import Done, Later, Muted, Recovery, Settlement, Superseded, Verdict
 
 log = structlog.get_logger(__name__)
@@ -332,12 +333,13 @@ class Destination:
         trace = {} if delivery.traceparent is None else bind_contextvars(trace_id=trace_id(delivery.traceparent))
         try:
             attempt = await self._attempt(link.sender, delivery)
+            now = self._clock()
             if self._link is link and self._phase is not Lifecycle.REMOVED:  # else it says nothing of the new sender
                 outcome = attempt.outcome
-                self._judge(outcome, permit)
+                self._judge(outcome, permit, now)
             if losses != self._losses:  # it may have been claimed anew since, even by this node
                 raise StaleWrite
-            await self._settle(delivery, self._verdict(delivery, attempt), attempt)
+            await self._settle(delivery, self._verdict(delivery, attempt, now), attempt)
         except StaleWrite:
             log.warning("delivery.not_ours", delivery=delivery.id, endpoint=self.name)
         except Exception:
@@ -348,6 +350,8 @@ class Destination:
         return outcome
 
     async def _attempt(self, sender: Sender, delivery: Delivery) -> Attempt:
+        if self._tracing is UNTRACED:
+            return await self._try(sender, delivery)
         about = {
             "notifier.endpoint": self.name,
             "notifier.event": delivery.event_id,
@@ -372,18 +376,18 @@ class Destination:
             detail = f"a fault of this program: {type(exc).__name__}"
             return Attempt(at=began, outcome=Failed(reason="internal", detail=detail, asked=False))
 
-    def _judge(self, outcome: Outcome, permit: Permit) -> None:
+    def _judge(self, outcome: Outcome, permit: Permit, now: Micros) -> None:
         """Record what an outcome says of the destination."""
         before = self._gate.breaker
-        since = self._gate.record(permit, outcome, self._clock(), time.monotonic(), jitter=self._jitter())
+        since = self._gate.record(permit, outcome, now, time.monotonic(), jitter=self._jitter())
         if since is not None:
             self._hasten(since)
         if self._gate.state is not before.state:
             self._state_changed(before)
             self._refill()
 
-    def _verdict(self, delivery: Delivery, attempt: Attempt) -> Verdict:
-        now, outcome = self._clock(), attempt.outcome
+    def _verdict(self, delivery: Delivery, attempt: Attempt, now: Micros) -> Verdict:
+        outcome = attempt.outcome
         self._count(outcome)
         if isinstance(outcome, Delivered):  # as nearly always; no chance decides
             if self._latency is None:

@@ -11,7 +11,7 @@ import structlog
 
 from notifier.core.breaker import State
 from notifier.core.endpoint import LeaderRequest, needs_leader
-from notifier.core.model import EndpointState
+from notifier.core.model import EndpointState, Micros
 from notifier.core.retry import Outcome
 from notifier.deliver.endpoint import EndpointDestination
 from notifier.deliver.gate import Permit
@@ -70,8 +70,8 @@ class SharedDestination(EndpointDestination):
     def _serves(self) -> bool:
         return self._leading or not needs_leader(self._gate.state, limited=self._policy.rate_limit is not None)
 
-    def _judge(self, outcome: Outcome, permit: Permit) -> None:
+    def _judge(self, outcome: Outcome, permit: Permit, now: Micros) -> None:
         before = self._gate.state
-        super()._judge(outcome, permit)
+        super()._judge(outcome, permit, now)
         if permit.probe and self._gate.state is State.OPEN is not before:
             self._passing = self._leading

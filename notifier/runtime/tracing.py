@@ -65,12 +65,15 @@ class _Nothing:
         return
 
 
+_NOTHING = _Nothing(None)
+
+
 class Untraced:
     """Makes no spans."""
 
     def span(self, name: str, parent: str | None, attributes: Mapping[str, Attribute]) -> Span:  # noqa: ARG002
         """Return a block that hands the parent on."""
-        return _Nothing(parent)
+        return _NOTHING if parent is None else _Nothing(parent)
 
     def close(self) -> None:
         """Do nothing."""
