@@ -131,16 +131,17 @@ class _Loading:
 
     def run(self) -> Config:
         """Return the configuration. Raises ConfigError with all problems."""
+        return self.review().config
+
+    def review(self) -> Review:
+        """Return the configuration with the remarks on it. Raises ConfigError with all problems."""
         config = self._config()
         if self._problems or config is None:
             raise ConfigError(self._sorted(), reading=self._reading())
         config._reading = self._reading()
-        return config
-
-    def review(self) -> Review:
-        """Return the configuration with the remarks on it. Raises ConfigError with all problems."""
-        config = self.run()
-        return look(config, self._document, self._placed())
+        result = look(config, self._document, self._placed())
+        config._warnings = result.warnings
+        return result
 
     def _reading(self) -> Reading:
         files = self._files | self._context.read
@@ -329,10 +330,10 @@ class _Loading:
     def _placed(self) -> Iterator[Placed]:
         """Yield the watches with their places; all are valid."""
         ends = [*(first for first, _, _ in self._lists[1:]), self._entries]
-        watches = iter(self._watches)
+        rows = self._watches.rows()
         for (first, document, location), end in zip(self._lists, ends, strict=True):
             for index in range(end - first):
-                yield next(watches), document, (*location, index)
+                yield next(rows), document, (*location, index)
 
 
 def _preset(value: object) -> tuple[Description, dict[str, Any]]:

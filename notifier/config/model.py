@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from notifier.config.description import Description
 from notifier.config.endpoint import EndpointConfig
+from notifier.config.problems import Problem
 from notifier.config.queue import QueueConfig
 from notifier.config.reading import Reading
 from notifier.config.section import Section, WatchVariables
@@ -69,6 +70,7 @@ class Config(Section):
     )
 
     _reading: Reading = PrivateAttr(default=Reading(path=Path()))
+    _warnings: tuple[Problem, ...] = PrivateAttr(default=())
 
     @property
     def reading(self) -> Reading:
@@ -79,6 +81,11 @@ class Config(Section):
     def watch_variables(self) -> Mapping[str, WatchVariables]:
         """Return the variables of watches, by source."""
         return variables_of(self.sources)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """Return what is valid but probably a mistake, each with its place."""
+        return self._warnings
 
     def requests(self) -> Iterator[Sequence[NewWatch]]:
         """Yield the watches in the store's form, some hundred at a time."""

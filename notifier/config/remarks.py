@@ -17,7 +17,7 @@ from notifier.config.reading import matching
 from notifier.config.scalars import Interpolated
 from notifier.config.template import bare_samples
 from notifier.config.types import write_duration
-from notifier.config.watch import WatchConfig
+from notifier.config.watch import WatchRow
 from notifier.core.routing import receivers
 
 _EXTRAS = {RedisQueue: ("redis", "redis"), NatsQueue: ("nats", "nats"), AmqpQueue: ("aio_pika", "amqp")}
@@ -32,7 +32,7 @@ class Review:
     warnings: tuple[Problem, ...]
 
 
-Placed = tuple[WatchConfig, Document, Location]
+Placed = tuple[WatchRow, Document, Location]
 
 
 def look(config: Config, document: Document, watches: Iterable[Placed]) -> Review:
@@ -106,8 +106,8 @@ def _unheard(config: Config, watches: Iterable[Placed]) -> Iterator[Problem]:
     routes = config.routes
     counts: Counter[int] = Counter()
     first: dict[int, tuple[Document, Location]] = {}
-    for watch, document, location in watches:
-        if not any(receivers(routes, watch.source, watch.labels, watch.endpoints)):
+    for (_, source, endpoints, labels, *_), document, location in watches:
+        if not any(receivers(routes, source, labels, endpoints)):
             counts[id(document)] += 1
             first.setdefault(id(document), (document, location))
     for key, (document, location) in first.items():

@@ -25,6 +25,10 @@ class WatchList(Sequence[WatchConfig]):
         """Add a watch."""
         self._rows.append(row)
 
+    def rows(self) -> Iterator[WatchRow]:
+        """Yield the values of the watches."""
+        return iter(self._rows)
+
     def requests(self) -> Iterator[Sequence[NewWatch]]:
         """Yield the watches in the store's form, some hundred at a time."""
         for rows in self._rows.chunks():

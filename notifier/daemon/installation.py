@@ -110,13 +110,16 @@ class Installation:
                 self._recorder.archive.retire()
             self._recorder.archive = adapters.archive(config.archive)
         before, self._in_force.config = self.config, config
+        known = {(each.file, each.key, each.message) for each in before.warnings} if self._installed else set()
+        for warning in config.warnings:
+            if (warning.file, warning.key, warning.message) not in known:
+                log.warning("config.warning", warning=str(warning))
         self._recorder.routes = config.routes
         self._dispatcher.set_endpoints(prepared.setups, self._recorder.announce_or_log)
         feeds: dict[str, Feed] = {}
         for name, source in config.sources.items():
             if name in prepared.sources:
                 feeds[name] = self._feed(prepared.sources[name], adapters.feed_policy(source))
-                _warn(name, source)
             else:
                 feeds[name] = self._watcher.feeds[name]
                 self._update(name, before, config, prepared.trust.get(name))
@@ -190,15 +193,4 @@ class Installation:
             slots=self._slots,
             clock=self._clock,
             unsure=self._watcher.unsure,
-        )
-
-
-def _warn(name: str, source: SourceConfig) -> None:
-    """Log what `check` warns of as well: a preset on weak sources, and an interval that brings nothing."""
-    description = source.description
-    if description.experimental:
-        log.warning("source.experimental", source=name, preset=source.preset)
-    if description.transport == "poll" and description.poll.interval < (description.poll.floor or 0):
-        log.warning(
-            "source.polled_too_often", source=name, interval=description.poll.interval, floor=description.poll.floor
         )
