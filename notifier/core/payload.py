@@ -72,12 +72,13 @@ def _change(event: Event, watch: Watch, observation: Observation, watched: Micro
     if observation.error is not None or observation.urls or observation.result_error is not None:
         return None
     followed = event.at - watch.created_at if watched is None else watched
+    labels = dict(watch.labels.items())
     try:
         return (
             f'{{"type":"{event.type}","timestamp":"{timestamp(event.at)}","data":{{"watch":{{'
             f'"source":{_text(watch.source)},"id":{_text(watch.id)},'
-            f'"labels":{_compact(dict(watch.labels)) if watch.labels else "{}"},'
-            f'"metadata":{"{}" if watch.metadata is None else _compact(watch.metadata)}}},'
+            f'"labels":{_compact(labels) if labels else "{}"},'
+            f'"metadata":{"{}" if watch.metadata is None else _compact(_metadata(watch))}}},'
             f'"sequence":{watch.sequence},"state":{_word(watch.state)},"phase":{_word(watch.phase)},'
             f'"previous_state":{_word(event.previous_state)},"previous_phase":{_word(event.previous_phase)},'
             f'"progress":{_number(observation.progress)},"eta_seconds":{_number(observation.eta_seconds)},'

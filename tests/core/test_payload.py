@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core import payload
+from notifier.core.kept_json import KeptJson, KeptLabels
 from notifier.core.machine import give_up, stall, step
 from notifier.core.model import Event, EventType, LostReason, Observation, Phase, TaskError, Watch
 from notifier.core.payload import body, encode, message_id, timestamp
@@ -106,6 +107,23 @@ def test_a_result_that_could_not_be_fetched_says_why() -> None:
     observation = Observation(state="success", phase=Phase.SUCCEEDED, result_error="not within 120 s", task={})
     data = callback(observation)["data"]
     assert (data["result"], data["result_error"]) == (None, "not within 120 s")
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [
+        Observation(state="success", phase=Phase.SUCCEEDED, task=SNAPSHOT),
+        Observation(state="failed", phase=Phase.FAILED, error=TaskError(code="c", message="m")),
+    ],
+)
+@pytest.mark.parametrize("metadata", [None, 7, "x", {"order": [7, {"é": None}]}])
+def test_a_watch_that_keeps_its_description_as_text_is_told_alike(observation: Observation, metadata: Any) -> None:
+    """The bytes are those of a watch that has it as values, for every kind of event."""
+    labels = {"team": "é"}
+    kept = replace(WATCH, labels=KeptLabels(json.dumps(labels)), metadata=KeptJson(json.dumps(metadata)))
+    plain = replace(WATCH, labels=labels, metadata=metadata)
+    (told,), (wanted,) = step(kept, observation, ENDED_AT).events, step(plain, observation, ENDED_AT).events
+    assert body(told) == body(wanted)
 
 
 def test_metadata_that_was_not_given_is_an_empty_object() -> None:
