@@ -209,6 +209,23 @@ async def test_a_body_nobody_takes_is_not_read_on() -> None:
         assert not connection.closed
 
 
+async def test_a_connection_whose_request_is_not_written_is_not_used_again() -> None:
+    """A server may answer before it has read all; the rest of the request would come before the next one."""
+
+    async def answer(_number: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK)
+        await writer.drain()
+        await asyncio.Event().wait()  # reads no more
+
+    async with serving(answer) as route, pool() as lent:
+        connection = await lent.dial(route)
+        connection.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (64 << 20) + b"x" * (64 << 20))
+        await connection.wait(100)
+        assert connection.reply.take() == b"ok"
+        lent.give_back(route, connection)
+        assert connection.closed
+
+
 async def test_a_body_that_breaks_leaves_what_came() -> None:
     """Its reader may need it."""
 

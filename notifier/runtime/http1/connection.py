@@ -52,8 +52,12 @@ class Connection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        """Return whether another request can be written: the reply is complete, and nothing speaks against it."""
-        return self.reply.over and self.reply.keeps and not self.closed
+        """Return whether another request can be written: the reply is complete, and nothing speaks against it.
+
+        A server may answer before it has read the request, and what is left of that would come before the next one.
+        """
+        written = self._transport is not None and not self._transport.get_write_buffer_size()
+        return self.reply.over and self.reply.keeps and written and not self.closed
 
     def ask(self, request: bytes) -> None:
         """Write a request, in one piece."""
