@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from notifier.config.archive import ArchiveConfig, Bucket, S3Config
 from notifier.config.changes import compare
 from notifier.config.chat import AppriseEndpoint, SlackEndpoint
 from notifier.config.describe import describe
@@ -28,7 +29,6 @@ from notifier.config.schema import json_schema
 from notifier.config.secret import Secret, SecretUrl
 from notifier.config.settings import (
     Address,
-    ArchiveConfig,
     CallbacksConfig,
     HeartbeatConfig,
     HttpConfig,
@@ -49,6 +49,7 @@ __all__ = [
     "AppriseEndpoint",
     "ArchiveConfig",
     "Backoff",
+    "Bucket",
     "CallbacksConfig",
     "Config",
     "ConfigError",
@@ -67,6 +68,7 @@ __all__ = [
     "QueueConfig",
     "Reading",
     "RedisQueue",
+    "S3Config",
     "Secret",
     "SecretUrl",
     "SlackEndpoint",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr
 
+from notifier.config.archive import ArchiveConfig
 from notifier.config.description import Description
 from notifier.config.endpoint import EndpointConfig
 from notifier.config.problems import Problem
@@ -16,7 +17,6 @@ from notifier.config.queue import QueueConfig
 from notifier.config.reading import Reading
 from notifier.config.section import Section, WatchVariables
 from notifier.config.settings import (
-    ArchiveConfig,
     CallbacksConfig,
     HeartbeatConfig,
     HttpConfig,

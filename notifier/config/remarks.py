@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from notifier.config.archive import Bucket
 from notifier.config.chat import AppriseEndpoint
 from notifier.config.document import Document
 from notifier.config.endpoint import EndpointConfig
@@ -59,6 +60,8 @@ def _missing(config: Config) -> Iterator[tuple[Location, str]]:
             yield ("endpoints", name, "url"), "needs a library: install notifier's extra `apprise`"
     if config.store.url.shared and find_spec("psycopg") is None:
         yield ("store", "url"), "needs a client library: install notifier's extra `postgresql`"
+    if isinstance(config.archive.to, Bucket) and find_spec("minio") is None:
+        yield ("archive", "to"), "needs a library: install notifier's extra `s3`"
     if config.tracing.url is not None and find_spec("opentelemetry") is None:
         yield ("tracing", "url"), "needs a library: install notifier's extra `opentelemetry`"
     if config.loop == "uvloop" and find_spec("uvloop") is None:

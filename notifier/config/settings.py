@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import (
     BeforeValidator,
@@ -137,65 +137,19 @@ class HeartbeatConfig(Section):
     every: PositiveDuration = Field(default=60.0, description="time between heartbeats; none is sent while not ready")
 
 
-def _network(value: object) -> IPNetwork:
+def network(value: object) -> IPNetwork:
+    """Return a network of IP addresses. Raises PydanticCustomError."""
     if isinstance(value, IPNetwork):
         return value
     text = printable(value)
     try:
-        network = ipaddress.ip_network(text, strict=False)
+        found = ipaddress.ip_network(text, strict=False)
     except ValueError as exc:
         raise invalid(f"expected a network such as 10.0.0.0/8 or fd00::/8, got {got(value)}") from exc
-    if str(network.network_address) != str(ipaddress.ip_interface(text).ip):
-        hint = None if isinstance(value, Interpolated) else str(network)
+    if str(found.network_address) != str(ipaddress.ip_interface(text).ip):
+        hint = None if isinstance(value, Interpolated) else str(found)
         raise invalid(f"expected a network, got an address inside of one: {got(value)}", suggestion=hint)
-    return network
-
-
-_SIZE = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>KiB|MiB|GiB|TiB)?", re.ASCII)
-_UNITS = {None: 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-_FILE_SIZE = WithJsonSchema({"anyOf": [{"type": "string", "examples": ["500MiB", "2GiB"]}, {"type": "integer"}]})
-_DIRECTORY = WithJsonSchema({"type": "string", "examples": ["file:///var/lib/notifier/results"]})
-
-
-def _file_size(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    found = _SIZE.fullmatch(printable(value))
-    if found is None or not int(found["number"]):
-        raise invalid(f"expected a size such as 500MiB or 2GiB, got {got(value)}")
-    return int(found["number"]) * _UNITS[found["unit"]]
-
-
-def _directory(value: object) -> Path:
-    if isinstance(value, Path):
-        return value
-    text = printable(value)
-    parts = urlsplit(text)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
-        raise invalid("expected a directory such as file:///var/lib/notifier/results; mount what is elsewhere")
-    path = Path(unquote(parts.path))
-    if not path.is_absolute() or "\0" in str(path):
-        raise invalid("expected an absolute path, such as file:///var/lib/notifier/results")
-    return path
-
-
-class ArchiveConfig(Section):
-    """Copies of results, which providers keep for hours or days."""
-
-    to: Annotated[Path, PlainValidator(_directory), PlainSerializer(str), _DIRECTORY] | None = Field(
-        default=None, description="directory, such as file:///var/lib/notifier/results; null: nothing is kept"
-    )
-    max_bytes: Annotated[int, BeforeValidator(_file_size), _FILE_SIZE] = Field(
-        default=1 << 30, description="of one result, such as 500MiB; a larger one is not kept"
-    )
-    timeout: PositiveDuration = Field(
-        default=120.0, description="for all results of a task; its completion is told after that at the latest"
-    )
-    allow_networks: tuple[
-        Annotated[IPNetwork, PlainValidator(_network), PlainSerializer(str), WithJsonSchema({"type": "string"})],
-        ...,
-    ] = Field(default=(), description="private networks that results may be fetched from")
-    allow_http: Boolean = Field(default=False, description="fetch http:// as well as https://")
+    return found
 
 
 class TracingConfig(Section):
@@ -231,7 +185,7 @@ class CallbacksConfig(Section):
     allow_networks: tuple[
         Annotated[
             IPNetwork,
-            PlainValidator(_network),
+            PlainValidator(network),
             PlainSerializer(str),
             WithJsonSchema({"type": "string", "examples": ["10.0.0.0/8", "fd00::/8"]}),
         ],

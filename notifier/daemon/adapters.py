@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from notifier.config import (
     AmqpQueue,
     AppriseEndpoint,
     ArchiveConfig,
+    Bucket,
     CallbacksConfig,
     Description,
     NatsQueue,
     QueueConfig,
     RedisQueue,
+    S3Config,
     Secret,
     SlackEndpoint,
     SourceConfig,
@@ -41,7 +45,8 @@ from notifier.senders.pace import Paces
 from notifier.senders.slack_bot import Messages, SlackBot, place_of
 from notifier.senders.target import USER_AGENT, Target
 from notifier.senders.webhook import WebhookSender
-from notifier.sources.archive import Archive, ArchiveSettings
+from notifier.sources.archive import Archive, ArchiveSettings, in_directory
+from notifier.sources.kept_file import Kept
 from notifier.sources.plan import SourceSettings
 from notifier.sources.poll import PollSource
 from notifier.sources.sse import SseSource
@@ -120,21 +125,38 @@ def _bot(endpoint: SlackEndpoint, target: Target, token: Secret, channel: str, c
 
 
 def archive(config: ArchiveConfig) -> Archive | None:
-    """Create what keeps results; None if nothing is to be kept."""
+    """Create what keeps results; None if nothing is to be kept. Raises NotifierError when its library is missing."""
     if config.to is None:
         return None
-    policy = CallbackPolicy(allow_networks=config.allow_networks)
     return Archive(
         ArchiveSettings(
-            directory=config.to,
+            place=in_directory(config.to) if isinstance(config.to, Path) else _in_bucket(config.to, config.s3),
             max_bytes=config.max_bytes,
             timeout=config.timeout,
             allow_http=config.allow_http,
-            vet=policy.forbids,
+            vet=CallbackPolicy(allow_networks=config.allow_networks).forbids,
             user_agent=USER_AGENT,
             ssl=tls_context(),
         )
     )
+
+
+def _in_bucket(bucket: Bucket, config: S3Config) -> Callable[[str], Kept]:
+    try:
+        from notifier.sources.kept_object import S3Place  # here, since the client library is an extra
+    except ImportError as exc:
+        raise NotifierError("s3:// needs a library: install notifier's extra `s3`") from exc
+    assert config.access_key is not None, "the configuration was checked"
+    assert config.secret_key is not None, "the configuration was checked"
+    return S3Place(
+        host=config.endpoint.origin.partition("://")[2],
+        secure=config.endpoint.scheme == "https",
+        region=config.region,
+        bucket=bucket.name,
+        prefix=bucket.prefix,
+        access_key=config.access_key.reveal(),
+        secret_key=config.secret_key.reveal(),
+    ).maker()
 
 
 def tracing(config: TracingConfig) -> Tracing:

@@ -20,6 +20,7 @@ from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.senders.callback import CallbackCourier
 from notifier.senders.slack_bot import Messages
+from notifier.sources.archive import Archive
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,7 @@ class PreparedConfig:
     trust: dict[str, Trust]  # authorities of sources that stay, for their next connections
     inputs: dict[QueueConfig, QueueInput[Any]]
     courier: CallbackCourier | None  # for the callbacks of watches; used if `callbacks` has changed
+    archive: Archive | None = None  # of results; used if `archive` has changed
 
 
 class Installation:
@@ -73,7 +75,8 @@ class Installation:
     async def prepare(self, config: Config) -> PreparedConfig:
         """Create the objects that a configuration needs; nothing changes yet.
 
-        Raises OSError when a certificate file cannot be read, NotifierError when a queue cannot be used at all.
+        Raises OSError when a certificate file cannot be read, NotifierError when a queue cannot be used at all, or when
+        a library is missing.
         """
         setups = self._setups(config)
         courier = adapters.courier(config.callbacks, self._clock) if self._needs_courier(config) else None
@@ -86,10 +89,13 @@ class Installation:
                 elif source.authorities != self.config.sources[name].authorities:
                     trust[name] = adapters.trust(source)
             inputs = {queue: self._input(queue) for queue in config.queues}
+            archive = adapters.archive(config.archive) if self._needs_archive(config) else None
         except (OSError, NotifierError):
             await self.discard(PreparedConfig(setups=setups, sources=sources, trust={}, inputs={}, courier=courier))
             raise
-        return PreparedConfig(setups=setups, sources=sources, trust=trust, inputs=inputs, courier=courier)
+        return PreparedConfig(
+            setups=setups, sources=sources, trust=trust, inputs=inputs, courier=courier, archive=archive
+        )
 
     async def discard(self, prepared: PreparedConfig) -> None:
         """Close the objects of a configuration that does not come into force."""
@@ -100,15 +106,17 @@ class Installation:
             await source.close()
         if prepared.courier is not None:
             await prepared.courier.close()
+        if prepared.archive is not None:
+            prepared.archive.retire()
 
     def install(self, config: Config, prepared: PreparedConfig, tasks: asyncio.TaskGroup) -> None:
         """Put a configuration in force, without an await in between."""
         if self._needs_courier(config):
             self._dispatcher.callbacks.set_courier(prepared.courier)
-        if not self._installed or config.archive != self.config.archive:
+        if self._needs_archive(config):
             if self._recorder.archive is not None:
                 self._recorder.archive.retire()
-            self._recorder.archive = adapters.archive(config.archive)
+            self._recorder.archive = prepared.archive
         before, self._in_force.config = self.config, config
         known = {(each.file, each.key, each.message) for each in before.warnings} if self._installed else set()
         for warning in config.warnings:
@@ -154,6 +162,10 @@ class Installation:
     def _needs_courier(self, config: Config) -> bool:
         """Return whether the configuration changes how callbacks are sent."""
         return not self._installed or config.callbacks != self.config.callbacks
+
+    def _needs_archive(self, config: Config) -> bool:
+        """Return whether the configuration changes where results are kept."""
+        return not self._installed or config.archive != self.config.archive
 
     def _setups(self, config: Config) -> dict[str, EndpointSetup]:
         """Create a sender for each endpoint; one whose configuration is the same keeps its connections."""

@@ -2,6 +2,8 @@
 
 __all__ = [
     "archive",
+    "kept_file",
+    "kept_object",
     "plan",
     "poll",
     "preset",

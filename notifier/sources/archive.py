@@ -11,7 +11,7 @@ import asyncio
 import errno
 import random
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -24,7 +24,7 @@ from notifier.core.model import KeptResult
 from notifier.core.pace import backoff
 from notifier.runtime.http1 import ConnectFault, Connection, ForbiddenAddress, HttpFault, Pool, Route, Vet
 from notifier.runtime.tls import Trust
-from notifier.sources.kept_file import KeptFile
+from notifier.sources.kept_file import Kept, KeptFile, NotKept
 
 log = structlog.get_logger(__name__)
 
@@ -50,13 +50,18 @@ class ResultFault(Exception):
 class ArchiveSettings:
     """Where results are kept, and the limits."""
 
-    directory: Path
+    place: Callable[[str], Kept]  # makes a file of a name, which has slashes
     max_bytes: int  # of one result
     timeout: float  # seconds for all results of a task
     allow_http: bool
     vet: Vet  # of addresses
     user_agent: str
     ssl: Trust = True
+
+
+def in_directory(directory: Path) -> Callable[[str], Kept]:
+    """Return what makes files below a directory."""
+    return lambda name: KeptFile(directory / name)
 
 
 class Archive:
@@ -74,13 +79,13 @@ class Archive:
 
         What is not there after the timeout is given up. The same task has the same files again.
         """
-        directory = self._settings.directory / part(source) / part(task)
+        folder = f"{part(source)}/{part(task)}"
         end = asyncio.get_running_loop().time() + self._settings.timeout
         kept: list[KeptResult] = []
         self._users += 1
         try:
             for number, url in enumerate(urls, start=1):
-                result = await self._keep_one(directory / file_name(number, url), url, end)
+                result = await self._keep_one(f"{folder}/{file_name(number, url)}", url, end)
                 if result.reason is not None:
                     log.warning("archive.not_kept", source=source, id=task, result=number, reason=result.reason)
                 kept.append(result)
@@ -96,7 +101,7 @@ class Archive:
         if not self._users:
             self._pool.close()
 
-    async def _keep_one(self, path: Path, url: str, end: float) -> KeptResult:
+    async def _keep_one(self, name: str, url: str, end: float) -> KeptResult:
         loop, tries = asyncio.get_running_loop(), 0
         reason = f"not fetched within {self._settings.timeout:g} s"
         try:
@@ -105,8 +110,7 @@ class Archive:
                     tries += 1
                     try:
                         async with self._turns:
-                            size = await self._fetch(path, url)
-                        return KeptResult(url=path.as_uri(), bytes=size)
+                            return await self._fetch(name, url)
                     except ResultFault as exc:
                         reason = str(exc)
                         if not exc.passing:
@@ -118,20 +122,22 @@ class Archive:
         except TimeoutError:
             return KeptResult(url=None, reason=reason)
 
-    async def _fetch(self, path: Path, url: str) -> int:
-        """Fetch one result into its file; return its size. Raises ResultFault."""
-        file = KeptFile(path)
+    async def _fetch(self, name: str, url: str) -> KeptResult:
+        """Fetch one result into its file. Raises ResultFault."""
+        file = self._settings.place(name)
         try:
             await file.open()
             size = await self._follow(url, file)
             await file.finish()
-            return size
+            return KeptResult(url=file.url, bytes=size)
+        except NotKept as exc:
+            raise ResultFault(str(exc), passing=exc.passing) from exc
         except OSError as exc:
             raise ResultFault(_disk(exc), passing=exc.errno in (errno.ENOSPC, errno.EDQUOT)) from exc
         finally:
             await file.discard()
 
-    async def _follow(self, text: str, file: KeptFile) -> int:
+    async def _follow(self, text: str, file: Kept) -> int:
         url = self._checked(text)
         for _ in range(MAX_REDIRECTS + 1):
             route = Route.to(url, tls=self._settings.ssl)
@@ -155,7 +161,7 @@ class Archive:
             url = self._checked(str(target))
         raise ResultFault(f"redirected more than {MAX_REDIRECTS} times", passing=False)
 
-    async def _read(self, connection: Connection, status: int, fields: Mapping[str, str], file: KeptFile) -> int:
+    async def _read(self, connection: Connection, status: int, fields: Mapping[str, str], file: Kept) -> int:
         if status != 200:
             passing = status >= 500 or status in _PATIENT
             raise ResultFault(f"the server answered {status}", passing=passing)

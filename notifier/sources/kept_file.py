@@ -12,10 +12,44 @@ import secrets
 import time
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from notifier.runtime.threads import beside
 
 STALE = 86_400.0  # seconds after which the rest of a file that a killed process began is removed
+
+
+class NotKept(Exception):
+    """A place does not take a file."""
+
+    def __init__(self, reason: str, *, passing: bool) -> None:
+        super().__init__(reason)
+        self.passing = passing  # another try may succeed
+
+
+class Kept(Protocol):
+    """A file to be written, in a directory or in a bucket. Its methods raise OSError, and `finish` also NotKept."""
+
+    @property
+    def url(self) -> str:
+        """Return where it is, once it is finished."""
+        ...
+
+    async def open(self) -> None:
+        """Begin."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Write on."""
+        ...
+
+    async def finish(self) -> None:
+        """Have it appear, whole and safe."""
+        ...
+
+    async def discard(self) -> None:
+        """Remove what was written, unless it was finished."""
+        ...
 
 
 class KeptFile:
@@ -25,6 +59,11 @@ class KeptFile:
         self._path = path
         self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         self._descriptor: int | None = None
+
+    @property
+    def url(self) -> str:
+        """Return where it is, once it is finished."""
+        return self._path.as_uri()
 
     async def open(self) -> None:
         """Create the directory and the file. Raises OSError."""

@@ -128,6 +128,11 @@ def test_a_template_that_needs_labels_or_metadata_is_a_warning(site: Site, templ
             "endpoints.a.url: needs a library: install notifier's extra `apprise`",
         ),
         (
+            "archive: {to: 's3://bucket/x', s3: {access_key: a, secret_key: b}}",
+            "minio",
+            "archive.to: needs a library: install notifier's extra `s3`",
+        ),
+        (
             "tracing: {url: 'http://h/v1/traces'}",
             "opentelemetry",
             "tracing.url: needs a library: install notifier's extra `opentelemetry`",

@@ -370,8 +370,10 @@ def test_a_missing_file_has_the_default_http_section(tmp_path: Path) -> None:
     ("keys", "problem"),
     [
         ("to: /var/lib/x", "archive.to: expected a directory such as file:///var/lib/notifier/results"),
-        ("to: 's3://bucket/x'", "archive.to: expected a directory such as file:///var/lib/notifier/results"),
-        ("to: 'file://host/x'", "archive.to: expected a directory"),
+        ("to: 's3://bucket/x'", "archive.s3: with s3:// it needs `access_key` and `secret_key`"),
+        ("to: 's3://B_/x'", "archive.to: expected a bucket's name"),
+        ("to: 'gs://bucket/x'", "archive.to: expected a directory such as"),
+        ("to: 'file://host/x'", "archive.to: expected an absolute path"),
         ("to: 'file:x'", "archive.to: expected an absolute path"),
         ("max_bytes: 1 GB", "archive.max_bytes: expected a size such as 500MiB"),
         ("max_bytes: 0", "archive.max_bytes: expected a size"),
@@ -394,3 +396,13 @@ def test_an_archive(site: Site) -> None:
         False,
     )
     assert site.load("archive: {max_bytes: 5}").archive.max_bytes == 5
+
+
+def test_an_archive_in_a_bucket(site: Site) -> None:
+    """Its key is secret."""
+    text = (
+        "archive: {to: 's3://films/a/b/', s3: {access_key: AK, secret_key: s3cr3t, endpoint: 'http://127.0.0.1:9000'}}"
+    )
+    archive = site.load(text).archive
+    assert str(archive.to) == "s3://films/a/b/"
+    assert "s3cr3t" not in repr(archive)

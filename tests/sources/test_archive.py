@@ -19,7 +19,7 @@ from waits import until
 from notifier.core.callback import CallbackPolicy
 from notifier.core.model import KeptResult
 from notifier.sources import archive as module
-from notifier.sources.archive import Archive, ArchiveSettings
+from notifier.sources.archive import Archive, ArchiveSettings, in_directory
 from notifier.sources.kept_file import STALE
 
 HERE = CallbackPolicy(allow_networks=[ip_network("127.0.0.0/8")])
@@ -56,7 +56,7 @@ def make(directory: Path, **more: Any) -> Archive:
         "vet": HERE.forbids,
         "user_agent": "notifier/test",
     }
-    return Archive(ArchiveSettings(directory=directory, **settings | more))
+    return Archive(ArchiveSettings(**{"place": in_directory(directory)} | settings | more))
 
 
 async def keep(directory: Path, urls: Sequence[str], **more: Any) -> tuple[KeptResult, ...]:

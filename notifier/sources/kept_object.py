@@ -1,0 +1,96 @@
+"""A file that is sent to a bucket when it is whole. Imported only where results are kept in one.
+
+What arrives is written to a file without a name, in the directory of temporary files; the client library sends it in
+parts where it is large, from threads.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO
+from urllib.parse import quote
+
+import urllib3
+from minio import Minio
+from minio.error import InvalidResponseError, S3Error, ServerError
+
+from notifier.runtime.threads import beside
+from notifier.sources.kept_file import NotKept
+
+CONNECT, READ = 10.0, 60.0  # seconds
+_PASSING = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Place:
+    """A bucket, and the key to it."""
+
+    host: str  # with its port
+    secure: bool
+    region: str
+    bucket: str
+    prefix: str
+    access_key: str
+    secret_key: str
+
+    def maker(self) -> Callable[[str], KeptObject]:
+        """Return what makes the object of a name."""
+        http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=CONNECT, read=READ), retries=False)
+        client = Minio(
+            self.host,
+            access_key=self.access_key,
+            secret_key=self.secret_key,
+            secure=self.secure,
+            region=self.region,
+            http_client=http,
+        )
+        return lambda name: KeptObject(client, self.bucket, f"{self.prefix}{name}")
+
+
+class KeptObject:
+    """One object to be written."""
+
+    def __init__(self, client: Minio, bucket: str, name: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._name = name
+        self._file: IO[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Return where it is, once it is finished."""
+        return f"s3://{self._bucket}/{quote(self._name)}"
+
+    async def open(self) -> None:
+        """Create the file. Raises OSError."""
+        self._file = await beside(tempfile.TemporaryFile, name="archive open")
+
+    async def write(self, data: bytes) -> None:
+        """Write on. Raises OSError."""
+        file = self._file
+        assert file is not None
+        await beside(lambda: file.write(data), name="archive write")
+
+    async def finish(self) -> None:
+        """Send the file. Raises OSError, NotKept."""
+        await beside(self._send, name="archive send")
+
+    async def discard(self) -> None:
+        """Remove the file; what was sent stays."""
+        file, self._file = self._file, None
+        if file is not None:
+            await beside(file.close, name="archive discard")
+
+    def _send(self) -> None:
+        file = self._file
+        assert file is not None
+        size = file.tell()
+        file.seek(0)
+        try:
+            self._client.put_object(self._bucket, self._name, file, size)  # type: ignore[arg-type]  # any readable
+        except S3Error as exc:
+            raise NotKept(f"the bucket refuses it: {exc.code}", passing=exc.code in _PASSING) from exc
+        except (ServerError, InvalidResponseError, urllib3.exceptions.HTTPError) as exc:
+            raise NotKept(f"the bucket cannot be reached: {type(exc).__name__}", passing=True) from exc
