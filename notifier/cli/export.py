@@ -16,7 +16,8 @@ from notifier.cli.watch import Labels, SourceOption
 from notifier.cli.watch_input import read_pairs
 
 _UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff]")
-_OPTIONAL = ("endpoints", "labels", "metadata", "variables")  # keys that are left out where they say nothing
+# Keys that are left out where they say nothing.
+_OPTIONAL = ("endpoints", "labels", "metadata", "variables", "traceparent")
 
 
 def register(app: typer.Typer) -> None:

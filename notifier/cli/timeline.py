@@ -10,6 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from notifier.cli.output import STYLES, cell, printable, span, terminal, when
+from notifier.core.trace import trace_id
 
 Item = Mapping[str, Any]
 Attempts = Mapping[int, Sequence[Item]]  # by delivery, for those with failed attempts
@@ -63,6 +64,8 @@ def _head(item: Item) -> Iterator[Text]:
         yield _field("variables", ", ".join(f"{name}={value}" for name, value in item["variables"].items()))
     if item["metadata"] not in (None, {}):
         yield _field("metadata", json.dumps(item["metadata"], ensure_ascii=False))
+    if item["traceparent"] is not None:
+        yield _field("trace", trace_id(item["traceparent"]))
     receivers = list(item["receivers"])
     receivers += [f"its callback at {item['callback']}"] if item["callback"] is not None else []
     yield _field("told", ", ".join(receivers) or "nobody: no endpoint receives its events")

@@ -81,6 +81,10 @@ def add(
         str | None,
         typer.Option(metavar="WHSEC", help="Its signing secret; default: callbacks.secret of the daemon."),
     ] = None,
+    traceparent: Annotated[
+        str | None,
+        typer.Option(metavar="TRACE", help="W3C Trace Context, sent on with callbacks: 00-TRACE-PARENT-FLAGS."),
+    ] = None,
     file: Annotated[
         Path | None,
         typer.Option("--file", "-f", metavar="FILE", help="YAML or JSON: a list of watches or ids; -: stdin."),
@@ -125,6 +129,7 @@ def add(
         labels=read_pairs(label),
         metadata=read_metadata(metadata),
         variables=read_pairs(variable, option="--variable", example="kind=videos/text2video"),
+        traceparent=traceparent,
         callback_url=callback_url,
         callback_secret=callback_secret,
     )

@@ -46,6 +46,7 @@ class WatchDefaults:
     labels: Mapping[str, str]
     metadata: Json
     variables: Mapping[str, str] = field(default_factory=dict)
+    traceparent: str | None = None
     callback_url: str | None = None
     callback_secret: str | None = None
 
@@ -57,6 +58,7 @@ class WatchDefaults:
             "source": self.source,
             "endpoints": list(self.endpoints) or None,
             "metadata": self.metadata,
+            "traceparent": self.traceparent,
             "callback_url": self.callback_url,
             "callback_secret": self.callback_secret,
         }

@@ -109,6 +109,7 @@ def test_options_fill_in_what_is_not_said() -> None:
         labels={"k": "option", "l": "option"},
         metadata={"n": 1},
         variables={"kind": "option"},
+        traceparent="00-t",
     )
     assert defaults.fill({"id": "1"}) == {
         "id": "1",
@@ -117,6 +118,7 @@ def test_options_fill_in_what_is_not_said() -> None:
         "labels": {"k": "option", "l": "option"},
         "metadata": {"n": 1},
         "variables": {"kind": "option"},
+        "traceparent": "00-t",
     }
     said = {
         "id": "1",
@@ -125,6 +127,7 @@ def test_options_fill_in_what_is_not_said() -> None:
         "labels": {"k": "own"},
         "metadata": 0,
         "variables": {"kind": "own"},
+        "traceparent": "00-own",
     }
     assert defaults.fill(said) == said | {"labels": {"k": "own", "l": "option"}}
     assert WatchDefaults(source=None, endpoints=[], labels={}, metadata=None).fill({"id": "1"}) == {"id": "1"}

@@ -24,6 +24,7 @@ FULL = {
     "labels": {"team": "ü\x85: #- ${HOME}", "007": "\U0001f600"},
     "metadata": {"order": [7, None, "1e5", "no"]},
     "variables": {"kind": "images/x"},
+    "traceparent": f"00-{'a' * 32}-{'1' * 16}-01",
 }
 
 
@@ -56,6 +57,7 @@ async def test_open_watches_are_written_as_a_watch_file(daemons: Start) -> None:
         assert (first.id, second.id, third.id) == ("1", "2", "3")
         assert (second.labels, second.metadata) == (FULL["labels"], FULL["metadata"])
         assert (second.variables, second.endpoints) == (FULL["variables"], ())
+        assert (second.traceparent, first.traceparent) == (FULL["traceparent"], None)
         assert (first.endpoints, dict(first.variables)) == (None, {})
         told = await daemon.run("export", "--label", "007:x", "--json", "-c", str(daemon.file))
         assert told.code == 2
