@@ -106,6 +106,7 @@ class Poller:
             observed=observed,
             news=subscription.watch.sequence > sequence or subscription.success is not None,
             lasted=asyncio.get_running_loop().time() - begun,
+            hint=answer.hint,
         )
 
     def _failed(self, subscription: Subscription) -> Ending:

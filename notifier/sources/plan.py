@@ -36,6 +36,7 @@ class Answer:
 
     observation: Observation | None  # None: it is the one that `etag` stands for
     etag: str = ""  # to ask with the next time; empty: none was given
+    hint: float | None = None  # seconds that the upstream asked us to wait before the next poll
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

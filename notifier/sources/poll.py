@@ -7,12 +7,14 @@ means. Neither the log nor an error ever holds the token.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 
 from notifier.core.errors import NoContent, SourceError, TaskNotFound, Unavailable, Unreadable
 from notifier.core.model import NONE, Observation
+from notifier.core.retry import parse_retry_after
 from notifier.runtime.metrics import Metrics
 from notifier.sources.http import Reply, brief, new_pool, refusal, send
 from notifier.sources.plan import EXCERPT, Answer, Plan, SourceSettings
@@ -80,7 +82,7 @@ class PollSource:
         reply, note, body = await self._ask(request, plan)
         if reply.status == 304 and etag:
             self._observations.inc()
-            return Answer(observation=None, etag=etag)
+            return Answer(observation=None, etag=etag, hint=_hint(reply, plan))
         observation = self._read(body, reply.status, task_id, plan)
         if observation is None:
             if reply.status == 204:
@@ -89,7 +91,8 @@ class PollSource:
         self._observations.inc()
         # A weak one as well: it stands for the same meaning. A date does not, which many changes may have in common.
         etag = reply.fields.get("etag", "")
-        return Answer(observation=observation, etag=etag if len(etag) <= MAX_ETAG else "")
+        etag = etag if len(etag) <= MAX_ETAG else ""
+        return Answer(observation=observation, etag=etag, hint=_hint(reply, plan))
 
     async def look_at(
         self, task_ids: Sequence[str], *, variables: Mapping[str, str] = NONE
@@ -149,3 +152,13 @@ def _later(error: SourceError) -> SourceError:
     if isinstance(error, TaskNotFound):
         return Unavailable(str(error), status=error.status)
     return error
+
+
+def _hint(reply: Reply, plan: Plan) -> float | None:
+    """Return the seconds that a reply asks to wait before the next poll: by Retry-After or by the provider's header."""
+    now = time.time_ns() // 1000
+    hints = [parse_retry_after(reply.fields.get("retry-after", ""), now)]
+    if (name := plan.settings.preset.poll.hint) is not None:
+        hint = parse_retry_after(reply.fields.get(name.lower(), ""), now)
+        hints.append(hint / 1000 if hint is not None and name.lower().endswith("-ms") else hint)
+    return max((hint for hint in hints if hint is not None), default=None)

@@ -232,6 +232,12 @@ class Poll(BaseModel):
     )
     max_in_flight: int = Field(default=32, ge=1, le=1_000_000, description="requests of the source at a time")
     floor: Seconds | None = Field(default=None, description="a shorter interval is of no use to the provider's clients")
+    hint: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9-]+$",
+        description="header of a reply that says how long to wait, beside Retry-After: seconds, or milliseconds if its "
+        "name ends in -ms",
+    )
 
     def pause(self, unchanged: int) -> float:
         """Return the seconds to the next poll, before jitter, after so many polls in a row without a change."""

@@ -206,6 +206,25 @@ async def test_an_answer_that_says_nothing_of_the_task_ends_nothing_and_is_logge
         assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == [f"source.{kind}"]
 
 
+@pytest.mark.parametrize(
+    "headers", [{"Retry-After": "1"}, {"X-Poll-After-MS": "1000"}, {"Retry-After": "1", "X-Poll-After-MS": "10"}]
+)
+async def test_an_answer_that_says_when_to_ask_again_is_heeded(tmp_path: Path, headers: dict[str, str]) -> None:
+    """By Retry-After beside a state, or by the header that the preset names; a shorter hint shortens no interval."""
+    fields = {"poll": {"interval": "50ms", "max_interval": "50ms", "growth": 1, "hint": "x-poll-after-ms"}}
+    async with (
+        PolledUpstream() as upstream,
+        Listener() as listener,
+        polling(tmp_path, upstream, listener, fields=fields) as (made, _),
+    ):
+        upstream.script("1", Answer(body={"status": "busy"}, headers=headers), state("busy"), DONE)
+        await made.want("1")
+        await listener.wait(2)
+        asked = upstream.times("1")
+        assert asked[1] - asked[0] >= 0.95
+        assert asked[2] - asked[1] >= 0.04
+
+
 async def test_a_task_that_is_not_found_is_lost_after_its_grace(tmp_path: Path) -> None:
     async with (
         PolledUpstream([Answer(status=404)]) as upstream,

@@ -69,7 +69,8 @@ def _pace(preset: Preset) -> str:
         return "a stream"
     floor = "" if preset.poll.floor is None else f", at least {preset.poll.floor:g} s"
     rate = "" if preset.poll.rate_limit is None else f", at most {preset.poll.rate_limit:g} requests a second"
-    return f"every {preset.poll.interval:g} s{floor}{rate}"
+    hint = "" if preset.poll.hint is None else f", or as `{preset.poll.hint}` says"
+    return f"every {preset.poll.interval:g} s{hint}{floor}{rate}"
 
 
 def _window(preset: Preset) -> str:
