@@ -305,3 +305,39 @@ def test_stated_rate_limits_and_lifetimes_are_kept() -> None:
     assert limits == {"dashscope": 20, "ideogram": 100, "replicate": 50}
     hours = {name: (presets.load(name).result_lifetime or 0) / 3600 for name in ("dashscope", "replicate", "heygen-v1")}
     assert hours == {"dashscope": 24, "replicate": 1, "heygen-v1": 168}
+
+
+# Where a preset differs from `providers.json` in its URL or its states, and why.
+OTHER_URLS = {
+    "luma-gateway": "the path is a variable, since gateways have two",
+    "runway-gateway": "the path is a variable, since gateways have two",
+    "openai-response-stream": "the cursor is added by `cursor`",
+    "replicate-stream": "the stream's URL cannot be derived: its path is the id",
+}
+OTHER_STATES = {
+    "flux": {"Task not found"},  # a rule of `not_found`
+    "flux-gptgod": {"Error", "Failed", "Request Moderated", "Content Moderated"},  # as the vendor has them
+    "midjourney": {""},  # read as submitted
+    "replicate-stream": {"event:done", "event:error", "done", "error"},  # the events' names
+    "stability": {"404"},  # not found
+    "veo": {"null"},  # read as false
+}
+
+
+@pytest.mark.parametrize("name", sorted(PROVIDERS.keys() - NO_TASK))
+def test_the_preset_asks_as_the_facts_say(name: str) -> None:
+    """URL, headers, interval and states, but for the differences that have a reason."""
+    entry, preset = PROVIDERS[name], presets.load(name)
+    url = preset.url.replace("{base_url}", preset.base_url or "{base}").replace("{+id}", "{id}")
+    assert (url == entry["url"]) is (name not in OTHER_URLS)
+    said = {key: value for key, value in entry["headers"].items() if key not in ("Last-Event-ID", "Accept")}
+    sent = {key: value for key, value in preset.headers.items() if key != "Accept"}
+    placeholders = {"{token_or_jwt}": "{token}", "{uuid4}": "{uuid}"}
+    for written, ours in placeholders.items():
+        said = {key: value.replace(written, ours) for key, value in said.items()}
+    assert sent == said
+    assert preset.poll.interval == entry.get("poll_interval_s", preset.poll.interval)
+    known = [*entry["pending"], *entry["success"], *entry["failure"]]
+    listed = {state for states in preset.states.values() for state in states}
+    stated = {state if isinstance(state, str) else json.dumps(state) for state in known}
+    assert listed ^ stated == OTHER_STATES.get(name, set())
