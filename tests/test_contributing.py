@@ -77,6 +77,15 @@ def test_files_that_are_named_exist() -> None:
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
+def test_files_of_rooms_that_are_named_exist() -> None:
+    """CONTRIBUTING.md and ARCHITECTURE.md name them by their rooms, as in `core/retry.py`."""
+    package, text = ROOT / "notifier", TEXT + (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rooms = {path.name for path in package.iterdir() if path.is_dir()}
+    named = {path for path in re.findall(r"`([\w.*/-]+)`", text) if "/" in path and path.split("/")[0] in rooms}
+    assert len(named) > 40
+    assert [path for path in sorted(named) if not list(package.glob(path))] == []
+
+
 def test_targets_of_make_that_are_named_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set(re.findall(r"(?:^ {4}|`)make ([a-z]+)", TEXT, re.MULTILINE))
