@@ -1,4 +1,4 @@
-"""How soon a watch is followed: from asking for it, by each way there is, to its subscription at the upstream.
+"""The time from a request for a watch, in each possible way, to its subscription at the upstream.
 
 Many other streams are open meanwhile. The upstream is the project's simulator, in this process; a way that begins
 with a command is charged with starting it.

@@ -1,4 +1,4 @@
-"""The processes of a measurement: started, led, weighed and ended by their id. Knows nothing of what they do."""
+"""The processes of a measurement: started, measured and ended by their id. Knows nothing of their work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much gets through to a receiver that refuses a share of it: a daemon, an upstream and a receiver on 127.0.0.1.
+"""The rate of deliveries that a receiver accepts while it refuses a share: daemon, upstream and receiver on 127.0.0.1.
 
     .venv/bin/python -m bench.goodput                                  # under a minute
     .venv/bin/python -m bench.goodput --shares 1,5,10,33 --answers 429,500,503,timeout,mixture

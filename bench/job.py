@@ -1,4 +1,4 @@
-"""The job: every stream plays its timeline, every change is told; one program at a time, each a fresh process."""
+"""The job: every stream plays its timeline, every change is delivered; one program at a time, each a fresh process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The programs that are compared, and how each is told what to do. The daemon is known by its configuration only."""
+"""The programs that are compared, and the configuration of each. The daemon is known by its configuration only."""
 
 from __future__ import annotations
 

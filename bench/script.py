@@ -1,4 +1,4 @@
-"""The script that one would otherwise write: aiohttp-sse-client, aiohttp, a loop over the ids.
+"""The script that a user would write instead: aiohttp-sse-client, aiohttp, a loop over the ids.
 
 One shared session, one task for each id, a signed POST for every change. It keeps nothing on disk, retries nothing and
 knows one secret: what it saves there is the point of comparing the daemon with it.

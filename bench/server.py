@@ -1,4 +1,4 @@
-"""A database of the measurement's own on a PostgreSQL, and what that server's processes used for it.
+"""A database of the measurement's own on a PostgreSQL, and the resources that the server's processes used for it.
 
 Whatever else the server does meanwhile is in the figures of WAL, and of the processes that all databases share.
 """

@@ -1,4 +1,4 @@
-"""The turn of one program, and what it is taken on."""
+"""The turn of one program, and the facts about the machine that runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node among others, with real stores in one process: whom it buries, what it lets go of, what it may still send."""
+"""A node among others, with real stores in one process: it buries the dead, releases watches, sends only its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watches of files: one node always has its way; of several, a start adds and describes, and a reload removes."""
+"""Watches of files: a single node applies its files as they are; of several nodes, only a reload removes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messages that are edited: found by any node, replaced by who knows the last one, forgotten with their watches."""
+"""Messages that are edited: any node finds them, one that knows the last replaces it; they end with their watches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mutes that a store keeps, whatever the database."""
+"""The store keeps mutes, on both databases."""
 
 from __future__ import annotations
 

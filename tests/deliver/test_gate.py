@@ -1,4 +1,4 @@
-"""When an attempt may start: by the number in flight, the rate and the breaker, each alone and together."""
+"""An attempt may start when the number in flight, the rate and the breaker allow it, each alone and together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims in batches, on the real store: one transaction for all that ask together, and what becomes of an outage."""
+"""Claims on the real store: those that are asked for together share a transaction, and each learns of an outage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounded memory: what it takes, what it leaves to the store, and what it knows of that."""
+"""Bounded memory: a queue takes some deliveries, leaves the others to the store, and remembers that it did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several nodes on one PostgreSQL, an upstream that knows who follows what, and a ledger of what was received."""
+"""Several nodes on one PostgreSQL, an upstream that knows the follower of each task, and a ledger of callbacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A receiver that keeps what arrives as it came, for verifiers that are not ours."""
+"""A receiver that keeps requests as they came, for other people's verifiers."""
 
 from __future__ import annotations
 

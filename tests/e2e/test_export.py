@@ -1,4 +1,4 @@
-"""`notifier export` writes what came by the API or a queue, so that another configuration follows the same."""
+"""`notifier export` writes watches of the API and of queues, so that another configuration follows the same tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""With `reload_on_change`, what the files say is in force soon after they say it; no stream that stays is touched."""
+"""With `reload_on_change`, changed files are soon in force; no stream that stays is touched."""
 
 from __future__ import annotations
 

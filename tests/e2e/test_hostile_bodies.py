@@ -1,4 +1,4 @@
-"""Requests that mean harm cost little: each is refused, and a thousand streams go on as if nothing had been."""
+"""Harmful requests cost little: each is refused, and a thousand streams go on undisturbed."""
 
 from __future__ import annotations
 

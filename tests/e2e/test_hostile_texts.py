@@ -1,4 +1,4 @@
-"""An upstream and an endpoint that send what is no text: whatever the database, every change arrives."""
+"""An upstream and an endpoint send bytes that are no text; every change arrives, on both databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics of a daemon at work, held against what Prometheus asks of them."""
+"""The metrics of a daemon at work keep Prometheus's rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several nodes on one PostgreSQL: who follows what, when one dies, leaves or comes."""
+"""Several nodes on one PostgreSQL share the watches, also when one dies, leaves or joins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes whose clocks are a minute apart: everything goes by the database's, and nothing by what a node's own says."""
+"""Nodes whose clocks are a minute apart: all dates are the database's, and none are of a node's own clock."""
 
 from __future__ import annotations
 

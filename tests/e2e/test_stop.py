@@ -1,4 +1,4 @@
-"""SIGTERM lets what is on its way arrive, within `shutdown_timeout`; the rest is sent after the next start."""
+"""SIGTERM lets attempts under way end, within `shutdown_timeout`; the rest is sent after the next start."""
 
 from __future__ import annotations
 

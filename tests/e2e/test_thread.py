@@ -1,4 +1,4 @@
-"""From a YAML file and a stream to signed callbacks: the program's purpose, with nothing in its place."""
+"""From a YAML file and a stream to signed callbacks: the program's purpose, with every part real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""At its end the daemon has left nothing lying about: no task, connection or file that Python would complain of."""
+"""At its end the daemon leaves no task, connection or file behind that Python would warn of."""
 
 from __future__ import annotations
 

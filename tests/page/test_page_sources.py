@@ -1,4 +1,4 @@
-"""The page's sources: what each one follows, and what ails it, in words."""
+"""The page's sources: the number of watches of each, and its troubles in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that writes to a store until it is killed, and says of each write when it was acknowledged.
+"""A process that writes to a store until it is killed, and prints each write once it was acknowledged.
 
 Lines are `watch PK SEQUENCE`, `delivery ID EVENT` and `done ID`, each printed after the store's method has returned.
 """

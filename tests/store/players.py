@@ -1,4 +1,4 @@
-"""Nodes of one PostgreSQL that do at random whatever a daemon does to its store, and what must hold all the while."""
+"""Nodes of one PostgreSQL that make a daemon's calls to its store at random, and the rules that must hold meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes that share a PostgreSQL: what each says of itself, and what becomes of one that is taken for dead."""
+"""Nodes that share a PostgreSQL give heartbeats, and take over the rows of a node that is declared dead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front door gives names alone, and what needs a library only when it is asked for."""
+"""The front door gives names alone, and loads those that need a library only when they are asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several nodes of one PostgreSQL at random, with connections cut and nodes declared dead: what must hold, holds.
+"""Several nodes of one PostgreSQL work at random, with connections cut and nodes declared dead; the store's rules hold.
 
 In every snapshot, and at rest: nothing is owned that nobody has, and whatever was acknowledged arrives once its turn
 has come.

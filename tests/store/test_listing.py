@@ -1,4 +1,4 @@
-"""Lists are read along an index, as far as the page: what does not belong to it is not read."""
+"""Lists are read along an index, as far as the page: rows beyond it are not read."""
 
 from __future__ import annotations
 

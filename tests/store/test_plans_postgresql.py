@@ -1,4 +1,4 @@
-"""On PostgreSQL what runs often finds its rows by an index, whatever the planner knows of the tables.
+"""On PostgreSQL frequent statements find their rows by an index, whatever the planner knows of the tables.
 
 Plans are kept by a connection, and made when statistics are old or missing: each is looked at as it would be made for
 an empty database, for a full one that nobody has counted yet, and for one that was counted.

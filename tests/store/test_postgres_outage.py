@@ -1,4 +1,4 @@
-"""A PostgreSQL that goes away, in every way there is: nothing that was acknowledged is lost, nothing is done twice.
+"""A PostgreSQL that goes away, in every possible way: no acknowledged write is lost, and none is done twice.
 
 Every fault is real, on a server of the test's own.
 """

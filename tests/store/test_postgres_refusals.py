@@ -1,4 +1,4 @@
-"""A PostgreSQL that is there, but takes nothing: it is waited for, whatever it says."""
+"""A PostgreSQL that is up, but refuses to write: the store waits for it, whatever the error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database, or a role, whose settings are other than PostgreSQL's own: the store's sessions set what they rest on."""
+"""The store's sessions set the settings that they need, whatever the database or the role has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database that the version before has written, with rows in every table, is opened and goes on where it was."""
+"""The store opens the previous version's database, with rows in every table, and continues where it was."""
 
 from __future__ import annotations
 
