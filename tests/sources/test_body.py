@@ -20,15 +20,15 @@ def deflated(data: bytes, wbits: int) -> bytes:
     return packer.compress(data) + packer.flush()
 
 
-PACKED = [
-    ("gzip", gzip.compress(TEXT)),
-    ("X-GZip", gzip.compress(TEXT)),
-    ("gzip", gzip.compress(TEXT[:700]) + gzip.compress(TEXT[700:])),
-    ("gzip", gzip.compress(TEXT) + b"padding"),
-    ("deflate", deflated(TEXT, 15)),
-    ("deflate", deflated(TEXT, -15)),
-    ("deflate", deflated(TEXT, 15) + b"padding"),
-]
+PACKED = {
+    "gzip": ("gzip", gzip.compress(TEXT)),
+    "its old name": ("X-GZip", gzip.compress(TEXT)),
+    "two members": ("gzip", gzip.compress(TEXT[:700]) + gzip.compress(TEXT[700:])),
+    "padded gzip": ("gzip", gzip.compress(TEXT) + b"padding"),
+    "deflate": ("deflate", deflated(TEXT, 15)),
+    "raw deflate": ("deflate", deflated(TEXT, -15)),
+    "padded deflate": ("deflate", deflated(TEXT, 15) + b"padding"),
+}
 
 
 def unpacked(unpacker: Unpacker, parts: list[bytes], size: int) -> bytes:
@@ -41,7 +41,7 @@ def unpacked(unpacker: Unpacker, parts: list[bytes], size: int) -> bytes:
     return found
 
 
-@pytest.mark.parametrize(("encoding", "packed"), PACKED)
+@pytest.mark.parametrize(("encoding", "packed"), PACKED.values(), ids=PACKED)
 @given(cuts=st.lists(st.integers(0, 300), max_size=5), size=st.integers(1, 20_000))
 def test_how_a_body_is_cut_does_not_matter(encoding: str, packed: bytes, cuts: list[int], size: int) -> None:
     """Servers send raw and wrapped forms under the name of deflate, and several members under that of gzip."""
