@@ -9,6 +9,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RUNNABLE := $(VENV)/.runnable
 # Tests are spread over so many processes: two more than there are cores, since many tests wait.
 WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
 # Lines and branches of the whole that tests must reach, in percent; of notifier/core it is all of them.
@@ -41,8 +42,8 @@ help: ## list what can be made
 
 install: $(STAMP) ## make .venv/bin/notifier, and all that tests and checks need
 
-demo: $(STAMP) ## watch it work: an upstream, the daemon and a receiver in one
-	@$(BIN)/notifier demo $(ARGS)
+demo: $(RUNNABLE) ## watch it work: an upstream, the daemon and a receiver in one
+	@NOTIFIER_DEMO='make demo' $(BIN)/notifier demo $(ARGS)
 
 SHIFTED := PYTHONPATH=$(CURDIR)/tests/rig/shifted_clock FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f '$(CLOCK)'
 
@@ -82,16 +83,22 @@ clean: ## remove .venv and all that was made
 	find notifier tests bench -name __pycache__ -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml uv.lock $(BIN)/python
+	@echo "Installing the packages of uv.lock into $(VENV), with $$($(BIN)/python --version)"
 	$(ensure_uv)
-	@echo "Installing the packages of uv.lock into $(VENV)"
 	@$(UV) sync --quiet --frozen --all-extras --all-groups
+	@touch $@ $(RUNNABLE)
+
+# What the program itself needs. Nothing is removed that was installed for tests.
+$(RUNNABLE): pyproject.toml uv.lock $(BIN)/python
+	@echo "Installing what notifier needs into $(VENV), with $$($(BIN)/python --version)"
+	$(ensure_uv)
+	@$(UV) sync --quiet --frozen --no-default-groups --inexact
 	@touch $@
 
 # PYTHON=... chooses another. A name that is found may still not run (version managers), or lack venv (Debian).
 $(BIN)/python:
 	@for python in $${PYTHON:-python3.13 python3.12 python3.11 python3}; do \
 		"$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
-		echo "Using $$("$$python" --version) ($$(command -v "$$python"))"; \
 		exec "$$python" -m venv --clear --without-pip $(VENV); \
 	done; \
 	echo "notifier needs Python 3.11 or newer with its venv module (Debian: apt install python3-venv)." >&2; \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from notifier.cli.daemon import load_config
-from notifier.cli.output import OutputLost, fail, show, terminal
+from notifier.cli.output import OutputLost, complain, fail, show, terminal
 
 if TYPE_CHECKING:
     from notifier.tools.speech import Speech
@@ -38,9 +39,16 @@ def demo(
 
     Example: notifier demo
     """
-    from notifier.tools.demo import run
+    from notifier.tools.demo import Interrupted, run
 
-    if not _until_interrupted(run(tasks=tasks, keep=keep, console=terminal())):
+    try:
+        well = _until_interrupted(run(tasks=tasks, keep=keep, console=terminal()))
+    except Interrupted as exc:
+        if exc.number != signal.SIGINT:
+            raise
+        complain(f"notifier: {exc}")  # Ctrl-C is the user's own wish, not an error
+        return
+    if not well:
         fail("the demo did not go as it should; see above")
 
 

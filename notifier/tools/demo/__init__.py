@@ -22,6 +22,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Interrupted(NotifierError):
     """Interrupted; everything that was started is stopped again."""
 
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__()
+        self.number = number
+
 
 async def run(*, tasks: int, keep: bool, console: Console, interval: float | None = None) -> bool:
     """Play the demo; return whether everything went as it should. With `keep`, stay up afterwards until a signal.
@@ -30,13 +34,15 @@ async def run(*, tasks: int, keep: bool, console: Console, interval: float | Non
     DaemonFailed if the daemon does not start or dies.
     """
     up, enough = asyncio.Event(), asyncio.Event()
+    came: list[signal.Signals] = []
 
     async def hold() -> None:
         up.set()
         await enough.wait()
 
-    def interrupt() -> None:
+    def interrupt(number: signal.Signals) -> None:
         # Once: a second Ctrl-C would interrupt the clean-up.
+        came.append(number)
         if not enough.is_set():
             enough.set()
             if not up.is_set():
@@ -48,15 +54,15 @@ async def run(*, tasks: int, keep: bool, console: Console, interval: float | Non
                 return await play(cast(tasks), interval=interval, console=console, hold=hold if keep else None)
         except TimeoutError:
             if until.expired():
-                raise Interrupted from None
+                raise Interrupted(came[0]) from None
             raise
 
 
 @contextmanager
-def _signals(handler: Callable[[], None]) -> Iterator[None]:
+def _signals(handler: Callable[[signal.Signals], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
-        loop.add_signal_handler(number, handler)
+        loop.add_signal_handler(number, handler, number)
     try:
         yield
     finally:

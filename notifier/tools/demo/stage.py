@@ -143,7 +143,7 @@ async def _open(stack: AsyncExitStack, roles: tuple[Role, ...], *, interval: flo
     view.opening(console, len(roles), upstreams=urls, receiver=receiver.url, struck=struck[0])
     began = asyncio.get_running_loop().time()
     daemon = await stack.enter_async_context(Daemon(config, directory / "daemon.log"))
-    view.started(console, pid=daemon.pid, seconds=asyncio.get_running_loop().time() - began)
+    view.started(console, pid=daemon.pid, seconds=asyncio.get_running_loop().time() - began, url=daemon.url)
     return DemoStage(upstreams=upstreams, receiver=receiver, daemon=daemon, score=score, struck=struck[0])
 
 

@@ -5,7 +5,9 @@ It fits into 60 columns, and on a terminal into its height.
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -108,9 +110,9 @@ def opening(console: Console, tasks: int, *, upstreams: Mapping[SourceName, str]
     )
 
 
-def started(console: Console, *, pid: int, seconds: float) -> None:
-    """Print that the daemon is ready."""
-    _lines(console, ("daemon", f"pid {pid}, ready after {seconds:.1f} s"))
+def started(console: Console, *, pid: int, seconds: float, url: str) -> None:
+    """Print that the daemon is ready, and where to watch it."""
+    _lines(console, ("page", f"{url}/"), ("daemon", f"pid {pid}, ready after {seconds:.1f} s"))
     console.print()
 
 
@@ -139,19 +141,26 @@ def summary(console: Console, score: Score, *, changes: int, polls: int, seconds
 
 
 def next_steps(console: Console) -> None:
-    """Print how to go on."""
+    """Print how to go on, in commands that work where the demo was started."""
+    notifier = _program()
+    again = f"{os.environ['NOTIFIER_DEMO']} ARGS=--keep" if "NOTIFIER_DEMO" in os.environ else f"{notifier} demo --keep"
     _lines(
         console,
-        ("next", "notifier run -c FILE; see config.example.yaml"),
-        ("", "docs/receiving.md: receivers in three languages"),
-        ("", "notifier demo --keep stays up, to be played with"),
+        ("stay up", again),
+        ("configure", f"{notifier} init"),
+        ("run", f"{notifier} run"),
+        ("receive", "docs/receiving.md: receivers in three languages"),
     )
 
 
 def to_try(console: Console, *, daemon: str, config: Path, upstream: str) -> None:
     """Print what can be done while everything is up."""
-    file, notifier = shlex.quote(str(config)), f"{shlex.quote(sys.executable)} -m notifier"
-    text = f"""Up until Ctrl-C; callbacks are shown as they come. To try:
+    file = shlex.quote(str(config))
+    text = f"""Up until Ctrl-C; callbacks are shown as they come. The status page:
+
+  {daemon}/
+
+To try:
 
   curl {daemon}/v1/status
   curl '{daemon}/v1/deliveries?limit=3'
@@ -161,9 +170,26 @@ def to_try(console: Console, *, daemon: str, config: Path, upstream: str) -> Non
 One more task:
 
   echo '  - {{id: one-more, source: documented}}' >> {file}
-  {notifier} reload --url {daemon}
+  {_program()} reload --url {daemon}
 """
     console.print(Text(text), soft_wrap=True)
+
+
+def _program() -> str:
+    """Return how this program is called from the current directory."""
+    called = Path(sys.argv[0])
+    if called.name != "notifier":
+        return f"{shlex.quote(_nearest(Path(sys.executable)))} -m notifier"
+    found = shutil.which("notifier")
+    if found is not None and os.path.samefile(found, called):
+        return "notifier"
+    return shlex.quote(_nearest(called))
+
+
+def _nearest(path: Path) -> str:
+    """Write a path relative to the current directory where it is below that."""
+    here = Path.cwd()
+    return str(path.absolute().relative_to(here)) if path.absolute().is_relative_to(here) else str(path)
 
 
 def _lines(console: Console, *rows: tuple[str, str]) -> None:
