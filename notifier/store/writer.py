@@ -64,7 +64,8 @@ class Writer:
         self._queue: list[_Entry] = []
         self._wake = asyncio.Event()
         self._rhythm = Rhythm()
-        self._begin_at: asyncio.TimerHandle | None = None  # when the next group begins, though nothing is urgent
+        self._begin: asyncio.Handle | None = None  # begins the next group, though nothing is urgent
+        self._begin_at = 0.0  # loop time at which it does
         self._closing = False
         self._ending = False  # the last operation is queued
         self._doubt: dict[Operation, object] = {}  # results that hold if the last COMMIT succeeded
@@ -116,19 +117,20 @@ class Writer:
         if within <= 0:
             self._wake.set()
         elif not self._wake.is_set():
-            at, timer = loop.time() + within, self._begin_at
-            if timer is None or timer.when() > at:
-                if timer is not None:
-                    timer.cancel()
-                self._begin_at = loop.call_at(at, self._wake.set)
+            at = loop.time() + within
+            if self._begin is None or at < self._begin_at:
+                if self._begin is not None:
+                    self._begin.cancel()
+                # Of a time that is due already, uvloop makes a handle that does not know its time.
+                self._begin, self._begin_at = loop.call_at(at, self._wake.set), at
         return future
 
     def _take_group(self) -> list[_Entry]:
         """Return the operations of the next group, which begins now."""
         self._wake.clear()
-        if self._begin_at is not None:
-            self._begin_at.cancel()
-            self._begin_at = None
+        if self._begin is not None:
+            self._begin.cancel()
+            self._begin = None
         group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
         if self._queue:
             self._wake.set()
@@ -366,8 +368,8 @@ class Writer:
 
     def shutdown(self) -> None:
         """Close the connection and end the thread, after `run` has returned. Blocks."""
-        if self._begin_at is not None:
-            self._begin_at.cancel()
+        if self._begin is not None:
+            self._begin.cancel()
         self._thread.end(self._disconnect)
 
 

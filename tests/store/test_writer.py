@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 from sqlalchemy import Connection, Engine, event
 from waits import PATIENCE, until
 
@@ -223,3 +224,29 @@ async def test_nothing_is_taken_after_the_end(writer: Words) -> None:
     for hold in (True, False):
         with pytest.raises(StoreUnavailable, match="closed"):
             await writer.say("late", hold=hold)
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_what_may_wait_next_to_no_time_waits_for_the_rest(
+    path: Path, factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """On each loop: for such a time, uvloop makes no timer."""
+
+    async def work() -> list[object]:
+        sqlite3.connect(path).close()
+        words = Words(path)
+        running = asyncio.create_task(words.commit.run(), name="store")
+        try:
+            operations = [(CallOp(str), within) for within in (1.0, 1e-9, 1e-6, 1.0)]
+            async with asyncio.timeout(PATIENCE):
+                return await asyncio.gather(
+                    *(words.commit.submit(operation, within=within) for operation, within in operations)
+                )
+        finally:
+            words.commit.close()
+            await running
+            words.commit.shutdown()
+            words.dispose()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        assert len(runner.run(work())) == 4
