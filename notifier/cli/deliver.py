@@ -9,7 +9,7 @@ import typer
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.complete import delivery_statuses, endpoint_names, watch_names
 from notifier.cli.known import require_endpoint
-from notifier.cli.output import EXIT_USAGE, fail, printable, show, show_json, show_table, span, terminal, when
+from notifier.cli.output import EXIT_USAGE, fail, printable, receiver, show, show_json, show_table, span, terminal, when
 
 MAX_LIMIT = 1000  # deliveries in one answer
 
@@ -73,7 +73,7 @@ def list_deliveries(
             (
                 item["id"],
                 item["status"],
-                item["endpoint"],
+                receiver(item),
                 _watch(item),
                 item["type"].removeprefix("task."),
                 item["attempt"],

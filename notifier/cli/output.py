@@ -6,12 +6,12 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -233,6 +233,12 @@ def cell(value: object) -> Text:
 def printable(text: str) -> str:
     """Escape characters that would control a terminal or break the line."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def receiver(delivery: Mapping[str, Any]) -> str:
+    """Return the name of a delivery's endpoint; a watch's own callback is named by its host."""
+    callback = delivery["callback"]
+    return str(delivery["endpoint"] if callback is None else callback)
 
 
 def when(text: str | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
-from notifier.cli.output import STYLES, cell, printable, span, terminal, when
+from notifier.cli.output import STYLES, cell, printable, receiver, span, terminal, when
 from notifier.core.trace import trace_id
 
 Item = Mapping[str, Any]
@@ -46,7 +46,7 @@ def _told(event: Item, began: datetime, margin: str, attempts: Attempts) -> Iter
     """Draw an event and its deliveries."""
     yield _at(event["timestamp"], began, change(event))
     yield from (Text(margin) + line for line in _remarks(event))
-    names = [printable(delivery["endpoint"]) for delivery in event["deliveries"]]
+    names = [printable(receiver(delivery)) for delivery in event["deliveries"]]
     for name, delivery in zip(names, event["deliveries"], strict=True):
         outcome = _outcome(event, delivery, attempts.get(delivery["id"], ()))
         yield Text(f"{margin}  {name:<{max(map(len, names))}}  ") + outcome

@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, case, func, select
 
-from notifier.core.callback import LABEL, PREFIX
+from notifier.core.callback import LABEL, PREFIX, origin
 from notifier.core.model import Micros
 from notifier.core.payload import timestamp
 from notifier.store.items import AttemptItem, DeliveryDetail, DeliveryItem, Summary
-from notifier.store.schema import OPEN, attempts, deliveries, events, watches
+from notifier.store.schema import OPEN, attempts, callbacks, deliveries, events, watches
 from notifier.store.statements import IS_DEAD, is_open
 from notifier.store.values import DeliveryFilter
 
@@ -26,6 +26,7 @@ _INDEXED: dict[str | None, Sequence[str]] = {
     "dead": ("dead",),
 }
 
+_CALLBACK = select(callbacks.c.url).where(callbacks.c.name == deliveries.c.endpoint).scalar_subquery()
 _TOLD = (
     select(
         deliveries,
@@ -33,6 +34,7 @@ _TOLD = (
         events.c.type,
         watches.c.source,
         watches.c.id.label("task"),
+        _CALLBACK.label("callback_url"),
     )
     .join(events, events.c.pk == deliveries.c.event)
     .outerjoin(watches, watches.c.pk == deliveries.c.lane)
@@ -168,6 +170,7 @@ def _item(row: Row[Any]) -> DeliveryItem:
         "event_id": row.event_id,
         "type": row.type,
         "endpoint": row.endpoint,
+        "callback": row.callback_url and origin(row.callback_url),
         "source": row.source,
         "task": row.task,
         "sequence": row.sequence,

@@ -72,6 +72,7 @@ class DeliveryItem(TypedDict):
     event_id: str
     type: EventTypeName
     endpoint: str
+    callback: Annotated[str | None, Field(description="scheme and host of a watch's own callback; null: it is none")]
     source: Annotated[str | None, Field(description="null: the event is about no watch")]
     task: Annotated[str | None, Field(description="the watch's id")]
     sequence: Count

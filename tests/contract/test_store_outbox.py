@@ -630,6 +630,7 @@ async def test_one_delivery_is_shown_with_its_attempts_and_what_was_sent(store: 
         "event_id": delivery.event_id,
         "type": "task.state_changed",
         "endpoint": "app",
+        "callback": None,
         "source": "vidu",
         "task": "1",
         "sequence": 1,

@@ -1,7 +1,7 @@
 // The dead letters: deliveries that were given up but kept, for retrying one by one or by endpoint.
 
 import { call } from "./api.js";
-import { retry } from "./deliveries.js";
+import { receiver, retry } from "./deliveries.js";
 import { confirm } from "./dialogs.js";
 import { byId, draw, h, sync, text, throttle } from "./dom.js";
 import * as endpoints from "./endpoints.js";
@@ -89,7 +89,7 @@ function make(item) {
   const says = `Retry delivery ${item.id} to ${item.endpoint}`;
   return h("tr", { role: "row" },
     cell("delivery", h("a", { class: "mono", href: `#/delivery/${item.id}` }, String(item.id))),
-    cell("endpoint", item.endpoint), cell("event", item.type), cell("watch", watch),
+    cell("endpoint", receiver(item)), cell("event", item.type), cell("watch", watch),
     cell("reason", h("a", { href: `#/delivery/${item.id}` }, spoken(item.reason) || "no reason kept")),
     cell("attempts num"),
     cell("age num", h("time", { datetime: item.created_at, title: clock(item.created_at) })),

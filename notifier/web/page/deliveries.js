@@ -8,6 +8,9 @@ import { complain, tell } from "./toasts.js";
 
 const OUTCOME_LOOK = { delivered: "delivered", failed: "retrying", rejected: "dead", gone: "dead" };
 
+/** Return the name of a delivery's endpoint; a watch's own callback is named by its host. */
+export const receiver = (delivery) => delivery.callback ?? delivery.endpoint;
+
 /** Retry a dead delivery. Returns whether that succeeded. */
 export async function retry(delivery) {
   try {
@@ -26,7 +29,7 @@ export function makeDelivery(delivery, changed) {
   const about = h("span", { class: "muted" });
   const list = h("ol", { class: "attempts", "aria-label": `Attempts at ${delivery.endpoint}` });
   const again = h("button", { type: "button", click: async () => (await retry(delivery)) && changed() }, "Retry");
-  const summary = h("summary", {}, word, h("b", {}, delivery.endpoint), about);
+  const summary = h("summary", {}, word, h("b", {}, receiver(delivery)), about);
   const node = h("details", {}, summary, list, h("div", { class: "attempts" }, again));
   node.parts = { word, about, list, again, seen: "" };
   node.addEventListener("toggle", () => node.open && fill(node, delivery.id));

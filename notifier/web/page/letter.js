@@ -1,7 +1,7 @@
 // One delivery in the panel: its attempts and its payload.
 
 import { call, path } from "./api.js";
-import { retry, showAttempts } from "./deliveries.js";
+import { receiver, retry, showAttempts } from "./deliveries.js";
 import { attr, h, icon, redraw, text } from "./dom.js";
 import { pretty, showFacts } from "./facts.js";
 import { clock, spoken } from "./format.js";
@@ -54,7 +54,7 @@ function show(parts, delivery) {
   text(parts.word.lastChild, delivery.status);
   parts.again.hidden = delivery.status !== "dead";
   showFacts(parts.facts, [
-    ["Endpoint", delivery.endpoint],
+    ["Endpoint", receiver(delivery)],
     ["Event", delivery.type],
     ["Watch", delivery.task ? h("a", { href: hrefOf(delivery.source, delivery.task), class: "mono" }, delivery.task) : null],
     ["Reason", spoken(delivery.reason)],
