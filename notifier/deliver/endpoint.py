@@ -56,6 +56,20 @@ class EndpointDestination(GatheringDestination):
         self._saved = saved
         self._kept = EndpointState(name=name, fingerprint=policy.fingerprint)  # as the store has it
         self._disabled_reason: str | None = None
+        self.accepted_at: Micros | None = None  # when it last accepted something of this process
+        self.failed_at: Micros | None = None  # when an attempt of this process failed last
+        self.failure: str | None = None  # and why
+
+    @property
+    def failing_since(self) -> Micros | None:
+        """Return when the first of the attempts failed of which none was accepted; None: the last one was."""
+        return self._gate.breaker.failing_since
+
+    @property
+    def next_attempt(self) -> Micros | None:
+        """Return before when no attempt is made; None: nothing holds attempts back, or it is disabled."""
+        breaker = self._gate.breaker
+        return None if breaker.state is State.CLOSED else breaker.wake_at()
 
     @property
     def disabled_reason(self) -> str | None:
@@ -162,8 +176,12 @@ class EndpointDestination(GatheringDestination):
         Otherwise the breaker would be open in this node's memory alone: each of several nodes would leave the endpoint
         to another. An exception ends here.
         """
-        if isinstance(outcome, Delivered) and self._is_known_as_well and self._serves:
-            return
+        if isinstance(outcome, Delivered):
+            self.accepted_at = self._clock()
+            if self._is_known_as_well and self._serves:
+                return
+        else:
+            self.failed_at, self.failure = self._clock(), outcome.detail or outcome.reason
         try:
             await self._save(outcome)
         except Exception:

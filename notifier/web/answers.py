@@ -122,6 +122,11 @@ class EndpointHealth(TypedDict):
     pending: Count
     oldest_seconds: float
     dead: Count
+    failing_since: Annotated[Timestamp | None, Field(description="since when nothing was accepted")]
+    next_attempt: Annotated[Timestamp | None, Field(description="before then nothing is sent; null: nothing holds it")]
+    last_success: Annotated[Timestamp | None, Field(description="of the node that answers, since it started")]
+    last_failure: Annotated[Timestamp | None, Field(description="of the node that answers, since it started")]
+    last_error: Annotated[str | None, Field(description="of that failure")]
 
 
 class EndpointItem(EndpointHealth):

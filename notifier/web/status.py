@@ -13,7 +13,7 @@ from notifier.cluster import NodeReport, RowCounts, ThisNode
 from notifier.config import QueueConfig
 from notifier.core.callback import LABEL
 from notifier.core.errors import StoreUnavailable
-from notifier.core.model import Json
+from notifier.core.model import Json, Micros
 from notifier.core.mute import Mute
 from notifier.core.payload import timestamp
 from notifier.core.recent import Shares, together
@@ -185,6 +185,11 @@ class StatusReport:
             "pending": counts["pending"].get(name, {}).get("count", 0),
             "oldest_seconds": _age(counts["pending"].get(name)),
             "dead": counts["dead"].get(name, 0),
+            "failing_since": _time(endpoint.failing_since),
+            "next_attempt": _time(endpoint.next_attempt),
+            "last_success": _time(endpoint.accepted_at),
+            "last_failure": _time(endpoint.failed_at),
+            "last_error": endpoint.failure,
         }
 
     def _callbacks(self, counts: Json) -> answers.CallbacksStatus:
@@ -197,6 +202,10 @@ class StatusReport:
             "oldest_seconds": _age(pending),
             "dead": counts["dead"].get(LABEL, 0),
         }
+
+
+def _time(at: Micros | None) -> str | None:
+    return None if at is None else timestamp(at)
 
 
 def _sums(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -124,6 +124,7 @@ async def test_an_endpoint_is_disabled_enabled_and_tested(
         await expect(app).to_contain_text("It accepts what is sent")
         await site.listener.wait(1)
         await expect(app.locator(".numbers dd").first).to_have_text("0")
+        await expect(app).to_contain_text("Last success")
         await app.get_by_role("button", name="Test app").click()
         await expect(app.locator(".result")).to_contain_text("Test: delivered · HTTP 200")
         assert site.listener.summary().types["notifier.test"] == 1

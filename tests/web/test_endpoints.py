@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from site_running import SECRET, running
+from waits import until
 
 from notifier.tools.listener import Listener
+from notifier.tools.simulator import Simulator
 
 
 async def test_an_endpoint_is_listed_without_what_may_be_secret(tmp_path: Path) -> None:
@@ -25,6 +28,33 @@ async def test_an_endpoint_is_listed_without_what_may_be_secret(tmp_path: Path) 
             "ops": ("slack", "https://hooks.slack.com", "ok"),
         }
         assert b"S3CRET" not in reply.body
+
+
+async def test_what_an_endpoint_met_lately_is_told(tmp_path: Path) -> None:
+    """The last success and the last error with their times, and since when nothing was accepted."""
+    async with Simulator() as sim, Listener(secrets=[SECRET], respond="200,500") as listener:
+        endpoints = f'{{app: {{type: webhook, url: "{listener.url}", secrets: ["{SECRET}"]}}}}'
+        async with running(tmp_path, source=sim.base_url, endpoints=endpoints) as site:
+
+            async def health() -> dict[str, Any]:
+                [item] = (await site.get("/v1/endpoints")).json["items"]
+                return dict(item)
+
+            new = await health()
+            told = ("failing_since", "next_attempt", "last_success", "last_failure", "last_error")
+            assert [new[key] for key in told] == [None] * 5
+            await site.post("/v1/watches", b'"1"')
+            await listener.wait(2)
+
+            async def failed() -> bool:
+                return (await health())["last_error"] is not None
+
+            await until(failed, "the failure is known")
+            now = await health()
+            assert now["last_error"] == "the endpoint answered 500"
+            assert now["failing_since"]
+            assert new["last_success"] is None
+            assert now["last_success"] < now["last_failure"]
 
 
 async def test_a_test_is_sent_at_once_and_signed(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import { call, path } from "./api.js";
 import { Chart, forget } from "./charts.js";
 import { confirm } from "./dialogs.js";
 import { attr, byId, draw, h, icon, redraw, sync, text } from "./dom.js";
-import { count, duration, plural, spoken } from "./format.js";
+import { age, clock, count, duration, plural, spoken } from "./format.js";
 import { complain, tell } from "./toasts.js";
 
 const MEANING = {
@@ -89,7 +89,7 @@ function update(node, endpoint) {
   redraw(parts.word.firstChild, endpoint.state);
   const [word, meaning] = MEANING[endpoint.state];
   text(parts.word.lastChild, word);
-  text(parts.told, meaning + (endpoint.reason ? ` Reason: ${spoken(endpoint.reason)}.` : ""));
+  text(parts.told, [meaning, endpoint.reason && `Reason: ${spoken(endpoint.reason)}.`, ...history(endpoint)].filter(Boolean).join(" "));
   text(parts.where, [endpoint.type, endpoint.url].filter(Boolean).join(" · "));
   const [pending, oldest, sending, dead] = parts.numbers.map((one) => one.value);
   text(pending, count(endpoint.pending));
@@ -105,6 +105,17 @@ function update(node, endpoint) {
   attr(parts.toggle, "class", off ? "primary" : null);
   if (parts.heard !== endpoint) parts.chart.add(endpoint.pending);
   parts.heard = endpoint;
+}
+
+/** Tell what attempts met lately, and when the next one is made. */
+function history(endpoint) {
+  const { state } = endpoint;
+  if (state === "ok" || state === "disabled") return endpoint.last_success ? [`Last success ${age(endpoint.last_success)} ago.`] : [];
+  return [
+    endpoint.last_error && `Last error: ${endpoint.last_error}, ${age(endpoint.last_failure)} ago.`,
+    state === "failing" && endpoint.failing_since && `Nothing accepted since ${clock(endpoint.failing_since)}.`,
+    endpoint.next_attempt && Date.parse(endpoint.next_attempt) > Date.now() && `Next attempt at ${clock(endpoint.next_attempt)}.`,
+  ];
 }
 
 async function toggle(name) {
