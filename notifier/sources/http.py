@@ -52,15 +52,17 @@ _NO_FIELDS = Fields(b"")
 class Reply:
     """A reply whose head is in. Its body is read from the connection, which `close` gives back."""
 
-    __slots__ = ("_pool", "_route", "connection", "fields", "origin", "status")
+    __slots__ = ("_once", "_pool", "_route", "connection", "fields", "origin", "status")
 
-    def __init__(self, connection: Connection, *, url: URL, route: Route, pool: Pool) -> None:
+    def __init__(self, connection: Connection, *, url: URL, route: Route, pool: Pool, once: bool = False) -> None:
+        """Take a connection whose reply's head is in. `once`: it serves no other request afterwards."""
         self.connection = connection
         self.status = connection.reply.status
         self.fields = connection.reply.fields
         self.origin = str(url.origin())  # that answered, behind all redirects
         self._route = route
         self._pool = pool
+        self._once = once
 
     @property
     def encoding(self) -> str:
@@ -82,7 +84,9 @@ class Reply:
         self.connection.reply.forget_head()
 
     def close(self) -> None:
-        """Give the connection back. Unless the reply was read to its end, it is closed at once."""
+        """Give the connection back. It is closed at once if it was for a stream, or was not read to the reply's end."""
+        if self._once:
+            self.connection.abort()
         self._pool.give_back(self._route, self.connection)
 
 
@@ -142,7 +146,7 @@ async def _ask(pool: Pool, request: bytes, url: URL, way: Way, *, fresh: bool) -
         try:
             connection.ask(request)
             await connection.wait(0)
-            return Reply(connection, url=url, route=route, pool=pool)
+            return Reply(connection, url=url, route=route, pool=pool, once=fresh)
         except BaseException as exc:
             pool.give_back(route, connection)
             if not isinstance(exc, Lost) or exc.begun or not connection.used:

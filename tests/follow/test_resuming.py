@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -136,9 +137,9 @@ async def served(app: web.Application) -> tuple[web.AppRunner, str]:
     return runner, f"http://{host}:{port}"
 
 
-def source_of(made: Rig, name: str, url: str, **more: Any) -> SseSource:
+def source_of(made: Rig, name: str, base: str, **more: Any) -> SseSource:
     """Create the source of a built-in preset."""
-    preset = Preset.model_validate(raw(name) | {"base_url": url} | more)
+    preset = Preset.model_validate(raw(name) | {"base_url": base} | more)
     source = SseSource(
         name="vidu",
         settings=SourceSettings(preset=preset, token="tok", connect_timeout=10.0),
@@ -210,6 +211,41 @@ async def test_fals_pings_keep_its_stream_open_and_its_end_is_the_end(tmp_path: 
             assert [one.state for one in listener.callbacks] == ["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
             assert b"https://h/v.mp4" in done.body
             assert made.connects("open") == 1
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_stream_that_is_over_leaves_no_connection(tmp_path: Path) -> None:
+    """It is read to its end, and its connection could serve another request; but no other stream would use it."""
+    used: set[asyncio.BaseTransport] = set()
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        if request.transport is not None:
+            used.add(request.transport)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(told("ok"))
+        return response
+
+    app = web.Application()
+    app.router.add_get("/jobs/{id}/stream", stream)
+    runner, url = await served(app)
+    try:
+        async with Listener() as listener, rig(tmp_path) as made:
+            made.set_endpoints({"app": webhook(listener.url)})
+            preset = {
+                "url": "{base_url}/jobs/{id}/stream",
+                "paths": {"state": "status"},
+                "states": {"succeeded": ["ok"]},
+            }
+            source = source_of(made, "generic", url, **preset)
+            made.watcher.set_feeds({"vidu": made.feed(source)})
+            await made.want("1", "2", "3")
+            await listener.wait(3)
+            await until(lambda: len(made.watcher.feeds["vidu"]) == 0)
+            assert source._pool.idle_routes == 0
+            await until(lambda: all(transport.is_closing() for transport in used))
+            assert len(used) == 3
     finally:
         await runner.cleanup()
 
