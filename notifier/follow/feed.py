@@ -90,7 +90,7 @@ class Feed:
             )
         self._troubles = Troubles(source.name, now=time.monotonic)
         self._announcer = SourceAnnouncer(source.name, troubles=self._troubles, recorder=recorder, clock=clock)
-        observer = Observer(recorder=recorder, troubles=self._troubles, clock=clock)
+        observer = self._observer = Observer(recorder=recorder, troubles=self._troubles, clock=clock)
         self._results = ResultFetcher(observer=observer)
         self._poller = (
             None
@@ -317,6 +317,8 @@ class Feed:
             self._forget(subscription)
         elif subscription.success is None:
             await self._after(subscription, ending)
+        elif subscription.success.fetched:
+            self._archive(subscription, ending)
         else:
             self._await_result(subscription, ending, pause)
 
@@ -328,6 +330,33 @@ class Feed:
             self._requests.first(subscription)
         else:
             self._requests.later(subscription, asyncio.get_running_loop().time() + pause)
+
+    def _archive(self, subscription: Subscription, ending: Ending) -> None:
+        """Let results be archived by a task that holds no place among connections: that may take minutes."""
+        assert self._tasks is not None, "the feed runs"
+        self._note(subscription, ending)
+        task = self._tasks.create_task(
+            self._finish(subscription), name=f"results of {self.source.name}/{subscription.watch.id}"
+        )
+        subscription.begin(task)
+        task.add_done_callback(partial(_rest, subscription))  # it may be cancelled before it begins
+
+    async def _finish(self, subscription: Subscription) -> None:
+        """Archive and save a success. Like a connection, a boundary for one watch's faults."""
+        try:
+            await self._observer.finish(subscription)
+        except StaleWrite:
+            self._let_go(subscription)
+        except Exception:
+            log.exception("watch.failed", source=self.source.name, id=subscription.watch.id)
+        finally:
+            _rest(subscription, asyncio.current_task())
+        if subscription.watch.ended:
+            self._forget(subscription)
+        elif not subscription.gone:  # a fault of ours, or a new description
+            delay = 0.0 if subscription.renewal is Renewal.NOW else self._policy.reconnect.backoff_max
+            subscription.success = None
+            self._admission(subscription).later(subscription, asyncio.get_running_loop().time() + delay)
 
     def _asked(self, subscription: Subscription) -> Source:
         """Return the source that has observed a success."""
@@ -367,14 +396,15 @@ class Feed:
                 return
             decision = Wait(delay=self._policy.reconnect.backoff_max, health=subscription.health)
         subscription.health = decision.health
-        log.debug(
-            "watch.reconnecting",
-            source=self.source.name,
-            id=subscription.watch.id,
-            delay=round(decision.delay, 3),
-            failures=decision.health.failures,
-            error=str(ending.error) if ending.error else None,
-        )
+        if self._streams is not None or ending.error is not None:  # not of each poll that is answered
+            log.debug(
+                "watch.reconnecting",
+                source=self.source.name,
+                id=subscription.watch.id,
+                delay=round(decision.delay, 3),
+                failures=decision.health.failures,
+                error=str(ending.error) if ending.error else None,
+            )
         if isinstance(ending.error, TaskNotFound):
             subscription.polls = False  # once the task is known it may have a stream
         self._admission(subscription).later(subscription, asyncio.get_running_loop().time() + decision.delay)
@@ -560,3 +590,10 @@ class Feed:
         if quiet or tick - subscription.opened >= PRESENT_LONGEST:
             subscription.looked = True
             subscription.interrupt()
+
+
+def _rest(subscription: Subscription, task: asyncio.Task[None] | None) -> None:
+    """Record that a task which held no place is over."""
+    if subscription.task is task:
+        subscription.task = None
+        subscription.signal(StageSignal.END)

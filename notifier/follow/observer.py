@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from notifier.core import machine
 from notifier.core.model import Micros, Observation, Phase
@@ -24,18 +25,38 @@ class Observer:
     async def observe(self, subscription: Subscription, observation: Observation, settings: SourceSettings) -> None:
         """Take the step that an observation causes, and save it. Raises StaleWrite.
 
-        A success whose result has to be fetched (`results.py`) waits for that instead.
+        A success whose result has to be fetched (`results.py`), or archived, waits for that instead.
         """
-        if observation.phase is Phase.SUCCEEDED and settings.preset.result_request is not None:
+        asks = observation.phase is Phase.SUCCEEDED and settings.preset.result_request is not None
+        if asks or self._recorder.archives(observation):
             until = asyncio.get_running_loop().time() + settings.result_timeout
-            subscription.success = Success(observation=observation, until=until)
+            subscription.success = Success(observation=observation, until=until, fetched=not asks)
             self.answered(subscription, proven=True)
             return
         await self.save(subscription, observation)
 
+    async def settle(self, subscription: Subscription, observation: Observation) -> None:
+        """Take in the success that no request can complete any more. Raises StaleWrite."""
+        success = subscription.success
+        if success is not None and self._recorder.archives(observation):
+            subscription.success = replace(success, observation=observation, fetched=True)
+        else:
+            await self.save(subscription, observation)
+
+    async def finish(self, subscription: Subscription) -> None:
+        """Archive the results of a success, which may take minutes, and save it. Raises StaleWrite."""
+        success = subscription.success
+        assert success is not None, "there is a success"
+        observation = await self._recorder.complete(subscription.watch, success.observation)
+        if subscription.success is success and subscription.connected:
+            await self.save(subscription, observation)
+
     async def save(self, subscription: Subscription, observation: Observation) -> None:
         """Take the step that an observation causes, and save it. Raises StaleWrite."""
-        observation = await self._recorder.complete(subscription.watch, observation)
+        watch = subscription.watch
+        if not subscription.lock.locked() and (observation.state, observation.phase) == (watch.state, watch.phase):
+            self.answered(subscription, proven=False)  # as most polls are: no step, no lock
+            return
         async with subscription.lock:
             step = machine.step(subscription.watch, observation, self._clock())
             if step.events:

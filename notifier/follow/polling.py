@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
+from prometheus_client import Counter
 
 from notifier.core.errors import SourceError, StaleWrite, TaskNotFound, Unavailable
 from notifier.core.model import Observation
@@ -34,6 +35,7 @@ class Poller:
         self._observer = observer
         self._metrics = metrics
         self._admission = admission
+        self._polls: dict[str, Counter] = {}  # of the metric, by outcome
         self._limited: int | None = None  # the watch whose poll was the last one, if the upstream said "too many"
 
     async def follow(self, subscription: Subscription) -> Ending:
@@ -69,7 +71,7 @@ class Poller:
         except Exception:
             return [self._failed(subscription) for subscription in subscriptions]
         finally:
-            self._metrics.polls.labels(self.source.name, outcome).inc()
+            self._count(outcome)
         # Changes are saved together: each waits for the commit of its group.
         return await asyncio.gather(*(self._one(each, found.get(each.watch.id), begun) for each in subscriptions))
 
@@ -125,7 +127,13 @@ class Poller:
             self._slow_down(watch.pk, exc)
             raise
         finally:
-            self._metrics.polls.labels(self.source.name, outcome).inc()
+            self._count(outcome)
+
+    def _count(self, outcome: str) -> None:
+        counter = self._polls.get(outcome)
+        if counter is None:
+            counter = self._polls[outcome] = self._metrics.polls.labels(self.source.name, outcome)
+        counter.inc()
 
     def _slow_down(self, pk: int, error: SourceError) -> None:
         """Hold back all polls where the upstream answers two tasks in a row that there are too many requests."""

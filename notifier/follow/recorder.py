@@ -116,6 +116,10 @@ class Recorder:
             return True
         return any(routing.receivers(self.routes, watch.source, watch.labels, watch.endpoints))
 
+    def archives(self, observation: Observation) -> bool:
+        """Return whether an observation has results that are archived before it is told."""
+        return self.archive is not None and bool(observation.urls) and observation.phase is Phase.SUCCEEDED
+
     async def complete(self, watch: Watch, observation: Observation) -> Observation:
         """Return an observation with its results kept, if it ends the watch with a success and results are archived.
 
@@ -123,7 +127,7 @@ class Recorder:
         cancellation, the upstream is asked again.
         """
         archive = self.archive
-        if archive is None or not observation.urls or observation.phase is not Phase.SUCCEEDED or watch.ended:
+        if archive is None or not self.archives(observation) or watch.ended:
             return observation
         return replace(observation, kept=await archive.keep(watch.source, watch.id, observation.urls))
 

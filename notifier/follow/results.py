@@ -30,7 +30,7 @@ class ResultFetcher:
         self._observer = observer
 
     async def fetch(self, subscription: Subscription, source: SseSource | PollSource) -> float | None:
-        """Ask once for the result; return the seconds to the next request, or None if the success is saved.
+        """Ask once for the result; return the seconds to the next request, or None if there is none.
 
         Like a connection, a boundary for one watch's faults. Raises StaleWrite.
         """
@@ -51,7 +51,7 @@ class ResultFetcher:
                     return pause
                 observation = replace(success.observation, urls=(), result_error=str(exc))
             if subscription.success is success and subscription.connected:
-                await self._observer.save(subscription, observation)
+                await self._observer.settle(subscription, observation)
         except StaleWrite:
             raise
         except Exception:

@@ -67,11 +67,12 @@ class Renewal(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Success:
-    """A success that was observed and is not saved yet: its result takes a request."""
+    """A success that was observed and is not saved yet: its result takes a request, or is to be archived."""
 
     observation: Observation
     until: float  # loop time to which the result is asked for
     tries: int = 0  # requests that brought none
+    fetched: bool = False  # there is no request to be made any more
 
 
 @dataclass(slots=True, eq=False)
