@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from bench import adding, backlog, idle, job, many, nodes, table, table_backlog, table_nodes
+from bench import adding, backlog, idle, job, many, nodes, soak, table, table_backlog, table_nodes
 from bench.child import ROOT, BenchError, allow_descriptors
 from bench.disk import measure as measure_disk
 from bench.programs import IDLE, JOB, NAMES, SCRIPT
@@ -53,6 +53,8 @@ class Options:
     connect_rate: float
     redis: str | None
     postgres: str | None
+    soak_rate: float
+    minutes: float
     only: str | None
     programs: tuple[str, ...] | None
     directory: Path
@@ -70,6 +72,8 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--many", type=int, help="watches to add by one request (10000)")
     parser.add_argument("--pending", type=int, help="deliveries of the backlog (1000000)")
     parser.add_argument("--connect-rate", type=float, default=200.0, help="of the source they are added to (200)")
+    parser.add_argument("--soak-rate", type=float, default=100.0, help="watches a second of the soak (100)")
+    parser.add_argument("--minutes", type=float, default=30.0, help="of the soak, which `--only soak` measures (30)")
     parser.add_argument("--rounds", type=int, help="watches added by each way (5)")
     parser.add_argument("--redis", default=REDIS, help="for adding watches by a queue; left out if nobody is there")
     parser.add_argument("--postgres", default=POSTGRES, help="for nodes and backlog; left out if nobody is there")
@@ -95,13 +99,15 @@ def parse(arguments: Sequence[str]) -> Options:
         connect_rate=args.connect_rate,
         redis=args.redis if answers(args.redis, 6379) else None,
         postgres=args.postgres if answers(args.postgres, 5432) else None,
+        soak_rate=args.soak_rate,
+        minutes=args.minutes,
         only=args.only,
         programs=programs,
         directory=args.directory,
         json=args.json,
         cprofile=args.cprofile.resolve() if args.cprofile else None,
     )
-    if min(options.streams, options.rate, options.idle_streams, options.rounds, options.many) <= 0:
+    if min(options.streams, options.rate, options.idle_streams, options.rounds, options.many, options.minutes) <= 0:
         parser.error("streams, rate and rounds must be above 0")
     if options.pending < backlog.FEW:
         parser.error(f"a backlog has {backlog.FEW} pending at least")
@@ -248,6 +254,23 @@ def run_backlog(options: Options, console: Console, directory: Path) -> dict[str
     }
 
 
+def run_soak(options: Options, console: Console, directory: Path) -> dict[str, Any]:
+    """Measure what is kept of watches that have ended, print it, and return the figures."""
+    failures: dict[str, str] = {}
+    results: list[soak.Result] = []
+    own = directory / "soak"
+    own.mkdir()
+    with turn("soak", own, console, failures):
+        result = soak.measure(rate=options.soak_rate, minutes=options.minutes, directory=own)
+        results.append(result)
+        soak.show(console, result)
+    return {
+        "results": [{**asdict(result), "slope": result.slope} for result in results],
+        "failures": failures,
+        "aims": [],
+    }
+
+
 PARTS: dict[str, Callable[[Options, Console, Path], dict[str, Any]]] = {
     "job": run_job,
     "idle": run_idle,
@@ -255,7 +278,9 @@ PARTS: dict[str, Callable[[Options, Console, Path], dict[str, Any]]] = {
     "many": run_many,
     "nodes": run_nodes,
     "backlog": run_backlog,
+    "soak": run_soak,
 }
+ALONE = frozenset({"soak"})  # takes half an hour: measured only if it is asked for
 
 
 def stop(signum: int, frame: object) -> NoReturn:  # noqa: ARG001  # a signal handler's signature
@@ -276,7 +301,7 @@ def main() -> int:
     try:
         allow_descriptors(max(options.streams, options.idle_streams, options.many + options.many // 10))
         with tempfile.TemporaryDirectory(dir=options.directory) as name:
-            for part in [options.only] if options.only else PARTS:
+            for part in [options.only] if options.only else [part for part in PARTS if part not in ALONE]:
                 figures[part] = PARTS[part](options, console, Path(name))
     except BenchError as exc:
         console.print(str(exc), style="red", markup=False)

@@ -70,6 +70,11 @@ class Program:
     ) -> None:
         self.end()
 
+    @property
+    def pid(self) -> int:
+        """Return its process id."""
+        return self._process.pid
+
     def require(self) -> None:
         """Raise BenchError if the program has ended."""
         if self._process.poll() is not None:

@@ -15,6 +15,7 @@ import databases
 import psycopg
 import pytest
 
+from bench import soak
 from bench.child import ROOT
 from bench.programs import SECRET
 from bench.tally import Callback, judge, percentile
@@ -185,3 +186,25 @@ async def test_a_backlog_is_claimed_by_its_index_and_sent_in_order(tmp_path: Pat
         assert 0 < result["full"]["sent"] < 6_000  # the first do not count
     assert not made(server) - before or os.environ.get("PYTEST_XDIST_WORKER")  # other workers measure, too
     assert os.listdir(tmp_path) == ["figures.json"]
+
+
+def test_the_slope_is_of_the_samples_after_the_first_quarter() -> None:
+    """Memory that rises while caches fill is no leak."""
+    rss = [9_000, 10_000, *(20_000 + 30 * number for number in range(2, 8))]
+    samples = [
+        soak.Sample(seconds=float(n), ended=10 * n, rss=size, descriptors=9, threads=3, tasks=20)
+        for n, size in enumerate(rss)
+    ]
+    result = soak.Result(rate=10.0, minutes=1.0, added=80, completed=80, samples=tuple(samples))
+    assert result.slope == pytest.approx(3.0)
+
+
+async def test_watches_that_end_are_counted_while_the_daemon_is_weighed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every one of them completes, and each sample has the daemon's tasks."""
+    monkeypatch.setattr(soak, "SAMPLE_SECONDS", 1.0)
+    result = await asyncio.to_thread(soak.measure, rate=20.0, minutes=0.05, directory=tmp_path)
+    assert result.completed == result.added > 0
+    assert result.samples
+    assert all(sample.tasks > 5 and sample.rss > 0 and sample.descriptors > 5 for sample in result.samples)
