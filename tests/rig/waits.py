@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from inspect import isawaitable
 
 # Seconds for anything that has to happen at all, on a machine that is slow or busy: only a failing test waits so long.
@@ -14,6 +15,29 @@ PATIENCE = 180.0
 def slowness() -> float:
     """Return how many times longer than alone on this machine a process may take now: 1 where nothing else runs."""
     return 1.0 + os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
+@asynccontextmanager
+async def measured_lag() -> AsyncIterator[Callable[[], float]]:
+    """Measure how late the loop runs what is due; the value is a function that returns the longest lag in seconds.
+
+    What is recorded within this process may be off by as much, whatever the tested part does.
+    """
+    loop, longest = asyncio.get_running_loop(), 0.0
+
+    async def tick() -> None:
+        nonlocal longest
+        while True:
+            due = loop.time() + 0.005
+            await asyncio.sleep(0.005)
+            longest = max(longest, loop.time() - due)
+
+    ticking = asyncio.create_task(tick(), name="measure the loop's lag")
+    try:
+        yield lambda: longest
+    finally:
+        ticking.cancel()
+        await asyncio.wait({ticking})
 
 
 async def until(
