@@ -28,6 +28,7 @@ from notifier.config.problems import (
     ConfigError,
     Location,
     Problem,
+    Remarks,
     WatchRefused,
     detail,
     explain,
@@ -140,7 +141,7 @@ class _Loading:
             raise ConfigError(self._sorted(), reading=self._reading())
         config._reading = self._reading()
         result = look(config, self._document, self._placed())
-        config._warnings = result.warnings
+        config._remarks = Remarks(result.warnings)
         return result
 
     def _reading(self) -> Reading:

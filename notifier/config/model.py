@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr
 from notifier.config.archive import ArchiveConfig
 from notifier.config.description import Description
 from notifier.config.endpoint import EndpointConfig
-from notifier.config.problems import Problem
+from notifier.config.problems import Problem, Remarks
 from notifier.config.queue import QueueConfig
 from notifier.config.reading import Reading
 from notifier.config.section import Section, WatchVariables
@@ -70,7 +70,7 @@ class Config(Section):
     )
 
     _reading: Reading = PrivateAttr(default=Reading(path=Path()))
-    _warnings: tuple[Problem, ...] = PrivateAttr(default=())
+    _remarks: Remarks = PrivateAttr(default=Remarks())
 
     @property
     def reading(self) -> Reading:
@@ -85,7 +85,7 @@ class Config(Section):
     @property
     def warnings(self) -> tuple[Problem, ...]:
         """Return what is valid but probably a mistake, each with its place."""
-        return self._warnings
+        return self._remarks.warnings
 
     def requests(self) -> Iterator[Sequence[NewWatch]]:
         """Yield the watches in the store's form, some hundred at a time."""

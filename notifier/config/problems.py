@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -44,6 +44,13 @@ class Problem:
         key = f"{self.key}: " if self.key else ""
         hint = f'; did you mean "{self.suggestion}"?' if self.suggestion else ""
         return one_line(f"{place}{key}{self.message}{hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """What is valid but probably a mistake. It is no part of what a configuration says, so all are equal."""
+
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
 
 
 class ConfigError(NotifierError):
