@@ -40,6 +40,8 @@ async def test_a_watch_is_listed_as_it_is_kept(store: Store) -> None:
         "metadata": {"order": [7, None]},
         "endpoints": ["app"],
         "callback": None,
+        "variables": {},
+        "traceparent": None,
         "origin": "queue",
         "created_at": at,
         "updated_at": at,

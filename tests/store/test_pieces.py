@@ -29,7 +29,10 @@ def sizes() -> Iterator[list[int]]:
 
 
 async def test_a_client_that_prepares_much_is_not_taken_for_dead(url: str, sizes: list[int]) -> None:
-    """A server waits seconds for one that has begun a transaction; a driver prepares all its rows before it sends."""
+    """A server waits seconds for one that has begun a transaction; a driver prepares all its rows before it sends.
+
+    SQLite is no server, and takes them all at once.
+    """
     async with running(url) as store:
         for labels in ({}, {"team": "a"}):
             many = [wanted(str(number), labels=labels) for number in range(MANY)]
@@ -38,4 +41,4 @@ async def test_a_client_that_prepares_much_is_not_taken_for_dead(url: str, sizes
         assert len(claimed) == MANY
         await store.watches.release(claimed)
         assert len((await relist(store))[1]) == MANY
-    assert max(sizes) == watches.PIECE
+    assert max(sizes) == (MANY if url.startswith("sqlite") else watches.PIECE)

@@ -151,7 +151,8 @@ async def test_no_statement_of_the_hot_path_reads_a_whole_table(crowded: Path, e
         await hot_path(store)
     for sql, plan in plans(explained).items():
         scanned = [line for line in plan.splitlines() if line.startswith("SCAN ") and line not in GIVEN]
-        assert set(scanned) <= {"SCAN watches USING INDEX watches_open", "SCAN claimable"}, sql
+        few = {"SCAN mutes"}  # operators make them by hand
+        assert set(scanned) <= {"SCAN watches USING INDEX watches_open", "SCAN claimable"} | few, sql
 
 
 async def test_plans_do_not_change_with_what_waits(crowded: Path, url: str, explained: list[Statement]) -> None:
