@@ -72,4 +72,4 @@ async def test_a_receiver_of_three_places_gets_about_three_at_a_time(tmp_path: P
         await receiver.wait(450)
         await made.settled("app", 450)
         assert receiver.in_order()
-        assert made.dispatcher.endpoints["app"].limit <= 12
+        assert receiver.requests <= 2 * 450  # 570 at rest; 32 at a time at three places would be thousands

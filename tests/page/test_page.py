@@ -105,7 +105,7 @@ async def test_an_endpoint_is_disabled_enabled_and_tested(
     """Disabled only after a question; its deliveries wait until it is enabled; a test event shows its state."""
     async with daemon(tmp_path) as site:
         page = await visit(context, site, complaints, view="#/endpoints")
-        app = page.locator(".endpoint", has=page.get_by_role("heading", name="app"))
+        app = page.locator("#endpoint-list > li", has=page.get_by_role("heading", name="app"))
         await expect(app).to_contain_text("It accepts what is sent")
         await app.get_by_role("button", name="Disable app").click()
         question = page.get_by_role("dialog", name="Disable app?")

@@ -91,7 +91,8 @@ async def test_every_control_has_a_name(tmp_path: Path, context: BrowserContext,
         page = await visit(context, site, complaints)
         for view, there in (
             ("#/watches", "#watch-rows tr"),
-            ("#/endpoints", ".endpoint"),
+            ("#/sources", "#source-list > li"),
+            ("#/endpoints", "#endpoint-list > li"),
             ("#/dead", "#dead-rows tr"),
             ("#/watch/vidu/clip-1", ".timeline details"),
         ):

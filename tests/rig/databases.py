@@ -20,6 +20,7 @@ from psycopg import sql
 from servers import Server, programs
 
 from notifier.store import postgres
+from notifier.store.migrations import HEAD
 from notifier.store.schema import counters, metadata
 
 USUAL = "postgresql://postgres@127.0.0.1:5432"
@@ -108,7 +109,9 @@ def database() -> Iterator[str]:
     """
     url, drop = _kept.pop() if _kept else _new()
     try:
-        _empty(url)
+        if not _empty(url):
+            drop.close()
+            url, drop = _new()
     except BaseException:
         drop.close()
         raise
@@ -126,14 +129,31 @@ def _new() -> tuple[str, ExitStack]:
     return url, drop
 
 
-def _empty(url: str) -> None:
+_ALTERED = """
+SELECT (SELECT array_agg(version_num::text) FROM alembic_version) IS DISTINCT FROM ARRAY[%(head)s]
+    OR (SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public') <> %(tables)s
+    OR EXISTS (SELECT FROM pg_db_role_setting JOIN pg_database ON setdatabase = pg_database.oid
+               WHERE datname = current_database())
+"""
+
+
+def _empty(url: str) -> bool:
+    """Empty the tables; return whether the database can be used again, since a test left its schema as it was."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+        given = {"head": HEAD, "tables": len(metadata.tables) + 1}
+        try:
+            altered = connection.execute(_ALTERED, given).fetchone()
+        except psycopg.errors.UndefinedTable:
+            return False
+        if altered is None or altered[0]:
+            return False
         with connection.transaction():
             for name in metadata.tables:
                 if name != counters.name:
                     connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
             connection.execute("UPDATE counters SET value = 1")
+    return True
