@@ -148,6 +148,7 @@ class Application:
         prepared = await parts.installation.prepare(self._config)
         parts.installation.install(self._config, prepared, tasks)
         parts.dispatcher.recall(states)
+        await parts.dispatcher.mutes.look()  # before anybody can ask for them
         # A start on a shared store only adds and describes: its files may be older than those of another node.
         alone = parts.store.nodes is None
         given, self._given = self._given, None
