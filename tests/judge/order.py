@@ -1,0 +1,94 @@
+"""Order: first arrivals of a watch at an endpoint count 1, 2, 3 without gaps, one message has one id and one body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from judge.case import Callback, Case, Finding
+
+EXPLAINING = ("kill", "pause", "takeover", "cut", "disk_full")  # of a repeat, where they befell the one who had sent it
+
+
+def order(case: Case) -> Iterator[Finding]:
+    """Find first arrivals out of order, or behind a gap.
+
+    A watch that was removed and added again begins anew. A number may be left out where its delivery is dead or gave
+    way to a newer one, and may then come late, by an operator's retry.
+    """
+    for (watch, endpoint), callbacks in case.lanes.items():
+        restarts = sum(did.detail.get("task") == watch.partition("/")[2] for did in case.did if did.action == "remove")
+        excused = _excused(case, watch, endpoint)
+        last, seen = 0, set[str]()
+        for callback in callbacks:
+            if callback.received.webhook_id in seen or callback.sequence is None:
+                continue
+            seen.add(callback.received.webhook_id)
+            sequence = callback.sequence
+            if sequence in excused and sequence < last:
+                continue  # an operator asked for it again
+            if sequence == 1 and last and restarts:
+                restarts -= 1
+            elif sequence <= last:
+                yield _finding("order", callback, f"{sequence} came after {last}")
+                continue
+            elif case.terms.endpoint(endpoint).gapless and not set(range(last + 1, sequence)) <= excused:
+                yield _finding("gap", callback, f"{sequence} came after {last}")
+            last = sequence
+
+
+def _excused(case: Case, watch: str, endpoint: str) -> set[int]:
+    rows = ((row.sequence, case.deliveries.get((row.id, endpoint))) for row in case.history.get(watch, ()))
+    retried = any(did.action == "retry" for did in case.did)
+    return {
+        sequence
+        for sequence, delivery in rows
+        if delivery is not None
+        and (delivery.status in ("dead", "superseded", "muted") or (retried and delivery.status == "delivered"))
+    }
+
+
+def one_body(case: Case) -> Iterator[Finding]:
+    """Find an id with two bodies, and an event with two ids."""
+    bodies: dict[str, str] = {}
+    ids: dict[tuple[str, str], str] = {}
+    for callback in case.callbacks:
+        got = callback.received
+        if bodies.setdefault(got.webhook_id, got.body) != got.body:
+            yield _finding("body", callback, f"{got.webhook_id} came with another body before: {_differs(bodies, got)}")
+        row = case.events.get(got.webhook_id)
+        if row is not None and row.body != got.body:
+            yield _finding("body", callback, f"{got.webhook_id} was committed with another body")
+        if callback.watch is not None and ids.setdefault((callback.watch, got.body), got.webhook_id) != got.webhook_id:
+            yield _finding("id", callback, f"number {callback.sequence} came as {ids[callback.watch, got.body]} before")
+
+
+def _differs(bodies: dict[str, str], got: object) -> str:
+    body = getattr(got, "body", "")
+    before = bodies[getattr(got, "webhook_id", "")]
+    at = next((n for n, (one, other) in enumerate(zip(before, body, strict=False)) if one != other), len(before))
+    return f"from byte {at}: {before[at : at + 40]!r}, then {body[at : at + 40]!r}"
+
+
+def repeats(case: Case) -> Iterator[Finding]:
+    """Find a message that came again though it had been accepted and nothing befell its sender."""
+    for callbacks in case.arrivals.values():
+        for before, again in pairwise(callbacks):
+            if before.received.accepted and not explained(case, before, again):
+                yield _finding("repeat", again, f"it had been accepted at {before.received.at}")
+
+
+def explained(case: Case, before: Callback, again: Callback) -> bool:
+    """Return whether something explains why a message came again."""
+    sender, id_ = before.received.node, again.received.webhook_id
+    befell = case.between(before.received.at, again.received.at, (*EXPLAINING, "stop", "retry"))
+    return any(
+        did.detail.get("webhook_id", id_) == id_
+        if did.action == "retry"
+        else did.concerns(sender) and (did.action != "stop" or not did.detail.get("clean", True))
+        for did in befell
+    )
+
+
+def _finding(rule: str, callback: Callback, evidence: str) -> Finding:
+    return Finding(rule=rule, watch=callback.watch, endpoint=callback.received.endpoint, evidence=evidence)
