@@ -263,6 +263,11 @@ class Destination:
         return self._phase is Lifecycle.OPEN and self._serves
 
     @property
+    def _takes(self) -> bool:
+        """Return whether it takes what a settlement makes ready; otherwise that waits in the store."""
+        return self._accepts and self._gate.state is not State.DISABLED
+
+    @property
     def _url(self) -> str | None:
         """Return the harmless part of its URL, if it has no name that people know."""
         return None
@@ -415,8 +420,7 @@ class Destination:
 
     async def _settle(self, delivery: Delivery, result: Verdict, attempt: Attempt | None = None) -> None:
         """Save what became of a delivery, and push the one that this releases."""
-        latest = self._policy.latest
-        take = self._accepts and self._gate.state is not State.DISABLED
+        latest, take = self._policy.latest, self._takes
         settlement = Settlement(
             delivery=delivery, verdict=result, at=self._clock(), attempt=attempt, take=take, latest=latest
         )

@@ -28,8 +28,8 @@ log = structlog.get_logger(__name__)
 class GatheringDestination(Destination):
     """Sends deliveries one by one, or those of an interval together."""
 
-    _gathered: dict[int, Sequence[Delivery]] | None = None  # by the number of the delivery that stands for them
-    _last = 0  # such number; they are negative, as those of the store are not
+    _gathered: Sequence[Delivery] = ()  # those of the message that is under way
+    _number = 0  # of the delivery that stands for them; it is negative, as those of the store are not
     _next_at: Micros | None = None  # when the interval ends in which deliveries were announced
 
     def reserve(self) -> bool:
@@ -51,8 +51,12 @@ class GatheringDestination(Destination):
 
     def forget(self) -> None:
         """Drop everything that was not begun: it is other nodes' now."""
-        self._gathered = None
+        self._gathered = ()
         super().forget()
+
+    @property
+    def _takes(self) -> bool:
+        return self._policy.digest is None and super()._takes  # what is to be gathered waits in the store
 
     def _claim_wait(self) -> float | None:
         if self._policy.digest is None:
@@ -93,16 +97,16 @@ class GatheringDestination(Destination):
             else:
                 self._settle_aside(delivery, Muted(mute=mute.id))
         if told:
-            self._last -= 1
-            self._gathered = {self._last: told}
-            super().push(together(self._last, told))
+            self._number -= 1
+            self._gathered = told
+            super().push(together(self._number, told))
 
     async def _settle(self, delivery: Delivery, result: Verdict, attempt: Attempt | None = None) -> None:
         if delivery.id >= 0:
             await super()._settle(delivery, result, attempt)
             return
-        gathered = (self._gathered or {}).get(delivery.id)
-        if gathered is None:
+        gathered = self._gathered
+        if delivery.id != self._number or not gathered:  # they are other nodes' now
             raise StaleWrite
         try:
             # Together, so that they share transactions. None keeps the others from being settled.
@@ -110,7 +114,8 @@ class GatheringDestination(Destination):
                 *(self._settle_each(each, self._of_each(each, result, attempt), attempt) for each in gathered)
             )
         finally:
-            self._gathered = None
+            if delivery.id == self._number:  # else they were forgotten meanwhile, and others are gathered
+                self._gathered = ()
             self._refill()
 
     async def _settle_each(self, delivery: Delivery, result: Verdict, attempt: Attempt | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,6 +26,7 @@ class ActiveMutes:
         self._store = store
         self._clock = clock
         self._mutes: tuple[Mute, ...] = ()
+        self._lock = asyncio.Lock()  # held while the store is asked: an older answer must not replace a newer one
 
     @property
     def active(self) -> tuple[Mute, ...]:
@@ -41,29 +43,32 @@ class ActiveMutes:
 
     async def add(self, mute: Mute) -> None:
         """Add a mute. Raises StoreUnavailable."""
-        await self._store.mutes.add(mute)
-        log.info("mute.added", id=mute.id, endpoint=mute.endpoint, labels=dict(mute.labels))
-        self._mutes = (*self._mutes, mute)
+        async with self._lock:
+            await self._store.mutes.add(mute)
+            log.info("mute.added", id=mute.id, endpoint=mute.endpoint, labels=dict(mute.labels))
+            self._mutes = (*self._mutes, mute)
 
     async def remove(self, mute: str) -> bool:
         """Remove a mute; return whether there was one. Raises StoreUnavailable."""
-        removed = await self._store.mutes.remove(mute)
-        if removed:
-            log.info("mute.removed", id=mute)
-            self._mutes = tuple(each for each in self._mutes if each.id != mute)
-        return removed
+        async with self._lock:
+            removed = await self._store.mutes.remove(mute)
+            if removed:
+                log.info("mute.removed", id=mute)
+                self._mutes = tuple(each for each in self._mutes if each.id != mute)
+            return removed
 
     async def look(self) -> bool:
         """Take over what other nodes have changed, and return whether anything has.
 
         While the store is away, what is known holds.
         """
-        before = self._mutes
-        try:
-            self._mutes = tuple(await self._store.mutes.since(self._clock() - REMEMBERED))
-        except StoreUnavailable:
-            return False
-        return self._mutes != before
+        async with self._lock:
+            before = self._mutes
+            try:
+                self._mutes = tuple(await self._store.mutes.since(self._clock() - REMEMBERED))
+            except StoreUnavailable:
+                return False
+            return self._mutes != before
 
 
 def _labels(delivery: Delivery) -> Mapping[str, str]:

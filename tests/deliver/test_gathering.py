@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from parts import ScriptedSender, clock, endpoint, rig, route
+from parts import Rig, ScriptedSender, clock, endpoint, rig, route
 from waits import until
 
 from notifier.core.digest import MAX_EVENTS
@@ -17,6 +17,7 @@ from notifier.core.model import Delivery
 from notifier.core.mute import Mute
 from notifier.core.retry import Attempt, Delivered, Failed, Outcome
 from notifier.deliver import EndpointPolicy
+from notifier.store import Settlement
 
 sending = partial(rig, run=("dispatcher",))
 LATEST = [route("ops", latest=True)]
@@ -144,3 +145,59 @@ async def test_a_reload_may_switch_it(tmp_path: Path) -> None:
         await made.tell(three, "success")
         await made.settled("ops", 3)
     assert sender.begun[-1].id < 0
+
+
+async def test_each_delivery_is_settled_once(tmp_path: Path) -> None:
+    """What a message releases stays in the store for the next one: it is not taken, and then given back."""
+    async with sending(tmp_path) as made:
+        settled = spied(made)
+        made.set_endpoints({"ops": ScriptedSender()}, [route("ops")], ops=digest(latest=False, digest=0.1))
+        (watch,) = await made.claim("1")
+        await made.tell(watch, "queueing", "processing", "success")
+        await made.settled("ops", 3)
+    assert sorted(settled) == sorted(set(settled))
+    assert len(settled) == 3
+
+
+async def test_a_message_that_was_forgotten_leaves_the_next_one_alone(tmp_path: Path) -> None:
+    """The former may still be saved while the next is under way; each is settled by its own outcome."""
+    async with sending(tmp_path) as made:
+        saving, go = asyncio.Event(), asyncio.Event()
+        settle = made.store.outbox.settle
+
+        async def held(*arguments: Any, **more: Any) -> Delivery | None:
+            released = await settle(*arguments, **more)
+            if not saving.is_set():
+                saving.set()
+                await go.wait()
+            return released
+
+        made.store.outbox.settle = held  # type: ignore[method-assign]  # the real one, whose answer comes late
+        sender = ScriptedSender()
+        made.set_endpoints({"ops": sender}, LATEST, ops=digest(max_in_flight=2))
+        first, second = await made.claim("1", "2")
+        await made.tell(first, "success")
+        await saving.wait()
+        sender.open.clear()
+        made.dispatcher.forget()
+        await made.tell(second, "success")
+        await until(lambda: len(sender.begun) == 2, "the second message is under way")
+        ops = made.dispatcher.get("ops")
+        assert ops is not None
+        go.set()
+        await until(lambda: ops.in_flight == 1, "the first one is over")
+        sender.open.set()
+        await made.settled("ops", 2)
+
+
+def spied(made: Rig) -> list[int]:
+    """Return the list to which the ids of deliveries are added as they are settled."""
+    settled: list[int] = []
+    settle = made.store.outbox.settle
+
+    async def noted(settlement: Settlement, **more: Any) -> Delivery | None:
+        settled.append(settlement.delivery.id)
+        return await settle(settlement, **more)
+
+    made.store.outbox.settle = noted  # type: ignore[method-assign]  # the real one, watched
+    return settled
