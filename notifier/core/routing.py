@@ -35,16 +35,32 @@ def select(routes: Iterable[Route], event: Event) -> list[Route]:
     If a watch names its endpoints, its events go to those alone, without regard to `match`. Operators' events have no
     watch; they go to every endpoint that asks for their type, except the endpoint that they are about.
     """
-    return [route for route in routes if wants(route.events, event.type.value) and _concerns(route, event)]
+    wanting = (route for route in routes if wants(route.events, event.type.value))
+    watch = event.watch
+    if watch is None:
+        return [route for route in wanting if event.extra.get("endpoint") != route.endpoint]
+    return list(_addressed(wanting, watch.source, watch.labels, watch.endpoints))
 
 
 def receivers(
     routes: Iterable[Route], source: str, labels: Mapping[str, str], endpoints: Collection[str] | None
 ) -> Iterator[str]:
     """Yield the endpoints that receive events of such a watch; `endpoints` are those that it names, if it names any."""
+    about = (route for route in routes if _about_watches(route.events))
+    for route in _addressed(about, source, labels, endpoints):
+        yield route.endpoint
+
+
+def _addressed(
+    routes: Iterable[Route], source: str, labels: Mapping[str, str], endpoints: Collection[str] | None
+) -> Iterator[Route]:
+    """Yield the routes to which the events of a watch go. Its labels may be kept as a text: they are read once."""
+    read = False
     for route in routes:
-        if _about_watches(route.events) and addressed(route, source, labels, endpoints):
-            yield route.endpoint
+        if route.labels and endpoints is None and not read:
+            labels, read = dict(labels.items()), True
+        if addressed(route, source, labels, endpoints):
+            yield route
 
 
 @lru_cache(maxsize=4096)
@@ -58,13 +74,6 @@ def callback(event: Event) -> str | None:
     if watch is None or watch.callback is None or not wants(CALLBACK_EVENTS, event.type.value):
         return None
     return watch.callback
-
-
-def _concerns(route: Route, event: Event) -> bool:
-    watch = event.watch
-    if watch is None:
-        return event.extra.get("endpoint") != route.endpoint
-    return addressed(route, watch.source, watch.labels, watch.endpoints)
 
 
 def addressed(route: Route, source: str, labels: Mapping[str, str], endpoints: Collection[str] | None) -> bool:

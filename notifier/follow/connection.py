@@ -104,11 +104,11 @@ class Connector:
             try:
                 observation = await anext(stream, None)
             except SourceError:
-                subscription.last_event_id = stream.last_event_id or subscription.last_event_id
+                subscription.remember(place=stream.last_event_id)
                 raise
             if observation is not None:
                 await self._observer.observe(subscription, observation, self._source.settings)
-            subscription.last_event_id = stream.last_event_id or subscription.last_event_id
+            subscription.remember(place=stream.last_event_id)
             if observation is None:
                 return
 
@@ -127,7 +127,7 @@ class Connector:
             if not subscription.reads:
                 return
             await self._observer.observe(subscription, observation, self._source.settings)
-        subscription.last_event_id = stream.last_event_id or subscription.last_event_id
+        subscription.remember(place=stream.last_event_id)
         if error is not None:
             raise error
 

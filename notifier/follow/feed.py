@@ -305,9 +305,9 @@ class Feed:
         finally:
             self._release(turns, admission, asyncio.current_task())
         for subscription, ending in zip(turns, endings, strict=True):
-            await self._went(subscription, ending, pause)
+            self._went(subscription, ending, pause)
 
-    async def _went(self, subscription: Subscription, ending: Ending | None, pause: float | None) -> None:
+    def _went(self, subscription: Subscription, ending: Ending | None, pause: float | None) -> None:
         """Decide what follows a connection; no ending: the watch is not as we know it."""
         if subscription.gone:
             return
@@ -316,7 +316,7 @@ class Feed:
         elif subscription.watch.ended:
             self._forget(subscription)
         elif subscription.success is None:
-            await self._after(subscription, ending)
+            self._after(subscription, ending)
         elif subscription.success.fetched:
             self._archive(subscription, ending)
         else:
@@ -355,7 +355,7 @@ class Feed:
             self._forget(subscription)
         elif not subscription.gone:  # a fault of ours, or a new description
             delay = 0.0 if subscription.renewal is Renewal.NOW else self._policy.reconnect.backoff_max
-            subscription.success = None
+            subscription.forget_success()
             self._admission(subscription).later(subscription, asyncio.get_running_loop().time() + delay)
 
     def _asked(self, subscription: Subscription) -> Source:
@@ -373,7 +373,7 @@ class Feed:
 
     # -- what follows
 
-    async def _after(self, subscription: Subscription, ending: Ending) -> None:
+    def _after(self, subscription: Subscription, ending: Ending) -> None:
         refused = ending.error is not None and not ending.observed
         if subscription.renewal is Renewal.NOW or (subscription.renewal is Renewal.IF_REFUSED and refused):
             self._admission(subscription).now(subscription)  # this connection was the old configuration's
@@ -391,10 +391,8 @@ class Feed:
         if subscription.overdue is not None:
             decision = self._overdue(subscription, ending, decision, now)
         if isinstance(decision, GiveUp):
-            await self._conclude(subscription, decision.reason, decision.detail)
-            if subscription.gone:
-                return
-            decision = Wait(delay=self._policy.reconnect.backoff_max, health=subscription.health)
+            self._give_up(subscription, decision)
+            return
         subscription.health = decision.health
         if self._streams is not None or ending.error is not None:  # not of each poll that is answered
             log.debug(
@@ -456,9 +454,17 @@ class Feed:
             asking=now - subscription.asked,
         )
 
-    async def _conclude(self, subscription: Subscription, reason: LostReason, detail: str) -> None:
-        """Give a watch up; it goes on if that could not be saved."""
+    def _give_up(self, subscription: Subscription, decision: GiveUp) -> None:
+        """Give a watch up in a task of its own: others of the same request need not wait until that is saved."""
+        assert self._tasks is not None, "the feed runs"
         subscription.signal(StageSignal.CLOSE)
+        self._tasks.create_task(
+            self._conclude(subscription, decision.reason, decision.detail),
+            name=f"giving up {self.source.name}/{subscription.watch.id}",
+        )
+
+    async def _conclude(self, subscription: Subscription, reason: LostReason, detail: str) -> None:
+        """Save that a watch is lost; it goes on if that could not be saved."""
         if await self._remark(subscription, lambda watch, now: machine.give_up(watch, reason, detail, now)):
             log.warning(
                 "watch.lost", source=self.source.name, id=subscription.watch.id, reason=reason.value, detail=detail
@@ -466,6 +472,9 @@ class Feed:
         if subscription.watch.ended:
             self._forget(subscription)
         subscription.signal(StageSignal.KEEP)
+        if not subscription.gone:
+            delay = self._policy.reconnect.backoff_max
+            self._admission(subscription).later(subscription, asyncio.get_running_loop().time() + delay)
 
     async def _stall(self, subscription: Subscription) -> None:
         def step(watch: Watch, now: Micros) -> Step:
@@ -512,7 +521,7 @@ class Feed:
         assert self._tasks is not None
         while True:
             await asyncio.sleep(self._policy.sweep)
-            self._unheard.look(subscription.watch for subscription in self._all.values())
+            await self._unheard.look(self._all)
             now, tick = self._clock(), asyncio.get_running_loop().time()
             looks, far = 0, self._policy.sweep * SWEEPS
             for subscription in list(self._all.values()):

@@ -98,7 +98,7 @@ class Poller:
                 self._observer.answered(subscription, proven=False)
             elif observed and answer.observation is not None:
                 await self._observer.observe(subscription, answer.observation, self.source.settings)
-                subscription.etag = answer.etag  # not before: a change that could not be saved has to come again
+                subscription.remember(etag=answer.etag)  # not before: what could not be saved has to come again
         except StaleWrite:
             raise
         except Exception:
@@ -118,8 +118,9 @@ class Poller:
 
     async def _look(self, subscription: Subscription) -> Answer:
         outcome, watch = SourceError.kind, subscription.watch
+        etag = subscription.etag if subscription.overdue is None else ""  # the last look asks for everything
         try:
-            answer = await self.source.look(watch.id, variables=watch.variables, etag=subscription.etag)
+            answer = await self.source.look(watch.id, variables=watch.variables, etag=etag)
             outcome, self._limited = "answered", None
             return answer
         except SourceError as exc:

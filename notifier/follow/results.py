@@ -11,9 +11,10 @@ from dataclasses import replace
 import structlog
 
 from notifier.core.errors import SourceError, StaleWrite, Unavailable
+from notifier.core.model import Observation
 from notifier.core.pace import backoff
 from notifier.follow.observer import Observer
-from notifier.follow.subscription import Subscription
+from notifier.follow.subscription import Subscription, Success
 from notifier.sources.poll import PollSource
 from notifier.sources.sse import SseSource
 
@@ -36,25 +37,37 @@ class ResultFetcher:
         """
         success = subscription.success
         assert success is not None, "only a success has a result"
-        watch = subscription.watch
         try:
-            try:
-                observation = await source.result(watch.id, success.observation, variables=watch.variables)
-            except SourceError as exc:
-                tries = success.tries + 1
-                pause = backoff(tries, initial=PAUSE, ceiling=LONGEST_PAUSE, jitter=1.0)
-                if isinstance(exc, Unavailable) and exc.retry_after is not None:
-                    pause = max(pause, exc.retry_after)
-                if asyncio.get_running_loop().time() + pause < success.until:
-                    if subscription.success is success:
-                        subscription.success = replace(success, tries=tries)
-                    return pause
-                observation = replace(success.observation, urls=(), result_error=str(exc))
+            observation = await self._observation(subscription, success, source)
+            if not isinstance(observation, Observation):
+                return observation
             if subscription.success is success and subscription.connected:
                 await self._observer.settle(subscription, observation)
         except StaleWrite:
             raise
         except Exception:
-            log.exception("watch.failed", source=watch.source, id=watch.id)
+            log.exception("watch.failed", source=subscription.watch.source, id=subscription.watch.id)
             return LONGEST_PAUSE
         return None
+
+    async def _observation(
+        self, subscription: Subscription, success: Success, source: SseSource | PollSource
+    ) -> Observation | float:
+        """Return the success with its result, or, when time is up, with the reason; before that, the pause to wait."""
+        watch = subscription.watch
+        try:
+            return await source.result(watch.id, success.observation, variables=watch.variables)
+        except SourceError as exc:
+            error = exc
+        except Exception:
+            log.exception("watch.failed", source=watch.source, id=watch.id)
+            error = Unavailable("an internal error; see the log")
+        tries = success.tries + 1
+        pause = backoff(tries, initial=PAUSE, ceiling=LONGEST_PAUSE, jitter=1.0)
+        if isinstance(error, Unavailable) and error.retry_after is not None:
+            pause = max(pause, error.retry_after)
+        if asyncio.get_running_loop().time() + pause >= success.until:
+            return replace(success.observation, urls=(), result_error=str(error))
+        if subscription.success is success:
+            subscription.success = replace(success, tries=tries)
+        return pause

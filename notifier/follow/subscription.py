@@ -155,6 +155,19 @@ class Subscription:
         self.renewal = Renewal.NOW
         self.interrupt()
 
+    def forget_success(self) -> None:
+        """Forget a success that could not be saved, and what would keep the upstream from telling it again."""
+        self.success = None
+        self.etag, self.last_event_id = "", self.watch.last_event_id
+
+    def remember(self, *, etag: str | None = None, place: str = "") -> None:
+        """Keep the tag of an answer, or a place in the stream; not where it is the old description's."""
+        if self.renewal is Renewal.NOW:
+            return
+        if etag is not None:
+            self.etag = etag
+        self.last_event_id = place or self.last_event_id
+
     def describe(self, like: Watch) -> None:
         """Take over labels, metadata, endpoints, callback and variables."""
         self.watch = _described(self.watch, like)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Mapping
 
 import structlog
 
 from notifier.core.model import Watch
 from notifier.follow.recorder import Recorder
+from notifier.follow.subscription import Subscription
 
 log = structlog.get_logger(__name__)
 
+SLICE = 200  # watches in a row, before others have their turn on the loop
 HINT = "no endpoint's `match` accepts it: name one by the watch's `endpoints`, or change its labels or the `match`"
 
 
@@ -21,6 +24,7 @@ class Unheard:
         self._recorder = recorder
         self._routes = recorder.routes  # by which they were found
         self._watches: set[int] = set()  # by pk
+        self._told = False  # one of them was logged, since the endpoints are in force
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -30,7 +34,8 @@ class Unheard:
         if self._recorder.is_heard(watch):
             self._watches.discard(watch.pk)
             return
-        if not self._watches:
+        if not (self._told and self._watches):
+            self._told = True
             log.warning("watch.unheard", source=watch.source, id=watch.id, hint=HINT)
         self._watches.add(watch.pk)
 
@@ -38,10 +43,15 @@ class Unheard:
         """Count a watch no longer that is followed no longer."""
         self._watches.discard(pk)
 
-    def look(self, watches: Iterable[Watch]) -> None:
-        """Note all watches again if a reload has changed the endpoints."""
-        if self._routes is not self._recorder.routes:
-            self._routes = self._recorder.routes
-            self._watches.clear()
-            for watch in watches:
-                self.note(watch)
+    async def look(self, followed: Mapping[int, Subscription]) -> None:
+        """Note all watches again, in slices, if a reload has changed the endpoints; a second one begins anew."""
+        while self._routes is not self._recorder.routes:
+            routes, self._told = self._recorder.routes, False
+            self._routes = routes
+            for at, (pk, subscription) in enumerate(list(followed.items()), 1):
+                if followed.get(pk) is subscription:  # others are forgotten, or were noted by the new endpoints
+                    self.note(subscription.watch)
+                if at % SLICE == 0:
+                    await asyncio.sleep(0)
+                if routes is not self._recorder.routes:
+                    break

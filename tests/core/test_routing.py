@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from notifier.core.kept_json import KeptLabels
 from notifier.core.model import Event, EventType, Watch
 from notifier.core.routing import Route, receivers, select
 
@@ -125,3 +126,28 @@ def test_an_event_about_no_endpoint_goes_to_all_that_ask() -> None:
     """A refused reload is about none of them."""
     routes = [Route(endpoint="app", events=("*",)), Route(endpoint="ops", events=("notifier.*",))]
     assert chosen(routes, Event(type=EventType.RELOAD_FAILED, at=0)) == ["app", "ops"]
+
+
+class Counted(KeptLabels):
+    """Labels kept as a text that count how often it is parsed."""
+
+    reads = 0
+
+    @property
+    def _mapping(self) -> dict[str, str]:
+        Counted.reads += 1
+        return super()._mapping
+
+
+def test_labels_are_read_once_for_all_endpoints_and_only_where_one_asks_for_them() -> None:
+    labels = Counted('{"team": "video", "user": "7"}')
+    wanted = {"team": "video", "user": "7"}
+    matching = [Route(endpoint=f"m{n}", events=DEFAULT, labels=wanted) for n in range(5)]
+    other = Route(endpoint="other", events=DEFAULT)
+    watch = Watch(pk=1, source="vidu", id="1", created_at=0, labels=labels)
+    assert len(list(receivers([*matching, other], "vidu", labels, None))) == 6
+    assert len(select(matching, Event(type=EventType.LOST, at=0, watch=watch))) == 5
+    assert Counted.reads == 2
+    assert list(receivers([other], "vidu", labels, None)) == ["other"]
+    assert list(receivers(matching, "vidu", labels, ("m1",))) == ["m1"]
+    assert Counted.reads == 2

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from batch_upstream import BatchUpstream
-from parts import Rig, quick, rig, webhook
+from parts import Rig, locked, quick, rig, webhook
 from structlog.testing import capture_logs
 from waits import until
 
 from notifier.follow.feed import Feed
+from notifier.follow.subscription import Stage
 from notifier.sources.plan import SourceSettings
 from notifier.sources.poll import PollSource
 from notifier.sources.preset import Preset
@@ -123,6 +124,26 @@ async def test_an_id_that_is_missing_is_not_found_under_its_grace(tmp_path: Path
         await listener.wait(4)
         ends = {one.watch: one.type for one in list(listener.callbacks)[2:]}
         assert ends == {"late": "task.succeeded", "never": "watch.lost"}
+
+
+async def test_a_task_that_is_given_up_delays_no_other_of_its_request(tmp_path: Path) -> None:
+    """While the store cannot save that one is lost, the others are asked for all the same."""
+    async with (
+        BatchUpstream(as_list) as upstream,
+        Listener() as listener,
+        batching(tmp_path, upstream, listener, LIST, not_found_grace=1.0) as (made, feed),
+    ):
+        upstream.default = None
+        upstream.states = {"known": "busy"}
+        await made.want("never", "known")
+        await made.settled("app", 1)
+        with locked(made):
+            [pk] = [watch.pk for watch in feed.watches() if watch.id == "never"]
+            await until(lambda: (found := feed.subscription(pk)) is not None and found.stage is Stage.CLOSING)
+            count = len(upstream.batches) + len(upstream.single)
+            await until(lambda: len(upstream.batches) + len(upstream.single) >= count + 3)
+        *_, lost = await listener.wait(2)
+        assert (lost.watch, lost.type) == ("never", "watch.lost")
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from parts import quick
+from parts import clock, locked, quick, rig, webhook
 from polled_upstream import Answer, PolledUpstream, state
-from test_polling import polling, polls
+from test_feed_limits import Flawed
+from test_polling import FIELDS, polling, polls
+from test_results import archive
 from waits import until
 
-from notifier.sources.preset import Poll
+from notifier.follow.subscription import Stage
+from notifier.sources.plan import SourceSettings
+from notifier.sources.poll import PollSource
+from notifier.sources.preset import Poll, Preset
 from notifier.tools.listener import Listener
 
 BUSY = Answer(body={"status": "busy"}, headers={"ETag": '"1"'})
@@ -74,3 +79,69 @@ async def test_a_new_description_asks_without_the_tag(tmp_path: Path) -> None:
         feed.update(quick(poll=Poll(interval="50ms")), reopen=True, hurry=True)
         await listener.wait(2)
         assert "If-None-Match" not in upstream.requests[1].headers
+
+
+async def test_the_last_look_asks_for_everything(tmp_path: Path) -> None:
+    """After the deadline no answer counts that only says that nothing has changed."""
+    async with (
+        PolledUpstream() as upstream,
+        Listener() as listener,
+        polling(tmp_path, upstream, listener, interval="1h", max_interval="1h", deadline=1.0) as (made, _),
+    ):
+        upstream.script("1", BUSY, Answer(body={"status": "ok"}, headers={"ETag": '"1"'}))
+        await made.want("1")
+        await listener.wait(2)
+        assert [one.state for one in listener.callbacks] == ["busy", "ok"]
+        assert "If-None-Match" not in upstream.requests[1].headers
+
+
+async def test_a_success_that_could_not_be_saved_is_asked_for_without_its_tag(tmp_path: Path) -> None:
+    """304 would hide it for ever."""
+    preset = Preset.model_validate(
+        FIELDS | {"paths": {"state": "status", "result": "url"}, "poll": {"interval": "50ms", "max_interval": "50ms"}}
+    )
+    async with PolledUpstream() as upstream, Listener() as listener, rig(tmp_path) as made:
+        done = {"status": "ok", "url": f"{upstream.url}/film.mp4"}
+        upstream.script("bad", Answer(body=done, headers={"ETag": '"1"'}))
+        upstream.script("film.mp4", Answer(body=b"film"))
+        made.set_endpoints({"app": webhook(listener.url)})
+        flawed = Flawed(
+            store=made.store, outbox=made.dispatcher, metrics=made.metrics, clock=clock, routes=made.recorder.routes
+        )
+        flawed.failures, flawed.archive = 1, archive(tmp_path)
+        source = PollSource(
+            name="vidu",
+            settings=SourceSettings(
+                preset=preset.model_copy(update={"base_url": upstream.url}), token="tok", connect_timeout=10.0
+            ),
+            user_agent="test",
+            metrics=made.metrics,
+        )
+        feed = made.feed(source, quick(poll=preset.poll), recorder=flawed)
+        made.watcher.set_feeds({"vidu": feed})
+        await made.want("bad")
+        [callback] = await listener.wait(1)
+        assert callback.state == "ok"
+        asked = [one for one in upstream.requests if one.task == "bad"]
+        assert ["If-None-Match" in one.headers for one in asked] == [False, False]
+        feed.stop()
+        await source.close()
+        flawed.archive.retire()
+
+
+async def test_a_description_that_changes_while_an_answer_is_saved_asks_without_its_tag(tmp_path: Path) -> None:
+    async with (
+        PolledUpstream() as upstream,
+        Listener() as listener,
+        polling(tmp_path, upstream, listener, interval="1h", max_interval="1h") as (made, feed),
+    ):
+        upstream.script("1", state("new"), BUSY, state("ok"))
+        await made.want("1")
+        await made.settled("app", 1)
+        with locked(made):
+            feed.update(quick(poll=Poll(interval="50ms")), reopen=False, hurry=True)
+            [found] = feed._all.values()
+            await until(lambda: found.stage is Stage.SAVING)
+            feed.update(quick(poll=Poll(interval="50ms")), reopen=True, hurry=True)
+        await listener.wait(3)
+        assert "If-None-Match" not in upstream.requests[2].headers

@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
-from parts import data, quick
-from polled_upstream import Answer, state
+from parts import data, quick, rig, webhook
+from polled_upstream import Answer, PolledUpstream, state
 from streamed_upstream import Streamed, StreamedUpstream, streaming, told
 from structlog.testing import capture_logs
-from test_polling import polling
+from test_polling import FIELDS, polling
 from waits import until
 
 from notifier.core.callback import CallbackPolicy
+from notifier.core.model import NONE, Observation
 from notifier.sources.archive import Archive, ArchiveSettings, in_directory
+from notifier.sources.plan import SourceSettings
+from notifier.sources.poll import PollSource
+from notifier.sources.preset import Preset
 from notifier.tools.listener import Listener
 
 RESULT: dict[str, Any] = {"result_request": {"url": "{base_url}/files/{id}", "result": "url"}, "result_lifetime": "1h"}
 DONE = Streamed(parts=[told("busy"), told("ok")])
 FILE = Answer(body={"url": "https://h/v.mp4"})
+
+
+def archive(tmp_path: Path) -> Archive:
+    """Return one below `tmp_path` that fetches from this machine."""
+    policy = CallbackPolicy(allow_networks=[ip_network("127.0.0.0/8")])
+    return Archive(
+        ArchiveSettings(
+            place=in_directory(tmp_path / "kept"),
+            max_bytes=1 << 20,
+            timeout=60.0,
+            allow_http=True,
+            vet=policy.forbids,
+            user_agent="test",
+        )
+    )
 
 
 async def test_a_result_is_fetched_after_a_stream_too(tmp_path: Path) -> None:
@@ -97,17 +117,7 @@ async def test_results_that_are_archived_hold_no_place(tmp_path: Path, asks: boo
         Listener() as listener,
         polling(tmp_path, upstream, listener, fields=RESULT if asks else named, max_streams=1) as (made, feed),
     ):
-        policy = CallbackPolicy(allow_networks=[ip_network("127.0.0.0/8")])
-        made.recorder.archive = Archive(
-            ArchiveSettings(
-                place=in_directory(tmp_path / "kept"),
-                max_bytes=1 << 20,
-                timeout=60.0,
-                allow_http=True,
-                vet=policy.forbids,
-                user_agent="test",
-            )
-        )
+        made.recorder.archive = archive(tmp_path)
         film = {"url": f"{upstream.url}/film.mp4"}
         upstream.script("film.mp4", Answer(body=b"film", gate=gate))
         upstream.script("1", state("ok", **film), Answer(body=film))
@@ -178,3 +188,33 @@ async def test_a_watch_that_is_dropped_is_not_asked_for(tmp_path: Path) -> None:
             await until(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == "watch vidu/1"])
         assert not logs
         assert not listener.callbacks
+
+
+class Raising(PollSource):
+    """Raises what no source may, whenever it is asked for a result."""
+
+    async def result(self, task_id: str, success: Observation, *, variables: Mapping[str, str] = NONE) -> Observation:
+        raise KeyError("a fault of ours")
+
+
+async def test_a_fault_of_ours_in_the_request_for_a_result_ends_with_the_patience_for_it(tmp_path: Path) -> None:
+    """The completion goes out without the result: the task has ended."""
+    async with PolledUpstream() as upstream, Listener() as listener, rig(tmp_path) as made:
+        preset = Preset.model_validate(FIELDS | RESULT | {"base_url": upstream.url, "poll": {"interval": "50ms"}})
+        source = Raising(
+            name="vidu",
+            settings=SourceSettings(preset=preset, token="tok", connect_timeout=10.0, result_timeout=1.0),
+            user_agent="test",
+            metrics=made.metrics,
+        )
+        upstream.script("1", state("ok"))
+        made.set_endpoints({"app": webhook(listener.url)})
+        feed = made.feed(source, quick(poll=preset.poll))
+        made.watcher.set_feeds({"vidu": feed})
+        with capture_logs() as logs:
+            await made.want("1")
+            [callback] = await listener.wait(1)
+        assert data(callback)["result_error"] == "an internal error; see the log"
+        assert {entry["event"] for entry in logs if entry["log_level"] == "error"} == {"watch.failed"}
+        feed.stop()
+        await source.close()
