@@ -62,14 +62,26 @@ async def test_random_refusals_hold_nothing_else_back(
 
 
 async def test_a_receiver_of_three_places_gets_about_three_at_a_time(tmp_path: Path) -> None:
-    """It may have 32. Most messages are accepted at their first attempt, and all arrive in order."""
+    """It may have 32. Once the limit has fallen, most messages are accepted at their first attempt, and all in order.
+
+    How soon it falls depends on the machine: a busy one sees late that a place is free again.
+    """
     async with (
-        FlakyReceiver(0.0, seconds=0.02, places=3) as receiver,
+        FlakyReceiver(0.0, seconds=0.05, places=3) as receiver,
         delivering(tmp_path, receiver, max_in_flight=32) as made,
     ):
-        watches = await made.claim(*map(str, range(150)))
+        app = made.dispatcher.endpoints["app"]
+        told = 0
+        while app.limit > 4:
+            watches = await made.claim(*map(str, range(told, told + 20)))
+            await asyncio.gather(*(made.tell(watch, *STATES) for watch in watches))
+            told += 20
+            await receiver.wait(3 * told - 30)
+        requests, accepted = receiver.requests, len(receiver.accepted)
+        watches = await made.claim(*map(str, range(told, told + 60)))
         await asyncio.gather(*(made.tell(watch, *STATES) for watch in watches))
-        await receiver.wait(450)
-        await made.settled("app", 450)
+        messages = 3 * (told + 60)
+        await receiver.wait(messages)
+        await made.settled("app", messages)
         assert receiver.in_order()
-        assert receiver.requests <= 2 * 450  # 570 at rest; 32 at a time at three places would be thousands
+        assert receiver.requests - requests <= 2 * (messages - accepted)  # 32 at a time would be ten times as many

@@ -109,8 +109,8 @@ async def test_an_odd_refusal_is_judged_by_its_status() -> None:
     busy = (await attempt(b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: x\r\n\r\nlater")).outcome
     assert isinstance(busy, Failed)
     assert (busy.reason, busy.retry_after) == ("http_503", 7.0)
-    assert isinstance((await attempt(b"HTTP/1.1 410 Gone\r\nno colon\r\n\r\n")).outcome, Gone)
-    moved = (await attempt(b"HTTP/1.1 302 Found\r\nLocation: http://else.example/\r\nX: \0\r\n\r\n")).outcome
+    assert isinstance((await attempt(b"HTTP/1.1 410 Gone\r\nno colon\r\nContent-Length: 0\r\n\r\n")).outcome, Gone)
+    moved = (await attempt(b"HTTP/1.1 302 Found\r\nLocation: http://else.example/\r\nX: \0\r\n" + LENGTH)).outcome
     assert isinstance(moved, Failed)
     assert moved.reason == "redirect"
     assert "http://else.example/" in moved.detail
