@@ -101,7 +101,7 @@ def check(config: FileOption = DEFAULT_FILE, strict: StrictOption = False, as_js
         show_json({"problems": [asdict(each) for each in problems], "warnings": [asdict(each) for each in warnings]})
         raise typer.Exit(EXIT_CONFIG if problems or (strict and warnings) else 0)
     if result is None or problems:
-        refuse(map(str, problems))
+        refuse([each.in_full() for each in problems])
     for line in describe(result.config):
         show(line)
     for warning in result.warnings:
@@ -186,4 +186,4 @@ def load_config(path: Path) -> Config:
     try:
         return load(path)
     except ConfigError as exc:
-        refuse(map(str, exc.problems))
+        refuse([each.in_full() for each in exc.problems])

@@ -96,7 +96,7 @@ def read_file(path: Path) -> list[WatchInput]:
     document = read_document(Path("/dev/stdin") if str(path) == "-" else path, os.environ, clear=True)
     if document.problems:
         summary = f"nothing was added: the watches of {path} cannot be read"
-        refuse(map(str, document.problems), summary=summary, code=1)
+        refuse([each.in_full() for each in document.problems], summary=summary, code=1)
     return [
         WatchInput(watch=_mapping(value), name=str(document.file), document=document, location=location)
         for location, value in _entries(document)

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from notifier.config import tree
+from notifier.config.excerpt import excerpt
 from notifier.config.plain import NotPlain, parse_plain
 from notifier.config.problems import Location, Problem, got, key_path
 from notifier.config.reading import MAX_BYTES, read_bytes
 from notifier.config.scalars import Interpolated, Unclear, resolve
+from notifier.config.schema import known_keys
 from notifier.config.shapes import parse_list
 
 _REFERENCE = re.compile(r"\$(?P<escaped>\$)?\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\})?")
@@ -141,7 +143,8 @@ def _with_places(path: Path, text: str, env: Mapping[str, str], *, clear: bool) 
     try:
         root = tree.parse(text)
     except tree.TreeError as exc:
-        return _unreadable(path, exc.message, exc.line, exc.column)
+        shown = excerpt(text, exc.line, exc.column, keys=known_keys())
+        return _unreadable(path, exc.message, exc.line, exc.column, shown)
     if root is None:
         return Document(file=path)
     filling = _Filling(path, env, clear=clear)
@@ -149,8 +152,9 @@ def _with_places(path: Path, text: str, env: Mapping[str, str], *, clear: bool) 
     return Document(file=path, data=data, parsed=root, problems=problems, broken=frozenset(filling.broken))
 
 
-def _unreadable(path: Path, message: str, line: int = 1, column: int = 1) -> Document:
-    return Document(file=path, problems=(Problem(file=str(path), line=line, column=column, key="", message=message),))
+def _unreadable(path: Path, message: str, line: int = 0, column: int = 0, shown: tuple[str, ...] = ()) -> Document:
+    problem = Problem(file=str(path), line=line, column=column, key="", message=message, excerpt=shown)
+    return Document(file=path, problems=(problem,))
 
 
 class _Filling:

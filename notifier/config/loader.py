@@ -280,7 +280,7 @@ class _Loading:
             if (reason := loss(path, file)) is not None:
                 self._files[path] = None
                 message = f"cannot be read any more: {reason}; delete it to remove its watches"
-                self._say(Document(file=path), (), message)
+                self._problems.append(Problem(file=str(path), line=0, column=0, key="", message=message))
 
     def _read_watch_file(self, path: Path, pattern: str) -> None:
         with contextlib.suppress(OSError):  # gone again; the reading reports it

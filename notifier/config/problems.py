@@ -30,7 +30,7 @@ _PRIVATE = ("whsec_", "whsk_", "Bearer ")  # a text that begins so may be a secr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One fault and its place. Line and column count from 1; line 0 means a value that came from no file."""
+    """One fault and its place. Line and column count from 1; line 0 means the whole file, or a value from no file."""
 
     file: str
     line: int
@@ -38,12 +38,17 @@ class Problem:
     key: str  # path of the value, such as `watches[3].id`; empty for the file as a whole
     message: str
     suggestion: str | None = None
+    excerpt: tuple[str, ...] = ()  # the line, without what may be secret, and a mark below the place
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}:{self.column}: " if self.line else ""
+        place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: " if self.file else ""
         key = f"{self.key}: " if self.key else ""
         hint = f'; did you mean "{self.suggestion}"?' if self.suggestion else ""
         return one_line(f"{place}{key}{self.message}{hint}")
+
+    def in_full(self) -> str:
+        """Return the problem for people: one line, and the excerpt below it."""
+        return "\n".join((str(self), *(f"    {line}" for line in self.excerpt)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from notifier.config.model import Config
@@ -28,6 +29,14 @@ def json_schema() -> dict[str, Any]:
             if name == "Paths":
                 definition["properties"][key].setdefault("description", f"JMESPath expression of `{key}`")
     return {"$schema": DIALECT, **schema, "title": "Configuration of notifier"}
+
+
+@cache
+def known_keys() -> frozenset[str]:
+    """Return the name of every key that some section has."""
+    schema = Config.model_json_schema(mode="validation")
+    parts = [schema, *schema["$defs"].values()]
+    return frozenset(key for part in parts for key in part.get("properties", ()))
 
 
 def _either(part: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
+_NO_BLANK = re.compile(r"[ -]*\w+:[^\s/]")  # key:value; a URL's colon has a slash
 _QUOTE = "put the value in quotes"
+PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BRACKETS = {"sequence": ("list", "]"), "mapping": ("mapping", "}")}
 
 
@@ -25,26 +28,55 @@ def explain_syntax(text: str, exc: yaml.YAMLError) -> tuple[str, int, int]:
         return "not valid YAML: a tab in the indentation; use blanks", line, indent.index("\t") + 1
     if problem == "found unexpected end of stream" and "quoted" in context:
         return "not valid YAML: the quote that opens here is never closed", start.line + 1, start.column + 1
+    if opening := _closed_late(text, mark.line, mark.column):
+        closed = f"the quote that opens here is closed only on line {line}; is one missing?"
+        return f"not valid YAML: {closed}", opening[0] + 1, opening[1] + 1
     for kind, (name, bracket) in _BRACKETS.items():
         if f"flow {kind}" in context:
             needed = f"the {name} that opens on line {start.line + 1} needs `,` or `{bracket}` here"
             return f"not valid YAML: {needed}", line, column
-    message = _explain(problem, context, before=written[: mark.column], first=mark.column <= len(indent))
+    above = lines[mark.line - 1] if mark.line else ""
+    first = mark.column <= len(indent)
+    message = _explain(problem, context, before=written[: mark.column], above=above, first=first)
     return f"not valid YAML: {message}", line, column
 
 
-def _explain(problem: str, context: str, *, before: str, first: bool) -> str:
-    """Return the message; `before` is the line before the mistake, `first` whether that is blank."""
+def _closed_late(text: str, line: int, column: int) -> tuple[int, int] | None:
+    """Return where the quoted text that ends before the place begins, if on an earlier line; all count from 0."""
+    try:
+        for token in yaml.scan(text, Loader=PARSER):
+            start, end = token.start_mark, token.end_mark
+            quoted = isinstance(token, yaml.ScalarToken) and token.style in ("'", '"')
+            if quoted and start.line < end.line == line and end.column <= column:
+                return start.line, start.column
+            if start.line > line:
+                break
+    except yaml.YAMLError:
+        pass  # it is the mistake that is being explained
+    return None
+
+
+def _explain(problem: str, context: str, *, before: str, above: str, first: bool) -> str:
+    """Return the message; `before` is the line before the mistake, `first` whether that is blank.
+
+    `above` is the line above it.
+    """
     if "mapping values are not allowed" in problem:
         if ":" in before:
             return f"a second `:` on this line; {_QUOTE} if it holds `: `"
+        if _NO_BLANK.match(above):
+            return "a key is not expected here: on the line above, the `:` needs a blank after it"
         return "a key is not expected here: the line above has a value already, or this line is indented too far"
-    if "unknown escape" in problem:
+    if "sequence entries are not allowed" in problem:
+        return "`- ` begins a line of its own; write a list in one line as [a, b]"
+    if "unknown escape" in problem or "hex" in problem:
         return "an unknown escape in double quotes; write \\\\ for a backslash, or use single quotes"
     if "cannot start any token" in problem:
         return f"a value cannot begin with this character; {_QUOTE}"
     if "could not find expected ':'" in problem:
         return "a key without `:`, or a text that is indented less than it should be"
+    if "block scalar" in context:
+        return "nothing can follow `|` and `>` on their line; the text begins on the next one"
     if "anchor" in context or "alias" in context:
         return f"`&` and `*` begin the names of anchors; {_QUOTE}"
     block = "block" in context and ("block end" in problem or "expected key" in problem or "'-' indicator" in problem)
@@ -52,6 +84,8 @@ def _explain(problem: str, context: str, *, before: str, first: bool) -> str:
         return "indented differently from the lines above that it belongs to"
     if block:
         return f"text after the end of a quoted value; {_QUOTE} as a whole, and double the quotes inside of it"
+    if "<document start>" in problem:
+        return "nothing can stand here, after the end of the value before it; is there a bracket too many?"
     if "node content" in problem:
         return f"a value is expected here; {_QUOTE} if it begins with this character"
     return problem

@@ -14,16 +14,16 @@ from typing import Any
 
 import yaml
 
-from notifier.config.syntax import explain_syntax
+from notifier.config.excerpt import LINE_BREAK
+from notifier.config.syntax import PARSER, explain_syntax
 
 MAX_DEPTH = 64  # deeper than any configuration, and safe for recursion over the tree
+LOADER: Any = PARSER
 MAX_ALIASED = 100_000  # nodes that aliases and merges may add; "billion laughs" needs far more
 
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CORE = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {_CORE + name for name in ("null", "bool", "int", "float")}
 UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # YAML 1.1, section 5.1
-_LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # YAML 1.1, section 5.4
 _REFERENCE = re.compile(r"""\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^{}"'\n]*)?\}""")
 
 
@@ -95,7 +95,7 @@ def parse(text: str) -> Node | None:
     """Build the tree; None for a text without content. Raises TreeError at the first fault of the syntax."""
     if fault := UNPRINTABLE.search(text):
         before = text[: fault.start()]
-        breaks = list(_LINE_BREAK.finditer(before))
+        breaks = list(LINE_BREAK.finditer(before))
         column = len(before) - (breaks[-1].end() if breaks else 0) + 1
         raise TreeError(f"unprintable character U+{ord(fault[0]):04X}", len(breaks) + 1, column)
     text, restore = protect(text)

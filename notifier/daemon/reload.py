@@ -114,8 +114,9 @@ class Reloader:
     def refuse(self, problems: Sequence[str]) -> None:
         """Log, count and announce that a reload was refused."""
         self._metrics.reload_success.set(0)
-        log.error("reload.refused", problems=problems, hint="the running configuration stays")
-        event = Event(type=EventType.RELOAD_FAILED, at=self._clock(), extra={"problems": list(problems)})
+        lines = [each.partition("\n")[0] for each in problems]  # excerpts are for who sees them in a terminal
+        log.error("reload.refused", problems=lines, hint="the running configuration stays")
+        event = Event(type=EventType.RELOAD_FAILED, at=self._clock(), extra={"problems": lines})
         # In a task: it waits while the store is away, and neither the caller nor a shutdown should wait with it.
         self._tasks.create_task(self._recorder.announce_or_log(event), name="announce a refused reload")
 
@@ -162,7 +163,7 @@ class Reloader:
         try:
             if isinstance(config, ConfigError):
                 self.reading = config.reading or self.reading
-                return [str(problem) for problem in config.problems]
+                return [problem.in_full() for problem in config.problems]
             return await self._replace(config)
         finally:
             if self.reading is not before:
