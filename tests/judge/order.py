@@ -13,11 +13,10 @@ EXPLAINING = ("kill", "pause", "takeover", "cut", "disk_full")  # of a repeat, w
 def order(case: Case) -> Iterator[Finding]:
     """Find first arrivals out of order, or behind a gap.
 
-    A watch that was removed and added again begins anew. A number may be left out where its delivery is dead or gave
-    way to a newer one, and may then come late, by an operator's retry.
+    A number may be left out where its delivery is dead or gave way to a newer one, and may then come late, by an
+    operator's retry. A watch that was removed and added again counts on.
     """
     for (watch, endpoint), callbacks in case.lanes.items():
-        restarts = sum(did.detail.get("task") == watch.partition("/")[2] for did in case.did if did.action == "remove")
         excused = _excused(case, watch, endpoint)
         last, seen = 0, set[str]()
         for callback in callbacks:
@@ -27,12 +26,10 @@ def order(case: Case) -> Iterator[Finding]:
             sequence = callback.sequence
             if sequence in excused and sequence < last:
                 continue  # an operator asked for it again
-            if sequence == 1 and last and restarts:
-                restarts -= 1
-            elif sequence <= last:
+            if sequence <= last:
                 yield _finding("order", callback, f"{sequence} came after {last}")
                 continue
-            elif case.terms.endpoint(endpoint).gapless and not set(range(last + 1, sequence)) <= excused:
+            if case.terms.endpoint(endpoint).gapless and not set(range(last + 1, sequence)) <= excused:
                 yield _finding("gap", callback, f"{sequence} came after {last}")
             last = sequence
 
@@ -70,6 +67,16 @@ def _differs(bodies: dict[str, str], got: object) -> str:
     return f"from byte {at}: {before[at : at + 40]!r}, then {body[at : at + 40]!r}"
 
 
+def numbering(case: Case) -> Iterator[Finding]:
+    """Find a watch whose committed events do not count 1, 2, 3."""
+    for watch, rows in case.history.items():
+        numbers = [row.sequence for row in rows]
+        first = numbers[0] if case.terms.pruned else 1
+        if numbers != list(range(first, first + len(numbers))) or case.watches[watch].sequence != numbers[-1]:
+            evidence = f"committed as {numbers[:20]}, and the watch has come to {case.watches[watch].sequence}"
+            yield Finding(rule="numbering", watch=watch, endpoint=None, evidence=evidence)
+
+
 def repeats(case: Case) -> Iterator[Finding]:
     """Find a message that came again though it had been accepted and nothing befell its sender."""
     for callbacks in case.arrivals.values():
@@ -78,10 +85,10 @@ def repeats(case: Case) -> Iterator[Finding]:
                 yield _finding("repeat", again, f"it had been accepted at {before.received.at}")
 
 
-def explained(case: Case, before: Callback, again: Callback) -> bool:
-    """Return whether something explains why a message came again."""
+def explained(case: Case, before: Callback, again: Callback, *by: str) -> bool:
+    """Return whether something explains why a message came again; `by` these, an unclean stop, or a retry."""
     sender, id_ = before.received.node, again.received.webhook_id
-    befell = case.between(before.received.at, again.received.at, (*EXPLAINING, "stop", "retry"))
+    befell = case.between(before.received.at, again.received.at, (*(by or EXPLAINING), "stop", "retry"))
     return any(
         did.detail.get("webhook_id", id_) == id_
         if did.action == "retry"

@@ -5,11 +5,29 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from store_rig import follow, move, running
 
-from judge import Case, Did, Entry, Received, RecordError, Rows, Said, Terms, entries, parse, verdict, write
+from judge import (
+    Case,
+    Did,
+    EndpointTerms,
+    Entry,
+    Received,
+    RecordError,
+    Rows,
+    Said,
+    Terms,
+    entries,
+    judge,
+    parse,
+    verdict,
+    write,
+)
 from judge.database import DeliveryRow, EventRow, WatchRow
 
 STATES = {1: ("queueing", "queued"), 2: ("processing", "running"), 3: ("success", "succeeded")}
@@ -135,7 +153,8 @@ def test_order() -> None:
 def test_one_id_one_body() -> None:
     """A message is the same bytes under the same id whenever it comes."""
     refused = received(1, 1.4, answer=500)
-    assert found([said(1), refused, *good()[1:]]) == []
+    patient = Terms(endpoints={"app": EndpointTerms(schedule=(0, 0.1))})
+    assert found([said(1), refused, *good()[1:]], terms=patient) == []
     assert "body" in found([said(1), received(1, 1.4, answer=500, body=body(1, progress=0.5)), *good()[1:]])
     assert "id" in found([said(1), received(1, 1.4, answer=500, webhook_id="msg_0"), *good()[1:]])
 
@@ -158,3 +177,169 @@ def test_repeats() -> None:
         Did(at=3.8, action="stop", node="a"),
     ):
         assert found([*good(), did, received(3, 4.0)]) == ["repeat"], did
+
+
+def changed(left: Rows, number: int, **more: Any) -> Rows:
+    """Return the rows with another event of a number."""
+    events = [replace(row, **more) if row.sequence == number else row for row in left.events]
+    return replace(left, events=events)
+
+
+def test_numbering() -> None:
+    """Committed events count on, whoever hears of them."""
+    assert "numbering" in found(good(), replace(rows(), events=[rows().events[0], rows().events[2]]))
+    assert "numbering" in found(good(), rows(sequence=4))
+
+
+def test_invented() -> None:
+    """An event tells what was said, after what was told before it."""
+    assert "invented" in found([said(1), received(1), received(2), said(3), received(3)])
+    assert "invented" in found([said(2, 0.5), said(1), received(1), received(2), said(3), received(3)])
+    assert "invented" in found([said(1), received(1), received(2, 1.8), said(2), said(3), received(3)]), (
+        "told before it was"
+    )
+    assert "invented" in found([entry for entry in good() if entry != said(2)] + [said(2, 2.0, body={"serial": 9})])
+    assert found([replace(said(1), complete=False), *good()[1:]]) == [], "what was cut may have been read"
+
+
+def test_skipped() -> None:
+    """On one connection all that came before what was told is told; what a new stream says first is history."""
+    left = renumbered(1, 3)
+    heard = [received(1), received(3, webhook_id="msg_3", body=left.events[1].body)]
+    assert "skipped" in found([said(1), said(2), said(3), *heard], left)
+    assert found([said(1), said(2, complete=False), said(3), *heard], left) == []
+    assert found([said(1), said(2), said(3, connection=2), *heard], left) == [], "it may have been lost in a crash"
+    again = [said(1, 2.5, connection=2), said(2, 2.6, connection=2), said(3, connection=2)]
+    assert "skipped" in found([said(1), *again, *heard], left), "history ends where the state is that was known"
+    assert found([said(1), *again[1:], *heard], left) == [], "without it, the last state alone counts"
+
+
+def renumbered(*states: int) -> Rows:
+    """Return the rows of a watch that told these states alone."""
+    events = []
+    for sequence, state in enumerate(states, 1):
+        before = STATES[states[sequence - 2]] if sequence > 1 else (None, None)
+        text = body(state, sequence=sequence, previous_state=before[0], previous_phase=before[1])
+        events.append(
+            EventRow(
+                pk=sequence, id=f"msg_{state}", watch=7, sequence=sequence, type=json.loads(text)["type"], body=text
+            )
+        )
+    made = rows(states[-1], sequence=len(states))
+    return replace(made, events=events, deliveries=made.deliveries[: len(states)])
+
+
+def test_last_state() -> None:
+    """The last state is committed, if there was time, and no watch is given up while the upstream knows its task."""
+    short: list[Entry] = [said(1), received(1), said(2)]
+    assert "lost" in found(short, rows(1))
+    assert found(short, rows(1), Terms(patient=False)) == []
+    assert found(short, rows(1, removed=True)) == []
+    assert found([said(1), received(1), said(2, complete=False)], rows(1)) == []
+    assert "lost" in found(good(), Rows(events=rows().events))
+    assert "given_up" in found([said(1), received(1)], rows(1, lost="deadline", ended=True))
+    allowed = Terms(lost=frozenset({"vidu/1"}))
+    assert found([said(1), received(1)], rows(1, lost="deadline", ended=True), allowed) == []
+    assert "given_up" in found([said(1), received(1), said(3, complete=False)], rows(1, lost="deadline"), allowed)
+
+
+def test_the_end() -> None:
+    """The first end counts, unless a fault hid it, and nothing follows."""
+    other = {"state": "failed", "phase": "failed", "body": {"state": "failed", "serial": 4}}
+    text = body(3, state="failed", phase="failed", task=other["body"], type="task.failed")
+    left = changed(rows(state="failed", phase="failed"), 3, body=text, type="task.failed")
+    late = [*good()[:4], said(3), said(3, 4.0, connection=2, **other), received(3, 4.5, body=text)]
+    assert "lost" in found(late, left)
+    assert found([*late, Did(at=3.2, action="kill")], left) == []
+    more = EventRow(pk=4, id="msg_4", watch=7, sequence=4, type="task.state_changed", body=body(2, sequence=4))
+    assert "after_the_end" in found(good(), replace(rows(sequence=4), events=[*rows().events, more]))
+    assert "after_the_end" in found([*good(), received(2, 5.0, webhook_id="msg_4", body=more.body)])
+
+
+def test_bodies_tell_of_their_row() -> None:
+    """The watch, the number and the state before are those of the row."""
+    assert "misdirected" in found(good(), changed(rows(), 2, body=body(2, watch={"source": "vidu", "id": "2"})))
+    assert "misdirected" in found(good(), changed(rows(), 2, body=body(2, sequence=5)))
+    assert "previous" in found(good(), changed(rows(), 2, body=body(2, previous_state="scheduling")))
+    assert "previous" in found(good(), changed(rows(), 1, body=body(1, previous_state="scheduling")))
+
+
+def test_what_was_committed_is_sent() -> None:
+    """Nothing else is; a delivery is settled when it was accepted, and at the end all are."""
+    assert "lost" in found([*good()[:5], received(3, answer=500)])
+    assert found([*good()[:5], received(3, answer=500)], rows(status="dead"), Terms()) == []
+    assert "unsettled" in found(good(), rows(status="ready"))
+    assert found(good(), rows(status="ready"), Terms(patient=False)) == []
+    given = Terms(endpoints={"app": EndpointTerms()})
+    assert found(good(), rows(), given) == []
+    assert "lost" in found(good(), replace(rows(), deliveries=rows().deliveries[:2]), given)
+    assert found(good(), replace(rows(endpoints='["other"]'), deliveries=[]), given) == []
+    assert "uncommitted" in found(good(), replace(rows(2, sequence=3, ended=True), deliveries=rows().deliveries[:2]))
+    assert "lost" in found(good(), replace(rows(), events=rows().events[:2])), "a delivery without its event"
+
+
+def test_signatures() -> None:
+    """Each callback is verified."""
+    assert found([*good()[:5], received(3, verified=False)]) == ["signature"]
+
+
+def test_claims() -> None:
+    """Who was declared dead sends nothing before it begins anew."""
+    taken = Did(at=2.9, action="takeover", node="a")
+    assert "not_its_own" in found([*good(), taken])
+    assert found([*good(), taken, Did(at=3.2, action="start", node="a")]) == []
+    assert found([*good(), Did(at=2.9, action="takeover", node="b")]) == []
+    assert found([*good(), Did(at=3.45, action="takeover", node="a")]) == [], "it had been sent before"
+
+
+def test_schedules() -> None:
+    """A message that was refused comes again by the schedule and no sooner, and is not given up before its end."""
+    refused = received(3, 3.2, answer=500)
+    soon, late = [*good()[:5], refused, received(3, 4.0)], [*good()[:5], refused, received(3, 9.0)]
+    assert found(soon) == ["early"]
+    assert "early" not in found(soon, terms=Terms(endpoints={"app": EndpointTerms(schedule=(0, 0.5))}))
+    assert "early" not in found([*soon, Did(at=3.5, action="kill", node="a")])
+    assert "early" not in found([*soon, Did(at=3.5, action="retry")])
+    assert found(late) == []
+    limited = received(3, 3.2, answer=429)
+    assert found([*good()[:5], limited, received(3, 4.25)]) == [], "which costs no attempt"
+    assert found([*good()[:5], limited, received(3, 4.0)]) == ["early"]
+    dead = [replace(row, status="dead", reason="http_500") for row in rows().deliveries]
+    assert "early" in found(good(), replace(rows(), deliveries=dead))
+
+
+def test_an_outage_that_is_over_brings_messages_forward() -> None:
+    """Whoever accepted nothing for a while may be sent everything when it accepts again."""
+    other = [
+        Received(at=at, endpoint="app", webhook_id=f"op_{at}", timestamp=0, body="{}", verified=True, answer=answer)
+        for at, answer in ((3.0, 200), (4.5, 200))
+    ]
+    record = [*good()[:5], received(3, 3.2, answer=500, node=None), *other, received(3, 4.6, node=None)]
+    assert "early" not in found(record)
+    assert "early" in found([entry for entry in record if entry is not other[1]])
+
+
+def test_reloads() -> None:
+    """A stream goes on over a reload on its connection, unless its own settings changed or something cut it."""
+    moved: list[Entry] = [said(1), received(1), said(2, connection=2), received(2), said(3, connection=2), received(3)]
+    reload = Did(at=1.7, action="reload")
+    assert found([*good(), reload]) == []
+    assert found([*moved, reload]) == ["reload"]
+    for detail in ({"sources": ["vidu"]}, {"tasks": ["1"]}):
+        assert found([*moved, replace(reload, detail=detail)]) == []
+    where = {"where": "upstream", "source": "vidu", "task": "1", "connection": 1}
+    cut = Did(at=1.6, action="cut", detail=where)
+    assert found([*moved, reload, cut]) == []
+    assert found([*moved, reload, replace(cut, detail=where | {"task": "2"})]) == ["reload"]
+    assert found([*moved, reload], terms=Terms(polled=frozenset({"vidu"}))) == []
+
+
+async def test_rows_are_read_from_a_real_database(tmp_path: Path, shared_url: str) -> None:
+    """As the program wrote them, from both kinds: here nothing was said, and nobody has received anything yet."""
+    for url in (f"sqlite:///{tmp_path}/notifier.db", shared_url):
+        async with running(url) as store:
+            await move(store, (await follow(store, "1"))[0], "processing")
+            database = url.removeprefix("sqlite:///")
+            assert {finding.rule for finding in judge([], database)} == {"invented", "unsettled"}
+    with pytest.raises(FileNotFoundError):
+        judge([], tmp_path / "other.db")

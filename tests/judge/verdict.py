@@ -6,12 +6,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from judge import database as rows
-from judge import order
+from judge import order, reloading, sending, truth
 from judge.case import Case, Finding, Rule
 from judge.record import Entry
 from judge.terms import Terms
 
-RULES: tuple[Rule, ...] = (order.order, order.one_body, order.repeats)
+RULES: tuple[Rule, ...] = (
+    order.order,
+    order.numbering,
+    order.one_body,
+    order.repeats,
+    truth.invented,
+    truth.skipped,
+    truth.last_state,
+    truth.previous,
+    truth.after_the_end,
+    truth.misdirected,
+    sending.signed,
+    sending.committed,
+    sending.undelivered,
+    sending.by_its_owner,
+    sending.by_schedule,
+    reloading.kept_open,
+)
 
 
 def judge(entries: Sequence[Entry], database: str | Path, terms: Terms | None = None) -> list[Finding]:

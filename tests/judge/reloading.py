@@ -1,0 +1,39 @@
+"""Reloads: a stream whose settings did not change goes on over a reload on the same connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from judge.case import Case, Finding
+from judge.record import Did, Said
+from judge.truth import TERMINAL
+
+ENDING = ("start", "kill", "stop", "pause", "resume", "takeover", "cut", "disk_full", "add", "remove")  # connections
+
+
+def kept_open(case: Case) -> Iterator[Finding]:
+    """Find a task that had to be connected anew though nothing but a reload happened."""
+    reloads = [did for did in case.did if did.action == "reload"]
+    for watch, said in case.said.items():
+        if said[0].source in case.terms.polled:
+            continue
+        for before, after in pairwise(said):
+            if before.connection == after.connection or not before.complete or before.phase in TERMINAL:
+                continue
+            over = [each for each in reloads if before.at <= each.at <= after.at and not _changes(each, before)]
+            if over and _calm(case, before, after):
+                evidence = f"{before.connection} became {after.connection} over the reload at {over[0].at}"
+                yield Finding(rule="reload", watch=watch, endpoint=None, evidence=evidence)
+
+
+def _changes(reload: Did, said: Said) -> bool:
+    return said.source in reload.detail.get("sources", ()) or said.task in reload.detail.get("tasks", ())
+
+
+def _calm(case: Case, before: Said, after: Said) -> bool:
+    """Return whether nothing else ended a connection between two sentences."""
+    return not any(
+        did.detail.get("task") in (None, before.task) and did.detail.get("where") in (None, "upstream", "database")
+        for did in case.between(before.at, after.at, ENDING)
+    )

@@ -1,0 +1,166 @@
+"""Sending: what was committed is sent, signed, by the node that owns it and by the schedule, until it is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from json import loads
+
+from judge.case import Callback, Case, Finding
+from judge.database import DeliveryRow, EventRow
+from judge.order import explained
+
+OPEN = ("ready", "waiting")
+LONG = 60.0  # seconds of a wait in the schedule, from which there may be attempts beside it
+BETWEEN = 5.0  # seconds between those
+UNSPENT = 1.0  # seconds before a message comes again that was refused with 429
+OUTAGE = 1.0  # seconds without an accepted message after which a recovery may bring others forward
+LATE = 0.02  # seconds that two notes of a recorder may be off
+
+
+def signed(case: Case) -> Iterator[Finding]:
+    """Find a callback whose signature is wrong."""
+    for callback in case.callbacks:
+        if not callback.received.verified:
+            yield _finding("signature", callback, f"{callback.received.webhook_id} is not signed as it should be")
+
+
+def committed(case: Case) -> Iterator[Finding]:
+    """Find a callback that was never committed."""
+    for callback in case.callbacks:
+        id_ = callback.received.webhook_id
+        if id_ not in case.events and not case.terms.pruned:
+            yield _finding("uncommitted", callback, f"{id_} was sent and is in no row")
+
+
+def undelivered(case: Case) -> Iterator[Finding]:
+    """Find an event that an endpoint should have accepted, and a delivery that is said to be accepted and was not."""
+    accepted = {key for key, tries in case.arrivals.items() if any(each.received.accepted for each in tries)}
+    for watch, rows in case.history.items():
+        for row in rows:
+            for endpoint in _wanted(case, watch, row):
+                delivery = case.deliveries.get((row.id, endpoint))
+                if delivery is None and not case.terms.pruned:
+                    yield _lost(watch, endpoint, row, "was committed without a delivery")
+    names = {row.pk: row for row in case.rows.events}
+    for delivery in case.rows.deliveries:
+        event = names.get(delivery.event)
+        if event is None:
+            yield Finding(
+                rule="lost", watch=None, endpoint=delivery.endpoint, evidence=f"delivery {delivery.id}: no event"
+            )
+            continue
+        watch = case.names.get(event.watch or 0, "")
+        if delivery.status == "delivered" and (event.id, delivery.endpoint) not in accepted:
+            yield _lost(watch, delivery.endpoint, event, "is settled as delivered, and was accepted by nobody")
+        elif delivery.status in OPEN and case.terms.patient:
+            evidence = f"{event.sequence} ({event.id}) is still {delivery.status} after {delivery.attempt} attempts"
+            yield Finding(rule="unsettled", watch=watch, endpoint=delivery.endpoint, evidence=evidence)
+
+
+def _wanted(case: Case, watch: str, row: EventRow) -> Iterator[str]:
+    """Yield the endpoints that should get an event; those that came or changed in the run are not known well enough."""
+    named = case.watches[watch].endpoints
+    chosen = None if named is None else loads(named)
+    for name, terms in case.terms.endpoints.items():
+        wants = terms.gapless and any(fnmatchcase(row.type, glob) for glob in terms.types)
+        if wants and (chosen is None or name in chosen):
+            yield name
+
+
+def _lost(watch: str, endpoint: str, row: EventRow, how: str) -> Finding:
+    return Finding(rule="lost", watch=watch, endpoint=endpoint, evidence=f"{row.sequence} ({row.id}) {how}")
+
+
+def by_its_owner(case: Case) -> Iterator[Finding]:
+    """Find a callback of a node whose claim had been taken, before it began anew.
+
+    A callback may be held up on its way: it counts if its own timestamp is later too.
+    """
+    for taken in case.did:
+        if taken.action != "takeover" or taken.node is None:
+            continue
+        starts = [did.at for did in case.did if did.action == "start" and did.node == taken.node and did.at > taken.at]
+        anew = min(starts, default=float("inf"))
+        for callback in case.callbacks:
+            got = callback.received
+            if got.node == taken.node and taken.at < got.at < anew and got.timestamp > taken.at:
+                yield _finding("not_its_own", callback, f"{got.node} sent it; its claim was taken at {taken.at}")
+
+
+def by_schedule(case: Case) -> Iterator[Finding]:
+    """Find an attempt before its time, and a message that was given up before its last attempt."""
+    gaps = _gaps(case)
+    for (_, endpoint), tries in case.arrivals.items():
+        schedule, made = case.terms.endpoint(endpoint).schedule, 0
+        for before, again in pairwise(tries):
+            got = before.received
+            if got.accepted:
+                continue  # a repeat, which has rules of its own
+            made += got.answer != 429
+            if got.answer == 410 or _excused(case, before, again, endpoint):
+                continue
+            seconds, wait = again.received.at - got.at, _least(schedule, made, got.answer)
+            recovered = any(got.at <= end < again.received.at for end in gaps.get(endpoint, ()))
+            if seconds < wait - LATE and not recovered:
+                yield _finding("early", again, f"{got.webhook_id} came again after {seconds:.3f} s, not {wait:g} s")
+    yield from _given_up(case)
+
+
+def _least(schedule: Sequence[float], made: int, answer: int | None) -> float:
+    """Return the shortest wait after so many attempts that were seen; there may have been more."""
+    if answer == 429:
+        return UNSPENT
+    waits = schedule[min(made, len(schedule) - 1) :]
+    return min(BETWEEN if wait > LONG else wait for wait in waits)
+
+
+def _excused(case: Case, before: Callback, again: Callback, endpoint: str) -> bool:
+    """Return whether something besides the schedule brought an attempt about."""
+    since, until = before.received.at, again.received.at
+    others = case.between(since, until, ("clock", "reload"))
+    cuts = case.between(since, until, ("cut",))
+    return (
+        any(did.action == "clock" or endpoint in did.detail.get("endpoints", ()) for did in others)
+        or any(did.detail.get("where") == "database" for did in cuts)
+        or explained(case, before, again, *("kill", "pause", "takeover", "disk_full"))
+    )
+
+
+def _gaps(case: Case) -> dict[str, list[float]]:
+    """Return by endpoint when a node may have found that it is well again: it accepted something after a while."""
+    last: dict[tuple[str, str | None], float] = {}
+    found: dict[str, list[float]] = {}
+    for callback in case.callbacks:
+        got = callback.received
+        before = last.setdefault((got.endpoint, got.node), got.at)
+        if got.accepted:
+            last[got.endpoint, got.node] = got.at
+            if got.at - before >= OUTAGE:
+                found.setdefault(got.endpoint, []).append(got.at)
+    return found
+
+
+def _given_up(case: Case) -> Iterator[Finding]:
+    events = {row.pk: row for row in case.rows.events}
+    for delivery in case.rows.deliveries:
+        if _is_too_soon(case, delivery):
+            event = events.get(delivery.event)
+            watch = case.names.get(event.watch or 0) if event else None
+            evidence = f"dead ({delivery.reason}) after {delivery.attempt} attempts"
+            yield Finding(rule="early", watch=watch, endpoint=delivery.endpoint, evidence=evidence)
+
+
+def _is_too_soon(case: Case, delivery: DeliveryRow) -> bool:
+    reason = delivery.reason or ""
+    retryable = reason in ("timeout", "connect", "broken", "dns") or reason.startswith("http_5")
+    return (
+        delivery.status == "dead"
+        and retryable
+        and delivery.attempt < len(case.terms.endpoint(delivery.endpoint).schedule)
+    )
+
+
+def _finding(rule: str, callback: Callback, evidence: str) -> Finding:
+    return Finding(rule=rule, watch=callback.watch, endpoint=callback.received.endpoint, evidence=evidence)
