@@ -19,6 +19,8 @@ import sys
 import time
 from typing import Any, TextIO, cast
 
+import crash_points
+
 MAX_REQUEST = 1 << 17  # bytes: arguments and an environment
 IMPORTS = (
     "aiohttp.web",
@@ -93,6 +95,7 @@ def become(request: dict[str, Any]) -> None:
     sys.stderr = _stream(2, "w", buffering=1, errors="backslashreplace")
     if "COVERAGE_PROCESS_CONFIG" in os.environ:
         coverage.process_startup()
+    crash_points.install()
 
 
 def _stream(number: int, mode: str, **options: Any) -> TextIO:

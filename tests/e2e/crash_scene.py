@@ -1,0 +1,275 @@
+"""What a daemon is killed in: tasks, endpoints that accept, refuse and bury, and an operator at work.
+
+A round starts the daemon, has it do everything that it can do to its store, and stops it; killed on the way, the
+daemon simply does not answer any more. The next round goes on with the same database. `Account` holds what arrived
+against the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import aiohttp
+import psycopg
+from daemon_process import SECRET, SECRET_2, Daemon, Fields, config, webhook
+from slack_workspace import TOKEN, Workspace, workspace
+from store_rig import SECOND, T0, follow, move, running, settled
+from waits import until
+
+from notifier.tools.callback import ReceivedCallback
+from notifier.tools.listener import Listener
+from notifier.tools.simulator import Simulator
+from notifier.tools.transcript import Transcript
+
+BASE = ("base-1", "base-2")  # tasks that go on through all rounds
+ASIDE = ("ops", "down")  # endpoints of which nothing is asked: one shows the newest state, one accepts nothing
+LONG_AGO = T0 - 30 * 86400 * SECOND
+SILENT = Transcript(snapshots=())  # tasks move by hand alone
+ROWS = """
+SELECT d.endpoint, e.id, w.id, e.sequence, d.status
+FROM deliveries d JOIN events e ON e.pk = d.event JOIN watches w ON w.pk = e.watch
+"""
+Row = tuple[str, str, str, int, str]
+
+
+class Account:
+    """What arrived, by endpoint, and in which life of the daemon."""
+
+    def __init__(self) -> None:
+        self.life = 0
+        self.order: dict[tuple[str, str], list[int]] = defaultdict(list)  # first arrivals by endpoint and task
+        self.ids: dict[tuple[str, str, int], set[str]] = defaultdict(set)
+        self.bodies: dict[str, set[bytes]] = defaultdict(set)
+        self.accepted: dict[tuple[str, str], int] = {}  # the life in which an endpoint first accepted an event
+        self.settled: dict[tuple[str, str], int] = {}  # the life at whose end the database knew that
+        self.repeats: list[tuple[str, str, int]] = []  # accepted again, and in which life
+        self.ended: set[tuple[str, str]] = set()
+
+    def enter(self, callback: ReceivedCallback) -> None:
+        """Write an arrival in."""
+        if callback.watch is None or callback.sequence is None or callback.id is None:
+            return  # an operators' event
+        endpoint = callback.path.split("/")[1]
+        if endpoint in ASIDE:
+            return
+        place = (endpoint, callback.watch)
+        if callback.sequence not in self.order[place]:
+            self.order[place].append(callback.sequence)
+        self.ids[(*place, callback.sequence)].add(callback.id)
+        self.bodies[callback.id].add(callback.body)
+        if callback.answer == "200":
+            key = (endpoint, callback.id)
+            if key in self.accepted:
+                self.repeats.append((*key, self.life))
+            self.accepted.setdefault(key, self.life)
+            if callback.type == "task.succeeded":
+                self.ended.add(place)
+
+    def end_of_life(self, rows: list[Row]) -> None:
+        """Note what the database knows as accepted; what it knows must not be sent again."""
+        for endpoint, event, _, _, status in rows:
+            if status == "delivered":
+                self.settled.setdefault((shown(endpoint), event), self.life)
+        self.life += 1
+
+    def unexplained(self) -> list[tuple[str, str, int]]:
+        """Return the repeats that no crash explains: sent again in the same life, or though the verdict was saved."""
+        return [
+            (endpoint, event, life)
+            for endpoint, event, life in self.repeats
+            if self.accepted[endpoint, event] == life or self.settled.get((endpoint, event), life) < life
+        ]
+
+    def check(self, rows: list[Row]) -> None:
+        """Hold what arrived against what is stored."""
+        assert not self.unexplained()
+        for place, sequences in self.order.items():
+            assert sequences == list(range(1, len(sequences) + 1)), f"{place}: in order, without gaps"
+        assert all(len(ids) == 1 for ids in self.ids.values()), "one event, one id"
+        assert all(len(bodies) == 1 for bodies in self.bodies.values()), "one id, one body"
+        sent = [row for row in rows if row[0] not in ASIDE]
+        assert {row[4] for row in sent} == {"delivered"}
+        stored = {(shown(endpoint), task, sequence): event for endpoint, event, task, sequence, _ in sent}
+        assert {key: {event} for key, event in stored.items()} == dict(self.ids), "all that was stored, and no more"
+
+
+def shown(endpoint: str) -> str:
+    """Return the first part of the path that an endpoint has here."""
+    return "own" if endpoint.startswith("callback:") else endpoint
+
+
+class Scene:
+    """The world around a daemon."""
+
+    def __init__(self, sim: Simulator, ears: Listener, slack: Workspace, account: Account, url: str) -> None:
+        self.sim, self.ears, self.slack, self.account, self.url = sim, ears, slack, account, url
+        self.wanted: dict[tuple[str, str], str] = {}  # ends that must arrive: by endpoint and task, why
+
+    def settings(self, number: int) -> Fields:
+        """Return the configuration of a round; each has a task in its file that no other has."""
+        quick = {"timeout": "5s", "events": ["task.*"]}
+        bot = {"type": "slack", "token": TOKEN, "channel": "ops", "api_url": self.slack.url, "rate_limit": "200/s"}
+        return config(
+            upstream=self.sim.base_url,
+            endpoints={
+                "app": webhook(f"{self.ears.base_url}/app", **quick),
+                "dying": webhook(f"{self.ears.base_url}/dying", retry_schedule=["0s"], **quick),
+                "down": webhook(f"{self.ears.base_url}/down", retry_schedule=["0s"], **quick),
+                "ops": bot | {"events": ["task.*", "notifier.*"]},
+            },
+            watches=[*BASE, f"file-{number}"],
+            store={"url": self.url},
+            callbacks={"secret": SECRET_2, "allow_networks": ["127.0.0.0/8"], "allow_http": True},
+            shutdown_timeout="3s",
+            node={"timeout": "2s"},
+        )
+
+    def rows(self) -> list[Row]:
+        """Read the deliveries of all watches."""
+        if self.url.startswith("sqlite"):
+            with sqlite3.connect(self.url.removeprefix("sqlite:///")) as connection:
+                return connection.execute(ROWS).fetchall()
+        with psycopg.connect(self.url) as database:
+            return database.execute(ROWS).fetchall()
+
+    async def remember(self) -> None:
+        """Store what ended long ago, for every start to forget; a crash must not leave a part of it."""
+        async with running(self.url) as store:
+            for watch in await follow(store, "old-1", "old-2", now=LONG_AGO):
+                _, deliveries = await move(store, watch, "success", at=LONG_AGO)
+                for delivery in deliveries:
+                    await store.outbox.settle(settled(delivery, at=LONG_AGO))
+
+
+class Life:
+    """One life of a daemon: what is asked of it once it is dead has no answer."""
+
+    def __init__(self, daemon: Daemon, scene: Scene, number: int) -> None:
+        self.daemon, self.scene, self.number = daemon, scene, number
+
+    @property
+    def over(self) -> bool:
+        return self.daemon.log.ended
+
+    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any] | None:
+        """Return status and body of an answer; None: there was none."""
+        if self.over:
+            return None
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.request(method, self.daemon.url + path, json=body) as reply,
+            ):
+                return reply.status, await reply.json(content_type=None)
+        except aiohttp.ClientError:
+            await until(lambda: self.over, "only a dead daemon does not answer")
+            return None
+
+    async def until(self, holds: Callable[[], bool], what: str) -> None:
+        """Return once something holds, or the daemon is dead."""
+        await until(lambda: self.over or holds(), what)
+
+    async def live(self) -> int:
+        """Do everything once, and stop; return the exit code."""
+        scene, n, account = self.scene, self.number, self.scene.account
+        self.daemon.write(scene.settings(n))
+        await self.daemon.launch()
+        await self.until(lambda: bool(self.daemon.log.events("daemon.ready")), "it is ready")
+        await self._mute()
+        posted = len(scene.slack.calls)
+        await self._add(n)
+        await self._manage()
+        await self._reload(n + 1)
+        await self.until(lambda: account.ended >= scene.wanted.keys(), "what ended is told")
+        await self.until(lambda: len(scene.slack.calls) > posted, "people are told")
+        self.daemon.signal(signal.SIGTERM)
+        code = await self.daemon.ended()
+        account.end_of_life(scene.rows())
+        return code
+
+    async def _add(self, n: int) -> None:
+        """Add tasks, take one away, and have them end."""
+        scene = self.scene
+        own = {"callback_url": f"{scene.ears.base_url}/own/{n}", "endpoints": []}
+        answer = await self.ask("POST", "/v1/watches", [f"api-{n}", {"id": f"own-{n}"} | own, f"gone-{n}"])
+        for task in (*BASE, f"gone-{n}"):
+            scene.sim.push(task, f"step {n}")
+        for endpoint, task in (("app", f"api-{n}"), ("own", f"own-{n}")):
+            scene.sim.push(task, "success")
+            if answer is not None:
+                assert answer[0] == 201, answer
+                scene.wanted[endpoint, task] = "its addition was acknowledged"
+        await self.ask("DELETE", f"/v1/watches/vidu/gone-{n}")
+
+    async def _mute(self) -> None:
+        """Silence an endpoint for a moment; and end what a life before has left of that."""
+        await self.ask("POST", "/v1/mutes", {"endpoint": "ops", "for": "1h"})
+        answer = await self.ask("GET", "/v1/mutes")
+        for mute in answer[1]["items"] if answer is not None else ():
+            await self.ask("DELETE", f"/v1/mutes/{mute['id']}")
+
+    async def _manage(self) -> None:
+        """Disable, enable and retry, as operators do."""
+        await self.until(lambda: bool(self.scene.account.order), "something was sent")
+        await self.ask("POST", "/v1/endpoints/down/disable")
+        await self.ask("POST", "/v1/endpoints/down/enable")
+        await self.ask("POST", "/v1/deliveries/retry", {"endpoint": "dying"})
+
+    async def _reload(self, n: int) -> None:
+        """Replace the configuration: first by one that is refused."""
+        scene = self.scene
+        self.daemon.write("watches: [1")
+        await self.ask("POST", "/v1/reload")
+        self.daemon.write(scene.settings(n) | {"http": self.daemon.settings["http"]})
+        answer = await self.ask("POST", "/v1/reload")
+        scene.sim.push(f"file-{n}", "success")
+        if answer is not None:
+            assert answer[0] == 200, answer
+            scene.wanted["app", f"file-{n}"] = "the reload was acknowledged"
+
+
+@asynccontextmanager
+async def scene(url: str) -> AsyncIterator[Scene]:
+    """Make the world of a database, which is filled with what a start forgets."""
+    account = Account()
+    async with AsyncExitStack() as stack:
+        sim = await stack.enter_async_context(Simulator(transcript=SILENT, keep_open=True))
+        ears = Listener(
+            secrets=[SECRET, SECRET_2],
+            respond=["/app=200*4|500", "/dying=500|200", "/down=500", "/own/*=200"],
+            on_callback=account.enter,
+            keep=1,
+            seed=1,
+        )
+        await stack.enter_async_context(ears)
+        slack = await stack.enter_async_context(workspace())
+        made = Scene(sim, ears, slack, account, url)
+        await made.remember()
+        yield made
+
+
+async def finish(life: Life) -> None:
+    """Have a last daemon tell everything, and check it."""
+    scene, account = life.scene, life.scene.account
+    life.daemon.write(scene.settings(life.number))
+    await life.daemon.start()
+    for task in (*BASE, f"file-{life.number}"):
+        scene.sim.push(task, "success")
+        scene.wanted["app", task] = "it is in the file"
+    await until(lambda: account.ended >= scene.wanted.keys(), "what ended is told")
+
+    async def settled() -> bool:
+        open_ = [row for row in await asyncio.to_thread(scene.rows) if row[0] not in ASIDE and row[4] != "delivered"]
+        if any(row[4] == "dead" for row in open_):
+            await life.ask("POST", "/v1/deliveries/retry", {"endpoint": "dying"})
+        return not open_
+
+    await until(settled, "everything is delivered")
+    assert await life.daemon.stop() == 0
+    account.check(scene.rows())
