@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from bench import adding, backlog, idle, job, many, nodes, soak, table, table_backlog, table_nodes
+from bench import adding, backlog, golang, idle, job, many, nodes, soak, table, table_backlog, table_job, table_nodes
 from bench.child import ROOT, BenchError, allow_descriptors
 from bench.disk import measure as measure_disk
-from bench.programs import IDLE, JOB, NAMES, SCRIPT
+from bench.programs import GO, IDLE, JOB, NAMES, SCRIPT
 from bench.turn import answers, machine, turn
 
 
@@ -28,14 +28,16 @@ class Size:
 
     streams: int
     rate: float
+    overload: int  # streams
     idle_streams: int
     rounds: int  # of adding watches
     many: int  # watches added at once
     pending: int  # deliveries
 
 
-FULL = Size(streams=5_000, rate=1_000, idle_streams=10_000, rounds=5, many=10_000, pending=1_000_000)
-QUICK = Size(streams=500, rate=200, idle_streams=1_000, rounds=1, many=1_000, pending=20_000)
+FULL = Size(streams=5_000, rate=1_000, overload=3_000, idle_streams=10_000, rounds=5, many=10_000, pending=1_000_000)
+QUICK = Size(streams=500, rate=200, overload=500, idle_streams=1_000, rounds=1, many=1_000, pending=20_000)
+OVERLOAD_RATE = 10_000.0  # changes per second: more than any of the programs can do
 REDIS = "redis://127.0.0.1:6379"
 POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 
@@ -46,6 +48,7 @@ class Options:
 
     streams: int
     rate: float
+    overload: int
     idle_streams: int
     rounds: int
     many: int
@@ -67,6 +70,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--streams", type=int, help="of the job, and of adding watches (5000)")
     parser.add_argument("--rate", type=float, help="changes per second of the job, all streams together (1000)")
+    parser.add_argument("--overload", type=int, help="streams that want more than a program can do; 0: none (3000)")
     parser.add_argument("--idle-streams", type=int, help="(10000)")
     parser.add_argument("--only", choices=list(PARTS), help="measure one of them")
     parser.add_argument("--many", type=int, help="watches to add by one request (10000)")
@@ -80,7 +84,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--quick", action="store_true", help="500 streams at 200/s, 1,000 idle: shows that it works, measures little"
     )
-    parser.add_argument("--programs", help=f"some of {','.join(NAMES)}; the script takes no part in idle")
+    parser.add_argument("--programs", help=f"some of {','.join(NAMES)}; script and go take no part in idle")
     parser.add_argument("--directory", type=Path, default=ROOT / "build" / "bench", help="on a real disk")
     parser.add_argument("--json", type=Path, help="write every figure to this file")
     parser.add_argument("--cprofile", type=Path, help="run the job's daemon under cProfile, write its figures here")
@@ -92,6 +96,7 @@ def parse(arguments: Sequence[str]) -> Options:
     options = Options(
         streams=usual.streams if args.streams is None else args.streams,
         rate=usual.rate if args.rate is None else args.rate,
+        overload=usual.overload if args.overload is None else args.overload,
         idle_streams=usual.idle_streams if args.idle_streams is None else args.idle_streams,
         rounds=usual.rounds if args.rounds is None else args.rounds,
         many=usual.many if args.many is None else args.many,
@@ -115,29 +120,42 @@ def parse(arguments: Sequence[str]) -> Options:
 
 
 def run_job(options: Options, console: Console, directory: Path) -> dict[str, Any]:
-    """Measure the job, print it, and return its figures."""
+    """Measure the job, and each program with more than it can do; print it, and return the figures."""
     disk = measure_disk(directory)
     results: list[job.Result] = []
+    overloads: dict[str, job.Result] = {}
     failures: dict[str, str] = {}
-    for name in options.programs or JOB:
+    work = job.Work(streams=options.streams, rate=options.rate)
+    overload = job.Work(streams=options.overload, rate=OVERLOAD_RATE)
+    go = golang.compiled(directory)
+    asked = options.programs or JOB
+    absent = {GO: golang.NO_GO} if GO in asked and go is None else {}
+    for name in (name for name in asked if name not in absent):
         own = directory / f"job-{name}"
         own.mkdir()
         with turn(f"job: {name}", own, console, failures):
-            result = job.measure(
-                name=name, streams=options.streams, rate=options.rate, directory=own, profile=options.cprofile
-            )
+            result = job.measure(name=name, work=work, directory=own, go=go, profile=options.cprofile)
             results.append(result)
             result.require()
+        if not options.overload:
+            continue
+        own = directory / f"overload-{name}"
+        own.mkdir()
+        with turn(f"overload: {name}", own, console, failures):
+            overloads[name] = job.measure(name=name, work=overload, directory=own, go=go)
+            overloads[name].require()
     if results:
-        table.show_job(console, results, streams=options.streams, rate=options.rate, disk=disk)
+        table_job.show(console, results, overloads, absent, work=work, disk=disk)
     return {
         "streams": options.streams,
         "rate": options.rate,
         "disk": asdict(disk),
         "profiled": options.cprofile is not None,
         "results": [{**asdict(result), "cpu": result.cpu} for result in results],
+        "overloads": [{**asdict(result), "pace": result.pace} for result in overloads.values()],
+        "absent": absent,
         "failures": failures,
-        "aims": [{**asdict(aim), "met": aim.met} for aim in table.job_aims(results)],
+        "aims": [{**asdict(aim), "met": aim.met} for aim in table_job.aims(results, rate=options.rate)],
     }
 
 
@@ -147,7 +165,7 @@ def run_idle(options: Options, console: Console, directory: Path) -> dict[str, A
     results: list[idle.Result] = []
     failures: dict[str, str] = {}
     for tls in (False, True):
-        for name in [name for name in options.programs or IDLE if name != SCRIPT]:
+        for name in [name for name in options.programs or IDLE if name not in (SCRIPT, GO)]:
             transport = "tls" if tls else "plain"
             own = directory / f"idle-{name}-{transport}"
             own.mkdir()
@@ -299,7 +317,9 @@ def main() -> int:
         console.print(f"[yellow]the machine is not at rest (load {load:.1f}): figures will be worse than they are[/]")
     options.directory.mkdir(parents=True, exist_ok=True)
     try:
-        allow_descriptors(max(options.streams, options.idle_streams, options.many + options.many // 10))
+        allow_descriptors(
+            max(options.streams, options.overload, options.idle_streams, options.many + options.many // 10)
+        )
         with tempfile.TemporaryDirectory(dir=options.directory) as name:
             for part in [options.only] if options.only else [part for part in PARTS if part not in ALONE]:
                 figures[part] = PARTS[part](options, console, Path(name))

@@ -128,9 +128,17 @@ class LoadGenerator:
     """Our end of the load generator's pipes."""
 
     def __init__(
-        self, *, streams: int, rate: float, secret: str, idle: bool = False, certificate: Path | None = None
+        self,
+        *,
+        streams: int,
+        rate: float,
+        secret: str,
+        active: int | None = None,
+        idle: bool = False,
+        certificate: Path | None = None,
     ) -> None:
         command = [sys.executable, "-m", "bench.loadgen", "--streams", str(streams), "--rate", str(rate)]
+        command += [] if active is None else ["--active", str(active)]
         command += ["--secret", secret] + ["--idle"] * idle
         command += ["--certificate", str(certificate)] if certificate else []
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)

@@ -42,6 +42,7 @@ class Options:
 
     streams: int
     rate: float
+    active: int  # of the streams, those that play; the others are open and say nothing
     secret: str
     idle: bool  # every stream says `queueing` when it opens, and no more
     certificate: str | None  # PEM of key and chain: serve TLS upstream
@@ -52,8 +53,8 @@ class Load:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.plan: list[Write] = [] if options.idle else timeline(streams=options.streams, rate=options.rate)
-        self.expected = options.streams * (1 if options.idle else len(CHANGES))
+        self.plan: list[Write] = [] if options.idle else timeline(streams=options.active, rate=options.rate)
+        self.expected = options.streams if options.idle else options.active * len(CHANGES)
         self.streams: dict[int, asyncio.Transport] = {}
         self.said: dict[int, int] = {}  # the last change told to a stream
         self.written: dict[tuple[int, int], float] = {}
@@ -238,10 +239,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True)
+    parser.add_argument("--active", type=int, help="of the streams; all of them")
     parser.add_argument("--secret", required=True)
     parser.add_argument("--idle", action="store_true")
     parser.add_argument("--certificate")
-    options = Options(**vars(parser.parse_args()))
+    args = parser.parse_args()
+    args.active = args.streams if args.active is None else args.active
+    options = Options(**vars(args))
     gc.disable()  # a pause of ours would be counted against the program measured; the run is bounded
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(options))

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.child import BenchError
+from bench.golang import NO_GO
 from bench.timeline import task_id
 
 SECRET = "whsec_bm90aWZpZXIgYmVuY2htYXJrIHNlY3JldCEhISEh"  # signs nothing but loopback traffic
@@ -17,9 +19,10 @@ CONNECTS_PER_SECOND = 2_000
 DAEMONS = {"daemon": "auto", "daemon-asyncio": "asyncio"}  # name -> `loop`
 FLOORS = {"floor-uvloop": "uvloop", "floor-asyncio": "asyncio"}
 SCRIPT = "script"
-JOB = ("daemon", SCRIPT, *FLOORS)
+GO = "go"
+JOB = ("daemon", SCRIPT, GO, *FLOORS)
 IDLE = (*DAEMONS, *FLOORS)
-NAMES = (*DAEMONS, SCRIPT, *FLOORS)
+NAMES = (*DAEMONS, SCRIPT, GO, *FLOORS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,7 @@ class Bout:
     streams: int
     upstream: str  # base URL
     callback: str  # URL
+    go: Path | None = None  # the compiled program
     authority: Path | None = None  # PEM, when the upstream speaks TLS
     profile: Path | None = None  # where cProfile writes, of the daemon
     store: str | None = None  # the daemon's database where it is not SQLite's: a URL
@@ -55,6 +59,10 @@ def command(bout: Bout) -> list[str]:
     given += ["--ids", str(ids)]
     if bout.name == SCRIPT:
         return [sys.executable, "-m", "bench.script", *given]
+    if bout.name == GO:
+        if bout.go is None:
+            raise BenchError(NO_GO)
+        return [str(bout.go), *given]
     given += ["--ca", str(bout.authority)] if bout.authority else []
     return [sys.executable, "-m", "bench.floor", *given, "--loop", FLOORS[bout.name]]
 

@@ -9,14 +9,10 @@ from typing import Protocol, TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from bench import adding, idle, job, many
-from bench.disk import Disk
-from bench.programs import DAEMONS, FLOORS, SCRIPT
+from bench import adding, idle, many
+from bench.programs import DAEMONS
 
 MIB = 1024 * 1024
-MAX_CPU_RATIO = 1.0  # of the script's
-MAX_RSS_RATIO = 1.5  # of the script's
-MAX_P99_MS = 10.0
 MAX_STREAM_RATIO = 1.3  # of bare aiohttp's memory per stream, the same loop
 MAX_TLS_RSS = 1024 * MIB
 MAX_ADD_SECONDS = 1.0
@@ -50,47 +46,6 @@ class Named(Protocol):
 R = TypeVar("R", bound=Named)
 
 
-def show_job(console: Console, results: Sequence[job.Result], *, streams: int, rate: float, disk: Disk) -> None:
-    """Print the job: one column for each program."""
-    console.print(
-        f"\n[bold]The job[/]: {streams:,} streams, {rate:,.0f} changes/s, {streams * 3:,} signed callbacks; "
-        f"daemon's disk: {disk.filesystem}, fdatasync p50 {disk.sync_p50_ms:.2f} ms, p99 {disk.sync_p99_ms:.2f} ms"
-        + ("" if disk.durable else " [red](in memory: not durable)[/]")
-    )
-    rows: list[tuple[str, Callable[[job.Result], str]]] = [
-        ("CPU s, all", lambda r: f"{r.cpu:.2f}"),
-        ("  start", lambda r: f"{r.start_cpu:.2f}"),
-        ("  connect", lambda r: f"{r.connect_cpu:.2f}"),
-        ("  load", lambda r: f"{r.load_cpu:.2f}"),
-        ("    of it, main thread", lambda r: f"{r.load_main_cpu:.2f}"),
-        ("RSS MiB, streams open", lambda r: f"{r.open_rss / MIB:.0f}"),
-        ("RSS MiB, peak", lambda r: f"{r.peak_rss / MIB:.0f}"),
-        ("latency ms p50", lambda r: _number(r.tally["p50_ms"])),
-        ("  p99", lambda r: _number(r.tally["p99_ms"])),
-        ("  max", lambda r: _number(r.tally["max_ms"])),
-        ("callbacks", lambda r: f"{r.tally['callbacks']:,}"),
-        ("  duplicate / missing", lambda r: f"{r.tally['duplicates']} / {r.tally['missing']}"),
-        ("  early / out of order", lambda r: f"{r.tally['early']} / {r.tally['out_of_order']}"),
-        ("  not signed", lambda r: f"{r.tally['unsigned']}"),
-        ("reconnects", lambda r: f"{r.reconnects}"),
-        ("s to open all / of load", lambda r: f"{r.open_seconds:.1f} / {r.load_seconds:.1f}"),
-        ("load generator CPU s", lambda r: f"{r.loadgen_cpu:.2f}"),
-        ("  late ms p99 / max", lambda r: f"{r.lag_p99_ms:.1f} / {r.lag_max_ms:.1f}"),
-    ]
-    table = by_column(results, rows)
-    for base in [result for result in results if result.name == SCRIPT or result.name in FLOORS]:
-        table.add_section()
-        table.add_row(f"CPU, all / {base.name}", *(f"{r.cpu / base.cpu:.2f}" for r in results))
-        table.add_row(f"CPU, load / {base.name}", *(_ratio(r.load_cpu, base.load_cpu) for r in results))
-        table.add_row(f"RSS, peak / {base.name}", *(f"{r.peak_rss / base.peak_rss:.2f}" for r in results))
-    console.print(table)
-    for result in results:
-        if result.rows is not None:
-            told = ", ".join(f"{name} {count:,}" for name, count in result.rows.items())
-            console.print(f"{result.name}: rows {told}; exit status {result.exit_status}")
-    show_aims(console, job_aims(results))
-
-
 def show_idle(console: Console, results: Sequence[idle.Result]) -> None:
     """Print the memory of idle streams: one row for each program and transport."""
     streams = max(result.streams for result in results)
@@ -109,7 +64,7 @@ def show_idle(console: Console, results: Sequence[idle.Result]) -> None:
             f"{result.full_rss / MIB:.0f}",
             f"{result.peak_rss / MIB:.0f}",
             f"{result.per_stream / 1024:.1f}",
-            _ratio(result.per_stream, floor.per_stream) if floor else "-",
+            ratio(result.per_stream, floor.per_stream) if floor else "-",
             f"{result.rest_cores:.2f}",
             str(result.missing),
         )
@@ -151,7 +106,7 @@ def show_many(console: Console, result: many.Result) -> None:
         ("connections / watches", f"{result.connects:,} / {result.watches:,}"),
         (
             "RSS MiB before / after / peak",
-            f"{_mib(result.before_rss)} / {_mib(result.after_rss)} / {_mib(result.peak_rss)}",
+            f"{mib(result.before_rss)} / {mib(result.after_rss)} / {mib(result.peak_rss)}",
         ),
         ("longest silence ms before / meanwhile", f"{result.before_gap * 1000:.0f} / {result.gap * 1000:.0f}"),
         *(
@@ -175,24 +130,6 @@ def many_aims(result: many.Result) -> list[Aim]:
             at_most=MAX_RAMP_RATIO,
         ),
     ]
-
-
-def job_aims(results: Iterable[job.Result]) -> list[Aim]:
-    """Return the aims of the job that the programs measured can speak to."""
-    by_name = {result.name: result for result in results}
-    script = by_name.get(SCRIPT)
-    aims: list[Aim] = []
-    for result in (by_name[name] for name in DAEMONS if name in by_name):
-        if script:
-            aims += [
-                Aim(what=f"{result.name}: CPU, all / script", value=result.cpu / script.cpu, at_most=MAX_CPU_RATIO),
-                Aim(
-                    what=f"{result.name}: RSS / script", value=result.peak_rss / script.peak_rss, at_most=MAX_RSS_RATIO
-                ),
-            ]
-        p99 = result.tally["p99_ms"]
-        aims.append(Aim(what=f"{result.name}: p99 ms", value=float("inf") if p99 is None else p99, at_most=MAX_P99_MS))
-    return aims
 
 
 def idle_aims(results: Sequence[idle.Result]) -> list[Aim]:
@@ -231,13 +168,16 @@ def _floor(results: Iterable[idle.Result], of: idle.Result) -> idle.Result | Non
     return next((result for result in results if result.name == wanted and result.tls == of.tls), None)
 
 
-def _mib(size: int) -> str:
+def mib(size: int) -> str:
+    """Write bytes as MiB."""
     return f"{size / MIB:.0f}"
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+def number(value: float | None, digits: int = 1) -> str:
+    """Write a number, or a dash where there is none."""
+    return "-" if value is None else f"{value:,.{digits}f}"
 
 
-def _ratio(value: float, base: float) -> str:
-    return f"{value / base:.2f}" if base > 0 else "-"
+def ratio(value: float | None, base: float | None) -> str:
+    """Write a ratio, or a dash where there is none."""
+    return f"{value / base:.2f}" if value is not None and base else "-"

@@ -14,6 +14,7 @@ from typing import Any
 import databases
 import psycopg
 import pytest
+from helper_programs import require
 
 from bench import soak
 from bench.child import ROOT
@@ -87,12 +88,13 @@ def test_every_fault_is_counted() -> None:
     assert (tally.duplicates, tally.missing, tally.early, tally.out_of_order, tally.unsigned) == (1, 1, 1, 1, 1)
 
 
-async def bench(*arguments: str, directory: Path) -> dict[str, Any]:
-    """Run the command and return its figures."""
+async def bench(*arguments: str, directory: Path, path: str | None = None) -> dict[str, Any]:
+    """Run the command, with another PATH if need be, and return its figures."""
     figures = directory / "figures.json"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench", "--directory", str(directory), "--json", str(figures), *arguments),
         cwd=ROOT,
+        env=os.environ | ({} if path is None else {"PATH": path}),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -103,17 +105,31 @@ async def bench(*arguments: str, directory: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", ["script", "floor-uvloop", "floor-asyncio", "daemon"])
+@pytest.mark.parametrize("program", ["script", "go", "floor-uvloop", "floor-asyncio", "daemon"])
 async def test_a_program_does_the_whole_job(program: str, tmp_path: Path) -> None:
     """Three signed callbacks for each stream, in order, none twice, none missing."""
+    if program == "go":
+        require("go")
     figures = await bench(
-        *("--only", "job", "--streams", str(STREAMS), "--rate", "300", "--programs", program), directory=tmp_path
+        *("--only", "job", "--streams", str(STREAMS), "--rate", "300", "--overload", "0", "--programs", program),
+        directory=tmp_path,
     )
     (result,) = figures["job"]["results"]
     tally = result["tally"]
     counts = {fault: tally[fault] for fault in ("duplicates", "missing", "early", "out_of_order", "unsigned")}
     assert counts == dict.fromkeys(counts, 0)
     assert tally["callbacks"] == 3 * STREAMS
+
+
+@pytest.mark.slow
+async def test_a_program_that_is_asked_for_more_than_it_can_do_does_all_of_it(tmp_path: Path) -> None:
+    """So many callbacks per second are its saturation. Without Go its column stands empty, and says why."""
+    given = ("--only", "job", "--streams", "5", "--overload", str(STREAMS), "--programs", "floor-uvloop,go")
+    figures = (await bench(*given, directory=tmp_path, path=str(tmp_path)))["job"]
+    (overload,) = figures["overloads"]
+    assert overload["tally"]["callbacks"] == 3 * STREAMS
+    assert overload["pace"] > 0
+    assert "no `go` on the PATH" in figures["absent"]["go"]
 
 
 @pytest.mark.slow
