@@ -35,10 +35,10 @@ unexport VIRTUAL_ENV
 # Tests start hundreds of processes, each of which would compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test check format lock bench clean
+.PHONY: help install demo test check format lock bench man wheel deb clean
 
 help: ## list what can be made
-	@grep -hE '^[a-z]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:.* ## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:.* ## /\t/' | expand -t 14
 
 install: $(STAMP) ## make .venv/bin/notifier, and all that tests and checks need
 
@@ -78,8 +78,19 @@ lock: $(BIN)/python ## take the newest versions that pyproject.toml allows into 
 bench: $(STAMP) ## measure it beside what it is compared with
 	@$(BIN)/python -m bench $(ARGS)
 
+man: $(RUNNABLE) ## write the manual pages, from the commands' help, to build/man
+	@$(BIN)/python deploy/man_pages.py build/man
+
+wheel: $(BIN)/python ## build the source distribution and the wheel, to dist/
+	$(ensure_uv)
+	@$(UV) build --quiet --out-dir dist && ls dist/*.whl dist/*.tar.gz
+
+deb: $(BIN)/python ## build the Debian package, to dist/ (on the Debian release that it is for)
+	$(ensure_uv)
+	@env -u UV_COMPILE_BYTECODE -u UV_PROJECT_ENVIRONMENT -u UV_PYTHON $(BIN)/python deploy/deb/build.py --uv "$(UV)" $(ARGS)
+
 clean: ## remove .venv and all that was made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov dist build
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov dist build
 	find notifier tests bench -name __pycache__ -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml uv.lock $(BIN)/python
