@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from ssl import SSLError
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -97,6 +97,8 @@ class DaemonSession:
         except TimeoutError as exc:
             raise Unreachable(f"the daemon at {self.client.url} does not answer") from exc
         except (HTTPException, OSError, ValueError) as exc:
+            if isinstance(exc, BadStatusLine) and not isinstance(exc, ConnectionError):  # SSH, or TLS, say
+                raise Unreachable(self.client.stranger()) from exc
             raise Unreachable(
                 f"cannot reach the daemon at {self.client.url}: {_reason(exc)}; is it running? "
                 "(--url, --token or -c FILE)"
@@ -151,7 +153,8 @@ def send(
         if not parts.hostname:
             raise ValueError("the URL names no host")
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        connection = kind(parts.hostname, parts.port, timeout=timeout)
+        # Without a port it would read one from the host, which may be an IPv6 address.
+        connection = kind(parts.hostname, kind.default_port if parts.port is None else parts.port, timeout=timeout)
         path = parts.path.rstrip("/") + path
         credentials, _, _ = parts.netloc.rpartition("@")
     sent = dict(headers)

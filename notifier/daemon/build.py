@@ -169,7 +169,7 @@ async def _ground(start: Start, stack: AsyncExitStack) -> _Ground:
     )
     stack.callback(store.shutdown)
     traces = adapters.tracing(config.tracing)
-    stack.callback(traces.close)
+    stack.push_async_callback(traces.close)
     return _Ground(clock=clock, metrics=metrics, name=name, store=store, descriptors=descriptors, tracing=traces)
 
 

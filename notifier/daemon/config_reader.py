@@ -11,7 +11,7 @@ from typing import Any
 
 from notifier.config import Config, Reading, load
 from notifier.core.errors import NotifierError
-from notifier.runtime.threads import beside
+from notifier.runtime.threads import NoThread, beside
 
 PATIENCE = 2.0  # seconds that a read waits for earlier ones, which may hang
 MAX_READS = 4  # at a time: each read that hangs keeps a thread
@@ -60,7 +60,10 @@ class ConfigReader:
         either: set[asyncio.Future[Any]] = {read, *ends}
         await asyncio.wait(either, timeout=LIMIT, return_when=asyncio.FIRST_COMPLETED)
         if read.done():
-            return read.result()
+            try:
+                return read.result()
+            except NoThread as exc:
+                raise ReadHangs(f"{self._path}: not read, since {exc.strerror}") from exc
         if any(end.done() for end in ends):
             raise ReadAbandoned
         raise ReadHangs(f"{self._path}: not read within {LIMIT:g} s; is a file of it on a file server that is gone?")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import structlog
 
-from notifier.runtime.threads import beside
+from notifier.runtime.threads import NoThread, beside
 from notifier.runtime.wake import Wake
 
 log = structlog.get_logger(__name__)
@@ -76,6 +76,8 @@ class ChangeListener:
     def _ended(self, thread: asyncio.Future[None]) -> None:
         self._threads.discard(thread)
         fault = None if thread.cancelled() else thread.exception()
+        if isinstance(fault, NoThread):
+            self._directories = {}  # so that the next look asks for a thread again
         if fault is not None and not self._failed:
             self._failed = True
             log.warning("files.no_notices", error=str(fault), hint="changes are still found, some seconds later")

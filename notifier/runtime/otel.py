@@ -1,14 +1,16 @@
 """Tracing by OpenTelemetry, sent to a collector by OTLP over HTTP. Imported only where it is configured.
 
 Spans are sent in batches by a thread of the library, which drops them while the collector is away: tracing holds up
-nothing.
+nothing. At the end the library waits for the collector, without a limit that holds; so it has a thread for that too.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from types import TracebackType
 
+import structlog
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -18,10 +20,12 @@ from opentelemetry.trace import Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from notifier import __version__
+from notifier.runtime.threads import beside
 from notifier.runtime.tracing import Attribute
 
 TIMEOUT = 10  # seconds of one request to the collector
-LAST = 3000  # milliseconds for the last batch at the end of the process
+LAST = 3.0  # seconds for the last batches at the end of the process
+log = structlog.get_logger(__name__)
 _CARRIER = TraceContextTextMapPropagator()
 
 
@@ -31,7 +35,8 @@ class OtelTracing:
     def __init__(self, url: str, *, headers: Mapping[str, str], service: str) -> None:
         """Send to the collector at `url`, which ends with /v1/traces."""
         self._provider = TracerProvider(
-            resource=Resource.create({"service.name": service, "service.version": __version__})
+            resource=Resource.create({"service.name": service, "service.version": __version__}),
+            shutdown_on_exit=False,  # `close` does it; the interpreter would wait for it
         )
         exporter = OTLPSpanExporter(endpoint=url, headers=dict(headers), timeout=TIMEOUT)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -42,10 +47,13 @@ class OtelTracing:
         context = _CARRIER.extract({"traceparent": parent}) if parent is not None else None
         return _Span(self._tracer.start_span(name, context=context, attributes=dict(attributes)))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Send what is left."""
-        self._provider.force_flush(LAST)
-        self._provider.shutdown()
+        ended = beside(self._provider.shutdown, name="tracing")
+        await asyncio.wait({ended}, timeout=LAST)
+        fault = ended.exception() if ended.done() else None
+        if not ended.done() or fault is not None:
+            log.warning("tracing.unsent", error="the collector does not answer" if fault is None else str(fault))
 
 
 class _Span:

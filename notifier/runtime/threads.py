@@ -1,7 +1,7 @@
 """Runs blocking calls in threads, beside the event loop: one call in a thread of its own, or all of one thread.
 
 A read from a lost file server may block for ever, and a thread cannot be ended. The process waits for the threads of
-`asyncio.to_thread` when it ends; it does not wait for these.
+`asyncio.to_thread` when it ends; it does not wait for these. The system may refuse a thread, as at a cgroup's limit.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import errno
 import threading
 import time
 from collections.abc import Callable
@@ -17,11 +18,22 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 A = TypeVar("A")
+AGAIN = 1.0  # seconds after which a thread that the system refused is asked for again
 _running: set[threading.Thread] = set()  # threads whose call has not ended
 
 
+class NoThread(OSError):
+    """The system refuses another thread; the call was not begun."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EAGAIN, "the system has no thread for it")
+
+
 def beside(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
-    """Start a call; return the future of its result or exception. Cancelling the future does not end the call."""
+    """Start a call; return the future of its result or exception, which may be NoThread.
+
+    Cancelling the future does not end the call.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()
@@ -43,8 +55,33 @@ def beside(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
 
     thread = threading.Thread(target=run, name=name, daemon=True)
     _running.add(thread)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:
+        _running.discard(thread)
+        report(lambda: future.set_exception(NoThread()))  # in the loop's next round, as any other result
     return future
+
+
+def surely(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
+    """Start a call that must not be left out, as soon as the system has a thread; return the future of its end.
+
+    Cancelling the future neither ends the call nor keeps it from being started.
+    """
+    loop = asyncio.get_running_loop()
+    made: asyncio.Future[T] = loop.create_future()
+
+    def begin() -> None:
+        beside(call, name=name).add_done_callback(ended)
+
+    def ended(done: asyncio.Future[T]) -> None:
+        if isinstance(fault := done.exception(), NoThread):
+            loop.call_later(AGAIN, begin)
+        else:
+            _report(made, None if fault is not None else done.result(), fault)
+
+    begin()
+    return made
 
 
 class OneThread:
@@ -88,7 +125,7 @@ class OneThread:
             self._fault = exc
 
 
-def _report(future: asyncio.Future[Any], result: Any, fault: Exception | None) -> None:
+def _report(future: asyncio.Future[Any], result: Any, fault: BaseException | None) -> None:
     if future.done():  # it was cancelled
         return
     if fault is None:

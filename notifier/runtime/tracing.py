@@ -39,8 +39,8 @@ class Tracing(Protocol):
         """Begin a span; `parent` is a `traceparent`."""
         ...
 
-    def close(self) -> None:
-        """Send what is left. Blocks for a few seconds at most."""
+    async def close(self) -> None:
+        """Send what is left; give it up after some seconds."""
         ...
 
 
@@ -71,11 +71,11 @@ _NOTHING = _Nothing(None)
 class Untraced:
     """Makes no spans."""
 
-    def span(self, name: str, parent: str | None, attributes: Mapping[str, Attribute]) -> Span:  # noqa: ARG002
+    def span(self, name: str, parent: str | None, attributes: Mapping[str, Attribute]) -> Span:  # noqa: ARG002  # as of `Tracing`
         """Return a block that hands the parent on."""
         return _NOTHING if parent is None else _Nothing(parent)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Do nothing."""
 
 

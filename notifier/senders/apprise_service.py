@@ -22,7 +22,7 @@ import structlog
 from notifier.core.errors import NotifierError
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Delivered, Failed, Gone, Outcome, Rejected, classify_http
-from notifier.runtime.threads import beside
+from notifier.runtime.threads import NoThread, beside
 from notifier.senders.connections import StillOurs, always
 from notifier.senders.notice import NOTHING, Additions, read
 from notifier.senders.plain_text import Text, written
@@ -106,6 +106,8 @@ class AppriseSender:
                 return await asyncio.shield(done)
         except TimeoutError:
             return self._late(call)
+        except NoThread as exc:
+            return Failed(reason="local", detail=str(exc.strerror), spend=False)
 
     def _ended(self, done: asyncio.Future[Outcome]) -> None:
         self._threads -= 1

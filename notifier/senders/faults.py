@@ -26,6 +26,7 @@ from notifier.runtime.http1 import (
 from notifier.senders.reply import visible
 
 _OURS = {  # errno -> reason: faults of this machine
+    errno.EAGAIN: "local",  # no thread, no local port (connect(2))
     errno.EMFILE: "too_many_files",
     errno.ENFILE: "too_many_files",
     errno.ENOSPC: "local",
@@ -81,6 +82,8 @@ def explain(exc: Exception) -> Failed | None:
 def _dns(exc: OSError) -> Failed:
     if exc.errno in _THEIR_DNS:
         return Failed(reason="dns", detail="the host name does not exist")
+    if exc.errno in _OURS:
+        return _by_errno(exc, "dns")
     return Failed(reason="dns", detail="no name server answered", spend=False)
 
 

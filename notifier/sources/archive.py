@@ -35,6 +35,7 @@ IDLE = 30.0  # seconds without a byte, after which a fetch is begun anew
 PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds before another try, random below a bound that doubles
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F)))  # ASCII characters that a request line can carry
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PASSING = frozenset({errno.EAGAIN, errno.ENOSPC, errno.EDQUOT})  # errors of the disk, or no thread to write to it
 _PATIENT = frozenset({404, 408, 425, 429})  # those of 4xx that may pass: a CDN may not have the file yet
 
 
@@ -133,7 +134,7 @@ class Archive:
         except NotKept as exc:
             raise ResultFault(str(exc), passing=exc.passing) from exc
         except OSError as exc:
-            raise ResultFault(_disk(exc), passing=exc.errno in (errno.ENOSPC, errno.EDQUOT)) from exc
+            raise ResultFault(_disk(exc), passing=exc.errno in _PASSING) from exc
         finally:
             await file.discard()
 

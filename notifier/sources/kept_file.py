@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from notifier.runtime.threads import beside
+from notifier.runtime.threads import beside, surely
 
 STALE = 86_400.0  # seconds after which the rest of a file that a killed process began is removed
 
@@ -86,13 +86,13 @@ class KeptFile:
     async def discard(self) -> None:
         """Remove what was written, unless it was finished."""
         if self._descriptor is not None:
-            await beside(self._remove, name="archive discard")
+            await surely(self._remove, name="archive discard")
 
     def _abandon(self, created: asyncio.Future[int]) -> None:
         """Remove a file that was created after its writer had been cancelled."""
         if not created.cancelled() and created.exception() is None:
             self._descriptor = created.result()
-            beside(self._remove, name="archive discard")
+            surely(self._remove, name="archive discard")
 
     def _create(self) -> int:
         directory = self._path.parent

@@ -16,7 +16,7 @@ import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
 
-from notifier.runtime.threads import beside
+from notifier.runtime.threads import beside, surely
 from notifier.sources.kept_file import NotKept
 
 CONNECT, READ = 10.0, 60.0  # seconds
@@ -81,7 +81,7 @@ class KeptObject:
         """Remove the file; what was sent stays."""
         file, self._file = self._file, None
         if file is not None:
-            await beside(file.close, name="archive discard")
+            await surely(file.close, name="archive discard")
 
     def _send(self) -> None:
         file = self._file

@@ -33,7 +33,11 @@ class Reader:
         return await self._run(self._counts, query)
 
     async def _run(self, thread: ThreadPoolExecutor, query: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(thread, self._read, query)
+        try:
+            answer = asyncio.get_running_loop().run_in_executor(thread, self._read, query)
+        except RuntimeError as exc:  # the system refuses a thread, or the store is closed
+            raise StoreUnavailable(str(exc)) from exc
+        return await answer
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         try:

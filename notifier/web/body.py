@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -10,6 +11,7 @@ from aiohttp import web
 from notifier.core import strictjson
 from notifier.core.model import Json
 from notifier.core.strictjson import SameKeyTwice
+from notifier.runtime.threads import surely
 from notifier.web.refusals import BadRequest, NotJson, TooLarge, TooSlow
 
 log = structlog.get_logger(__name__)
@@ -35,7 +37,7 @@ async def read_json(request: web.Request, *, limit: int = MAX_BODY, empty: Json 
     _check_type(request)
     if raw.count(b",") > MAX_COMMAS:
         raise TooLarge(f"the body holds more than {MAX_COMMAS} values; send several requests")
-    return _parse(raw) if len(raw) <= AT_ONCE else await asyncio.to_thread(_parse, raw)
+    return _parse(raw) if len(raw) <= AT_ONCE else await surely(partial(_parse, raw), name="parse a body")
 
 
 async def _read(request: web.Request, limit: int) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from daemon_rig import serving
+from refused_threads import no_thread
 from waits import PATIENCE, until
 
 from notifier import config as configuration
@@ -196,3 +197,13 @@ async def test_the_command_waits_as_long_as_the_daemon_is_alive(
     with pytest.raises(NotifierError):
         await waiting
     files.come_back()
+
+
+async def test_a_reload_that_gets_no_thread_is_refused(tmp_path: Path) -> None:
+    """In words; the daemon goes on, and the next reload is read."""
+    path = write(tmp_path / "config.yaml", streams=10)
+    async with serving(path) as app:
+        with no_thread():
+            [problem] = await reloader(app).reload()
+        assert problem == f"{path}: not read, since the system has no thread for it"
+        assert await reloader(app).reload() == []

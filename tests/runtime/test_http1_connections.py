@@ -87,6 +87,18 @@ async def test_a_connection_is_used_again() -> None:
     await until(lambda: first.closed)
 
 
+async def test_closing_refuses_all_that_wait_for_a_connection() -> None:
+    """At once: what is lent may be given back much later."""
+    async with serving(says_ok) as route, pool(limit=1) as lent:
+        connection = await lent.dial(route)
+        waiting = [asyncio.create_task(lent.dial(route), name="dial") for _ in range(3)]
+        await until(lambda: len(lent._waiting) == 3)
+        lent.close()
+        for fault in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(fault, ConnectFault)
+        assert connection.closed
+
+
 async def test_an_idle_connection_that_hears_something_is_closed() -> None:
     """Nobody asked for it, so the next reply could not be trusted."""
     writers: list[asyncio.StreamWriter] = []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,7 +18,7 @@ import uvloop
 from waits import PATIENCE, until
 from yarl import URL
 
-from notifier.runtime.http1 import ConnectFault, HttpFault, Pool, Proxy, Route, TlsFault, TunnelRefused
+from notifier.runtime.http1 import ConnectFault, Connection, HttpFault, Pool, Proxy, Route, TlsFault, TunnelRefused
 
 HOST = "hooks.example.com"
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
@@ -82,6 +84,15 @@ async def stay(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> N
 async def says_nothing(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
     """Wait for ever."""
     await asyncio.Event().wait()
+
+
+def sockets() -> set[str]:
+    """Return the sockets that this process has open."""
+    found: set[str] = set()
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the listing's own
+            found.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return {name for name in found if name.startswith("socket:")}
 
 
 @pytest.fixture
@@ -174,6 +185,47 @@ def test_cancelling_leaves_nothing(stage: str, run: Callable[..., Any], authorit
             assert dialling.cancelled()
             # The server's end closes in its own time.
             await until(lambda: len(set(os.listdir("/proc/self/fd")) - before) <= (stage == "handshake"))
+
+    run(main())
+
+
+def test_cancelling_does_not_wait_for_the_other_ends_goodbye(
+    run: Callable[..., Any], authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller may be cancelled when the handshake has just ended; a peer that says no goodbye keeps nothing open."""
+    held: list[Connection] = []  # as by a traceback: without it, collecting the connection would close it
+
+    def handshake(server: socket.socket, tls: ssl.SSLContext, end: threading.Event) -> None:
+        peer, _ = server.accept()
+        try:
+            with tls.wrap_socket(peer, server_side=True):
+                end.wait(PATIENCE)
+        except OSError:  # the client may be gone before the server's half of the handshake has ended
+            pass
+
+    async def main() -> None:
+        end = threading.Event()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            serving = asyncio.create_task(
+                asyncio.to_thread(handshake, server, serving_tls(authority, "127.0.0.1"), end)
+            )
+            route = Route(host="127.0.0.1", port=server.getsockname()[1], tls=trusting(authority))
+            dialling = asyncio.create_task(Pool(keep=1).dial(route), name="dial")
+
+            def connected(connection: Connection, transport: asyncio.BaseTransport) -> None:
+                connection_made(connection, transport)
+                held.append(connection)
+                dialling.cancel()
+
+            before = sockets()
+            connection_made = Connection.connection_made
+            monkeypatch.setattr(Connection, "connection_made", connected)
+            await asyncio.wait({dialling})
+            assert dialling.cancelled()
+            async with asyncio.timeout(20):  # asyncio gives a goodbye 30 s
+                await until(lambda: len(sockets() - before) <= 1, "only the server's end is left")
+            end.set()
+            await serving
 
     run(main())
 

@@ -9,9 +9,11 @@ import threading
 import time
 
 import pytest
-from waits import PATIENCE
+from refused_threads import no_thread
+from waits import PATIENCE, until
 
-from notifier.runtime.threads import OneThread, beside, settle
+from notifier.runtime import threads
+from notifier.runtime.threads import NoThread, OneThread, beside, settle, surely
 
 
 async def test_results_and_faults_come_back() -> None:
@@ -93,3 +95,37 @@ async def test_the_end_waits_for_calls_that_run_but_not_for_ever() -> None:
     assert gate.is_set()
     assert time.monotonic() - began < PATIENCE
     assert await blocked is True
+
+
+async def test_a_thread_that_the_system_refuses_is_a_fault_of_the_call() -> None:
+    """An OSError, as callers know them, in the future; nothing is counted as running."""
+    made: list[int] = []
+    with no_thread():
+        refused = beside(lambda: made.append(1), name="refused")
+        with pytest.raises(NoThread):
+            await refused
+    settle(0.0)
+    assert made == []
+
+
+async def test_a_call_that_must_be_made_waits_for_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made once there is one, though nobody waits for it any more; its faults come back."""
+    monkeypatch.setattr(threads, "AGAIN", 0.01)
+    asked: list[str] = []
+    start = threading.Thread.start
+
+    def noted(thread: threading.Thread) -> None:
+        asked.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    made = threading.Event()
+    with no_thread():
+        call, forgotten = surely(lambda: 6 * 7, name="call"), surely(made.set, name="forgotten")
+        forgotten.cancel()
+        await until(lambda: min(asked.count("call"), asked.count("forgotten")) > 2, "a thread is asked for again")
+        assert (call.done(), made.is_set()) == (False, False)
+    assert await call == 42
+    await until(made.is_set, "the other call is made too")
+    with pytest.raises(ZeroDivisionError):
+        await surely(lambda: 1 // 0, name="fail")

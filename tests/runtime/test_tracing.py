@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 from trace_collector import Collector
+from waits import measured_lag
 
 from notifier.core.trace import trace_id, traceparent_fault
+from notifier.runtime import otel
 from notifier.runtime.otel import OtelTracing
 from notifier.runtime.tracing import UNTRACED
 
@@ -23,7 +28,7 @@ def collector() -> Iterator[Collector]:
     made.close()
 
 
-def test_spans_belong_to_the_trace_of_their_parent(collector: Collector) -> None:
+async def test_spans_belong_to_the_trace_of_their_parent(collector: Collector) -> None:
     """What happens inside of one is its child; without a parent a trace begins."""
     tracing = OtelTracing(collector.url, headers={"x-key": "k"}, service="mine")
     with tracing.span("observe", TRACE, {"notifier.task": "1"}) as outer:
@@ -33,7 +38,7 @@ def test_spans_belong_to_the_trace_of_their_parent(collector: Collector) -> None
             attempt.fail("http_500")
     with tracing.span("root", None, {}) as root:
         pass
-    tracing.close()
+    await tracing.close()
     assert collector.services == {"mine"}
     assert collector.headers[0]["x-key"] == "k"
     spans = {span.name: span for span in collector.spans}
@@ -50,24 +55,38 @@ def test_spans_belong_to_the_trace_of_their_parent(collector: Collector) -> None
     assert trace_id(root.traceparent) != "a" * 32
 
 
-def test_a_fault_ends_a_span_without_its_text(collector: Collector) -> None:
+async def test_a_fault_ends_a_span_without_its_text(collector: Collector) -> None:
     """The text of an exception may hold anything."""
     tracing = OtelTracing(collector.url, headers={}, service="mine")
     with pytest.raises(ValueError, match="s3cret"), tracing.span("commit", TRACE, {}):
         raise ValueError("s3cret")
-    tracing.close()
+    await tracing.close()
     [span] = collector.spans
     assert (span.status.code, span.status.message) == (2, "ValueError")
     assert b"s3cret" not in span.SerializeToString()
 
 
-def test_without_tracing_the_trace_goes_on_as_it_came() -> None:
+async def test_without_tracing_the_trace_goes_on_as_it_came() -> None:
     for parent in (TRACE, None):
         with UNTRACED.span("attempt", parent, {}) as span:
             span.note(a=1)
             span.fail("x")
             assert span.traceparent == parent
-    UNTRACED.close()
+    await UNTRACED.close()
+
+
+async def test_a_collector_that_does_not_answer_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last spans are given up after a while, and the loop runs meanwhile."""
+    monkeypatch.setattr(otel, "LAST", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, capture_logs() as lines:
+        tracing = OtelTracing(f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces", headers={}, service="mine")
+        with tracing.span("observe", None, {}):
+            pass
+        async with measured_lag() as lag:
+            began = time.monotonic()
+            await tracing.close()
+            assert time.monotonic() - began < otel.TIMEOUT / 2 + lag()
+    assert [line["event"] for line in lines] == ["tracing.unsent"]
 
 
 def test_only_who_traces_loads_the_library() -> None:

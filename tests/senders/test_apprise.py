@@ -20,6 +20,7 @@ import structlog
 from aiosmtpd.smtp import SMTP
 from event_strategies import DELIVERIES
 from hypothesis import given
+from refused_threads import no_thread
 from scripted_receiver import Answer, Receiver, Request, delivery, receiving, reply, says, silence
 from waits import until
 
@@ -62,6 +63,17 @@ def json_url(receiver: Receiver) -> str:
 async def attempt_at(answer: Answer, **settings: Any) -> Attempt:
     async with receiving(answer) as receiver:
         return await sender(json_url(receiver), **settings).send(failed())
+
+
+async def test_a_machine_without_threads_costs_the_service_nothing() -> None:
+    """The message waits; the next send does not count the one that was not begun."""
+    async with receiving(says(reply())) as receiver:
+        made = sender(json_url(receiver))
+        with no_thread():
+            outcomes = [(await made.send(failed())).outcome for _ in range(OVERDUE + 2)]
+        assert {(each.reason, each.spend) for each in outcomes if isinstance(each, Failed)} == {("local", False)}
+        assert not receiver.requests
+        assert (await made.send(failed())).outcome == Delivered()
 
 
 async def test_json_is_received() -> None:

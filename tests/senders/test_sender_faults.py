@@ -18,6 +18,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 import pytest
 import structlog
 import trustme
+from refused_threads import no_thread
 from scripted_receiver import Request, delivery, hang_up, receiving, reply, reset, says, silence
 
 from notifier.core.retry import Attempt, Delivered, Failed
@@ -304,6 +305,15 @@ async def test_names(make: Make, monkeypatch: pytest.MonkeyPatch, code: int, spe
     async with made(make("http://endpoint.example/")) as sender:
         outcome = failed(await sender.send(delivery()))
     assert (outcome.reason, outcome.spend) == ("dns", spend)
+
+
+async def test_a_name_that_no_thread_can_look_up_is_our_fault(make: Make) -> None:
+    """The name is looked up for the next attempt."""
+    async with receiving(says(reply())) as receiver, made(make(f"http://localhost:{receiver.port}/")) as sender:
+        with no_thread():
+            outcome = failed(await sender.send(delivery()))
+        assert (outcome.reason, outcome.spend) == ("local", False)
+        assert (await sender.send(delivery())).outcome == Delivered()
 
 
 async def test_a_name_of_the_hosts_file(make: Make) -> None:

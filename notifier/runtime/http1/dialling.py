@@ -122,6 +122,7 @@ async def _open(sock: socket.socket, context: ssl.SSLContext | None, host: str) 
             server_hostname=None if context is None else host.rstrip("."),
         )
     except BaseException as exc:
+        connection.abort()  # at once: a loop that is cancelled closes in good order, and a peer may keep it waiting
         sock.close()  # the loop may not have taken it yet
         if isinstance(exc, ssl.SSLError):
             raise TlsFault(exc) from exc

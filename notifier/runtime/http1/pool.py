@@ -55,7 +55,7 @@ class Pool:
 
     async def dial(self, route: Route) -> Connection:
         """Lend a new connection, or one that is given back meanwhile. Raises HttpFault."""
-        while self._full():
+        while self._full() and not self._closed:
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             try:
@@ -105,13 +105,15 @@ class Pool:
             connection.abort()
 
     def close(self) -> None:
-        """Close every connection, also those that are lent."""
+        """Close every connection, also those that are lent, and refuse those that are waited for."""
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
         for connection in (*self._lent, *(each for kept in self._idle.values() for each in kept)):
             connection.abort()
         self._idle.clear()
+        while self._waiting:
+            self._next()
 
     def _full(self) -> bool:
         return 0 < self._limit <= len(self._lent) + self._dialled

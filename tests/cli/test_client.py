@@ -1,0 +1,166 @@
+"""What a command prints where no daemon answers as it should, and where a request goes."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from waits import PATIENCE
+
+from notifier.cli import session
+from notifier.cli.client import Client, connect
+from notifier.cli.session import send
+
+LIST = "/v1/watches"
+
+
+@contextmanager
+def answering(answer: Callable[[socket.socket], object]) -> Iterator[str]:
+    """Treat each connection, after the head of its request; yield the URL."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    peer, _ = server.accept()
+                except OSError:  # closed: the test is over
+                    return
+                with peer:
+                    peer.recv(1 << 16)
+                    answer(peer)
+
+        thread = threading.Thread(target=serve, name="no daemon", daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def says(status: str, body: bytes, kind: str = "application/json") -> Callable[[socket.socket], object]:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return lambda peer: peer.sendall(head.encode() + body)
+
+
+def printed(client: Client, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line that a request ends with; the exit code is 1."""
+    with pytest.raises(SystemExit) as ended:
+        client.get(LIST)
+    assert ended.value.code == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    return err.strip().removeprefix("notifier: ")
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (
+            says("200 OK", b"<!doctype html><title>It works!</title>", "text/html"),
+            "what answers at URL is not the daemon; say where it is: --url or -c FILE",
+        ),
+        (
+            says("404 Not Found", b'{"message": "no route"}'),
+            "what answers at URL is not the daemon; say where it is: --url or -c FILE",
+        ),
+        (
+            says("401 Unauthorized", b'{"detail": "a bearer token is needed"}'),
+            "the daemon at URL asks for its bearer token: --token, NOTIFIER_TOKEN or -c FILE",
+        ),
+        (
+            says("409 Conflict", b'{"detail": "the endpoint is disabled"}'),
+            "the endpoint is disabled",
+        ),
+        (
+            lambda peer: peer.sendall(b"SSH-2.0-OpenSSH_9.6\r\n"),
+            "what answers at URL is not the daemon; say where it is: --url or -c FILE",
+        ),
+        (
+            lambda _: None,
+            "cannot reach the daemon at URL: Remote end closed connection without response; is it running?"
+            " (--url, --token or -c FILE)",
+        ),
+    ],
+    ids=["page", "stranger", "token", "refusal", "ssh", "nothing"],
+)
+def test_an_answer_that_is_no_list(
+    answer: Callable[[socket.socket], object], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says what is wrong, and what to do."""
+    with answering(answer) as url:
+        assert printed(Client(url=url), capsys) == line.replace("URL", url)
+
+
+def test_a_wrong_token_is_told_from_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(says("401 Unauthorized", b"{}")) as url:
+        line = printed(Client(url=url, token="wrong"), capsys)
+    assert line == (f"the daemon at {url} refuses this bearer token: --token, NOTIFIER_TOKEN or -c FILE")
+
+
+def test_silence_ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A daemon that accepts and says nothing."""
+    monkeypatch.setattr(session, "TIMEOUT", 0.2)
+    over = threading.Event()
+    with answering(lambda _: over.wait(PATIENCE)) as url:
+        line = printed(Client(url=url), capsys)
+        over.set()
+    assert line == f"the daemon at {url} does not answer"
+
+
+def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a port, on a socket in the file system, and at a URL that names no host."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    for url, reason in (
+        (f"http://127.0.0.1:{port}", "Connection refused"),
+        (f"unix:{tmp_path}/none.sock", "No such file or directory"),
+        ("http://", "the URL names no host"),
+    ):
+        line = printed(Client(url=url), capsys)
+        assert line == (f"cannot reach the daemon at {url}: {reason}; is it running? (--url, --token or -c FILE)")
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("http://[::1]", ("::1", 80)),
+        ("http://[2001:db8::1]:8780", ("2001:db8::1", 8780)),
+        ("http://127.0.0.1", ("127.0.0.1", 80)),
+        ("https://[::1]/behind", ("::1", 443)),
+        ("https://n.example:80", ("n.example", 80)),
+    ],
+)
+def test_a_url_without_a_port_means_that_of_its_scheme(
+    url: str, place: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the host is an IPv6 address, whose last group is no port."""
+    asked: list[tuple[str, int]] = []
+
+    def refuse(address: tuple[str, int], *_: object) -> socket.socket:
+        asked.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    with pytest.raises(ConnectionRefusedError):
+        send("GET", url, LIST, token=None, timeout=1.0)
+    assert asked == [place]
+
+
+def test_a_token_is_found_where_it_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option goes before the configuration, and advice repeats what selects the daemon, never the token."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "n.yaml"
+    path.write_text('http: {listen: "127.0.0.1:4321", token: from-the-file-0123456789}\n')
+    assert connect(None, None, path) == Client(
+        url="http://127.0.0.1:4321", token="from-the-file-0123456789", options=f" -c {path}"
+    )
+    assert connect(None, "mine", path).token == "mine"
+    assert connect("http://n.example", None, path) == Client(url="http://n.example", options=" --url http://n.example")
+    for url in ("ftp://x", "localhost:8780"):
+        with pytest.raises(SystemExit):
+            connect(url, None, None)
