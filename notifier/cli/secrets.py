@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from notifier.cli.client import JsonOption
+from notifier.cli.duration import seconds
 from notifier.cli.output import fail, show, show_json
 from notifier.core.signing import (
     SecretError,
@@ -113,8 +114,11 @@ def verify_body(
         ),
     ] = [],
     tolerance: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How old it may be, in seconds; 0: any age.", min=0)
-    ] = 300,
+        float,
+        typer.Option(
+            metavar="DURATION", parser=seconds, show_default=False, help="How old it may be; default: 5m; 0: any age."
+        ),
+    ] = 300.0,
 ) -> None:
     """Verify a callback's signature; exit 0 if it is good.
 

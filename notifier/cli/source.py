@@ -9,6 +9,7 @@ import typer
 
 from notifier.cli.client import DEFAULT_FILE, JsonOption
 from notifier.cli.daemon import FileOption, load_config
+from notifier.cli.duration import seconds
 from notifier.cli.look_report import LookReport
 from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, fail, show, show_json
 from notifier.cli.watch_input import read_pairs
@@ -38,8 +39,13 @@ def try_source(
         typer.Option("--variable", metavar="NAME=VALUE", help="A variable of the URL, as a watch may have it."),
     ] = [],
     listen: Annotated[
-        str | None,
-        typer.Option("--for", metavar="DURATION", help="Read a stream for so long; default: to its first snapshot."),
+        float | None,
+        typer.Option(
+            "--for",
+            metavar="DURATION",
+            parser=seconds,
+            help="Read a stream for so long; default: to its first snapshot.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -87,12 +93,7 @@ def _plan(name: str, config: SourceConfig) -> Plan:
     return Plan.create(name, source_settings(config, trust(config)), user_agent=USER_AGENT)
 
 
-async def _look(plan: Plan, task_id: str, listen: str | None, variables: Mapping[str, str]) -> Look:
-    from notifier.config import read_duration
+async def _look(plan: Plan, task_id: str, listen: float | None, variables: Mapping[str, str]) -> Look:
     from notifier.sources.probe import look
 
-    try:
-        seconds = None if listen is None else read_duration(listen)
-    except ValueError as exc:
-        fail(f"--for: {exc}", EXIT_USAGE)
-    return await look(plan, task_id, listen=seconds, longest=LONGEST, variables=variables)
+    return await look(plan, task_id, listen=listen, longest=LONGEST, variables=variables)

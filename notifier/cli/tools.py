@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from notifier.cli.daemon import load_config
+from notifier.cli.duration import seconds
 from notifier.cli.output import OutputLost, complain, fail, show, terminal
 
 if TYPE_CHECKING:
@@ -97,8 +98,14 @@ def simulate(
         ),
     ] = None,
     every: Annotated[
-        str, typer.Option(metavar="DURATION", help="Time between lines, such as 250ms or 1s; 0s: at full speed.")
-    ] = "1s",
+        float,
+        typer.Option(
+            metavar="DURATION",
+            parser=seconds,
+            show_default=False,
+            help="Time between lines, such as 250ms; default: 1s; 0: at full speed.",
+        ),
+    ] = 1.0,
     jitter: Annotated[
         float, typer.Option(min=0, max=1, metavar="SHARE", help="Random share of that time, 0 to 1.")
     ] = 0.0,
@@ -143,7 +150,7 @@ def simulate(
                 **{glob: speech.failing(state) for glob, _, state in (item.partition("=") for item in failing)},
             },
             framing=speech.framing if framing is None else "line" if framing == "line" else "event",
-            interval=_seconds(every),
+            interval=every,
             jitter=jitter,
             keep_open=keep_open,
             restart_on_reconnect=restart,
@@ -173,7 +180,15 @@ def listen(
             "drip or slow:SECONDS, each with xTIMES, such as 500x3,200.",
         ),
     ] = ["200"],
-    tolerance: Annotated[str, typer.Option(metavar="DURATION", help="How old a callback's timestamp may be.")] = "5m",
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            metavar="DURATION",
+            parser=seconds,
+            show_default=False,
+            help="How old a callback's timestamp may be; default: 5m.",
+        ),
+    ] = 300.0,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of the random numbers.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each callback.")] = False,
 ) -> None:
@@ -194,7 +209,7 @@ def listen(
             port=port,
             secrets=secret or [new or ""],
             respond=respond,
-            tolerance=_seconds(tolerance),
+            tolerance=tolerance,
             seed=seed,
         )
 
@@ -235,10 +250,3 @@ def _until_interrupted(work: Coroutine[Any, Any, T]) -> T:
         raise
     except OSError as exc:
         fail(f"cannot listen: {exc.strerror or exc}")
-
-
-def _seconds(text: str) -> float:
-    """Read a duration as the configuration writes it. Raises ValueError."""
-    from notifier.config import read_duration
-
-    return read_duration(text)

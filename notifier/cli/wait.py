@@ -19,6 +19,7 @@ from notifier.cli.client import (
     connect,
 )
 from notifier.cli.complete import watch_names
+from notifier.cli.duration import seconds
 from notifier.cli.lookup import find, name_of, path_of
 from notifier.cli.output import EXIT_FAILED, complain, printable, show, show_json
 
@@ -33,7 +34,10 @@ EXIT_TIMEOUT = 124  # as of timeout(1)
 
 def wait(
     name: Annotated[str, typer.Argument(metavar="[SOURCE/]ID", help="A watch.", autocompletion=watch_names)],
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", min=0, help="Give up after so long.")] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="DURATION", parser=seconds, help="Give up after so long, such as 10m."),
+    ] = None,
     config: ConfigOption = None,
     url: UrlOption = None,
     token: TokenOption = None,
@@ -43,7 +47,7 @@ def wait(
 
     0 succeeded, 3 failed, 4 canceled, 5 lost, 124 not ended within --timeout. A daemon that restarts is waited for.
 
-    Example: notifier watch wait 2370487727425660 --timeout 600
+    Example: notifier watch wait 2370487727425660 --timeout 10m
     """
     item = connect(url, token, config).run(lambda daemon: _end(daemon, name, timeout))
     outcome = "lost" if item["lost"] else item["phase"]
