@@ -93,6 +93,7 @@ class Observation:
     result_error: str | None = None  # why a result that had to be fetched is missing
     kept: tuple[KeptResult, ...] = ()  # for each of the URLs; empty: nothing is archived
     urls_lifetime: float | None = None  # seconds for which they can be read; None: unknown
+    urls_expire: float | None = None  # when they cannot be read any more, in seconds since the epoch, if it is told
     task: Json = None  # the provider's complete snapshot
     event_id: str = ""  # the stream's ID of the event, for Last-Event-ID; empty: it has none
 

@@ -135,7 +135,9 @@ def _result(event: Event) -> Json:
         result["archived"] = [
             {"url": each.url, "bytes": each.bytes, "reason": each.reason} for each in observation.kept
         ]
-    if observation.urls_lifetime is not None:
+    if observation.urls_expire is not None:
+        result["expires_at"] = timestamp(round(observation.urls_expire * 1e6))
+    elif observation.urls_lifetime is not None:
         result["expires_at"] = timestamp(event.at + round(observation.urls_lifetime * 1e6))
     return result
 

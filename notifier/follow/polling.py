@@ -12,13 +12,12 @@ import structlog
 from prometheus_client import Counter
 
 from notifier.core.errors import SourceError, StaleWrite, TaskNotFound, Unavailable
-from notifier.core.model import Observation
 from notifier.core.reconnect import Ending
 from notifier.follow.admission import Admission
 from notifier.follow.observer import Observer
 from notifier.follow.subscription import Subscription
 from notifier.runtime.metrics import Metrics
-from notifier.sources.plan import Answer
+from notifier.sources.plan import Answer, Answers
 from notifier.sources.poll import PollSource
 
 log = structlog.get_logger(__name__)
@@ -62,7 +61,7 @@ class Poller:
         first, ids = subscriptions[0], [subscription.watch.id for subscription in subscriptions]
         outcome = SourceError.kind
         try:
-            found = await self.source.look_at(ids, variables=first.watch.variables)
+            answers = await self.source.look_at(ids, variables=first.watch.variables)
             outcome, self._limited = "answered", None
         except SourceError as exc:
             outcome = exc.kind
@@ -73,19 +72,21 @@ class Poller:
         finally:
             self._count(outcome)
         # Changes are saved together: each waits for the commit of its group.
-        return await asyncio.gather(*(self._one(each, found.get(each.watch.id), begun) for each in subscriptions))
+        return await asyncio.gather(*(self._one(each, answers, begun) for each in subscriptions))
 
-    async def _one(
-        self, subscription: Subscription, found: Observation | SourceError | None, begun: float
-    ) -> Ending | None:
+    async def _one(self, subscription: Subscription, answers: Answers, begun: float) -> Ending | None:
+        """Take one watch's part of an answer. What that asks us to wait counts for each."""
         subscription.opened = begun
-        match found:
+        match answers.found.get(subscription.watch.id):
             case None:
-                return Ending(error=TaskNotFound("the upstream's answer about several tasks does not name this one"))
-            case SourceError():
-                return Ending(error=found)
+                error = TaskNotFound("the upstream's answer about several tasks does not name this one")
+                return Ending(error=error, hint=answers.hint)
+            case SourceError() as error:
+                return Ending(error=error, hint=answers.hint)
+            case observation:
+                pass
         try:
-            return await self._take(subscription, Answer(observation=found), begun)
+            return await self._take(subscription, Answer(observation=observation, hint=answers.hint), begun)
         except StaleWrite:
             return None
 

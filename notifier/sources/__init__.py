@@ -2,6 +2,7 @@
 
 __all__ = [
     "archive",
+    "document",
     "kept_file",
     "kept_object",
     "plan",
@@ -10,4 +11,5 @@ __all__ = [
     "probe",
     "snapshot",
     "sse",
+    "values",
 ]

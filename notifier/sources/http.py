@@ -207,14 +207,26 @@ async def _check(reply: Reply, way: Way, note: str) -> None:
         raise refusal(reply.status, reply.fields, await _words(reply, way.redact), note)
 
 
-def refusal(status: int, fields: Fields, words: str, note: str = "") -> SourceError:
-    """Return the error that a status other than 2xx stands for. `words` are the upstream's own."""
+def asked_pause(fields: Fields, hint: str | None = None) -> float | None:
+    """Return the seconds that a reply asks to wait before the next request: by Retry-After or the header `hint`.
+
+    That is a provider's own: seconds, or milliseconds if its name ends in -ms.
+    """
+    now = time.time_ns() // 1000
+    pauses = [parse_retry_after(fields.get("retry-after", ""), now)]
+    if hint is not None:
+        pause = parse_retry_after(fields.get(hint.lower(), ""), now)
+        pauses.append(pause / 1000 if pause is not None and hint.lower().endswith("-ms") else pause)
+    return max((pause for pause in pauses if pause is not None), default=None)
+
+
+def refusal(status: int, fields: Fields, words: str, note: str = "", hint: str | None = None) -> SourceError:
+    """Return the error that a status other than 2xx stands for. `words` are the upstream's own, `hint` its header."""
     message = f"the upstream answers {status}{note}" + (f": {words}" if words else "")
     if status in _NOT_FOUND:
         return TaskNotFound(message, status=status)
     if status in _TRY_AGAIN or status >= 500:
-        hint = fields.get("retry-after", "")
-        return Unavailable(message, status=status, retry_after=parse_retry_after(hint, time.time_ns() // 1000))
+        return Unavailable(message, status=status, retry_after=asked_pause(fields, hint))
     if 400 <= status < 500:
         return Refused(message, status=status)
     return Unreadable(message, status=status)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from notifier.core.errors import SourceError
 from notifier.core.eventstream import MAX_EVENT
 from notifier.core.model import Observation
 from notifier.runtime.http1 import Proxy
@@ -40,6 +42,14 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """The answer to a poll of several tasks."""
+
+    found: Mapping[str, Observation | SourceError]  # by id, of those that it names
+    hint: float | None = None  # seconds that the upstream asked us to wait before the next poll of any of them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The settings with what they are made into; replaced as a whole, so that a request under way keeps its own."""
 
@@ -67,6 +77,11 @@ class Plan:
             reader=reader or SnapshotReader(source=source, preset=settings.preset),
             way=Way(tls=settings.ssl, proxy=proxy, redact=template.redact),
         )
+
+    def redacted(self, error: SourceError) -> SourceError:
+        """Return an error without credentials, which the provider's words in it may repeat."""
+        error.args = (self.template.redact(str(error)),)
+        return error
 
     def with_settings(self, settings: SourceSettings) -> Plan:
         """Return the plan for other settings; the reader of the same preset goes on."""

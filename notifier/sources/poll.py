@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
 from notifier.core.errors import NoContent, SourceError, TaskNotFound, Unavailable, Unreadable
 from notifier.core.model import NONE, Observation
-from notifier.core.retry import parse_retry_after
 from notifier.runtime.metrics import Metrics
-from notifier.sources.http import Reply, brief, new_pool, refusal, send
-from notifier.sources.plan import EXCERPT, Answer, Plan, SourceSettings
+from notifier.sources.http import Reply, asked_pause, brief, new_pool, refusal, send
+from notifier.sources.plan import EXCERPT, Answer, Answers, Plan, SourceSettings
 from notifier.sources.request import Request
 from notifier.sources.result import fetch_result
 from notifier.sources.turns import Turns
 from notifier.sources.whole import read_whole
 
 MAX_ETAG = 256  # characters; each watch keeps one
+MAX_BATCH = 16 << 20  # bytes of the answer about several tasks: 500 of 32 KiB; parsing it keeps the loop for a while
+ALONE = 600.0  # seconds for which tasks are asked for singly, before the request for several of them is tried again
 NO_BATCH = frozenset({404, 405, 501})  # statuses of an upstream that does not know the request for several tasks
 
 log = structlog.get_logger(__name__)
@@ -39,15 +40,18 @@ class PollSource:
         settings: SourceSettings,
         user_agent: str,
         metrics: Metrics,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Create a source. Its `connect_timeout` counts to the end of a reply.
+        """Create a source. Its `connect_timeout` counts to the end of a reply; `now` is a clock that nobody sets.
 
         Raises ValueError for a preset that lacks its `base_url`.
         """
         self.name = name
         self._observations = metrics.observations.labels(name)  # snapshots read, repeats included
         self._unreadable = metrics.unreadable.labels(name)
-        self._alone = False  # the upstream does not know the request for several tasks
+        self._now = now
+        self._alone_until: float | None = None  # the upstream does not know the request for several tasks
+        self._told = False  # that it does not
         self._plan = Plan.create(name, settings, user_agent=user_agent)
         self._pool = new_pool()
         self._turns = Turns()
@@ -65,12 +69,15 @@ class PollSource:
     def update(self, settings: SourceSettings) -> None:
         """Use these from the next `look` on."""
         self._plan = self._plan.with_settings(settings)
+        self._alone_until, self._told = None, False  # this may be another upstream
 
     @property
     def batch(self) -> int:
         """Return how many tasks one request asks for."""
         batch = self._plan.settings.preset.batch
-        return 1 if batch is None or self._alone else batch.most
+        if self._alone_until is not None and self._now() >= self._alone_until:
+            self._alone_until = None
+        return 1 if batch is None or self._alone_until is not None else batch.most
 
     async def look(self, task_id: str, *, variables: Mapping[str, str] = NONE, etag: str = "") -> Answer:
         """Ask once, and return what the reply says of the task. Raises SourceError.
@@ -79,52 +86,63 @@ class PollSource:
         """
         plan = self._plan
         request = plan.template.fill(task_id, variables=variables, etag=etag)
-        reply, note, body = await self._ask(request, plan)
+        reply, note, body = await self._ask(request, plan, plan.settings.max_event)
         if reply.status == 304 and etag:
             self._observations.inc()
-            return Answer(observation=None, etag=etag, hint=_hint(reply, plan))
+            return Answer(observation=None, etag=etag, hint=asked_pause(reply.fields, plan.settings.preset.poll.hint))
         observation = self._read(body, reply.status, task_id, plan)
         if observation is None:
             if reply.status == 204:
                 raise NoContent(status=reply.status)
-            raise refusal(reply.status, reply.fields, brief(body, plan.way.redact), note)
+            raise self._refusal(reply, body, note, plan)
         self._observations.inc()
         # A weak one as well: it stands for the same meaning. A date does not, which many changes may have in common.
         etag = reply.fields.get("etag", "")
         etag = etag if len(etag) <= MAX_ETAG else ""
-        return Answer(observation=observation, etag=etag, hint=_hint(reply, plan))
+        hint = asked_pause(reply.fields, plan.settings.preset.poll.hint)
+        return Answer(observation=observation, etag=etag, hint=hint)
 
-    async def look_at(
-        self, task_ids: Sequence[str], *, variables: Mapping[str, str] = NONE
-    ) -> Mapping[str, Observation | SourceError]:
+    async def look_at(self, task_ids: Sequence[str], *, variables: Mapping[str, str] = NONE) -> Answers:
         """Ask once for several tasks; return what the reply says of each that it names. Raises SourceError."""
         plan = self._plan
-        reply, note, body = await self._ask(plan.template.fill_all(task_ids, variables), plan)
+        limit = max(plan.settings.max_event, min(MAX_BATCH, len(task_ids) * plan.settings.max_event))
+        reply, note, body = await self._ask(plan.template.fill_all(task_ids, variables), plan, limit)
         if not 200 <= reply.status < 300:
             if reply.status in NO_BATCH:
-                self._alone = True
-                log.warning("source.no_batch", source=self.name, status=reply.status, hint="tasks are asked for singly")
-            raise _later(refusal(reply.status, reply.fields, brief(body, plan.way.redact), note))
+                self._ask_singly(reply.status)
+            raise _later(self._refusal(reply, body, note, plan))
         try:
             found = plan.reader.read_batch(body, frozenset(task_ids))
         except Unreadable as exc:
             raise self._refused_body(exc, body, reply.status, plan) from exc
-        self._observations.inc(sum(isinstance(each, Observation) for each in found.values()))
         for each in found.values():
-            if isinstance(each, Unreadable):
+            if isinstance(each, Observation):
+                self._observations.inc()
+            else:
+                plan.redacted(each)
                 self._unreadable.inc()
-        return found
+        return Answers(found=found, hint=asked_pause(reply.fields, plan.settings.preset.poll.hint))
 
     async def result(self, task_id: str, success: Observation, *, variables: Mapping[str, str] = NONE) -> Observation:
         """Ask once for the result of a task; return its success with the result. Raises SourceError."""
         return await fetch_result(self._pool, self._plan, task_id, success, variables)
 
-    async def _ask(self, request: Request, plan: Plan) -> tuple[Reply, str, bytes]:
+    def _ask_singly(self, status: int) -> None:
+        self._alone_until = self._now() + ALONE
+        if not self._told:
+            self._told = True
+            log.warning("source.no_batch", source=self.name, status=status, hint="tasks are asked for singly")
+
+    def _refusal(self, reply: Reply, body: bytes, note: str, plan: Plan) -> SourceError:
+        words = brief(body, plan.way.redact)
+        return refusal(reply.status, reply.fields, words, note, plan.settings.preset.poll.hint)
+
+    async def _ask(self, request: Request, plan: Plan, limit: int) -> tuple[Reply, str, bytes]:
         timeout = plan.settings.connect_timeout
         try:
             async with asyncio.timeout(timeout):
                 reply, note = await send(self._pool, request, plan.way)
-                return reply, note, await read_whole(reply, plan.settings.max_event, self._turns)
+                return reply, note, await read_whole(reply, limit, self._turns)
         except TimeoutError as exc:
             raise Unavailable(f"the upstream did not answer within {timeout:g} s") from exc
 
@@ -135,6 +153,9 @@ class PollSource:
     def _read(self, body: bytes, status: int, task_id: str, plan: Plan) -> Observation | None:
         try:
             return plan.reader.read_reply(body, status, task_id)
+        except TaskNotFound as exc:
+            plan.redacted(exc)
+            raise
         except Unreadable as exc:
             raise self._refused_body(exc, body, status, plan) from exc
 
@@ -152,13 +173,3 @@ def _later(error: SourceError) -> SourceError:
     if isinstance(error, TaskNotFound):
         return Unavailable(str(error), status=error.status)
     return error
-
-
-def _hint(reply: Reply, plan: Plan) -> float | None:
-    """Return the seconds that a reply asks to wait before the next poll: by Retry-After or by the provider's header."""
-    now = time.time_ns() // 1000
-    hints = [parse_retry_after(reply.fields.get("retry-after", ""), now)]
-    if (name := plan.settings.preset.poll.hint) is not None:
-        hint = parse_retry_after(reply.fields.get(name.lower(), ""), now)
-        hints.append(hint / 1000 if hint is not None and name.lower().endswith("-ms") else hint)
-    return max((hint for hint in hints if hint is not None), default=None)

@@ -155,6 +155,7 @@ class Paths(BaseModel):
     error_code: Path | None = None
     error_message: Path | None = None
     result: Path | None = None
+    result_expires: Path | None = None  # when the URLs of the result cannot be read any more; of a list, the earliest
     task_id: Path | None = None  # a reply about another task is no observation of this one
     question_code: Path | None = None  # of a reply that says nothing of the task
     question_message: Path | None = None
@@ -179,6 +180,10 @@ class ResultRequest(BaseModel):
     url: str = Field(description="template like that of the preset; also {result_id}")
     result_id: Path | None = Field(default=None, description="JMESPath in the last snapshot; fills {result_id}")
     result: Path = Field(description="JMESPath in the reply: URL, or list of URLs, of the result")
+    expires: Path | None = Field(
+        default=None,
+        description="JMESPath in the reply: when the URLs cannot be read any more; of a list, the earliest",
+    )
 
 
 class Batch(BaseModel):
@@ -257,6 +262,7 @@ class About(BaseModel):
     sources: tuple[str, ...] = Field(default=(), description="what the description was checked against")
     rate_limit: str | None = Field(default=None, description="what the provider says about how often it may be asked")
     webhook: str | None = Field(default=None, description="the provider's own webhook")
+    no_task_id: str | None = Field(default=None, description="why its replies are not held to the task's id")
 
 
 class Preset(BaseModel):

@@ -18,6 +18,7 @@ from notifier.sources.http import brief, new_pool, refusal, send
 from notifier.sources.plan import Plan
 from notifier.sources.request import Request
 from notifier.sources.result import fetch_result
+from notifier.sources.snapshot import Aside
 from notifier.sources.turns import Turns
 from notifier.sources.whole import read_whole
 
@@ -69,7 +70,7 @@ async def look(
         status, messages, error = await _poll(plan, request, task_id)
         ended = False
     else:
-        status, messages, ended, error = await _listen(plan, request, listen, longest)
+        status, messages, ended, error = await _listen(plan, request, task_id, listen, longest)
     if messages and plan.result is not None:
         messages[-1] = await _with_result(plan, task_id, messages[-1], variables)
     return Look(
@@ -115,6 +116,7 @@ async def _poll(plan: Plan, request: Request, task_id: str) -> tuple[int | None,
     except TimeoutError:
         return status, [], Unavailable(f"the upstream did not answer within {timeout:g} s")
     except SourceError as exc:
+        plan.redacted(exc)
         page = isinstance(exc, Unreadable) and body.lstrip()[:1] == b"<"
         error = Unavailable("the upstream answers with a page, not with JSON", status=status) if page else exc
         return status, [_message(plan, body, error=error)] if body.strip() else [], error
@@ -124,7 +126,7 @@ async def _poll(plan: Plan, request: Request, task_id: str) -> tuple[int | None,
 
 
 async def _listen(
-    plan: Plan, request: Request, listen: float | None, longest: float
+    plan: Plan, request: Request, task_id: str, listen: float | None, longest: float
 ) -> tuple[int | None, list[Message], bool, SourceError | None]:
     settings, pool = plan.settings, new_pool()
     connection = Connection(
@@ -141,7 +143,7 @@ async def _listen(
             await connection.connect()
         status = 200
         async with asyncio.timeout(longest if listen is None else listen):
-            ended = await _read(plan, connection, messages, first=listen is None)
+            ended = await _read(plan, connection, task_id, messages, first=listen is None)
         return status, messages, ended, None
     except TimeoutError:
         if status is None:
@@ -154,13 +156,13 @@ async def _listen(
         pool.close()
 
 
-async def _read(plan: Plan, connection: Connection, messages: list[Message], *, first: bool) -> bool:
+async def _read(plan: Plan, connection: Connection, task_id: str, messages: list[Message], *, first: bool) -> bool:
     """Append the messages of a stream; return True at its end, False at the first snapshot if that is enough."""
     while (events := await connection.receive()) is not None:
         for event in events:
             if not event.data and not plan.reader.counts_without_data(event):
                 continue
-            message = _of_event(plan, event)
+            message = _of_event(plan, event, task_id)
             messages.append(message)
             if plan.reader.ends(event):
                 return True
@@ -169,12 +171,13 @@ async def _read(plan: Plan, connection: Connection, messages: list[Message], *, 
     return True
 
 
-def _of_event(plan: Plan, event: StreamEvent) -> Message:
+def _of_event(plan: Plan, event: StreamEvent, task_id: str) -> Message:
     name = "" if event.type == "message" else event.type
     try:
-        return _message(plan, event.data, event=name, observation=plan.reader.read_event(event))
+        told = plan.reader.read_event(event, task_id)
     except Unreadable as exc:
         return _message(plan, event.data, event=name, error=exc)
+    return _message(plan, event.data, event=name, observation=None if isinstance(told, Aside) else told)
 
 
 def _message(

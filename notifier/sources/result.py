@@ -9,11 +9,11 @@ from dataclasses import replace
 from notifier.core.errors import SourceError, Unavailable, Unreadable
 from notifier.core.model import Observation
 from notifier.runtime.http1 import Pool
+from notifier.sources.document import find, parse
 from notifier.sources.http import brief, refusal, send
 from notifier.sources.plan import Plan
-from notifier.sources.snapshot import find, parse
 from notifier.sources.turns import Turns
-from notifier.sources.values import urls
+from notifier.sources.values import moment, urls
 from notifier.sources.whole import read_whole
 
 
@@ -22,15 +22,17 @@ async def fetch_result(
 ) -> Observation:
     """Ask once; return the success with the URLs of the result. Raises SourceError, without credentials."""
     try:
-        return replace(success, urls=await _urls(pool, plan, task_id, success, variables))
+        found, expire = await _urls(pool, plan, task_id, success, variables)
     except SourceError as exc:
-        exc.args = (plan.template.redact(str(exc)),)
+        plan.redacted(exc)
         raise
+    return replace(success, urls=found, urls_expire=success.urls_expire if expire is None else expire)
 
 
 async def _urls(
     pool: Pool, plan: Plan, task_id: str, success: Observation, variables: Mapping[str, str]
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], float | None]:
+    """Return the URLs, and the seconds since the epoch at which they expire; None: the reply does not say."""
     settings, wanted = plan.settings, plan.settings.preset.result_request
     assert wanted is not None, "the preset has a request for the result"
     assert plan.result is not None, "it was made with the plan"
@@ -46,8 +48,10 @@ async def _urls(
     except TimeoutError as exc:
         raise Unavailable(f"the upstream did not answer within {settings.connect_timeout:g} s") from exc
     if not 200 <= reply.status < 300:
-        raise refusal(reply.status, reply.fields, brief(body, plan.way.redact), note)
-    found = urls(find(wanted.result)(parse(body)))
+        words = brief(body, plan.way.redact)
+        raise refusal(reply.status, reply.fields, words, note, settings.preset.poll.hint)
+    told = parse(body)
+    found = urls(find(wanted.result)(told))
     if not found:
         raise Unreadable("the reply holds no result where the preset says")
-    return found
+    return found, moment(find(wanted.expires)(told))

@@ -1,18 +1,15 @@
 """Reads one snapshot, the JSON that a provider sends, into an Observation; knows one preset and does no I/O.
 
-An observation is safe to store and to send on: finite numbers, strings that are Unicode text without NUL (which
-PostgreSQL refuses), bounded nesting. No input raises anything but Unreadable.
+An observation is safe to store and to send on, as its document is (`document.py`).
 """
 
 from __future__ import annotations
 
 import json
-import math
-import re
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
-import jmespath
 import structlog
 
 from notifier.core.errors import SourceError, TaskNotFound, Unreadable
@@ -20,21 +17,21 @@ from notifier.core.eventstream import StreamEvent
 from notifier.core.model import Json, Observation, Phase, TaskError
 from notifier.core.text import storable
 from notifier.sources import values
+from notifier.sources.document import find, parse
 from notifier.sources.preset import NotFound, Preset, compilable
 
 MAX_STATE = 200  # characters; a state is a word, and is compared, indexed and shown everywhere
-MAX_DEPTH = 64  # of nested values; far more would exhaust the stack of the code that writes them again
 MAX_UNKNOWN = 100  # unknown states logged; an upstream that makes up states must not fill the log
 MAX_EVENT_ID = 1000  # characters; a longer ID is neither kept nor sent back
-MAX_INTEGER = 4000  # digits; Python refuses to convert more than 4,300
-
-Find = Callable[[Json], Json]
 
 log = structlog.get_logger(__name__)
 
-_NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
-_UNSTORABLE_ESCAPES = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
-_BAD_ESCAPE = re.compile(r"""\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}|(.?))""", re.DOTALL)  # group 1: there is no such escape
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aside:
+    """What an event tells that carries no state."""
+
+    progress: float  # in the provider's unit
 
 
 class SnapshotReader:
@@ -52,6 +49,7 @@ class SnapshotReader:
         self._code = find(paths.error_code)
         self._message = find(paths.error_message)
         self._result = find(paths.result)
+        self._expires = find(paths.result_expires)
         self._task_id = find(paths.task_id)
         self._question_code = find(paths.question_code)
         self._question_message = find(paths.question_message)
@@ -65,7 +63,8 @@ class SnapshotReader:
         self._sees_names = any(path is not None and compilable(path) != path for path in all_paths)
         self._names_states = compilable(paths.state) != paths.state  # no JSON is needed where the name is the state
         self._lifetime = preset.result_lifetime
-        self._reads_status = '"@status"' in compilable(paths.state)
+        self._is_status = compilable(paths.state) == '"@status"'
+        self._sees_status = '"@status"' in compilable(paths.state)
         self._unknown: set[str] = set()
 
     @property
@@ -97,14 +96,15 @@ class SnapshotReader:
             return ""
         return text if len(text := str(place)) <= MAX_EVENT_ID else ""
 
-    def read_event(self, event: StreamEvent) -> Observation | None:
-        """Return the observation that an event of a stream makes; None if it carries no state.
+    def read_event(self, event: StreamEvent, task_id: str | None = None) -> Observation | Aside | None:
+        """Return the observation that an event of a task's stream makes; an aside or None if it carries no state.
 
-        An event that carries no state by its name may carry an error all the same. Raises Unreadable like `read`.
+        An event that carries no state by its name may carry an error all the same. Raises Unreadable like `read`, also
+        for an event about another task than `task_id`; None: of any.
         """
         name = event.type
         if name == self._end_event:
-            return self._read_end(event)
+            return self._read_end(event, task_id)
         carries_state = self._state_events is None or name in self._state_events
         try:
             task = parse(event.data)
@@ -116,7 +116,9 @@ class SnapshotReader:
             task = storable(event.text)
         view = _with_name(task, name) if self._sees_names else task
         if not carries_state and self._failure(view) is None:
-            return None
+            progress = values.progress(self._progress(view))
+            return None if progress is None else Aside(progress=progress)
+        self._check_task(task, task_id)
         place = _event_id(event) if self._cursor is None else self._place(task)
         return self._observation(task, view, place, state_required=carries_state)
 
@@ -126,31 +128,31 @@ class SnapshotReader:
         Raises TaskNotFound for a reply that says so by the preset's rules, and Unreadable like `read`, also for a reply
         about another task. The error of a question carries the provider's words.
         """
+        fault: Unreadable | None = None
         try:
             task = parse(data) if data.strip() else None
-        except Unreadable:
-            if self._reads_status or not 200 <= status < 300:
-                task = None
-            else:
-                raise
+        except Unreadable as exc:
+            task, fault = None, exc
+        well = 200 <= status < 300
+        if fault is not None and well and not self._sees_status:
+            raise fault
         if any(_matches(rule, get(task), data, status) for rule, get in self._not_found):
             raise TaskNotFound(f"the upstream answers that it does not know the task{self._words(task)}", status=status)
-        if not self._reads_status and (not 200 <= status < 300 or status == 204):
+        if not self._is_status and (not well or status == 204):
             return None
-        about = self._task_id(task)
-        if about is not None and str(about) != task_id:
-            raise Unreadable("the upstream answers about another task")
-        if self._reads_status:
+        self._check_task(task, task_id)
+        view: Json = task
+        if self._sees_status:
+            view = {**(task if isinstance(task, dict) else {}), "@status": status}
+        if self._is_status:
             told = status < 400 or isinstance(task, dict)  # a gateway's refusal is no word of the provider
-            if str(status) not in self._phases or not told:
-                return None
-            return self._observation(task, {**(task if isinstance(task, dict) else {}), "@status": status}, "")
-        if not data.strip():
+            return self._observation(task, view, "") if told and str(status) in self._phases else None
+        if not data.strip() and not self._sees_status:
             raise Unreadable("the upstream answers with an empty body")
         try:
-            return self._observed(task)
+            return self._observation(task, _with_name(view, "message") if self._sees_names else view, "")
         except Unreadable as exc:
-            raise Unreadable(f"{exc}{self._words(task)}") from exc
+            raise fault or Unreadable(f"{exc}{self._words(task)}") from exc
 
     def read_batch(self, data: bytes, task_ids: frozenset[str]) -> Mapping[str, Observation | SourceError]:
         """Return the observation of each task in the reply to a poll of several; a snapshot that has none is an error.
@@ -193,12 +195,19 @@ class SnapshotReader:
         task = parse(data)
         return self._observation(task, _with_name(task, "message") if self._sees_names else task, "")
 
-    def _read_end(self, event: StreamEvent) -> Observation | None:
+    def _check_task(self, task: Json, task_id: str | None) -> None:
+        """Raise Unreadable for a snapshot that names another task."""
+        about = self._task_id(task)
+        if about is not None and task_id is not None and str(about) != task_id:
+            raise Unreadable("the upstream answers about another task")
+
+    def _read_end(self, event: StreamEvent, task_id: str | None) -> Observation | None:
         """Return the observation of the event that ends a stream, by its data, or by its name if `states` lists it."""
         try:
             task = parse(event.data) if event.data else None
         except Unreadable:
             task = storable(event.text)
+        self._check_task(task, task_id)
         view = _with_name(task, event.type) if self._sees_names else task
         phase = self._phases.get(event.type)
         try:
@@ -227,6 +236,7 @@ class SnapshotReader:
             error=None if phase is Phase.SUCCEEDED else self._error(view, failure),
             urls=() if failed else values.urls(self._result(view)),
             urls_lifetime=self._lifetime,
+            urls_expire=values.moment(self._expires(view)),
             task=task,
             event_id=event_id,
         )
@@ -261,123 +271,6 @@ def _event_id(event: StreamEvent) -> str:
 def _with_name(task: Json, name: str) -> Json:
     """Return a snapshot in which paths find the event's name."""
     return {**task, "@event": name} if isinstance(task, dict) else {"@event": name}
-
-
-def parse(data: bytes) -> Json:
-    """Parse JSON into values that can be stored and written again. Raises Unreadable.
-
-    It reads what careless writers send, too: NaN, infinities and numbers that no parser can hold become null, control
-    characters in strings stay, an escape that does not exist is its own characters, NULs around the text are dropped.
-    """
-    text = data.decode("utf-8", "replace").removeprefix("\ufeff").strip("\0 \t\r\n")
-    try:
-        try:
-            value = _decoded(text)
-        except json.JSONDecodeError as exc:
-            if not exc.msg.startswith("Invalid"):
-                raise
-            value = _decoded(_BAD_ESCAPE.sub(_escaped, text))
-        if "\0" in text or _UNSTORABLE_ESCAPES.search(data) or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
-            value = _cleaned(value, MAX_DEPTH)
-    except ValueError as exc:
-        raise Unreadable(f"the snapshot is not JSON: {_brief(exc)}") from exc
-    except RecursionError as exc:
-        raise Unreadable("the snapshot is nested too deeply") from exc
-    return value
-
-
-def _decoded(text: str) -> Json:
-    """Return the value of a text without white space around it, as `JSONDecoder.decode` does with six calls less."""
-    try:
-        value, end = _scan(text, 0)
-    except StopIteration as exc:
-        raise json.JSONDecodeError("Expecting value", text, exc.value) from None
-    if end != len(text):
-        raise json.JSONDecodeError("Extra data", text, end)
-    return value
-
-
-def find(path: str | None) -> Find:
-    """Compile a path. Where it cannot be followed, as with no path, the result is None."""
-    if path is None:
-        return lambda _: None
-    if not _NAMES.fullmatch(path):
-        return _expression(path)
-    names = tuple(path.split("."))
-    if len(names) == 1:
-        name = path
-        return lambda task: task.get(name) if isinstance(task, dict) else None
-
-    def follow(task: Json) -> Json:
-        for name in names:
-            if not isinstance(task, dict):
-                return None
-            task = task.get(name)
-        return task
-
-    return follow
-
-
-class PathFunctions(jmespath.functions.Functions):
-    """The functions that paths may use beyond those of JMESPath."""
-
-    @jmespath.functions.signature({"types": []})
-    def _func_parse_json(self, text: Json) -> Json:
-        """Return the value of JSON in a string; null if it is none."""
-        try:
-            return parse(text.encode()) if isinstance(text, str) else None
-        except Unreadable:
-            return None
-
-
-def _expression(path: str) -> Find:
-    options = jmespath.Options(custom_functions=PathFunctions())
-    compiled = jmespath.compile(compilable(path))
-
-    def search(task: Json) -> Json:
-        try:
-            return compiled.search(task, options)
-        # JMESPath's own errors are ValueErrors; the library also compares and adds whatever it is given.
-        except (ValueError, TypeError, ArithmeticError, RecursionError):
-            return None
-
-    return search
-
-
-def _finite(digits: str) -> float | None:
-    number = float(digits)
-    return number if math.isfinite(number) else None
-
-
-def _whole(digits: str) -> int | None:
-    """Return an integer; None if it has more digits than Python reads or writes."""
-    return int(digits) if len(digits) <= MAX_INTEGER else None
-
-
-def _escaped(escape: re.Match[str]) -> str:
-    return escape[0] if escape[1] is None else "\\" + escape[0]
-
-
-# `strict=False` lets control characters stand in strings.
-_decoder = json.JSONDecoder(strict=False, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole)
-_scan: Callable[[str, int], tuple[Json, int]] = _decoder.scan_once  # type: ignore[attr-defined]  # of every version
-
-
-def _brief(exc: ValueError) -> str:
-    """Describe the error without quoting the document."""
-    return f"{exc.msg} at character {exc.pos}" if isinstance(exc, json.JSONDecodeError) else str(exc)[:100]
-
-
-def _cleaned(value: Json, depth: int) -> Json:
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, dict | list) and not depth:
-        raise RecursionError
-    if isinstance(value, dict):
-        return {storable(key): _cleaned(item, depth - 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_cleaned(item, depth - 1) for item in value]
-    return value
 
 
 def _state(value: Json) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 from notifier.core.errors import NoContent, NoStream, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
 from notifier.core.eventstream import StreamEvent
-from notifier.core.model import NONE, Observation
+from notifier.core.model import NONE, Observation, Phase
 from notifier.runtime.metrics import Metrics
 from notifier.sources.connection import Connection
 from notifier.sources.http import new_pool
@@ -19,6 +20,7 @@ from notifier.sources.plan import EXCERPT, Plan, SourceSettings
 from notifier.sources.poll import PollSource
 from notifier.sources.preset import Preset
 from notifier.sources.result import fetch_result
+from notifier.sources.snapshot import Aside
 from notifier.sources.turns import Turns
 
 MAX_SKIPPED = 100  # snapshots that cannot be read, after which others have their turn
@@ -97,7 +99,7 @@ class SseSource:
             if self._twin is not None and _has_no_stream(exc, settings.preset):
                 raise NoStream(str(exc), status=exc.status) from exc
             raise
-        return SseStream(self, plan, connection, asyncio.get_running_loop())
+        return SseStream(self, plan, connection, task_id, asyncio.get_running_loop())
 
     async def result(self, task_id: str, success: Observation, *, variables: Mapping[str, str] = NONE) -> Observation:
         """Ask once for the result of a task; return its success with the result. Raises SourceError."""
@@ -131,15 +133,20 @@ class SseStream:
         "_place",
         "_placed",
         "_plan",
+        "_progress",
         "_source",
+        "_task_id",
         "last_activity",
         "observations",
         "retry",
         "unread",
     )
 
-    def __init__(self, source: SseSource, plan: Plan, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, source: SseSource, plan: Plan, connection: Connection, task_id: str, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._source = source
+        self._task_id = task_id
         self._plan = plan
         self._connection = connection
         self._loop = loop
@@ -150,6 +157,7 @@ class SseStream:
         self._counts = False  # it could be read, so that its repeats count as observations
         self.last_activity = loop.time()  # of the last byte, comments included
         self._place = ""
+        self._progress: float | None = None  # that an event without a state has told
         self._placed: StreamEvent | None = None  # tells the place, which has not been asked for yet
         self.observations = 0  # read so far, repeats included
         self.unread: Unreadable | None = None  # why the last snapshot was skipped; None: it could be read
@@ -223,9 +231,12 @@ class SseStream:
     def _read(self, event: StreamEvent) -> Observation | None:
         data = event.data
         try:
-            observation = self._plan.reader.read_event(event)
+            told = self._plan.reader.read_event(event, self._task_id)
             self.unread = None
-            return observation
+            if isinstance(told, Aside):
+                self._progress = told.progress
+                return None
+            return self._with_progress(told)
         except Unreadable as exc:
             if self._connection.partial:  # the connection broke within it
                 return None
@@ -235,3 +246,9 @@ class SseStream:
             if self._connection.single:
                 raise self.unread from exc
             return None
+
+    def _with_progress(self, observation: Observation | None) -> Observation | None:
+        """Return an observation with the progress that events before it have told, if it tells none of its own."""
+        if observation is None or self._progress is None or observation.progress is not None:
+            return observation
+        return observation if observation.phase is Phase.SUCCEEDED else replace(observation, progress=self._progress)

@@ -15,6 +15,7 @@ from notifier.core.model import Json, TaskError
 MAX_DIGITS = 100  # characters of a number in a string
 MAX_URL = 16 << 10  # characters; a longer text is no URL but the media themselves, as base64
 ABSOLUTE = 1e9  # a number of seconds this large is a time since the epoch
+LATEST = 253_402_300_799.0  # the last second that a date with a year of four digits can name
 
 _NUMBER = re.compile(r"\s*([+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?)\s*%?\s*", re.ASCII)
 
@@ -65,7 +66,7 @@ def progress(value: Json) -> float | None:
         return None
     if isinstance(value, list) and len(value) == 2:
         done, total = map(number, value)
-        return done / total if done is not None and total else None
+        return number(done / total) if done is not None and total else None  # two floats may make an infinite one
     return number(value)
 
 
@@ -74,17 +75,31 @@ def seconds_left(value: Json, now: float) -> float | None:
     if value is None:
         return None
     seconds = number(value)
+    if seconds is None or seconds >= ABSOLUTE:
+        absolute = moment(value)
+        seconds = None if absolute is None else absolute - now
+    return seconds if seconds is not None and seconds > 0 else None  # 0 means unknown
+
+
+def moment(value: Json) -> float | None:
+    """Return a time (ISO 8601, or seconds or milliseconds since the epoch) in seconds; of a list, the earliest."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return min(
+            (at for item in value if not isinstance(item, list) and (at := moment(item)) is not None), default=None
+        )
+    seconds = number(value)
     if seconds is None and isinstance(value, str) and len(value) <= MAX_DIGITS:
         try:
-            moment = datetime.fromisoformat(value)
-            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+            told = datetime.fromisoformat(value)
+            seconds = (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
             return None
     if seconds is None:
         return None
-    if seconds >= ABSOLUTE:
-        seconds = (seconds / 1000 if seconds >= ABSOLUTE * 1000 else seconds) - now
-    return seconds if seconds > 0 else None  # 0 means unknown
+    seconds = seconds / 1000 if seconds >= ABSOLUTE * 1000 else seconds
+    return seconds if ABSOLUTE <= seconds <= LATEST else None
 
 
 def word(value: Json) -> str | None:

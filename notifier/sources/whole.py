@@ -26,7 +26,7 @@ async def _body(reader: BodyReader, limit: int) -> bytes:
         while chunk := await reader.read():
             body += chunk
             if len(body) > limit:
-                raise Unreadable(f"the upstream answers with more than {limit} bytes")
+                raise Unreadable(f"the upstream answers with more than {limit} bytes; max_event may allow more")
     except FAULTS as exc:
         raise translated(exc) from exc
     return bytes(body)

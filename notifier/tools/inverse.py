@@ -1,22 +1,25 @@
 """The inverse of a path: it writes a value into a body where a JMESPath expression will find it. Pure.
 
-It knows the forms that presets are made of: names, indexes, lists of everything, alternatives, negations, comparisons,
-`contains` and `parse_json`. Bodies are never changed; each function returns another one.
+It knows the forms that presets are made of: names, indexes, lists and mappings of everything, alternatives, negations,
+comparisons, `contains` and `parse_json`. Bodies are never changed; each function returns another one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import count, islice
 from typing import Any, cast
 
 import jmespath
 from jmespath.visitor import TreeInterpreter
 
 from notifier.core.model import Json
+from notifier.sources.document import PathFunctions
 from notifier.sources.preset import compilable
-from notifier.sources.snapshot import PathFunctions
+from notifier.sources.values import present
 
 Node = dict[str, Any]  # of JMESPath's syntax tree
 
@@ -68,8 +71,10 @@ def _put(node: Node, body: Json, value: Json) -> Json:
             return _put_through(node["children"], body, value)
         case "projection":
             return _put_all(node, body, value)
+        case "value_projection":
+            return _put_values(node, body, value)
         case "flatten":
-            return _put(node["children"][0], body, value)
+            return _put_flat(node["children"][0], body, value)
         case "or_expression":
             return _put_one_of(node["children"], body, value)
         case "multi_select_list" if isinstance(value, list) and len(value) == len(node["children"]):
@@ -81,7 +86,7 @@ def _put(node: Node, body: Json, value: Json) -> Json:
                 body = _put(pair["children"][0], body, value[pair["value"]]) if pair["value"] in value else body
             return body
         case "and_expression":
-            return _put(node["children"][-1], body, value)
+            return _put_if(node["children"], body, value)
         case "function_expression" if node["value"] == "to_string":
             return _put(node["children"][0], body, value)
         case "function_expression" if node["value"] == "parse_json":
@@ -115,6 +120,36 @@ def _put_all(node: Node, body: Json, value: Json) -> Json:
     return _put(source, body, written)
 
 
+def _put_values(node: Node, body: Json, value: Json) -> Json:
+    """Write the values of a mapping: under the names that it has, and under numbers beyond those."""
+    source, element = node["children"]
+    found = _find(source, body)
+    before = found if isinstance(found, dict) else {}
+    items = value if isinstance(value, list) else [value]
+    fresh = (str(number) for number in count(1) if str(number) not in before)
+    keys = [*islice([*before], len(items)), *islice(fresh, max(0, len(items) - len(before)))]
+    written = {key: _put(element, before.get(key), item) for key, item in zip(keys, items, strict=True)}
+    return _put(source, body, written)
+
+
+def _put_flat(inner: Node, body: Json, value: Json) -> Json:
+    """Write where lists are joined: the values of a mapping are one list, as those of a provider are."""
+    if inner["type"] != "value_projection":
+        return _put(inner, body, value)
+    return _put(inner, body, [value if isinstance(value, list) else [value]])
+
+
+def _put_if(nodes: Sequence[Node], body: Json, value: Json) -> Json:
+    """Write behind conditions: those that do not hold are made to, as far as that can be written."""
+    *conditions, last = nodes
+    body = _put(last, body, value)
+    for node in conditions:
+        if not present(_find(node, body)):
+            with contextlib.suppress(Unwritable):
+                body = _affirm(node, body, "yes")
+    return body
+
+
 def _put_one_of(nodes: Sequence[Node], body: Json, value: Json) -> Json:
     """Write where one of the alternatives finds something already, or else where the first can be written."""
     for node in (*(node for node in nodes if _find(node, body) is not None), *nodes):
@@ -129,12 +164,20 @@ def _clear(node: Node, body: Json) -> Json:
     if _find(node, body) in (None, []):
         return body
     match node["type"]:
-        case "or_expression" | "and_expression" | "multi_select_list":
+        case "or_expression" | "multi_select_list":
             for child in node["children"]:
                 body = _clear(child, body)
             return body
-        case "projection":
-            return _put(node["children"][0], body, [])
+        case "and_expression":  # one that finds nothing is enough
+            for child in reversed(node["children"]):
+                body = _clear(child, body)
+                if not present(_find(node, body)):
+                    break
+            return body
+        case "projection" | "flatten":
+            return _put_empty(node["children"][0], body, [])
+        case "value_projection":
+            return _put_empty(node["children"][0], body, {})
         case "function_expression":
             return _clear(node["children"][0], body)
         case kind if kind in _CHAINS:
@@ -145,6 +188,11 @@ def _clear(node: Node, body: Json) -> Json:
             return _put(node, body, None)
         case _:
             return body  # a literal, which no body changes
+
+
+def _put_empty(source: Node, body: Json, empty: Json) -> Json:
+    """Return the body in which a projection has nothing to go through."""
+    return _clear(source, body) if source["type"] in ("flatten", "value_projection") else _put(source, body, empty)
 
 
 def _affirm(node: Node, body: Json, value: Json) -> Json:
@@ -159,6 +207,8 @@ def _affirm(node: Node, body: Json, value: Json) -> Json:
             return _affirm(node["children"][0], body, value)
         case "comparator" if node["value"] == "eq":
             return _put(node["children"][0], body, _find(node["children"][1], body))
+        case "comparator" if node["value"] == "ne":
+            return body if _find(node, body) else _put(node["children"][0], body, value)
         case "function_expression" if node["value"] in ("contains", "starts_with", "ends_with"):
             return _put(node["children"][0], body, _find(node["children"][1], body))
         case _:

@@ -6,16 +6,18 @@ The preset's own paths say where state, progress, error and result are written (
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 from notifier.core.model import Json, Phase
+from notifier.sources.document import find
 from notifier.sources.preset import Preset, compilable
-from notifier.sources.snapshot import find
 from notifier.tools.inverse import Unwritable, affirm, clear, put
 
 NAMED_FAILURE = "failure_if_present"  # as a state: the failure that is told by a value beside any state
 CODE = "simulated"  # of an error, where the user names none
 RESULT = "https://example.com/results/{id}.mp4"
+_SCALAR = re.compile(r"true|false|0|[1-9][0-9]{0,8}")  # as JSON writes them; `00` is a word
 _MARK = b'{"step":'  # how a snapshot of ours begins; anything else is sent as it is
 
 
@@ -49,8 +51,9 @@ class PresetBodies:
         self.preset = preset
         self._base = example
         self._phases = {state: phase for phase, states in preset.states.items() for state in states}
-        special = ('"@status"', '"@event"')  # states that do not stand in the body
-        self._written = not any(name in compilable(preset.paths.state) for name in special)
+        state = compilable(preset.paths.state)
+        self._by_status = state == '"@status"'  # then it does not stand in the body
+        self._by_name = '"@event"' in state
 
     def states(self, *phases: Phase) -> tuple[str, ...]:
         """List the states of phases."""
@@ -77,7 +80,7 @@ class PresetBodies:
         if paths.task_id is not None:
             body = put(paths.task_id, body, task_id)
         body = self._with_progress(body, step, phase)
-        if self._written:
+        if not self._by_status and not self.is_name(self.carrier(step.state)):
             body = put(paths.state, body, scalar(self.carrier(step.state)))
         if event is not None and isinstance(body, dict) and "type" in body:
             body = {**body, "type": event}
@@ -117,6 +120,11 @@ class PresetBodies:
             return None
         return int(state.removeprefix(NAMED_FAILURE).removeprefix("-") or 1) - 1
 
+    def is_name(self, state: str) -> bool:
+        """Return whether a state is told by the name of an event, and does not stand in its body."""
+        names = self.preset.state_events
+        return self._by_name and (names is None or state in names)
+
     def carrier(self, state: str) -> str:
         """Return the state that stands in the body: a failure beside any state stands beside success."""
         return state if self._named_failure(state) is None else self.states(Phase.SUCCEEDED)[0]
@@ -124,9 +132,7 @@ class PresetBodies:
 
 def scalar(state: str) -> Json:
     """Return a state as the provider writes it: presets hold numbers and booleans as text."""
-    if state in ("true", "false") or (state.isascii() and state.isdecimal() and len(state) < 10):
-        return json.loads(state)
-    return state
+    return json.loads(state) if _SCALAR.fullmatch(state) else state
 
 
 def _quiet(path: str, body: Json) -> Json:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from notifier.core.errors import SourceError
 from notifier.core.eventstream import Decoder, StreamEvent
-from notifier.core.model import TERMINAL, Json, Phase
+from notifier.core.model import TERMINAL, Json, Observation, Phase
 from notifier.sources.preset import Preset, compilable, load, names
 from notifier.sources.snapshot import SnapshotReader
 from notifier.tools.faults import error_body
@@ -29,6 +29,7 @@ from notifier.tools.wire import HttpRequest
 RUNNING = 3  # snapshots of each state in work, so that progress is seen
 _STATE = r"[^\s,:*][^,:*]*?"  # some providers' states hold blanks
 _PHASES = {phase.value for phase in Phase}
+_HTTP_STATUS = re.compile(r"[2-5][0-9]{2}")
 _UNFIT = re.compile(r"unknown-(\d+)")
 
 
@@ -63,7 +64,7 @@ class PresetSpeech:
         self._batch_route = None if preset.batch is None else PresetRoute(preset, preset.batch.url)
         self._twin = twin
         self._phases = {state: phase for phase, states in preset.states.items() for state in states}
-        self._by_status = '"@status"' in compilable(preset.paths.state)
+        self._by_status = compilable(preset.paths.state) == '"@status"'
         self._by_name = '"@event"' in compilable(preset.paths.state)
         self._reader = SnapshotReader(source="simulator", preset=preset)
         self._events = _events(preset, example) if isinstance(example, str) else ()
@@ -81,7 +82,11 @@ class PresetSpeech:
 
     def resolved(self, word: str) -> str:
         """Return the provider's state for a phase of ours; another word is a state. Raises ValueError."""
-        if word in self._phases or word in self.failures or word not in _PHASES:
+        if word in self._phases or word in self.failures:
+            return word
+        if self._by_status and word not in _PHASES and not _HTTP_STATUS.fullmatch(word):
+            raise ValueError(f"the states of the preset {self.name} are HTTP statuses, which {word!r} is none of")
+        if word not in _PHASES:
             return word
         phase = Phase(word)
         found = self.bodies.states(phase) or (self.failures if phase in (Phase.FAILED, Phase.CANCELED) else ())
@@ -127,15 +132,18 @@ class PresetSpeech:
 
     def understand(self, request: HttpRequest) -> Question | None:
         """Return what a request asks for."""
-        if (id_ := self._route.find(request)) is not None:
+        id_, polled = self._route.find(request), None if self._twin is None else self._twin.understand(request)
+        if polled is not None and polled.id and not id_:
+            return polled
+        if id_ is not None:
             if self._stream:
                 return Question(want=Want.STREAM, id=id_, after=self._place(request))
             return Question(want=Want.SNAPSHOT, id=id_)
         if self._batch_route is not None and self._batch_route.find(request) is not None:
             ids = self._ids(request)
             return Question(want=Want.BATCH, id=next(iter(ids), ""), ids=ids)
-        if self._twin is not None and (question := self._twin.understand(request)) is not None:
-            return question
+        if polled is not None:
+            return polled
         if self._result_route is not None and (id_ := self._result_route.find(request)) is not None:
             return Question(want=Want.RESULT, id=id_)
         return None
@@ -191,7 +199,7 @@ class PresetSpeech:
         step = decoded(payload)
         if step is None:
             return SpeechReply(status=200, body=payload)
-        status = int(step.state) if self._by_status else 200
+        status = int(self.bodies.carrier(step.state)) if self._by_status else 200
         return SpeechReply(status=status, body=_json(self.bodies.body(task_id, step)))
 
     def frame(self, task_id: str, payload: bytes, framing: Framing, eol: bytes) -> bytes:
@@ -278,17 +286,16 @@ class PresetSpeech:
         """Return the name of the event that carries a state; None: it has none."""
         if not self._stream:
             return None
+        names, carried = self.preset.state_events, self.bodies.carrier(state)
         if self._by_name:
-            return state
-        names = self.preset.state_events
+            return carried if self.bodies.is_name(carried) else self.bodies.states(Phase.SUCCEEDED)[0]
         if names is None:
             return None
-        carried = self.bodies.carrier(state)
         return next((name for name in names if name == carried or name.endswith(f".{carried}")), names[0])
 
     def _carries_state(self, event: StreamEvent) -> bool:
         try:
-            return self._reader.read_event(event) is not None
+            return isinstance(self._reader.read_event(event), Observation)
         except SourceError:
             return False
 
@@ -308,14 +315,14 @@ class PresetSpeech:
             if self._stream:
                 decoder = Decoder(framing=self.preset.framing)
                 event = decoder.feed(self.frame("1", payload, self.preset.framing, b"\n"))[0]
-                seen = self._reader.read_event(event)
+                seen = self._reader.read_event(event, "1")
             else:
                 answer = self.reply("1", payload)
                 seen = self._reader.read_reply(answer.body, answer.status, "1")
         except SourceError as exc:
             raise ValueError(f"the preset {self.name} cannot be simulated: {state}: {exc}") from exc
-        if seen is None or seen.phase is not self.bodies.phase(state):
-            told = "nothing" if seen is None else seen.phase
+        if not isinstance(seen, Observation) or seen.phase is not self.bodies.phase(state):
+            told = seen.phase if isinstance(seen, Observation) else "nothing"
             raise ValueError(f"the preset {self.name} cannot be simulated: {state} is read as {told}")
 
 

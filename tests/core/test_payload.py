@@ -102,6 +102,18 @@ def test_a_result_whose_urls_end_says_when() -> None:
     }
 
 
+def test_the_time_that_the_provider_names_goes_before_the_lifetime_of_its_urls() -> None:
+    observation = Observation(
+        state="success",
+        phase=Phase.SUCCEEDED,
+        urls=("https://example.com/a",),
+        urls_lifetime=600.0,
+        urls_expire=1_786_406_400.0,
+        task={},
+    )
+    assert callback(observation)["data"]["result"]["expires_at"] == "2026-08-11T00:00:00.000000Z"
+
+
 def test_a_result_that_could_not_be_fetched_says_why() -> None:
     """The task has succeeded all the same."""
     observation = Observation(state="success", phase=Phase.SUCCEEDED, result_error="not within 120 s", task={})

@@ -20,6 +20,7 @@ class BatchUpstream:
         self.default: str | None = "busy"  # of every other; None: they are not known
         self.shape = shape
         self.status = 200
+        self.reply_headers: dict[str, str] = {}
         self.batches: list[list[str]] = []
         self.times: list[float] = []  # of time.monotonic()
         self.single: list[str] = []
@@ -56,9 +57,9 @@ class BatchUpstream:
         self.batches.append(ids)
         self.times.append(time.monotonic())
         self.headers.append(dict(request.headers))
-        if self.status != 200:
-            return web.Response(status=self.status, body=b"{}")
-        return web.Response(body=json.dumps(self.shape(self.told(ids))), content_type="application/json")
+        body = "{}" if self.status != 200 else json.dumps(self.shape(self.told(ids)))
+        headers = {"Content-Type": "application/json", **self.reply_headers}
+        return web.Response(status=self.status, body=body.encode(), headers=headers)
 
     async def _one(self, request: web.Request) -> web.Response:
         task = request.match_info["id"]

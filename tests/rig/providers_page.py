@@ -50,8 +50,14 @@ def _details(name: str, preset: Preset) -> Iterator[str]:
         yield f"- Many at once: `{preset.batch.method} {url}`, {preset.batch.most} ids a request.\n"
     if preset.poll_twin is not None:
         yield f"- Without a stream: polled as [`{preset.poll_twin}`](#{preset.poll_twin}).\n"
+    if preset.max_event is not None:
+        yield f"- Longest snapshot: {preset.max_event >> 20} MiB.\n"
     if preset.cursor is not None:
         yield f"- Resumed: by `{preset.cursor.parameter}`{_window(preset)}.\n"
+    if preset.paths.task_id is not None:
+        yield f"- Held to the task's id: by `{preset.paths.task_id}`.\n"
+    elif about.no_task_id is not None:
+        yield f"- Not held to the task's id: {_plain(about.no_task_id)}.\n"
     result = _result(preset)
     if result:
         yield f"- Result: {result}.\n"
@@ -83,6 +89,9 @@ def _result(preset: Preset) -> str:
         parts.append(f"by a second request, `{preset.result_request.url.replace('{base_url}', '')}`")
     elif preset.paths.result is not None:
         parts.append(f"`{preset.paths.result}`")
+    expires = preset.paths.result_expires or (preset.result_request and preset.result_request.expires)
+    if expires:
+        parts.append(f"to the time at `{expires}`")
     if preset.result_lifetime is not None:
         hours = preset.result_lifetime / 3600
         parts.append(f"for {hours:g} hours" if hours >= 1 else f"for {hours * 60:g} minutes")

@@ -11,7 +11,7 @@ from notifier.core.errors import Unreadable
 from notifier.core.eventstream import StreamEvent
 from notifier.core.model import Json, Observation, Phase
 from notifier.sources.preset import Preset
-from notifier.sources.snapshot import SnapshotReader
+from notifier.sources.snapshot import Aside, SnapshotReader
 
 STATES = {"running": ["starting", "running"], "succeeded": ["done", "completed"], "failed": ["error"]}
 
@@ -22,7 +22,9 @@ def reader(**fields: Any) -> SnapshotReader:
 
 
 def read(name: str, data: bytes, **fields: Any) -> Observation | None:
-    return reader(**fields).read_event(StreamEvent(data, name, "7"))
+    told = reader(**fields).read_event(StreamEvent(data, name, "7"))
+    assert not isinstance(told, Aside)
+    return told
 
 
 def brief(observation: Observation | None) -> tuple[str | None, Phase, Json] | None:

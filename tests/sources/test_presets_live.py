@@ -186,14 +186,14 @@ async def test_many_tasks_are_asked_for_at_once(tmp_path: Path, name: str) -> No
         course = here.speech.load("running,succeeded,failed")
         for at, payload in enumerate(course.snapshots):
             here.sim.course(f"task-{at}", Transcript(snapshots=(payload,)))
-        found = await here.source.look_at(["task-0", "unknown", "task-1", "task-2"])
+        found = (await here.source.look_at(["task-0", "unknown", "task-1", "task-2"])).found
         assert list(found) == ["task-0", "task-1", "task-2"]
         steps = [step for step in map(decoded, course.snapshots) if step is not None]
         for (id_, observation), step in zip(found.items(), steps, strict=True):
             assert isinstance(observation, Observation)
             check(here, id_, step, observation)
         assert here.sim.outcomes["batch"] == 1
-        assert await here.source.look_at(["unknown", "unknown-2"]) == {}
+        assert (await here.source.look_at(["unknown", "unknown-2"])).found == {}
 
 
 @pytest.mark.parametrize("name", ["hedra-stream", "openai-response-stream"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from notifier.sources.snapshot import find
+from notifier.sources.document import find
 from notifier.tools.inverse import Unwritable, affirm, clear, put
 
 PATHS = (
@@ -25,6 +25,14 @@ PATHS = (
     "parse_json(data.resultJson).resultUrls",
     "a | b",
     "details && to_string(details)",
+    "output.*[]",
+    "output.*",
+    "output.*.url",
+    "nodes.*[].url",
+    "output[]",
+    "status == 'DONE' && urls[*]",
+    "code && code != `0` && message",
+    "starts_with(result, 'val') && result",
 )
 
 
@@ -52,6 +60,25 @@ def test_nothing_else_changes() -> None:
     assert clear("data.url || code", body) == {**body, "code": None}
 
 
+def test_the_values_of_a_mapping_are_written_under_its_names_and_then_under_numbers() -> None:
+    """`output.*[]`, lists by name as Runway's workflows have them, is one list under one name."""
+    body = {"output": {"n1": ["old"], "n2": ["older"]}, "id": 7}
+    assert put("output.*[]", body, ["a", "b"]) == {"output": {"n1": ["a", "b"]}, "id": 7}
+    assert put("output.*[]", {}, "a") == {"output": {"1": ["a"]}}
+    assert put("output.*", {"output": {"2": "x"}}, ["a", "b", "c"]) == {"output": {"2": "a", "1": "b", "3": "c"}}
+    assert put("output.*.url", {"output": {"n": {"id": 1}}}, ["a"]) == {"output": {"n": {"id": 1, "url": "a"}}}
+    assert clear("output.*[]", body) == {"output": {}, "id": 7}
+    assert clear("a[].b", {"a": [[{"b": 1}], {"b": 2}]}) == {"a": []}
+
+
+def test_what_is_written_behind_a_condition_makes_it_hold_and_clearing_leaves_it() -> None:
+    assert put("status == 'DONE' && url", {"status": "BUSY"}, "a") == {"status": "DONE", "url": "a"}
+    assert put("status == 'DONE' && url", {"status": "DONE"}, "a") == {"status": "DONE", "url": "a"}
+    assert put("code && code != `0` && message", {"code": 7}, "a") == {"code": 7, "message": "a"}
+    assert clear("status == 'DONE' && url", {"status": "DONE", "url": "a"}) == {"status": "DONE", "url": None}
+    assert clear("id && 'SUBMITTED'", {"id": 7}) == {"id": None}
+
+
 def test_of_alternatives_the_one_that_finds_something_is_written() -> None:
     assert put("url || video_url", {"video_url": "old"}, "new") == {"video_url": "new"}
     assert put("url || video_url", {}, "new") == {"url": "new"}
@@ -66,6 +93,8 @@ def test_of_alternatives_the_one_that_finds_something_is_written() -> None:
         "starts_with(message, 'no ')",
         "status == 'FAILED'",
         "error || message",
+        "code != `0`",
+        "error && code != `0`",
     ],
 )
 def test_a_condition_can_be_made_to_hold(condition: str) -> None:

@@ -24,7 +24,7 @@ from notifier.sources import preset as presets
 from notifier.sources.preset import Preset
 from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
-from notifier.tools.preset_body import RESULT, decoded
+from notifier.tools.preset_body import RESULT, decoded, scalar
 from notifier.tools.preset_speech import PresetSpeech, speech_of
 from notifier.tools.simulator import Simulator
 
@@ -89,6 +89,8 @@ def test_a_preset_that_cannot_be_spoken_is_refused_with_the_reason(changed: dict
             ["--preset", "runway", "--fail", "x=SUCCEEDED"],
             "no failure of the preset runway; there are: FAILED",
         ),
+        (["--preset", "stability", "--transcript", "running,busy"], "HTTP statuses, which 'busy' is none of"),
+        (["--preset", "stability", "--transcript", "202,999"], "HTTP statuses, which '999' is none of"),
         (["--fail", "x=success"], "there are failed, canceled"),
         (["--preset", "ideogram", "--transcript", "running"], "has no state that is running"),
     ],
@@ -97,6 +99,19 @@ def test_wrong_options_are_usage_errors(arguments: list[str], reason: str) -> No
     result = CliRunner().invoke(app, ["simulate", *arguments])
     assert result.exit_code == 2
     assert reason in result.stderr
+
+
+def test_states_are_written_as_providers_write_them() -> None:
+    """Presets hold numbers and booleans as text; a word of digits with a zero before them is a word."""
+    written = [scalar(state) for state in ("7", "0", "true", "false", "00", "007", "-1", "1234567890", "busy", "")]
+    assert written == [7, 0, True, False, "00", "007", "-1", "1234567890", "busy", ""]
+
+
+def test_a_state_beside_the_status_is_answered_with_that_status() -> None:
+    """Of stability: a failure that is told beside success comes with 200, one of the statuses with itself."""
+    speech = speech_of("stability", presets.load("stability"))
+    for state, status in (("400", 400), ("403", 403), ("failure_if_present", 200), ("running", 202), ("299", 299)):
+        assert speech.reply("1", speech.say(state)).status == status
 
 
 async def test_all_presets_at_once_through_a_whole_daemon(tmp_path: Path) -> None:
