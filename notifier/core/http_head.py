@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 MAX_HEADER = 64 << 10  # bytes of the status line and of each header: policies, cookies and traces are long
 MAX_HEADERS = 1000
 MAX_HEAD = 256 << 10  # bytes of a head
+REDIRECTS = frozenset({301, 302, 303, 307, 308})  # statuses (RFC 9110 section 15.4)
+VISIBLE = "".join(map(chr, range(0x21, 0x7F)))  # ASCII characters that a request line can carry (RFC 9112 section 3)
 SHORT_HEAD = 4000  # bytes; so short a head breaks no limit, since a header has four bytes at least
 
 _END = re.compile(rb"\r?\n\r?\n")

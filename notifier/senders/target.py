@@ -10,11 +10,11 @@ from urllib.parse import quote
 from yarl import URL
 
 from notifier import __version__
+from notifier.core.http_head import VISIBLE
 from notifier.runtime.tls import Trust
 
 USER_AGENT = f"notifier/{__version__}"
 _PARTS = re.compile(r"(?P<origin>[^:/?#]*://[^/?#]*)(?P<rest>[^#]*)", re.DOTALL)
-_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))  # ASCII characters that a request line can carry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ def request_url(text: str) -> URL:
     origin = URL(parts["origin"]).with_user(None)
     if origin.scheme not in ("http", "https") or not origin.host:
         raise ValueError("not an HTTP URL")
-    rest = quote(parts["rest"], safe=_VISIBLE)
+    rest = quote(parts["rest"], safe=VISIBLE)
     # yarl drops an empty query, so the path holds the query as well.
     path = rest if rest.startswith("/") else f"/{rest}"
     return URL.build(scheme=origin.scheme, authority=origin.raw_authority, path=path, encoded=True)

@@ -8,9 +8,7 @@ in memory is one piece of it.
 from __future__ import annotations
 
 import asyncio
-import errno
 import random
-import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,22 +18,20 @@ import structlog
 from yarl import URL
 
 from notifier.core.archive import file_name, part
+from notifier.core.http_head import REDIRECTS, VISIBLE
 from notifier.core.model import KeptResult
 from notifier.core.pace import backoff
 from notifier.runtime.http1 import ConnectFault, Connection, ForbiddenAddress, HttpFault, Pool, Route, Vet
 from notifier.runtime.tls import Trust
-from notifier.sources.kept_file import Kept, KeptFile, NotKept
+from notifier.sources.http import MAX_REDIRECTS
+from notifier.sources.kept_file import Kept, KeptFile, NotKept, not_kept
 
 log = structlog.get_logger(__name__)
 
 MAX_FETCHES = 8  # at a time: results are large, and the links of machines are not
-MAX_REDIRECTS = 5
 PIECE = 256 << 10  # bytes of a body in memory, for each fetch
 IDLE = 30.0  # seconds without a byte, after which a fetch is begun anew
 PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds before another try, random below a bound that doubles
-_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))  # ASCII characters that a request line can carry
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_PASSING = frozenset({errno.EAGAIN, errno.ENOSPC, errno.EDQUOT})  # errors of the disk, or no thread to write to it
 _PATIENT = frozenset({404, 408, 425, 429})  # those of 4xx that may pass: a CDN may not have the file yet
 
 
@@ -86,9 +82,14 @@ class Archive:
         self._users += 1
         try:
             for number, url in enumerate(urls, start=1):
-                result = await self._keep_one(f"{folder}/{file_name(number, url)}", url, end)
-                if result.reason is not None:
-                    log.warning("archive.not_kept", source=source, id=task, result=number, reason=result.reason)
+                try:
+                    result = await self._keep_one(f"{folder}/{file_name(number, url)}", url, end)
+                except Exception:  # the others of the task are kept all the same
+                    log.exception("archive.failed", source=source, id=task, result=number)
+                    result = KeptResult(url=None, reason="an internal error; see the log")
+                else:
+                    if result.reason is not None:
+                        log.warning("archive.not_kept", source=source, id=task, result=number, reason=result.reason)
                 kept.append(result)
         finally:
             self._users -= 1
@@ -133,8 +134,9 @@ class Archive:
             return KeptResult(url=file.url, bytes=size)
         except NotKept as exc:
             raise ResultFault(str(exc), passing=exc.passing) from exc
-        except OSError as exc:
-            raise ResultFault(_disk(exc), passing=exc.errno in _PASSING) from exc
+        except OSError as exc:  # of none of the file's steps: the system has no thread for it
+            fault = not_kept("it cannot be written", exc)
+            raise ResultFault(str(fault), passing=fault.passing) from exc
         finally:
             await file.discard()
 
@@ -150,13 +152,14 @@ class Archive:
                 connection.ask(self._written(url))
                 await _wait(connection, 0)
                 status, fields = connection.reply.status, connection.reply.fields
-                if status not in _REDIRECTS or "location" not in fields:
+                if status not in REDIRECTS or "location" not in fields:
                     return await self._read(connection, status, fields, file)
             except HttpFault as exc:
                 raise ResultFault(f"the transfer broke: {type(exc).__name__}", passing=True) from exc
             finally:
+                connection.abort()  # a stranger's: it serves no other request
                 self._pool.give_back(route, connection)
-            target = url.join(URL(quote(fields["location"], safe=_VISIBLE), encoded=True))
+            target = _target(url, fields["location"])
             if url.scheme == "https" and target.scheme != "https":
                 raise ResultFault("redirected from https:// to another scheme", passing=False)
             url = self._checked(str(target))
@@ -186,8 +189,8 @@ class Archive:
     def _checked(self, text: str) -> URL:
         """Return the URL of a request. Raises ResultFault for one that is not fetched; its address is vetted later."""
         try:
-            url = URL(quote(text, safe=_VISIBLE), encoded=True).with_fragment(None)
-            usable = url.scheme in ("http", "https") and bool(url.raw_host) and url.port != 0
+            url = URL(quote(text, safe=VISIBLE), encoded=True).with_fragment(None)
+            usable = url.scheme in ("http", "https") and bool(url.raw_host) and 0 < (url.port or 0) < 1 << 16
         except ValueError:
             usable = False
         if not usable:
@@ -225,6 +228,10 @@ def _connecting(exc: HttpFault) -> ResultFault:
             return ResultFault(f"cannot connect: {type(exc).__name__}", passing=True)
 
 
-def _disk(exc: OSError) -> str:
-    text = exc.strerror or type(exc).__name__
-    return "cannot be written: " + "".join(char for char in text.lower() if char in string.printable)
+def _target(url: URL, location: str) -> URL:
+    """Return the URL that a redirect leads to. Raises ResultFault."""
+    try:
+        target = url.join(URL(quote(location, safe=VISIBLE), encoded=True))
+        return URL(str(target), encoded=True)  # a bad port raises when it is written
+    except ValueError as exc:
+        raise ResultFault("redirected to what is no URL", passing=False) from exc

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from notifier.core.errors import NoContent, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
-from notifier.core.http_head import Fields
+from notifier.core.http_head import REDIRECTS, VISIBLE, Fields
 from notifier.core.retry import parse_retry_after
 from notifier.runtime.http1 import Connection, Lost, Pool, Proxy, Route, basic
 from notifier.runtime.tls import Trust
@@ -30,8 +30,6 @@ MAX_WORDS = 1 << 10  # characters kept of an error's body
 WORDS_READ = 4 << 10  # bytes read of it, so that no credential is cut in two before it is found
 WORDS_TIMEOUT = 2.0  # seconds
 
-_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))  # ASCII characters that a request line can carry
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_FOUND = frozenset({404, 410})
 _TRY_AGAIN = frozenset({408, 425, 429})
 
@@ -123,7 +121,7 @@ async def send(pool: Pool, request: Request, way: Way, *, fresh: bool = False) -
         except FAULTS as exc:
             raise translated(exc, note) from exc
         location = reply.fields.get("location")
-        if reply.status not in _REDIRECTS or location is None:
+        if reply.status not in REDIRECTS or location is None:
             return reply, note
         reply.close()
         target = _target(url, location)
@@ -164,7 +162,7 @@ def _written(method: str, url: URL, headers: CIMultiDict[str], way: Way, body: b
         if way.proxy.authorization is not None:
             lines.append(f"Proxy-Authorization: {way.proxy.authorization}\r\n")
     if not (target.isascii() and target.isprintable()) or " " in target:
-        target = quote(target, safe=_VISIBLE)
+        target = quote(target, safe=VISIBLE)
     if "Host" not in headers:
         lines.insert(0, f"Host: {url.host_port_subcomponent}\r\n")
     if url.user or url.password:
@@ -193,7 +191,7 @@ def _target(url: URL, location: str) -> URL:
     try:
         well_formed = location.isascii() and " " not in location  # such a URL stays as it is: it may be signed
         target = url.join(URL(location, encoded=well_formed)).with_fragment(None)
-        if target.scheme in {"http", "https"} and target.host:
+        if target.scheme in {"http", "https"} and target.host and target.port:  # a bad port raises when it is read
             return target.with_user(None)
     except ValueError as exc:
         raise Unreadable("the upstream redirects to something that is no URL") from exc

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import secrets
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +19,9 @@ from typing import Protocol
 from notifier.runtime.threads import beside, surely
 
 STALE = 86_400.0  # seconds after which the rest of a file that a killed process began is removed
+
+
+_PASSING = frozenset({errno.EAGAIN, errno.ENOSPC, errno.EDQUOT})  # errors of the disk, or no thread to write to it
 
 
 class NotKept(Exception):
@@ -27,8 +32,24 @@ class NotKept(Exception):
         self.passing = passing  # another try may succeed
 
 
+def not_kept(what: str, exc: OSError) -> NotKept:
+    """Return what a fault of the system means, on one line and without a path."""
+    reason = (exc.strerror or type(exc).__name__).lower()
+    line = " ".join("".join(char if char.isprintable() else " " for char in reason).split())
+    return NotKept(f"{what}: {line}", passing=exc.errno in _PASSING)
+
+
+@contextlib.contextmanager
+def step(what: str) -> Iterator[None]:
+    """Do one step of keeping a file; `what` it means when it fails. Raises NotKept."""
+    try:
+        yield
+    except OSError as exc:
+        raise not_kept(what, exc) from exc
+
+
 class Kept(Protocol):
-    """A file to be written, in a directory or in a bucket. Its methods raise OSError, and `finish` also NotKept."""
+    """A file to be written, in a directory or in a bucket. Its methods raise NotKept, or OSError without a thread."""
 
     @property
     def url(self) -> str:
@@ -66,7 +87,7 @@ class KeptFile:
         return self._path.as_uri()
 
     async def open(self) -> None:
-        """Create the directory and the file. Raises OSError."""
+        """Create the directory and the file. Raises NotKept."""
         created = beside(self._create, name="archive open")
         try:
             self._descriptor = await asyncio.shield(created)
@@ -75,12 +96,12 @@ class KeptFile:
             raise
 
     async def write(self, data: bytes) -> None:
-        """Write on. Raises OSError."""
+        """Write on. Raises NotKept."""
         assert self._descriptor is not None
         await beside(partial(_write_all, self._descriptor, data), name="archive write")
 
     async def finish(self) -> None:
-        """Give the file its name; it survives a loss of power. Raises OSError."""
+        """Give the file its name; it survives a loss of power. Raises NotKept."""
         await beside(self._publish, name="archive finish")
 
     async def discard(self) -> None:
@@ -96,25 +117,29 @@ class KeptFile:
 
     def _create(self) -> int:
         directory = self._path.parent
-        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-        for left in directory.glob(".*.part"):
-            with contextlib.suppress(OSError):
+        with step("its directory cannot be created"):
+            directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        with step("its directory cannot be read"):
+            rests = list(directory.glob(".*.part"))
+        for left in rests:
+            with contextlib.suppress(OSError):  # it is tried again with the next file
                 if left.stat().st_mtime < time.time() - STALE:
                     left.unlink()
-        return os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        with step("it cannot be created"):
+            return os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
 
     def _publish(self) -> None:
         assert self._descriptor is not None
-        os.fsync(self._descriptor)
-        os.replace(self._part, self._path)
+        with step("it cannot be flushed to the disk"):
+            os.fsync(self._descriptor)
+        with step("it cannot be given its name"):
+            os.replace(self._part, self._path)
         descriptor, self._descriptor = self._descriptor, None
-        os.close(descriptor)
+        with step("it cannot be closed"):
+            os.close(descriptor)
         for directory in (self._path.parent, self._path.parent.parent):  # both may be new
-            handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            with step("its directory cannot be flushed to the disk"):
+                _flush(directory)
 
     def _remove(self) -> None:
         assert self._descriptor is not None
@@ -127,5 +152,14 @@ class KeptFile:
 
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    with step("it cannot be written"):
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+
+def _flush(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

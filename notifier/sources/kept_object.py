@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import IO
 from urllib.parse import quote
 
@@ -17,7 +18,7 @@ from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
 
 from notifier.runtime.threads import beside, surely
-from notifier.sources.kept_file import NotKept
+from notifier.sources.kept_file import NotKept, step
 
 CONNECT, READ = 10.0, 60.0  # seconds
 _PASSING = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
@@ -64,17 +65,16 @@ class KeptObject:
         return f"s3://{self._bucket}/{quote(self._name)}"
 
     async def open(self) -> None:
-        """Create the file. Raises OSError."""
-        self._file = await beside(tempfile.TemporaryFile, name="archive open")
+        """Create the file. Raises NotKept."""
+        self._file = await beside(_temporary, name="archive open")
 
     async def write(self, data: bytes) -> None:
-        """Write on. Raises OSError."""
-        file = self._file
-        assert file is not None
-        await beside(lambda: file.write(data), name="archive write")
+        """Write on. Raises NotKept."""
+        assert self._file is not None
+        await beside(partial(_write, self._file, data), name="archive write")
 
     async def finish(self) -> None:
-        """Send the file. Raises OSError, NotKept."""
+        """Send the file. Raises NotKept."""
         await beside(self._send, name="archive send")
 
     async def discard(self) -> None:
@@ -86,11 +86,22 @@ class KeptObject:
     def _send(self) -> None:
         file = self._file
         assert file is not None
-        size = file.tell()
-        file.seek(0)
+        with step("the temporary file cannot be written"):
+            size = file.tell()
+            file.seek(0)  # which writes what the buffer holds
         try:
             self._client.put_object(self._bucket, self._name, file, size)  # type: ignore[arg-type]  # any readable
         except S3Error as exc:
             raise NotKept(f"the bucket refuses it: {exc.code}", passing=exc.code in _PASSING) from exc
         except (ServerError, InvalidResponseError, urllib3.exceptions.HTTPError) as exc:
             raise NotKept(f"the bucket cannot be reached: {type(exc).__name__}", passing=True) from exc
+
+
+def _temporary() -> IO[bytes]:
+    with step("a temporary file cannot be created"):
+        return tempfile.TemporaryFile()
+
+
+def _write(file: IO[bytes], data: bytes) -> None:
+    with step("the temporary file cannot be written"):
+        file.write(data)

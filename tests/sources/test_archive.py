@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +22,7 @@ from notifier.core.callback import CallbackPolicy
 from notifier.core.model import KeptResult
 from notifier.sources import archive as module
 from notifier.sources.archive import Archive, ArchiveSettings, in_directory
-from notifier.sources.kept_file import STALE
+from notifier.sources.kept_file import STALE, Kept
 
 HERE = CallbackPolicy(allow_networks=[ip_network("127.0.0.0/8")])
 Handler = Callable[[web.Request], Any]
@@ -230,16 +232,27 @@ async def test_redirects_go_by_the_same_rules(tmp_path: Path) -> None:
     """To another file, and not into the inner network; not for ever."""
 
     async def handler(request: web.Request) -> web.Response:
-        targets = {"/a": "/b?x=%2F", "/inner": "http://10.0.0.1/secret", "/loop": "/loop"}
+        targets = {
+            "/a": "/b?x=%2F",
+            "/inner": "http://10.0.0.1/secret",
+            "/loop": "/loop",
+            "/port": "http://h:99999999/x",
+            "/host": "http://[::1/x",
+            "/mail": "mailto:a@example.com",
+        }
         if request.path in targets:
             return web.Response(status=302, headers={"Location": targets[request.path]})
         return web.Response(body=request.raw_path.encode())
 
     async with serving(handler) as url:
-        found, inner, loop = await keep(tmp_path, [f"{url}/a", f"{url}/inner", f"{url}/loop"])
+        paths = ("a", "inner", "loop", "port", "host", "mail")
+        with capture_logs() as logs:
+            found, inner, loop, *wrong = await keep(tmp_path, [f"{url}/{path}" for path in paths])
     assert found.bytes == len("/b?x=%2F")
     assert "special" in (inner.reason or "")
     assert loop.reason == "redirected more than 5 times"
+    assert all("no URL" in (kept.reason or "") or "not a URL" in (kept.reason or "") for kept in wrong), wrong
+    assert {entry["event"] for entry in logs} == {"archive.not_kept"}
 
 
 async def test_the_same_task_has_the_same_files(tmp_path: Path) -> None:
@@ -265,7 +278,75 @@ async def test_a_disk_that_cannot_be_written_is_a_reason(tmp_path: Path) -> None
     (tmp_path / "vidu").write_text("a file in the way")
     [kept] = await keep(tmp_path, ["http://127.0.0.1:9/a"])
     assert kept.url is None
-    assert (kept.reason or "").startswith("cannot be written: ")
+    assert kept.reason == "its directory cannot be created: not a directory"
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ("open", "it cannot be created"),
+        ("write", "it cannot be written"),
+        ("fsync", "it cannot be flushed to the disk"),
+        ("replace", "it cannot be given its name"),
+    ],
+)
+async def test_each_step_that_fails_is_told_on_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, reason: str
+) -> None:
+    """A disk that breaks at a certain call cannot be had; the call itself fails here. Nothing is left."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=b"x")
+
+    true = getattr(os, call)
+
+    def broken(*arguments: Any, **more: Any) -> Any:
+        if threading.current_thread().name.startswith("archive"):
+            raise OSError(errno.EIO, "Input/output\nerror")
+        return true(*arguments, **more)
+
+    async with serving(handler) as url:
+        with monkeypatch.context() as patched, capture_logs() as logs:
+            patched.setattr(os, call, broken)
+            [kept] = await keep(tmp_path, [f"{url}/a"])
+    assert kept == KeptResult(url=None, reason=f"{reason}: input/output error")
+    assert [entry["event"] for entry in logs] == ["archive.not_kept"]
+    assert files(tmp_path) == {}
+
+
+async def test_a_fault_of_ours_is_told_and_the_others_are_kept(tmp_path: Path) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=b"x")
+
+    def place(name: str) -> Kept:
+        if name.endswith("1/1"):
+            raise KeyError("a fault of ours")
+        return in_directory(tmp_path)(name)
+
+    async with serving(handler) as url:
+        with capture_logs() as logs:
+            broken, kept = await keep(tmp_path, [f"{url}/a", f"{url}/b"], place=place)
+    assert (broken.url, broken.reason) == (None, "an internal error; see the log")
+    assert kept.bytes == 1
+    assert [(entry["event"], entry["result"]) for entry in logs] == [("archive.failed", 1)]
+
+
+async def test_no_connection_to_a_host_of_others_is_kept(tmp_path: Path) -> None:
+    """Not after a result, nor after a redirect or a refusal."""
+    transports: list[Any] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        transports.append(request.transport)
+        if request.path == "/moved":
+            raise web.HTTPFound("/a")
+        return web.Response(body=b"x", status=403 if request.path == "/no" else 200)
+
+    archive = make(tmp_path)
+    async with serving(handler) as url:
+        await archive.keep("vidu", "1", [f"{url}/a", f"{url}/moved", f"{url}/no"])
+        assert len(transports) == 4
+        await until(lambda: all(transport.is_closing() for transport in transports))
+    archive.retire()
 
 
 async def test_a_cancelled_fetch_leaves_nothing(tmp_path: Path) -> None:

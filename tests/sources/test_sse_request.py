@@ -252,7 +252,9 @@ async def test_method_after_a_redirect(status: str, method: str) -> None:
     assert upstream.peers[1].request.split(" ")[0] == method
 
 
-@pytest.mark.parametrize("location", ["ftp://example.com/", "javascript:x", "http://[::1", "mailto:a@b"])
+@pytest.mark.parametrize(
+    "location", ["ftp://example.com/", "javascript:x", "http://[::1", "mailto:a@b", "http://h:99999999/", "http://h:0/"]
+)
 async def test_a_redirect_to_nowhere(location: str) -> None:
     """A Location that is no HTTP URL is unreadable."""
     error = await opening_fails(answer("302 Found", f"Location: {location}"))
