@@ -15,7 +15,8 @@ from notifier.cli.output import complain, show, show_json
 from notifier.cli.watch import Labels, SourceOption
 from notifier.cli.watch_input import read_pairs
 
-_UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff]")
+# What JSON leaves as it is, and YAML does not take unescaped (YAML 1.2 section 5.1), or takes for the end of a line.
+_UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 # Keys that are left out where they say nothing.
 _OPTIONAL = ("endpoints", "labels", "metadata", "variables", "traceparent")
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from notifier.cli.client import Client
 from notifier.cli.output import fail
 
-CALLBACK = "callback"  # the name of all callbacks of watches together, and how the name of each begins
-
 
 def require_source(client: Client, name: str) -> None:
     """Exit with a message unless the daemon has a source of this name."""
@@ -17,7 +15,9 @@ def require_source(client: Client, name: str) -> None:
 
 def require_endpoint(client: Client, name: str) -> None:
     """Exit with a message unless the daemon has an endpoint of this name, or it is the name of a callback."""
-    if name.partition(":")[0] != CALLBACK:
+    from notifier.core.callback import LABEL, is_callback  # here, as few commands name an endpoint
+
+    if name != LABEL and not is_callback(name):
         _require("endpoint", name, [endpoint["name"] for endpoint in client.get("/v1/endpoints")["items"]])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from typer import TyperException
 from typer.core import TyperCommand
 
 from notifier.cli.client import Denied
@@ -21,11 +22,11 @@ class IdCommand(TyperCommand):
         words = list(args)
         try:
             return super().parse_args(ctx, args)
-        except Exception as exc:  # typer offers no name for its kind
-            option = getattr(exc, "option_name", None)
+        except TyperException as exc:
+            option = getattr(exc, "option_name", None)  # of an unknown option, for whose kind typer offers no name
             if option is not None and not getattr(exc, "possibilities", None):
                 word = next((word for word in words if word.startswith(option)), option)
-                exc.message += f"; an id that begins with - stands after --: {ctx.command_path} -- {word}"  # type: ignore[attr-defined]
+                exc.message += f"; an id that begins with - stands after --: {ctx.command_path} -- {word}"
             raise
 
 

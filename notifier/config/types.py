@@ -203,11 +203,14 @@ def is_json(value: object, depth: int = 0) -> bool:
     if value is None or kind is int or kind is bool or is_text(value):
         return True
     if kind is float or kind is Number:
-        return math.isfinite(value)  # type: ignore[arg-type]
+        return math.isfinite(value)  # type: ignore[arg-type]  # a float: `kind` says so
     if kind is dict and depth < MAX_JSON_DEPTH:
-        mapping: dict[object, object] = value  # type: ignore[assignment]
+        mapping: dict[object, object] = value  # type: ignore[assignment]  # a dict, of the same kind
         return all(map(is_text, mapping)) and all(is_json(item, depth + 1) for item in mapping.values())
-    return kind is list and depth < MAX_JSON_DEPTH and all(is_json(item, depth + 1) for item in value)  # type: ignore[attr-defined]
+    if kind is not list or depth >= MAX_JSON_DEPTH:
+        return False
+    items: list[object] = value  # type: ignore[assignment]  # a list, likewise
+    return all(is_json(item, depth + 1) for item in items)
 
 
 def _json(value: object, location: tuple[int | str, ...] = ()) -> Any:

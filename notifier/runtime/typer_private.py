@@ -16,7 +16,7 @@ from typer import core
 if TYPE_CHECKING:
     from typer._coercion import TypeDescriptor
 
-_by_pydantic: Any = core.build_runtime_param  # type: ignore[attr-defined]
+_by_pydantic: Any = core.build_runtime_param  # type: ignore[attr-defined]  # imported there, not exported
 _WHOLE = re.compile(r"-?[0-9]{1,15}", re.ASCII)
 _DECIMAL = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", re.ASCII)
 _UNREAD = object()  # no plain value

@@ -150,7 +150,7 @@ class Parameters(BaseModel):
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """Return the names as clients send them, in the path, the query, or a header."""
-        return tuple(field.alias or name for name, field in cls.model_fields.items())
+        return _names(cls)
 
     @classmethod
     def read(cls, *, path: Mapping[str, str], query: MultiMapping[str], headers: Mapping[str, str]) -> Self:
@@ -191,7 +191,7 @@ class EndpointPath(Parameters):
 class MutePath(Parameters):
     """One mute."""
 
-    id: str = Field(description="id of the mute", json_schema_extra={"minLength": 1})
+    id: SearchText = Field(description="id of the mute", json_schema_extra={"minLength": 1})
 
 
 class Limited(Parameters):
@@ -311,24 +311,29 @@ class DeliveryQuery(ListQuery):
 # -- bodies
 
 
-class RetryRequest(BaseModel):
-    """Which dead deliveries to send again; a key that is left out excludes none."""
+class RequestBody(BaseModel):
+    """A body that is a JSON object."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    endpoint: SearchText | None = None
-    since: Instant | None = None
-    until: Instant | None = None
 
     @classmethod
     def read(cls, body: Json) -> Self:
         """Parse a request's body. Raises BadRequest."""
         if not isinstance(body, dict):
             raise BadRequest("the body has to be a JSON object")
+        keys = _names(cls)
         for name in body:
-            if name not in cls.model_fields:
-                raise BadRequest(f"{name[:50]!a}: unknown key; there are {', '.join(cls.model_fields)}")
+            if name not in keys:
+                raise BadRequest(f"{name[:50]!a}: unknown key; there are {', '.join(keys)}")
         return _validated(cls, body)
+
+
+class RetryRequest(RequestBody):
+    """Which dead deliveries to send again; a key that is left out excludes none."""
+
+    endpoint: SearchText | None = None
+    since: Instant | None = None
+    until: Instant | None = None
 
     def filter(self) -> DeliveryFilter:
         """Return the filter for the store."""
@@ -342,10 +347,8 @@ def _duration(value: object) -> float:
         raise invalid(str(exc)) from exc
 
 
-class MuteRequest(BaseModel):
+class MuteRequest(RequestBody):
     """Which endpoints to silence, and until when."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     endpoint: SearchText | None = Field(default=None, description="null: every endpoint that people read")
     labels: dict[SearchText, SearchText] = Field(default={}, description="of the watch, all of them; none: every event")
@@ -358,13 +361,7 @@ class MuteRequest(BaseModel):
     @classmethod
     def read(cls, body: Json) -> Self:
         """Parse a request's body. Raises BadRequest."""
-        if not isinstance(body, dict):
-            raise BadRequest("the body has to be a JSON object")
-        keys = ("endpoint", "labels", "until", "for", "comment")
-        for name in body:
-            if name not in keys:
-                raise BadRequest(f"{name[:50]!a}: unknown key; there are {', '.join(keys)}")
-        request = _validated(cls, body)
+        request = super().read(body)
         if (request.until is None) == (request.lasting is None):
             raise BadRequest("say either `until`, such as 2026-11-22T06:00:00Z, or `for`, such as 2h")
         return request
@@ -375,6 +372,11 @@ class MuteRequest(BaseModel):
         if end <= now:
             raise BadRequest("the mute would be over already")
         return end
+
+
+def _names(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the names of a model's fields as clients send them."""
+    return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
 def _validated(model: type[_Model], values: Mapping[str, object]) -> _Model:

@@ -125,3 +125,18 @@ def test_help_is_whole_at_80_columns(words: tuple[str, ...]) -> None:
     assert not [line for line in output.splitlines() if len(line) > 80]
     options = output.partition("Options:")[2]
     assert not re.search(r"<\w", options)
+
+
+def test_commands_find_the_daemon_alike() -> None:
+    """Those that ask it take the same three options, with the same words on them."""
+    asking = {}
+    for words in commands():
+        output = CliRunner().invoke(app, [*words, "--help"], env=WIDE).output
+        if "--token" in output:
+            options = re.findall(r"(?m)^ *(?:-., *)?(--(?:config|url|token)\b.*?)$", output)
+            asking[words] = [" ".join(line.split()) for line in options]
+    assert len(asking) >= 15
+    assert {tuple(sorted(option.split()[0] for option in options)) for options in asking.values()} == {
+        ("--config", "--token", "--url")
+    }
+    assert len({tuple(options) for options in asking.values()}) == 1

@@ -21,7 +21,7 @@ FULL = {
     "id": "2",
     "source": "vidu",
     "endpoints": [],
-    "labels": {"team": "ü\x85: #- ${HOME}", "007": "\U0001f600"},
+    "labels": {"team": "ü\x7f\x85\u2028\ufeff\ufffe\uffff: #- ${HOME}", "007": "\U0001f600"},
     "metadata": {"order": [7, None, "1e5", "no"]},
     "variables": {"kind": "images/x"},
     "traceparent": f"00-{'a' * 32}-{'1' * 16}-01",

@@ -62,7 +62,7 @@ async def shared(upstream: Polled, *names: str) -> None:
     """Wait until each of these nodes, and none else, asks for some tasks, and one node for each task."""
     while True:
         since = len(upstream.requests)
-        await until(lambda since=since: len(upstream.requests) >= since + 5 * len(TASKS))  # type: ignore[misc]
+        await until(lambda since=since: len(upstream.requests) >= since + 5 * len(TASKS))  # type: ignore[misc]  # it infers no default
         asking = upstream.asking(since)
         if set().union(*asking.values()) == set(names) and all(len(nodes) == 1 for nodes in asking.values()):
             return

@@ -37,7 +37,7 @@ def telling(shown: Callable[[int], int], *, ids: bool, honours: bool, apart: boo
 
 async def follow(made: Rig, listener: Listener, source: object, **policy: float) -> None:
     made.set_endpoints({"app": webhook(listener.url)})
-    made.watcher.set_feeds({"vidu": made.feed(source, quick(**policy))})  # type: ignore[arg-type]
+    made.watcher.set_feeds({"vidu": made.feed(source, quick(**policy))})  # type: ignore[arg-type]  # a source of any kind
 
 
 @pytest.mark.parametrize("apart", [True, False], ids=["in pieces", "in one piece"])

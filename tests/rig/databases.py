@@ -10,6 +10,7 @@ import atexit
 import functools
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -18,6 +19,7 @@ import pytest
 from helper_programs import command
 from psycopg import sql
 from servers import Server, programs
+from waits import PATIENCE
 
 from notifier.store import postgres
 from notifier.store.migrations import HEAD
@@ -137,13 +139,27 @@ SELECT (SELECT array_agg(version_num::text) FROM alembic_version) IS DISTINCT FR
 """
 
 
+_END_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE CASE WHEN %(pid)s::int IS NULL THEN datname = current_database() AND pid <> pg_backend_pid() ELSE pid = %(pid)s END
+"""
+
+
+def end_sessions(connection: psycopg.Connection, pid: int | None = None) -> None:
+    """Have the server end a session, or all others of this database; return once they have ended.
+
+    By asking again, since a server before PostgreSQL 14 does not wait for them itself.
+    """
+    end = time.monotonic() + PATIENCE
+    while connection.execute(_END_SESSIONS, {"pid": pid}).fetchall():
+        assert time.monotonic() < end, "sessions do not end"
+        time.sleep(0.005)
+
+
 def _empty(url: str) -> bool:
     """Empty the tables; return whether the database can be used again, since a test left its schema as it was."""
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        end_sessions(connection)
         given = {"head": HEAD, "tables": len(metadata.tables) + 1}
         try:
             altered = connection.execute(_ALTERED, given).fetchone()

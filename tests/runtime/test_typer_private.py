@@ -28,8 +28,8 @@ def take(
     decimal: Annotated[float | None, typer.Option(min=0)] = None,
     path: Annotated[Path, typer.Option()] = Path("x.yaml"),
     there: Annotated[Path | None, typer.Option(exists=True)] = None,
-    several: Annotated[list[str], typer.Option(envvar="SEVERAL")] = [],  # noqa: B006
-    numbers: Annotated[list[int], typer.Option()] = [],  # noqa: B006
+    several: Annotated[list[str], typer.Option(envvar="SEVERAL")] = [],  # noqa: B006 - the same
+    numbers: Annotated[list[int], typer.Option()] = [],  # noqa: B006 - the same
     on: Annotated[bool, typer.Option("--on", envvar="ON")] = False,
 ) -> None:
     """Keep what was given."""

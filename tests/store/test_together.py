@@ -89,7 +89,7 @@ def test_a_session_that_was_ended_is_an_outage(connection: Connection) -> None:
     assert part(connection) == [(2,)]
     raw: Any = connection.connection.dbapi_connection
     with psycopg.connect(raw.info.dsn, autocommit=True) as other:
-        assert other.execute("SELECT pg_terminate_backend(%s, 5000)", [raw.info.backend_pid]).fetchone() == (True,)
+        databases.end_sessions(other, raw.info.backend_pid)
 
     def send() -> None:
         with pipeline(connection) as sending:

@@ -61,6 +61,7 @@ async def test_what_is_muted_is_settled_and_never_sent(tmp_path: Path) -> None:
             assert [item["comment"] for item in status["mutes"]] == ["load test"]
             assert (await site.ask("DELETE", f"/v1/mutes/{made.json['id']}")).status == 204
             assert (await site.ask("DELETE", f"/v1/mutes/{made.json['id']}")).status == 404
+            assert (await site.ask("DELETE", "/v1/mutes/%00")).status == 400
             assert (await site.get("/v1/mutes")).json == {"items": [], "next": None}
             await follow(site, "later", team="video")
             await listener.wait_for(lambda heard: sum(c.path == "/slack" for c in heard.callbacks) == 2)
@@ -99,7 +100,7 @@ async def test_a_mute_holds_after_a_restart_and_for_what_waits(tmp_path: Path) -
         ({"for": "0s"}, 400, "over already"),
         ({"until": "2020-01-01T00:00:00Z"}, 400, "over already"),
         ({"until": "tomorrow"}, 400, "until: expected a time"),
-        ({"for": "1h", "label": "x"}, 400, "unknown key"),
+        ({"for": "1h", "label": "x"}, 400, "unknown key; there are endpoint, labels, until, for, comment"),
         ({"for": "1h", "labels": {"a": 5}}, 400, "labels"),
     ],
 )

@@ -7,6 +7,7 @@ the body. A caller that is cancelled, or stops early, closes the connection.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from time import perf_counter  # the clock of uvloop's loop stands still within a round, and counts milliseconds
 from typing import cast
 
@@ -98,11 +99,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def encrypt(self, tls: object, host: str) -> None:
+    async def encrypt(self, tls: ssl.SSLContext, host: str) -> None:
         """Speak TLS from here on. Raises OSError, which includes ssl.SSLError."""
         assert self._transport is not None
         self.reply = ReplyReader()
-        transport = await self._loop.start_tls(self._transport, self, tls, server_hostname=host)  # type: ignore[arg-type]
+        transport = await self._loop.start_tls(self._transport, self, tls, server_hostname=host)
         if transport is None:
             raise ConnectionAbortedError
         self._transport = transport

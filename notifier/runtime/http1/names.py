@@ -98,6 +98,7 @@ def look_up(host: str, port: int) -> list[AddressInfo]:
         infos = socket.getaddrinfo(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
     except UnicodeError as exc:  # an IDNA label that is empty or too long
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from exc
+    # The types allow an address of bytes, as of families that are not asked for.
     return [(family, kind, proto, "", address) for family, kind, proto, _, address in infos]  # type: ignore[misc]
 
 
