@@ -9,7 +9,8 @@ One Flow stands for one endpoint on one node and combines four rules, each in it
 
 A place that a refusal has freed rests until an accepted attempt would have ended. So an endpoint never gets more in a
 second than if it accepted everything, however fast it refuses. Where nothing is accepted, places rest ever longer,
-and the endpoint gets no more than SICK_RATE attempts a second.
+until the endpoint gets SICK_RATE attempts a second. No place rests longer than RESTED, so that a window of more than
+SICK_RATE * RESTED places gets more; silence opens the breaker by then.
 
     pause = flow.wait(now, tick)          # 0.0: now; seconds; None: when something ends or changes
     ticket = flow.admit(now, tick)
@@ -32,7 +33,7 @@ from notifier.core.recent import RecentAnswers, Shares
 from notifier.core.retry import Delivered, Failed, Gone, Outcome, Rejected
 from notifier.core.window import Pace, Window
 
-SICK_RATE = 4.0  # attempts a second at most, once nothing is accepted
+SICK_RATE = 4.0  # attempts a second in the end, where nothing is accepted
 PATIENT_RUN = 32  # refusals in a row after which places begin to rest longer
 LONGER_EVERY = 16  # more refusals in a row, after which the rest doubles
 FIRST_TYPICAL = 0.1  # seconds that an accepted attempt is taken to last before one was seen

@@ -169,7 +169,7 @@ class Subscription:
         self.last_event_id = place or self.last_event_id
 
     def describe(self, like: Watch) -> None:
-        """Take over labels, metadata, endpoints, callback and variables."""
+        """Take over what describes a watch from another of the same task; its state stays."""
         self.watch = _described(self.watch, like)
 
     def moved(self, watch: Watch) -> None:

@@ -192,5 +192,10 @@ def _hint(exc: BaseException) -> str | None:
 
 
 def _traceparent(message: AbstractIncomingMessage) -> str | None:
-    value = (message.headers or {}).get("traceparent")
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else None
+    match (message.headers or {}).get("traceparent"):
+        case bytes() as value:
+            return value.decode("utf-8", "replace")
+        case str() as value:
+            return value
+        case _:
+            return None

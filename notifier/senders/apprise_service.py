@@ -26,6 +26,7 @@ from notifier.runtime.threads import NoThread, beside
 from notifier.senders.connections import StillOurs, always
 from notifier.senders.notice import NOTHING, Additions, read
 from notifier.senders.plain_text import Text, written
+from notifier.senders.shown import perhaps_shown
 
 if TYPE_CHECKING:
     from apprise import NotifyBase
@@ -118,8 +119,7 @@ class AppriseSender:
         detail = f"the service has not answered after {self._timeout:g} s"
         if self._retry_on_timeout or not call.begun:
             return Failed(reason="timeout", detail=detail)
-        detail = f"{detail}; it may have been shown, and is not sent again (retry_on_timeout)"
-        return Rejected(reason="timeout", detail=detail, well=False)
+        return perhaps_shown(detail)
 
 
 @dataclass(slots=True)

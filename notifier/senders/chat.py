@@ -7,17 +7,17 @@ setting decides whether a message is sent again, and perhaps shown twice, if nob
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import structlog
 
 from notifier.core.model import Delivery, Json, Micros
 from notifier.core.payload import encode
-from notifier.core.retry import Attempt, Failed, Outcome, Rejected
+from notifier.core.retry import Attempt, Outcome, Rejected
 from notifier.senders.connections import StillOurs, always
 from notifier.senders.exchange import Exchange
 from notifier.senders.notice import NOTHING, Additions, read
 from notifier.senders.services import ServiceName, load
+from notifier.senders.shown import unless_shown
 from notifier.senders.target import Target
 
 log = structlog.stdlib.get_logger()
@@ -61,13 +61,7 @@ class ChatSender:
             detail = f"a fault of this program: {type(exc).__name__}"
             return Attempt(at=now, outcome=Rejected(reason="internal", detail=detail, well=None))
         attempt = await self._exchange.post(body, (), self._judge, at=now, still_ours=still_ours)
-        outcome = attempt.outcome
-        if self._retry_on_timeout or attempt.address is None:  # without an address, it was never sent
-            return attempt
-        if isinstance(outcome, Failed) and outcome.reason == "timeout":
-            detail = f"{outcome.detail}; it may have been shown, and is not sent again (retry_on_timeout)"
-            return replace(attempt, outcome=Rejected(reason="timeout", detail=detail, well=False))
-        return attempt
+        return unless_shown(attempt, retry=self._retry_on_timeout)
 
     async def close(self) -> None:
         """Release the connections; the caller has waited for its attempts."""

@@ -25,6 +25,7 @@ from notifier.senders.exchange import Exchange
 from notifier.senders.notice import NOTHING, Additions, is_failure, read
 from notifier.senders.pace import ChannelPace
 from notifier.senders.services import load
+from notifier.senders.shown import unless_shown
 from notifier.senders.target import Target
 
 log = structlog.stdlib.get_logger()
@@ -138,7 +139,7 @@ class SlackBot:
                 place=self._place, channel=place.channel, ts=place.ts, sequence=sequence, replied=told
             )
             await self._messages.keep(delivery.endpoint, lane, message, before=before)
-        return self._unless_shown(attempt)
+        return unless_shown(attempt, retry=self._retry_on_timeout)
 
     async def _edit(self, delivery: Delivery, message: ChatMessage, still_ours: StillOurs) -> Attempt:
         content = self._content(delivery, mention=False)
@@ -155,7 +156,7 @@ class SlackBot:
             return Attempt(at=self._clock(), outcome=content)
         reply = content | {"channel": message.channel, "thread_ts": message.ts}
         attempt, _ = await self._call(self._posting, reply, still_ours)
-        return self._unless_shown(attempt)
+        return unless_shown(attempt, retry=self._retry_on_timeout)
 
     def _content(self, delivery: Delivery, *, mention: bool) -> dict[str, Json] | Rejected:
         """Return the message's text and details; `mention` calls those who are to be called."""
@@ -179,15 +180,6 @@ class SlackBot:
         if isinstance(failed, Failed) and failed.retry_after and failed.throttle:
             self._pace.hold(failed.retry_after)
         return attempt, place
-
-    def _unless_shown(self, attempt: Attempt) -> Attempt:
-        """Do not retry what may have been shown, if the operator would rather lose it than see it twice."""
-        outcome = attempt.outcome
-        sent = attempt.address is not None
-        if self._retry_on_timeout or not sent or not isinstance(outcome, Failed) or outcome.reason != "timeout":
-            return attempt
-        detail = f"{outcome.detail}; it may have been shown, and is not sent again (retry_on_timeout)"
-        return replace(attempt, outcome=Rejected(reason="timeout", detail=detail, well=False))
 
 
 class _Call:

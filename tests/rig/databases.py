@@ -141,7 +141,8 @@ SELECT (SELECT array_agg(version_num::text) FROM alembic_version) IS DISTINCT FR
 
 _END_SESSIONS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE CASE WHEN %(pid)s::int IS NULL THEN datname = current_database() AND pid <> pg_backend_pid() ELSE pid = %(pid)s END
+WHERE CASE WHEN %(pid)s::int IS NULL THEN datname = current_database() AND pid <> pg_backend_pid()
+           ELSE pid = %(pid)s END
 """
 
 
@@ -157,7 +158,7 @@ def end_sessions(connection: psycopg.Connection, pid: int | None = None) -> None
 
 
 def _empty(url: str) -> bool:
-    """Empty the tables; return whether the database can be used again, since a test left its schema as it was."""
+    """Empty the tables; return False for a database whose schema a test has changed, which cannot be used again."""
     with psycopg.connect(url, autocommit=True) as connection:
         end_sessions(connection)
         given = {"head": HEAD, "tables": len(metadata.tables) + 1}
