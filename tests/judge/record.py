@@ -47,7 +47,7 @@ may be out of order; the judge sorts by `at`.
     add         a task was given to it. {"source": ..., "task": ...}
     remove      a task was taken from it. {"source": ..., "task": ...}
     retry       a delivery was asked for again. {"webhook_id": ...}, or {} for any
-    cut         a connection ended or was held up on the way. {"where": "upstream" | "receiver" | "database" |
+    cut         a connection ended or was held up on the way. {"where": "upstream" | "receiver" | "names" | "database" |
                 "broker"}; {"source", "task", "connection"} where the upstream itself ends one stream; {"until": s}
     clock       its clock was set. {"by": seconds}
     disk_full   nothing could be written, {"until": s}

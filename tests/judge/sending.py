@@ -93,13 +93,18 @@ def by_schedule(case: Case) -> Iterator[Finding]:
     """Find an attempt before its time, and a message that was given up before its last attempt."""
     gaps = _gaps(case)
     for (_, endpoint), tries in case.arrivals.items():
-        schedule, made = case.terms.endpoint(endpoint).schedule, 0
+        schedule, made, anew = case.terms.endpoint(endpoint).schedule, 0, False
         for before, again in pairwise(tries):
             got = before.received
             if got.accepted:
                 continue  # a repeat, which has rules of its own
+            anew = got.answer is None and again.received.timestamp == got.timestamp and not anew
+            if anew:
+                continue  # its kept connection ended: the attempt goes on over another one (RFC 9112 section 9.3.1)
+            if _excused(case, before, again, endpoint):
+                continue  # it may not have been counted, either
             made += got.answer != 429
-            if got.answer == 410 or _excused(case, before, again, endpoint):
+            if got.answer == 410:
                 continue
             seconds, wait = again.received.at - got.at, _least(schedule, made, got.answer)
             recovered = any(got.at <= end < again.received.at for end in gaps.get(endpoint, ()))
@@ -123,7 +128,7 @@ def _excused(case: Case, before: Callback, again: Callback, endpoint: str) -> bo
     cuts = case.between(since, until, ("cut",))
     return (
         any(did.action == "clock" or endpoint in did.detail.get("endpoints", ()) for did in others)
-        or any(did.detail.get("where") == "database" for did in cuts)
+        or any(did.detail.get("where") in ("database", "names") for did in cuts)
         or explained(case, before, again, *("kill", "pause", "takeover", "disk_full"))
     )
 

@@ -304,6 +304,9 @@ def test_schedules() -> None:
     limited = received(3, 3.2, answer=429)
     assert found([*good()[:5], limited, received(3, 4.25)]) == [], "which costs no attempt"
     assert found([*good()[:5], limited, received(3, 4.0)]) == ["early"]
+    unheard, anew = received(3, 3.2, answer=None), received(3, 3.4, answer=None)
+    assert found([*good()[:5], unheard, received(3, 3.4)]) == [], "the same attempt, over a new connection"
+    assert found([*good()[:5], unheard, anew, received(3, 3.6)]) == ["early"], "which an attempt takes once"
     dead = [replace(row, status="dead", reason="http_500") for row in rows().deliveries]
     assert "early" in found(good(), replace(rows(), deliveries=dead))
 

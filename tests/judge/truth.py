@@ -100,8 +100,9 @@ def last_state(case: Case) -> Iterator[Finding]:
             elif watch not in case.terms.lost:
                 yield _finding("given_up", watch, f"lost ({row.lost}), though nothing was wrong with it")
         elif case.terms.patient and not row.removed and complete:
-            wanted = _final(case, complete)
-            if (row.state, row.phase) not in wanted:
+            wanted, known = _final(case, complete), (row.state, row.phase)
+            cut = {_key(each) for each in said if each.phase in TERMINAL and not each.complete}
+            if known not in wanted and known not in cut:  # what was cut may have become known
                 yield _finding("lost", watch, f"it ended as {(row.state, row.phase)}; the upstream said {wanted}")
 
 
