@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import aiohttp
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,6 +81,19 @@ class Program:
         """Raise BenchError if the program has ended."""
         if self._process.poll() is not None:
             raise BenchError(f"the program ended with status {self._process.returncode}")
+
+    async def ready(self, http: aiohttp.ClientSession, *, within: float) -> None:
+        """Wait until the daemon at the session's base URL is ready. Raises TimeoutError, BenchError if it has ended."""
+        async with asyncio.timeout(within):
+            while True:
+                self.require()
+                try:
+                    async with http.get("/readyz") as reply:
+                        if reply.status == 200:
+                            return
+                except aiohttp.ClientConnectionError:
+                    pass  # it does not listen yet
+                await asyncio.sleep(0.05)
 
     def weigh(self) -> Weight:
         """Read its CPU time and memory. Raises BenchError if it has ended."""

@@ -83,7 +83,7 @@ async def _measure(watches: int, flowing: int, rate: float, directory: Path) -> 
         run = _command(directory, upstream.base_url, receiver.url, api, rate=rate, room=watches + flowing)
         with Program(run, log=directory / "output.log") as program:
             async with aiohttp.ClientSession(api, connector=aiohttp.TCPConnector(limit=0)) as http:
-                await _ready(http, program)
+                await program.ready(http, within=OPEN_SECONDS)
                 await _post(http, [f"flow-{number}" for number in range(flowing)])
                 await upstream.wait_open(flowing, timeout=OPEN_SECONDS + flowing / rate)
                 ramp = watches / rate
@@ -140,19 +140,6 @@ def _command(directory: Path, upstream: str, callback: str, api: str, *, rate: f
     path = directory / "bench.yaml"
     path.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
     return [sys.executable, "-m", "notifier", "run", "-c", str(path)]
-
-
-async def _ready(http: aiohttp.ClientSession, program: Program) -> None:
-    async with asyncio.timeout(OPEN_SECONDS):
-        while True:
-            program.require()
-            try:
-                async with http.get("/readyz") as reply:
-                    if reply.status == 200:
-                        return
-            except aiohttp.ClientConnectionError:
-                pass  # it does not listen yet
-            await asyncio.sleep(0.05)
 
 
 async def _post(http: aiohttp.ClientSession, ids: Sequence[str]) -> None:

@@ -126,7 +126,7 @@ async def _measure(rate: float, minutes: float, directory: Path) -> Result:
         command = _command(directory, ends.address, api, tasks)
         with Program(command, log=directory / "output.log") as program:
             async with aiohttp.ClientSession(api) as http:
-                await _ready(http, program)
+                await program.ready(http, within=START_SECONDS)
                 began, added = time.monotonic(), 0
                 samples: list[Sample] = []
                 while (passed := time.monotonic() - began) < minutes * 60:
@@ -155,19 +155,6 @@ def _command(directory: Path, ends: str, api: str, tasks: Path) -> list[str]:
     path = directory / "bench.yaml"
     path.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
     return [sys.executable, "-m", "bench.counted", str(tasks), "run", "-c", str(path)]
-
-
-async def _ready(http: aiohttp.ClientSession, program: Program) -> None:
-    async with asyncio.timeout(START_SECONDS):
-        while True:
-            program.require()
-            try:
-                async with http.get("/readyz") as reply:
-                    if reply.status == 200:
-                        return
-            except aiohttp.ClientConnectionError:
-                pass  # it does not listen yet
-            await asyncio.sleep(0.05)
 
 
 async def _add(http: aiohttp.ClientSession, numbers: range) -> None:

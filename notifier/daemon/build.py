@@ -90,24 +90,32 @@ class _Ground:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Flow:
-    """The way from a watch to its endpoints, and the parts that report on it."""
+    """The way from a watch to its endpoints."""
 
-    peers: Peers
-    this: ThisNode
     dispatcher: Dispatcher
     watcher: Watcher
     recorder: Recorder
-    report: StatusReport
-    hub: Hub
+    committed: Wake  # set when events were committed
     endpoint_saved: Wake  # set when this node has saved an endpoint's state for the others
     over_share: Wake  # set when this node may follow more than its share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reports:
+    """The parts that tell of the flow: of this node's, and of the others'."""
+
+    peers: Peers
+    this: ThisNode
+    report: StatusReport
+    hub: Hub
 
 
 async def build(start: Start, stack: AsyncExitStack) -> Parts:
     """Build the parts; `stack` closes them. Raises StoreError when the store cannot be opened."""
     ground = await _ground(start, stack)
     inputs: Inputs[QueueConfig] = Inputs()
-    flow = _flow(start, ground, inputs)
+    flow = _flow(ground)
+    reports = _reports(start, ground, flow, inputs)
     stack.push_async_callback(flow.dispatcher.close)
     in_force = ConfigInForce(start.config)
     installation = Installation(
@@ -144,15 +152,15 @@ async def build(start: Start, stack: AsyncExitStack) -> Parts:
         dispatcher=flow.dispatcher,
         watcher=flow.watcher,
         inputs=inputs,
-        this=flow.this,
-        hub=flow.hub,
-        report=flow.report,
+        this=reports.this,
+        hub=reports.hub,
+        report=reports.report,
         in_force=in_force,
         installation=installation,
         reloader=reloader,
         follower=FileFollower(reloader=reloader, wake=files_read, store=ground.store),
-        listener=_listener(start, ground, flow, in_force, reloader),
-        cluster=_cluster(start, ground, flow),
+        listener=_listener(start, ground, flow, reports, reloader),
+        cluster=_cluster(start, ground, flow, reports),
     )
 
 
@@ -173,10 +181,9 @@ async def _ground(start: Start, stack: AsyncExitStack) -> _Ground:
     return _Ground(clock=clock, metrics=metrics, name=name, store=store, descriptors=descriptors, tracing=traces)
 
 
-def _flow(start: Start, ground: _Ground, inputs: Inputs[QueueConfig]) -> _Flow:
+def _flow(ground: _Ground) -> _Flow:
     clock, metrics, store = ground.clock, ground.metrics, ground.store
     shared = store.nodes is not None
-
     committed, endpoint_saved, over_share = Wake(), Wake(), Wake()
     dispatcher = Dispatcher(
         store=store,
@@ -188,6 +195,21 @@ def _flow(start: Start, ground: _Ground, inputs: Inputs[QueueConfig]) -> _Flow:
         tracing=ground.tracing,
     )
     watcher = Watcher(store=store, nodes=store.nodes, over_share=over_share)
+    recorder = Recorder(
+        store=store, outbox=dispatcher, metrics=metrics, clock=clock, committed=committed, tracing=ground.tracing
+    )
+    return _Flow(
+        dispatcher=dispatcher,
+        watcher=watcher,
+        recorder=recorder,
+        committed=committed,
+        endpoint_saved=endpoint_saved,
+        over_share=over_share,
+    )
+
+
+def _reports(start: Start, ground: _Ground, flow: _Flow, inputs: Inputs[QueueConfig]) -> _Reports:
+    clock, metrics, store = ground.clock, ground.metrics, ground.store
     peers, row_counts = Peers(), RowCounts(store.lists, clock=clock)
     this = ThisNode(
         name=ground.name,
@@ -195,40 +217,28 @@ def _flow(start: Start, ground: _Ground, inputs: Inputs[QueueConfig]) -> _Flow:
         started_at=clock(),
         store=store,
         readiness=start.readiness,
-        dispatcher=dispatcher,
-        watcher=watcher,
+        dispatcher=flow.dispatcher,
+        watcher=flow.watcher,
         metrics=metrics,
         row_counts=row_counts,
     )
     report = StatusReport(
         store=store,
         metrics=metrics,
-        dispatcher=dispatcher,
-        watcher=watcher,
+        dispatcher=flow.dispatcher,
+        watcher=flow.watcher,
         inputs=inputs,
         this=this,
         nodes=NodeReport(this, clock=clock, peers=peers),
         row_counts=row_counts,
         config=str(start.path),
     )
-    hub = Hub(store=store, report=report, committed=committed, look_again=LOOK_SHARED if shared else None)
-    recorder = Recorder(
-        store=store, outbox=dispatcher, metrics=metrics, clock=clock, committed=committed, tracing=ground.tracing
-    )
-    return _Flow(
-        peers=peers,
-        this=this,
-        dispatcher=dispatcher,
-        watcher=watcher,
-        recorder=recorder,
-        report=report,
-        hub=hub,
-        endpoint_saved=endpoint_saved,
-        over_share=over_share,
-    )
+    look_again = None if store.nodes is None else LOOK_SHARED
+    hub = Hub(store=store, report=report, committed=flow.committed, look_again=look_again)
+    return _Reports(peers=peers, this=this, report=report, hub=hub)
 
 
-def _cluster(start: Start, ground: _Ground, flow: _Flow) -> Cluster | None:
+def _cluster(start: Start, ground: _Ground, flow: _Flow, reports: _Reports) -> Cluster | None:
     store = ground.store
     if store.nodes is None:
         return None
@@ -241,22 +251,20 @@ def _cluster(start: Start, ground: _Ground, flow: _Flow) -> Cluster | None:
         dispatcher=flow.dispatcher,
         endpoints=shared_endpoints,
         wake=flow.over_share,
-        peers=flow.peers,
-        this=flow.this,
+        peers=reports.peers,
+        this=reports.this,
     )
     return Cluster(membership=membership, shared_endpoints=shared_endpoints)
 
 
-def _listener(
-    start: Start, ground: _Ground, flow: _Flow, in_force: ConfigInForce, reloader: Reloader
-) -> HttpListener | None:
-    listen = start.config.http.listen
+def _listener(start: Start, ground: _Ground, flow: _Flow, reports: _Reports, reloader: Reloader) -> HttpListener | None:
+    listen, in_force = start.config.http.listen, reloader.in_force
     if listen is None:
         return None
     api = Api(
         store=ground.store,
-        status=flow.report,
-        hub=flow.hub,
+        status=reports.report,
+        hub=reports.hub,
         dispatcher=flow.dispatcher,
         watcher=flow.watcher,
         clock=ground.clock,

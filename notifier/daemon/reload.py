@@ -50,7 +50,7 @@ class Reloader:
         tasks: asyncio.TaskGroup,
     ) -> None:
         self.installation = installation
-        self._in_force = in_force
+        self.in_force = in_force
         self.reading = installation.config.reading  # the files as the last reload read them, accepted or refused
         self._path = path
         self._started_with = installation.config  # keys that a reload cannot change are compared with it
@@ -172,12 +172,9 @@ class Reloader:
     async def _replace(self, config: Config) -> Sequence[str]:
         try:
             prepared = await self.installation.prepare(config)
-        except OSError as exc:  # a certificate file that has vanished since the configuration was read
+        except (OSError, NotifierError) as exc:
             self.reading = config.reading
-            return [f"{self._path}: cannot read {exc.filename or 'a certificate'}: {exc.strerror or exc}"]
-        except NotifierError as exc:  # for example, a queue's client library is not installed
-            self.reading = config.reading
-            return [f"{self._path}: {exc}"]
+            return [f"{self._path}: {_unprepared(exc)}"]
         try:
             await self._store.probe()
         except StoreUnavailable as exc:  # `reading` stays: this failure says nothing about the files
@@ -194,7 +191,7 @@ class Reloader:
             return [STOPPING]
         logs.configure(format=config.log.format, level=config.log.level)
         self._record_success()
-        self._in_force.changes, self._in_force.watches = changes, counts
+        self.in_force.changes, self.in_force.watches = changes, counts
         if changes.needs_restart:
             log.warning("reload.needs_restart", keys=list(changes.needs_restart))
         log.info("reload.done", **counts)
@@ -203,3 +200,10 @@ class Reloader:
     def _record_success(self) -> None:
         self._metrics.reload_success.set(1)
         self._metrics.reload_timestamp.set(self._clock() / 1e6)
+
+
+def _unprepared(exc: OSError | NotifierError) -> str:
+    if isinstance(exc, NotifierError):  # for example, a queue's client library is not installed
+        return str(exc)
+    # A certificate file that has vanished since the configuration was read.
+    return f"cannot read {exc.filename or 'a certificate'}: {exc.strerror or exc}"

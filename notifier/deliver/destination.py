@@ -12,12 +12,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 
 import structlog
-from prometheus_client import Counter, Histogram
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from notifier.core.breaker import Breaker, State
@@ -27,6 +25,7 @@ from notifier.core.model import Delivery, Micros
 from notifier.core.recent import Shares
 from notifier.core.retry import Attempt, Delivered, Failed, Outcome
 from notifier.core.trace import trace_id
+from notifier.deliver.attempts import Attempts
 from notifier.deliver.environment import EndpointPolicy, Environment
 from notifier.deliver.gate import Closed, Gate, Permit
 from notifier.deliver.outbox import AFTER_OUTAGE
@@ -34,7 +33,6 @@ from notifier.deliver.queue import DeliveryQueue
 from notifier.deliver.sender import Link, Sender
 from notifier.deliver.tasks import Alarm
 from notifier.deliver.verdict import verdict
-from notifier.runtime.tracing import UNTRACED
 from notifier.store import Done, Later, Muted, Recovery, Settlement, Superseded, Verdict
 
 log = structlog.get_logger(__name__)
@@ -60,16 +58,12 @@ class Destination:
     ) -> None:
         """Create a destination; `label` stands for it in metrics."""
         self.name = name
-        self._label = label
         self._policy = policy
         self._outbox = environment.outbox
         self._tasks = environment.tasks
-        self._metrics = environment.metrics
-        self._counters: dict[type[Outcome], Counter] = {}  # of attempts; looking one up by its labels is slow
-        self._latency: Histogram | None = None
+        self._attempts = Attempts(name, label=label, environment=environment)
         self._clock = environment.clock
         self._mutes = environment.mutes
-        self._tracing = environment.tracing
         self._jitter = environment.jitter
         self._link = Link(sender)
         self._gate = Gate(limit=policy.max_in_flight, rate=policy.rate_limit, silence=environment.silence)
@@ -337,7 +331,9 @@ class Destination:
         outcome, losses = None, self._losses
         trace = {} if delivery.traceparent is None else bind_contextvars(trace_id=trace_id(delivery.traceparent))
         try:
-            attempt = await self._attempt(link.sender, delivery)
+            attempt = await self._attempts.make(
+                link.sender, delivery, lambda: losses == self._losses and self._outbox.holds()
+            )
             now = self._clock()
             if self._link is link and self._phase is not Lifecycle.REMOVED:  # else it says nothing of the new sender
                 outcome = attempt.outcome
@@ -354,33 +350,6 @@ class Destination:
             reset_contextvars(**trace)
         return outcome
 
-    async def _attempt(self, sender: Sender, delivery: Delivery) -> Attempt:
-        if self._tracing is UNTRACED:
-            return await self._try(sender, delivery)
-        about = {
-            "notifier.endpoint": self.name,
-            "notifier.event": delivery.event_id,
-            "notifier.type": delivery.event_type,
-        }
-        with self._tracing.span("attempt", delivery.traceparent, about) as span:
-            if span.traceparent != delivery.traceparent:
-                delivery = replace(delivery, traceparent=span.traceparent)
-            attempt = await self._try(sender, delivery)
-            if attempt.status is not None:
-                span.note(**{"http.response.status_code": attempt.status})
-            if not isinstance(attempt.outcome, Delivered):
-                span.fail(attempt.outcome.reason)
-            return attempt
-
-    async def _try(self, sender: Sender, delivery: Delivery) -> Attempt:
-        began, losses = self._clock(), self._losses
-        try:
-            return await sender.send(delivery, lambda: losses == self._losses and self._outbox.holds())
-        except Exception as exc:  # a sender must not raise; it costs an attempt, so that it cannot go on
-            log.exception("sender.raised", delivery=delivery.id, endpoint=self.name)
-            detail = f"a fault of this program: {type(exc).__name__}"
-            return Attempt(at=began, outcome=Failed(reason="internal", detail=detail, asked=False))
-
     def _judge(self, outcome: Outcome, permit: Permit, now: Micros) -> None:
         """Record what an outcome says of the destination."""
         before = self._gate.breaker
@@ -393,11 +362,8 @@ class Destination:
 
     def _verdict(self, delivery: Delivery, attempt: Attempt, now: Micros) -> Verdict:
         outcome = attempt.outcome
-        self._count(outcome)
+        self._attempts.count(outcome, delivery, now)
         if isinstance(outcome, Delivered):  # as nearly always; no chance decides
-            if self._latency is None:
-                self._latency = self._metrics.latency.labels(self._label)
-            self._latency.observe(max(0, now - delivery.observed_at) / 1e6)
             return DONE
         return verdict(
             outcome,
@@ -408,13 +374,6 @@ class Destination:
             refused_share=self.shares.chance if isinstance(outcome, Failed) else 0.0,
             chance=self._jitter(),
         )
-
-    def _count(self, outcome: Outcome) -> None:
-        kind = type(outcome)
-        counter = self._counters.get(kind)
-        if counter is None:
-            counter = self._counters[kind] = self._metrics.attempts.labels(self._label, kind.__name__.lower())
-        counter.inc()
 
     # -- deliveries go out
 

@@ -51,6 +51,7 @@ class EndpointDestination(GatheringDestination):
     ) -> None:
         """Create an endpoint that is well; `saved` is set when the store has a new state of it."""
         super().__init__(name, label=name, sender=sender, policy=policy, environment=environment)
+        self._metrics = environment.metrics
         self._store = store
         self._announce = announce
         self._saved = saved
