@@ -17,7 +17,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -42,12 +41,15 @@ class Upstream:
 
     tasks: set[str] = field(default_factory=set)
     times: list[float] = field(default_factory=list)  # of time.perf_counter()
+    asked: int = 0  # tasks, in all requests
+    errors: int = 0  # requests that could not be understood, or broke off in the middle
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)  # of open connections
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer on one connection until it closes."""
+        self.writers.add(writer)
         try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
+            while head := await self._head(reader):
                 self.times.append(time.perf_counter())
                 if head.startswith(b"POST"):
                     length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
@@ -57,11 +59,36 @@ class Upstream:
                     ids = [head.split(b" ", 2)[1].rpartition(b"/")[2].decode()]
                     body = b'{"status":"busy","progress":40,"id":"%s"}' % ids[0].encode()
                 self.tasks.update(ids)
+                self.asked += len(ids)
                 writer.write(REPLY % (len(body), body))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
+        except (asyncio.IncompleteReadError, ConnectionError, ValueError, LookupError):
+            self.errors += 1
         finally:
             writer.close()
+            self.writers.discard(writer)
+
+    async def _head(self, reader: asyncio.StreamReader) -> bytes:
+        """Return the head of the next request; nothing once there is none."""
+        try:
+            return await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError as exc:
+            if exc.partial:
+                raise
+        except ConnectionError:  # a client that was ended
+            pass
+        return b""
+
+    async def hang_up(self) -> None:
+        """Close every connection, and return once nobody serves one."""
+        while self.writers:
+            for writer in self.writers:
+                writer.close()
+            await asyncio.sleep(0)
+
+    def begin(self) -> None:
+        """Count afresh."""
+        self.times.clear()
+        self.asked = self.errors = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +97,17 @@ class Pace:
 
     name: str
     polls: int
+    tasks: int  # that these asked for, each as often as it was
+    errors: int
     most: int  # in any second
     ratio: float  # of the 99th percentile of the gaps to their mean
-    cpu: float  # microseconds of a poll
+    cpu: float  # microseconds of a task that is asked for, alone or with others
     rss: int  # bytes
 
 
-def pace(name: str, times: Sequence[float], cpu: float, rss: int) -> Pace:
+def pace(name: str, upstream: Upstream, cpu: float, rss: int) -> Pace:
     """Sum up the requests of one client."""
+    times = upstream.times
     gaps = sorted(after - before for before, after in pairwise(times))
     most, first = 0, 0
     for last, at in enumerate(times):
@@ -87,9 +117,11 @@ def pace(name: str, times: Sequence[float], cpu: float, rss: int) -> Pace:
     return Pace(
         name=name,
         polls=len(times),
+        tasks=upstream.asked,
+        errors=upstream.errors,
         most=most,
         ratio=gaps[int(0.99 * len(gaps))] / fmean(gaps),
-        cpu=cpu / max(1, len(times)) * 1e6,
+        cpu=cpu / max(1, upstream.asked) * 1e6,
         rss=rss,
     )
 
@@ -125,11 +157,11 @@ def configuration(directory: Path, url: str, tasks: int, rate: float, *, batch: 
 async def measure(program: Program, name: str, upstream: Upstream, seconds: float) -> Pace:
     """Watch a program at work."""
     await asyncio.sleep(2.0)
-    upstream.times.clear()
+    upstream.begin()
     before = program.weigh()
     await asyncio.sleep(seconds)
     after = program.weigh()
-    return pace(name, list(upstream.times), after.cpu - before.cpu, after.rss)
+    return pace(name, upstream, after.cpu - before.cpu, after.rss)
 
 
 async def daemon(directory: Path, upstream: Upstream, url: str, options: argparse.Namespace, tasks: int) -> Pace:
@@ -187,6 +219,7 @@ async def compare(options: argparse.Namespace) -> list[Pace]:
         full = await daemon(directory / "full", upstream, url, options, options.tasks)
         other = await bare(directory, upstream, url, options)
     server.close()
+    await upstream.hang_up()
     return [empty, full, other]
 
 
@@ -204,19 +237,26 @@ def main() -> None:
             runner.run(ask(options.ask, options.tasks, options.rate))
         return
     empty, full, other = asyncio.run(compare(options))
-    table = Table("", "polls", "most in a second", "p99 of gaps / mean", "CPU µs a poll", "MiB")
+    table = Table(
+        "", "polls", "tasks a poll", "errors", "most in a second", "p99 of gaps / mean", "CPU µs a task", "MiB"
+    )
     for each in (full, other):
         table.add_row(
             each.name,
             str(each.polls),
+            f"{each.tasks / max(1, each.polls):.1f}",
+            str(each.errors),
             str(each.most),
             f"{each.ratio:.2f}",
             f"{each.cpu:.0f}",
             f"{each.rss / 2**20:.0f}",
         )
     console = Console()
+    console.print(f"{options.tasks} tasks, at most {options.rate:g} polls a second, measured for {options.seconds:g} s")
     console.print(table)
-    console.print(f"CPU of a poll: {full.cpu / other.cpu:.2f} times bare aiohttp's")
+    if full.tasks:
+        console.print(f"polls of the daemon for a round of all tasks: {full.polls * options.tasks / full.tasks:.0f}")
+    console.print(f"CPU of a task asked for: {full.cpu / other.cpu:.2f} times bare aiohttp's")
     console.print(f"memory of a polled watch: {(full.rss - empty.rss) / (options.tasks - FEW) / 1024:.2f} KiB")
 
 

@@ -18,6 +18,7 @@ import yaml
 from helper_programs import require
 from prometheus_client.metrics import MetricWrapperBase
 
+from notifier.follow.troubles import KINDS
 from notifier.runtime.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
@@ -112,7 +113,7 @@ def test_every_alert_is_explained() -> None:
 
 def test_the_log_table_names_events_that_exist() -> None:
     """The names that follow from a kind of trouble are made up while it runs, as is that of lost lines."""
-    made_up = {"source.refused", "source.unavailable", "source.unreadable", "log.lines_lost", "endpoint.disabled"}
+    made_up = {*(f"source.{kind}" for kind in KINDS), "log.lines_lost", "endpoint.disabled"}
     named = {name for names in called().values() for name in names}
     assert len(listed()) > 20
     assert listed() <= named | made_up, listed() - named - made_up

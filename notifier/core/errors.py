@@ -51,7 +51,7 @@ class Unavailable(SourceError):
 
 
 class NoContent(SourceError):
-    """The upstream answered 204: there is nothing to stream."""
+    """The upstream answers 204: it has nothing to tell of the task."""
 
     kind: ClassVar[str] = "no_content"
 

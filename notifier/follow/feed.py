@@ -132,7 +132,7 @@ class Feed:
 
     @property
     def troubles(self) -> Mapping[str, int]:
-        """Return the number of watches in trouble, by kind: refused, unreadable, unavailable."""
+        """Return the number of watches in trouble, by kind: refused, unreadable, unavailable, no_content."""
         return self._troubles.counts
 
     @property

@@ -12,7 +12,7 @@ from notifier.core.errors import SourceError, Unreadable
 log = structlog.get_logger(__name__)
 
 QUIET = 60.0  # seconds in which the same kind is logged at most once, though it goes and comes
-KINDS = ("refused", "unreadable", "unavailable")  # of errors that are a source's trouble, not one watch's
+KINDS = ("refused", "unreadable", "unavailable", "no_content")  # of errors that are a source's trouble, not one watch's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +128,8 @@ def _hint(error: SourceError) -> str:
     match error.kind:
         case "refused":
             return "check the source's url and headers"
+        case "no_content":
+            return "trying again; a task of which it tells nothing is lost at the source's deadline"
         case "unreadable":
             return "trying again; check the source's url, paths and states"
         case _:

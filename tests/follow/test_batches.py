@@ -91,23 +91,39 @@ async def test_many_tasks_are_asked_for_at_once(tmp_path: Path, shape: Any, batc
         assert upstream.headers[0]["Authorization"] == "Bearer tok"
 
 
-async def test_a_round_costs_few_requests(tmp_path: Path) -> None:
-    """Two thousand tasks, whose polls are due at scattered times: those that are due soon are asked for together."""
+async def test_a_round_of_ten_thousand_tasks_costs_at_most_a_hundred_requests(tmp_path: Path) -> None:
+    """Counted at the upstream: tasks whose polls are due at scattered times are asked for together."""
+    poll = {"interval": "2s", "max_interval": "2s", "growth": 1}
     async with (
         BatchUpstream(as_list) as upstream,
         Listener() as listener,
-        batching(tmp_path, upstream, listener, LIST, poll={"interval": "5s", "max_interval": "5s", "growth": 1}) as (
-            made,
-            _,
-        ),
+        batching(tmp_path, upstream, listener, LIST, poll=poll) as (made, _),
     ):
-        await made.want(*map(str, range(2000)))
-        await until(lambda: len({task for ids in upstream.batches for task in ids}) == 2000)
-        await until(lambda: sum(map(len, upstream.batches)) >= 6000)
-        assert (
-            len(upstream.batches) <= 3 * 15 + 10
-        )  # 4 at least a round; more where tasks come in while it is under way
+        made.recorder.routes = []
+        ids = [str(number) for number in range(10_000)]
+        await made.want(*ids)
+        await until(lambda: sum(map(len, upstream.batches)) >= 10_000)
+        await until(lambda: len({task for asked in upstream.batches for task in asked}) == 10_000)
+        before, asked = len(upstream.batches), sum(map(len, upstream.batches))
+        await until(lambda: sum(map(len, upstream.batches)) >= asked + 10_000)
+        assert len(upstream.batches) - before <= 100
         assert max(map(len, upstream.batches)) <= 500
+
+
+async def test_an_answer_about_several_tasks_says_when_to_ask_again(tmp_path: Path) -> None:
+    """By Retry-After, or by the header that the preset names, beside their states."""
+    poll = FIELDS["poll"] | {"hint": "x-poll-after-ms"}
+    async with (
+        BatchUpstream(as_list) as upstream,
+        Listener() as listener,
+        batching(tmp_path, upstream, listener, LIST, poll=poll) as (made, _),
+    ):
+        upstream.reply_headers = {"X-Poll-After-MS": "1000"}
+        await made.want("a", "b")
+        await upstream.asked(2)
+        first, second = upstream.times[:2]
+        assert set(upstream.batches[0]) == {"a", "b"}
+        assert second - first >= 0.95
 
 
 async def test_an_id_that_is_missing_is_not_found_under_its_grace(tmp_path: Path) -> None:

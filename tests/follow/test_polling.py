@@ -258,6 +258,29 @@ async def test_the_last_look_before_the_deadline_finds_the_end(tmp_path: Path) -
         assert upstream.count("done") == upstream.count("busy") == 2
 
 
+async def test_an_upstream_that_never_tells_anything_is_logged_once_and_its_task_lost_at_the_deadline(
+    tmp_path: Path,
+) -> None:
+    """204 for ever, to all tasks: one line, no end but that, and the next one is well."""
+    async with (
+        PolledUpstream([Answer(status=204, body=b"")]) as upstream,
+        Listener() as listener,
+        polling(tmp_path, upstream, listener, deadline=2.0, give_up_after=0.1, not_found_grace=0.1) as (made, feed),
+    ):
+        with capture_logs() as logs:
+            await made.want("1", "2")
+            await until(lambda: polls(made, "no_content") >= 6)
+            assert feed.troubles == {"no_content": 2}
+            assert not listener.callbacks
+            lost = await listener.wait(2)
+            upstream.script("3", DONE)
+            await made.want("3")
+            await listener.wait(3)
+        assert [data(one)["reason"] for one in lost] == ["deadline", "deadline"]
+        warnings = [entry["event"] for entry in logs if entry["log_level"] == "warning"]
+        assert sorted(warnings) == ["source.no_content", "watch.lost", "watch.lost"]
+
+
 async def test_a_shorter_interval_counts_at_once(tmp_path: Path) -> None:
     async with (
         PolledUpstream() as upstream,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from notifier.core.errors import NoContent, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
+from notifier.core.errors import NoContent, NoStream, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
 from notifier.follow.troubles import QUIET, Troubles
 
 Logs = list[MutableMapping[str, Any]]
@@ -92,12 +92,12 @@ def test_a_trouble_that_goes_and_comes_is_logged_at_most_once_a_minute(
 
 def test_each_kind_speaks_for_itself(troubles: Troubles, logs: Logs) -> None:
     """Two kinds at a time are two lines; kinds that are one watch's own are none."""
-    for error in (Refused("401"), Unavailable("503"), TaskNotFound("404"), NoContent()):
+    for error in (Refused("401"), Unavailable("503"), TaskNotFound("404"), NoContent(), NoStream()):
         troubles.begin(1, error, observed=False)
-    assert troubles.counts == {"refused": 1, "unavailable": 1}
+    assert troubles.counts == {"refused": 1, "unavailable": 1, "no_content": 1}
     troubles.end(1, proven=False)
-    assert events(logs) == ["source.refused", "source.unavailable", "source.recovered"]
-    assert logs[2]["after"] == ["refused", "unavailable"]
+    assert events(logs) == ["source.refused", "source.unavailable", "source.no_content", "source.recovered"]
+    assert logs[3]["after"] == ["no_content", "refused", "unavailable"]
 
 
 @pytest.mark.parametrize("error", [Refused("401"), BAD, Unavailable("503")])
@@ -124,6 +124,7 @@ def test_a_watch_that_is_given_up_is_no_recovery(troubles: Troubles, logs: Logs,
         (Unavailable("503", status=503), "trying again"),
         (Unavailable("cannot connect"), "trying again"),
         (BAD, "paths and states"),
+        (NoContent(status=204), "deadline"),
     ],
 )
 def test_the_hint_fits_the_status(troubles: Troubles, logs: Logs, error: SourceError, hint: str) -> None:
