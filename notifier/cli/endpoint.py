@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
 
 import typer
 
-from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
+from notifier.cli.client import Client, ConfigOption, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.complete import endpoint_names
 from notifier.cli.output import EXIT_FAILED, cell, printable, show, show_json, show_table, span
 
@@ -97,8 +97,7 @@ def enable(
 
     Example: notifier endpoint enable app
     """
-    answer = connect(url, token, config).post(f"/v1/endpoints/{quote(name, safe='')}/enable")
-    show_json(answer) if as_json else show(f"{printable(name)} is enabled")
+    _switch(connect(url, token, config), name, "enable", as_json=as_json)
 
 
 @endpoint.command("disable")
@@ -113,5 +112,9 @@ def disable(
 
     Example: notifier endpoint disable app
     """
-    answer = connect(url, token, config).post(f"/v1/endpoints/{quote(name, safe='')}/disable")
-    show_json(answer) if as_json else show(f"{printable(name)} is disabled")
+    _switch(connect(url, token, config), name, "disable", as_json=as_json)
+
+
+def _switch(client: Client, name: str, how: Literal["enable", "disable"], *, as_json: bool) -> None:
+    answer = client.post(f"/v1/endpoints/{quote(name, safe='')}/{how}")
+    show_json(answer) if as_json else show(f"{printable(name)} is {how}d")

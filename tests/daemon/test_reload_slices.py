@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ http: {{listen: "127.0.0.1:0"}}
 shutdown_timeout: 1s
 """
 WATCHES = 25
+WANTED = {f"new-{number}" for number in range(WATCHES)}
 SLICE = 10
 
 
@@ -81,14 +82,13 @@ class Slices:
 
 async def test_many_watches_are_stored_in_slices(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is a transaction of its own; those of the files before are removed after the last one."""
-    wanted = [f"new-{number}" for number in range(WATCHES)]
     async with serving(path) as app:
         slices = Slices(app, path, monkeypatch)
         with closing(slices.other):
-            write(path, [*wanted, "old-2"])
+            write(path, [*sorted(WANTED), "old-2"])
             assert await reload(app) == []
             assert slices.sizes == [SLICE, SLICE, WATCHES + 1 - 2 * SLICE]
-            assert await listed(app) == {*wanted, "old-2"}
+            assert await listed(app) == {*WANTED, "old-2"}
 
 
 async def test_an_outage_before_the_first_slice_refuses_the_reload(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,35 +105,34 @@ async def test_an_outage_before_the_first_slice_refuses_the_reload(path: Path, m
             assert await listed(app) == {"old-1", "old-2"}
 
 
+@asynccontextmanager
+async def half_way(
+    app: Application, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Slices, asyncio.Task[Sequence[str]]]]:
+    """Reload as far as the second slice, for which the database is locked; yield the reload."""
+    slices = Slices(app, path, monkeypatch)
+    with closing(slices.other):
+        slices.lock_at = 1
+        write(path, sorted(WANTED))
+        reloading = asyncio.create_task(reload(app), name="reload")
+        await until(lambda: not store(app).available, "the database is locked")
+        async with asyncio.timeout(PATIENCE):
+            yield slices, reloading
+
+
 async def test_an_outage_between_two_slices_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The configuration is in force already; the watches follow it once the database is back."""
-    wanted = {f"new-{number}" for number in range(WATCHES)}
-    async with serving(path) as app:
-        slices = Slices(app, path, monkeypatch)
-        with closing(slices.other):
-            slices.lock_at = 1
-            write(path, sorted(wanted))
-            reloading = asyncio.create_task(reload(app), name="reload")
-            await until(lambda: not store(app).available, "the database is locked")
-            assert not reloading.done()
-            slices.other.execute("COMMIT")
-            async with asyncio.timeout(PATIENCE):
-                assert await reloading == []
-            assert await listed(app) == wanted
+    async with serving(path) as app, half_way(app, path, monkeypatch) as (slices, reloading):
+        assert not reloading.done()
+        slices.other.execute("COMMIT")
+        assert await reloading == []
+        assert await listed(app) == WANTED
 
 
 async def test_a_stop_between_two_slices_ends_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next start reads the same files."""
-    wanted = {f"new-{number}" for number in range(WATCHES)}
+    async with serving(path) as app, half_way(app, path, monkeypatch) as (_, reloading):
+        app.stop()
+        assert await reloading == [STOPPING]
     async with serving(path) as app:
-        slices = Slices(app, path, monkeypatch)
-        with closing(slices.other):
-            slices.lock_at = 1
-            write(path, sorted(wanted))
-            reloading = asyncio.create_task(reload(app), name="reload")
-            await until(lambda: not store(app).available, "the database is locked")
-            app.stop()
-            async with asyncio.timeout(PATIENCE):
-                assert await reloading == [STOPPING]
-    async with serving(path) as app:
-        assert await listed(app) == wanted
+        assert await listed(app) == WANTED
