@@ -17,6 +17,7 @@ from notifier.web.refusals import problem
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/"})  # for probes and browsers; they show no secret
 HEALTH_PATHS = OPEN_PATHS - {"/"}
+PORTS = {"http": 80, "https": 443}  # the default ones, which a Host may name and an Origin never does
 OPEN_PREFIX = "/static/"  # the parts of the status page, the same for everybody
 
 
@@ -59,7 +60,8 @@ class Guard:
     def _is_own(self, origin: str, host: str) -> bool:
         """Return whether an origin is the listener's own: the Host of the request, or the public URL's."""
         public = None if self.public_url is None else _origin(self.public_url)
-        return origin.partition("://")[2] == host or origin == public
+        scheme, _, place = origin.partition("://")
+        return place in (host, host.removesuffix(f":{PORTS.get(scheme)}")) or origin == public
 
     def _known(self, host: str) -> bool:
         try:
@@ -74,5 +76,5 @@ def _origin(url: str) -> str:
     """Return the origin of a URL as browsers write it: in lower case, without a default port (RFC 6454 section 6.2)."""
     parts = urlsplit(url.lower())
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    default = parts.port in (None, {"http": 80, "https": 443}[parts.scheme])
+    default = parts.port in (None, PORTS[parts.scheme])
     return f"{parts.scheme}://{host}" if default else f"{parts.scheme}://{host}:{parts.port}"

@@ -129,6 +129,21 @@ async def test_pages_of_other_origins_are_not_answered(tmp_path: Path, origin: s
                 reply.problem(status)
 
 
+async def test_a_host_may_name_the_default_port(tmp_path: Path) -> None:
+    """An Origin never does. The port of another scheme is another origin."""
+    cases = {
+        ("localhost:80", "http://localhost"): 200,
+        ("localhost:443", "https://localhost"): 200,
+        ("localhost:443", "http://localhost"): 403,
+        ("localhost:80", "https://localhost"): 403,
+        ("localhost:80", "http://localhos"): 403,
+    }
+    async with running(tmp_path, http=WITH_TOKEN) as site:
+        for (host, origin), status in cases.items():
+            reply = await site.ask("GET", "/v1/status", authorization=f"Bearer {TOKEN}", host=host, origin=origin)
+            assert reply.status == status, (host, origin)
+
+
 PUBLIC = "https://Notifier.example.com/tasks/"
 
 
