@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 import structlog
 from aiohttp import web
@@ -11,8 +10,7 @@ from aiohttp import web
 from notifier.core import strictjson
 from notifier.core.model import Json
 from notifier.core.strictjson import SameKeyTwice
-from notifier.runtime.threads import surely
-from notifier.web.refusals import BadRequest, NotJson, TooLarge, TooSlow
+from notifier.web.refusals import BadRequest, NotJson, Overloaded, TooLarge, TooSlow
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +25,7 @@ AT_ONCE = 64 << 10  # bytes; a larger body is parsed in a thread, because it wou
 async def read_json(request: web.Request, *, limit: int = MAX_BODY, empty: Json = ...) -> Json:
     """Return the body's value, or `empty` for an empty body; without `empty`, an empty body is refused.
 
-    Raises TooLarge, TooSlow, NotJson, BadRequest.
+    Raises TooLarge, TooSlow, NotJson, Overloaded, BadRequest.
     """
     raw = await _read(request, limit)
     if not raw:
@@ -37,7 +35,13 @@ async def read_json(request: web.Request, *, limit: int = MAX_BODY, empty: Json 
     _check_type(request)
     if raw.count(b",") > MAX_COMMAS:
         raise TooLarge(f"the body holds more than {MAX_COMMAS} values; send several requests")
-    return _parse(raw) if len(raw) <= AT_ONCE else await surely(partial(_parse, raw), name="parse a body")
+    if len(raw) <= AT_ONCE:
+        return _parse(raw)
+    try:
+        parsed = asyncio.get_running_loop().run_in_executor(None, _parse, raw)
+    except RuntimeError as exc:  # the system refuses a thread
+        raise Overloaded from exc
+    return await parsed
 
 
 async def _read(request: web.Request, limit: int) -> bytes:

@@ -86,3 +86,10 @@ class TooManyFollowers(Refusal):
 
     status = 503
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "10"}
+
+
+class Overloaded(Refusal):
+    """The machine has no thread left to read so large a body; try again later, or send several requests."""
+
+    status = 503
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}

@@ -6,11 +6,13 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from refused_threads import no_thread
 from site_running import SECRET, Reply, Site, running
 from waits import slowness, until
 
@@ -215,6 +217,19 @@ async def test_a_body_is_at_most_8_mib(site: Site, size: int, status: int) -> No
     """One that says that it is larger is refused before it is read."""
     body = b'"' + b"x" * min(size, (8 << 20) + 1) + b'"'
     assert (await site.post("/v1/watches", body, content_length=str(max(size, len(body))), **JSON)).problem(status)
+
+
+async def test_a_large_body_without_a_thread_is_503(site: Site) -> None:
+    """Nothing of it is written, and the next one is read; a small body needs no thread."""
+    long = [{"id": str(number), "labels": {"long": "x" * 1000}} for number in range(100)]
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # whose thread has not been started
+    with no_thread():
+        refused = await add(site, long)
+        assert "no thread" in refused.problem(503)
+        assert refused.headers["retry-after"] == "1"
+        assert (await add(site, "small")).status == 201
+    assert await ids(site) == ["small"]
+    assert (await add(site, long)).status == 201
 
 
 async def test_the_store_away_is_503_and_a_commit_comes_before_the_answer(tmp_path: Path, site: Site) -> None:
