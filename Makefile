@@ -35,7 +35,7 @@ unexport VIRTUAL_ENV
 # Tests start hundreds of processes, each of which would compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test simulate check format lock bench man wheel deb clean
+.PHONY: help install demo test test-systemd simulate check format lock bench man wheel deb clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:.* ## /\t/' | expand -t 14
@@ -65,6 +65,11 @@ SEEDS ?= 200
 SEED ?=
 simulate: $(STAMP) ## run the daemon in a simulated world (SEEDS=n, SEED=k for one again, ARGS='--help')
 	@PYTHONPATH=tests $(BIN)/python -m simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+# Boots a Debian of its own in a container without a network; nothing of this machine is changed but .cache/.
+test-systemd: $(STAMP) ## run the service under a real systemd (root, on Debian)
+	@$(BIN)/python tests/rig/helper_programs.py --boot
+	@$(BIN)/pytest tests/systemd $(ARGS)
 
 check: $(STAMP) ## lint, formatting, types, and which module may import which
 	$(BIN)/ruff check

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PYTHON = "/usr/bin/python3"
 HOME = Path("opt/notifier")
-PAGES = ("README.md", "CHANGELOG.md", "docs", "config.example.yaml")
+PAGES = ("README.md", "CHANGELOG.md", "SECURITY.md", "docs", "config.example.yaml")
 COMPLETIONS = {
     "bash": "usr/share/bash-completion/completions/notifier",
     "zsh": "usr/share/zsh/vendor-completions/_notifier",

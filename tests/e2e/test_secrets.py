@@ -103,7 +103,7 @@ BAD_RELOADS = (
 
 
 async def test_no_secret_is_told(daemons: Start) -> None:
-    """Through faults of each kind, no secret reaches log, metrics, status, lists or the commands' output."""
+    """Through faults of each kind, no secret reaches log, metrics, status, lists, commands' output or database."""
     down = free_port()
     async with Simulator(token=SECRETS["source token"]) as sim, Listener(secrets=[SIGNING], respond=ANSWERS) as ears:
         sim.fault("page-*", "html")
@@ -121,6 +121,7 @@ async def test_no_secret_is_told(daemons: Start) -> None:
             said += await refusals(daemon)
         assert await daemon.stop() == 0
         said += daemon.log.lines
+        said += [path.read_bytes().decode("latin-1") for path in daemon.directory.glob("notifier.db*")]
     check_secrets(said)
 
 

@@ -1,7 +1,7 @@
 """Programs of the system that tests run, and the Debian packages that bring them: their one list.
 
-As a script it installs those that are missing, where it may: as root, with apt. `make test` calls it. It needs nothing
-but Python's own library.
+As a script it installs those that are missing, where it may: as root, with apt. `make test` calls it, and
+`make test-systemd` with `--boot`. It needs nothing but Python's own library.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 
 PACKAGES = {
     "chromium": "chromium",
@@ -25,6 +26,8 @@ PACKAGES = {
     "redis-server": "redis-server",
     "systemd-analyze": "systemd",
 }
+# Those of `make test-systemd` alone.
+TO_BOOT = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container"}
 # Where Debian keeps programs that are not on everybody's PATH; of several versions the newest comes first.
 PLACES = ("/usr/lib/rabbitmq/bin", *(f"/usr/lib/postgresql/{version}/bin" for version in range(30, 9, -1)))
 SYSTEM = "/usr/sbin"
@@ -35,14 +38,15 @@ def find(program: str) -> str | None:
     return shutil.which(program, path=os.pathsep.join((*PLACES, os.environ.get("PATH", os.defpath), SYSTEM)))
 
 
-def missing() -> list[str]:
+def missing(programs: Iterable[str] = PACKAGES) -> list[str]:
     """Return the programs that are not installed."""
-    return [program for program in PACKAGES if find(program) is None]
+    return [program for program in programs if find(program) is None]
 
 
 def command(programs: list[str]) -> str:
     """Return the command that installs programs."""
-    return f"apt-get install --no-install-recommends {' '.join(sorted({PACKAGES[name] for name in programs}))}"
+    packages = {(PACKAGES | TO_BOOT)[name] for name in programs}
+    return f"apt-get install --no-install-recommends {' '.join(sorted(packages))}"
 
 
 def require(program: str) -> str:
@@ -60,9 +64,9 @@ def real_clock() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD" and "FAKETIME" not in name}
 
 
-def install() -> None:
+def install(wanted: Iterable[str]) -> None:
     """Install the missing programs as root with apt; do nothing where that cannot be. A failure ends nothing."""
-    programs = missing()
+    programs = missing(wanted)
     if not programs or os.geteuid() != 0 or shutil.which("apt-get") is None:
         return
     print(f"Installing {', '.join(programs)}", flush=True)
@@ -76,4 +80,4 @@ def install() -> None:
 
 
 if __name__ == "__main__":
-    install()
+    install(TO_BOOT if sys.argv[1:] == ["--boot"] else PACKAGES)
