@@ -44,7 +44,7 @@ def list_deliveries(
     ] = None,
     watch: Annotated[
         str | None,
-        typer.Option("--watch", "-w", metavar="SOURCE/ID", help="Only for this watch.", autocompletion=watch_names),
+        typer.Option("--watch", "-w", metavar="[SOURCE/]ID", help="Only for this watch.", autocompletion=watch_names),
     ] = None,
     since: Since = None,
     until: Until = None,
@@ -59,8 +59,9 @@ def list_deliveries(
     Example: notifier delivery list --status dead
     """
     client = connect(url, token, config)
+    named = {"watch" if "/" in (watch or "") else "task": watch}
     page = client.get(
-        "/v1/deliveries", endpoint=endpoint, watch=watch, status=status, since=since, until=until, limit=limit
+        "/v1/deliveries", endpoint=endpoint, status=status, since=since, until=until, limit=limit, **named
     )
     if not page["items"] and endpoint is not None:
         require_endpoint(client, endpoint)

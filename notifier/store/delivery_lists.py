@@ -85,14 +85,15 @@ def deliveries_page(
 ) -> list[DeliveryItem]:
     """List deliveries, newest first."""
     query = _TOLD.order_by(deliveries.c.id.desc())
-    if which.id is None and which.watch is None and which.status in _INDEXED:
+    of_few = which.watch is not None or which.task is not None  # a watch has few
+    if which.id is None and not of_few and which.status in _INDEXED:
         chosen = _newest(connection, which, limit, before)
         return [_item(row) for row in connection.execute(query.where(deliveries.c.id.in_(chosen)))]
     query = query.where(*conditions(which)).limit(limit)
     if before is not None:
         query = query.where(deliveries.c.id < before)
-    if which.watch is not None:
-        query = query.order_by(None).order_by((deliveries.c.id + 0).desc())  # by the index of events: a watch has few
+    if of_few:
+        query = query.order_by(None).order_by((deliveries.c.id + 0).desc())  # by the index of events
     return [_item(row) for row in connection.execute(query)]
 
 
@@ -149,6 +150,9 @@ def conditions(which: DeliveryFilter) -> list[ColumnElement[bool]]:
         source, task_id = which.watch
         watch = select(watches.c.pk).where(watches.c.source == source, watches.c.id == task_id).scalar_subquery()
         every.append(deliveries.c.event.in_(select(events.c.pk).where(events.c.watch == watch)))
+    if which.task is not None:
+        named = select(watches.c.pk).where(watches.c.id == which.task)
+        every.append(deliveries.c.event.in_(select(events.c.pk).where(events.c.watch.in_(named))))
     if which.status == "pending":
         every.append(is_open(deliveries))
     elif which.status == "dead":

@@ -139,6 +139,7 @@ class DeliveryFilter:
     id: int | None = None
     endpoint: str | None = None
     watch: tuple[str, str] | None = None  # source and id
+    task: str | None = None  # id of a watch, of whatever source
     status: str | None = None
     since: Micros | None = None  # created at or after
     until: Micros | None = None  # created before

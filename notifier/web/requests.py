@@ -297,6 +297,7 @@ class DeliveryQuery(ListQuery):
 
     endpoint: SearchText | None = Field(default=None, description="to this endpoint")
     watch: WatchName | None = Field(default=None, description="SOURCE/ID: of the events of this watch")
+    task: SearchText | None = Field(default=None, description="of the events of the watches with this id")
     status: StatusFilter | None = Field(default=None, description="`pending`: ready or waiting")
     since: Instant | None = Field(default=None, description="created at or after this time")
     until: Instant | None = Field(default=None, description="created before this time")
@@ -304,7 +305,12 @@ class DeliveryQuery(ListQuery):
     def filter(self) -> DeliveryFilter:
         """Return the filter for the store."""
         return DeliveryFilter(
-            endpoint=self.endpoint, watch=self.watch, status=self.status, since=self.since, until=self.until
+            endpoint=self.endpoint,
+            watch=self.watch,
+            task=self.task,
+            status=self.status,
+            since=self.since,
+            until=self.until,
         )
 
 

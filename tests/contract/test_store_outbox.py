@@ -594,6 +594,10 @@ async def test_what_is_rare_is_listed_in_the_same_order(
         (DeliveryFilter(watch=("vidu", "3"), endpoint="ops"), ""),
         (DeliveryFilter(watch=("other", "1")), ""),
         (DeliveryFilter(watch=("vidu", "nobody")), ""),
+        (DeliveryFilter(task="2"), "2"),
+        (DeliveryFilter(task="1", status="dead"), "1"),
+        (DeliveryFilter(task="1", status="pending"), ""),
+        (DeliveryFilter(task="nobody"), ""),
         (DeliveryFilter(since=T0 + 1, status="pending", endpoint="app"), "32"),
     ],
 )

@@ -99,18 +99,26 @@ def webhook(url: str, **more: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def daemon(
-    directory: Path, *, token: str | None = None, respond: str = "200", source: Mapping[str, Any] | None = None
+    directory: Path,
+    *,
+    token: str | None = None,
+    respond: str = "200",
+    source: Mapping[str, Any] | None = None,
+    app: str | None = None,
 ) -> AsyncIterator[Site]:
-    """Run a daemon with the endpoints `app` and `spare` until the end of the block; tasks are moved by hand."""
+    """Run a daemon with the endpoints `app` and `spare` until the end of the block; tasks are moved by hand.
+
+    `app` is the URL of that endpoint, by default the listener's.
+    """
     async with (
         Simulator(transcripts={"*": Transcript(snapshots=())}, keep_open=True) as simulator,
         Listener(secrets=[SECRET], respond=respond) as listener,
     ):
-        endpoints = {"app": webhook(listener.url), "spare": webhook(listener.url, events=["watch.lost"])}
+        endpoints = {"app": webhook(app or listener.url), "spare": webhook(listener.url, events=["watch.lost"])}
         given = settings(simulator, endpoints, token=token, source=source or {})
         given["store"]["url"] = f"sqlite:///{directory}/notifier.db"
-        async with serving(write(directory / "config.yaml", given)) as app:
-            yield Site(url=f"http://{app.address}", simulator=simulator, listener=listener, token=token)
+        async with serving(write(directory / "config.yaml", given)) as running:
+            yield Site(url=f"http://{running.address}", simulator=simulator, listener=listener, token=token)
 
 
 @dataclass

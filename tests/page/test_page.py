@@ -125,38 +125,10 @@ async def test_an_endpoint_is_disabled_enabled_and_tested(
         await site.listener.wait(1)
         await expect(app.locator(".numbers dd").first).to_have_text("0")
         await expect(app).to_contain_text("Last success")
+        await expect(app.locator(".where")).to_contain_text("webhook · http://127.0.0.1:")  # the stream leaves it out
         await app.get_by_role("button", name="Test app").click()
         await expect(app.locator(".result")).to_contain_text("Test: delivered · HTTP 200")
         assert site.listener.summary().types["notifier.test"] == 1
-
-
-async def test_dead_letters_are_retried(tmp_path: Path, context: BrowserContext, complaints: Complaints) -> None:
-    """One by one, and all of an endpoint; each is sent again and leaves the list."""
-    async with daemon(tmp_path, respond="500x6,200") as site:  # two attempts each, three deliveries
-        for task in ("clip-1", "clip-2", "clip-3"):
-            await site.watch(task)
-            site.simulator.push(task, "success")
-        await site.status("dead", count=3)
-        page = await visit(context, site, complaints, view="#/dead")
-        rows = page.locator("#dead-rows tr")
-        await expect(rows).to_have_count(3)
-        await expect(page.locator("#n-dead")).to_have_text("3")
-        await expect(rows.first).to_contain_text("HTTP 500")
-        await rows.first.get_by_role("link", name="HTTP 500").click()
-        panel = page.locator("#panel")
-        await expect(panel.locator(".attempts li")).to_have_count(2)
-        await expect(panel.locator("pre").last).to_contain_text('"type": "task.succeeded"')
-        await page.keyboard.press("Escape")
-        await rows.first.get_by_role("button", name="Retry delivery").click()
-        await expect(rows).to_have_count(2)
-        await site.status("delivered", count=1)
-        await expect(page.get_by_role("button", name="Retry all 2", exact=True)).to_be_visible()
-        await page.get_by_role("combobox", name="Endpoint").select_option("app")
-        await page.get_by_role("button", name="Retry all 2 of app").click()
-        await page.get_by_role("dialog").get_by_role("button", name="Retry all").click()
-        await expect(page.get_by_text("No dead letters")).to_be_visible()
-        await site.status("delivered", count=3)
-        await expect(page.locator("#n-dead")).to_be_empty()
 
 
 async def test_a_token_is_asked_for_and_kept_for_the_tab(

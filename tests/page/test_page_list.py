@@ -74,7 +74,7 @@ async def test_twenty_thousand_watches_are_fifty_rows(
         await many(site, 20_000)
         page = await visit(context, site, complaints)
         await expect(page.locator(ROWS)).to_have_count(50)
-        await expect(page.locator("#watch-range")).to_have_text(f"1{TO}50 of 20,000, newest first")
+        await expect(page.locator("#watch-range")).to_have_text(f"1{TO}50 of 20,000, open ones first")
         assert await page.evaluate("document.querySelectorAll('*').length") < 2000
         newest = await first(page)
         await page.get_by_role("button", name="Older").click()
@@ -89,6 +89,29 @@ async def test_twenty_thousand_watches_are_fifty_rows(
         await page.get_by_label("Find by id").fill("task-19999")
         await expect(page.locator(ROWS)).to_have_count(1)
         assert await page.locator("[data-same]").count() == 1  # a row that stays is the same element
+
+
+async def test_open_watches_come_first(tmp_path: Path, context: BrowserContext, complaints: Complaints) -> None:
+    """Then the ended ones, also on the page where the open ones end; a filter by phase or end keeps its own order."""
+    async with daemon(tmp_path) as site:
+        await many(site, 60)
+        for number in (*range(5, 20), 59):  # the newest of them too
+            site.simulator.push(f"task-{number:05}", "success")
+        await site.phase("task-00059", "succeeded")
+        for number in range(5, 20):
+            await site.phase(f"task-{number:05}", "succeeded")
+        page = await visit(context, site, complaints)
+        await expect(page.locator("#watch-range")).to_have_text(f"1{TO}50 of 60, open ones first")
+        ids = await page.locator(f"{ROWS} a").all_text_contents()
+        ended = [59, *range(19, 4, -1)]
+        expected = [*(n for n in range(59, -1, -1) if n not in ended), *ended]
+        assert ids == [f"task-{number:05}" for number in expected[:50]]
+        await page.get_by_role("button", name="Older").click()
+        await expect(page.locator(f"{ROWS} a")).to_have_text([f"task-{number:05}" for number in expected[50:]])
+        await expect(page.get_by_role("button", name="Older")).to_be_disabled()
+        await page.get_by_role("combobox", name="Phase").select_option("ended")
+        await expect(page.locator(f"{ROWS} a")).to_have_text([f"task-{number:05}" for number in ended])
+        await expect(page.locator("#watch-range")).to_have_text(f"1{TO}16 of 16, newest first")
 
 
 async def test_new_watches_show_up_by_themselves(

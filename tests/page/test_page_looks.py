@@ -93,7 +93,7 @@ async def test_every_control_has_a_name(tmp_path: Path, context: BrowserContext,
             ("#/watches", "#watch-rows tr"),
             ("#/sources", "#source-list > li"),
             ("#/endpoints", "#endpoint-list > li"),
-            ("#/dead", "#dead-rows tr"),
+            ("#/deliveries?last=between", "#outbox-rows tr"),
             ("#/watch/vidu/clip-1", ".timeline details"),
         ):
             await page.evaluate("view => { location.hash = view; }", view)
@@ -117,7 +117,7 @@ async def test_nothing_is_wider_than_the_screen(
         await site.status("dead")
         context = await browser.new_context(viewport={"width": width, "height": 700}, reduced_motion="reduce")
         page = await visit(context, site, complaints)
-        for view in ("#/watches", "#/endpoints", "#/dead", f"#/watch/vidu/{name}", "#/delivery/1"):
+        for view in ("#/watches", "#/endpoints", "#/deliveries?last=between", f"#/watch/vidu/{name}", "#/delivery/1"):
             await page.evaluate("view => { location.hash = view; }", view)
             await page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 150)))")
             assert await page.evaluate("document.documentElement.scrollWidth") <= width, view
@@ -189,4 +189,4 @@ async def test_everything_can_be_done_by_keyboard(
         for _ in range(60):  # round all controls, into the browser's own and back
             await page.keyboard.press("Tab")
             seen.add(await page.evaluate("document.activeElement.id || document.activeElement.textContent"))
-        assert {"theme", "to-watches", "to-dead", "add", "q", "clip-1", "clip-3"} <= seen
+        assert {"theme", "to-watches", "to-deliveries", "add", "q", "clip-1", "clip-3"} <= seen

@@ -79,13 +79,14 @@ async def test_one_watch_is_found_by_its_name(path: Path, url: str, read: list[t
 
 
 @pytest.mark.parametrize("status", [None, "pending", "dead"])
+@pytest.mark.parametrize("named", [{"watch": ("vidu", "7")}, {"task": "7"}])
 async def test_a_watchs_deliveries_are_found_by_its_events(
-    path: Path, url: str, read: list[tuple[str, Any]], status: str | None
+    path: Path, url: str, read: list[tuple[str, Any]], status: str | None, named: dict[str, Any]
 ) -> None:
     """However many deliveries there are."""
     async with running(url) as store:
         read.clear()
-        await store.lists.deliveries(DeliveryFilter(watch=("vidu", "7"), status=status), limit=100, before=5)
+        await store.lists.deliveries(DeliveryFilter(**named, status=status), limit=100, before=5)
     steps = plan(path, read)
     assert not any(step.startswith("SCAN deliveries") for step in steps), steps
     assert any("deliveries_event (event=?" in step for step in steps), steps

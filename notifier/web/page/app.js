@@ -3,7 +3,6 @@
 import * as addwatch from "./addwatch.js";
 import { call, forgetToken, hasToken, whenRefused } from "./api.js";
 import * as connection from "./connection.js";
-import * as dead from "./dead.js";
 import { askToken } from "./dialogs.js";
 import { attr, byId, text, throttle } from "./dom.js";
 import * as endpoints from "./endpoints.js";
@@ -11,21 +10,24 @@ import * as filters from "./filters.js";
 import { duration } from "./format.js";
 import * as letter from "./letter.js";
 import * as nodes from "./nodes.js";
+import * as outbox from "./outbox.js";
 import * as overview from "./overview.js";
 import * as panel from "./panel.js";
+import * as sieve from "./sieve.js";
 import * as sources from "./sources.js";
 import { follow } from "./stream.js";
 import * as timeline from "./timeline.js";
 import { complain } from "./toasts.js";
 import * as watches from "./watches.js";
 
-const VIEWS = ["watches", "sources", "endpoints", "nodes", "dead"];
+const VIEWS = ["watches", "sources", "endpoints", "nodes", "deliveries"];
 const STATUS_EVERY = 15_000; // milliseconds between readings of values that the stream does not send: version, readiness
 
 let view = null; // the view behind the panel
 let behind = "#/watches"; // the address after the panel is closed
 
-// -- addresses: #/watches?FILTERS  #/sources  #/endpoints  #/nodes  #/dead[/ENDPOINT]  #/watch/SOURCE/ID  #/delivery/ID
+// -- addresses: #/watches?FILTERS  #/sources  #/endpoints  #/nodes  #/deliveries?FILTERS  #/watch/SOURCE/ID
+// #/delivery/ID; #/dead[/ENDPOINT] was the place of dead deliveries, and still leads to them
 
 function route() {
   const [place, query] = location.hash.replace(/^#\/?/, "").split("?");
@@ -35,19 +37,23 @@ function route() {
     watches.mark(watches.keyOf({ source: rest[0], id: rest.slice(1).join("/") }));
     timeline.open(rest[0], rest.slice(1).join("/"));
   } else if (name === "delivery" && rest.length === 1) {
-    if (view === null) show("dead", "");
+    if (view === null) show("deliveries", "");
     watches.mark(null);
     letter.open(rest[0]);
   } else {
     watches.mark(null);
     panel.close();
     if (["sources", "endpoints", "nodes"].includes(name)) show(name);
-    else if (name === "dead") show(name, rest[0] ?? "");
+    else if (name === "deliveries") show(name, query);
+    else if (name === "dead") {
+      show("deliveries", `status=dead&endpoint=${encodeURIComponent(rest[0] ?? "")}`);
+      history.replaceState(null, "", sieve.address());
+    }
     else {
       if (!["", "watches"].includes(name)) complain("The page has no such place", { message: location.hash });
       show("watches", query);
     }
-    behind = view === "watches" ? filters.address() : location.hash;
+    behind = address();
   }
 }
 
@@ -65,15 +71,23 @@ function show(name, what) {
     byId(`view-${other}`).hidden = other !== name;
     attr(byId(`to-${other}`), "aria-current", other === name ? "page" : null);
   }
+  byId("overview").hidden = name !== "watches"; // elsewhere it would only push the view down
   watches.close();
-  dead.close();
+  outbox.close();
   if (name === "watches") watches.open(what);
-  else if (name === "dead") dead.open(what);
+  else if (name === "deliveries") outbox.open(what);
   else if (name === "sources") status();
+  else if (name === "endpoints") endpoints.load();
+}
+
+/** Return the address of the view, with its filters. */
+function address() {
+  if (view === "watches") return filters.address();
+  return view === "deliveries" ? sieve.address() : location.hash;
 }
 
 function closePanel() {
-  if (view === "watches") behind = filters.address();
+  if (view === "watches" || view === "deliveries") behind = address();
   location.hash = behind;
 }
 
@@ -86,12 +100,13 @@ function take(type, data) {
     nodes.show(data.nodes);
     if (view === "sources") status();
     watches.noteCounts(data.watches);
-    dead.note(data.endpoints);
+    outbox.note(data.endpoints);
     timeline.tick();
     letter.tick();
   } else {
     watches.note(data);
     timeline.note(data);
+    outbox.refresh();
   }
 }
 
@@ -117,6 +132,7 @@ const status = throttle(async () => {
     sources.show(daemon.sources);
     addwatch.offer(names, endpoints.names());
     filters.offer(names);
+    outbox.know(names);
     byId("notice").hidden = daemon.ready;
     text(byId("notice"), daemon.ready ? "" : `Not ready: ${daemon.reason}.`);
   } catch (error) {

@@ -15,7 +15,7 @@ export const receiver = (delivery) => delivery.callback ?? delivery.endpoint;
 export async function retry(delivery) {
   try {
     await call("POST", path("deliveries", delivery.id, "retry"));
-    tell(`Delivery ${delivery.id} to ${delivery.endpoint} is sent again.`);
+    tell(`Delivery ${delivery.id} to ${receiver(delivery)} is sent again.`);
     return true;
   } catch (error) {
     complain(`Delivery ${delivery.id} cannot be retried`, error);
@@ -27,7 +27,7 @@ export async function retry(delivery) {
 export function makeDelivery(delivery, changed) {
   const word = h("span", { class: "word" }, icon(delivery.status), h("span"));
   const about = h("span", { class: "muted" });
-  const list = h("ol", { class: "attempts", "aria-label": `Attempts at ${delivery.endpoint}` });
+  const list = h("ol", { class: "attempts", "aria-label": `Attempts at ${receiver(delivery)}` });
   const again = h("button", { type: "button", click: async () => (await retry(delivery)) && changed() }, "Retry");
   const summary = h("summary", {}, word, h("b", {}, receiver(delivery)), about);
   const node = h("details", {}, summary, list, h("div", { class: "attempts" }, again));
@@ -49,7 +49,8 @@ export function updateDelivery(node, delivery, since) {
   node.parts.seen = seen;
 }
 
-function describe(delivery, since) {
+/** Tell of the attempts at a delivery of an event of the time `since`, and what comes next. */
+export function describe(delivery, since) {
   const parts = [delivery.attempt === 0 ? "no attempt yet" : plural(delivery.attempt, "attempt")];
   if (delivery.status === "delivered" && delivery.settled_at) {
     if (delivery.attempt === 0) parts.pop();
@@ -64,7 +65,7 @@ function describe(delivery, since) {
 function next(delivery) {
   const endpoint = stateOf(delivery.endpoint);
   const held = { failing: "accepts something again", paused: "ends its pause", disabled: "is enabled" }[endpoint?.state];
-  return held ? `waits until ${delivery.endpoint} ${held}` : `next at ${clock(delivery.due)}`;
+  return held ? `waits until ${receiver(delivery)} ${held}` : `next at ${clock(delivery.due)}`;
 }
 
 async function fill(node, id) {

@@ -3,6 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const SVG_TAGS = new Set(["svg", "use", "path", "line", "rect"]);
 const children = new WeakMap(); // parent -> Map of key -> child, of `sync`
+const whole = new Intl.NumberFormat("en");
 const waiting = new Map(); // name -> function to call in the next frame
 
 /** Create an element. A function is a listener; null and false leave an attribute out; true sets it empty. */
@@ -36,6 +37,14 @@ export const byId = (id) => document.getElementById(id);
 /** Draw a shape of index.html; screen readers read the word beside it instead. */
 export function icon(name, extra = "") {
   return h("svg", { class: `icon ${extra}`, "aria-hidden": "true", focusable: "false" }, h("use", { href: `#i-${name}` }));
+}
+
+/** Show a number by a link to what it counts, with a name for screen readers; 0 leads nowhere. */
+export function link(place, anchor, number, name) {
+  if (number === 0) return text(place, "0");
+  text(anchor, whole.format(number));
+  attr(anchor, "aria-label", name);
+  if (anchor.parentNode !== place) place.replaceChildren(anchor);
 }
 
 /** Change the shape of an icon. */

@@ -3,7 +3,7 @@
 import { call, path } from "./api.js";
 import { Chart, forget } from "./charts.js";
 import { confirm } from "./dialogs.js";
-import { attr, byId, draw, h, icon, redraw, sync, text } from "./dom.js";
+import { attr, byId, draw, h, icon, link, redraw, sync, text } from "./dom.js";
 import { age, clock, count, duration, plural, spoken } from "./format.js";
 import { complain, tell } from "./toasts.js";
 
@@ -18,16 +18,19 @@ const MEANING = {
 let endpoints = [];
 
 export const names = () => endpoints.map((endpoint) => endpoint.name);
-/** Return the number of dead letters of an endpoint; "": of all. */
-export const deadOf = (name) => endpoints.filter((one) => name === "" || one.name === name).reduce((sum, one) => sum + one.dead, 0);
+const sum = (name, key) => endpoints.filter((one) => name === "" || one.name === name).reduce((n, one) => n + one[key], 0);
+/** Return the number of pending or dead deliveries of an endpoint; "": of all. */
+export const pendingOf = (name) => sum(name, "pending");
+export const deadOf = (name) => sum(name, "dead");
 /** Return the state of an endpoint, and the reason; null: it is no endpoint of the configuration. */
 export const stateOf = (name) => endpoints.find((endpoint) => endpoint.name === name) ?? null;
 
-/** Show the endpoints as the API lists them. */
+/** Show the endpoints as the API or the stream lists them; the stream leaves out what does not change. */
 export function show(items) {
   const kept = new Set(items.map((item) => item.name));
   for (const { name } of endpoints) if (!kept.has(name)) forget(`endpoint ${name}`);
-  endpoints = items;
+  const before = new Map(endpoints.map(({ name, type, url }) => [name, { type, url }]));
+  endpoints = items.map((item) => ({ ...before.get(item.name), ...item }));
   draw("endpoints", render);
 }
 
@@ -44,14 +47,16 @@ function render() {
   sync(byId("endpoint-list"), endpoints, (endpoint) => endpoint.name, make, update);
   byId("endpoint-empty").hidden = endpoints.length > 0;
   const sick = endpoints.filter((endpoint) => !["ok", "slowed"].includes(endpoint.state)).length;
-  const dead = endpoints.reduce((sum, endpoint) => sum + endpoint.dead, 0);
+  const dead = deadOf("");
   const badge = byId("n-endpoints");
   const [shape, number, words] = badge.children;
   attr(shape, "hidden", sick === 0);
   text(number, sick === 0 ? count(endpoints.length) : count(sick));
   text(words, sick === 0 ? "" : " not sending");
   badge.classList.toggle("alarm", sick > 0);
-  text(byId("n-dead"), dead === 0 ? "" : count(dead));
+  attr(byId("n-dead").firstChild, "hidden", dead === 0);
+  text(byId("n-dead").lastChild, `${count(dead)} dead`);
+  byId("n-dead").hidden = dead === 0;
   byId("n-dead").classList.toggle("alarm", dead > 0);
 }
 
@@ -67,7 +72,9 @@ function make({ name }) {
     numbers: ["Pending", "Oldest", "Sending", "Dead"].map(number),
     toggle: h("button", { type: "button", click: () => toggle(name) }),
     test: h("button", { type: "button", "aria-label": `Test ${name}`, click: () => test(name, parts) }, "Test"),
-    dead: h("a", { href: `#/dead/${encodeURIComponent(name)}` }),
+    pending: h("a", { href: `#/deliveries?status=pending&endpoint=${encodeURIComponent(name)}` }),
+    dead: h("a", { href: `#/deliveries?status=dead&endpoint=${encodeURIComponent(name)}` }),
+    all: h("a", { href: `#/deliveries?endpoint=${encodeURIComponent(name)}` }, "Its deliveries"),
     result: h("div", { class: "result", role: "status", hidden: true }),
     place: h("div", { class: "chart" }),
   };
@@ -77,7 +84,7 @@ function make({ name }) {
     parts.word, parts.told,
     h("dl", { class: "numbers" }, ...parts.numbers.map((one) => one.node)),
     parts.place, parts.result,
-    h("div", { class: "row" }, parts.test, parts.toggle));
+    h("div", { class: "row" }, parts.test, parts.toggle, parts.all));
   node.parts = parts;
   return node;
 }
@@ -92,14 +99,10 @@ function update(node, endpoint) {
   text(parts.told, [meaning, endpoint.reason && `Reason: ${spoken(endpoint.reason)}.`, ...history(endpoint)].filter(Boolean).join(" "));
   text(parts.where, [endpoint.type, endpoint.url].filter(Boolean).join(" · "));
   const [pending, oldest, sending, dead] = parts.numbers.map((one) => one.value);
-  text(pending, count(endpoint.pending));
+  link(pending, parts.pending, endpoint.pending, plural(endpoint.pending, "pending delivery", "pending deliveries"));
   text(oldest, endpoint.pending > 0 ? duration(endpoint.oldest_seconds).split(" ").slice(0, 2).join(" ") : "–");
   text(sending, count(endpoint.in_flight));
-  if (endpoint.dead > 0) {
-    text(parts.dead, count(endpoint.dead));
-    attr(parts.dead, "aria-label", plural(endpoint.dead, "dead letter"));
-    if (parts.dead.parentNode !== dead) dead.replaceChildren(parts.dead);
-  } else text(dead, "0");
+  link(dead, parts.dead, endpoint.dead, plural(endpoint.dead, "dead delivery", "dead deliveries"));
   text(parts.toggle, off ? "Enable" : "Disable");
   attr(parts.toggle, "aria-label", `${off ? "Enable" : "Disable"} ${endpoint.name}`);
   attr(parts.toggle, "class", off ? "primary" : null);
@@ -110,11 +113,11 @@ function update(node, endpoint) {
 /** Tell what attempts met lately, and when the next one is made. */
 function history(endpoint) {
   const { state } = endpoint;
-  if (state === "ok" || state === "disabled") return endpoint.last_success ? [`Last success ${age(endpoint.last_success)} ago.`] : [];
   return [
-    endpoint.last_error && `Last error: ${endpoint.last_error}, ${age(endpoint.last_failure)} ago.`,
     state === "failing" && endpoint.failing_since && `Nothing accepted since ${clock(endpoint.failing_since)}.`,
-    endpoint.next_attempt && Date.parse(endpoint.next_attempt) > Date.now() && `Next attempt at ${clock(endpoint.next_attempt)}.`,
+    endpoint.last_success && `Last success ${age(endpoint.last_success)} ago.`,
+    endpoint.last_error && `Last error ${age(endpoint.last_failure)} ago: ${endpoint.last_error}.`,
+    state !== "disabled" && endpoint.next_attempt && Date.parse(endpoint.next_attempt) > Date.now() && `Next attempt at ${clock(endpoint.next_attempt)}.`,
   ];
 }
 

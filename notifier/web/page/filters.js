@@ -28,6 +28,9 @@ export function begin(onChange) {
 /** Return the filters as a query of the API. */
 export const query = () => wanted;
 
+/** Return whether a choice says whether the watches have ended; if none does, open ones come first. */
+export const mixed = () => wanted.phase === "" && wanted.ended === "";
+
 /** Return whether anything is filtered. */
 export const active = () => Object.values(wanted).some((value) => value.length > 0);
 

@@ -1,6 +1,6 @@
 // The sources: what each one follows, and what ails it, with what to do about it.
 
-import { attr, byId, draw, h, icon, redraw, sync, text } from "./dom.js";
+import { attr, byId, draw, h, icon, link, redraw, sync, text } from "./dom.js";
 import { count, plural } from "./format.js";
 
 const LOOKS = { ok: ["ok", "ok"], waiting: ["waiting", "paused"], failing: ["failing", "failing"] }; // [word, class]
@@ -39,6 +39,7 @@ function make({ name }) {
     word: h("span", { class: "word" }, icon("ok"), h("span")),
     told: h("ul", { class: "told" }),
     numbers: ["Followed", "Streams open", "Waiting", "In trouble"].map(number),
+    followed: h("a", { href: `#/watches?source=${encodeURIComponent(name)}&ended=false` }),
     watches: h("a", { href: `#/watches?source=${encodeURIComponent(name)}` }, "Its watches"),
   };
   const node = h("li", { class: "endpoint" },
@@ -59,7 +60,7 @@ function update({ parts }, source) {
   parts.told.hidden = points.length === 0;
   sync(parts.told, points, (point) => point, () => h("li"), text);
   const [followed, open, waiting, trouble] = parts.numbers.map((one) => one.value);
-  text(followed, count(source.following));
+  link(followed, parts.followed, source.following, plural(source.following, "followed watch", "followed watches"));
   text(open, count(source.open));
   text(waiting, count(source.waiting));
   text(trouble, count(Object.values(source.troubles).reduce((sum, n) => sum + n, 0)));

@@ -11,9 +11,10 @@ const PAUSE = 2000; // milliseconds between reloads that the stream causes
 const RELOAD_EVERY = 10_000; // milliseconds: the stream does not send whether a watch is connected
 const SLOW = 400; // milliseconds of loading before it shows
 
-let cursors = [null]; // of this page and the pages before it
+const FIRST = { ended: "", cursor: null };
+let cursors = [FIRST]; // of this page and the pages before it: where it begins, among open or ended ones
 let items = [];
-let next = null; // cursor of the page after this one
+let next = null; // where the page after this one begins
 let counts = {}; // source -> phase -> n, from the last summary
 let total = null; // of all watches, from the last summary
 let request = null; // the AbortController of the current call
@@ -28,7 +29,7 @@ export const isLoaded = () => loaded;
 /** Show the first page for these filters; `query` as in the address. */
 export function open(query) {
   visible = true;
-  if (filters.take(query)) cursors = [null];
+  if (filters.take(query)) cursors = [FIRST];
   load();
 }
 
@@ -41,7 +42,7 @@ export const refresh = throttle(() => visible && !document.hidden && load(), PAU
 
 /** Load the first page now, for example after adding a watch. */
 export function reload() {
-  cursors = [null];
+  cursors = [FIRST];
   return load();
 }
 
@@ -91,8 +92,7 @@ async function load() {
   const table = byId("watch-table");
   const slow = setTimeout(() => attr(table, "aria-busy", "true"), SLOW);
   try {
-    const query = { ...filters.query(), limit: PAGE, cursor: cursors.at(-1) };
-    const page = await call("GET", "v1/watches", { query, signal: mine.signal });
+    const page = await fetchPage(cursors.at(-1), mine.signal);
     const before = new Map(items.map((item) => [keyOf(item), item]));
     items = page.items.map((item) => newer(before.get(keyOf(item)), item));
     next = page.next;
@@ -104,6 +104,22 @@ async function load() {
     clearTimeout(slow);
     if (request === mine) attr(table, "aria-busy", null);
   }
+}
+
+/** Fetch a page that begins at a place; unless the filters say which, open watches come first, then ended ones. */
+async function fetchPage({ ended, cursor }, signal) {
+  const fetch = (more) => call("GET", "v1/watches", { query: { ...filters.query(), ...more }, signal });
+  if (!filters.mixed()) {
+    const page = await fetch({ limit: PAGE, cursor });
+    return { items: page.items, next: page.next && { ended: "", cursor: page.next } };
+  }
+  const now = ended || "false";
+  const page = await fetch({ limit: PAGE, cursor, ended: now });
+  if (page.next !== null) return { items: page.items, next: { ended: now, cursor: page.next } };
+  const left = PAGE - page.items.length;
+  if (now === "true" || left === 0) return { items: page.items, next: now === "true" ? null : { ended: "true", cursor: null } };
+  const rest = await fetch({ limit: left, ended: "true" });
+  return { items: [...page.items, ...rest.items], next: rest.next && { ended: "true", cursor: rest.next } };
 }
 
 /** Return the later one: an event may have overtaken the reply. */
@@ -126,7 +142,7 @@ function showRange() {
   const last = first + items.length - 1;
   const all = filters.countable() && total !== null ? sum(filters.counts) : 0;
   const of = all >= last ? ` of ${count(all)}` : "";
-  text(byId("watch-range"), items.length === 0 ? "" : `${count(first)}–${count(last)}${of}, newest first`);
+  text(byId("watch-range"), items.length === 0 ? "" : `${count(first)}–${count(last)}${of}, ${filters.mixed() ? "open ones first" : "newest first"}`);
 }
 
 function makeRow(watch) {
