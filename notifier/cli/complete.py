@@ -1,17 +1,22 @@
-"""Shell completion of names that only the running daemon knows. It is quick and silent, since the user is typing."""
+"""Shell completion of names: those that the running daemon knows, or that a configuration or this program has.
+
+It is quick and silent, since the user is typing.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from notifier.cli.client import connect
+from notifier.cli.client import DEFAULT_FILE, connect
+from notifier.cli.output import printable, receiver
 
 if TYPE_CHECKING:
     from notifier.core.model import Json
@@ -56,6 +61,52 @@ def watch_names(context: typer.Context, incomplete: str) -> Iterator[str]:
                 yield form
 
 
+def dead_deliveries(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
+    """Complete the id of a dead delivery; its event and receiver explain it."""
+    yield from _deliveries(context, "/v1/deliveries?status=dead", incomplete)
+
+
+def delivery_ids(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
+    """Complete the id of a recent delivery; its status, event and receiver explain it."""
+    yield from _deliveries(context, "/v1/deliveries", incomplete)
+
+
+def mute_ids(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """Complete the id of a mute."""
+    yield from (item["id"] for item in _items(context, "/v1/mutes", "items") if item["id"].startswith(incomplete))
+
+
+def preset_names(incomplete: str) -> list[str]:
+    """Complete the name of a built-in preset."""
+    from notifier.sources.preset import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+def configured_sources(context: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of a source of the configuration, which no daemon needs to run for."""
+    from notifier.config import read_document
+
+    data = read_document(Path(context.params.get("config") or DEFAULT_FILE), os.environ, pipes=False).data
+    sources = data.get("sources") if isinstance(data, dict) else None
+    return [name for name in sources if name.startswith(incomplete)] if isinstance(sources, dict) else []
+
+
+def tasks_of_source(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """Complete the id of a watch of the source that the command line names before it."""
+    source = context.params.get("name")
+    for item in _items(context, "/v1/watches", "items"):
+        if item["source"] == source and item["id"].startswith(incomplete):
+            yield item["id"]
+
+
+def _deliveries(context: typer.Context, path: str, incomplete: str) -> Iterator[tuple[str, str]]:
+    for item in _items(context, path, "items"):
+        if str(item["id"]).startswith(incomplete):
+            about = f"{item['status']} {item['type']} of {item['task']} to {receiver(item)}"
+            yield str(item["id"]), printable(about)
+
+
 def _names(context: typer.Context, path: str, key: str, incomplete: str) -> Iterator[str]:
     for item in _items(context, path, key):
         if item["name"].startswith(incomplete):
@@ -67,7 +118,8 @@ def _items(context: typer.Context, path: str, key: str) -> list[Json]:
 
     options = context.params
     try:
-        answer = _get(options.get("url"), options.get("token"), options.get("config"), path)
+        url, token = (options.get(name) or os.environ.get(f"NOTIFIER_{name.upper()}") for name in ("url", "token"))
+        answer = _get(url, token, options.get("config"), path)
         return list(answer[key])
     except (OSError, ValueError, LookupError, TypeError, HTTPException, SystemExit):
         return []  # no daemon, no names

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
-from notifier.cli.complete import delivery_statuses, endpoint_names, watch_names
+from notifier.cli.complete import dead_deliveries, delivery_ids, delivery_statuses, endpoint_names, watch_names
 from notifier.cli.known import require_endpoint
 from notifier.cli.output import EXIT_USAGE, fail, printable, receiver, show, show_json, show_table, span, terminal, when
 
@@ -15,7 +15,7 @@ MAX_LIMIT = 1000  # deliveries in one answer
 
 delivery = typer.Typer(help="See deliveries; retry dead ones.", no_args_is_help=True)
 
-Number = Annotated[int, typer.Argument(metavar="ID", help="The delivery's id.", min=0)]
+Number = Annotated[int, typer.Argument(metavar="ID", help="The delivery's id.", min=0, autocompletion=delivery_ids)]
 Endpoint = Annotated[
     str | None,
     typer.Option("--endpoint", "-e", metavar="NAME", help="Only for this endpoint.", autocompletion=endpoint_names),
@@ -144,7 +144,10 @@ def show_delivery(
 
 @delivery.command("retry")
 def retry_delivery(
-    number: Annotated[int | None, typer.Argument(metavar="ID", help="One dead delivery's id.", min=0)] = None,
+    number: Annotated[
+        int | None,
+        typer.Argument(metavar="ID", help="One dead delivery's id.", min=0, autocompletion=dead_deliveries),
+    ] = None,
     endpoint: Endpoint = None,
     since: Since = None,
     until: Until = None,

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from notifier.cli.complete import preset_names
 from notifier.cli.output import EXIT_USAGE, fail, refuse, show
 
 SECRET_BYTES = 32
@@ -28,7 +29,10 @@ def register(app: typer.Typer) -> None:
 def init(
     config: TargetOption = Path("config.yaml"),
     preset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The provider's preset, such as vidu or generic.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The provider's preset, such as vidu or generic.", autocompletion=preset_names
+        ),
     ] = None,
     base_url: Annotated[
         str | None, typer.Option(metavar="URL", help="The provider's address, for the preset generic.")
@@ -59,13 +63,25 @@ def init(
     show(f"wrote {config}; set its variables, then check and run it:\n")
     for name, value in variables.items():
         show(f"  export {name}={value if name == 'APP_WEBHOOK_SECRET' else '...'}")
-    show(f"  notifier check -c {config}\n  notifier run -c {config}")
+    show(f"  notifier check -c {config}")
+    show(f"  notifier source test {_source(preset)} ID -c {config}   # one look at a task of yours")
+    show(f"  notifier run -c {config}")
 
 
 def _ask(question: str, option: str, *, default: str | None = None) -> str:
     if not sys.stdin.isatty():
         fail(f"{option} is needed where there is no terminal to ask on", EXIT_USAGE)
     return str(typer.prompt(question, default=default, show_default=bool(default)))
+
+
+_OWN = (  # what a provider of one's own says in its own way
+    '    url: "{base_url}/tasks/{id}/events"   # where a task is asked for; see docs/providers.md',
+    "    transport: sse                        # a stream; or poll, to ask again and again",
+    "    framing: event                        # or line: each data: line is a report of its own",
+    '    headers: {Authorization: "Bearer {token}"}',
+    "    paths: {state: state}                 # JMESPath; also of progress, result and error_message",
+    "    states: {queued: [queued], running: [running], succeeded: [succeeded], failed: [failed]}",
+)
 
 
 def _source(preset: str) -> str:
@@ -78,6 +94,8 @@ def _lines(preset: str, base_url: str | None, url: str | None, *, slack: bool) -
     if base_url is not None:
         yield f"    base_url: {_text(base_url)}"
     yield f"    token: ${{{_token(preset)}}}"
+    if preset == "generic":
+        yield from _OWN
     yield "endpoints:"
     if url is not None:
         yield from ("  app:", "    type: webhook", f"    url: {_text(url)}")

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
-from notifier.cli.complete import endpoint_names
+from notifier.cli.complete import endpoint_names, mute_ids
 from notifier.cli.output import EXIT_USAGE, fail, printable, show, show_json, show_table, when
 from notifier.cli.watch_input import read_pairs
 
@@ -90,7 +90,7 @@ def list_mutes(
 
 @mute.command("remove")
 def remove(
-    name: Annotated[str, typer.Argument(metavar="ID", help="The mute's id.")],
+    name: Annotated[str, typer.Argument(metavar="ID", help="The mute's id.", autocompletion=mute_ids)],
     config: ConfigOption = None,
     url: UrlOption = None,
     token: TokenOption = None,

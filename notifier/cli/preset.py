@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from notifier.cli.client import JsonOption
+from notifier.cli.complete import preset_names
 from notifier.cli.output import EXIT_USAGE, fail, show, show_json, show_table
 
 preset = typer.Typer(help="See the built-in presets, the descriptions of providers.", no_args_is_help=True)
@@ -44,7 +45,10 @@ def list_presets(as_json: JsonOption = False) -> None:
 
 
 @preset.command("show")
-def show_preset(name: Annotated[str, typer.Argument(help="The preset's name.")], as_json: JsonOption = False) -> None:
+def show_preset(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The preset's name.", autocompletion=preset_names)],
+    as_json: JsonOption = False,
+) -> None:
     """Print a preset as it is written, with its sources. A source may override any of its fields.
 
     Example: notifier preset show runway

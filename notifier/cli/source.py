@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from notifier.cli.client import DEFAULT_FILE, JsonOption
+from notifier.cli.complete import configured_sources, tasks_of_source
 from notifier.cli.daemon import FileOption, load_config
 from notifier.cli.duration import seconds
 from notifier.cli.look_report import LookReport
@@ -31,8 +32,13 @@ def register(app: typer.Typer) -> None:
 
 @source.command("test")
 def try_source(
-    name: Annotated[str, typer.Argument(help="The source's name in the configuration.")],
-    id_: Annotated[str, typer.Argument(metavar="ID", help="A task's id.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="The source's name in the configuration.", autocompletion=configured_sources
+        ),
+    ],
+    id_: Annotated[str, typer.Argument(metavar="ID", help="A task's id.", autocompletion=tasks_of_source)],
     config: FileOption = DEFAULT_FILE,
     variable: Annotated[
         list[str],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from notifier.cli.complete import preset_names
 from notifier.cli.daemon import load_config
 from notifier.cli.duration import seconds
 from notifier.cli.output import OutputLost, complain, fail, show, terminal
@@ -56,7 +57,11 @@ def demo(
 def simulate(
     preset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Speak the protocol of a preset; default: the documented API."),
+        typer.Option(
+            metavar="NAME",
+            help="Speak the protocol of a preset; default: the documented API.",
+            autocompletion=preset_names,
+        ),
     ] = None,
     config: Annotated[
         Path | None,

@@ -58,7 +58,9 @@ def test_what_is_written_is_valid(
     assert list(config.sources) == [source]
     assert {name: type(endpoint) for name, endpoint in config.endpoints.items()} == endpoints
     text = path.read_text()
-    assert len(text.splitlines()) <= 17
+    assert len(text.splitlines()) <= (19 if source == "upstream" else 17)
+    assert ("states:" in text) == (source == "upstream")  # a provider of one's own has its own words
+    assert f"notifier source test {source} ID -c {path}" in out
     assert "whsec_" not in text
     assert f"notifier run -c {path}" in out
     assert [entry.name for entry in path.parent.iterdir()] == ["config.yaml"]
