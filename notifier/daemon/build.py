@@ -118,18 +118,7 @@ async def build(start: Start, stack: AsyncExitStack) -> Parts:
     reports = _reports(start, ground, flow, inputs)
     stack.push_async_callback(flow.dispatcher.close)
     in_force = ConfigInForce(start.config)
-    installation = Installation(
-        in_force,
-        dispatcher=flow.dispatcher,
-        recorder=flow.recorder,
-        watcher=flow.watcher,
-        inputs=inputs,
-        intake=Intake(in_force=in_force, store=ground.store, watcher=flow.watcher, clock=ground.clock),
-        metrics=ground.metrics,
-        clock=ground.clock,
-        slots=Slots(ground.descriptors.streams),
-        messages=ground.store.messages,
-    )
+    installation = _installation(ground, flow, inputs, in_force)
     stack.push_async_callback(installation.close)
     files_read = Wake()
     reloader = Reloader(
@@ -236,6 +225,21 @@ def _reports(start: Start, ground: _Ground, flow: _Flow, inputs: Inputs[QueueCon
     look_again = None if store.nodes is None else LOOK_SHARED
     hub = Hub(store=store, report=report, committed=flow.committed, look_again=look_again)
     return _Reports(peers=peers, this=this, report=report, hub=hub)
+
+
+def _installation(ground: _Ground, flow: _Flow, inputs: Inputs[QueueConfig], in_force: ConfigInForce) -> Installation:
+    return Installation(
+        in_force,
+        dispatcher=flow.dispatcher,
+        recorder=flow.recorder,
+        watcher=flow.watcher,
+        inputs=inputs,
+        intake=Intake(in_force=in_force, store=ground.store, watcher=flow.watcher, clock=ground.clock),
+        metrics=ground.metrics,
+        clock=ground.clock,
+        slots=Slots(ground.descriptors.streams),
+        messages=ground.store.messages,
+    )
 
 
 def _cluster(start: Start, ground: _Ground, flow: _Flow, reports: _Reports) -> Cluster | None:
