@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 TAKE_OVER_AFTER = 20.0  # seconds that an entry stays pending before another consumer claims it; far above a commit
 FORGET_AFTER = 3600.0  # idle seconds after which a consumer without pending entries is removed from the group
 START = "0"
+UVLOOP_CLOSED = "the handler is closed"  # of a write to a connection that has just broken; asyncio's own loop drops it
 
 # Deleting a consumer drops its pending entries (XGROUP DELCONSUMER), so checking and deleting must be one step.
 _FORGET = """
@@ -105,6 +106,10 @@ class RedisBroker:
             yield
         except (RedisError, OSError) as exc:
             raise BrokerUnavailable(describe(exc, self._url), hint=_hint(exc)) from exc
+        except RuntimeError as exc:
+            if UVLOOP_CLOSED not in str(exc):
+                raise
+            raise BrokerUnavailable("the connection was lost") from exc
 
 
 class RedisSession:
@@ -178,10 +183,14 @@ class RedisSession:
         self._own, self._idle, self._look_at = START, START, 0.0
 
     async def _check_position(self) -> None:
-        """Raise QueueUnusable if the group is beyond the stream's end: entries up to there never reach it."""
+        """Raise QueueUnusable if the group is beyond the stream's end: entries up to there never reach it.
+
+        The group is asked first: other consumers of it may read what is added between the two questions.
+        """
         broker = self._broker
+        groups = await self._client.xinfo_groups(broker.stream)
         last = (await self._client.xinfo_stream(broker.stream))["last-generated-id"]
-        for group in await self._client.xinfo_groups(broker.stream):
+        for group in groups:
             if group["name"] == broker.group.encode() and _position(group["last-delivered-id"]) > _position(last):
                 raise QueueUnusable(
                     f"the group {broker.group} has read up to {group['last-delivered-id'].decode()}, beyond the last "

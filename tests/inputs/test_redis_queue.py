@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from input_rig import Start
 from queue_places import RedisPlace
+from redis.asyncio import Redis
 from test_queue_contract import rows, stored
 from waits import until
 
 from notifier.inputs import redis as adapter
+from notifier.inputs.broker import BrokerUnavailable, Message
 
 
 @pytest.fixture
@@ -126,6 +129,52 @@ async def test_a_group_deleted_under_the_reader_is_made_anew(
     await stream.publish(b"2")
     await running.tally.wait(accepted=2)
     assert {event["event"] for event in events} == {"queue.group_gone"}
+
+
+async def test_what_others_read_meanwhile_makes_no_group_unusable(
+    stream: RedisPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry may be added, and read by another node, between two questions about the stream and its group."""
+    await stream.open()
+    broker = stream.broker()
+    asked: list[str] = []
+
+    def then_others_read(name: str) -> None:
+        ask = getattr(Redis, name)
+
+        async def answer(self: Redis, *args: Any) -> Any:
+            told = await ask(self, *args)
+            asked.append(name)
+            if len(asked) == 1:
+                await stream.publish(b"1")
+                await stream.client.xreadgroup("notifier", "another", {stream.stream: ">"})
+            return told
+
+        monkeypatch.setattr(Redis, name, answer)
+
+    then_others_read("xinfo_stream")
+    then_others_read("xinfo_groups")
+    async with broker.session():
+        assert sorted(asked) == ["xinfo_groups", "xinfo_stream"]
+
+
+def test_a_connection_that_breaks_before_a_write_is_an_outage() -> None:
+    """On uvloop too, which refuses the write by an error that is no connection's."""
+
+    async def lose() -> None:
+        place = RedisPlace()
+        try:
+            await place.open()
+            async with place.broker().session() as session:
+                [connection] = session._client.connection_pool._available_connections
+                writer: Any = connection._writer
+                writer.transport.abort()
+                await session.acknowledge([Message(content=b"", receipt=b"0-1")])
+        finally:
+            await place.close()
+
+    with pytest.raises(BrokerUnavailable):
+        uvloop.run(lose())
 
 
 async def test_a_key_of_another_kind_is_told_with_advice(stream: RedisPlace, start: Start, events: list[Any]) -> None:
