@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 BEAT = 1.0  # seconds between heartbeats, at most
 BEATS = 4  # heartbeats within `node.timeout`, at least
+ALONE = 2.0  # times `node.timeout` of silence that are enough however late this node's own heartbeats come
 HASTE = 0.25  # seconds between batches of released watches
 PACE = 0.8  # releases, as a part of the rate at which other nodes can connect
 
@@ -61,7 +62,8 @@ class Membership:
         self._peers = peers
         self._contact: float | None = None  # time since which there was no gap between heartbeats
         self._last = 0.0  # time of the last heartbeat
-        self._unchanged: dict[int, tuple[Micros, float]] = {}  # each node's last heartbeat, and when it was first seen
+        # Each node's last heartbeat, when it was first seen, and the seconds since then in which this node was there.
+        self._unchanged: dict[int, tuple[Micros, float, float]] = {}
         self._gave = 0.0  # time of the last release of watches
         self._namesakes: set[int] = set()  # nodes of the same name that were logged
 
@@ -131,14 +133,13 @@ class Membership:
         self._clock.correct(nodes.now, asked, self._clock())
         if self._contact is None or began - self._last > self._timeout / 2:
             self._contact = began
+        there = min(began - self._last, self._timeout / BEATS)  # between two heartbeats it may have been suspended
         self._last = began
-        known = self._unchanged
-        self._unchanged = {
-            peer.number: known[peer.number]
-            if known.get(peer.number, (None,))[0] == peer.seen_at
-            else (peer.seen_at, began)
-            for peer in nodes.peers
-        }
+        known, self._unchanged = self._unchanged, {}
+        for peer in nodes.peers:
+            seen_at, first, alone = known.get(peer.number, (None, began, 0.0))
+            same = seen_at == peer.seen_at
+            self._unchanged[peer.number] = (peer.seen_at, first, alone + there) if same else (peer.seen_at, began, 0.0)
         fair = share.share(share.takers(nodes.peers, nodes.now), nodes.unclaimed)
         if fair != self._watcher.share:
             self._watcher.share = fair
@@ -151,12 +152,16 @@ class Membership:
         """Take over from dead nodes, unless this node was away itself and could not see the others.
 
         If the database's clock is set forward, every node seems silent. So this node must have seen the silence itself.
+        On a machine so slow that this node's own heartbeats are always late, a silence over many of them is proof too.
         """
-        if self._contact is None or self._last - self._contact < self._timeout:
+        if self._contact is None:
             return
+        present = self._last - self._contact >= self._timeout
         for peer in share.dead(nodes.peers, nodes.now):
-            silent = self._last - self._unchanged[peer.number][1]
-            if peer.number == nodes.number or silent < peer.timeout / 2e6:
+            _, first, alone = self._unchanged[peer.number]
+            if peer.number == nodes.number or self._last - first < peer.timeout / 2e6:
+                continue
+            if not present and alone < self._timeout * ALONE:
                 continue
             if await self._nodes.bury(peer):
                 log.warning("node.dead", name=peer.name, number=peer.number, held=peer.held, hint="its work is free")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 
 import psycopg
 import pytest
@@ -13,7 +14,7 @@ from store_rig import T0, wanted
 from structlog.testing import capture_logs
 from waits import until
 
-from notifier.cluster import Membership, Peers, Readiness, RowCounts, SharedEndpoints, ThisNode
+from notifier.cluster import Membership, Peers, Readiness, RowCounts, SharedEndpoints, ThisNode, membership
 from notifier.core import machine
 from notifier.core.model import Observation, Phase
 from notifier.deliver import Dispatcher, EndpointSetup
@@ -142,6 +143,23 @@ async def test_the_silent_are_buried_by_those_who_saw_it(shared_url: str, ago: i
             [(seen,)] = query(shared_url, contact)
             assert isinstance(seen, int)
             assert seen >= TIMEOUT * 0.9e6
+
+
+async def test_a_node_whose_heartbeats_are_always_late_buries_the_silent(
+    shared_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine that is too slow for node.timeout: after a silence over several times as many heartbeats."""
+    late = TIMEOUT * 0.8  # between heartbeats: after so long a gap a node may have been suspended
+    beats = count(1000.0, late)
+    monkeypatch.setattr(membership, "boottime", lambda: next(beats))
+    async with node(shared_url, "silent", member=False) as silent, node(shared_url, "slow", member=False) as slow:
+        await until(lambda: not any(each.dispatcher.endpoints["app"].backlog for each in (silent, slow)))
+        query(shared_url, "UPDATE nodes SET seen_at = seen_at - 3600000000 WHERE name = 'silent'")
+        for _ in range(round(membership.ALONE * membership.BEATS)):
+            await slow.membership._turn()
+            assert names(shared_url) == {"silent", "slow"}
+        await slow.membership._turn()
+        assert names(shared_url) == {"slow"}
 
 
 async def test_a_living_namesake_is_warned_of(shared_url: str) -> None:
