@@ -19,6 +19,9 @@ ARGS ?=
 INSTALL ?= yes
 # make test CLOCK=+365d runs the tests at another date. Only the date: timers go on as they do.
 CLOCK ?=
+# make chaos MINUTES=10 NODES=3; SEED deals the same faults again.
+MINUTES ?= 1
+NODES ?= 1
 
 # uv installs exactly what uv.lock says, with the interpreter of .venv and no other. Where it is not on the PATH it gets
 # an environment of its own inside .venv: among the project's packages, it would remove itself as not locked.
@@ -35,7 +38,7 @@ unexport VIRTUAL_ENV
 # Tests start hundreds of processes, each of which would compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-systemd simulate check format lock bench man wheel deb clean
+.PHONY: help install demo test test-systemd simulate chaos check format lock bench man wheel deb clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:.* ## /\t/' | expand -t 14
@@ -87,6 +90,10 @@ lock: $(BIN)/python ## take the newest versions that pyproject.toml allows into 
 
 bench: $(STAMP) ## measure it beside what it is compared with
 	@$(BIN)/python -m bench $(ARGS)
+
+chaos: $(STAMP) ## run real processes under faults and judge what they did (MINUTES=1 NODES=1 SEED=n)
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/tests:$(CURDIR)/tests/rig \
+		$(BIN)/python -m chaos --minutes $(MINUTES) --nodes $(NODES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 man: $(RUNNABLE) ## write the manual pages, from the commands' help, to build/man
 	@$(BIN)/python deploy/man_pages.py build/man

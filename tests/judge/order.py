@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -85,16 +86,34 @@ def repeats(case: Case) -> Iterator[Finding]:
                 yield _finding("repeat", again, f"it had been accepted at {before.received.at}")
 
 
+def causes(case: Case) -> dict[str, int]:
+    """Count the messages that came again by what explains it; a refused or lost answer explains most of them."""
+    counts: Counter[str] = Counter()
+    for callbacks in case.arrivals.values():
+        for before, again in pairwise(callbacks):
+            if not before.received.accepted:
+                counts["an answer refused or lost"] += 1
+            else:
+                counts[_cause(case, before, again) or "nothing"] += 1
+    return dict(counts)
+
+
 def explained(case: Case, before: Callback, again: Callback, *by: str) -> bool:
     """Return whether something explains why a message came again; `by` these, an unclean stop, or a retry."""
+    return _cause(case, before, again, *by) is not None
+
+
+def _cause(case: Case, before: Callback, again: Callback, *by: str) -> str | None:
     sender, id_ = before.received.node, again.received.webhook_id
-    befell = case.between(before.received.at, again.received.at, (*(by or EXPLAINING), "stop", "retry"))
-    return any(
-        did.detail.get("webhook_id", id_) == id_
-        if did.action == "retry"
-        else did.concerns(sender) and (did.action != "stop" or not did.detail.get("clean", True))
-        for did in befell
-    )
+    if before.received.late and not by:
+        return "a late answer"
+    for did in case.between(before.received.at, again.received.at, (*(by or EXPLAINING), "stop", "retry")):
+        if did.action == "retry":
+            if did.detail.get("webhook_id", id_) == id_:
+                return did.action
+        elif did.concerns(sender) and (did.action != "stop" or not did.detail.get("clean", True)):
+            return did.action
+    return None
 
 
 def _finding(rule: str, callback: Callback, evidence: str) -> Finding:

@@ -15,6 +15,7 @@ for the whole record: the machine's, or a simulation's. Nobody sets that clock: 
                 tells alike states apart. Where two are alike, the daemon has the benefit of the doubt.
     complete    all bytes were handed to the socket while the connection was open and the other side read it.
                 A snapshot that was cut, or that came while nobody asked, is said with `false`: it may become known.
+    history     true for what a stream repeats at its beginning from before the present state (may be left out)
 
 `received`: a receiver has read a callback whole. An attempt that was cut before its end is not in the record.
 
@@ -27,6 +28,7 @@ for the whole record: the machine's, or a simulation's. Nobody sets that clock: 
     verified    the signature is right
     answer      the status; null: the connection ended, or time ran out, before an answer had gone out
     node        who sent it, where several do; else null
+    late        true if the answer went out so late that the sender may have given up by then (may be left out)
 
 The line is written when the answer was given or cut, but `at` is when the callback had been read, so these lines alone
 may be out of order; the judge sorts by `at`.
@@ -96,6 +98,7 @@ class Said:
     phase: str
     body: Any
     complete: bool = True
+    history: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +113,7 @@ class Received:
     verified: bool
     answer: int | None
     node: str | None = None
+    late: bool = False
 
     @property
     def accepted(self) -> bool:

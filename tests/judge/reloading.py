@@ -18,8 +18,8 @@ def kept_open(case: Case) -> Iterator[Finding]:
     for watch, said in case.said.items():
         if said[0].source in case.terms.polled:
             continue
-        for before, after in pairwise(said):
-            if before.connection == after.connection or not before.complete or before.phase in TERMINAL:
+        for before, after in pairwise(each for each in said if each.complete):
+            if before.connection == after.connection or before.phase in TERMINAL:
                 continue
             over = [each for each in reloads if before.at <= each.at <= after.at and not _changes(each, before)]
             if over and _calm(case, before, after):

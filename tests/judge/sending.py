@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -10,13 +11,17 @@ from json import loads
 from judge.case import Callback, Case, Finding
 from judge.database import DeliveryRow, EventRow
 from judge.order import explained
+from judge.record import Did
 
 OPEN = ("ready", "waiting")
+HOLDING = ("database", "names", "receiver")  # ways on which a cut makes an attempt, or its outcome, late
 LONG = 60.0  # seconds of a wait in the schedule, from which there may be attempts beside it
 BETWEEN = 5.0  # seconds between those
 UNSPENT = 1.0  # seconds before a message comes again that was refused with 429
-OUTAGE = 1.0  # seconds without an accepted message after which a recovery may bring others forward
-LATE = 0.02  # seconds that two notes of a recorder may be off
+# A recovery may bring others forward after a second without an accepted message and five refused ones, as a node counts
+# them. It may count more of both than its receiver: it notices late, and what never arrived was refused too.
+OUTAGE = 0.5  # seconds
+REFUSED = 3  # in a row
 
 
 def signed(case: Case) -> Iterator[Finding]:
@@ -78,15 +83,27 @@ def by_its_owner(case: Case) -> Iterator[Finding]:
 
     A callback may be held up on its way: it counts if its own timestamp is later too.
     """
-    for taken in case.did:
-        if taken.action != "takeover" or taken.node is None:
-            continue
+    for taken in _takeovers_of_the_living(case):
         starts = [did.at for did in case.did if did.action == "start" and did.node == taken.node and did.at > taken.at]
         anew = min(starts, default=float("inf"))
         for callback in case.callbacks:
             got = callback.received
             if got.node == taken.node and taken.at < got.at < anew and got.timestamp > taken.at:
                 yield _finding("not_its_own", callback, f"{got.node} sent it; its claim was taken at {taken.at}")
+
+
+def _takeovers_of_the_living(case: Case) -> Iterator[Did]:
+    """Yield the takeovers but for those from a process that had ended: it may have been started again before."""
+    ended: Counter[str] = Counter()
+    for did in case.did:
+        if did.node is None:
+            continue
+        if did.action in ("kill", "stop"):
+            ended[did.node] += 1
+        elif did.action == "takeover" and ended[did.node]:
+            ended[did.node] -= 1
+        elif did.action == "takeover":
+            yield did
 
 
 def by_schedule(case: Case) -> Iterator[Finding]:
@@ -108,7 +125,7 @@ def by_schedule(case: Case) -> Iterator[Finding]:
                 continue
             seconds, wait = again.received.at - got.at, _least(schedule, made, got.answer)
             recovered = any(got.at <= end < again.received.at for end in gaps.get(endpoint, ()))
-            if seconds < wait - LATE and not recovered:
+            if seconds < wait - case.terms.slack and not recovered:
                 yield _finding("early", again, f"{got.webhook_id} came again after {seconds:.3f} s, not {wait:g} s")
     yield from _given_up(case)
 
@@ -122,13 +139,13 @@ def _least(schedule: Sequence[float], made: int, answer: int | None) -> float:
 
 
 def _excused(case: Case, before: Callback, again: Callback, endpoint: str) -> bool:
-    """Return whether something besides the schedule brought an attempt about."""
+    """Return whether something besides the schedule brought an attempt about, or held up the one before."""
     since, until = before.received.at, again.received.at
     others = case.between(since, until, ("clock", "reload"))
     cuts = case.between(since, until, ("cut",))
     return (
         any(did.action == "clock" or endpoint in did.detail.get("endpoints", ()) for did in others)
-        or any(did.detail.get("where") in ("database", "names") for did in cuts)
+        or any(did.concerns(before.received.node) and did.detail.get("where") in HOLDING for did in cuts)
         or explained(case, before, again, *("kill", "pause", "takeover", "disk_full"))
     )
 
@@ -136,14 +153,18 @@ def _excused(case: Case, before: Callback, again: Callback, endpoint: str) -> bo
 def _gaps(case: Case) -> dict[str, list[float]]:
     """Return by endpoint when a node may have found that it is well again: it accepted something after a while."""
     last: dict[tuple[str, str | None], float] = {}
+    refused: Counter[tuple[str, str | None]] = Counter()
     found: dict[str, list[float]] = {}
     for callback in case.callbacks:
         got = callback.received
-        before = last.setdefault((got.endpoint, got.node), got.at)
-        if got.accepted:
-            last[got.endpoint, got.node] = got.at
-            if got.at - before >= OUTAGE:
-                found.setdefault(got.endpoint, []).append(got.at)
+        way = (got.endpoint, got.node)
+        before = last.setdefault(way, got.at)
+        if not got.accepted:
+            refused[way] += 1
+            continue
+        if got.at - before >= OUTAGE or refused[way] >= REFUSED:
+            found.setdefault(got.endpoint, []).append(got.at)
+        last[way], refused[way] = got.at, 0
     return found
 
 

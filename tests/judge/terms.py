@@ -24,6 +24,7 @@ class Terms:
     """What was agreed."""
 
     endpoints: Mapping[str, EndpointTerms] = field(default_factory=dict)  # others are treated as documented
+    slack: float = 0.02  # seconds that notes of the recorder may be late
     patient: bool = True  # the run went on until all was quiet: nothing may be left over
     polled: frozenset[str] = frozenset()  # sources without streams
     pruned: bool = False  # rows of ended watches may have been deleted

@@ -162,6 +162,7 @@ def test_one_id_one_body() -> None:
 def test_repeats() -> None:
     """What was accepted comes again only if something befell the one who had sent it, or an operator asked for it."""
     assert "repeat" in found([*good(), received(3, 4.0)])
+    assert found([*good()[:5], received(3, late=True), received(3, 5.6)]) == []
     for did in (
         Did(at=3.8, action="kill", node="a"),
         Did(at=3.8, action="takeover"),
@@ -199,6 +200,11 @@ def test_invented() -> None:
         "told before it was"
     )
     assert "invented" in found([entry for entry in good() if entry != said(2)] + [said(2, 2.0, body={"serial": 9})])
+    repeated = [said(n, 4.0 + n, connection=2, history=n < 3) for n in (1, 2)]
+    old = renumbered(1, 2, 1)
+    again = received(1, 6.0, webhook_id="msg_4", body=old.events[2].body)
+    told: list[Entry] = [said(1), received(1), said(2), received(2), *repeated, again]
+    assert "invented" in found(told, old), "history is no news"
     assert found([replace(said(1), complete=False), *good()[1:]]) == [], "what was cut may have been read"
 
 
@@ -290,6 +296,8 @@ def test_claims() -> None:
     assert found([*good(), taken, Did(at=3.2, action="start", node="a")]) == []
     assert found([*good(), Did(at=2.9, action="takeover", node="b")]) == []
     assert found([*good(), Did(at=3.45, action="takeover", node="a")]) == [], "it had been sent before"
+    restarted = [Did(at=2.6, action="kill", node="a"), Did(at=2.7, action="start", node="a")]
+    assert found([*good(), *restarted, taken]) == [], "it was the life that had ended before"
 
 
 def test_schedules() -> None:

@@ -40,7 +40,7 @@ def invented(case: Case) -> Iterator[Finding]:
     """Find an event that the upstream did not say, or that it had said before another one told it."""
     first = _first_arrivals(case)
     for watch, rows in case.history.items():
-        said, place = case.said.get(watch, []), 0
+        said, place = _news(case.said.get(watch, [])), 0
         for told in _told(rows):
             until = first.get(told.row.id, float("inf"))
             found = next((n for n in range(place, len(said)) if _says(said[n], told) and said[n].at <= until), None)
@@ -50,6 +50,15 @@ def invented(case: Case) -> Iterator[Finding]:
                 yield _finding("invented", watch, f"{told.row.sequence} tells {told.key} ({told.row.id}): {why}")
             else:
                 place = found + 1
+
+
+def _news(said: Sequence[Said]) -> list[Said]:
+    """Leave out what a stream only repeats: it was said before, and is true of then alone."""
+    found: list[Said] = []
+    for each in said:
+        if not each.history or not any(_key(old) == _key(each) and old.body == each.body for old in found):
+            found.append(each)
+    return found
 
 
 def skipped(case: Case) -> Iterator[Finding]:

@@ -102,9 +102,8 @@ def _stream(number: int, mode: str, **options: Any) -> TextIO:
     return cast(TextIO, open(number, mode, encoding="utf-8", closefd=False, **options))  # to the end
 
 
-def main() -> None:
+def main(requests: socket.socket) -> None:
     """Serve; in a new process, run the program as `python -m notifier` does, and end as Python ends."""
-    requests = socket.socket(fileno=int(sys.argv[1]))
     for name in IMPORTS:
         importlib.import_module(name)
     gc.freeze()  # what is imported is not looked at again, so its pages stay shared
@@ -117,4 +116,4 @@ def main() -> None:
 if __name__ == "__main__":
     import coverage
 
-    main()
+    main(socket.socket(fileno=int(sys.argv[1])))

@@ -59,9 +59,17 @@ class ForkedProcess:
 
     @classmethod
     async def start(
-        cls, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: int, stdout: int, stderr: int
+        cls,
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stdin: int,
+        stdout: int,
+        stderr: int,
+        server: socket.socket | None = None,
     ) -> ForkedProcess:
-        """Start `notifier ARGUMENTS`; each stream is asyncio's DEVNULL or PIPE."""
+        """Start `notifier ARGUMENTS`; each stream is asyncio's DEVNULL or PIPE. `server`: where another one listens."""
         with contextlib.ExitStack() as theirs:
             null = os.open(os.devnull, os.O_RDWR)
             theirs.callback(os.close, null)
@@ -75,7 +83,9 @@ class ForkedProcess:
             report, their_report = _pipe(writing=False)
             theirs.callback(os.close, their_report)
             request = {"args": list(arguments), "cwd": str(cwd), "env": dict(env)}
-            socket.send_fds(_server(), [json.dumps(request).encode()], [*(end for _, end in ends), their_report])
+            socket.send_fds(
+                server or _server(), [json.dumps(request).encode()], [*(end for _, end in ends), their_report]
+            )
         status = await _Pipe.open(report)
         (given, _), (out, _), (err, _) = ends
         pipes = [None if end is None else await _Pipe.open(end) for end in (out, err)]

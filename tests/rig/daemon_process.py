@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sqlite3
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -116,12 +117,22 @@ class Log:
 class Daemon:
     """One daemon; may be started again after its end, on the same directory."""
 
-    def __init__(self, directory: Path, settings: Fields, *, env: Mapping[str, str], python: Sequence[str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: Fields,
+        *,
+        env: Mapping[str, str],
+        python: Sequence[str],
+        server: socket.socket | None = None,
+    ) -> None:
+        """Write the configuration. `server`: the server of forks that has imported the program to run."""
         self.directory = directory
         self.file = directory / "config.yaml"
         self.settings = settings
         self.env = {**os.environ, **env}
         self.python = python
+        self.server = server
         self.log = Log()
         self.process: Process | ForkedProcess | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -160,7 +171,7 @@ class Daemon:
         self.url = f"http://{self.settings['http']['listen']}"
         self.process = await spawn(
             *("run", "-c", str(self.file), *options),
-            python=self.python, cwd=self.directory, env=self.env, stdin=DEVNULL, stdout=DEVNULL,
+            python=self.python, cwd=self.directory, env=self.env, stdin=DEVNULL, stdout=DEVNULL, server=self.server,
         )  # fmt: skip
         self._reading = asyncio.create_task(self._read(self.process, self.log), name="daemon's log")
 
@@ -245,11 +256,17 @@ Start = Callable[..., Daemon]  # the fixture `daemons`
 
 
 async def spawn(
-    *args: str, python: Sequence[str], cwd: Path, env: Mapping[str, str], stdin: int = PIPE, stdout: int = PIPE
+    *args: str,
+    python: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: int = PIPE,
+    stdout: int = PIPE,
+    server: socket.socket | None = None,
 ) -> Process | ForkedProcess:
     """Start `notifier ARGS`, with a pipe for its stderr: by fork, where that is the same as a start of its own."""
-    if python == PYTHON and can_fork(env):
-        return await ForkedProcess.start(args, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=PIPE)
+    if server is not None or (python == PYTHON and can_fork(env)):
+        return await ForkedProcess.start(args, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=PIPE, server=server)
     return await asyncio.create_subprocess_exec(
         *python, *args, cwd=cwd, env=dict(env), stdin=stdin, stdout=stdout, stderr=PIPE, limit=LIMIT
     )

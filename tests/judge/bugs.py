@@ -1,0 +1,226 @@
+"""Bugs to plant: exact words of the program, what takes their place, and the rules by which the judge has to find it.
+
+Each is of a kind that a careful author might have written. Where the program's words change, so do those here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A text of a file, and another one."""
+
+    file: str  # in the package
+    old: str  # stands there once
+    new: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bug:
+    """One bug."""
+
+    name: str
+    rules: frozenset[str]  # one of these finds it
+    changes: tuple[Change, ...]
+
+
+def _bug(name: str, rules: str, *changes: tuple[str, str, str]) -> Bug:
+    made = tuple(Change(file=file, old=old, new=new) for file, old, new in changes)
+    return Bug(name=name, rules=frozenset(rules.split()), changes=made)
+
+
+BUGS = (
+    _bug(
+        "a commit forgets a row of the outbox",
+        "lost gap",
+        (
+            "store/hot_sqlite.py",
+            "iif(waits, NULL, owner)\nFROM placed\n",
+            "iif(waits, NULL, owner)\nFROM placed WHERE sequence <> 3\n",
+        ),
+    ),
+    _bug(
+        "a delivery is settled before it is sent",
+        "lost",
+        (
+            "deliver/destination.py",
+            "            attempt = await self._attempt(link.sender, delivery)\n            now = self._clock()\n",
+            "            await self._settle(delivery, DONE)\n"
+            "            attempt = await self._attempt(link.sender, delivery)\n            now = self._clock()\n",
+        ),
+    ),
+    _bug(
+        "the sequence that is told skips a number",
+        "gap misdirected",
+        (
+            "core/payload.py",
+            'f\'"sequence":{watch.sequence},',
+            'f\'"sequence":{watch.sequence + (watch.sequence > 2)},',
+        ),
+    ),
+    _bug(
+        "an attempt has an id of its own",
+        "id uncommitted",
+        (
+            "senders/webhook.py",
+            "        seconds = now // 1_000_000\n",
+            "        seconds = now // 1_000_000\n        if delivery.attempt:\n"
+            "            from dataclasses import replace\n\n"
+            '            delivery = replace(delivery, event_id=f"{delivery.event_id}{delivery.attempt}")\n',
+        ),
+    ),
+    _bug(
+        "the body is made anew for each attempt",
+        "body",
+        (
+            "senders/webhook.py",
+            "    return delivery.body\n",
+            '    return delivery.body.replace(b"}}}", b\'},"attempt":%d}}\' % delivery.attempt)\n',
+        ),
+    ),
+    _bug(
+        "a delivery does not wait for the one before it",
+        "order gap",
+        (
+            "store/hot_sqlite.py",
+            "iif(waits, 'waiting', 'ready'), 0, due, due, 0, iif(waits, NULL, owner)",
+            "'ready', 0, due, due, 0, owner",
+        ),
+    ),
+    _bug(
+        "a watch goes on after its end",
+        "after_the_end",
+        ("core/machine.py", "ended=observation.phase in TERMINAL", "ended=False"),
+        ("core/machine.py", "if watch.ended or watch.phase in TERMINAL:", "if watch.ended:"),
+    ),
+    _bug(
+        "the newest of the waiting overtakes the others",
+        "order gap",
+        ("store/hot_sqlite.py", "ORDER BY first.sequence LIMIT 1", "ORDER BY first.sequence DESC LIMIT 1"),
+    ),
+    _bug(
+        "an accepted message is sent once more",
+        "repeat",
+        (
+            "deliver/destination.py",
+            "            attempt = await self._attempt(link.sender, delivery)\n            now = self._clock()\n",
+            "            attempt = await self._attempt(link.sender, delivery)\n"
+            "            if isinstance(attempt.outcome, Delivered):\n"
+            "                attempt = await self._attempt(link.sender, delivery)\n            now = self._clock()\n",
+        ),
+    ),
+    _bug(
+        "what a stream says first after a reconnection is dropped",
+        "lost skipped",
+        ("follow/connection.py", "for observation in replay.news():", "for observation in replay.news()[1:]:"),
+    ),
+    _bug(
+        "the same state in another phase is taken for a repeat",
+        "lost",
+        (
+            "core/machine.py",
+            "if state == watch.state and observation.phase == watch.phase:",
+            "if state == watch.state:",
+        ),
+        (
+            "follow/observer.py",
+            "(observation.state, observation.phase) == (watch.state, watch.phase)",
+            "observation.state == watch.state",
+        ),
+    ),
+    _bug(
+        "history is told as news",
+        "invented",
+        ("follow/connection.py", "        if subscription.watch.state is not None:\n", "        if False:\n"),
+    ),
+    _bug(
+        "a reload opens every stream anew",
+        "reload",
+        ("daemon/installation.py", "reopen=elsewhere, hurry=hurry", "reopen=True, hurry=hurry"),
+    ),
+    _bug(
+        "what a crashed process held is forgotten",
+        "unsettled",
+        ("store/node.py", "        connection.execute(sql.FREE_DELIVERIES)\n", ""),
+    ),
+    _bug(
+        "other bytes are signed than are sent",
+        "signature",
+        (
+            "senders/webhook.py",
+            "headers(delivery.event_id, seconds, body)",
+            'headers(delivery.event_id, seconds, body + b"\\n")',
+        ),
+    ),
+    _bug(
+        "the schedule is ignored",
+        "early",
+        (
+            "deliver/verdict.py",
+            "return Later(due=now + round(pause * 1e6), attempt=made",
+            "return Later(due=now, attempt=made",
+        ),
+    ),
+    _bug(
+        "a state that nobody knows counts as success",
+        "invented lost",
+        ("sources/snapshot.py", "        return Phase.RUNNING\n", "        return Phase.SUCCEEDED\n"),
+    ),
+    _bug(
+        "a body is kept and used for another watch",
+        "misdirected invented",
+        (
+            "follow/recorder.py",
+            "body=payload.body(event, watched=watched),",
+            "body=vars(self._counters).setdefault(event.watch and event.watch.sequence, payload.body(event)),",
+        ),
+    ),
+    _bug(
+        "a watch ends by its deadline without a last look",
+        "given_up",
+        (
+            "follow/feed.py",
+            "            self._look_once_more(subscription, tick)\n",
+            '            tasks.create_task(self._conclude(subscription, LostReason.DEADLINE, "over"))\n',
+        ),
+    ),
+    _bug(
+        "any answer counts as accepted",
+        "lost",
+        ("core/retry.py", "    if 200 <= status < 300:\n", "    if 200 <= status < 600:\n"),
+    ),
+    _bug(
+        "no answer counts as accepted",
+        "lost",
+        (
+            "senders/exchange.py",
+            "            outcome = fault or Failed(",
+            "            outcome = judge(200, text, {}, self._clock()) if fault else Failed(",
+        ),
+    ),
+    _bug(
+        "a message is given up before its schedule ends",
+        "early",
+        ("deliver/verdict.py", "            if pause is None:\n", "            if pause is None or made > 1:\n"),
+    ),
+    _bug(
+        "an event names its own state as the one before",
+        "previous",
+        (
+            "core/machine.py",
+            "        previous_state=watch.state,\n        previous_phase=watch.phase,\n        observation",
+            "        previous_state=after.state,\n        previous_phase=after.phase,\n        observation",
+        ),
+    ),
+    _bug(
+        "a delivery that waits is forgotten",
+        "unsettled",
+        (
+            "store/hot_sqlite.py",
+            "WHERE deliveries.id = next.id AND deliveries.status = 'waiting'\n",
+            "WHERE deliveries.id = next.id AND deliveries.status = 'waiting' AND deliveries.sequence <> 4\n",
+        ),
+    ),
+)
