@@ -63,6 +63,7 @@ def installed(root: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_the_package_installs_a_program_that_works(tmp_path: Path) -> None:
+    require("dpkg-deb")
     require("systemd-analyze")  # its package has systemd-sysusers
     built = said(
         *(sys.executable, ROOT / "deploy/deb/build.py", "--quick", "--uv", uv()),

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 PACKAGES = {
     "chromium": "chromium",
+    "dpkg-deb": "dpkg",
     "epmd": "erlang-base",  # RabbitMQ's name service
     "faketime": "faketime",
     "go": "golang-go",
@@ -27,7 +28,7 @@ PACKAGES = {
     "systemd-analyze": "systemd",
 }
 # Those of `make test-systemd` alone.
-TO_BOOT = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container"}
+TO_BOOT = {"buildah": "buildah", "debootstrap": "debootstrap", "systemd-nspawn": "systemd-container"}
 # Where Debian keeps programs that are not on everybody's PATH; of several versions the newest comes first.
 PLACES = ("/usr/lib/rabbitmq/bin", *(f"/usr/lib/postgresql/{version}/bin" for version in range(30, 9, -1)))
 SYSTEM = "/usr/sbin"

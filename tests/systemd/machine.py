@@ -90,7 +90,7 @@ def booted(root: Path, files: Path, log: Path) -> Iterator[Machine]:
             ["systemd-nspawn", *arguments], stdin=subprocess.DEVNULL, stdout=console, stderr=console
         )
     try:
-        machine = Machine(_leader(nspawn, log))
+        machine = Machine(first_process(nspawn, log, "systemd"))
         until(lambda: machine.tried("systemctl", "is-system-running").stdout.strip() == "running", "a booted system")
         yield machine
     finally:
@@ -104,15 +104,15 @@ def booted(root: Path, files: Path, log: Path) -> Iterator[Machine]:
             Path(f"/run/systemd/nspawn/propagate/{name}").rmdir()
 
 
-def _leader(nspawn: subprocess.Popen[bytes], log: Path) -> int:
-    """Return the first process of the container. Until it runs, nspawn has other children."""
+def first_process(nspawn: subprocess.Popen[bytes], log: Path, name: str) -> int:
+    """Return the first process of a container, of that name. Until it runs, nspawn has other children."""
     found: list[int] = []
 
     def begun() -> bool:
         assert nspawn.poll() is None, log.read_text(errors="replace")
         for child in Path(f"/proc/{nspawn.pid}/task/{nspawn.pid}/children").read_text().split():
             with contextlib.suppress(OSError):  # it has just ended
-                if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
+                if Path(f"/proc/{child}/comm").read_text() == f"{name}\n":
                     found.append(int(child))
         return bool(found)
 

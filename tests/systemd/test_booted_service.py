@@ -189,6 +189,16 @@ def test_an_upgrade_keeps_what_is_there(service: Service) -> None:
     assert repeats(in_order(service, TASKS)) == []
 
 
+def test_an_upgrade_goes_through_though_the_daemon_does_not_start(service: Service) -> None:
+    """The package is installed, and says where to look; the daemon is the operator's to start."""
+    service.start()
+    service.machine.write("/etc/notifier/config.yaml", "sources: {vidu: {preset: vidoo, token: t}}\n")
+    done = service.machine.tried("dpkg", "--force-unsafe-io", "--install", f"{PLACE}/2.deb")
+    assert done.returncode == 0
+    assert "it does not start as it is" in done.stderr
+    assert (service.show("ActiveState"), service.show("ExecMainStatus")) == ("failed", "78")
+
+
 def test_a_removal_keeps_the_database_and_a_purge_takes_the_secrets(service: Service) -> None:
     machine = service.machine
     machine.run("systemctl", "enable", "--now", UNIT)
