@@ -93,6 +93,7 @@ class Connector:
         finally:
             self._metrics.stream_connects.labels(self._source.name, outcome).inc()
         subscription.stream = stream
+        subscription.look_at = 0.0  # the stream has limits of its own
         subscription.opened = asyncio.get_running_loop().time()
         self._gauge.inc()
         return stream

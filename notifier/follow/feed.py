@@ -49,7 +49,7 @@ Source = SseSource | PollSource
 STEADY = 60.0  # seconds for which a stream has to stay open to prove that its troubles are over
 PRESENT_QUIET = 1.0  # seconds without a byte after which a stream that was opened anew has told its present state
 LOOKS = 100  # at watches in a row, before others have their turn on the loop
-SWEEPS = 8  # between two looks at a watch without a stream whose limits are far, to twice as many
+SWEEPS = 8  # between two looks at a watch whose limits are far, to twice as many
 SPREAD = 64  # times at which those looks are due, so that they are not all due at once
 GATHER = 0.2  # of the shortest interval: a request for several tasks also asks for those that are due so soon
 PRESENT_LONGEST = 10.0  # seconds after which it has, though it never paused, or said nothing at all
@@ -524,8 +524,11 @@ class Feed:
             await self._unheard.look(self._all)
             now, tick = self._clock(), asyncio.get_running_loop().time()
             looks, far = 0, self._policy.sweep * SWEEPS
+            troubled = self._troubles.any
             for subscription in list(self._all.values()):
-                if (tick < subscription.look_at and subscription.stream is None) or subscription.gone:
+                stream = subscription.stream
+                ailing = stream is not None and (troubled or stream.unread is not None)
+                if (tick < subscription.look_at and not ailing) or subscription.gone:
                     continue
                 self._look(subscription, now, tick, far, self._tasks)
                 looks += 1
@@ -544,10 +547,14 @@ class Feed:
             subscription.looked = False
         if policy.stall_after is not None and self._is_stalled(watch, now, policy.stall_after):
             tasks.create_task(self._stall(subscription), name=f"stall {watch.source}/{watch.id}")
-        if subscription.stream is not None:
-            self._look_at_stream(subscription, subscription.stream, tick)
-        elif subscription.overdue is None:
-            subscription.look_at = tick + self._left(watch, now, far * (1 + watch.pk % SPREAD / SPREAD))
+        left = (
+            0.0 if subscription.overdue is not None else self._left(watch, now, far * (1 + watch.pk % SPREAD / SPREAD))
+        )
+        stream = subscription.stream
+        if stream is not None:
+            left = min(left, policy.idle_timeout - (tick - stream.last_activity))
+            self._look_at_stream(subscription, stream, tick)
+        subscription.look_at = tick + left
 
     def _left(self, watch: Watch, now: Micros, most: float) -> float:
         """Return for how many seconds no limit of a watch is reached, `most` at most."""

@@ -92,7 +92,7 @@ class Subscription:
     etag: str = ""  # of the last answer to a poll that was taken in
     cut: SourceError | None = None  # why we ended the stream ourselves
     last_event_id: str = ""  # of the last event that was read, behind which the next stream may go on
-    look_at: float = 0.0  # loop time before which no limit of the watch is reached, unless a stream is open
+    look_at: float = 0.0  # loop time before which no limit of the watch, or of its stream, is reached
     overdue: float | None = None  # loop time since when the deadline is known to have passed
     asked: float | None = None  # loop time at which the first connection after the deadline was over
     looked: bool = False  # the last look at the upstream is complete

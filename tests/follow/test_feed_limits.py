@@ -23,7 +23,9 @@ from notifier.core.machine import Step
 from notifier.core.model import NONE
 from notifier.follow import Feed, FeedPolicy
 from notifier.follow.admission import Slots
+from notifier.follow.feed import SWEEPS
 from notifier.follow.recorder import Recorder
+from notifier.follow.source_announcer import SourceAnnouncer
 from notifier.follow.subscription import Stage
 from notifier.sources.sse import SseSource, SseStream
 from notifier.tools.listener import Listener
@@ -179,6 +181,36 @@ async def test_a_stall_is_told_once_for_each_state(tmp_path: Path) -> None:
             "task.succeeded:success",
         ]
         assert [callback.sequence for callback in listener.callbacks] == [1, 2, 3, 4, 5]
+
+
+async def test_an_open_stream_is_not_looked_at_before_a_limit_may_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of quiet ones cost next to nothing; what a snapshot that cannot be read ails is seen at once."""
+    sweeps, looks = 0, 0
+    look, announce = Feed._look, SourceAnnouncer.look
+
+    def counted_look(self: Feed, *given: Any) -> None:
+        nonlocal looks
+        looks += 1
+        look(self, *given)
+
+    def counted_sweep(self: SourceAnnouncer, *given: Any) -> None:
+        nonlocal sweeps
+        sweeps += 1
+        announce(self, *given)
+
+    monkeypatch.setattr(Feed, "_look", counted_look)
+    monkeypatch.setattr(SourceAnnouncer, "look", counted_sweep)
+    async with still(tmp_path, quick(failing_after=1.0)) as (sim, _, rig, feed):
+        await rig.want(*map(str, range(20)))
+        await sim.wait_open(20)
+        await until(lambda: feed.open == 20)
+        begun, looked = sweeps, looks
+        await until(lambda: sweeps >= begun + SWEEPS)
+        assert looks - looked <= 20 * (sweeps - begun) / 2
+        sim.push("7", {"no": "state"})
+        await until(lambda: feed.troubles == {"unreadable": 1})
 
 
 # -- reload
