@@ -38,7 +38,7 @@ unexport VIRTUAL_ENV
 # Tests start hundreds of processes, each of which would compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-systemd simulate chaos check format lock bench man wheel deb clean
+.PHONY: help install demo test test-systemd simulate chaos check format lock bench performance plots man wheel deb clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:.* ## /\t/' | expand -t 14
@@ -91,6 +91,16 @@ lock: $(BIN)/python ## take the newest versions that pyproject.toml allows into 
 bench: $(STAMP) ## measure it beside what it is compared with
 	@$(BIN)/python -m bench $(ARGS)
 
+performance: $(STAMP) ## measure for docs/performance.md, at most 20 minutes on a machine at rest, and write its tables and plots
+	@$(BIN)/python -m bench.sweep $(ARGS)
+	@$(BIN)/python -m bench.page
+	@$(MAKE) plots
+
+plots: $(STAMP) ## draw the plots of docs/performance.md; installs what draws them
+	$(ensure_uv)
+	@$(UV) sync --quiet --frozen --inexact --only-group plots
+	@$(BIN)/python -m bench.plots
+
 chaos: $(STAMP) ## run real processes under faults and judge what they did (MINUTES=1 NODES=1 SEED=n)
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/tests:$(CURDIR)/tests/rig \
 		$(BIN)/python -m chaos --minutes $(MINUTES) --nodes $(NODES) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -113,7 +123,7 @@ clean: ## remove .venv and all that was made
 $(STAMP): pyproject.toml uv.lock $(BIN)/python
 	@echo "Installing the packages of uv.lock into $(VENV), with $$($(BIN)/python --version)"
 	$(ensure_uv)
-	@$(UV) sync --quiet --frozen --all-extras --all-groups
+	@$(UV) sync --quiet --frozen --all-extras --group dev
 	@touch $@ $(RUNNABLE)
 
 # What the program itself needs. Nothing is removed that was installed for tests.

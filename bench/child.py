@@ -26,6 +26,8 @@ POLL_SECONDS = 0.2
 CALM = 2  # periods on end
 REST_CORES = 0.1  # CPU seconds per second that are still calm
 SPARE_DESCRIPTORS = 1_000  # beside one for each stream
+DAEMON_DESCRIPTORS = 2_500  # that the daemon opens no streams with, and some to spare
+STEP = 500  # streams, where there are not enough
 
 
 class BenchError(Exception):
@@ -42,9 +44,9 @@ class Weight:
     peak: int  # bytes at most
 
 
-def allow_descriptors(streams: int) -> None:
+def allow_descriptors(streams: int, *, spare: int = SPARE_DESCRIPTORS) -> None:
     """Raise the limit of open files for us and our children. Raises BenchError where that is forbidden."""
-    needed = streams + SPARE_DESCRIPTORS
+    needed = streams + spare
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= needed:
         return
@@ -52,6 +54,16 @@ def allow_descriptors(streams: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, max(hard, needed)))
     except (ValueError, OSError) as exc:
         raise BenchError(f"{needed} open files are needed, {hard} allowed: raise `ulimit -Hn`") from exc
+
+
+def fitting(streams: int) -> int:
+    """Raise the limit of open files as far as it goes; return how many streams of so many the daemon then opens."""
+    try:
+        allow_descriptors(streams, spare=DAEMON_DESCRIPTORS)
+    except BenchError:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return (hard - DAEMON_DESCRIPTORS) // STEP * STEP
+    return streams
 
 
 class Program:

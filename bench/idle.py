@@ -5,17 +5,20 @@ Every stream has said `queueing` once and been told of, so that what a program k
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.request import urlopen
 
 import trustme
 
 from bench.child import BenchError, LoadGenerator, Program, Weight
 from bench.job import LATE_SECONDS, OPEN_SECONDS, OPENED_PER_SECOND
-from bench.programs import SECRET, Bout, command
+from bench.programs import DAEMONS, SECRET, Bout, command, free_port
 
 SETTLE_SECONDS = 30.0  # at most, until a program is at rest
 REST_SECONDS = 1.5
+LOOK_SECONDS = 0.2  # between looks whether a daemon is ready
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +64,8 @@ def issue(directory: Path) -> Trust:
 
 def measure(*, name: str, streams: int, directory: Path, trust: Trust | None) -> Result:
     """Weigh one program empty and full. Raises BenchError if it does not get there."""
-    empty, _, _ = _weigh(name=name, streams=0, directory=_made(directory / "empty"), trust=trust)
-    full, cores, missing = _weigh(name=name, streams=streams, directory=_made(directory / "full"), trust=trust)
+    empty, _, _ = weigh(name=name, streams=0, directory=_made(directory / "empty"), trust=trust)
+    full, cores, missing = weigh(name=name, streams=streams, directory=_made(directory / "full"), trust=trust)
     return Result(
         name=name,
         tls=trust is not None,
@@ -75,7 +78,8 @@ def measure(*, name: str, streams: int, directory: Path, trust: Trust | None) ->
     )
 
 
-def _weigh(*, name: str, streams: int, directory: Path, trust: Trust | None) -> tuple[Weight, float, int]:
+def weigh(*, name: str, streams: int, directory: Path, trust: Trust | None) -> tuple[Weight, float, int]:
+    """Weigh one program at rest; return its weight, the cores it still uses and the callbacks that are missing."""
     certificate = trust.certificate if trust else None
     with LoadGenerator(streams=streams, rate=1.0, secret=SECRET, idle=True, certificate=certificate) as load:
         ports = load.expect("ready", within=OPEN_SECONDS)
@@ -88,12 +92,28 @@ def _weigh(*, name: str, streams: int, directory: Path, trust: Trust | None) -> 
             authority=trust.authority if trust else None,
         )
         missing = 0
+        bout = replace(bout, port=free_port())
         with Program(command(bout), log=directory / "output.log") as program:
             if streams:
                 load.expect("open", within=OPEN_SECONDS + streams / OPENED_PER_SECOND, of=program)
                 load.go()
                 missing = load.expect("done", within=LATE_SECONDS, of=program)["tally"]["missing"]
+            elif name in DAEMONS:
+                _wait_until_ready(program, f"http://127.0.0.1:{bout.port}/readyz")
             return *program.settle(at_most=SETTLE_SECONDS, every=REST_SECONDS), missing
+
+
+def _wait_until_ready(program: Program, url: str) -> None:
+    """Wait until a daemon has started: one that waits for its turn on a busy machine is at rest, too."""
+    deadline = time.monotonic() + OPEN_SECONDS
+    while time.monotonic() < deadline:
+        program.require()
+        try:
+            with urlopen(url, timeout=OPEN_SECONDS):
+                return
+        except OSError:  # it does not listen yet, or is not ready
+            time.sleep(LOOK_SECONDS)
+    raise BenchError(f"the daemon was not ready within {OPEN_SECONDS:.0f} s")
 
 
 def _made(directory: Path) -> Path:

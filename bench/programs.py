@@ -36,6 +36,7 @@ class Bout:
     callback: str  # URL
     go: Path | None = None  # the compiled program
     authority: Path | None = None  # PEM, when the upstream speaks TLS
+    port: int | None = None  # that the daemon listens at; any, unless told
     profile: Path | None = None  # where cProfile writes, of the daemon
     store: str | None = None  # the daemon's database where it is not SQLite's: a URL
     node: str | None = None  # its name among those that share that
@@ -50,7 +51,7 @@ def command(bout: Bout) -> list[str]:
     """Write what the program needs into its directory and return its command line."""
     if bout.name in DAEMONS:
         path = bout.directory / "bench.yaml"
-        path.write_text(configuration(bout, loop=DAEMONS[bout.name], port=free_port()), encoding="utf-8")
+        path.write_text(configuration(bout, loop=DAEMONS[bout.name], port=bout.port or free_port()), encoding="utf-8")
         profiler = ["-m", "cProfile", "-o", str(bout.profile)] if bout.profile else []
         return [sys.executable, *profiler, "-m", "notifier", "run", "-c", str(path)]
     ids = bout.directory / "ids.txt"

@@ -44,7 +44,7 @@ def machine() -> dict[str, Any]:
     """Say what the figures are measured on."""
     return {
         "cores": os.cpu_count(),
-        "load_before": os.getloadavg(),
+        "load_before": list(os.getloadavg()),
         "python": platform.python_version(),
         "system": platform.platform(),
     }
