@@ -114,9 +114,9 @@ def connect(url: str | None, token: str | None, config: Path | None) -> Client:
     The configuration is ./config.yaml if none is given, as of `notifier run`. One that cannot be read is not used then.
     """
     ways = WAYS
+    options = f" --url {url}" if url is not None and url != os.environ.get("NOTIFIER_URL") else ""
     if url is None and config is None and os.access(DEFAULT_FILE, os.R_OK):
         url, token = _configured(DEFAULT_FILE, token)
-    options = f" --url {url}" if url is not None and url != os.environ.get("NOTIFIER_URL") else ""
     if url is None and config is not None:
         if str(config) != os.environ.get("NOTIFIER_CONFIG"):
             options = f" -c {config}"

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from notifier.cli.client import DEFAULT_FILE, ConfigOption, JsonOption, TokenOption, UrlOption, connect
-from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, complain, fail, printable, refuse, show, show_json
+from notifier.cli.output import (
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    complain,
+    fail,
+    flush_output,
+    printable,
+    refuse,
+    show,
+    show_json,
+    tell,
+)
 from notifier.core.errors import NotifierError
 
 if TYPE_CHECKING:
@@ -103,7 +114,8 @@ def check(config: FileOption = DEFAULT_FILE, strict: StrictOption = False, as_js
     if result is None or problems:
         refuse([each.in_full() for each in problems])
     for line in describe(result.config):
-        show(line)
+        tell(line)
+    flush_output()  # the warnings come after it
     for warning in result.warnings:
         complain(f"warning: {warning}")
     if strict and result.warnings:
@@ -160,11 +172,11 @@ def reload(
         return
     show("reloaded")
     for line in _changes(answer):
-        show(f"  {printable(line)}")
+        tell(f"  {printable(line)}")
     if answer.get("others"):
         node = printable(answer["node"])
         listed = f"for every node what its files list as watches, for {node} alone all else"
-        show(f"{listed}: ask each, see notifier node list")
+        tell(f"{listed}: ask each, see notifier node list")
 
 
 def _changes(answer: Mapping[str, Any]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +24,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_CONFIG = 78
 GAP = 2  # blanks between columns
+NARROW = 20  # columns; on a narrower terminal nothing is gained by breaking lines
 LEAST = 6  # characters that a shortened column keeps
 MAX_PROBLEMS = 20  # problems that are printed: ten thousand watches may have the same one
 
@@ -90,7 +91,38 @@ def complain(line: str) -> None:
     """Print a line to standard error, if it can be written."""
     if sys.stderr is not None:  # it is None if the descriptor was closed at the start
         with suppress(OSError, ValueError):
-            print(line, file=sys.stderr, flush=True)
+            print("\n".join(folded(each, sys.stderr) for each in line.split("\n")), file=sys.stderr, flush=True)
+
+
+def tell(line: str) -> None:
+    """Print a sentence for people: a line that is too long for the terminal is broken between words."""
+    print(folded(line, sys.stdout))
+
+
+def folded(line: str, stream: IO[str]) -> str:
+    """Break a line between words where a terminal would break it in the middle of one; elsewhere it stays as it is."""
+    try:
+        width = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):  # no terminal
+        return line
+    return fold(line, width)
+
+
+def fold(line: str, width: int) -> str:
+    """Break a line between words after at most `width` characters; what follows is indented by two more blanks."""
+    if len(line) <= width or width < NARROW:
+        return line
+    import textwrap
+
+    indent = line[: len(line) - len(line.lstrip(" "))]
+    return textwrap.fill(
+        line.lstrip(" "),
+        width,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
@@ -137,6 +169,23 @@ def show(line: Text | str = "") -> None:
         print(line)
     else:
         terminal().print(line, markup=False, soft_wrap=True)
+
+
+def tell_styled(line: Text) -> None:
+    """Print a styled sentence as `tell` does."""
+    console = terminal()
+    if not console.is_terminal or line.cell_len <= console.width:
+        show(line)
+        return
+    from rich.text import Text
+
+    indent = " " * (len(line.plain) - len(line.plain.lstrip(" ")) + 2)
+    first = line.wrap(console, console.width)[0]
+    rest = line[len(first.plain) :]
+    show(first)
+    rest = rest[len(rest.plain) - len(rest.plain.lstrip(" ")) :]
+    for part in rest.wrap(console, max(NARROW, console.width - len(indent))):
+        show(Text(indent) + part)
 
 
 def show_table(

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from notifier.cli import node
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
-from notifier.cli.output import printable, show, show_json, show_table, span, when
+from notifier.cli.output import printable, show, show_json, show_table, span, tell, when
 
 BACKLOG = 300.0  # seconds that the oldest undelivered event may wait before it needs attention
 NAMED = ("queued", "running", "succeeded", "failed", "canceled", "lost")  # phases, in order
@@ -41,10 +41,10 @@ def status(
     nodes = client.get("/v1/nodes")["items"]
     wanting = [*attention(report, client.options), *_of_nodes(nodes, client.options)]
     show(verdict(report, len(wanting)))
-    show(amounts(report))
+    tell(amounts(report))
     cluster = f", one of {report['nodes']} nodes" if report["nodes"] > 1 else ""
     place = f"{printable(report['node'])}{cluster}, process {report['pid']}, {report['config']}"
-    show(f"version {report['version']} on {place}")
+    tell(f"version {report['version']} on {place}")
     show()
     if len(nodes) > 1:
         show_table(node.COLUMNS, node.rows(nodes), empty="no nodes", cut=node.CUT)
@@ -56,12 +56,12 @@ def status(
         show()
         show(Text("muted", style="bold"))
     for item in report["mutes"]:
-        show(f"  {_muted(item)}")
+        tell(f"  {_muted(item)}")
     if wanting:
         show()
         show(Text("needs attention", style="bold"))
     for what, *commands in wanting:
-        show(f"  {what}")
+        tell(f"  {what}")
         for command in commands:
             show(Text(f"    {command}", style="cyan"))
 

@@ -23,7 +23,18 @@ from notifier.cli.complete import endpoint_names, phase_names, source_names, wat
 from notifier.cli.known import require_source
 from notifier.cli.listing import CUT, DROP, Wanted, columns, rows
 from notifier.cli.lookup import IdCommand, find, name_of, path_of
-from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, complain, fail, printable, refuse, show, show_json, show_table
+from notifier.cli.output import (
+    EXIT_FAILED,
+    EXIT_USAGE,
+    complain,
+    fail,
+    printable,
+    refuse,
+    show,
+    show_json,
+    show_table,
+    tell_styled,
+)
 from notifier.cli.timeline import lines
 from notifier.cli.wait import wait
 from notifier.cli.watch_input import WatchDefaults, WatchInput, batches, read_file, read_metadata, read_pairs
@@ -280,7 +291,7 @@ def show_watch(
         show_json(item)
         return
     for line in lines(item, attempts):
-        show(line)
+        tell_styled(line)
 
 
 @watch.command("remove", cls=IdCommand)

@@ -164,3 +164,15 @@ def test_a_token_is_found_where_it_is_said_to_be(tmp_path: Path, monkeypatch: py
     for url in ("ftp://x", "localhost:8780"):
         with pytest.raises(SystemExit):
             connect(url, None, None)
+
+
+def test_advice_repeats_the_options_that_were_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration in the directory is found again by itself, so that advice is short."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text('http: {listen: "127.0.0.1:9780"}\n')
+    (tmp_path / "other.yaml").write_text('http: {listen: "127.0.0.1:9781"}\n')
+    found = connect(None, None, None)
+    assert (found.url, found.options) == ("http://127.0.0.1:9780", "")
+    named = connect(None, None, Path("other.yaml"))
+    assert (named.url, named.options) == ("http://127.0.0.1:9781", " -c other.yaml")
+    assert connect("http://127.0.0.1:9", None, None).options == " --url http://127.0.0.1:9"

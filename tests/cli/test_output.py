@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
 import pytest
 from rich.text import Text
+from waits import PATIENCE
 
-from notifier.cli.output import cell, printable, span, table
+from notifier.cli.output import cell, fold, printable, span, table
 
 COLUMNS = ("id", "watch", "reason", "endpoint")
 ROWS = [
@@ -74,3 +85,41 @@ def test_control_characters_are_shown_not_sent() -> None:
 )
 def test_spans(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+def test_a_long_sentence_is_broken_between_words() -> None:
+    """What follows is indented below its beginning; a word that is too long, as an address, stays whole."""
+    assert fold("short", 80) == "short"
+    line = "  dead fails (100 % of attempts find no connection), and is tried again: 3 deliveries kept"
+    assert fold(line, 60) == (
+        "  dead fails (100 % of attempts find no connection), and is\n    tried again: 3 deliveries kept"
+    )
+    address = "https://example.com/" + "x" * 60
+    assert fold(f"see {address} for more", 40) == f"see\n  {address}\n  for more"
+    assert fold(line, 10) == line
+
+
+def test_sentences_fit_the_terminal_of_who_reads_them(tmp_path: Path) -> None:
+    """In a terminal of 60 columns `check` breaks no word, in its report or its warnings; elsewhere lines are whole."""
+    (tmp_path / "config.yaml").write_text(
+        "sources: {vidu: {preset: vidu, token: t}}\n"
+        "endpoints: {app: {type: webhook, url: 'https://example.com/hooks', signature: none,"
+        " match: {labels: {team: video, tier: gold}}}}\n"
+        'watches: ["1"]\n'
+    )
+    command = [sys.executable, "-m", "notifier", "check"]
+    piped = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert max(map(len, (piped.stdout + piped.stderr).splitlines())) > 80
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 60, 0, 0))
+    with subprocess.Popen(command, cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        printed = b""
+        with contextlib.suppress(OSError):  # EIO: the other side is closed (pty(7))
+            while part := os.read(master, 4096):
+                printed += part
+        os.close(master)
+        assert process.wait(PATIENCE) == 0, printed
+    shown = printed.decode().replace("\r", "")
+    assert max(map(len, shown.splitlines())) <= 60
+    assert shown.split() == (piped.stdout + piped.stderr).split()  # the warnings come last, and no word is broken
