@@ -122,7 +122,7 @@ def check(config: FileOption = DEFAULT_FILE, strict: StrictOption = False, as_js
         fail("the configuration is valid, but --strict allows no warnings", EXIT_CONFIG)
 
 
-def migrate(config: FileOption = DEFAULT_FILE) -> None:
+def migrate(config: FileOption = DEFAULT_FILE, as_json: JsonOption = False) -> None:
     """Create the tables of the database, or bring them up to date.
 
     With SQLite, the daemon does this itself when it starts. With PostgreSQL, stop all nodes first and start them
@@ -135,6 +135,9 @@ def migrate(config: FileOption = DEFAULT_FILE) -> None:
     from notifier.store import migrate as run
 
     before, now = run(url.reveal())
+    if as_json:
+        show_json({"database": url.origin, "before": before, "schema": now})
+        return
     if before is None:
         done = f"tables made, schema {now}"
     elif before == now:

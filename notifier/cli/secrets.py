@@ -83,6 +83,7 @@ def sign_body(
     timestamp: Annotated[
         int | None, typer.Option(metavar="SECONDS", help="webhook-timestamp; now if not given.", min=0)
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print the headers that sign a body (Standard Webhooks).
 
@@ -98,7 +99,12 @@ def sign_body(
     message = message or message_id(now, int.from_bytes(os.urandom(10)))
     timestamp = now // 1_000_000 if timestamp is None else timestamp
     signature = sign(keys, message, timestamp, _read(body))
-    show(f"webhook-id: {message}\nwebhook-timestamp: {timestamp}\nwebhook-signature: {signature}")
+    headers = {"webhook-id": message, "webhook-timestamp": str(timestamp), "webhook-signature": signature}
+    if as_json:
+        show_json(headers)
+        return
+    for name, value in headers.items():
+        show(f"{name}: {value}")
 
 
 def verify_body(

@@ -108,7 +108,8 @@ def attention(report: Report, options: str) -> Iterator[tuple[str, ...]]:
         if source["following"] and not source["open"] and not source["troubles"]:
             yield (
                 f"{printable(source['name'])}: no stream is open, {_count(source['following'], 'task')} to follow",
-                "journalctl -u notifier -o cat | grep '\"source\\.'",
+                f"notifier watch list -s {printable(source['name'])} --open{options}",
+                f"notifier source test {printable(source['name'])} ID",
             )
         if source["waiting"] and source["open"] >= source["max_streams"] * report["nodes"]:
             yield (

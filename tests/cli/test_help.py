@@ -38,6 +38,19 @@ def test_help_shows_an_example(words: tuple[str, ...]) -> None:
     assert f"notifier {' '.join(words)}" in text.partition("Example: ")[2]
 
 
+NO_REPORT = {"init", "run", "schema", "verify", "demo", "simulate"}  # what they print is no report, or is JSON already
+
+
+def test_every_command_that_reports_does_it_in_json_too() -> None:
+    """`--json` is there wherever something is told of the daemon, a configuration or a secret."""
+    without = {
+        " ".join(words)
+        for words in commands()
+        if "--json" not in CliRunner().invoke(app, [*words, "--help"], env=WIDE).output
+    }
+    assert without == NO_REPORT
+
+
 def test_help_shows_brackets() -> None:
     """What stands in brackets is no markup: it is shown."""
     shown = {

@@ -45,6 +45,8 @@ def test_sign(secret: str, message: str, timestamp: str, body: str, signature: s
     result = CliRunner().invoke(app, args, input=body, env={"COLUMNS": "20"})
     assert result.exit_code == 0, result.output
     assert result.output == f"webhook-id: {message}\nwebhook-timestamp: {timestamp}\nwebhook-signature: {signature}\n"
+    as_json = json.loads(CliRunner().invoke(app, [*args, "--json"], input=body).output)
+    assert as_json == {"webhook-id": message, "webhook-timestamp": timestamp, "webhook-signature": signature}
 
 
 @EVERY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,8 @@ async def test_postgresql_is_made_ready_by_a_command(daemons: Start, empty: str)
     assert (done.code, done.out, done.err) == (0, f"{shown(empty)}: tables made, schema {HEAD}\n", "")
     done = await daemon.run("migrate", "-c", "config.yaml")
     assert done.out == f"{shown(empty)}: up to date, schema {HEAD}; nothing to do\n"
+    done = await daemon.run("migrate", "--json", "-c", "config.yaml")
+    assert json.loads(done.out) == {"database": shown(empty), "before": HEAD, "schema": HEAD}
     await daemon.start()
     [ready] = daemon.log.events("daemon.ready")
     assert ready["store"] == shown(empty)
