@@ -72,7 +72,7 @@ simulate: $(STAMP) ## run the daemon in a simulated world (SEEDS=n, SEED=k for o
 # Boots a Debian of its own in a container without a network; nothing of this machine is changed but .cache/.
 test-systemd: $(STAMP) ## run the service under a real systemd (root, on Debian)
 	@$(BIN)/python tests/rig/helper_programs.py --boot
-	@$(BIN)/pytest tests/systemd $(ARGS)
+	@$(BIN)/pytest --timeout=3600 tests/systemd $(ARGS)
 
 check: $(STAMP) ## lint, formatting, types, and which module may import which
 	$(BIN)/ruff check
