@@ -38,7 +38,7 @@ unexport VIRTUAL_ENV
 # Tests start hundreds of processes, each of which would compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-systemd simulate chaos check format lock bench performance plots man wheel deb clean
+.PHONY: help install demo test test-systemd simulate machine fuzz chaos check format lock bench performance plots man wheel deb clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/:.* ## /\t/' | expand -t 14
@@ -73,6 +73,18 @@ simulate: $(STAMP) ## run the daemon in a simulated world (SEEDS=n, SEED=k for o
 test-systemd: $(STAMP) ## run the service under a real systemd (root, on Debian)
 	@$(BIN)/python tests/rig/helper_programs.py --boot
 	@$(BIN)/pytest --timeout=3600 tests/systemd $(ARGS)
+
+STEPS ?= 100000
+machine: $(STAMP) ## compare the store with its model for STEPS steps on each database
+	@NOTIFIER_TEST_STEPS=$(STEPS) $(BIN)/pytest -q tests/contract/test_store_machine.py
+
+# atheris has no wheel for every Python, and nothing else needs it: it gets a place of its own inside .venv.
+FUZZER := $(VENV)/fuzz
+SECONDS ?= 60
+fuzz: $(STAMP) ## fuzz all that reads what strangers write, each for SECONDS (ARGS='eventstream' for one of them)
+	$(ensure_uv)
+	@[ -d $(FUZZER) ] || $(UV) pip install --quiet --target $(FUZZER) 'atheris>=3'
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/tests:$(CURDIR)/$(FUZZER) $(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)
 
 check: $(STAMP) ## lint, formatting, types, and which module may import which
 	$(BIN)/ruff check

@@ -1,0 +1,1 @@
+"""Fuzzing of everything that reads what strangers write. `make fuzz SECONDS=60` runs it."""
