@@ -9,9 +9,25 @@ import typer
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.complete import dead_deliveries, delivery_ids, delivery_statuses, endpoint_names, watch_names
 from notifier.cli.known import require_endpoint
-from notifier.cli.output import EXIT_USAGE, fail, printable, receiver, show, show_json, show_table, span, terminal, when
+from notifier.cli.output import (
+    EXIT_USAGE,
+    fail,
+    printable,
+    receiver,
+    show,
+    show_json,
+    show_table,
+    span,
+    tell,
+    terminal,
+    when,
+)
 
 MAX_LIMIT = 1000  # deliveries in one answer
+
+COLUMNS = ("id", "status", "endpoint", "watch", "event", "try", "reason", "created")
+CUT = ("reason", "endpoint")
+DROP = ("try", "event", "created", "reason")  # on a narrow terminal, the least useful first
 
 delivery = typer.Typer(help="See deliveries; retry dead ones.", no_args_is_help=True)
 
@@ -69,7 +85,7 @@ def list_deliveries(
         show_json(page)
         return
     show_table(
-        ("id", "status", "endpoint", "watch", "event", "try", "reason", "created"),
+        COLUMNS,
         [
             (
                 item["id"],
@@ -84,10 +100,11 @@ def list_deliveries(
             for item in page["items"]
         ],
         empty="no deliveries",
-        cut=("reason", "event", "endpoint", "status"),
+        cut=CUT,
+        drop=DROP,
     )
     if page["next"] is not None:
-        show(f"there are more: --limit takes up to {MAX_LIMIT}, --until goes further back")
+        tell(f"there are more: --limit takes up to {MAX_LIMIT}, --until goes further back")
 
 
 @delivery.command("show")
@@ -137,6 +154,7 @@ def show_delivery(
         ],
         empty="no attempts yet",
         cut=("reply", "reason"),
+        drop=("took", "address", "reply"),
     )
     show()
     terminal().print_json(data=item["payload"])

@@ -47,6 +47,7 @@ def list_endpoints(
         ],
         empty="no endpoints",
         cut=("reason",),
+        drop=("under way", "oldest"),
     )
 
 

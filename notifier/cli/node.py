@@ -15,6 +15,7 @@ from notifier.cli.output import fail, printable, show, show_json, show_table, sp
 
 COLUMNS = ("node", "number", "state", "watches", "streams", "under way", "up", "seen", "version", "address")
 CUT = ("address", "node")
+DROP = ("up", "seen", "under way", "version", "number", "streams")  # on a narrow terminal, the least useful first
 
 Node = Mapping[str, Any]
 
@@ -51,7 +52,7 @@ def list_nodes(
     if as_json:
         show_json(page)
         return
-    show_table(COLUMNS, rows(page["items"]), empty="no nodes", cut=CUT)
+    show_table(COLUMNS, rows(page["items"]), empty="no nodes", cut=CUT, drop=DROP)
     for item in page["items"]:
         if item["reason"]:
             show(f"{printable(item['name'])}: {printable(item['reason'])}")

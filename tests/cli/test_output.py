@@ -16,6 +16,7 @@ import pytest
 from rich.text import Text
 from waits import PATIENCE
 
+from notifier.cli import deliver, node
 from notifier.cli.output import cell, fold, printable, span, table
 
 COLUMNS = ("id", "watch", "reason", "endpoint")
@@ -85,6 +86,23 @@ def test_control_characters_are_shown_not_sent() -> None:
 )
 def test_spans(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_lists_fit_and_keep_what_matters(width: int) -> None:
+    """On a narrow terminal the least useful columns go; a delivery's id and status, and a node's state, stay whole."""
+    number, task, name = "1234", "vidu/2370487727425660", "app-of-the-billing-team"
+    row = (number, "superseded", name, task, "state_changed", "2", "connect", "21:15:02")
+    fitted = table(deliver.COLUMNS, [row], width=width, cut=deliver.CUT, drop=deliver.DROP)
+    head, first = (each.plain for each in fitted)
+    assert max(len(head), len(first)) <= width
+    assert ("created" in head) == (width > 60)
+    for part in (number, "superseded", task):
+        assert part in first
+    host = ("vm-with-a-name *", "2", "not ready", "1234", "1234", "12", "6.3m", "now", "0.1.0", "http://127.0.0.1:9780")
+    head, first = (each.plain for each in table(node.COLUMNS, [host], width=width, cut=node.CUT, drop=node.DROP))
+    assert max(len(head), len(first)) <= width
+    assert "not ready" in first
 
 
 def test_a_long_sentence_is_broken_between_words() -> None:
