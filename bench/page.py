@@ -42,7 +42,8 @@ def machine(told: Figures) -> str:
             f"**The machine was busy**: others used {told.others_cores:.2f} cores meanwhile. Latency and saturation "
             "are far worse than on a machine at rest, and CPU is somewhat worse; only ratios and memory say something."
         )
-    lines += [f"Left out: {what}." for what in told.left_out]
+    if told.left_out:
+        lines.append("Left out: " + "; ".join(told.left_out) + ".")
     return "\n\n".join(lines)
 
 
