@@ -118,8 +118,9 @@ class LookReport:
             yield f"    ({len(message.text) - MAX_SHOWN} more characters)"
         fields = self._fields(message.observation)
         if fields is None:
+            told = "" if message.progress is None else f"; progress {message.progress:g}, for the next one that does"
             yield (
-                "    carries no state"
+                f"    carries no state{told}"
                 if message.error is None
                 else f"    {printable(self._redact(str(message.error)))}"
             )

@@ -33,6 +33,7 @@ class Message:
     event: str = ""  # the name of a stream's event; empty: it has none
     observation: Observation | None = None  # None: it carries no state
     error: SourceError | None = None  # why it could not be read
+    progress: float | None = None  # that it tells without a state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +72,9 @@ async def look(
         ended = False
     else:
         status, messages, ended, error = await _listen(plan, request, task_id, listen, longest)
-    if messages and plan.result is not None:
-        messages[-1] = await _with_result(plan, task_id, messages[-1], variables)
+    at = next((at for at, message in reversed([*enumerate(messages)]) if message.observation is not None), None)
+    if at is not None and plan.result is not None:  # an event that ends the stream may come after it
+        messages[at] = await _with_result(plan, task_id, messages[at], variables)
     return Look(
         method=request.method,
         url=plan.template.redact(str(request.url.with_user(None))),
@@ -177,7 +179,9 @@ def _of_event(plan: Plan, event: StreamEvent, task_id: str) -> Message:
         told = plan.reader.read_event(event, task_id)
     except Unreadable as exc:
         return _message(plan, event.data, event=name, error=exc)
-    return _message(plan, event.data, event=name, observation=None if isinstance(told, Aside) else told)
+    if isinstance(told, Aside):
+        return replace(_message(plan, event.data, event=name), progress=told.progress)
+    return _message(plan, event.data, event=name, observation=told)
 
 
 def _message(

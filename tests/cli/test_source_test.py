@@ -156,6 +156,19 @@ async def test_a_stream_can_be_read_to_its_end(tmp_path: Path) -> None:
     assert "check the id" in "\n".join(LookReport("mine", loaded, plan, refused).lines())
 
 
+async def test_the_result_and_the_progress_of_a_stream_are_shown(tmp_path: Path) -> None:
+    """The result takes a request after the success, though an event follows; progress comes by events of its own."""
+    for name, told in (("hedra-stream", "event done: "), ("comfy-stream", "carries no state; progress 0.42")):
+        speech = speech_of(name, presets.load(name))
+        async with Simulator(speech=speech, framing=speech.framing) as sim:
+            path = written(tmp_path, {"preset": name, "base_url": sim.base_url})
+            loaded = configuration.load(path).sources["mine"]
+            plan = Plan.create("mine", source_settings(loaded, trust(loaded)), user_agent="test")
+            whole = await look(plan, "1", listen=60.0, longest=1.0)
+        assert whole.observations[-1].urls == ("https://example.com/results/1.mp4",)
+        assert told in "\n".join(LookReport("mine", loaded, plan, whole).lines())
+
+
 @pytest.mark.parametrize(
     ("name", "fault", "said"),
     [
