@@ -92,7 +92,9 @@ async def following(
         )
         made.sources.append(source)
         made.set_endpoints({"app": webhook(listener.url)})
-        feed = made.feed(source, quick(poll=poll, resume_window=described.resume_window, request_rate=5000.0))
+        # A stream that ends within a minute has ended early, however slow this machine is.
+        policy = quick(poll=poll, resume_window=described.resume_window, request_rate=5000.0, backoff_max=60.0)
+        feed = made.feed(source, policy)
         made.watcher.set_feeds({"vidu": feed})
         yield made, feed
 
