@@ -3,8 +3,7 @@
 A step that is being saved is never cancelled, since committed deliveries have to be handed on (see Recorder.record). A
 watch that is dropped meanwhile closes its connection right after.
 
-The deadline alone ends no watch: the task may have ended while nobody looked. A watch past its deadline gets one more
-connection, and is lost once the upstream has told its present state, or could not be asked for a while.
+When time is up, for a stream or a watch, is measured in `limits.py`.
 """
 
 from __future__ import annotations
@@ -20,13 +19,14 @@ from itertools import islice
 import structlog
 
 from notifier.core import machine, reconnect
-from notifier.core.errors import NoStream, StaleWrite, TaskNotFound, Unavailable
+from notifier.core.errors import NoStream, StaleWrite, TaskNotFound
 from notifier.core.machine import Step
 from notifier.core.model import LostReason, Micros, Watch
-from notifier.core.reconnect import WELL, Ending, GiveUp, Wait
+from notifier.core.reconnect import WELL, Ending, GiveUp
 from notifier.core.trace import trace_id
 from notifier.follow.admission import Admission, Slots
 from notifier.follow.connection import Connector
+from notifier.follow.limits import Due, Limits
 from notifier.follow.observer import Observer
 from notifier.follow.policy import FeedPolicy
 from notifier.follow.polling import Poller
@@ -40,19 +40,14 @@ from notifier.follow.unsure import Unsure
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.sources.poll import PollSource
-from notifier.sources.sse import SseSource, SseStream
+from notifier.sources.sse import SseSource
 
 log = structlog.get_logger(__name__)
 
 Source = SseSource | PollSource
 
-STEADY = 60.0  # seconds for which a stream has to stay open to prove that its troubles are over
-PRESENT_QUIET = 1.0  # seconds without a byte after which a stream that was opened anew has told its present state
 LOOKS = 100  # at watches in a row, before others have their turn on the loop
-SWEEPS = 8  # between two looks at a watch whose limits are far, to twice as many
-SPREAD = 64  # times at which those looks are due, so that they are not all due at once
 GATHER = 0.2  # of the shortest interval: a request for several tasks also asks for those that are due so soon
-PRESENT_LONGEST = 10.0  # seconds after which it has, though it never paused, or said nothing at all
 
 
 class Feed:
@@ -71,7 +66,6 @@ class Feed:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.source = source
-        self._policy = policy
         self._recorder = recorder
         self._clock = clock
         self._jitter = jitter
@@ -89,6 +83,7 @@ class Feed:
                 slots=slots, limit=policy.requests, rate=policy.request_rate, even=True, within=self._streams
             )
         self._troubles = Troubles(source.name, now=time.monotonic)
+        self._limits = Limits(policy=policy, clock=clock, troubles=self._troubles)
         self._announcer = SourceAnnouncer(source.name, troubles=self._troubles, recorder=recorder, clock=clock)
         observer = self._observer = Observer(recorder=recorder, troubles=self._troubles, clock=clock)
         self._results = ResultFetcher(observer=observer)
@@ -123,7 +118,7 @@ class Feed:
     @property
     def connect_rate(self) -> float:
         """Return how many watches may connect a second."""
-        return self._policy.connect_rate
+        return self._limits.policy.connect_rate
 
     @property
     def waiting(self) -> int:
@@ -166,10 +161,10 @@ class Feed:
         """Follow a watch; one of the same number is replaced."""
         self.drop(watch.pk)
         subscription = self._all[watch.pk] = Subscription(watch)
-        if self._is_overdue(watch, self._clock()):
+        if self._limits.is_overdue(watch, self._clock()):
             subscription.overdue = asyncio.get_running_loop().time()
         self._unheard.note(watch)
-        if self._is_past_window(watch):
+        if self._limits.is_past_window(watch):
             subscription.last_event_id = ""
         self._admission(subscription).now(subscription)
 
@@ -195,7 +190,7 @@ class Feed:
 
     def update(self, policy: FeedPolicy, *, reopen: bool, hurry: bool) -> None:
         """Take a new policy. `reopen`: connect every stream anew. `hurry`: let nothing wait for its backoff."""
-        self._policy = policy
+        self._limits.policy = policy
         if self._streams is None:
             self._requests.update(limit=policy.max_streams, rate=policy.connect_rate)
         else:
@@ -274,7 +269,7 @@ class Feed:
         batch = 1 if self._poller is None or admission is self._streams else self._poller.source.batch
         if batch == 1 or turn.success is not None:
             return ()
-        ahead = GATHER * self._policy.poll.interval if self._policy.poll is not None else 0.0
+        ahead = GATHER * self._limits.policy.poll.interval if self._limits.policy.poll is not None else 0.0
         variables = turn.watch.variables
         return admission.along(
             batch - 1, lambda each: each.success is None and each.watch.variables == variables, now + ahead
@@ -354,7 +349,7 @@ class Feed:
         if subscription.watch.ended:
             self._forget(subscription)
         elif not subscription.gone:  # a fault of ours, or a new description
-            delay = 0.0 if subscription.renewal is Renewal.NOW else self._policy.reconnect.backoff_max
+            delay = 0.0 if subscription.renewal is Renewal.NOW else self._limits.policy.reconnect.backoff_max
             subscription.forget_success()
             self._admission(subscription).later(subscription, asyncio.get_running_loop().time() + delay)
 
@@ -380,16 +375,10 @@ class Feed:
             return
         if self._polls_instead(subscription, ending):
             return
-        now = asyncio.get_running_loop().time()
-        policy, poll, health = self._policy.reconnect, self._policy.poll, subscription.health
-        steady, jitter = self._clock.steady(), self._jitter()
-        if poll is None or not (self._streams is None or subscription.polls):
-            decision = reconnect.after(ending, health, policy, now=steady, jitter=jitter)
-        else:
-            decision = reconnect.after_poll(ending, health, policy, pause=poll.pause, now=steady, jitter=jitter)
+        polled = self._streams is None or subscription.polls
+        tick = asyncio.get_running_loop().time()
+        decision = self._limits.after(subscription, ending, polled=polled, jitter=self._jitter(), tick=tick)
         self._note(subscription, ending)
-        if subscription.overdue is not None:
-            decision = self._overdue(subscription, ending, decision, now)
         if isinstance(decision, GiveUp):
             self._give_up(subscription, decision)
             return
@@ -405,16 +394,16 @@ class Feed:
             )
         if isinstance(ending.error, TaskNotFound):
             subscription.polls = False  # once the task is known it may have a stream
-        self._admission(subscription).later(subscription, asyncio.get_running_loop().time() + decision.delay)
+        self._admission(subscription).later(subscription, tick + decision.delay)
 
     def _polls_instead(self, subscription: Subscription, ending: Ending) -> bool:
         """Let the poll twin be asked for a task without a stream; return whether it is."""
         if self._streams is None or subscription.polls:
             return False
-        late = self._is_past_window(subscription.watch)
+        late = self._limits.is_past_window(subscription.watch)
         if late:
             subscription.last_event_id = ""
-        early = reconnect.ended_early_again(ending, subscription.health, self._policy.reconnect)
+        early = reconnect.ended_early_again(ending, subscription.health, self._limits.policy.reconnect)
         if self._poller is None or not (late or early or isinstance(ending.error, NoStream)):
             return False
         if not self._polls_told:
@@ -427,32 +416,8 @@ class Feed:
 
     def _note(self, subscription: Subscription, ending: Ending) -> None:
         """Record whether the connection that ended was a trouble of the source, or proved that it is well."""
-        pk, error = subscription.watch.pk, ending.error or ending.unread
-        answered = error is None or ending.observed or isinstance(error, TaskNotFound)
-        self._troubles.tried(None if answered else error)
-        lasting = ending.news or ending.lasted >= self._policy.reconnect.backoff_max
-        if error is None:
-            if ending.observed:
-                self._troubles.end(pk, proven=True)
-        elif not ending.opened or error.kind == "unreadable" or (subscription.health.attempts and not lasting):
-            self._troubles.begin(pk, error, observed=ending.observed)  # any stream may break once
-
-    def _overdue(
-        self, subscription: Subscription, ending: Ending, decision: Wait | GiveUp, now: float
-    ) -> Wait | GiveUp:
-        """Return what follows a connection that ended after the deadline."""
-        if subscription.asked is None:
-            subscription.asked = now
-        answered = not isinstance(ending.error, Unavailable | None) or (
-            ending.observed and subscription.overdue is not None and subscription.opened >= subscription.overdue
-        )
-        return reconnect.after_deadline(
-            decision,
-            self._policy.reconnect,
-            deadline=self._policy.deadline,
-            looked=subscription.looked or answered,
-            asking=now - subscription.asked,
-        )
+        longest = self._limits.policy.reconnect.backoff_max
+        self._troubles.ended(subscription.watch.pk, ending, attempts=subscription.health.attempts, longest=longest)
 
     def _give_up(self, subscription: Subscription, decision: GiveUp) -> None:
         """Give a watch up in a task of its own: others of the same request need not wait until that is saved."""
@@ -473,7 +438,7 @@ class Feed:
             self._forget(subscription)
         subscription.signal(StageSignal.KEEP)
         if not subscription.gone:
-            delay = self._policy.reconnect.backoff_max
+            delay = self._limits.policy.reconnect.backoff_max
             self._admission(subscription).later(subscription, asyncio.get_running_loop().time() + delay)
 
     async def _stall(self, subscription: Subscription) -> None:
@@ -520,92 +485,29 @@ class Feed:
     async def _sweep(self) -> None:
         assert self._tasks is not None
         while True:
-            await asyncio.sleep(self._policy.sweep)
+            await asyncio.sleep(self._limits.policy.sweep)
             await self._unheard.look(self._all)
-            now, tick = self._clock(), asyncio.get_running_loop().time()
-            looks, far = 0, self._policy.sweep * SWEEPS
+            now, tick, looks = self._clock(), asyncio.get_running_loop().time(), 0
             troubled = self._troubles.any
             for subscription in list(self._all.values()):
                 stream = subscription.stream
                 ailing = stream is not None and (troubled or stream.unread is not None)
                 if (tick < subscription.look_at and not ailing) or subscription.gone:
                     continue
-                self._look(subscription, now, tick, far, self._tasks)
+                due = self._limits.look(subscription, now, tick)
+                if due is not Due.NOTHING:
+                    self._meet(subscription, due, self._tasks)
                 looks += 1
                 if looks % LOOKS == 0:
                     await asyncio.sleep(0)
-            self._announcer.look(self._policy.failing_after if self._all else math.inf, self._tasks)
+            self._announcer.look(self._limits.policy.failing_after if self._all else math.inf, self._tasks)
 
-    def _look(self, subscription: Subscription, now: Micros, tick: float, far: float, tasks: asyncio.TaskGroup) -> None:
-        if subscription.stage is Stage.CLOSING or subscription.lock.locked():
-            return
-        policy, watch = self._policy, subscription.watch
-        if self._is_overdue(watch, now):
-            self._look_once_more(subscription, tick)
-        else:
-            subscription.overdue = subscription.asked = None  # a reload may have moved the deadline
-            subscription.looked = False
-        if policy.stall_after is not None and self._is_stalled(watch, now, policy.stall_after):
-            tasks.create_task(self._stall(subscription), name=f"stall {watch.source}/{watch.id}")
-        left = (
-            0.0 if subscription.overdue is not None else self._left(watch, now, far * (1 + watch.pk % SPREAD / SPREAD))
-        )
-        stream = subscription.stream
-        if stream is not None:
-            left = min(left, policy.idle_timeout - (tick - stream.last_activity))
-            self._look_at_stream(subscription, stream, tick)
-        subscription.look_at = tick + left
-
-    def _left(self, watch: Watch, now: Micros, most: float) -> float:
-        """Return for how many seconds no limit of a watch is reached, `most` at most."""
-        policy = self._policy
-        left = policy.deadline - self._clock.elapsed(watch.created_at, now) / 1e6
-        if policy.stall_after is not None and not watch.stalled:
-            left = min(left, policy.stall_after - self._clock.elapsed(watch.changed_at, now) / 1e6)
-        return min(left, most)
-
-    def _look_at_stream(self, subscription: Subscription, stream: SseStream, tick: float) -> None:
-        idle_timeout, pk = self._policy.idle_timeout, subscription.watch.pk
-        if tick - stream.last_activity >= idle_timeout:
-            subscription.interrupt(Unavailable(f"no bytes for {idle_timeout:g} s"))
-        elif stream.unread is not None:
-            self._troubles.begin(pk, stream.unread, observed=stream.observations > 0)
-        elif self._troubles.any and tick - subscription.opened >= STEADY:
-            self._troubles.end(pk, proven=True)
-
-    def _is_stalled(self, watch: Watch, now: Micros, after: float) -> bool:
-        return not watch.stalled and self._clock.elapsed(watch.changed_at, now) >= after * 1e6
-
-    def _is_overdue(self, watch: Watch, now: Micros) -> bool:
-        return self._clock.elapsed(watch.created_at, now) >= self._policy.deadline * 1e6
-
-    def _is_past_window(self, watch: Watch) -> bool:
-        """Return whether streams of a watch cannot be resumed any more."""
-        window = self._policy.resume_window
-        return window is not None and self._clock.elapsed(watch.created_at, self._clock()) >= window * 1e6
-
-    def _look_once_more(self, subscription: Subscription, tick: float) -> None:
-        """See to it that a watch past its deadline gets one more complete look at the upstream.
-
-        A watch without a connection gets its turn at once. An open stream is replaced at the next sweep, so that what
-        it has received by now is read first.
-        """
-        if subscription.overdue is None:
-            subscription.overdue = tick
-            if subscription.stage is Stage.WAITING:
-                self._admission(subscription).first(subscription)
-            return
-        stream = subscription.stream
-        if stream is None or subscription.looked:
-            return
-        if subscription.opened < subscription.overdue:
-            subscription.renewal = Renewal.NOW
-            subscription.interrupt()
-            return
-        quiet = stream.observations > 0 and tick - stream.last_activity >= PRESENT_QUIET
-        if quiet or tick - subscription.opened >= PRESENT_LONGEST:
-            subscription.looked = True
-            subscription.interrupt()
+    def _meet(self, subscription: Subscription, due: Due, tasks: asyncio.TaskGroup) -> None:
+        """Do what a look at a watch has found due."""
+        if Due.LAST_LOOK in due:
+            self._admission(subscription).first(subscription)
+        if Due.STALLED in due:
+            tasks.create_task(self._stall(subscription), name=f"stall {self.source.name}/{subscription.watch.id}")
 
 
 def _rest(subscription: Subscription, task: asyncio.Task[None] | None) -> None:

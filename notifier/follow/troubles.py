@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from notifier.core.errors import SourceError, Unreadable
+from notifier.core.errors import SourceError, TaskNotFound, Unreadable
+from notifier.core.reconnect import Ending
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +66,20 @@ class Troubles:
         elif self.failing_since is None:
             self.failing_since = self.now()
 
+    def ended(self, pk: int, ending: Ending, *, attempts: int, longest: float) -> None:
+        """Record how a watch's connection ended, after so many in a row that brought nothing new.
+
+        One that was open for `longest` seconds has proved that it can be.
+        """
+        error = ending.error or ending.unread
+        answered = error is None or ending.observed or isinstance(error, TaskNotFound)
+        self.tried(None if answered else error)
+        if error is None:
+            if ending.observed:
+                self.end(pk, proven=True)
+        elif not ending.opened or error.kind == "unreadable" or (attempts and not _lasting(ending, longest)):
+            self.begin(pk, error, observed=ending.observed)  # any stream may break once
+
     def begin(self, pk: int, error: SourceError, *, observed: bool) -> None:
         """Record that a watch is in trouble. `observed`: its connection brought a snapshot before the error."""
         kind = self._kinds.get(error.kind)
@@ -101,6 +116,10 @@ class Troubles:
         """Count a watch no longer that is followed no longer; that is no sign of recovery."""
         for kind in self._kinds.values():
             kind.watches.pop(pk, None)
+
+
+def _lasting(ending: Ending, longest: float) -> bool:
+    return ending.news or ending.lasted >= longest
 
 
 _HINTS = {

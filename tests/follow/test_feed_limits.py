@@ -23,7 +23,7 @@ from notifier.core.machine import Step
 from notifier.core.model import NONE
 from notifier.follow import Feed, FeedPolicy
 from notifier.follow.admission import Slots
-from notifier.follow.feed import SWEEPS
+from notifier.follow.limits import SWEEPS, Due, Limits
 from notifier.follow.recorder import Recorder
 from notifier.follow.source_announcer import SourceAnnouncer
 from notifier.follow.subscription import Stage
@@ -188,19 +188,19 @@ async def test_an_open_stream_is_not_looked_at_before_a_limit_may_be_reached(
 ) -> None:
     """Thousands of quiet ones cost next to nothing; what a snapshot that cannot be read ails is seen at once."""
     sweeps, looks = 0, 0
-    look, announce = Feed._look, SourceAnnouncer.look
+    look, announce = Limits.look, SourceAnnouncer.look
 
-    def counted_look(self: Feed, *given: Any) -> None:
+    def counted_look(self: Limits, *given: Any) -> Due:
         nonlocal looks
         looks += 1
-        look(self, *given)
+        return look(self, *given)
 
     def counted_sweep(self: SourceAnnouncer, *given: Any) -> None:
         nonlocal sweeps
         sweeps += 1
         announce(self, *given)
 
-    monkeypatch.setattr(Feed, "_look", counted_look)
+    monkeypatch.setattr(Limits, "look", counted_look)
     monkeypatch.setattr(SourceAnnouncer, "look", counted_sweep)
     async with still(tmp_path, quick(failing_after=1.0)) as (sim, _, rig, feed):
         await rig.want(*map(str, range(20)))
