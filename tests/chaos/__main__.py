@@ -19,11 +19,14 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, choices=(1, 2, 3, 4, 5), default=1)
     parser.add_argument("--seed", type=int, default=None, help="of the faults; the usual one is drawn and printed")
     parser.add_argument("--rate", type=float, default=30.0, help="changes of tasks a second")
+    parser.add_argument(
+        "--clock", action=argparse.BooleanOptionalAction, default=True, help="set the clock of one node"
+    )
     parser.add_argument("--record", type=Path, default=None, help="a file for the record, JSON lines")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
     print(f"make chaos MINUTES={given.minutes:g} NODES={given.nodes} SEED={seed}", flush=True)
-    plan = Plan(seconds=given.minutes * 60, nodes=given.nodes, seed=seed, rate=given.rate)
+    plan = Plan(seconds=given.minutes * 60, nodes=given.nodes, seed=seed, rate=given.rate, clock=given.clock)
     outcome = asyncio.run(_run(plan, given.record))
     print("\n".join(report(outcome)))
     return 0 if outcome.well else 1

@@ -32,7 +32,7 @@ from chaos.scribe import Scribe
 from chaos.upstream import Upstream
 
 PATIENT = 2.0  # seconds of an attempt
-STARTS = 5  # attempts
+STARTS = 30  # attempts: a database may be slow for a while
 TIMEOUT = 2.0  # seconds of silence after which a node is declared dead
 WAITS = (0.0, *[0.2] * 20, *[2.0] * 300)  # seconds before the attempts of a message
 JOBS = {  # a source without streams

@@ -42,12 +42,14 @@ class Workload:
             await asyncio.sleep(TICK)
 
     async def finish(self) -> None:
-        """Let every task end, and wait until all are known to somebody."""
+        """Let every task end, and wait until all are known to somebody, or until nobody answers any more."""
         for task in self._site.upstream.tasks.values():
             if not task.ended:
                 self._site.upstream.move(task.id, self._dice.choice(ENDS))
         if self._adding:
-            await asyncio.wait(self._adding)
+            _, unknown = await asyncio.wait(self._adding, timeout=PATIENCE)
+            for adding in unknown:
+                adding.cancel()  # the run is not settled then, and says so
 
     def _move(self) -> None:
         upstream, dice = self._site.upstream, self._dice
