@@ -1,6 +1,6 @@
 """The image, compose.yaml and the kustomize base are in step with the project, and their configurations run.
 
-The image itself is not built here, as no registry is at hand: deploy/container/README.md says how it was tried.
+`make test-systemd` builds and runs the image itself (tests/systemd/test_image.py).
 """
 
 from __future__ import annotations

@@ -100,8 +100,13 @@ def booted(root: Path, files: Path, log: Path) -> Iterator[Machine]:
         except subprocess.TimeoutExpired:
             nspawn.kill()
             raise
-        with contextlib.suppress(FileNotFoundError):  # nspawn may leave it where nobody clears /run
-            Path(f"/run/systemd/nspawn/propagate/{name}").rmdir()
+        forget(name)
+
+
+def forget(name: str) -> None:
+    """Remove what nspawn may leave of a machine where nobody clears /run."""
+    with contextlib.suppress(FileNotFoundError):
+        Path(f"/run/systemd/nspawn/propagate/{name}").rmdir()
 
 
 def first_process(nspawn: subprocess.Popen[bytes], log: Path, name: str) -> int:
