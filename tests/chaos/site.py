@@ -31,6 +31,7 @@ from chaos.receiver import Receiver
 from chaos.scribe import Scribe
 from chaos.upstream import Upstream
 
+AWAY = ('"event":"store.', "the store cannot be used for now")  # of errors that an outage of the database makes
 PATIENT = 2.0  # seconds of an attempt
 STARTS = 30  # attempts: a database may be slow for a while
 TIMEOUT = 2.0  # seconds of silence after which a node is declared dead
@@ -257,13 +258,13 @@ class Site:
                     self.scribe.did("start", node.name, at=_moment(event), again=True)
 
     def errors(self) -> list[str]:
-        """Return what the nodes logged as errors, beyond an unavailable store."""
+        """Return what the nodes logged as errors, beyond an unavailable store and reloads that it refuses."""
         return [
             line
             for node in self.nodes.values()
             for log in node.logs
             for line in log.lines
-            if ('"level":"error"' in line and '"event":"store.' not in line) or not line.startswith("{")
+            if ('"level":"error"' in line and not any(known in line for known in AWAY)) or not line.startswith("{")
         ]
 
 

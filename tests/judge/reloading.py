@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
 
 from judge.case import Case, Finding
 from judge.record import Did, Said
@@ -18,13 +17,27 @@ def kept_open(case: Case) -> Iterator[Finding]:
     for watch, said in case.said.items():
         if said[0].source in case.terms.polled:
             continue
-        for before, after in pairwise(each for each in said if each.complete):
-            if before.connection == after.connection or before.phase in TERMINAL:
+        for before, after in _moves(each for each in said if each.complete):
+            if before.phase in TERMINAL:
                 continue
             over = [each for each in reloads if before.at <= each.at <= after.at and not _changes(each, before)]
             if over and _calm(case, before, after):
                 evidence = f"{before.connection} became {after.connection} over the reload at {over[0].at}"
                 yield Finding(rule="reload", watch=watch, endpoint=None, evidence=evidence)
+
+
+def _moves(said: Iterable[Said]) -> Iterator[tuple[Said, Said]]:
+    """Yield the first sentence of each new connection, with the last one of the connection before it.
+
+    Older ones may go on beside it: an upstream is not told of a connection that broke on the way.
+    """
+    newest, known = None, set[int]()
+    for each in said:
+        if newest is not None and each.connection not in known:
+            yield newest, each
+        if newest is None or each.connection == newest.connection or each.connection not in known:
+            newest = each
+        known.add(each.connection)
 
 
 def _changes(reload: Did, said: Said) -> bool:

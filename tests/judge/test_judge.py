@@ -336,6 +336,8 @@ def test_reloads() -> None:
     reload = Did(at=1.7, action="reload")
     assert found([*good(), reload]) == []
     assert found([*moved, reload]) == ["reload"]
+    forsaken = [*moved, said(1, 1.2, connection=0), said(1, 1.4), said(2, 2.1, connection=0)]
+    assert found([*forsaken, replace(reload, at=2.05)]) == [], "an older connection goes on unheard"
     for detail in ({"sources": ["vidu"]}, {"tasks": ["1"]}):
         assert found([*moved, replace(reload, detail=detail)]) == []
     where = {"where": "upstream", "source": "vidu", "task": "1", "connection": 1}
