@@ -8,6 +8,7 @@ from judge.case import Case, Finding
 from judge.record import Did, Said
 from judge.truth import TERMINAL
 
+BALANCING = 60.0  # seconds until watches are shared evenly again
 ENDING = ("start", "kill", "stop", "pause", "resume", "takeover", "cut", "disk_full", "add", "remove")  # connections
 
 
@@ -20,7 +21,9 @@ def kept_open(case: Case) -> Iterator[Finding]:
         for before, after in _moves(each for each in said if each.complete):
             if before.phase in TERMINAL:
                 continue
-            over = [each for each in reloads if before.at <= each.at <= after.at and not _changes(each, before)]
+            unheard = [each.at for each in said if before.at < each.at < after.at and not each.complete]
+            open_until = min(unheard, default=after.at)  # by then, nobody listened any more
+            over = [each for each in reloads if before.at <= each.at <= open_until and not _changes(each, before)]
             if over and _calm(case, before, after):
                 evidence = f"{before.connection} became {after.connection} over the reload at {over[0].at}"
                 yield Finding(rule="reload", watch=watch, endpoint=None, evidence=evidence)
@@ -45,7 +48,14 @@ def _changes(reload: Did, said: Said) -> bool:
 
 
 def _calm(case: Case, before: Said, after: Said) -> bool:
-    """Return whether nothing else ended a connection between two sentences."""
+    """Return whether nothing else ended a connection between two sentences.
+
+    Where there are several nodes, one that came or went makes others give streams to each other for a while.
+    """
+    if len({did.node for did in case.did if did.action == "start"}) > 1 and any(
+        case.between(before.at - BALANCING, after.at, ("start", "kill", "stop", "takeover"))
+    ):
+        return False
     return not any(
         did.detail.get("task") in (None, before.task) and did.detail.get("where") in (None, "upstream", "database")
         for did in case.between(before.at, after.at, ENDING)

@@ -336,6 +336,10 @@ def test_reloads() -> None:
     reload = Did(at=1.7, action="reload")
     assert found([*good(), reload]) == []
     assert found([*moved, reload]) == ["reload"]
+    assert found([*moved, said(1, 1.6, connection=0, complete=False), reload]) == [], "nobody listened before it"
+    others = [Did(at=0.1, action="start", node=node) for node in "ab"]
+    assert found([*moved, reload, others[0]]) == ["reload"]
+    assert found([*moved, reload, *others]) == [], "two nodes share their watches evenly"
     forsaken = [*moved, said(1, 1.2, connection=0), said(1, 1.4), said(2, 2.1, connection=0)]
     assert found([*forsaken, replace(reload, at=2.05)]) == [], "an older connection goes on unheard"
     for detail in ({"sources": ["vidu"]}, {"tasks": ["1"]}):
