@@ -110,11 +110,12 @@ def by_schedule(case: Case) -> Iterator[Finding]:
     """Find an attempt before its time, and a message that was given up before its last attempt."""
     gaps = _gaps(case)
     for (_, endpoint), tries in case.arrivals.items():
-        schedule, made, anew = case.terms.endpoint(endpoint).schedule, 0, False
+        schedule, made, anew, began = case.terms.endpoint(endpoint).schedule, 0, False, 0.0
         for before, again in pairwise(tries):
             got = before.received
             if got.accepted:
                 continue  # a repeat, which has rules of its own
+            began = began if anew else got.at
             anew = got.answer is None and again.received.timestamp == got.timestamp and not anew
             if anew:
                 continue  # its kept connection ended: the attempt goes on over another one (RFC 9112 section 9.3.1)
@@ -124,7 +125,8 @@ def by_schedule(case: Case) -> Iterator[Finding]:
             if got.answer == 410:
                 continue
             seconds, wait = again.received.at - got.at, _least(schedule, made, got.answer)
-            recovered = any(got.at <= end < again.received.at for end in gaps.get(endpoint, ()))
+            recovered = any(began <= end < again.received.at for end in gaps.get(endpoint, ()))
+            made -= recovered  # which gives the attempt back
             if seconds < wait - case.terms.slack and not recovered:
                 yield _finding("early", again, f"{got.webhook_id} came again after {seconds:.3f} s, not {wait:g} s")
     yield from _given_up(case)

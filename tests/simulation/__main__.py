@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from simulation.run import Result, run
+from simulation.year import long_run
 
 COMMAND = "make simulate SEED={}"
 
@@ -18,8 +19,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20, help="how many seeds to run")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="run this one alone")
+    parser.add_argument("--days", type=float, help="run one seed for so many days, few of them eventful")
     parser.add_argument("--trace", type=Path, help="write the trace of the one seed to this file")
     given = parser.parse_args()
+    if given.days is not None:
+        result = long_run(given.seed or 0, days=given.days)
+        print(f"{_told(result)}; {result.seconds / 86400:.1f} days, {result.steps} steps")
+        return int(bool(result.findings))
     if given.seed is not None:
         result = run(given.seed, lines=given.trace is not None)
         if given.trace is not None:

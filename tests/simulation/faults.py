@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 from simulation.receiver import Receiver
@@ -11,9 +11,10 @@ from simulation.scene import Scene
 from simulation.seams import Disk
 from simulation.wires import Network, Weather
 
-SHORTEST, LONGEST = 15.0, 180.0  # seconds of a storm
+SHORTEST, LONGEST = 8.0, 90.0  # seconds of a storm
 MOST_STEPS = 20_000  # of a process, before it crashes
 DAY = 86400.0
+NOTICE = 3.0  # seconds in which a daemon notices that its clock was set, and has moved the dates of its rows
 
 
 class Faults:
@@ -25,16 +26,14 @@ class Faults:
         self._network = network
         self._disk = disk
         self._receivers = receivers
+        self.running: Callable[[], bool] = lambda: False  # a daemon has started, and does not stop
         self._crashes = rng.choice([0, 1, 1, 2, 4])
 
     def plan(self) -> float:
         """Plan a storm; return how many seconds it lasts."""
         rng, agenda = self._rng, self._scene.agenda
         span = rng.uniform(SHORTEST, LONGEST)
-        share = self._scene.trouble / 3
-        self._network.weather = Weather(
-            refused=rng.random() * share, hanging=rng.random() * share / 3, nameless=rng.random() * share
-        )
+        self.begin()
         for _ in range(rng.choice([0, 0, 1, 2])):
             agenda.after(rng.uniform(0.0, span), self._receiver_down)
         for _ in range(rng.choice([0, 0, 0, 1, 2])):
@@ -44,6 +43,13 @@ class Faults:
         for _ in range(rng.choice([0, 0, 1])):
             agenda.after(rng.uniform(0.0, span), self._pause)
         return span
+
+    def begin(self) -> None:
+        """Begin a storm on the network."""
+        rng, share = self._rng, self._scene.trouble / 3
+        self._network.weather = Weather(
+            refused=rng.random() * share, hanging=rng.random() * share / 3, nameless=rng.random() * share
+        )
 
     def end(self) -> None:
         """End the storm."""
@@ -69,6 +75,9 @@ class Faults:
         receiver.go_down(seconds)
 
     def _disk_full(self) -> None:
+        if self._scene.agenda.now < self._scene.agenda.set_until:
+            self._scene.agenda.after(NOTICE, self._disk_full)
+            return
         seconds = self._rng.choice([0.5, 5.0, self._rng.uniform(0.0, 60.0)])
         self._disk.full = True
         self._scene.did("disk_full", until=self._scene.agenda.now + seconds)
@@ -78,6 +87,12 @@ class Faults:
         self._disk.full = False
 
     def _set_clock(self) -> None:
+        """Set the clock while a daemon runs: nobody can tell what was done to it while there was none."""
+        agenda = self._scene.agenda
+        if self._disk.full or not self.running():
+            agenda.after(NOTICE, self._set_clock)
+            return
+        agenda.set_until = agenda.now + NOTICE
         by = self._rng.choice([-1, 1]) * self._rng.choice([0.3, 2.0, 90.0, 3700.0, DAY, 40 * DAY]) * self._rng.random()
         self._scene.agenda.offset += round(by * 1e6)
         self._scene.did("clock", by=by)

@@ -40,6 +40,7 @@ class Agenda:
     def __init__(self) -> None:
         self.now = BOOTED  # seconds of the clock that nobody sets
         self.offset = EPOCH - round(BOOTED * 1e6)  # microseconds from that clock to dates
+        self.set_until = 0.0  # the clock was set; until then the daemon may not have moved its dates with it
         self._entries: list[tuple[float, int, Callable[[], None]]] = []
         self._serial = itertools.count()
 
@@ -188,7 +189,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if handle._cancelled:
             return
         self.steps += 1
-        if self.steps == self.crash_at:
+        if self.crash_at is not None and self.steps >= self.crash_at and self.agenda.now >= self.agenda.set_until:
             ready.appendleft(handle)  # for those who clear away what is left
             raise Crash
         self._note(f"{self.agenda.now:.6f} {_name(handle)}\n")

@@ -20,6 +20,7 @@ from simulation.settings import POLLED, STREAMED, Settings
 from simulation.upstream import Upstream
 
 AGAIN = 3.0  # seconds until something is asked again
+NOT_NOW = ("the store cannot be used", "the daemon is stopping")  # why a good file may be refused
 CALLBACK = "http://back.example/hook"
 
 Ask = Callable[[Api], Awaitable[None]]
@@ -45,22 +46,25 @@ class Operators:
         rng, agenda = self._rng, self._scene.agenda
         for _ in range(rng.randint(0, 2)):
             self._list_task(span)
-        self.settings.write(self._path)
         for _ in range(rng.randint(1, 4)):
             agenda.after(rng.uniform(0.0, span), lambda: self.add(span))
         for _ in range(rng.choice([0, 0, 1, 2])):
-            agenda.after(rng.uniform(0.0, span), self._reload_changed)
+            agenda.after(rng.uniform(0.0, span), self.change)
         for _ in range(rng.choice([0, 0, 1])):
             agenda.after(rng.uniform(0.0, span), self._reload_broken)
-        for _ in range(rng.choice([0, 0, 1])):
+        for _ in range(rng.choice([0, 0, 1, 2])):
             agenda.after(rng.uniform(0.0, span), self._remove)
+        for _ in range(rng.choice([0, 0, 0, 1])):
+            agenda.after(rng.uniform(0.0, span), self._disable)
+        for _ in range(rng.choice([0, 0, 0, 1, 2])):
+            agenda.after(rng.uniform(0.0, span), self._stop)
 
     # -- tasks
 
     def add(self, span: float) -> None:
         """Give the daemon some tasks."""
         rng, entries = self._rng, []
-        for _ in range(rng.choice([1, 1, 2, 5])):
+        for _ in range(rng.choice([1, 1, 2, 4])):
             source, task = self._new_task(span)
             entry: dict[str, object] = {"id": task, "source": source, "metadata": {"order": self._serial}}
             if rng.random() < 0.3:
@@ -96,21 +100,60 @@ class Operators:
         async def ask(api: Api) -> None:
             with suppress(Unknown):  # an answer was lost: it is gone already
                 await api.remove_watch(source, task)
+            if self._rng.random() < 0.5:
+                self._scene.agenda.after(self._rng.uniform(0.0, 9.0), lambda: self._add_again(source, task))
 
         self._ask("remove", ask)
 
+    def _add_again(self, source: str, task: str) -> None:
+        self._scene.did("add", source=source, task=task)
+
+        async def ask(api: Api) -> None:
+            await api.add_watches([{"id": task, "source": source}], listed=True)
+
+        self._ask("add again", ask)
+
+    # -- the process, and an endpoint
+
+    def _stop(self) -> None:
+        """Stop the process as systemd does; it is started again."""
+        if self._scene.agenda.now < self._scene.agenda.set_until:
+            self._scene.agenda.after(AGAIN, self._stop)
+        elif self.process is not None and self.process.ready:
+            self.process.app.stop()
+
+    def _disable(self) -> None:
+        async def ask(api: Api) -> None:
+            with suppress(Unknown):  # a reload has removed it
+                await api.enable("extra", enabled=False)
+
+        self._ask("disable an endpoint", ask)
+
+    def enable(self) -> None:
+        """Let the third endpoint be there and get what was kept for it."""
+
+        async def ask(api: Api) -> None:
+            await api.enable("extra", enabled=True)
+
+        if self.settings.extra:
+            self._ask("enable an endpoint", ask)
+        else:
+            self.settings.extra = True
+            self._reload([], ["extra"], [])
+
     # -- reloads
 
-    def _reload_changed(self) -> None:
+    def change(self) -> None:
+        """Change the file, and reload it."""
         if self._reloading:
-            self._scene.agenda.after(AGAIN, self._reload_changed)
+            self._scene.agenda.after(AGAIN, self.change)
             return
         self._reloading = True
         rng, settings = self._rng, self.settings
         sources: list[str] = []
         endpoints: list[str] = []
         tasks: list[str] = []
-        match rng.randrange(5):
+        match rng.randrange(6):
             case 0:
                 settings.timeouts["app"] = rng.choice([5.0, 8.0, 12.0])
                 endpoints.append("app")
@@ -123,6 +166,9 @@ class Operators:
             case 3:
                 settings.interval = rng.choice([1.0, 2.0, 5.0])
                 sources.append(POLLED)
+            case 4:
+                settings.extra = not settings.extra
+                endpoints.append("extra")
             case _ if settings.tasks and rng.random() < 0.5:
                 task, source = settings.tasks.popitem()
                 self._scene.did("remove", source=source, task=task)
@@ -130,7 +176,10 @@ class Operators:
             case _:
                 self._list_task(60.0)
                 tasks.append(next(reversed(settings.tasks)))
-        settings.write(self._path)
+        self._reload(sources, endpoints, tasks)
+
+    def _reload(self, sources: list[str], endpoints: list[str], tasks: list[str]) -> None:
+        self.settings.write(self._path)
         at = self._scene.agenda.now
 
         async def ask(api: Api) -> None:
@@ -186,7 +235,7 @@ class Operators:
             try:
                 await ask(api)
             except (StoreUnavailable, Invalid) as exc:
-                if isinstance(exc, Invalid) and "the store cannot be used" not in str(exc.problems):
+                if isinstance(exc, Invalid) and not any(cause in str(exc.problems) for cause in NOT_NOW):
                     raise
                 asked_of[0] = None
             else:

@@ -69,6 +69,10 @@ class Process:
         task = self._loop.create_task(question, name=name)
         task.add_done_callback(self._answered)
 
+    def crash_in(self, steps: int) -> None:
+        """Let it crash after so many more steps."""
+        self._loop.crash_at = self._loop.steps + steps
+
     def run(self, crash_at: int | None, database: Path, disk: Disk) -> bool:
         """Run to its end; return whether that was a stop. A start that finds the disk full is none."""
         self._loop.crash_at = crash_at

@@ -26,8 +26,10 @@ Answered = Callable[[int | None], None]  # told the status that reached the daem
 class Receiver:
     """Receives what is sent to one endpoint."""
 
-    def __init__(self, name: str, scene: Scene, rng: Random) -> None:
+    def __init__(self, name: str, scene: Scene, rng: Random, *, gone: float = 0.0) -> None:
+        """Create a receiver; `gone` is the share of what it answers 410 in a storm, which disables an endpoint."""
         self.name = name
+        self._gone = gone
         self._scene = scene
         self._rng = rng
         self._down = 0.0  # until when nothing is accepted
@@ -55,6 +57,9 @@ class Receiver:
 
     def _answer(self, line: Line, answered: Answered) -> None:
         scene, rng = self._scene, self._rng
+        if scene.stormy and rng.random() < self._gone:
+            self._send(line, 410, {}, answered)
+            return
         down = scene.stormy and scene.agenda.now < self._down
         if not down and not (scene.stormy and rng.random() < scene.trouble):
             self._send(line, rng.choice([200, 200, 204, 202]), {}, answered)

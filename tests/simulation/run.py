@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from simulation.scene import Scene
 from simulation.seams import Disk, Opened, replaced
 from simulation.settings import POLLED, SCHEDULE, STREAMED
 from simulation.upstream import Upstream
-from simulation.wires import Network
+from simulation.wires import ON_THE_WAY, Network
 
 LOOK = 10.0  # seconds between looks whether all is quiet
 LONGEST_CALM = 3600.0  # seconds after a storm in which all has to become quiet
@@ -32,6 +34,7 @@ SHM = Path("/dev/shm")  # where there is one: a sync costs nothing there
 
 _OPEN_WATCHES = "SELECT count(*) FROM watches WHERE NOT ended AND removed_at IS NULL"
 _OPEN_DELIVERIES = "SELECT count(*) FROM deliveries WHERE status IN ('ready', 'waiting')"
+_DISABLED = "SELECT count(*) FROM endpoints WHERE disabled_at IS NOT NULL"
 _DEAD = "SELECT count(*) FROM deliveries WHERE status = 'dead'"
 
 
@@ -49,56 +52,80 @@ class Result:
 
 def run(seed: int, *, lines: bool = False) -> Result:
     """Run a seed."""
-    place = tempfile.mkdtemp(prefix="notifier-simulation-", dir=SHM if SHM.is_dir() else None)
+    with place() as directory:
+        return Run(seed, directory, lines=lines).run()
+
+
+@contextmanager
+def place() -> Iterator[Path]:
+    """Lend a directory for a run."""
+    directory = tempfile.mkdtemp(prefix="notifier-simulation-", dir=SHM if SHM.is_dir() else None)
     try:
-        return Run(seed, Path(place), lines=lines).run()
+        yield Path(directory)
     finally:
-        shutil.rmtree(place)
+        shutil.rmtree(directory)
 
 
 class Run:
     """One seed's world, and the daemon in it."""
 
-    def __init__(self, seed: int, place: Path, *, lines: bool) -> None:
+    def __init__(self, seed: int, directory: Path, *, lines: bool) -> None:
         self.scene = scene = Scene(seed)
         scene.lines = [] if lines else None
-        self.path, self.database = place / "n.yaml", place / "n.db"
+        self.path, self.database = directory / "n.yaml", directory / "n.db"
         self._network = Network(scene.agenda, scene.rng("network"))
         self._network.on_no_name = lambda: scene.did("cut", where="names")
         self._upstreams = {name: Upstream(name, scene, scene.rng(name)) for name in (STREAMED, POLLED)}
-        names = {"app": "app", "latest": "latest", "back": Callback(url=CALLBACK).name}
-        receivers = {place: Receiver(name, scene, scene.rng(place)) for place, name in names.items()}
+        names = {"app": "app", "latest": "latest", "extra": "extra", "back": Callback(url=CALLBACK).name}
+        receivers = {
+            place: Receiver(name, scene, scene.rng(place), gone=0.02 * (place == "extra"))
+            for place, name in names.items()
+        }
         places: dict[str, Answering] = {**self._upstreams, **receivers}
         for number, (name, answering) in enumerate(places.items(), 1):
             self._network.add(f"{name}.example", f"10.0.0.{number}", Server(answering))
         self._disk = Disk(scene, scene.rng("disk"))
         self._operators = Operators(scene, scene.rng("operators"), self._upstreams, self.path)
         self._faults = Faults(scene, scene.rng("faults"), self._network, self._disk, list(receivers.values()))
+        self._faults.running = lambda: self._operators.process is not None and self._operators.process.ready
         self._calm_since = 0.0
+        self._over = False
         self._steps = 0
 
     def run(self) -> Result:
         """Run to the end, and judge."""
         _new_database(self.database)
         began = self.scene.agenda.now
-        span = self._faults.plan()
-        self._operators.plan(span)
+        span = self._plan()
+        self._operators.settings.write(self.path)
         self.scene.agenda.after(span, self._calm_down)
         with replaced(self.scene, self._network, self._disk) as opened:
-            while not self._live(opened):
-                self.scene.did("kill")
+            while True:
+                self._live(opened)
+                if self._over:
+                    break
                 self.scene.agenda.pass_time(self.scene.agenda.now + self._faults.downtime())
         return Result(
             seed=self.scene.seed,
             trace=self.scene.trace,
-            findings=(*self.scene.faults, *map(str, judge(self.scene.entries, self.database, terms()))),
+            findings=(*self.scene.faults, *map(str, judge(self.scene.entries, self.database, self.terms()))),
             steps=self._steps,
             seconds=self.scene.agenda.now - began,
             lines=tuple(self.scene.lines or ()),
         )
 
-    def _live(self, opened: Opened) -> bool:
-        """Run one process; return whether it was stopped in the end."""
+    def _plan(self) -> float:
+        """Plan what happens; return how many seconds it goes on."""
+        span = self._faults.plan()
+        self._operators.plan(span)
+        return span
+
+    def terms(self) -> Terms:
+        """Return what was agreed with the daemon."""
+        return terms(SCHEDULE)
+
+    def _live(self, opened: Opened) -> None:
+        """Run one process, to its end."""
         self._operators.settings.write(self.path)
         process = Process(self.scene, self._network, opened, self.path, self.scene.rng(f"loop {self._steps}"))
         self._operators.process = process
@@ -107,8 +134,9 @@ class Run:
         self._operators.process = None
         self._steps += process.steps
         if stopped:
-            self.scene.did("stop", clean=True)
-        return stopped
+            self.scene.did("stop", clean=self._over)  # in a storm, what it sends may stay unanswered
+        else:
+            self.scene.did("kill", until=self.scene.agenda.now + ON_THE_WAY)  # what it has sent still arrives
 
     # -- the end
 
@@ -130,12 +158,16 @@ class Run:
         elif not self._quiet():
             return
         self._faults.done()
+        self._over = True
         process.app.stop()
 
     def _quiet(self) -> bool:
         """Return whether nothing is left to do; ask for dead deliveries again first."""
         over = max(each.over() for each in self._upstreams.values())
         if self._operators.open or self.scene.agenda.now < over:
+            return False
+        if not self._operators.settings.extra or count(self.database, _DISABLED):
+            self._operators.enable()
             return False
         if count(self.database, _OPEN_WATCHES) or count(self.database, _OPEN_DELIVERIES):
             return False
@@ -145,12 +177,13 @@ class Run:
         return True
 
 
-def terms() -> Terms:
-    """Return what a run's daemon has agreed to."""
+def terms(schedule: tuple[float, ...]) -> Terms:
+    """Return what was agreed with a daemon that has this schedule."""
     return Terms(
         endpoints={
-            "app": EndpointTerms(schedule=SCHEDULE),
-            "latest": EndpointTerms(schedule=SCHEDULE, ordering="latest"),
+            "app": EndpointTerms(schedule=schedule),
+            "latest": EndpointTerms(schedule=schedule, ordering="latest"),
+            "extra": EndpointTerms(schedule=schedule, gapless=False),
             Callback(url=CALLBACK).name: EndpointTerms(gapless=False),
         },
         polled=frozenset({POLLED}),

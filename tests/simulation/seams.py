@@ -32,6 +32,8 @@ from simulation.loop import Agenda, InlineThread, beside
 from simulation.scene import Scene
 from simulation.wires import Network
 
+_LOGGER = type(structlog.get_logger())
+
 
 class Clocks:
     """Stands for the module `time`."""
@@ -152,7 +154,11 @@ def replaced(scene: Scene, network: Network, disk: Disk) -> Iterator[Opened]:
 
 
 def _replace(names: dict[str, Any], stands: list[tuple[object, object]]) -> Iterator[Callable[[], None]]:
+    """Replace the values of a module's names; yield what undoes it."""
     for name, value in list(names.items()):
+        if isinstance(value, _LOGGER):  # one that was used before the run may be bound for good
+            names[name] = structlog.get_logger()
+            yield lambda name=name, value=value: names.__setitem__(name, value)  # type: ignore[misc]
         for real, stand in stands:
             if value is real:
                 names[name] = stand

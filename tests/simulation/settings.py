@@ -25,10 +25,14 @@ class Settings:
     """What the file says."""
 
     tasks: dict[str, str] = field(default_factory=dict)  # listed in the file: task to source
-    timeouts: dict[str, float] = field(default_factory=lambda: {"app": 10.0, "latest": 10.0})
+    timeouts: dict[str, float] = field(default_factory=lambda: {"app": 10.0, "latest": 10.0, "extra": 10.0})
     in_flight: int = 32
     max_streams: int = 2000
     interval: float = 3.0  # seconds between two polls
+    longest: float = 10.0  # seconds between two polls, at most
+    extra: bool = True  # there is a third endpoint
+    schedule: tuple[float, ...] = SCHEDULE
+    retention: str = "3650d"
 
     def write(self, path: Path) -> None:
         """Write the file."""
@@ -40,10 +44,11 @@ class Settings:
             "endpoints": {
                 "app": self._endpoint("app") | {"max_in_flight": self.in_flight},
                 "latest": self._endpoint("latest") | {"ordering": "latest"},
-            },
+            }
+            | ({"extra": self._endpoint("extra")} if self.extra else {}),
             "watches": [{"id": task, "source": source} for task, source in self.tasks.items()],
             "callbacks": {"secret": SECRET, "allow_http": True, "allow_networks": ["10.0.0.0/8"]},
-            "store": {"url": f"sqlite:///{path.with_name('n.db')}", "retention": "3650d"},
+            "store": {"url": f"sqlite:///{path.with_name('n.db')}", "retention": self.retention},
             "http": {"listen": None},
             "node": {"name": "simulated"},
             "log": {"level": "debug"},
@@ -65,7 +70,7 @@ class Settings:
         return self._source(POLLED) | {
             "transport": "poll",
             "url": "{base_url}/tasks/{id}",
-            "poll": {"interval": f"{self.interval}s", "max_interval": "10s"},
+            "poll": {"interval": f"{self.interval}s", "max_interval": f"{self.longest}s"},
             "paths": {"state": "state", "task_id": "id"},
             "states": STATES,
         }
@@ -77,5 +82,5 @@ class Settings:
             "secrets": [SECRET],
             "events": ["task.*", "watch.lost"],
             "timeout": f"{self.timeouts[name]}s",
-            "retry_schedule": [f"{seconds}s" for seconds in SCHEDULE],
+            "retry_schedule": [f"{seconds}s" for seconds in self.schedule],
         }

@@ -12,7 +12,9 @@ import pytest
 
 from notifier.core.retry import Delivered
 from notifier.senders import webhook
+from simulation.faults import DAY
 from simulation.run import run
+from simulation.year import long_run
 
 EACH = 25
 # Seeds that once showed a fault, kept beside the first two hundred. A change of the simulation gives a seed another
@@ -20,6 +22,7 @@ EACH = 25
 KEPT: tuple[int, ...] = ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [range(first, first + EACH) for first in range(0, 200, EACH)] + [KEPT] * bool(KEPT))
 def test_every_promise_is_kept(seeds: Sequence[int]) -> None:
     """Nothing is lost, reordered, invented or repeated without a reason, whatever the seed draws."""
@@ -27,6 +30,14 @@ def test_every_promise_is_kept(seeds: Sequence[int]) -> None:
     assert not failed, "\n".join(f"make simulate SEED={seed}: {findings}" for seed, findings in failed.items())
 
 
+def test_days_pass() -> None:
+    """Rows are pruned, schedules of hours go on, and storms and crashes days apart lose nothing."""
+    result = long_run(1, days=2.0)
+    assert result.findings == ()
+    assert result.seconds >= 2 * DAY
+
+
+@pytest.mark.unmeasured
 def test_a_seed_replays_to_the_same_trace() -> None:
     """Every step of a run follows from its seed, in another process too, whose sets of texts have another order."""
     traces = {run(seed, lines=True).trace for seed in (3, 3)}

@@ -101,7 +101,7 @@ class Upstream:
         elif streams:
             Stream(self, self._scene, self._rng, task, line).begin()
         else:
-            self._say_once(task, past[-1], line)
+            self._say_once(task, past[-1], line, self._scene.connection())
 
     def _misbehaves(self, task: Task | None, line: Line, streams: bool) -> bool:
         """Answer with what is no snapshot; return whether an answer was given, if only by silence."""
@@ -130,7 +130,9 @@ class Upstream:
                     whole(200, json.dumps({"id": "another", "state": "failed", "serial": -1}).encode(), json_type)
                 )
             case 8 if task is not None and task.past(self._agenda.now):  # one snapshot where a stream was expected
-                self._say_once(task, rng.choice(task.past(self._agenda.now)), line)
+                connection = self._scene.connection()
+                self._say_once(task, rng.choice(task.past(self._agenda.now)), line, connection)
+                self.cut(task, connection)
             case 9:
                 line.send(
                     head(200, {"content-length": "1000000", "content-type": "application/json"}) + b'{"state": "fa'
@@ -140,12 +142,16 @@ class Upstream:
                 return False
         return True
 
-    def _say_once(self, task: Task, moment: Moment, line: Line) -> None:
+    def _say_once(self, task: Task, moment: Moment, line: Line, connection: int) -> None:
         if self._scene.stormy and self._rng.random() < self._scene.trouble / 2:
             moment = self._rng.choice(task.past(self._agenda.now))  # by a copy that lags behind
         body = self.snapshot(task, moment)
-        said = self.saying(task, moment, body, self._scene.connection())
+        said = self.saying(task, moment, body, connection)
         line.send(whole(200, json.dumps(body).encode(), {"content-type": "application/json"}), said)
+
+    def cut(self, task: Task, connection: int) -> None:
+        """Record that a stream ends here, or hangs."""
+        self._scene.did("cut", where="upstream", source=self.name, task=task.id, connection=connection)
 
     def snapshot(self, task: Task, moment: Moment) -> dict[str, Any]:
         """Return what is said of a moment."""
@@ -231,7 +237,7 @@ class Stream:
             said = self._upstream.saying(self._task, moment, body, self._connection)
             if cut is not None:
                 self._send(data[:cut])
-                self._cut()
+                self._upstream.cut(self._task, self._connection)
                 self._line.reset()
                 said(False)
                 return
@@ -246,13 +252,8 @@ class Stream:
             self._send(b": \n\n")
             self._scene.agenda.after(QUIET, self._comment)
 
-    def _cut(self) -> None:
-        """Record that the upstream ends the stream, or lets it hang."""
-        where = {"source": self._upstream.name, "task": self._task.id, "connection": self._connection}
-        self._scene.did("cut", where="upstream", **where)
-
     def _end(self) -> None:
-        self._cut()
+        self._upstream.cut(self._task, self._connection)
         if self._chunked:
             self._line.send(b"0\r\n\r\n")
         self._line.close()
@@ -260,7 +261,7 @@ class Stream:
     def _break(self) -> None:
         if self._over:
             return
-        self._cut()
+        self._upstream.cut(self._task, self._connection)
         match self._fate:
             case "close":
                 self._line.close()
