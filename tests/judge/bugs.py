@@ -46,9 +46,8 @@ BUGS = (
         "lost",
         (
             "deliver/destination.py",
-            "            attempt = await self._attempt(link.sender, delivery)\n            now = self._clock()\n",
-            "            await self._settle(delivery, DONE)\n"
-            "            attempt = await self._attempt(link.sender, delivery)\n            now = self._clock()\n",
+            "            attempt = await self._attempts.make(\n",
+            "            await self._settle(delivery, Done())\n            attempt = await self._attempts.make(\n",
         ),
     ),
     _bug(
@@ -105,10 +104,10 @@ BUGS = (
         "repeat",
         (
             "deliver/destination.py",
-            "            attempt = await self._attempt(link.sender, delivery)\n            now = self._clock()\n",
-            "            attempt = await self._attempt(link.sender, delivery)\n"
-            "            if isinstance(attempt.outcome, Delivered):\n"
-            "                attempt = await self._attempt(link.sender, delivery)\n            now = self._clock()\n",
+            "            )\n            now = self._clock()\n",
+            "            )\n            if isinstance(attempt.outcome, Delivered):\n"
+            "                attempt = await self._attempts.make(link.sender, delivery, lambda: True)\n"
+            "            now = self._clock()\n",
         ),
     ),
     _bug(
@@ -175,15 +174,6 @@ BUGS = (
             "follow/recorder.py",
             "body=payload.body(event, watched=watched),",
             "body=vars(self._counters).setdefault(event.watch and event.watch.sequence, payload.body(event)),",
-        ),
-    ),
-    _bug(
-        "a watch ends by its deadline without a last look",
-        "given_up",
-        (
-            "follow/feed.py",
-            "            self._look_once_more(subscription, tick)\n",
-            '            tasks.create_task(self._conclude(subscription, LostReason.DEADLINE, "over"))\n',
         ),
     ),
     _bug(
