@@ -255,7 +255,8 @@ def _template_faults(description: Preset, overrides: dict[str, Any]) -> list[Ini
         return faults
     if "base_url" in used and not description.base_url:
         return [detail(("base_url",), invalid("required by the url, but not set"))]
-    if used.isdisjoint({"id", "+id"}):
+    open_ = {name for name, value in description.variables.items() if value is None}  # each watch has its own
+    if used.isdisjoint({"id", "+id", *open_}):
         faults.append(detail(("url",), invalid("the task's id is used nowhere; put {id} into the url or a header")))
     address = _fill(description)
     at = "base_url" if "base_url" in overrides and "url" not in overrides else "url"

@@ -1,7 +1,8 @@
 """Finds the task's id in a request, by the template of a preset's URL. Pure.
 
 The scheme and the host of the template do not matter. Variables may hold slashes, as in a kind such as
-`videos/text2video`; a query may hold more than the template asks for.
+`videos/text2video`; a query may hold more than the template asks for. Where neither URL nor headers name the task, its
+place is a variable's, which every watch has of its own and which holds no slashes here.
 """
 
 from __future__ import annotations
@@ -17,6 +18,14 @@ _HOST = re.compile(r"\{base_url\}|https?://[^/]*")
 _ID_NAMES = frozenset({"id", "+id", "ids", "result_id"})
 
 
+def naming_variable(preset: Preset, template: str) -> str | None:
+    """Return the variable that tells tasks apart in a template of the preset; None: their id does."""
+    names = [place[1] for text in (template, *preset.headers.values()) for place in _PLACE.finditer(text)]
+    if not _ID_NAMES.isdisjoint(names):
+        return None
+    return next((name for name in names if name in preset.variables), None)
+
+
 class PresetRoute:
     """The way of one kind of request."""
 
@@ -24,8 +33,9 @@ class PresetRoute:
         """Compile a template of the preset."""
         self._preset = preset
         self._template = _HOST.sub("", template, count=1)
+        self._variable = naming_variable(preset, self._template)
         path, _, query = self._template.partition("?")
-        self._path = _pattern(path)
+        self._path = _pattern(path, variable=self._variable)
         pairs = (part.partition("=") for part in query.split("&") if part)
         self._query = {name: _pattern(value, path=False) for name, _, value in pairs}
         self._headers = {
@@ -44,6 +54,7 @@ class PresetRoute:
     def example(self, base_url: str, task_id: str) -> str:
         """Return a URL to try."""
         values = {name: value or "x" for name, value in self._preset.variables.items()} | {"token": "TOKEN"}
+        values.pop(self._variable or "", None)
         return base_url + _PLACE.sub(lambda place: values.get(place[1], quote(task_id)), self._template)
 
     def _match(self, request: HttpRequest) -> dict[str, str] | None:
@@ -67,13 +78,15 @@ class PresetRoute:
         return parts
 
 
-def _pattern(template: str, *, path: bool = True) -> re.Pattern[str]:
-    """Return a pattern of percent-encoded text, with the groups `id` and `token`."""
+def _pattern(template: str, *, path: bool = True, variable: str | None = None) -> re.Pattern[str]:
+    """Return a pattern of percent-encoded text, with the groups `id` and `token`; `variable` stands for the id."""
     text, end = "", 0
     for place in _PLACE.finditer(template):
         name = place[1]
         text += re.escape(template[end : place.start()])
-        if name in _ID_NAMES:
+        if name == variable:
+            text += "(?P<id>[^/]*)"
+        elif name in _ID_NAMES:
             text += f"(?P<id>{'.+' if name == '+id' else '[^/]*' if path else '.*'})"
         else:
             text += "(?P<token>[^/]*)" if name == "token" else ".*?"

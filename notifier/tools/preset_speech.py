@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from notifier.sources.snapshot import SnapshotReader
 from notifier.tools.faults import error_body
 from notifier.tools.inverse import Unwritable, affirm, put
 from notifier.tools.preset_body import RESULT, PresetBodies, SimulatedStep, decoded, scalar
-from notifier.tools.preset_route import PresetRoute
+from notifier.tools.preset_route import PresetRoute, naming_variable
 from notifier.tools.speech import Question, SpeechReply, Want
 from notifier.tools.transcript import Framing, Transcript, parse_lines, parse_steps
 from notifier.tools.wire import HttpRequest
@@ -194,13 +195,21 @@ class PresetSpeech:
 
     def reply(self, task_id: str, payload: bytes) -> SpeechReply:
         """Return the answer to a poll."""
-        if self._twin is not None:
-            return self._twin.reply(task_id, payload)
         step = decoded(payload)
+        if self._twin is not None:
+            return self._twin.reply(task_id, payload if step is None else self._for_twin(step, self._twin).encoded())
         if step is None:
             return SpeechReply(status=200, body=payload)
         status = int(self.bodies.carrier(step.state)) if self._by_status else 200
         return SpeechReply(status=status, body=_json(self.bodies.body(task_id, step)))
+
+    def _for_twin(self, step: SimulatedStep, twin: PresetSpeech) -> SimulatedStep:
+        """Return a step in the words of the polls, which may have others for a phase than the stream."""
+        if step.state in twin.bodies.states(*Phase) or step.state in twin.failures:
+            return step
+        phase = self._phases.get(step.state, Phase.FAILED)
+        words = twin.bodies.states(phase) or twin.failures
+        return replace(step, state=words[0]) if words else step
 
     def frame(self, task_id: str, payload: bytes, framing: Framing, eol: bytes) -> bytes:
         """Return a snapshot as it is written to a stream, with the event that ends the stream behind the last."""
@@ -262,7 +271,14 @@ class PresetSpeech:
 
     def introduction(self, base_url: str, token: str) -> str:
         """Return a request and a configuration to copy."""
-        missing = ", ".join(f"{name}: x" for name, value in self.preset.variables.items() if value is None)
+        named = naming_variable(self.preset, self.preset.url)
+        watches = (
+            '"1", "2", "3"'
+            if named is None
+            else ", ".join(f'{{id: "{n}", variables: {{{named}: "{n}"}}}}' for n in "123")
+        )
+        unset = (name for name, value in self.preset.variables.items() if value is None and name != named)
+        missing = ", ".join(f"{name}: x" for name in unset)
         variables = f", variables: {{{missing}}}" if missing else ""
         floor = ", floor: null" if self.preset.poll.floor else ""
         faster = "" if self._stream else f", poll: {{interval: 1s{floor}}}"
@@ -279,7 +295,7 @@ class PresetSpeech:
 
   sources:
     {self.name}: {{preset: {self.name}, base_url: "{base_url}", token: "{token}"{variables}{faster}}}
-  watches: ["1", "2", "3"]
+  watches: [{watches}]
 """
 
     def _event_name(self, state: str) -> str | None:

@@ -25,7 +25,7 @@ from notifier.core.errors import SourceError, Unreadable
 from notifier.core.eventstream import Decoder
 from notifier.core.model import TERMINAL, LostReason, Observation, Phase
 from notifier.core.reconnect import WELL, Ending, GiveUp, ReconnectPolicy, after_poll
-from notifier.follow.troubles import Troubles
+from notifier.follow.troubles import KINDS, Troubles
 from notifier.runtime.metrics import Metrics
 from notifier.sources import preset as presets
 from notifier.sources.plan import SourceSettings
@@ -309,7 +309,7 @@ async def test_an_upstream_that_misbehaves_ends_no_task_but_by_the_rules(case: C
     if "Retry-After" in case.answer.headers:
         assert min(delays) >= 300
     warned = [entry["event"] for entry in logs]
-    assert warned == ([f"source.{case.kind}"] if case.kind in ("unavailable", "unreadable", "refused") else [])
+    assert warned == ([f"source.{case.kind}"] if case.kind in KINDS else [])
 
 
 async def test_an_hour_of_errors_is_followed_by_the_end_that_came_meanwhile() -> None:

@@ -475,7 +475,6 @@ OTHER_URLS = {
     "openai-response-stream": "the cursor is added by `cursor`",
     "replicate-stream": "the stream's URL cannot be derived: its path is a variable",
 }
-OWN_HEADERS = {"X-Prediction-Id"}  # names the task where the URL does not
 OTHER_STATES = {
     "flux": {"Task not found"},  # a rule of `not_found`
     "flux-gptgod": {"Error", "Failed", "Request Moderated", "Content Moderated"},  # as the vendor has them
@@ -493,7 +492,7 @@ def test_the_preset_asks_as_the_facts_say(name: str) -> None:
     url = preset.url.replace("{base_url}", preset.base_url or "{base}").replace("{+id}", "{id}")
     assert (url == entry["url"]) is (name not in OTHER_URLS)
     said = {key: value for key, value in entry["headers"].items() if key not in ("Last-Event-ID", "Accept")}
-    sent = {key: value for key, value in preset.headers.items() if key not in ("Accept", *OWN_HEADERS)}
+    sent = {key: value for key, value in preset.headers.items() if key != "Accept"}
     placeholders = {"{token_or_jwt}": "{token}", "{uuid4}": "{uuid}"}
     for written, ours in placeholders.items():
         said = {key: value.replace(written, ours) for key, value in said.items()}

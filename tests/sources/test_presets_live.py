@@ -25,6 +25,7 @@ from notifier.sources import preset as presets
 from notifier.sources.poll import PollSource
 from notifier.sources.sse import SseSource
 from notifier.tools.preset_body import NAMED_FAILURE, RESULT, SimulatedStep, decoded
+from notifier.tools.preset_route import naming_variable
 from notifier.tools.preset_speech import PresetSpeech, speech_of
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
@@ -59,11 +60,13 @@ class Place:
 
     async def observed(self, id_: str, count: int, *, result: bool = True) -> list[Observation]:
         """Return what the source reads of a task, with its result: each poll's, or the stream's to its end."""
+        named = naming_variable(self.speech.preset, self.speech.preset.url)
+        variables = {} if named is None else {named: id_}
         if isinstance(self.source, PollSource):
-            answers = [await self.source.look(id_) for _ in range(count)]
+            answers = [await self.source.look(id_, variables=variables) for _ in range(count)]
             seen = [answer.observation for answer in answers if answer.observation is not None]
         else:
-            stream = await self.source.open(id_)
+            stream = await self.source.open(id_, variables=variables)
             try:
                 seen = [observation async for observation in stream]
             finally:
@@ -78,7 +81,8 @@ async def place(tmp_path: Path, name: str, *, token: str = TOKEN, **more: Any) -
     """Simulate a provider, and make its source from a configuration."""
     speech = speech_of(name, presets.load(name))
     async with Simulator(speech=speech, framing=speech.framing, token=TOKEN, **more) as sim:
-        variables = {key: "x" for key, value in speech.preset.variables.items() if value is None}
+        named = naming_variable(speech.preset, speech.preset.url)
+        variables = {key: "x" for key, value in speech.preset.variables.items() if value is None and key != named}
         written = {"preset": name, "base_url": sim.base_url, "token": token, "variables": variables}
         path = tmp_path / "config.yaml"
         path.write_text(yaml.safe_dump({"sources": {"mine": {**written, "result_timeout": "30s"}}}))

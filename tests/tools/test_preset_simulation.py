@@ -25,6 +25,7 @@ from notifier.sources.preset import Preset
 from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
 from notifier.tools.preset_body import RESULT, decoded, scalar
+from notifier.tools.preset_route import naming_variable
 from notifier.tools.preset_speech import PresetSpeech, speech_of
 from notifier.tools.simulator import Simulator
 
@@ -147,13 +148,18 @@ def _configuration(
     tmp_path: Path, speeches: dict[str, PresetSpeech], sims: dict[str, Simulator], url: str
 ) -> dict[str, Any]:
     sources: dict[str, Any] = {}
-    watches: list[dict[str, str]] = []
+    watches: list[dict[str, Any]] = []
     for name, speech in speeches.items():
         missing = {key: "x" for key, value in speech.preset.variables.items() if value is None}
         sources[name] = {"preset": name, "base_url": sims[name].base_url, "token": "t0k", "variables": missing}
         if speech.preset.transport == "poll":
             sources[name]["poll"] = {"interval": "50ms", "max_interval": "50ms"}
-        watches += [{"id": id_, "source": name} for id_ in (("good", "bad") if speech.failures else ("good",))]
+        named = naming_variable(speech.preset, speech.preset.url)
+        missing.pop(named or "", None)
+        watches += [
+            {"id": id_, "source": name, "variables": {} if named is None else {named: id_}}
+            for id_ in (("good", "bad") if speech.failures else ("good",))
+        ]
     return {
         "sources": sources,
         "endpoints": {"app": {"type": "webhook", "url": url, "secrets": [SECRET]}},
