@@ -23,6 +23,7 @@ from notifier.daemon import periodic
 from notifier.daemon.build import Cluster, Parts, Start, build
 from notifier.daemon.file_watches import apply_files
 from notifier.daemon.heartbeat import Heartbeat
+from notifier.runtime.clock import Era
 from notifier.runtime.systemd import SystemdNotifier
 
 log = structlog.get_logger(__name__)
@@ -44,6 +45,7 @@ class Application:
         self.parts: Parts | None = None  # None until they are built
         self._stop = asyncio.Event()
         self._hung_up = False  # SIGHUP came during the start
+        self._era: Era | None = None  # of the clock, if it was set while nothing ran
 
     @property
     def address(self) -> str | None:
@@ -110,6 +112,7 @@ class Application:
                 clock=parts.clock,
                 longest_wait=parts.installation.longest_wait,
                 look=parts.dispatcher.look,
+                before=self._era,
             ),
             "heartbeat": Heartbeat(in_force=parts.in_force, this=parts.this).run(),
             "status": periodic.report(self._systemd, parts.report.line, true=parts.watcher.claimed),
@@ -144,6 +147,7 @@ class Application:
         """Put the configuration in force and open the listener."""
         if parts.cluster is not None:
             await parts.cluster.membership.join()
+        self._era = await periodic.recall_clock(parts.store, parts.clock)
         states = await parts.store.endpoints.states()
         prepared = await parts.installation.prepare(self._config)
         parts.installation.install(self._config, prepared, tasks)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -57,15 +58,27 @@ class Redating:
         return ClockShift(by=self._by, since=self._since, now=clock() + UNDER_WAY)
 
 
+async def recall_clock(store: Store, clock: Clock) -> Era | None:
+    """Return how the clock was set before it was set while nothing ran, if it was. Raises StoreUnavailable."""
+    last = None if store.clock is None else await store.clock.last()
+    return None if last is None else clock.recall(last)
+
+
 async def follow_clock(
-    store: Store, *, clock: Clock, longest_wait: Callable[[], float], look: Callable[[], None]
+    store: Store,
+    *,
+    clock: Clock,
+    longest_wait: Callable[[], float],
+    look: Callable[[], None],
+    before: Era | None = None,
 ) -> None:
     """Move the dates of rows that go on when the clock is set, until cancelled; then call `look`.
+
+    `before` is the era of those dates if the clock was set while nothing ran, as far as that is known.
 
     On a shared store the clock is the database's, and the dates of watches are left to the nodes' memory: no node can
     tell which of the others' dates were moved. `longest_wait` are the seconds that a delivery may wait for an attempt.
     """
-    before: Era | None = None  # None: it may have been set while nothing ran
     settings: deque[Redating] = deque()  # that dates do not follow yet, the oldest first
     due = False  # dates have to be looked at
     while True:
@@ -83,6 +96,8 @@ async def follow_clock(
                 now = clock()
                 await store.watches.begin(now=now)
                 await store.outbox.pull(latest=now + round(longest_wait() * 1e6), now=now)
+                if store.clock is not None:
+                    await store.clock.keep(replace(clock.setting, offset=era.offset))
             except StoreUnavailable:
                 pass  # the store has logged it; the next turn continues
             else:

@@ -10,6 +10,8 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
+from uuid import UUID
 
 from notifier.core.model import Micros
 
@@ -30,6 +32,14 @@ class Era:
     def first(self) -> Micros:
         """Return its first date."""
         return self.begins + self.offset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """How a machine's clock is set."""
+
+    boot: int  # a number of the machine's present run, at random; 0: the system does not tell it
+    offset: Micros  # from CLOCK_BOOTTIME to dates
 
 
 class Clock:
@@ -63,6 +73,24 @@ class Clock:
         """Return the era of the present; another one after the clock was set."""
         self._look()
         return self._eras[-1]
+
+    @property
+    def setting(self) -> Setting:
+        """Return how the clock is set now."""
+        return Setting(boot=_boot(), offset=self.era.offset)
+
+    def recall(self, before: Setting) -> Era | None:
+        """Take over how the clock was set before this process; return that era if it was set since.
+
+        Dates of that era are then told from those of this one. Nothing is known of another run of the machine.
+        """
+        now = self.setting
+        if not now.boot or before.boot != now.boot or abs(before.offset - now.offset) <= LEAP:
+            return None
+        self._eras.clear()
+        self._begin(0, before.offset)
+        self._begin(_uptime(), now.offset)
+        return self._eras[0]
 
     def correct(self, reported: Micros, asked: Micros, answered: Micros) -> None:
         """Follow the time that a database reported between `asked` and `answered` of this clock."""
@@ -130,6 +158,15 @@ class Clock:
 def boottime() -> float:
     """Return the seconds of a clock that nobody sets and that runs on while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _boot() -> int:
+    """Return a number of the machine's present run; 0 if the system does not tell it."""
+    try:
+        text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        return UUID(text.strip()).int >> 65  # as many bits as databases have for an integer
+    except (OSError, ValueError):
+        return 0
 
 
 def _together() -> tuple[Micros, Micros]:

@@ -13,6 +13,7 @@ from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Micros
 from notifier.runtime.clock import boottime
 from notifier.store import tidying
+from notifier.store.clock_memory import ClockMemory
 from notifier.store.cluster import Nodes
 from notifier.store.database import Database, open_database
 from notifier.store.endpoints import Endpoints
@@ -50,6 +51,8 @@ class Store:
         self.lists = Lists(self._reader)
         self.messages = Messages(self._writer, self._reader)
         self.mutes = Mutes(self._writer, self._reader)
+        # None: the clock is the database's.
+        self.clock = None if database.shared else ClockMemory(self._writer, self._reader)
         self.nodes = Nodes(self._writer, self._node) if database.shared else None  # None: no other node can join
 
     @classmethod

@@ -16,7 +16,7 @@ from waits import until
 
 from notifier.core.payload import timestamp
 from notifier.daemon import periodic
-from notifier.runtime.clock import Clock
+from notifier.runtime.clock import Clock, Era, Setting
 from notifier.store import BEFORE_ALL, ClockShift, Later, Store, redating, sqlite, writer
 
 DAY = 86_400 * SECOND
@@ -36,9 +36,9 @@ class Looks:
 
 
 @asynccontextmanager
-async def followed(store: Store, clock: Clock) -> AsyncIterator[Looks]:
+async def followed(store: Store, clock: Clock, before: Era | None = None) -> AsyncIterator[Looks]:
     looks = Looks()
-    work = periodic.follow_clock(store, clock=clock, longest_wait=lambda: 86_400.0, look=looks)
+    work = periodic.follow_clock(store, clock=clock, longest_wait=lambda: 86_400.0, look=looks, before=before)
     task = asyncio.create_task(work)
     try:
         yield looks
@@ -143,3 +143,36 @@ async def test_a_shared_store_waits_for_its_own_time(tmp_path: Path) -> None:
                 clock.correct(clock_of_the_machine, clock(), clock())
                 await looks.wait(1)
                 assert await due(store, now) <= clock(), "later than any schedule, by the database's time"
+
+
+@pytest.mark.parametrize("days", [2, -400])
+async def test_a_clock_that_was_set_while_nothing_ran_moves_open_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """The next start finds ages and waits as they were, in memory and in the rows; and moves them once."""
+    real, tolerance = time.time_ns, SECOND // 2
+    now, by = real() // 1000, days * DAY
+    for start, shift in enumerate((0, by, by)):
+        monkeypatch.setattr(time, "time_ns", lambda shift=shift: real() + shift * 1000)
+        async with running(f"sqlite:///{tmp_path}/n.db") as store:
+            clock = Clock()
+            before = await periodic.recall_clock(store, clock)
+            assert (before is None) == (start != 1)
+            if start == 0:
+                await retried(store, now, DAY // 2)
+            if before is not None:
+                assert clock.elapsed(now, clock()) < 60 * SECOND
+            async with followed(store, clock, before) as looks:
+                await looks.wait(1)
+                assert abs(await due(store, now) - (now + DAY // 2 + shift)) < tolerance
+                assert timestamp(now + shift - tolerance) < await created(store) < timestamp(now + shift + tolerance)
+
+
+async def test_nothing_is_known_of_another_run_of_the_machine(tmp_path: Path) -> None:
+    """Neither is it after one of whose run the system tells nothing."""
+    async with running(f"sqlite:///{tmp_path}/n.db") as store:
+        clock = Clock()
+        assert store.clock is not None
+        for boot in (clock.setting.boot ^ 1, 0):
+            await store.clock.keep(Setting(boot=boot, offset=clock.setting.offset - DAY))
+            assert await periodic.recall_clock(store, clock) is None

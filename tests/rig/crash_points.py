@@ -53,6 +53,7 @@ OPERATIONS = {
     "watches_begun": "begin watches",
     "deliveries_moved": "redate deliveries",
     "deliveries_due": "pull deliveries",
+    "ClockMemory.keep.<locals>.keep": "keep the clock",
 }
 
 _passed: set[str] = set()

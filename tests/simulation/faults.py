@@ -87,7 +87,7 @@ class Faults:
         self._disk.full = False
 
     def _set_clock(self) -> None:
-        """Set the clock while a daemon runs: nobody can tell what was done to it while there was none."""
+        """Set the clock while a daemon runs, and can see it."""
         agenda = self._scene.agenda
         if self._disk.full or not self.running():
             agenda.after(NOTICE, self._set_clock)
