@@ -99,8 +99,10 @@ def tell(line: str) -> None:
     print(folded(line, sys.stdout))
 
 
-def folded(line: str, stream: IO[str]) -> str:
+def folded(line: str, stream: IO[str] | None) -> str:
     """Break a line between words where a terminal would break it in the middle of one; elsewhere it stays as it is."""
+    if stream is None:  # the descriptor was closed at the start
+        return line
     try:
         width = os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError):  # no terminal

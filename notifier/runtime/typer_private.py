@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from typer import core
+from typer import BadParameter, core
 
 if TYPE_CHECKING:
     from typer._coercion import TypeDescriptor
@@ -48,7 +49,7 @@ class _Parameter:
         if value is None:
             return () if several else None
         if info.parser is not None:
-            return _UNREAD
+            return _UNREAD if several else _parsed(info.parser, value)
         if several:
             texts = kind == list[str] and isinstance(value, list | tuple) and all(type(each) is str for each in value)
             return list(value) if texts else _UNREAD
@@ -59,6 +60,13 @@ class _Parameter:
         if kind is Path and _is_usual(info) and value and isinstance(value, str | Path) and _readable(value):
             return Path(value)
         return _UNREAD
+
+
+def _parsed(parser: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return parser(value)
+    except (ValueError, BadParameter):
+        return _UNREAD  # typer tells which parameter is refused
 
 
 def _number(kind: type[int] | type[float], value: Any, info: Any) -> Any:

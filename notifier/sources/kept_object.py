@@ -6,6 +6,7 @@ parts where it is large, from threads.
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,7 +67,12 @@ class KeptObject:
 
     async def open(self) -> None:
         """Create the file. Raises NotKept."""
-        self._file = await beside(_temporary, name="archive open")
+        created = beside(_temporary, name="archive open")
+        try:
+            self._file = await asyncio.shield(created)
+        except asyncio.CancelledError:
+            created.add_done_callback(_abandon)
+            raise
 
     async def write(self, data: bytes) -> None:
         """Write on. Raises NotKept."""
@@ -100,6 +106,12 @@ class KeptObject:
 def _temporary() -> IO[bytes]:
     with step("a temporary file cannot be created"):
         return tempfile.TemporaryFile()
+
+
+def _abandon(created: asyncio.Future[IO[bytes]]) -> None:
+    """Close a file that was created after its writer had been cancelled."""
+    if not created.cancelled() and created.exception() is None:
+        surely(created.result().close, name="archive discard")
 
 
 def _write(file: IO[bytes], data: bytes) -> None:

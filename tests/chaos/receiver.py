@@ -113,6 +113,7 @@ class Receiver:
                 timestamp=int(headers["webhook-timestamp"]), body=request.body.decode(),
                 verified=self._verify(request), answer=answer, node=headers.get("x-node"),
                 late=self._scribe.now() - int(headers["webhook-timestamp"]) >= self._timeout,
+                answered=self._scribe.now(),
             )
         )  # fmt: skip
 

@@ -189,6 +189,11 @@ BUGS = (
             "            outcome = fault or Failed(",
             "            outcome = judge(200, text, {}, self._clock()) if fault else Failed(",
         ),
+        (
+            "senders/exchange.py",
+            "                if exc.begun or not connection.used:\n",
+            "                if connection:\n",  # else another connection is tried at once, and nearly always answered
+        ),
     ),
     _bug(
         "a message is given up before its schedule ends",

@@ -35,6 +35,29 @@ def order(case: Case) -> Iterator[Finding]:
             last = sequence
 
 
+def overtaking(case: Case) -> Iterator[Finding]:
+    """Find a message that was sent though the one before it had been refused, and not accepted since.
+
+    An attempt without an answer is given the benefit of the doubt.
+    """
+    for (watch, endpoint), callbacks in case.lanes.items():
+        terms = case.terms.endpoint(endpoint)
+        if terms.ordering == "latest" or not terms.gapless:
+            continue
+        excused, refused, seen = _excused(case, watch, endpoint), set[int](), set[int]()
+        for callback in callbacks:
+            if (sequence := callback.sequence) is None:
+                continue
+            if sequence not in seen and (before := {each for each in refused if each < sequence}):
+                yield _finding("order", callback, f"{sequence} came while {min(before)} was refused")
+            seen.add(sequence)
+            answer = callback.received.answer
+            if sequence in excused or answer is None or callback.received.accepted:
+                refused.discard(sequence)
+            else:
+                refused.add(sequence)
+
+
 def _excused(case: Case, watch: str, endpoint: str) -> set[int]:
     rows = ((row.sequence, case.deliveries.get((row.id, endpoint))) for row in case.history.get(watch, ()))
     retried = any(did.action == "retry" for did in case.did)

@@ -29,6 +29,7 @@ for the whole record: the machine's, or a simulation's. Nobody sets that clock: 
     answer      the status; null: the connection ended, or time ran out, before an answer had gone out
     node        who sent it, where several do; else null
     late        true if the answer went out so late that the sender may have given up by then (may be left out)
+    answered    when the answer was given or cut (may be left out: at once)
 
 The line is written when the answer was given or cut, but `at` is when the callback had been read, so these lines alone
 may be out of order; the judge sorts by `at`.
@@ -114,6 +115,12 @@ class Received:
     answer: int | None
     node: str | None = None
     late: bool = False
+    answered: float | None = None
+
+    @property
+    def ended(self) -> float:
+        """Return when its sender may have learnt the answer."""
+        return self.at if self.answered is None else self.answered
 
     @property
     def accepted(self) -> bool:

@@ -116,9 +116,9 @@ def by_schedule(case: Case) -> Iterator[Finding]:
             if got.accepted:
                 continue  # a repeat, which has rules of its own
             began = began if anew else got.at
-            anew = got.answer is None and again.received.timestamp == got.timestamp and not anew
-            if anew:
-                continue  # its kept connection ended: the attempt goes on over another one (RFC 9112 section 9.3.1)
+            anew = got.answer is None and again.received.timestamp == got.timestamp
+            if anew:  # its kept connection ended: the attempt goes on over another one, which may be a kept one too
+                continue  # (RFC 9112 section 9.3.1)
             if _excused(case, before, again, endpoint):
                 continue  # it may not have been counted, either
             made += got.answer != 429
@@ -157,16 +157,15 @@ def _gaps(case: Case) -> dict[str, list[float]]:
     last: dict[tuple[str, str | None], float] = {}
     refused: Counter[tuple[str, str | None]] = Counter()
     found: dict[str, list[float]] = {}
-    for callback in case.callbacks:
-        got = callback.received
+    for got in sorted((callback.received for callback in case.callbacks), key=lambda each: each.ended):
         way = (got.endpoint, got.node)
-        before = last.setdefault(way, got.at)
+        before = last.setdefault(way, got.ended)
         if not got.accepted:
             refused[way] += 1
             continue
-        if got.at - before >= OUTAGE or refused[way] >= REFUSED:
-            found.setdefault(got.endpoint, []).append(got.at)
-        last[way], refused[way] = got.at, 0
+        if got.ended - before >= OUTAGE or refused[way] >= REFUSED:
+            found.setdefault(got.endpoint, []).append(got.ended)
+        last[way], refused[way] = got.ended, 0
     return found
 
 

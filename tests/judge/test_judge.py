@@ -150,6 +150,18 @@ def test_order() -> None:
     assert "gap" in found([said(1), said(2), said(3), first, third])
 
 
+def test_overtaking() -> None:
+    """A message waits until the one before it is accepted, or given up; an answer that was cut may have accepted it."""
+    record: list[Entry] = [said(1), said(2), said(3), received(1, 3.1, answer=500)]
+    rest = [received(2, 3.2), received(3, 3.3), received(1, 9.0)]
+    assert "order" in found([*record, *rest])
+    assert "order" not in found([*record, received(1, 9.0), received(2, 9.1), received(3, 9.2)])
+    assert "order" not in found([*record[:3], replace(received(1, 3.1), answer=None), *rest])
+    buried = rows()
+    dead = [replace(each, status="dead") if each.id == 1 else each for each in buried.deliveries]
+    assert "order" not in found([*record, *rest[:2]], replace(buried, deliveries=dead))
+
+
 def test_one_id_one_body() -> None:
     """A message is the same bytes under the same id whenever it comes."""
     refused = received(1, 1.4, answer=500)
@@ -314,7 +326,8 @@ def test_schedules() -> None:
     assert found([*good()[:5], limited, received(3, 4.0)]) == ["early"]
     unheard, anew = received(3, 3.2, answer=None), received(3, 3.4, answer=None)
     assert found([*good()[:5], unheard, received(3, 3.4)]) == [], "the same attempt, over a new connection"
-    assert found([*good()[:5], unheard, anew, received(3, 3.6)]) == ["early"], "which an attempt takes once"
+    assert found([*good()[:5], unheard, anew, received(3, 3.6)]) == [], "kept ones may end one after another"
+    assert found([*good()[:5], unheard, anew, received(3, 4.1)]) == ["early"], "another attempt: it has another time"
     dead = [replace(row, status="dead", reason="http_500") for row in rows().deliveries]
     assert "early" in found(good(), replace(rows(), deliveries=dead))
 

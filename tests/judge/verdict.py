@@ -13,6 +13,7 @@ from judge.terms import Terms
 
 RULES: tuple[Rule, ...] = (
     order.order,
+    order.overtaking,
     order.numbering,
     order.one_body,
     order.repeats,

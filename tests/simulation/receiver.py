@@ -105,4 +105,5 @@ class Receiver:
             body=request.body.decode(),
             verified=f"v1,{base64.b64encode(mac).decode()}" in headers.get("webhook-signature", "").split(),
             answer=status,
+            answered=self._scene.agenda.now,
         )

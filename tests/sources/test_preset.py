@@ -16,7 +16,8 @@ def test_built_in_presets(name: str) -> None:
     assert (preset.headers.get("Accept") == "text/event-stream") is (preset.transport == "sse")
     assert any("{token}" in value for value in preset.headers.values())
     assert "{token}" not in preset.url
-    assert "{id}" in preset.url or "{+id}" in preset.url
+    own = [f"{{{variable}}}" for variable, value in preset.variables.items() if value is None]  # each watch has its own
+    assert any(place in preset.url for place in ("{id}", "{+id}", *own))
     assert preset.states[Phase.SUCCEEDED]
     assert preset.states.get(Phase.FAILED) or preset.failure_if_present
     stated = [state for states in preset.states.values() for state in states]
