@@ -168,7 +168,7 @@ async def _strike(
 async def _settled(made: Site) -> str | None:
     """Wait until every task has ended and every delivery is settled; return what is left when patience ends."""
     end = time.monotonic() + PATIENCE
-    while (left := await asyncio.to_thread(made.left)) is not None and time.monotonic() < end:  # noqa: ASYNC110
+    while (left := await asyncio.to_thread(made.left)) is not None and time.monotonic() < end:  # noqa: ASYNC110  # rows tell nobody
         await asyncio.sleep(0.1)
     return left
 

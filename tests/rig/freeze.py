@@ -108,6 +108,7 @@ async def run(program: Path, directory: Path) -> None:
                         sim.push(task, state)
                 moved = sum(min(len(states), number + 1) for states in PHASES.values())
                 told = "SELECT count(*) FROM events WHERE type LIKE 'task.%'"
+                # mypy infers no types for a lambda's defaults, which keep this turn's values.
                 await _until(lambda told=told, moved=moved: _query(directory, told, 0) >= moved, process)  # type: ignore[misc]
             await _until(lambda: all(map(ge, _query(directory, ENOUGH, LEAST), LEAST)), process)
         finally:
