@@ -10,6 +10,7 @@ from raw_upstream import UNTIL_CLOSED_HEAD, Upstream, following, read_all, serve
 from notifier.core.errors import Unreadable
 from notifier.core.eventstream import StreamEvent
 from notifier.core.model import Json, Observation, Phase
+from notifier.sources import preset as presets
 from notifier.sources.preset import Preset
 from notifier.sources.snapshot import Aside, SnapshotReader
 
@@ -153,3 +154,20 @@ async def _reads(upstream: Upstream, expected: list[str], **fields: Any) -> None
         stream = await here.source.open("1")
         assert await read_all(stream) == (expected, None)
         assert stream.unread is None
+
+
+async def test_fals_pings_are_no_states() -> None:
+    """A comment comes every 15 s, which the preset is patient enough for; the last state ends the stream."""
+    states = ["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
+    told = [b'data: {"status":"%b","request_id":"1"}\n\n' % state.encode() for state in states]
+    body = b": ping\n\n" + b": ping\n\n: ping\n\n".join(told)
+    preset = presets.load("fal-stream")
+    assert (preset.idle_timeout or 0) >= 40
+    async with (
+        serve(stay(UNTIL_CLOSED_HEAD, body)) as upstream,
+        following(upstream.url, preset="fal-stream", variables=dict.fromkeys(preset.variables, "x")) as here,
+    ):
+        stream = await here.source.open("1")
+        assert [(await anext(stream)).state for _ in states] == states
+        assert here.unreadable == 0
+        stream.close()
