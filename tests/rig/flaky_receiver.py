@@ -56,15 +56,15 @@ class FlakyReceiver:
         async with asyncio.timeout(PATIENCE), self._changed:
             await self._changed.wait_for(lambda: len(self.accepted) >= count)
 
-    def in_order(self) -> bool:
-        """Return whether each watch's messages were accepted in sequence, every one of them once.
+    def disorder(self) -> dict[str, list[int]]:
+        """Return the sequences of each watch whose messages were not accepted in order, every one of them once.
 
         A receiver that lets attempts run out may be sent again what it accepted: the answer to it may come late, too.
         """
         sequences: dict[str, list[int]] = {}
         for watch, sequence in dict.fromkeys(self.accepted) if None in self.answers else self.accepted:
             sequences.setdefault(watch, []).append(sequence)
-        return all(numbers == list(range(1, len(numbers) + 1)) for numbers in sequences.values())
+        return {watch: each for watch, each in sequences.items() if each != list(range(1, len(each) + 1))}
 
     async def _receive(self, request: web.Request) -> web.Response:
         self.requests += 1
