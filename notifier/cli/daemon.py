@@ -63,7 +63,8 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
     from notifier.runtime.structlog_private import structlog  # first of all that import structlog: it then has no rich
 
     settings = load_config(config)
-    from notifier.daemon.app import SIGNALS, Application
+    from notifier.runtime import aiohttp_private  # noqa: F401  # first of all that import aiohttp: it reads no authorities
+    from notifier.daemon.app import SIGNALS, Application  # isort: skip
     from notifier.runtime import logs, threads
     from notifier.runtime.loops import LoopUnavailable, runner, settle_memory
 
