@@ -141,7 +141,10 @@ class Connector:
                 async with asyncio.timeout_at(pause):
                     observation = await anext(stream, None)
             except TimeoutError:
-                return
+                if not stream.reading:
+                    return
+                await stream.settle()  # it came in time
+                continue
             if observation is None:
                 return
             replay.add(observation)

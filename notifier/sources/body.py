@@ -102,13 +102,14 @@ class BodyReader:
 class Unpacker:
     """Unpacks one body piece by piece."""
 
-    __slots__ = ("_done", "_gzip", "_more", "_rest", "_taken", "_unpacked", "_zlib")
+    __slots__ = ("_between", "_done", "_gzip", "_more", "_rest", "_taken", "_unpacked", "_zlib")
 
     def __init__(self, encoding: str) -> None:
         self._gzip = "gzip" in encoding.lower()
         self._zlib = zlib.decompressobj(_GZIP) if self._gzip else None  # None: the first byte tells
         self._rest = b""  # packed
         self._more = False  # there may be more to take though nothing packed is left
+        self._between = False  # a member is over; the first bytes that follow tell whether another one begins
         self._done = False  # what follows belongs to no member
         self._taken = 0  # bytes packed
         self._unpacked = 0
@@ -121,10 +122,12 @@ class Unpacker:
     def feed(self, packed: bytes) -> None:
         """Add bytes."""
         self._rest += packed
+        if self._between:
+            self._look_for_member()
 
     def take(self, size: int) -> bytes:
         """Return at most so many bytes unpacked; none if more are needed for that. Raises BadPacking."""
-        while (self._rest or self._more) and not self._done:
+        while (self._rest or self._more) and not self._done and not self._between:
             unpacker = self._zlib
             if unpacker is None:  # servers send both forms under the one name
                 unpacker = self._zlib = zlib.decompressobj(_ZLIB if self._rest[0] & 0x0F == 8 else _DEFLATE)
@@ -136,20 +139,21 @@ class Unpacker:
             self._rest = unpacker.unconsumed_tail
             self._more = len(chunk) == size
             if unpacker.eof:
-                self._next_member(unpacker.unused_data)
+                self._more, self._rest, self._between = False, unpacker.unused_data, True
+                self._look_for_member()
             self._taken += before - len(self._rest)
             self._unpacked += len(chunk)
             if chunk:
                 return chunk
         return b""
 
-    def _next_member(self, rest: bytes) -> None:
-        self._more = False
-        self._rest = rest
-        if self._gzip and rest[: len(_MEMBER)] == _MEMBER[: len(rest)]:
-            self._zlib = zlib.decompressobj(_GZIP)
-        else:
-            self._done = True
+    def _look_for_member(self) -> None:
+        """Begin with the next member of a gzip file, as soon as its first bytes are here; anything else is padding."""
+        begins = self._rest[: len(_MEMBER)]
+        if not self._gzip or begins != _MEMBER[: len(begins)]:
+            self._between, self._done = False, True
+        elif len(begins) == len(_MEMBER):
+            self._between, self._zlib = False, zlib.decompressobj(_GZIP)
 
 
 def can_read(encoding: str) -> bool:

@@ -6,10 +6,12 @@ refuses), bounded nesting. No input raises anything but Unreadable.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jmespath
 
@@ -20,6 +22,8 @@ from notifier.sources.preset import compilable
 
 MAX_DEPTH = 64  # of nested values; far more would exhaust the stack of the code that writes them again
 MAX_INTEGER = 4000  # digits; Python refuses to convert more than 4,300
+MAX_VALUES = 1_000_000  # each takes far more memory than its bytes; a snapshot of a task has a few dozen
+PIECE = 64 << 10  # bytes or characters that one call takes of a large document
 
 Find = Callable[[Json], Json]
 
@@ -34,7 +38,10 @@ def parse(data: bytes) -> Json:
     It reads what careless writers send, too: NaN, infinities and numbers that no parser can hold become null, control
     characters in strings stay, an escape that does not exist is its own characters, NULs around the text are dropped.
     """
-    text = data.decode("utf-8", "replace").removeprefix("\ufeff").strip("\0 \t\r\n")
+    nested = data.count(b"[") + data.count(b"{")
+    if nested + data.count(b",") > MAX_VALUES:
+        raise Unreadable(f"the snapshot holds more than {MAX_VALUES} values")
+    text = _text(data).removeprefix("\ufeff").strip("\0 \t\r\n")
     try:
         try:
             value = _decoded(text)
@@ -42,7 +49,7 @@ def parse(data: bytes) -> Json:
             if not exc.msg.startswith("Invalid"):
                 raise
             value = _decoded(_BAD_ESCAPE.sub(_escaped, text))
-        if "\0" in text or _UNSTORABLE_ESCAPES.search(data) or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        if "\0" in text or _UNSTORABLE_ESCAPES.search(data) or nested > MAX_DEPTH:
             value = _cleaned(value, MAX_DEPTH)
     except ValueError as exc:
         raise Unreadable(f"the snapshot is not JSON: {_brief(exc)}") from exc
@@ -51,10 +58,20 @@ def parse(data: bytes) -> Json:
     return value
 
 
+def _text(data: bytes) -> str:
+    """Decode UTF-8, a large document piece by piece: other threads can run between two calls."""
+    if len(data) <= PIECE:
+        return data.decode("utf-8", "replace")
+    decoder = _utf8("replace")
+    pieces = [decoder.decode(data[at : at + PIECE]) for at in range(0, len(data), PIECE)]
+    return "".join(pieces) + decoder.decode(b"", final=True)
+
+
 def _decoded(text: str) -> Json:
     """Return the value of a text without white space around it, as `JSONDecoder.decode` does with six calls less."""
+    scan = _scan if len(text) <= PIECE else _scan_large
     try:
-        value, end = _scan(text, 0)
+        value, end = scan(text, 0)
     except StopIteration as exc:
         raise json.JSONDecodeError("Expecting value", text, exc.value) from None
     if end != len(text):
@@ -124,8 +141,18 @@ def _escaped(escape: re.Match[str]) -> str:
 
 
 # `strict=False` lets control characters stand in strings.
-_decoder = json.JSONDecoder(strict=False, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole)
+_RULES: Mapping[str, Any] = {
+    "strict": False,
+    "parse_constant": lambda _: None,
+    "parse_float": _finite,
+    "parse_int": _whole,
+}
+_decoder = json.JSONDecoder(**_RULES)
 _scan: Callable[[str, int], tuple[Json, int]] = _decoder.scan_once  # type: ignore[attr-defined]  # of every version
+# A call of Python for each object lets other threads run meanwhile.
+_large = json.JSONDecoder(**_RULES, object_hook=lambda value: value)
+_scan_large: Callable[[str, int], tuple[Json, int]] = _large.scan_once  # type: ignore[attr-defined]
+_utf8 = codecs.getincrementaldecoder("utf-8")
 
 
 def _brief(exc: ValueError) -> str:

@@ -15,6 +15,7 @@ import structlog
 from notifier.core.errors import NoContent, SourceError, TaskNotFound, Unavailable, Unreadable
 from notifier.core.model import NONE, Observation
 from notifier.runtime.metrics import Metrics
+from notifier.sources.apart import Apart
 from notifier.sources.http import Reply, asked_pause, brief, new_pool, refusal, send
 from notifier.sources.plan import EXCERPT, Answer, Answers, Plan, SourceSettings
 from notifier.sources.request import Request
@@ -23,7 +24,7 @@ from notifier.sources.turns import Turns
 from notifier.sources.whole import read_whole
 
 MAX_ETAG = 256  # characters; each watch keeps one
-MAX_BATCH = 16 << 20  # bytes of the answer about several tasks: 500 of 32 KiB; parsing it keeps the loop for a while
+MAX_BATCH = 16 << 20  # bytes of the answer about several tasks: 500 of 32 KiB
 ALONE = 600.0  # seconds for which tasks are asked for singly, before the request for several of them is tried again
 NO_BATCH = frozenset({404, 405, 501})  # statuses of an upstream that does not know the request for several tasks
 
@@ -55,6 +56,7 @@ class PollSource:
         self._plan = Plan.create(name, settings, user_agent=user_agent)
         self._pool = new_pool()
         self._turns = Turns()
+        self._apart = Apart()
 
     @property
     def unknown_states(self) -> Collection[str]:
@@ -90,7 +92,7 @@ class PollSource:
         if reply.status == 304 and etag:
             self._observations.inc()
             return Answer(observation=None, etag=etag, hint=asked_pause(reply.fields, plan.settings.preset.poll.hint))
-        observation = self._read(body, reply.status, task_id, plan)
+        observation = await self._read(body, reply.status, task_id, plan)
         if observation is None:
             if reply.status == 204:
                 raise NoContent(status=reply.status)
@@ -112,7 +114,7 @@ class PollSource:
                 self._ask_singly(reply.status)
             raise _later(self._refusal(reply, body, note, plan))
         try:
-            found = plan.reader.read_batch(body, frozenset(task_ids))
+            found = await self._apart.read(len(body), lambda: plan.reader.read_batch(body, frozenset(task_ids)))
         except Unreadable as exc:
             raise self._refused_body(exc, body, reply.status, plan) from exc
         for each in found.values():
@@ -125,7 +127,7 @@ class PollSource:
 
     async def result(self, task_id: str, success: Observation, *, variables: Mapping[str, str] = NONE) -> Observation:
         """Ask once for the result of a task; return its success with the result. Raises SourceError."""
-        return await fetch_result(self._pool, self._plan, task_id, success, variables)
+        return await fetch_result(self._pool, self._plan, task_id, success, variables, self._apart)
 
     def _ask_singly(self, status: int) -> None:
         self._alone_until = self._now() + ALONE
@@ -150,9 +152,9 @@ class PollSource:
         """Close every connection."""
         self._pool.close()
 
-    def _read(self, body: bytes, status: int, task_id: str, plan: Plan) -> Observation | None:
+    async def _read(self, body: bytes, status: int, task_id: str, plan: Plan) -> Observation | None:
         try:
-            return plan.reader.read_reply(body, status, task_id)
+            return await self._apart.read(len(body), lambda: plan.reader.read_reply(body, status, task_id))
         except TaskNotFound as exc:
             plan.redacted(exc)
             raise

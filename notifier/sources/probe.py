@@ -13,6 +13,7 @@ from time import perf_counter
 from notifier.core.errors import NoContent, SourceError, Unavailable, Unreadable
 from notifier.core.eventstream import StreamEvent
 from notifier.core.model import NONE, Observation, Phase
+from notifier.sources.apart import Apart
 from notifier.sources.connection import Connection
 from notifier.sources.http import brief, new_pool, refusal, send
 from notifier.sources.plan import Plan
@@ -93,7 +94,7 @@ async def _with_result(plan: Plan, task_id: str, message: Message, variables: Ma
         return message
     pool = new_pool()
     try:
-        return replace(message, observation=await fetch_result(pool, plan, task_id, seen, variables))
+        return replace(message, observation=await fetch_result(pool, plan, task_id, seen, variables, Apart()))
     except SourceError as exc:
         return replace(message, observation=replace(seen, urls=(), result_error=str(exc)))
     finally:
@@ -108,7 +109,8 @@ async def _poll(plan: Plan, request: Request, task_id: str) -> tuple[int | None,
             reply, note = await send(pool, request, plan.way)
             status = reply.status
             body = await read_whole(reply, plan.settings.max_event, Turns())
-        observation = plan.reader.read_reply(body, status, task_id)
+        told = status
+        observation = await Apart().read(len(body), lambda: plan.reader.read_reply(body, told, task_id))
         if observation is None:
             raise (
                 NoContent(status=status)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from notifier.core.errors import SourceError, Unavailable, Unreadable
 from notifier.core.model import Observation
 from notifier.runtime.http1 import Pool
+from notifier.sources.apart import Apart
 from notifier.sources.document import find, parse
 from notifier.sources.http import brief, refusal, send
 from notifier.sources.plan import Plan
@@ -18,11 +19,11 @@ from notifier.sources.whole import read_whole
 
 
 async def fetch_result(
-    pool: Pool, plan: Plan, task_id: str, success: Observation, variables: Mapping[str, str]
+    pool: Pool, plan: Plan, task_id: str, success: Observation, variables: Mapping[str, str], apart: Apart
 ) -> Observation:
     """Ask once; return the success with the URLs of the result. Raises SourceError, without credentials."""
     try:
-        found, expire = await _urls(pool, plan, task_id, success, variables)
+        found, expire = await _urls(pool, plan, task_id, success, variables, apart)
     except SourceError as exc:
         plan.redacted(exc)
         raise
@@ -30,7 +31,7 @@ async def fetch_result(
 
 
 async def _urls(
-    pool: Pool, plan: Plan, task_id: str, success: Observation, variables: Mapping[str, str]
+    pool: Pool, plan: Plan, task_id: str, success: Observation, variables: Mapping[str, str], apart: Apart
 ) -> tuple[tuple[str, ...], float | None]:
     """Return the URLs, and the seconds since the epoch at which they expire; None: the reply does not say."""
     settings, wanted = plan.settings, plan.settings.preset.result_request
@@ -50,7 +51,7 @@ async def _urls(
     if not 200 <= reply.status < 300:
         words = brief(body, plan.way.redact)
         raise refusal(reply.status, reply.fields, words, note, settings.preset.poll.hint)
-    told = parse(body)
+    told = await apart.read(len(body), lambda: parse(body))
     found = urls(find(wanted.result)(told))
     if not found:
         raise Unreadable("the reply holds no result where the preset says")

@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
+from typing import NamedTuple
 
 from notifier.core.errors import NoContent, NoStream, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
 from notifier.core.eventstream import StreamEvent
 from notifier.core.model import NONE, Observation, Phase
 from notifier.runtime.metrics import Metrics
+from notifier.sources.apart import AT_ONCE, Apart
 from notifier.sources.connection import Connection
 from notifier.sources.http import new_pool
 from notifier.sources.plan import EXCERPT, Plan, SourceSettings
@@ -45,6 +48,7 @@ class SseSource:
         self.unreadable = metrics.unreadable.labels(name)
         self._metrics = metrics
         self._turns = Turns()
+        self.apart = Apart()
         self._plan = Plan.create(name, settings, user_agent=user_agent)
         self._pool = new_pool()
         self._twin = None if settings.twin is None else self._new_twin(settings.twin)
@@ -103,7 +107,7 @@ class SseSource:
 
     async def result(self, task_id: str, success: Observation, *, variables: Mapping[str, str] = NONE) -> Observation:
         """Ask once for the result of a task; return its success with the result. Raises SourceError."""
-        return await fetch_result(self._pool, self._plan, task_id, success, variables)
+        return await fetch_result(self._pool, self._plan, task_id, success, variables, self.apart)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -119,6 +123,13 @@ def _has_no_stream(error: SourceError, preset: Preset) -> bool:
     return any(rule.status == error.status and rule.text in str(error) for rule in preset.no_stream)
 
 
+class _Looked(NamedTuple):
+    """What an event was read to be."""
+
+    told: Observation | Aside | Unreadable | None  # None: it carries no state
+    place: str | None = None  # in the stream; None: it was not looked for
+
+
 class SseStream:
     """One open subscription to one task."""
 
@@ -126,8 +137,10 @@ class SseStream:
         "_batch",
         "_connection",
         "_counts",
+        "_large",
         "_last",
         "_last_type",
+        "_looked",
         "_loop",
         "_more",
         "_place",
@@ -151,6 +164,8 @@ class SseStream:
         self._connection = connection
         self._loop = loop
         self._batch: Iterator[StreamEvent] = iter(())  # received and not yet looked at
+        self._large: StreamEvent | None = None  # to be read before the rest of the batch
+        self._looked: _Looked | None = None  # what it was read to be
         self._last = b""  # the snapshot before, as received
         self._more = False  # the batch may hold more events
         self._last_type = "message"  # the name of its event
@@ -174,6 +189,9 @@ class SseStream:
         unless it is the whole reply.
         """
         while (observation := self._next_of_batch()) is None:
+            if self._large is not None:
+                await self.settle()
+                continue
             if self._more:
                 await asyncio.sleep(0)
                 continue
@@ -193,9 +211,27 @@ class SseStream:
             self._placed = None
         return self._place
 
+    @property
+    def reading(self) -> bool:
+        """Return whether a large snapshot has come that was not read yet."""
+        return self._large is not None
+
+    async def settle(self) -> None:
+        """Read the large snapshot that has come; the next one asked for is here then. Raises SourceError.
+
+        A snapshot that was being read when the caller was cancelled is read again.
+        """
+        event = self._large
+        if event is None:
+            return
+        looked = await self._source.apart.read(len(event.data), lambda: self._look(event, placed=True))
+        if self._large is event:  # nobody has closed the stream meanwhile
+            self._looked, self._large = looked, None
+            self._batch = chain((event,), self._batch)
+
     def close(self) -> None:
         """Close the connection at once; may be called twice. A reader that waits for a snapshot then sees the end."""
-        self._batch = iter(())
+        self._batch, self._large, self._looked = iter(()), None, None
         self._connection.close()
 
     def _next_of_batch(self) -> Observation | None:
@@ -203,15 +239,22 @@ class SseStream:
         before, skipped, self._more = self.observations, 0, False
         try:
             for event in self._batch:
-                observation, ends = None, False
+                observation, ends, place = None, False, None
                 if event.data == self._last and event.type == self._last_type:
                     self.observations += self._counts
                 elif event.data or self._plan.reader.counts_without_data(event):  # others keep the connection alive
+                    if len(event.data) > AT_ONCE and self._looked is None:
+                        self._large = event
+                        return None
+                    looked, self._looked = self._looked or self._look(event), None
                     self._last, self._last_type = event.data, event.type
-                    observation = self._read(event)
+                    observation = self._take(looked)
+                    place = looked.place
                     self._counts = observation is not None
                     ends = self._plan.reader.ends(event)
-                if self.unread is None:
+                if self.unread is None and place is not None:
+                    self._place, self._placed = place or self._place, None
+                elif self.unread is None:
                     self._placed = event
                 if ends:
                     self.close()
@@ -228,24 +271,30 @@ class SseStream:
                 self._source.observations.inc(self.observations - before)
         return None
 
-    def _read(self, event: StreamEvent) -> Observation | None:
-        data = event.data
+    def _look(self, event: StreamEvent, *, placed: bool = False) -> _Looked:
+        """Read an event, and its place if asked to; changes nothing here, so that a thread may do it."""
         try:
             told = self._plan.reader.read_event(event, self._task_id)
-            self.unread = None
-            if isinstance(told, Aside):
-                self._progress = told.progress
-                return None
-            return self._with_progress(told)
         except Unreadable as exc:
+            excerpt = self._plan.template.redact(event.data[: 1 << 16].decode("utf-8", "replace"))[:EXCERPT]
+            return _Looked(Unreadable(str(exc), excerpt=excerpt))
+        return _Looked(told, self._plan.reader.place(event) if placed else None)
+
+    def _take(self, looked: _Looked) -> Observation | None:
+        told = looked.told
+        if isinstance(told, Unreadable):
             if self._connection.partial:  # the connection broke within it
                 return None
             self._source.unreadable.inc()
-            excerpt = self._plan.template.redact(data[: 1 << 16].decode("utf-8", "replace"))[:EXCERPT]
-            self.unread = Unreadable(str(exc), excerpt=excerpt)
+            self.unread = told
             if self._connection.single:
-                raise self.unread from exc
+                raise told
             return None
+        self.unread = None
+        if isinstance(told, Aside):
+            self._progress = told.progress
+            return None
+        return self._with_progress(told)
 
     def _with_progress(self, observation: Observation | None) -> Observation | None:
         """Return an observation with the progress that events before it have told, if it tells none of its own."""

@@ -50,6 +50,15 @@ def test_how_a_body_is_cut_does_not_matter(encoding: str, packed: bytes, cuts: l
     assert unpacked(Unpacker(encoding), parts, size) == TEXT
 
 
+@pytest.mark.parametrize("padding", [b"padding", b"\x1f", b"\x1fpadding", b"\0\0"])
+@pytest.mark.parametrize("members", [1, 2])
+def test_padding_behind_gzip_is_left_out_wherever_it_is_cut(padding: bytes, members: int) -> None:
+    """Also where the cut is exactly at the end of a member, or within the two bytes with which one begins."""
+    packed = b"".join([gzip.compress(TEXT)] * members) + padding
+    for cut in range(len(packed) + 1):
+        assert unpacked(Unpacker("gzip"), [packed[:cut], packed[cut:]], 1) == TEXT * members
+
+
 @given(data=st.binary(min_size=1, max_size=100), encoding=st.sampled_from(["gzip", "deflate"]))
 def test_what_is_not_packed_is_a_fault(data: bytes, encoding: str) -> None:
     """And nothing else is raised."""
