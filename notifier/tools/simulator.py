@@ -332,7 +332,11 @@ class Simulator:
         self._waiters.changed()
 
 
-async def serve(simulator: Simulator, *, announce: Callable[[str], None] = print) -> SimulatorSummary:
+def _say(text: str) -> None:
+    print(text, flush=True)  # whoever reads a pipe waits for it
+
+
+async def serve(simulator: Simulator, *, announce: Callable[[str], None] = _say) -> SimulatorSummary:
     """Run it as a command until SIGINT or SIGTERM; return what it did. Raises OSError if the address is taken."""
     raise_descriptor_limit()
     async with simulator:

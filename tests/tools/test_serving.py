@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import sys
@@ -18,7 +19,7 @@ from waits import PATIENCE
 SIMULATOR = """
 import asyncio
 from notifier.tools.simulator import Simulator, serve
-print(asyncio.run(serve(Simulator(token="t"), announce=lambda text: print(text, flush=True))))
+print(asyncio.run(serve(Simulator(token="t"))))
 """
 LISTENER = """
 import asyncio, sys
@@ -39,6 +40,7 @@ async def running(program: str, *arguments: str) -> AsyncIterator[asyncio.subpro
         "-c",
         program,
         *arguments,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
