@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -37,6 +38,21 @@ def test_rooms_import_each_other_through_the_front_door() -> None:
         if room != path.relative_to(ROOT).parts[0] and name not in import_module(f"notifier.{room}").__all__
     ]
     assert not around
+
+
+def test_a_room_says_where_things_are() -> None:
+    """A newcomer finds the module of a subject in the docstring of its room, which names no module that is gone."""
+    for room in (path.parent for path in ROOT.glob("*/__init__.py")):
+        named = re.findall(r"`([\w*]+(?:/|/\w+\.py)?)`", import_module(f"notifier.{room.name}").__doc__ or "")
+        assert named, f"{room.name} names none of its modules"
+        missing = [
+            name
+            for name in named
+            if not (ROOT / name).exists()
+            and not any(room.rglob(name.rstrip("/")))
+            and not any(room.rglob(f"{name}.py"))
+        ]
+        assert not missing, room.name
 
 
 def test_the_root_is_a_hall_without_furniture() -> None:

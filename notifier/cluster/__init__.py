@@ -1,4 +1,9 @@
-"""Several nodes on one database."""
+"""Several nodes on one database.
+
+`membership` keeps this node's heartbeat, and takes over from dead nodes; whether a node may still write is decided in
+`store/node.py`. `leadership` shares the health of endpoints, `row_counts` counts for all nodes, `peers` lists the nodes
+and their last reports, `readiness` says whether this one is ready.
+"""
 
 from notifier.cluster.leadership import SharedEndpoints
 from notifier.cluster.membership import Membership

@@ -1,4 +1,10 @@
-"""Configuration: YAML becomes typed, validated values, or a list of every problem with its place."""
+"""Configuration: YAML becomes typed, validated values, or a list of every problem with its place.
+
+Each section of the file has its model: `source` and `description`, `endpoint` and `chat`, `watch`, `queue`, `archive`,
+the small ones in `settings`. `document` reads a file and fills in variables, `loader` reads all files and checks one
+section against another, `remarks` has the warnings that `notifier check` gives, `problems` words every refusal. `types`
+are durations, rates and names, `secret` keeps secrets from being printed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""The process: built, changed by a reload, stopped."""
+"""The process: built, changed by a reload, stopped.
+
+`build` makes the parts, `adapters` the sources and senders, `app` runs them and stops them in order. `reload` replaces
+the configuration in force, `installation` the objects made from it; `file_watches` adds and removes the watches of its
+files, `file_follower` reloads by itself. `periodic` prunes, follows the clock, and gives systemd its line, whose text
+is in `web/status.py`.
+"""
 
 __all__ = [
     "adapters",

@@ -1,4 +1,8 @@
-"""Inputs: watches from message queues, stored before their messages are acknowledged."""
+"""Inputs: watches from message queues, stored before their messages are acknowledged.
+
+`redis`, `nats` and `amqp` are brokers; `consumer` is the loop that all share, `message` reads their messages, `intake`
+stores the watches.
+"""
 
 from notifier.inputs.broker import Broker
 from notifier.inputs.consumer import QueueInput

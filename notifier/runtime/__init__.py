@@ -1,4 +1,9 @@
-"""What the process needs from its environment: clock, logs, metrics, systemd, threads, TLS, event loop."""
+"""What the process needs from its environment: clock, logs, metrics, systemd, threads, TLS, event loop.
+
+`http1` is the HTTP client of sources and senders: `connection`, `pool`, `dialling`, `reply`, and `names`, which looks
+up hosts and refuses forbidden addresses. `tracing` has spans, `wake` the pause of a loop; the `*_private` modules reach
+into libraries.
+"""
 
 __all__ = [
     "aiohttp_private",

@@ -1,4 +1,10 @@
-"""Adapters that deliver events to endpoints."""
+"""Adapters that deliver events to endpoints: one attempt each. When the next one follows is decided in `deliver`.
+
+`webhook` sends signed bodies, `cloudevents` writes them in another form, `callback` sends to the URLs of watches. For
+people, `notice` gathers the content of a message; `chat` sends it to one of the `services`, `slack_bot` edits it in a
+channel, `apprise_service` reaches all others, `template` words it as the user wishes. All POST by `exchange`; `reply`
+has the limits of an answer's size.
+"""
 
 __all__ = [
     "apprise_service",

@@ -1,6 +1,6 @@
-"""Makes strangers' text harmless. Pure.
+"""Limits what is read and kept of an endpoint's reply, and makes strangers' text harmless. Pure.
 
-Replies of endpoints are decoded, bounded and redacted for the log. Texts of events are escaped and cut for messages to
+Replies are decoded, bounded and redacted for the log. Texts of events are escaped and cut for messages to
 people, visibly and at a character's boundary.
 """
 
