@@ -11,7 +11,7 @@ from time import perf_counter
 
 from notifier.core.errors import Unreadable
 from notifier.runtime.http1 import Connection, HttpFault
-from notifier.sources.turns import READ, TURN_BYTES, TURN_SECONDS, Turns
+from notifier.sources.turns import READ, SLOWEST, TURN_BYTES, TURN_SECONDS, Turns
 
 MAX_RATIO = 200  # a compressed body may unpack to so many times its size; streams that flush each event stay below 50
 RATIO_FROM = 1 << 20  # bytes unpacked, before which the ratio does not matter
@@ -29,7 +29,7 @@ class BadPacking(HttpFault):
 class BodyReader:
     """Reads one body."""
 
-    __slots__ = ("_at", "_began", "_connection", "_held", "_taken", "_turns", "_unpacker")
+    __slots__ = ("_alone", "_at", "_connection", "_given", "_held", "_size", "_taken", "_turns", "_unpacker", "_worked")
 
     def __init__(self, connection: Connection, encoding: str, turns: Turns) -> None:
         """Read the body of a connection's reply; `encoding` is one that `can_read`."""
@@ -39,7 +39,10 @@ class BodyReader:
         self._held = b""  # received and not read
         self._at = 0  # where the rest of it begins
         self._taken = 0  # bytes since the reader last waited for the network or rested
-        self._began = 0.0  # when it took the first of them
+        self._worked = 0.0  # seconds on them
+        self._given = 0.0  # when the last of them were returned
+        self._size = 0  # and how many they were
+        self._alone = False  # nothing else has run on the loop since then
 
     async def read(self) -> bytes:
         """Wait for bytes and return at most `READ` of them; none at the end.
@@ -51,11 +54,13 @@ class BodyReader:
             await self._rest()
         chunk = self._next()
         if chunk:
-            if not self._taken:
-                self._began = perf_counter()
             self._taken += len(chunk)
+            self._given, self._size = perf_counter(), len(chunk)
+            if not self._alone:
+                self._alone = True
+                asyncio.get_running_loop().call_soon(self._leave)
             return chunk
-        self._taken = 0
+        self._taken, self._worked = 0, 0.0
         while not self._ended():
             await self._connection.wait(1)
             if chunk := self._next():
@@ -89,14 +94,23 @@ class BodyReader:
             self._held, self._at = b"", 0
         return chunk
 
+    def _leave(self) -> None:
+        """Note that others have had their turn on the loop."""
+        self._alone = False
+
     async def _rest(self) -> None:
         now = perf_counter()
-        if self._taken < TURN_BYTES and now - self._began < TURN_SECONDS:
+        worked = now - self._given
+        if not self._alone:  # most of it was spent waiting: for a commit, say
+            worked = min(worked, self._size * SLOWEST)
+        self._worked += worked
+        if self._taken < TURN_BYTES and self._worked < TURN_SECONDS:
             return
         if self._unpacker is not None and self._unpacker.is_bomb:
             raise Unreadable(f"the upstream's reply unpacks to more than {MAX_RATIO} times its size")
-        self._taken = 0
-        await asyncio.sleep(self._turns.rest(now - self._began, now))
+        rest = self._turns.rest(self._worked, now)
+        self._taken, self._worked = 0, 0.0
+        await asyncio.sleep(rest)
 
 
 class Unpacker:

@@ -7,11 +7,12 @@ need several turns in a row share a fifth of the loop's time.
 
 from __future__ import annotations
 
-READ = 8 << 10  # bytes taken at once; a decoder needs at most 1.5 ms for the worst of them
+READ = 8 << 10  # bytes taken at once
+SLOWEST = 0.0015 / READ  # seconds a byte that a decoder needs at most, for the worst of them
 TURN_BYTES = 64 << 10  # after so many a turn is over
 TURN_SECONDS = 0.005  # and after so long
 SHARE = 0.2  # of the loop's time, for all streams of a source that need more than a turn
-LONGEST = 2 * TURN_SECONDS  # a turn counts for no more: the rest of it was spent waiting for something else
+LONGEST = 2 * TURN_SECONDS  # a turn counts for no more: for the rest of it the whole process stood still
 
 
 class Turns:

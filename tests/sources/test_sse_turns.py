@@ -9,7 +9,7 @@ import random
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from multidict import CIMultiDict
@@ -26,6 +26,7 @@ from raw_upstream import (
     reply,
     serve,
     snapshot,
+    stay,
 )
 from waits import slowness
 from yarl import URL
@@ -36,7 +37,7 @@ from notifier.sources.connection import Connection
 from notifier.sources.http import new_pool
 from notifier.sources.memory import SMALL, Memory
 from notifier.sources.request import Request
-from notifier.sources.turns import SHARE, TURN_SECONDS, Turns
+from notifier.sources.turns import SHARE, SLOWEST, TURN_BYTES, TURN_SECONDS, Turns
 
 MIB = 1 << 20
 LONGEST = 0.1  # seconds of CPU after which others had a turn, on a slow machine; a turn takes about 5 ms
@@ -209,6 +210,64 @@ def test_memory_is_counted_both_ways() -> None:
     assert memory.change(0, 9 * SMALL)
     assert memory.change(9 * SMALL, 0)
     assert memory.used == SMALL
+
+
+class Noting(Turns):
+    """Notes each turn after which a stream had to rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def rest(self, worked: float, now: float) -> float:
+        self.seconds.append(worked)
+        return super().rest(worked, now)
+
+
+@asynccontextmanager
+async def connected(turns: Turns, *parts: bytes) -> AsyncIterator[Connection]:
+    """Yield a connection to an upstream that sends these parts and stays."""
+    async with serve(stay(*parts)) as upstream:
+        request = Request(method="GET", url=URL(upstream.url), headers=CIMultiDict())
+        connection = Connection(request, pool=new_pool(), framing="event", max_event=MIB, turns=turns)
+        await connection.connect()
+        yield connection
+        connection.close()
+
+
+async def test_what_is_waited_for_is_no_work() -> None:
+    """A hundred streams of a source tell their state with the head of the reply, and each state takes a while to be
+    saved. All are read on at once: they did not use the loop meanwhile, and owe it no rest."""
+    turns, saved = Noting(), asyncio.Event()
+
+    async def follow(connection: Connection) -> None:
+        assert await connection.receive()
+        await saved.wait()
+        await connection.receive()
+
+    async with AsyncExitStack() as stack:
+        part = UNTIL_CLOSED_HEAD + ONE + b"\n\n"
+        connections = [await stack.enter_async_context(connected(turns, part)) for _ in range(100)]
+        tasks = [asyncio.create_task(follow(connection)) for connection in connections]
+        await asyncio.sleep(2 * TURN_SECONDS)  # as a commit takes
+        saved.set()
+        await asyncio.wait(tasks, timeout=2 * TURN_SECONDS)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    assert turns.seconds == []
+
+
+async def test_a_flood_is_work_also_where_each_piece_of_it_is_waited_for() -> None:
+    """Letting others run after each piece is not enough: pieces of many streams would still fill the loop."""
+    turns, flood = Noting(), b": keep\n" * (MIB // 7)
+    async with connected(turns, UNTIL_CLOSED_HEAD + flood + ONE + b"\n\n") as connection:
+        while True:
+            if await connection.receive():
+                break
+            await asyncio.sleep(0)
+    assert len(turns.seconds) >= MIB // TURN_BYTES // 2
+    assert all(0 < seconds <= TURN_BYTES * SLOWEST + TURN_SECONDS for seconds in turns.seconds)
 
 
 def test_streams_that_need_many_turns_share_a_fifth_of_the_loop() -> None:
