@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import platform
 import signal
@@ -12,11 +13,14 @@ from pathlib import Path
 
 import pytest
 from helper_programs import command, missing
+from run_order import spread
 
 # A shell that starts the tests in the background has them ignore SIGINT, and so would every program that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 CI = os.environ.get("CI", "").lower() in ("1", "true")
+UNMEASURED = ("slow", "unmeasured")  # markers
+gc.disable()  # until all is collected: nothing of that is garbage, but each look at it takes longer than the one before
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +41,7 @@ def _told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _unmeasured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the programs that such a test starts unmeasured: other tests show which of their lines are reached."""
-    if request.node.get_closest_marker("slow") or request.node.get_closest_marker("unmeasured"):
+    if any(request.node.get_closest_marker(name) for name in UNMEASURED):
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
@@ -63,6 +67,22 @@ def pytest_pycollect_makemodule(module_path: Path) -> None:
     """Set hypothesis up before the first module that uses it: other runs do without, as it takes a second to load."""
     if "hypothesis" in module_path.read_text(encoding="utf-8"):
         _patient_hypothesis()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have pytest-cov leave such a test unmeasured itself; spread the long ones where several processes share them."""
+    for item in items:
+        if any(item.get_closest_marker(name) for name in UNMEASURED):
+            item.add_marker("no_cover")
+    if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+        items[:] = spread(items, int(processes), lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Keep the tests themselves from being looked at in every collection of garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_report_header() -> str:

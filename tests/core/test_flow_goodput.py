@@ -34,6 +34,7 @@ def capacity(share: float, refusing: float) -> float:
 # -- random refusals
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_random_refusals_cost_their_share_and_no_more(kind: str, share: float) -> None:
@@ -45,6 +46,7 @@ def test_random_refusals_cost_their_share_and_no_more(kind: str, share: float) -
     assert (loop.flow.limit, loop.flow.rate) == (CAP, None)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("kind", ["503", "mixture"])
 def test_slow_refusals_cost_their_time_and_no_more(kind: str, share: float) -> None:
@@ -57,6 +59,7 @@ def test_slow_refusals_cost_their_time_and_no_more(kind: str, share: float) -> N
     assert (loop.flow.limit, loop.flow.rate) == (CAP, None)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("share", SHARES)
 def test_a_steady_stream_is_delivered_as_it_comes(share: float) -> None:
     """Thirty a second, of which the endpoint could take more than twice as many: none is left behind but the last."""
@@ -110,6 +113,7 @@ def test_order_is_strict(kind: str) -> None:
 # -- load
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("refusing", [0.001, 0.5])
 @pytest.mark.parametrize("places", [1, 3, 10])
@@ -181,6 +185,7 @@ def test_a_pace_ends_when_nothing_waits_for_it() -> None:
 # -- outages
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("seconds", [0.005, 0.1])
 def test_an_hour_of_outage(seconds: float) -> None:
     """A few requests a second while it is away, no herd when it is back, and soon the full speed."""

@@ -35,6 +35,8 @@ from notifier.sources.snapshot import SnapshotReader
 from notifier.tools.preset_body import SimulatedStep
 from notifier.tools.preset_speech import PresetSpeech, speech_of
 
+pytestmark = pytest.mark.unmeasured
+
 SPEECHES = {name: speech_of(name, presets.load(name)) for name in presets.names()}
 POLLED = [name for name, speech in SPEECHES.items() if speech.preset.transport == "poll"]
 STREAMED = [name for name, speech in SPEECHES.items() if speech.preset.transport == "sse"]

@@ -39,6 +39,8 @@ from notifier.sources.memory import SMALL, Memory
 from notifier.sources.request import Request
 from notifier.sources.turns import SHARE, SLOWEST, TURN_BYTES, TURN_SECONDS, Turns
 
+pytestmark = pytest.mark.unmeasured
+
 MIB = 1 << 20
 LONGEST = 0.1  # seconds of CPU after which others had a turn, on a slow machine; a turn takes about 5 ms
 GZIP_HEAD = STREAM_HEAD + b"Content-Encoding: gzip\r\n\r\n"
