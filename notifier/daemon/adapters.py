@@ -1,4 +1,7 @@
-"""Creates adapters and policies from the configuration: the only module that knows which class stands for what."""
+"""Creates adapters and policies from the configuration: the only module that knows which class stands for what.
+
+Adapters that few configurations have are imported where they are created, with all that they need.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from notifier.config import (
     AmqpQueue,
@@ -38,18 +41,18 @@ from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.tls import tls_context
 from notifier.runtime.tracing import UNTRACED, Tracing
-from notifier.senders.apprise_service import AppriseSender
 from notifier.senders.callback import CallbackCourier
-from notifier.senders.chat import ChatSender
 from notifier.senders.pace import Paces
-from notifier.senders.slack_bot import Messages, SlackBot, place_of
 from notifier.senders.target import USER_AGENT, Target
 from notifier.senders.webhook import WebhookSender
-from notifier.sources.archive import Archive, ArchiveSettings, in_directory
-from notifier.sources.kept_file import Kept
 from notifier.sources.plan import SourceSettings
 from notifier.sources.poll import PollSource
 from notifier.sources.sse import SseSource
+
+if TYPE_CHECKING:
+    from notifier.senders.slack_bot import Messages, SlackBot
+    from notifier.sources.archive import Archive
+    from notifier.sources.kept_file import Kept
 
 Endpoint = WebhookEndpoint | SlackEndpoint | AppriseEndpoint
 Trust = ssl.SSLContext | bool  # as aiohttp takes it: True stands for the system's authorities
@@ -71,6 +74,8 @@ def sender(endpoint: Endpoint, clock: Clock, means: Means | None = None) -> Send
     """
     means = Means() if means is None else means
     if isinstance(endpoint, AppriseEndpoint):
+        from notifier.senders.apprise_service import AppriseSender
+
         return AppriseSender(
             endpoint.url.reveal(),
             timeout=endpoint.timeout,
@@ -96,6 +101,8 @@ def sender(endpoint: Endpoint, clock: Clock, means: Means | None = None) -> Send
         case SlackEndpoint(token=Secret() as token, channel=str(channel)):
             return _bot(endpoint, target, token, channel, clock, means)
         case SlackEndpoint():
+            from notifier.senders.chat import ChatSender
+
             return ChatSender(
                 target,
                 service=endpoint.service,
@@ -109,6 +116,8 @@ def sender(endpoint: Endpoint, clock: Clock, means: Means | None = None) -> Send
 def _bot(endpoint: SlackEndpoint, target: Target, token: Secret, channel: str, clock: Clock, means: Means) -> SlackBot:
     if means.messages is None:
         raise ValueError("a bot needs the store: it edits what it has sent")
+    from notifier.senders.slack_bot import SlackBot, place_of
+
     return SlackBot(
         target,
         token=token.reveal(),
@@ -128,6 +137,8 @@ def archive(config: ArchiveConfig) -> Archive | None:
     """Create what keeps results; None if nothing is to be kept. Raises NotifierError when its library is missing."""
     if config.to is None:
         return None
+    from notifier.sources.archive import Archive, ArchiveSettings, in_directory
+
     return Archive(
         ArchiveSettings(
             place=in_directory(config.to) if isinstance(config.to, Path) else _in_bucket(config.to, config.s3),

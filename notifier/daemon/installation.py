@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -19,8 +19,10 @@ from notifier.inputs import Inputs, Intake, QueueInput
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.senders.callback import CallbackCourier
-from notifier.senders.slack_bot import Messages
-from notifier.sources.archive import Archive
+
+if TYPE_CHECKING:
+    from notifier.senders.slack_bot import Messages
+    from notifier.sources.archive import Archive
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from prometheus_client import Counter
@@ -23,8 +23,10 @@ from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.tracing import UNTRACED, Tracing
 from notifier.runtime.wake import Wake
-from notifier.sources.archive import Archive
 from notifier.store import ChangedEndpoint, EndpointChange, Store
+
+if TYPE_CHECKING:
+    from notifier.sources.archive import Archive
 
 log = structlog.get_logger(__name__)
 
