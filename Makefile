@@ -48,7 +48,7 @@ install: $(STAMP) ## make .venv/bin/notifier, and all that tests and checks need
 demo: $(RUNNABLE) ## watch it work: an upstream, the daemon and a receiver in one
 	@NOTIFIER_DEMO='make demo' $(BIN)/notifier demo $(ARGS)
 
-SHIFTED := PYTHONPATH=$(CURDIR)/tests/rig/shifted_clock FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f '$(CLOCK)'
+SHIFTED := PYTHONPATH=$(CURDIR)/tests/rig/shifted_clock FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_FORCE_MONOTONIC_FIX=0 faketime -f '$(CLOCK)'
 
 TEMPORARY = TMPDIR=$$($(BIN)/python tests/rig/temporary.py)
 

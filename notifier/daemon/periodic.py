@@ -14,7 +14,7 @@ from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Micros
 from notifier.runtime.clock import Clock, Era
 from notifier.runtime.systemd import SystemdNotifier
-from notifier.store import BEFORE_ALL, ClockShift, Store
+from notifier.store import BEFORE_ALL, ClockShift, Store, Written
 
 log = structlog.get_logger(__name__)
 
@@ -38,12 +38,15 @@ async def prune(store: Store, *, retention: Callable[[], float], clock: Clock) -
 
 
 class Redating:
-    """One setting of the clock, and the rows whose dates do not follow it yet. Each row is moved once."""
+    """The settings of the clock between two looks, and the rows whose dates do not follow them yet.
 
-    def __init__(self, *, by: Micros, since: Micros) -> None:
-        """Move dates by `by`, except those that the clock has shown since the setting, from `since` on."""
-        self._by = by
-        self._since = since
+    Each row is moved once, by as much as the clock was set since it wrote the row.
+    """
+
+    def __init__(self, *, before: Era, now: Era) -> None:
+        """Make the dates of `before`, and of what came between, dates of `now`."""
+        self._before = before
+        self._now = now
         self._watches: int | None = BEFORE_ALL  # the keys to continue after; None: done
         self._deliveries: int | None = BEFORE_ALL
 
@@ -55,7 +58,20 @@ class Redating:
             self._deliveries = await store.outbox.redate(self._shift(clock), after=self._deliveries)
 
     def _shift(self, clock: Clock) -> ClockShift:
-        return ClockShift(by=self._by, since=self._since, now=clock() + UNDER_WAY)
+        (latest, last), *others = clock.eras_after(self._before)
+        dated = ((latest, last + UNDER_WAY), *others)
+        return ClockShift(
+            by=self._now.offset - self._before.offset,
+            written=tuple(
+                # Dates of a later setting stay: they are moved, if it was set again, by the next Redating.
+                Written(first=era.first, last=last, by=max(self._now, era, key=_begins).offset - era.offset)
+                for era, last in dated
+            ),
+        )
+
+
+def _begins(era: Era) -> Micros:
+    return era.begins
 
 
 async def recall_clock(store: Store, clock: Clock) -> Era | None:
@@ -86,7 +102,7 @@ async def follow_clock(
         if known and (before is None or era.begins != before.begins):
             if before is not None and store.nodes is None:
                 log.warning("clock.set", seconds=round((era.offset - before.offset) / 1e6, 3))
-                settings.append(Redating(by=era.offset - before.offset, since=era.first))
+                settings.append(Redating(before=before, now=era))
             before, due = era, True
         if due:
             try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 
@@ -335,6 +336,8 @@ class Destination:
                 link.sender, delivery, lambda: losses == self._losses and self._outbox.holds()
             )
             now = self._clock()
+            if (at := self._clock.dated(attempt.at)) != attempt.at:  # the clock was set meanwhile
+                attempt = replace(attempt, at=at)
             if self._link is link and self._phase is not Lifecycle.REMOVED:  # else it says nothing of the new sender
                 outcome = attempt.outcome
                 self._judge(outcome, permit, now)

@@ -74,6 +74,16 @@ class Clock:
         self._look()
         return self._eras[-1]
 
+    def eras_after(self, before: Era) -> tuple[tuple[Era, Micros], ...]:
+        """Return the eras that began after another one, each with its last date so far, the latest first."""
+        now = self._look()
+        lasts = [*(next_.begins + era.offset for era, next_ in pairwise(self._eras)), now]
+        return tuple(
+            (era, last)
+            for era, last in zip(reversed(self._eras), reversed(lasts), strict=True)
+            if era.begins > before.begins
+        )
+
     @property
     def setting(self) -> Setting:
         """Return how the clock is set now."""
@@ -108,6 +118,13 @@ class Clock:
             self._eras.append(Era(begins=begins, offset=offset))
         else:
             self._begin(_uptime(), offset)
+
+    def dated(self, date: Micros) -> Micros:
+        """Return a date of something that ends now as one of the present era, though it began in the one before.
+
+        So it is told that what follows from it was dated by the clock as it is now.
+        """
+        return min(max(date, self._eras[-1].first), self())
 
     def elapsed(self, start: Micros, end: Micros) -> Micros:
         """Return the microseconds between two dates of this clock, at least 0, however it was set between them."""

@@ -59,6 +59,7 @@ from notifier.store.values import (
     Verdict,
     WatchChanges,
     WatchFilter,
+    Written,
 )
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ __all__ = [
     "WatchHistory",
     "WatchRow",
     "WatchRowDetail",
+    "Written",
     "listen",
     "migrate",
 ]

@@ -7,13 +7,14 @@ so the caller keeps the key until the call has succeeded.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, and_, case, exists, or_, select, update
 
 from notifier.core.model import Micros
 from notifier.store.schema import IS_FOLLOWED, READY, attempts, callbacks, deliveries, is_open, watches
-from notifier.store.values import BEFORE_ALL, ClockShift
+from notifier.store.values import BEFORE_ALL, ClockShift, Written
 
 CHUNK = 1000  # rows in one transaction: others wait for it
 
@@ -28,9 +29,7 @@ def deliveries_moved(connection: Connection, *, shift: ClockShift, after: int) -
     """Move when open deliveries are due; at the start, also when destinations of callbacks are."""
     if after == BEFORE_ALL:
         _move_callbacks(connection, shift)
-    written = _is_written(attempts.c.at, shift)  # then the date may be hours later, by the schedule
-    tried = exists().where(attempts.c.delivery == deliveries.c.id, written).correlate(deliveries)
-    moved = _moved(deliveries.c.due, shift, unless=tried)
+    moved = _moved(deliveries.c.due, shift, _is_tried)
     return _next(connection, deliveries.c.id, is_open(deliveries), after, {"due": moved})
 
 
@@ -65,12 +64,22 @@ def _next(
     return keys[-1] if len(keys) == CHUNK else None
 
 
-def _moved(date: Column[Any], shift: ClockShift, unless: ColumnElement[bool] | None = None) -> ColumnElement[Any]:
-    """Return a date moved, unless the clock as it is now has written it."""
-    stays = _is_written(date, shift)
-    return case((stays if unless is None else or_(stays, unless), date), else_=date + shift.by)
+def _moved(
+    date: Column[Any], shift: ClockShift, also: Callable[[Written], ColumnElement[bool]] | None = None
+) -> ColumnElement[Any]:
+    """Return a date moved by as much as the clock was set since it wrote it.
+
+    It wrote it between the settings between which it showed it, or where `also` says so.
+    """
+
+    def between(written: Written) -> ColumnElement[bool]:
+        shown = date.between(written.first, written.last)
+        return shown if also is None else or_(shown, also(written))
+
+    return case(*((between(written), date + written.by) for written in shift.written), else_=date + shift.by)
 
 
-def _is_written(date: Column[Any], shift: ClockShift) -> ColumnElement[bool]:
-    """Return the condition that the clock as it is now has written a date."""
-    return date.between(shift.since, shift.now)
+def _is_tried(written: Written) -> ColumnElement[bool]:
+    """Return the condition that a delivery was attempted then: its next date may be hours later, by the schedule."""
+    then = attempts.c.at.between(written.first, written.last)
+    return exists().where(attempts.c.delivery == deliveries.c.id, then).correlate(deliveries)

@@ -181,9 +181,17 @@ BEFORE_ALL = -1  # before every row's key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClockShift:
-    """A setting of the clock that the stored dates were written by."""
+class Written:
+    """Dates that a clock has shown between two of its settings."""
 
-    by: Micros  # forward; negative: back
-    since: Micros  # the first date of the clock as it is now
-    now: Micros  # its last date so far
+    first: Micros
+    last: Micros
+    by: Micros  # by how much they are to be moved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockShift:
+    """How dates are to follow a clock that was set, once or several times since they were last moved."""
+
+    by: Micros  # forward; negative: back. Of dates from before the first of the settings
+    written: tuple[Written, ...]  # after each of them, the latest first

@@ -23,10 +23,18 @@ def main() -> int:
         "--clock", action=argparse.BooleanOptionalAction, default=True, help="set the clock of one node"
     )
     parser.add_argument("--record", type=Path, default=None, help="a file for the record, JSON lines")
+    parser.add_argument("--only", action="append", default=[], help="deal this fault, such as 'clock set'; repeatable")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
     print(f"make chaos MINUTES={given.minutes:g} NODES={given.nodes} SEED={seed}", flush=True)
-    plan = Plan(seconds=given.minutes * 60, nodes=given.nodes, seed=seed, rate=given.rate, clock=given.clock)
+    plan = Plan(
+        seconds=given.minutes * 60,
+        nodes=given.nodes,
+        seed=seed,
+        rate=given.rate,
+        clock=given.clock,
+        only=tuple(given.only),
+    )
     outcome = asyncio.run(_run(plan, given.record))
     print("\n".join(report(outcome)))
     return 0 if outcome.well else 1

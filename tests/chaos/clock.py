@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+SHIFTED = Path(__file__).parents[1] / "rig" / "shifted_clock"  # lets Python sleep under faketime
 
 
 def clock_library() -> Path | None:
@@ -20,4 +23,8 @@ def settable(file: Path) -> dict[str, str]:
         "FAKETIME_TIMESTAMP_FILE": str(file),
         "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        # Python waits for its interpreter's lock by the monotonic clock. Shifted, that wait ends at once: threads take
+        # the lock from each other without end.
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(SHIFTED), os.environ.get("PYTHONPATH")))),
     }

@@ -39,6 +39,7 @@ class Plan:
     tasks: int = 40  # at a time
     least: int = 0  # faults, however long they take
     clock: bool = True  # set it, where one node can have one of its own
+    only: tuple[str, ...] = ()  # the faults to deal, by name; none: all that are possible
     pauses: tuple[float, float] = (0.2, 2.0)  # seconds between faults
 
 
@@ -148,9 +149,11 @@ async def _strike(
     """Strike one fault after the other. Which, where and how long is the seed's; what it meets is not."""
     node = next(iter(made.nodes.values()))
     possible = faults(disk=disk is not None, clock=node.clock is not None, database=made.url is not None)
+    if unknown := set(plan.only) - possible.keys():
+        raise ValueError(f"no such faults here: {', '.join(sorted(unknown))}; there are {', '.join(possible)}")
     counts: Counter[str] = Counter()
     end = time.monotonic() + plan.seconds
-    names = list(possible)
+    names = [name for name in possible if not plan.only or name in plan.only]
     dice.shuffle(names)
     while (time.monotonic() < end or counts.total() < plan.least) and not moving.done():
         await asyncio.sleep(dice.uniform(*plan.pauses))

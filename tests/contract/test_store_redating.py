@@ -9,7 +9,7 @@ from store_rig import SECOND, T0, claim, follow, lose, move, settled
 from notifier.core.callback import Callback
 from notifier.core.model import Address, NewWatch, Watch
 from notifier.core.payload import timestamp
-from notifier.store import BEFORE_ALL, ClockShift, Later, Store, WatchFilter, redating
+from notifier.store import BEFORE_ALL, ClockShift, Later, Store, WatchFilter, Written, redating
 from notifier.store.outbox import Outbox
 from notifier.store.watches import Watches
 
@@ -22,6 +22,11 @@ async def redate(facet: Watches | Outbox, shift: ClockShift) -> None:
     after: int | None = BEFORE_ALL
     while after is not None:
         after = await facet.redate(shift, after=after)
+
+
+def shift(by: int, since: int, now: int) -> ClockShift:
+    """Set the clock once, to a time that it has shown from `since` to `now`."""
+    return ClockShift(by=by, written=(Written(first=since, last=now, by=0),))
 
 
 async def opened(store: Store, task_id: str = "1") -> Watch:
@@ -44,7 +49,7 @@ async def test_open_watches_keep_their_age(store: Store, by: int, monkeypatch: p
     await lose(store, watches[4], at=T0 + 7)
     since = T0 + 10 * SECOND + by
     (new,) = await follow(store, "new", now=since + SECOND)
-    await redate(store.watches, ClockShift(by=by, since=since, now=since + 2 * SECOND))
+    await redate(store.watches, shift(by, since, since + 2 * SECOND))
     assert await dates(store, "0") == (timestamp(T0 + by), timestamp(T0 + by + 5))
     for task_id in "123":
         assert await dates(store, task_id) == (timestamp(T0 + by), timestamp(T0 + by))
@@ -59,7 +64,7 @@ async def test_a_retry_keeps_its_wait(store: Store, by: int) -> None:
     due = T0 + 60 * SECOND
     await store.outbox.settle(settled(delivery, Later(due=due, attempt=1, reason="http_500"), at=T0))
     since = T0 + SECOND + by
-    await redate(store.outbox, ClockShift(by=by, since=since, now=since))
+    await redate(store.outbox, shift(by, since, since))
     assert (await store.outbox.claim({"app": 1}, now=due + by - 1)).next_due == {"app": due + by}
     assert len(await claim(store, now=due + by)) == 1
 
@@ -72,7 +77,7 @@ async def test_a_retry_that_the_clock_as_it_is_has_scheduled_stays(store: Store,
     due = since + 5 * 3600 * SECOND
     verdict = Later(due=due, attempt=1, reason="http_500")
     await store.outbox.settle(settled(delivery, verdict, at=since + SECOND))
-    await redate(store.outbox, ClockShift(by=by, since=since, now=since + 2 * SECOND))
+    await redate(store.outbox, shift(by, since, since + 2 * SECOND))
     assert (await store.outbox.claim({"app": 1}, now=since + SECOND)).next_due == {"app": due}
 
 
@@ -85,11 +90,11 @@ async def test_a_walk_that_was_interrupted_goes_on_where_it_was(store: Store, mo
     for watch in watches:
         assert watch.callback is not None
         await move(store, watch, "processing", to=(Address(endpoint=watch.callback, take=False),))
-    shift = ClockShift(by=DAY, since=T0 + SECOND + DAY, now=T0 + 2 * SECOND + DAY)
+    moved = shift(DAY, T0 + SECOND + DAY, T0 + 2 * SECOND + DAY)
     for facet in (store.watches, store.outbox):
-        after = await facet.redate(shift)
+        after = await facet.redate(moved)
         assert after is not None
-        assert await facet.redate(shift, after=after) is None
+        assert await facet.redate(moved, after=after) is None
     for watch in watches:
         assert await dates(store, watch.id) == (timestamp(T0 + DAY), timestamp(T0 + DAY))
     assert watches[0].callback is not None
@@ -106,7 +111,7 @@ async def test_a_callbacks_retry_keeps_its_wait(store: Store) -> None:
     assert watch.callback is not None
     await move(store, watch, "processing", to=(Address(endpoint=watch.callback, take=False),))
     by = -400 * DAY
-    await redate(store.outbox, ClockShift(by=by, since=T0 + SECOND + by, now=T0 + SECOND + by))
+    await redate(store.outbox, shift(by, T0 + SECOND + by, T0 + SECOND + by))
     taken = await store.endpoints.take_callbacks(1, now=T0 + by)
     assert [callback.url for callback, _ in taken.taken] == [URL]
     assert len(await claim(store, watch.callback, now=T0 + by)) == 1
@@ -145,7 +150,7 @@ async def test_a_date_that_is_not_there_stays_away(store: Store) -> None:
     """A destination without due deliveries has no date to move."""
     new = NewWatch(source="vidu", id="1", callback=Callback(url=URL))
     await store.watches.apply([new], origin="api", now=T0)
-    await redate(store.outbox, ClockShift(by=DAY, since=T0 + DAY, now=T0 + DAY))
+    await redate(store.outbox, shift(DAY, T0 + DAY, T0 + DAY))
 
     def due(connection: Connection) -> list[int | None]:
         return [due for (due,) in connection.exec_driver_sql("SELECT due FROM callbacks")]

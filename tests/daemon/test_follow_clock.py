@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import databases
@@ -91,6 +91,33 @@ async def test_a_leap_moves_open_rows(tmp_path: Path, monkeypatch: pytest.Monkey
             assert (
                 timestamp(now + days * DAY - tolerance) < await created(store) < timestamp(now + days * DAY + tolerance)
             )
+
+
+async def test_a_clock_that_is_set_several_times_at_once_moves_each_row_by_what_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody looks at dates between the settings; rows are written there all the same."""
+    monkeypatch.setattr(periodic, "CLOCK_EVERY", 0.05)
+    async with running(f"sqlite:///{tmp_path}/n.db") as store:
+        clock, real = Clock(), time.time_ns
+        before = clock.era
+        days = (0, 2, -3, 0)
+        for shift in days:
+            monkeypatch.setattr(time, "time_ns", lambda shift=shift: real() + shift * DAY * 1000)
+            now = clock()
+            (watch,) = await follow(store, f"{shift} {len(clock.eras_after(before))}", now=now)
+            _, (delivery,) = await move(store, watch, "processing", at=now)
+            later = Later(due=now + DAY // 2, attempt=1, reason="http_500")
+            await store.outbox.settle(settled(delivery, later, at=now))
+        now, tolerance = clock(), 5 * SECOND
+        async with followed(store, clock, before) as looks:
+            await looks.wait(1)
+            for task in ("0 0", "2 1", "-3 2", "0 3"):
+                assert timestamp(now - tolerance) < await created(store, task) < timestamp(now + tolerance), task
+            with closing(sqlite3.connect(tmp_path / "n.db")) as rows:
+                dues = [due - now - DAY // 2 for (due,) in rows.execute("SELECT due FROM deliveries")]
+            assert len(dues) == len(days)
+            assert all(abs(off) < tolerance for off in dues), dues
 
 
 async def test_an_outage_in_the_middle_moves_no_row_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

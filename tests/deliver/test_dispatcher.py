@@ -354,6 +354,35 @@ async def test_a_clock_that_is_set_disables_no_endpoint(
         await asyncio.wait({following})
 
 
+@pytest.mark.parametrize("days", [30, -30])
+async def test_a_clock_that_is_set_during_an_attempt_leaves_the_retry_its_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """The retry was dated by the clock as it is now: it is not moved, though the attempt began before."""
+    real, looked = time.time_ns, asyncio.Event()
+
+    def answer(_: Delivery) -> Attempt:
+        began = clock()
+        monkeypatch.setattr(time, "time_ns", lambda: real() + days * 86400 * 10**9)
+        return Attempt(at=began, outcome=Failed(reason="http_500"))
+
+    async with sending(tmp_path) as made:
+        made.set_endpoints({"app": ScriptedSender(answer)}, app=endpoint(schedule=(0.0, 3600.0)))
+        before = clock.era
+        (watch,) = await made.claim("1")
+        await made.tell(watch, "success")
+        await until(lambda: bool(made.rows("SELECT 1 FROM attempts")), "its outcome is saved")
+        follow_clock = periodic.follow_clock(
+            made.store, clock=clock, longest_wait=lambda: 10000 * 86400.0, look=looked.set, before=before
+        )
+        following = asyncio.create_task(follow_clock)
+        await looked.wait()
+        [(due,)] = made.rows("SELECT due FROM deliveries")
+        assert 1800e6 < due - clock() <= 4500e6
+        following.cancel()
+        await asyncio.wait({following})
+
+
 async def test_an_endpoint_that_fails_for_too_long_is_disabled(tmp_path: Path) -> None:
     """After `disable_after` without a success: disabled, and told with its reason."""
     async with sending(tmp_path) as made:

@@ -27,7 +27,12 @@ def skewed(seconds: int) -> dict[str, str]:
     libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
     if not libraries:
         require("faketime")
-    return {"LD_PRELOAD": str(libraries[0]), "FAKETIME": f"{seconds:+d}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    return {
+        "LD_PRELOAD": str(libraries[0]),
+        "FAKETIME": f"{seconds:+d}",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # else Python's threads take the interpreter from each other without end
+    }
 
 
 @pytest.mark.slow
