@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from notifier.config.problems import below, carry, detail, got, invalid, refusal, suggest
-from notifier.config.scalars import settle
+from notifier.config.scalars import Interpolated, settle
 from notifier.config.secret import SecretUrl, check_http
 from notifier.config.section import Context, unknown_keys
 from notifier.config.types import (
@@ -37,6 +37,8 @@ _EXTRA = {
     "result_request": ("result_id",),
     "batch": ("ids",),
 }  # placeholders beside the usual ones
+# The fields of which any key may be absent.
+_OF_OPTIONAL_KEYS = ("poll", "about", "variables", "headers", "paths", "states")
 
 
 class Description(Preset):
@@ -101,22 +103,21 @@ def read_preset(value: object) -> tuple[Description, dict[str, Any]]:
 def describe_source(value: dict[str, Any], info: ValidationInfo) -> Description:
     """Merge the overrides into the preset and check the result."""
     own = Context.of(info).presets
+    overrides = {key: item for key, item in value.items() if key != "preset"}
     try:
         name = preset_name(value.get("preset", "generic"), info)
         base = own[name] if name in own else presets.raw(name)
     except PydanticCustomError:  # reported at the key `preset`
         base = None
     if base is None:
+        _, faults = _described(presets.raw("generic"), overrides)
+        if faults:
+            raise refusal(faults)
         return Description.model_construct(url="", states={})
-    overrides = {key: item for key, item in value.items() if key != "preset"}
     if "preset" not in value and overrides.keys().isdisjoint(("base_url", "url")):
         message = f"required, but missing; there are {', '.join(dict.fromkeys([*own, *presets.names()]))}"
         raise refusal([detail(("preset",), invalid(message))])
-    merged, faults = _merge(base, overrides)
-    try:
-        description = Description.model_validate(merged)
-    except ValidationError as exc:
-        raise refusal(carry(exc) + faults) from exc
+    description, faults = _described(base, overrides)
     faults += _clashes(description, overrides) + _template_faults(description, overrides)
     faults += _poll_faults(description, overrides.get("poll"))
     if faults:
@@ -124,6 +125,33 @@ def describe_source(value: dict[str, Any], info: ValidationInfo) -> Description:
     if description.poll_twin is not None and description.transport == "sse":
         description._twin = _twin(description.poll_twin, description, overrides, own)
     return description
+
+
+def _described(base: Mapping[str, Any], overrides: dict[str, Any]) -> tuple[Description, list[InitErrorDetails]]:
+    """Return the base with the overrides that are valid on their own, and the faults of the others.
+
+    So a fault hides neither those of other keys nor impossible combinations.
+    """
+    merged, faults = _merge(base, overrides)
+    try:
+        return Description.model_validate(merged), faults
+    except ValidationError as exc:
+        valid = _without(overrides, [entry["loc"] for entry in exc.errors()])
+        return Description.model_validate(_merge(base, valid)[0]), carry(exc) + faults
+
+
+def _without(overrides: dict[str, Any], places: Sequence[tuple[int | str, ...]]) -> dict[str, Any]:
+    """Return the overrides without the faulty ones; of a mapping of optional keys, without its faulty keys."""
+    faulty: dict[Any, set[Any]] = {}
+    for key, *rest in places:
+        faulty.setdefault(key, set()).update(rest[:1])
+    valid: dict[str, Any] = {}
+    for key, item in overrides.items():
+        if key not in faulty:
+            valid[key] = item
+        elif key in _OF_OPTIONAL_KEYS and isinstance(item, dict):
+            valid[key] = {name: part for name, part in item.items() if name not in faulty[key]}
+    return valid
 
 
 def _twin(
@@ -223,12 +251,17 @@ def _clashes(description: Preset, overrides: dict[str, Any]) -> list[InitErrorDe
     """Report each state listed under two phases."""
     faults: list[InitErrorDetails] = []
     phases: dict[str, Phase] = {}
+    written = overrides.get("states")
+    listed = [*written.values()] if isinstance(written, dict) else []
+    given = [state for states in listed if isinstance(states, list) for state in states]
+    hidden = {state for state in given if isinstance(state, Interpolated)}
     for phase, states in description.states.items():
         for state in states:
             other = phases.setdefault(state, phase)
             if other != phase:
-                at = phase if phase in overrides.get("states", {}) else other
-                message = f'{got(state)} is listed under "{other}" and "{phase}"; a state has one phase'
+                at = phase if isinstance(written, dict) and phase in written else other
+                shown = got(Interpolated(state) if state in hidden else state)
+                message = f'{shown} is listed under "{other}" and "{phase}"; a state has one phase'
                 faults.append(detail(("states", str(at)), invalid(message)))
     return faults
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
 from notifier.config.chat import AppriseEndpoint, SlackEndpoint
 from notifier.config.endpoint_keys import HttpEndpointKeys
 from notifier.config.identity import FormSecrets, Signature
-from notifier.config.problems import detail, got, invalid, refusal, suggest
+from notifier.config.problems import carry, detail, got, invalid, refusal, suggest
 from notifier.config.secret import HttpUrl, SecretUrl
 from notifier.config.section import Context, Impossible
 from notifier.config.template import JsonTemplate
@@ -79,4 +79,10 @@ def read_endpoint(value: Any, *, context: Context) -> WebhookEndpoint | SlackEnd
     if isinstance(kind, str) and kind in TYPES:
         return TYPES[kind].model_validate(value, context=context)
     hint = suggest(kind, TYPES) if isinstance(kind, str) else None
-    raise refusal([detail(("type",), invalid(f"expected {kinds}, got {got(kind)}", suggestion=hint))])
+    faults = [detail(("type",), invalid(f"expected {kinds}, got {got(kind)}", suggestion=hint))]
+    if hint is not None:  # the other keys are read as those of the type that was probably meant
+        try:
+            TYPES[hint].model_validate({**value, "type": hint}, context=context)
+        except ValidationError as exc:
+            faults += carry(exc)
+    raise refusal(faults)

@@ -99,6 +99,20 @@ def split_problem(text: str) -> tuple[Location, str]:
     return (tuple(location), text[end + 2 :]) if text.startswith(": ", end) else ((), text)
 
 
+_BOUNDS = {  # pydantic's kinds of error, in our words, with the key of the bound
+    "greater_than": ("a number above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("a number below", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+_SCALARS = {  # the same for kinds that begin so
+    "int_": "a whole number such as 100",
+    "float_": "a number such as 1.5",
+    "finite_": "a number such as 1.5",
+    "bool_": "true or false",
+}
+
+
 def suggest(word: str, options: Iterable[str]) -> str | None:
     """Return the option that the user probably meant; None if there is none."""
     by_lower = {option.lower(): option for option in options}
@@ -188,5 +202,17 @@ def explain(entry: ErrorDetails) -> tuple[str, str | None]:
             return "expected at least one entry", None
         case "value_error" if not isinstance(value, Interpolated):
             return " ".join(str(context["error"]).split()), None
+        case "extra_forbidden":
+            return "unknown key", None
+        case "too_long":
+            return f"expected at most {context['max_length']} entries, got {context['actual_length']}", None
+        case "string_too_short":
+            return "must not be empty", None
+        case "string_pattern_mismatch":
+            return f"expected text of the form {context['pattern']}, got {got(value)}", None
+        case kind if kind in _BOUNDS:
+            word, bound = _BOUNDS[kind]
+            return f"expected {word} {context[bound]:g}, got {got(value)}", None
         case kind:
-            return f"refused ({kind.replace('_', ' ')}), got {got(value)}", None
+            expected = next((words for start, words in _SCALARS.items() if kind.startswith(start)), None)
+            return f"expected {expected}, got {got(value)}" if expected else f"refused, got {got(value)}", None

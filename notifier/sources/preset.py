@@ -166,7 +166,7 @@ class NotFound(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    status: int | None = Field(default=None, description="HTTP status of the reply; null: any")
+    status: int | None = Field(default=None, ge=100, le=599, description="HTTP status of the reply; null: any")
     path: Path | None = Field(default=None, description="JMESPath of a value that tells")
     values: tuple[State, ...] = Field(default=(), description="the values at `path`; none: any but null and empty ones")
     empty: bool = Field(default=False, description="only if the body is empty")
@@ -218,7 +218,7 @@ class NoStreamRule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    status: int = Field(description="HTTP status of the reply")
+    status: int = Field(ge=100, le=599, description="HTTP status of the reply")
     text: str = Field(default="", description="a part of its body")
 
 

@@ -164,6 +164,12 @@ def test_an_endpoint_whose_certificate_was_renewed_is_another(site: Site) -> Non
     assert _endpoint(site, keys) != before
 
 
+def test_a_misspelt_type_hides_no_other_fault(site: Site) -> None:
+    said = site.said("endpoints: {e: {type: webhok, urll: 'https://x', timeout: 5, ordering: newest}}")
+    places = {line.split(": ")[1].removeprefix("endpoints.e.") for line in said}
+    assert places == {"type", "urll", "url", "secrets", "timeout", "ordering"}
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [

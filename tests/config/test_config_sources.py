@@ -138,6 +138,17 @@ def test_every_field_of_a_preset_can_be_overridden(site: Site) -> None:
         ("preset: vidu, connect_rate: -1", "sources.s.connect_rate: expected a number above 0"),
         ("preset: vidu, connect_rate: 10/s", "sources.s.connect_rate: expected a number such as 200 or 0.5"),
         ("preset: vidu, base_url: 'http://u:p@h'", "sources.s.base_url: a user name and password do not go"),
+        ("preset: vidu, poll: {growth: 0.5}", "sources.s.poll.growth: expected at least 1, got 0.5"),
+        ("preset: vidu, poll: {growth: 101}", "sources.s.poll.growth: expected at most 100, got 101"),
+        ("preset: vidu, poll: {growth: abc}", 'poll.growth: expected a number such as 1.5, got "abc"'),
+        ("preset: vidu, poll: {growth: .inf}", "poll.growth: expected a number such as 1.5, got .inf"),
+        ("preset: vidu, poll: {max_in_flight: 1.5}", "max_in_flight: expected a whole number such as 100, got 1.5"),
+        ("preset: vidu, poll: {hint: 'a b'}", 'poll.hint: expected text of the form ^[A-Za-z0-9-]+$, got "a b"'),
+        ("preset: vidu, experimental: maybe", 's.experimental: expected true or false, got "maybe"'),
+        ("preset: vidu, batch: {url: '{base_url}', ids: ''}", "sources.s.batch.ids: must not be empty"),
+        ("preset: vidu, cursor: {path: a, parameter: b, x: 1}", "sources.s.cursor.x: unknown key"),
+        ("preset: vidu, not_found: [{status: 99999}]", "not_found[0].status: expected at most 599, got 99999"),
+        ("preset: vidu, no_stream: [{status: 42}]", "no_stream[0].status: expected at least 100, got 42"),
         ("preset: vidu, ca_file: none.pem", "sources.s.ca_file: no such file"),
         ("preset: vidu, ca_file: bad.pem", "sources.s.ca_file: holds no certificates in PEM form"),
         (f"preset: vidu, ca_file: {'x' * 300}", "sources.s.ca_file: cannot be read: "),
@@ -162,6 +173,39 @@ sources:
     deadline: 5
 """)
     assert len(said) == 8
+
+
+def test_an_unknown_preset_hides_no_other_fault(site: Site) -> None:
+    said = site.said("sources: {s: {preset: vidoo, poll: {intervall: 5s, growth: 0}, paths: {stat: x}, max_stream: 5}}")
+    assert [line.split(": ")[1].removeprefix("sources.s.") for line in said] == [
+        "preset",
+        "poll.intervall",
+        "poll.growth",
+        "paths.stat",
+        "max_stream",
+    ]
+
+
+def test_a_fault_hides_no_impossible_pair_of_other_keys(site: Site) -> None:
+    said = site.said(
+        "sources: {s: {preset: runway, base_url: 'ftp://x', poll: {interval: 60s, max_interval: 5s, growth: 0}, "
+        "states: {failed: [PENDING], runing: [x]}, result_request: {url: 5}, method: PUT}}"
+    )
+    told = {line.split(": ")[1].removeprefix("sources.s."): line.split(": ", 2)[2] for line in said}
+    assert told["base_url"].startswith("expected an address")
+    assert told["poll.max_interval"] == "max_interval is shorter than interval"
+    assert told["poll.growth"] == "expected at least 1, got 0"
+    assert told["states.failed"].startswith('"PENDING" is listed under')
+    assert told["states.runing"].startswith("expected one of queued")
+    assert told["result_request.result"] == "required, but missing"
+    assert told["method"] == 'expected one of GET, POST, got "PUT"'
+    assert len(told) == len(said) == 8
+
+
+def test_a_state_that_a_variable_holds_is_not_shown(site: Site) -> None:
+    site.env["WORD"] = "hunter2"
+    (said,) = site.said('sources: {s: {preset: vidu, states: {running: ["${WORD}"], queued: ["${WORD}"]}}}')
+    assert "a variable's value is listed under" in said
 
 
 def test_durations_are_seconds(site: Site) -> None:
