@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, fail, refuse
+from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE, fail, refuse
 from notifier.core.errors import NotifierError
 
 if TYPE_CHECKING:
@@ -51,12 +52,13 @@ class Unreachable(NotifierError):
 
 
 class Denied(NotifierError):
-    """The daemon refuses a request."""
+    """The daemon refuses a request; `code` is the command's exit code for it."""
 
-    def __init__(self, status: int, detail: str, problems: Sequence[str] = ()) -> None:
+    def __init__(self, status: int, detail: str, problems: Sequence[str] = (), *, code: int = EXIT_FAILED) -> None:
         super().__init__(detail)
         self.status = status
         self.problems = tuple(problems)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ class Client:
         except Denied as exc:
             if exc.problems:
                 refuse(exc.problems, summary=None if refused == EXIT_CONFIG else str(exc), code=refused)
-            fail(str(exc))
+            fail(str(exc), exc.code)
         except Unreachable as exc:
             fail(str(exc))
 
@@ -101,7 +103,11 @@ class Client:
         if status == 401:
             need = "refuses this bearer token" if self.token else "asks for its bearer token"
             return Denied(status, f"the daemon at {self.url} {need}: {self.ways}")
-        return Denied(status, str(problem.get("detail", self.stranger())), problem.get("problems") or ())
+        if "detail" not in problem:
+            return Denied(status, self.stranger())
+        # A value of the command line that the daemon does not know is a mistake of use, whoever notices it.
+        code = EXIT_USAGE if status == HTTPStatus.BAD_REQUEST else EXIT_FAILED
+        return Denied(status, str(problem["detail"]), problem.get("problems") or (), code=code)
 
     def stranger(self) -> str:
         """Return the message for an answer that is not the daemon's."""

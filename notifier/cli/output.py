@@ -28,7 +28,8 @@ NARROW = 20  # columns; on a narrower terminal nothing is gained by breaking lin
 LEAST = 6  # characters that a shortened column keeps
 MAX_PROBLEMS = 20  # problems that are printed: ten thousand watches may have the same one
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # text from others must not control a terminal or break a line
+# Texts from others must not control a terminal, break a line, or turn its rest around (Unicode UAX #9).
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 @cache

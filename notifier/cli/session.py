@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from ssl import SSLError
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlencode, urlsplit
 
 from notifier.cli.client import Client, Denied, Unreachable
+from notifier.cli.output import EXIT_USAGE
 
 if TYPE_CHECKING:
     from notifier.core.eventstream import StreamEvent
@@ -96,6 +98,8 @@ class DaemonSession:
             raise
         except TimeoutError as exc:
             raise Unreachable(f"the daemon at {self.client.url} does not answer") from exc
+        except UnicodeEncodeError as exc:  # bytes that the locale's encoding does not know arrive as surrogates
+            raise Denied(HTTPStatus.BAD_REQUEST, "an argument is not text in this locale", code=EXIT_USAGE) from exc
         except (HTTPException, OSError, ValueError) as exc:
             if isinstance(exc, BadStatusLine) and not isinstance(exc, ConnectionError):  # SSH, or TLS, say
                 raise Unreachable(self.client.stranger()) from exc

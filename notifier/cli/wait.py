@@ -56,7 +56,8 @@ def wait(
     elif item["ended"]:
         show(f"{printable(name_of(item))} {outcome}")
     else:
-        complain(f"{name_of(item)} has not ended after {timeout:g} s: {outcome or 'nothing was observed yet'}")
+        so_far = outcome or "nothing was observed yet"
+        complain(f"{printable(name_of(item))} has not ended after {timeout:g} s: {so_far}")
     raise typer.Exit(ENDS.get(outcome, EXIT_FAILED) if item["ended"] else EXIT_TIMEOUT)
 
 

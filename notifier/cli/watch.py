@@ -176,7 +176,7 @@ def _post(client: Client, watches: Sequence[WatchInput]) -> list[dict[str, Any]]
                 summary = f"{exc}; {taken} were added before" if taken else str(exc)
                 if exc.problems:
                     refuse([_placed(problem, batch) for problem in exc.problems], summary=summary, code=EXIT_FAILED)
-                fail(summary)
+                fail(summary, exc.code)
         return answers
 
     return client.run(work)

@@ -140,7 +140,7 @@ class EndpointPage(TypedDict):
     """All endpoints."""
 
     items: list[EndpointItem]
-    next: None
+    next: NextCursor | None
 
 
 class Enabled(TypedDict):
@@ -182,7 +182,7 @@ class MutePage(TypedDict):
     """The mutes that last, oldest first."""
 
     items: list[MuteItem]
-    next: None
+    next: NextCursor | None
 
 
 class Reloaded(TypedDict):
@@ -294,4 +294,4 @@ class NodePage(TypedDict):
     """All nodes."""
 
     items: list[NodeItem]
-    next: None
+    next: NextCursor | None

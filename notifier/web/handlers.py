@@ -27,6 +27,7 @@ from notifier.web.requests import (
     MutePath,
     Parameters,
     RetryRequest,
+    ShortListQuery,
     WaitQuery,
     WatchPath,
     WatchQuery,
@@ -82,9 +83,10 @@ async def status(call: Call[Parameters]) -> web.Response:
     return web.json_response(await call.api.status.status())
 
 
-async def nodes(call: Call[Parameters]) -> web.Response:
+async def nodes(call: Call[ShortListQuery]) -> web.Response:
     """List the nodes that share the store."""
-    body: answers.NodePage = {"items": call.api.status.nodes(), "next": None}
+    items, following = call.parameters.page(call.api.status.nodes())
+    body: answers.NodePage = {"items": items, "next": following}
     return web.json_response(body)
 
 
@@ -219,9 +221,10 @@ async def retry_deliveries(call: Call[Parameters]) -> web.Response:
 # -- endpoints
 
 
-async def list_endpoints(call: Call[Parameters]) -> web.Response:
+async def list_endpoints(call: Call[ShortListQuery]) -> web.Response:
     """List endpoints with their health."""
-    body: answers.EndpointPage = {"items": await call.api.endpoints(), "next": None}
+    items, following = call.parameters.page(await call.api.endpoints())
+    body: answers.EndpointPage = {"items": items, "next": following}
     return web.json_response(body)
 
 
@@ -250,9 +253,10 @@ async def _enable(call: Call[EndpointPath], *, enabled: bool) -> web.Response:
 # -- mutes
 
 
-async def list_mutes(call: Call[Parameters]) -> web.Response:
+async def list_mutes(call: Call[ShortListQuery]) -> web.Response:
     """List the mutes that last."""
-    body: answers.MutePage = {"items": call.api.mutes(), "next": None}
+    items, following = call.parameters.page(call.api.mutes())
+    body: answers.MutePage = {"items": items, "next": following}
     return web.json_response(body)
 
 

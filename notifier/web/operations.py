@@ -149,6 +149,7 @@ OPERATIONS = (
         name="listNodes",
         summary="List the nodes that share the store",
         handler=handlers.nodes,
+        parameters=requests.ShortListQuery,
         replies={200: answers.NodePage},
     ),
     Operation(
@@ -283,6 +284,7 @@ OPERATIONS = (
         name="listEndpoints",
         summary="List endpoints with their health",
         handler=handlers.list_endpoints,
+        parameters=requests.ShortListQuery,
         replies={200: answers.EndpointPage},
         refusals=frozenset({503}),
     ),
@@ -322,6 +324,7 @@ OPERATIONS = (
         name="listMutes",
         summary="List the mutes that last",
         handler=handlers.list_mutes,
+        parameters=requests.ShortListQuery,
         replies={200: answers.MutePage},
     ),
     Operation(

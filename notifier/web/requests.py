@@ -7,7 +7,7 @@ own errors, for the configuration and for requests alike.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
@@ -27,6 +27,7 @@ MAX_ID = 2**63 - 1
 MAX_WAIT = 600  # seconds of one long poll
 FORWARD = "a"  # the first character of a cursor that leads to newer events
 _Model = TypeVar("_Model", bound=BaseModel)
+_Item = TypeVar("_Item")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -206,6 +207,21 @@ class ListQuery(Limited):
     """Which part of a list."""
 
     cursor: Cursor | None = Field(default=None, description="`next` of the page before")
+
+
+class ShortListQuery(Parameters):
+    """Which part of a list that is in memory; all of it, unless a limit is given."""
+
+    limit: Annotated[int, BeforeValidator(_whole(1, MAX_LIMIT))] | None = Field(
+        default=None, ge=1, le=MAX_LIMIT, description="items of a page; all, if not given"
+    )
+    cursor: Cursor | None = Field(default=None, description="`next` of the page before")
+
+    def page(self, items: Sequence[_Item]) -> tuple[list[_Item], str | None]:
+        """Return the items of this page, and the cursor of the next: the number of items before it."""
+        begin = self.cursor or 0
+        end = len(items) if self.limit is None else begin + self.limit
+        return list(items[begin:end]), str(end) if end < len(items) else None
 
 
 class WatchQuery(ListQuery):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -47,11 +48,11 @@ def says(status: str, body: bytes, kind: str = "application/json") -> Callable[[
     return lambda peer: peer.sendall(head.encode() + body)
 
 
-def printed(client: Client, capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one line that a request ends with; the exit code is 1."""
+def printed(client: Client, capsys: pytest.CaptureFixture[str], *, code: int = 1) -> str:
+    """Return the one line that a request ends with, with this exit code."""
     with pytest.raises(SystemExit) as ended:
         client.get(LIST)
-    assert ended.value.code == 1
+    assert ended.value.code == code
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     return err.strip().removeprefix("notifier: ")
@@ -94,6 +95,27 @@ def test_an_answer_that_is_no_list(
     """One line says what is wrong, and what to do."""
     with answering(answer) as url:
         assert printed(Client(url=url), capsys) == line.replace("URL", url)
+
+
+def test_a_value_that_the_daemon_does_not_know_is_a_mistake_of_use(capsys: pytest.CaptureFixture[str]) -> None:
+    """`watch list --phase bogus` ends with 2, as an option that the command itself refuses does."""
+    detail = b'{"detail": "phase: expected one of queued, running, got \\"bogus\\""}'
+    with answering(says("400 Bad Request", detail)) as url:
+        line = printed(Client(url=url), capsys, code=2)
+    assert line == 'phase: expected one of queued, running, got "bogus"'
+    with answering(says("400 Bad Request", b"<h1>plain HTTP to a port of HTTPS</h1>", "text/html")) as url:
+        assert printed(Client(url=url), capsys).startswith("what answers at")
+    with answering(says("400 Bad Request", b'{"message": "no route"}')) as url:
+        assert printed(Client(url=url), capsys).startswith("what answers at")
+
+
+def test_an_argument_that_is_no_text_is_told_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes that the locale's encoding does not know say nothing about whether the daemon is running."""
+    client = Client(url="http://127.0.0.1:9")
+    with pytest.raises(SystemExit) as ended:
+        client.get(LIST, q=os.fsdecode(b"caf\xe9"))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "notifier: an argument is not text in this locale\n"
 
 
 def test_a_wrong_token_is_told_from_none(capsys: pytest.CaptureFixture[str]) -> None:

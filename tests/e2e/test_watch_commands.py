@@ -189,7 +189,7 @@ async def test_a_timeline_tells_changes_and_deliveries(daemons: Start) -> None:
 
 async def test_the_end_of_a_task_is_waited_for(daemons: Start) -> None:
     """The exit code says how it ended, or that it did not; a daemon that restarts meanwhile is waited for."""
-    tasks = {"good": ENDS, "bad": parse_spec("queueing,failed"), "on": GOES_ON, "late": GOES_ON}
+    tasks = {"good": ENDS, "bad": parse_spec("queueing,failed"), "on": GOES_ON, "on\u202e": GOES_ON, "late": GOES_ON}
     async with Simulator(transcripts=tasks, ids=[*tasks], keep_open=True) as sim:
         settings = config(upstream=sim.base_url, endpoints={})
         settings["sources"]["vidu"]["not_found_grace"] = "100ms"
@@ -207,6 +207,8 @@ async def test_the_end_of_a_task_is_waited_for(daemons: Start) -> None:
         done = await daemon.run("watch", "wait", "vidu/on", "--timeout", "0.5", *use)
         assert (done.code, done.out) == (124, "")
         assert "vidu/on has not ended after 0.5 s: running" in done.err
+        done = await daemon.run("watch", "wait", "on\u202e", "--timeout", "0.5", *use)
+        assert "vidu/on\\u202e has not ended after 0.5 s: running" in done.err
         done = await daemon.run("watch", "wait", "nobody", *use)
         assert (done.code, done.out) == (1, "")
         item = json.loads((await daemon.run("watch", "wait", "good", "--json", *use)).out)

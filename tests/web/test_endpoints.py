@@ -121,3 +121,24 @@ async def test_a_sender_that_is_replaced_ends_its_test_first(tmp_path: Path) -> 
             assert not testing.done()
             assert (await testing).json["outcome"] == "delivered"
             await new.wait(1)
+
+
+async def test_endpoints_come_in_pages_like_any_list(tmp_path: Path) -> None:
+    """`limit` and `cursor` lead through all of them, once each and in order; without a limit they come at once."""
+    names = [f"e{number}" for number in range(5)]
+    entries = ", ".join(f'{name}: {{type: slack, url: "https://hooks.slack.com/{name}"}}' for name in names)
+    async with running(tmp_path, endpoints=f"{{{entries}}}") as site:
+        whole = (await site.get("/v1/endpoints")).json
+        assert [item["name"] for item in whole["items"]] == names
+        assert whole["next"] is None
+        pages: list[list[str]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = (await site.get(f"/v1/endpoints?limit=2{cursor}")).json
+            pages.append([item["name"] for item in page["items"]])
+            cursor = None if page["next"] is None else f"&cursor={page['next']}"
+        assert pages == [names[:2], names[2:4], names[4:]]
+        for path in ("/v1/mutes", "/v1/nodes"):
+            assert (await site.get(f"{path}?limit=1")).json["next"] is None
+        assert (await site.get("/v1/endpoints?limit=0")).status == 400
+        assert (await site.get("/v1/endpoints?cursor=99")).json == {"items": [], "next": None}
