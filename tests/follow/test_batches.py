@@ -15,8 +15,6 @@ from waits import until
 
 from notifier.follow.feed import Feed
 from notifier.follow.subscription import Stage
-from notifier.sources.plan import SourceSettings
-from notifier.sources.poll import PollSource
 from notifier.sources.preset import Preset
 from notifier.tools.listener import Listener
 
@@ -47,20 +45,10 @@ async def batching(
     fields = {key: more.pop(key) for key in ("poll", "variables", "url", "result_request") if key in more}
     preset = Preset.model_validate(FIELDS | {"base_url": upstream.url, "batch": batch} | fields)
     async with rig(tmp_path) as made:
-        source = PollSource(
-            name="vidu",
-            settings=SourceSettings(preset=preset, token="tok", connect_timeout=10.0),
-            user_agent="test",
-            metrics=made.metrics,
-        )
         made.set_endpoints({"app": webhook(listener.url)})
-        feed = made.feed(source, quick(**{"poll": preset.poll} | more))
+        feed = made.feed(made.polled(preset), quick(**{"poll": preset.poll} | more))
         made.watcher.set_feeds({"vidu": feed})
-        try:
-            yield made, feed
-        finally:
-            feed.stop()
-            await source.close()
+        yield made, feed
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,6 @@ from test_results import archive
 from waits import until
 
 from notifier.follow.subscription import Stage
-from notifier.sources.plan import SourceSettings
-from notifier.sources.poll import PollSource
 from notifier.sources.preset import Poll, Preset
 from notifier.tools.listener import Listener
 
@@ -109,23 +107,13 @@ async def test_a_success_that_could_not_be_saved_is_asked_for_without_its_tag(tm
             store=made.store, outbox=made.dispatcher, metrics=made.metrics, clock=clock, routes=made.recorder.routes
         )
         flawed.failures, flawed.archive = 1, archive(tmp_path)
-        source = PollSource(
-            name="vidu",
-            settings=SourceSettings(
-                preset=preset.model_copy(update={"base_url": upstream.url}), token="tok", connect_timeout=10.0
-            ),
-            user_agent="test",
-            metrics=made.metrics,
-        )
-        feed = made.feed(source, quick(poll=preset.poll), recorder=flawed)
-        made.watcher.set_feeds({"vidu": feed})
+        source = made.polled(preset.model_copy(update={"base_url": upstream.url}))
+        made.watcher.set_feeds({"vidu": made.feed(source, quick(poll=preset.poll), recorder=flawed)})
         await made.want("bad")
         [callback] = await listener.wait(1)
         assert callback.state == "ok"
         asked = [one for one in upstream.requests if one.task == "bad"]
         assert ["If-None-Match" in one.headers for one in asked] == [False, False]
-        feed.stop()
-        await source.close()
         flawed.archive.retire()
 
 

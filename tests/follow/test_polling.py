@@ -18,8 +18,6 @@ from structlog.testing import capture_logs
 from waits import measured_lag, until
 
 from notifier.follow.feed import Feed
-from notifier.sources.plan import SourceSettings
-from notifier.sources.poll import PollSource
 from notifier.sources.preset import Poll, Preset
 from notifier.tools.listener import Listener
 
@@ -43,20 +41,11 @@ async def polling(
     fields = more.pop("fields", {})
     described = Preset.model_validate(FIELDS | {"base_url": upstream.url, "poll": poll} | fields)
     async with rig(tmp_path) as made:
-        source = PollSource(
-            name="vidu",
-            settings=SourceSettings(preset=described, token="tok", connect_timeout=timeout, result_timeout=1.0),
-            user_agent="test",
-            metrics=made.metrics,
-        )
+        source = made.polled(described, connect_timeout=timeout, result_timeout=1.0)
         made.set_endpoints({"app": webhook(listener.url)})
         feed = made.feed(source, quick(**{"poll": described.poll} | more))
         made.watcher.set_feeds({"vidu": feed})
-        try:
-            yield made, feed
-        finally:
-            feed.stop()
-            await source.close()
+        yield made, feed
 
 
 def polls(made: Rig, outcome: str) -> float:

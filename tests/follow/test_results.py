@@ -20,7 +20,6 @@ from waits import until
 from notifier.core.callback import CallbackPolicy
 from notifier.core.model import NONE, Observation
 from notifier.sources.archive import Archive, ArchiveSettings, in_directory
-from notifier.sources.plan import SourceSettings
 from notifier.sources.poll import PollSource
 from notifier.sources.preset import Preset
 from notifier.tools.listener import Listener
@@ -201,20 +200,12 @@ async def test_a_fault_of_ours_in_the_request_for_a_result_ends_with_the_patienc
     """The completion goes out without the result: the task has ended."""
     async with PolledUpstream() as upstream, Listener() as listener, rig(tmp_path) as made:
         preset = Preset.model_validate(FIELDS | RESULT | {"base_url": upstream.url, "poll": {"interval": "50ms"}})
-        source = Raising(
-            name="vidu",
-            settings=SourceSettings(preset=preset, token="tok", connect_timeout=10.0, result_timeout=1.0),
-            user_agent="test",
-            metrics=made.metrics,
-        )
         upstream.script("1", state("ok"))
         made.set_endpoints({"app": webhook(listener.url)})
-        feed = made.feed(source, quick(poll=preset.poll))
-        made.watcher.set_feeds({"vidu": feed})
+        source = made.polled(preset, Raising, result_timeout=1.0)
+        made.watcher.set_feeds({"vidu": made.feed(source, quick(poll=preset.poll))})
         with capture_logs() as logs:
             await made.want("1")
             [callback] = await listener.wait(1)
         assert data(callback)["result_error"] == "an internal error; see the log"
         assert {entry["event"] for entry in logs if entry["log_level"] == "error"} == {"watch.failed"}
-        feed.stop()
-        await source.close()

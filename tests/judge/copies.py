@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import os
 import shutil
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from fork_servers import fork_server
 
 import notifier
 from judge.bugs import Bug
@@ -37,20 +35,5 @@ def serving_forks(folder: Path) -> Iterator[socket.socket]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         with theirs:
-            socket.send_fds(_server(), [os.fsencode(folder)], [theirs.fileno()])
+            socket.send_fds(fork_server(SERVER), [os.fsencode(folder)], [theirs.fileno()])
         yield ours
-
-
-@functools.cache
-def _server() -> socket.socket:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")}
-    with theirs:
-        process = subprocess.Popen([sys.executable, SERVER, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=env)
-
-    def end() -> None:
-        ours.close()
-        process.wait()
-
-    atexit.register(end)
-    return ours

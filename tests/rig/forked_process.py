@@ -6,18 +6,16 @@ They are processes like any other, with signals, exit codes and streams of their
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
-import functools
 import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from fork_servers import fork_server
 
 SERVER = Path(__file__).with_name("fork_server.py")
 LIMIT = 1 << 20  # bytes of a line that is read
@@ -84,7 +82,7 @@ class ForkedProcess:
             theirs.callback(os.close, their_report)
             request = {"args": list(arguments), "cwd": str(cwd), "env": dict(env)}
             socket.send_fds(
-                server or _server(), [json.dumps(request).encode()], [*(end for _, end in ends), their_report]
+                server or fork_server(SERVER), [json.dumps(request).encode()], [*(end for _, end in ends), their_report]
             )
         status = await _Pipe.open(report)
         (given, _), (out, _), (err, _) = ends
@@ -135,23 +133,6 @@ def can_fork(env: Mapping[str, str]) -> bool:
     """Return whether a forked process would see this environment as one of its own does."""
     early = {name for name in {*env, *os.environ} if name.startswith(EARLY)}
     return all(env.get(name) == os.environ.get(name) for name in early)
-
-
-@functools.cache
-def _server() -> socket.socket:
-    """Start the server of this process."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    # It is not measured itself, and would hand that on.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")}
-    with theirs:
-        process = subprocess.Popen([sys.executable, SERVER, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=env)
-
-    def end() -> None:
-        ours.close()
-        process.wait()
-
-    atexit.register(end)
-    return ours
 
 
 def _pipe(*, writing: bool) -> tuple[int, int]:

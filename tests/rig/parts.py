@@ -31,6 +31,7 @@ from notifier.runtime.metrics import Metrics
 from notifier.senders.target import Target
 from notifier.senders.webhook import WebhookSender
 from notifier.sources.plan import SourceSettings
+from notifier.sources.poll import PollSource
 from notifier.sources.preset import Preset, raw
 from notifier.sources.sse import SseSource
 from notifier.store import Store
@@ -135,7 +136,7 @@ class Rig:
         self.recorder = Recorder(store=store, outbox=self.dispatcher, metrics=self.metrics, clock=clock)
         self.watcher = Watcher(store=store)
         self.slots = Slots(1 << 20)
-        self.sources: list[SseSource] = []
+        self.sources: list[Source] = []
         self.loops: list[asyncio.Task[None]] = []
         self.setups: dict[str, EndpointSetup] = {}
 
@@ -156,6 +157,17 @@ class Rig:
             name=name,
             settings=settings,
             max_streams=100,
+            user_agent="test",
+            metrics=self.metrics,
+        )
+        self.sources.append(source)
+        return source
+
+    def polled(self, preset: Preset, kind: type[PollSource] = PollSource, **settings: Any) -> PollSource:
+        """Create a source that is polled; `settings` are those of its requests."""
+        source = kind(
+            name="vidu",
+            settings=SourceSettings(preset=preset, token=TOKEN, **{"connect_timeout": 10.0} | settings),
             user_agent="test",
             metrics=self.metrics,
         )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.sslproto
-import ssl
 from collections.abc import Iterator
 
 import pytest
 import trustme
+from certificates import serving_tls, trusting_tls
 
 from notifier.runtime import asyncio_private
 
@@ -22,9 +22,7 @@ def _tls_buffers() -> Iterator[None]:
 
 async def buffer_size(authority: trustme.CA) -> int:
     """Open a TLS connection; return the bytes of its read buffer."""
-    server_side, client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("localhost").configure_cert(server_side)
-    authority.configure_trust(client_side)
+    server_side, client_side = serving_tls(authority, "localhost"), trusting_tls(authority)
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import trustme
 import uvloop
+from certificates import serving_tls, trusting_tls
 from waits import PATIENCE, until
 from yarl import URL
 
@@ -34,18 +35,6 @@ def run(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
-
-
-def serving_tls(authority: trustme.CA, name: str = HOST) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
-
-
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 @asynccontextmanager
@@ -130,9 +119,9 @@ def test_an_address_that_cannot_prove_its_name_is_followed_by_the_next(
     async def main() -> str:
         async with (
             listening(stay, "127.0.0.2", tls=serving_tls(authority, "else.example")) as port,
-            listening(stay, "127.0.0.3", port, tls=serving_tls(authority)),
+            listening(stay, "127.0.0.3", port, tls=serving_tls(authority, HOST)),
         ):
-            pool, route = Pool(keep=1), Route(host=f"{HOST}.", port=port, tls=trusting(authority))
+            pool, route = Pool(keep=1), Route(host=f"{HOST}.", port=port, tls=trusting_tls(authority))
             connection = await pool.dial(route)
             names.pop()
             other = Pool(keep=1)
@@ -154,7 +143,7 @@ def test_a_handshake_that_is_cut_is_no_connection(run: Callable[..., Any], autho
         async with listening(hang_up) as port:
             pool = Pool(keep=1)
             with pytest.raises((ConnectFault, TlsFault)):
-                await pool.dial(Route(host="127.0.0.1", port=port, tls=trusting(authority)))
+                await pool.dial(Route(host="127.0.0.1", port=port, tls=trusting_tls(authority)))
 
     run(main())
 
@@ -173,7 +162,7 @@ def test_cancelling_leaves_nothing(stage: str, run: Callable[..., Any], authorit
     async def main() -> None:
         async with listening(says_nothing if stage == "handshake" else proxy) as port:
             way = None if stage == "handshake" else Proxy(host="127.0.0.1", port=port)
-            route = Route(host="127.0.0.1", port=port, tls=trusting(authority), proxy=way)
+            route = Route(host="127.0.0.1", port=port, tls=trusting_tls(authority), proxy=way)
             before = set(os.listdir("/proc/self/fd"))
             pool = Pool(keep=1)
             dialling = asyncio.create_task(pool.dial(route), name="dial")
@@ -209,7 +198,7 @@ def test_cancelling_does_not_wait_for_the_other_ends_goodbye(
             serving = asyncio.create_task(
                 asyncio.to_thread(handshake, server, serving_tls(authority, "127.0.0.1"), end)
             )
-            route = Route(host="127.0.0.1", port=server.getsockname()[1], tls=trusting(authority))
+            route = Route(host="127.0.0.1", port=server.getsockname()[1], tls=trusting_tls(authority))
             dialling = asyncio.create_task(Pool(keep=1).dial(route), name="dial")
 
             def connected(connection: Connection, transport: asyncio.BaseTransport) -> None:
@@ -240,7 +229,7 @@ async def test_a_proxy_that_does_not_answer_is_to_blame(reply: bytes, authority:
         await writer.drain()
 
     async with listening(proxy) as port:
-        route = Route(host=HOST, port=443, tls=trusting(authority), proxy=Proxy(host="127.0.0.1", port=port))
+        route = Route(host=HOST, port=443, tls=trusting_tls(authority), proxy=Proxy(host="127.0.0.1", port=port))
         with pytest.raises(ConnectFault) as caught:
             await Pool(keep=1).dial(route)
     assert caught.value.proxy
@@ -258,7 +247,7 @@ async def test_what_a_proxy_is_asked(authority: trustme.CA) -> None:
     async with listening(proxy) as port:
         way = Proxy.at(f"http://us%20er:p@127.0.0.1:{port}")
         assert "p@" not in repr(way)
-        route = Route.to(URL("https://[2001:db8::1]:8443/x"), tls=trusting(authority), proxy=way)
+        route = Route.to(URL("https://[2001:db8::1]:8443/x"), tls=trusting_tls(authority), proxy=way)
         with pytest.raises(TunnelRefused) as caught:
             await Pool(keep=1).dial(route)
     assert caught.value.status == 403
@@ -268,7 +257,7 @@ async def test_what_a_proxy_is_asked(authority: trustme.CA) -> None:
 
 def test_routes_that_lead_the_same_way_are_equal(authority: trustme.CA) -> None:
     """Whatever the rest of their URLs is; other ports, authorities and proxies are other ways."""
-    trust = trusting(authority)
+    trust = trusting_tls(authority)
     one = Route.to(URL("https://a.example/x?y"), tls=trust)
     assert one == Route.to(URL("https://A.example:443/z"), tls=trust)
     others = {

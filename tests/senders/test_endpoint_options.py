@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from certificates import serving_tls
 from forward_proxy import proxying
 from scripted_receiver import delivery, receiving, reply, says
 
@@ -31,8 +32,8 @@ WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 )
 async def test_an_endpoint_is_reached_as_it_is_configured(tmp_path: Path, keys: str, header: str | None) -> None:
     """Through its proxy, with its certificate, headers and signature."""
-    authority, server = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority = trustme.CA()
+    server = serving_tls(authority, "127.0.0.1")
     server.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(server)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trustme
 import uvloop
+from certificates import serving_tls
 from forward_proxy import proxying
 from scripted_receiver import delivery, receiving, reply, says
 
@@ -71,8 +72,7 @@ class Site:
         self.authority = trustme.CA()
         self.ca_file = directory / "ca.pem"
         self.authority.cert_pem.write_to_path(self.ca_file)
-        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.authority.issue_cert("127.0.0.1", "localhost").configure_cert(self.server)
+        self.server = serving_tls(self.authority, "127.0.0.1", "localhost")
         self.cert_file, self.key_file, self.both = (directory / f"{name}.pem" for name in ("cert", "key", "both"))
         issued = self.authority.issue_cert("notifier@example.com")
         issued.cert_chain_pems[0].write_to_path(self.cert_file)

@@ -18,6 +18,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 import pytest
 import structlog
 import trustme
+from certificates import serving_tls, trusting_tls
 from refused_threads import no_thread
 from scripted_receiver import Request, delivery, hang_up, receiving, reply, reset, says, silence
 
@@ -223,21 +224,9 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def serving(authority: trustme.CA, name: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
-
-
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
 async def test_tls(make: Make, authority: trustme.CA) -> None:
     """With the right authority it is delivered, on one connection."""
-    tls, trust = serving(authority, "127.0.0.1"), trusting(authority)
+    tls, trust = serving_tls(authority, "127.0.0.1"), trusting_tls(authority)
     async with receiving(says(reply()), tls) as receiver, made(make(receiver.url, trust=trust)) as sender:
         for _ in range(3):
             assert (await sender.send(delivery())).outcome == Delivered()
@@ -247,8 +236,8 @@ async def test_tls(make: Make, authority: trustme.CA) -> None:
 @pytest.mark.parametrize("wrong", ["authority", "name", "protocol"])
 async def test_tls_that_cannot_be_trusted(make: Make, authority: trustme.CA, wrong: str) -> None:
     """Nothing is sent to who cannot prove to be the endpoint."""
-    tls = None if wrong == "protocol" else serving(authority, "else.example" if wrong == "name" else "127.0.0.1")
-    trust = trusting(trustme.CA() if wrong == "authority" else authority)
+    tls = None if wrong == "protocol" else serving_tls(authority, "else.example" if wrong == "name" else "127.0.0.1")
+    trust = trusting_tls(trustme.CA() if wrong == "authority" else authority)
     async with receiving(says(reply()), tls, greeting=b"" if tls else b"not TLS at all\r\n") as receiver:
         sender = make(f"https://127.0.0.1:{receiver.port}/", trust=trust)
         outcome = failed(await sender.send(delivery()))

@@ -12,6 +12,7 @@ from ipaddress import ip_network
 import pytest
 import trustme
 import uvloop
+from certificates import serving_tls, trusting_tls
 from scripted_receiver import Receiver, delivery, receiving, reply, says
 
 from notifier.core.callback import CallbackPolicy
@@ -207,9 +208,7 @@ def test_tls_is_spoken_with_the_name_at_the_vetted_address(names: NameServer, ru
     """The certificate is of the host that was asked for."""
     names.answers = [[PUBLIC], ["127.0.0.1"]]
     authority = trustme.CA()
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("hooks.example.com").configure_cert(server)
-    authority.configure_trust(client)
+    server, client = serving_tls(authority, "hooks.example.com"), trusting_tls(authority)
 
     async def main() -> Attempt:
         async with receiving(says(reply()), server, host=PUBLIC) as receiver:

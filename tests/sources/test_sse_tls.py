@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from dataclasses import replace
 
 import pytest
 import trustme
+from certificates import serving_tls, trusting_tls
 from raw_upstream import (
     CHUNKED_HEAD,
     ONE,
@@ -35,24 +35,12 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def server_tls(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
-
-
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
 async def test_tls(authority: trustme.CA) -> None:
     """A stream over TLS is read, and let go of without waiting for the peer's goodbye."""
     before = descriptors()
     async with (
-        serve(stay(CHUNKED_HEAD, chunk(ONE + b"\n")), tls=server_tls(authority)) as upstream,
-        following(upstream.url, tls=client_tls(authority)) as here,
+        serve(stay(CHUNKED_HEAD, chunk(ONE + b"\n")), tls=serving_tls(authority, "127.0.0.1")) as upstream,
+        following(upstream.url, tls=trusting_tls(authority)) as here,
     ):
         stream = await here.source.open("1")
         assert (await read_next(stream)).state == "processing"
@@ -64,8 +52,8 @@ async def test_a_break_of_tls(authority: trustme.CA) -> None:
     """What arrived over TLS before the connection was cut is returned."""
     parts = (CHUNKED_HEAD, chunk(ONE + b"\n") + chunk(TWO + b"\n"))
     async with (
-        serve(reply(*parts, then=Peer.close), tls=server_tls(authority)) as upstream,
-        following(upstream.url, tls=client_tls(authority)) as here,
+        serve(reply(*parts, then=Peer.close), tls=serving_tls(authority, "127.0.0.1")) as upstream,
+        following(upstream.url, tls=trusting_tls(authority)) as here,
     ):
         states, ending = await read_all(await here.source.open("1"))
     assert states == ["processing", "success"]
@@ -81,8 +69,8 @@ async def test_a_peer_that_does_not_answer_the_goodbye(authority: trustme.CA) ->
         await asyncio.Event().wait()
 
     async with (
-        serve(hang, tls=server_tls(authority)) as upstream,
-        following(upstream.url, tls=client_tls(authority)) as here,
+        serve(hang, tls=serving_tls(authority, "127.0.0.1")) as upstream,
+        following(upstream.url, tls=trusting_tls(authority)) as here,
     ):
         stream = await here.source.open("1")
         assert (await read_next(stream)).state == "processing"
@@ -94,8 +82,8 @@ async def test_a_peer_that_does_not_answer_the_goodbye(authority: trustme.CA) ->
 @pytest.mark.parametrize("case", ["another authority", "another name"])
 async def test_tls_that_fails(authority: trustme.CA, case: str) -> None:
     """A peer that cannot prove its name is unavailable, and learns nothing."""
-    tls = server_tls(authority, "another.example" if case == "another name" else "127.0.0.1")
-    trusted = client_tls(trustme.CA() if case == "another authority" else authority)
+    tls = serving_tls(authority, "another.example" if case == "another name" else "127.0.0.1")
+    trusted = trusting_tls(trustme.CA() if case == "another authority" else authority)
     async with serve(stay(UNTIL_CLOSED_HEAD), tls=tls) as upstream, following(upstream.url, tls=trusted) as here:
         with pytest.raises(Unavailable, match="certificate is not accepted"):
             await here.source.open("1")
@@ -112,7 +100,7 @@ async def test_no_tls_where_it_is_expected(authority: trustme.CA) -> None:
 
     server = await asyncio.start_server(plain, "127.0.0.1", 0)
     url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, following(url, tls=client_tls(authority)) as here:
+    async with server, following(url, tls=trusting_tls(authority)) as here:
         with pytest.raises(Unavailable, match="TLS"):
             await here.source.open("1")
 
@@ -121,12 +109,12 @@ async def test_authorities_are_exchanged(authority: trustme.CA) -> None:
     """Who is believed from the next connection on is told to a source that stays; a stream that is open stays open."""
     other = trustme.CA()
     async with (
-        serve(stay(CHUNKED_HEAD, chunk(ONE + b"\n")), tls=server_tls(authority)) as upstream,
-        following(upstream.url, tls=client_tls(authority)) as here,
+        serve(stay(CHUNKED_HEAD, chunk(ONE + b"\n")), tls=serving_tls(authority, "127.0.0.1")) as upstream,
+        following(upstream.url, tls=trusting_tls(authority)) as here,
     ):
         settings = here.source.settings
         stream = await here.source.open("1")
-        here.source.update(replace(settings, ssl=client_tls(other)))
+        here.source.update(replace(settings, ssl=trusting_tls(other)))
         with pytest.raises(Unavailable, match="certificate is not accepted"):
             await here.source.open("2")
         assert (await read_next(stream)).state == "processing"
