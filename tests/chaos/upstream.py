@@ -56,6 +56,8 @@ class Task:
     streams: dict[int, asyncio.StreamWriter] = field(default_factory=dict)
     silent: set[int] = field(default_factory=set)  # streams that hang
     trap: str | None = None  # the state that it takes as soon as its first stream is open, which then hangs
+    away_until: float = 0.0  # until that time of the record, who asks for it gets 503
+    back: str | None = None  # the state that it takes once it is asked for after that
     polled: int = 0  # serial number of the snapshot that was polled last
 
 
@@ -159,6 +161,8 @@ class Upstream:
                 task = self.tasks.get(id_)
                 if task is None:
                     writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                elif self._scribe.now() < task.away_until:
+                    writer.write(b"HTTP/1.1 503 Away\r\nContent-Length: 0\r\n\r\n")
                 elif url.path.startswith("/jobs/"):
                     self._answer(task, writer)
                 else:
@@ -172,6 +176,9 @@ class Upstream:
             writer.close()
 
     async def _stream(self, task: Task, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if task.back is not None:
+            state, task.back = task.back, None
+            self.move(task.id, state)
         self._connections += 1
         number = self._connections
         writer.write(HEAD)

@@ -130,6 +130,21 @@ BUGS = (
         ),
     ),
     _bug(
+        "the deadline ends a watch without one more look at the upstream",
+        "given_up",
+        (
+            "follow/limits.py",
+            "            subscription.overdue = tick\n",
+            "            subscription.overdue = tick\n            subscription.looked = True\n"
+            "            subscription.interrupt()\n",
+        ),
+    ),
+    _bug(
+        "a look that found the upstream away counts as the last one",
+        "given_up",
+        ("follow/limits.py", "looked=subscription.looked or answered,", "looked=True,"),
+    ),
+    _bug(
         "history is told as news",
         "invented",
         ("follow/connection.py", "        if subscription.watch.state is not None:\n", "        if False:\n"),

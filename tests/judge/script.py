@@ -1,8 +1,8 @@
 """One short run of one daemon on SQLite, whose upstream and receiver do what daemons find hard; then the verdict.
 
 It has a refusing receiver, a reload, a SIGKILL with deliveries under way, streams that end and begin with history, a
-task that ends while nobody listens, a stream that hangs until the deadline, a fault beside a state, a state that nobody
-knows, and a task that goes on after its end.
+task that ends while nobody listens, a stream that hangs until the deadline, an upstream that is away when the deadline
+passes, a fault beside a state, a state that nobody knows, and a task that goes on after its end.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from judge import EndpointTerms, Finding, Terms, judge
 STREAMS = [f"t{number}" for number in range(8)]
 FORGETFUL = STREAMS[:3]  # begin each stream with history
 OTHERS = ["warm", "faulty", "undead"]
-BRIEF = "brief"  # its source has a deadline
+BRIEF, LATE = "brief", "late"  # their source has a deadline
 WAITS = (0.0, *[0.8] * 100)  # seconds before the attempts of a message
 PATIENT = 15.0  # seconds of an attempt
 DEADLINE = 6.0
+AWAY = 3.0  # seconds behind the deadline; a daemon asks an upstream that is away for five
 
 
 class Scene:
@@ -54,7 +55,7 @@ class Scene:
         made = config(
             upstream=base,
             endpoints={"app": webhook(f"{out}/app", retry_schedule=waits, timeout=f"{PATIENT:g}s")},
-            watches=[*STREAMS, *OTHERS, {"id": BRIEF, "source": "brief"}],
+            watches=[*STREAMS, *OTHERS, *({"id": id_, "source": "brief"} for id_ in (BRIEF, LATE))],
             vidu=vidu,
         )
         made["sources"]["brief"] = {**made["sources"]["vidu"], "default": False, "deadline": f"{DEADLINE:g}s"}
@@ -106,9 +107,16 @@ class Scene:
         )
         return bool(self.daemon.rows(open_))
 
-    def brief_has_ended(self) -> bool:
-        """Return whether the task with a deadline has."""
-        return bool(self.daemon.rows(f"SELECT 1 FROM watches WHERE id = '{BRIEF}' AND ended"))
+    def has_ended(self, id_: str) -> bool:
+        """Return whether a task has, as far as the daemon knows."""
+        return bool(self.daemon.rows(f"SELECT 1 FROM watches WHERE id = '{id_}' AND ended"))
+
+    def leave(self, id_: str) -> None:
+        """Let the upstream be away for a task until its deadline is over, and then be back with its end."""
+        [(created,)] = self.daemon.rows(f"SELECT created_at FROM watches WHERE id = '{id_}'")
+        task = self.upstream.tasks[id_]
+        task.away_until, task.back = created / 1e6 + DEADLINE + AWAY, "success"
+        self.upstream.cut(id_, "close")
 
 
 class _Quiet:
@@ -131,16 +139,19 @@ async def play(scene: Scene) -> None:
     for id_ in (*STREAMS, *OTHERS):
         upstream.task(id_, repeats=id_ in FORGETFUL)
     upstream.task(BRIEF, source="brief").trap = "success"  # which nobody hears before the deadline
-    for id_ in (*OTHERS, BRIEF):
+    upstream.task(LATE, source="brief")
+    for id_ in (*OTHERS, BRIEF, LATE):
         upstream.move(id_, "queueing")
     manners.refuse, manners.cut, manners.slow = 200, 60, 50
     await scene.start()
+    scene.leave(LATE)
     await scene.moves(3)
     upstream.move("warm", "warming")
     await scene.heard(20)
     await scene.reload()
     await scene.moves(2)
-    await scene.come(scene.brief_has_ended, "the last look at the task with a deadline")
+    await scene.come(lambda: scene.has_ended(BRIEF), "the last look at a task with a deadline")
+    await scene.come(lambda: scene.has_ended(LATE), "the last look at another one")
     for id_ in FORGETFUL:
         upstream.cut(id_, "close")
     await scene.come(lambda: all(upstream.tasks[id_].streams for id_ in FORGETFUL), "they are connected anew")
@@ -198,4 +209,5 @@ async def perform(directory: Path, server: socket.socket | None, *, seed: int, p
 
 def terms(**more: Any) -> Terms:
     """Return what is agreed for the run."""
-    return Terms(endpoints={"app": EndpointTerms(schedule=WAITS)}, lost=frozenset({f"brief/{BRIEF}"}), **more)
+    endpoints, lost = {"app": EndpointTerms(schedule=WAITS)}, frozenset({f"brief/{BRIEF}"})
+    return Terms(endpoints=endpoints, lost=lost, deadlines={"brief": DEADLINE}, **more)

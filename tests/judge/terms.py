@@ -28,6 +28,7 @@ class Terms:
     patient: bool = True  # the run went on until all was quiet: nothing may be left over
     polled: frozenset[str] = frozenset()  # sources without streams
     pruned: bool = False  # rows of ended watches may have been deleted
+    deadlines: Mapping[str, float] = field(default_factory=dict)  # seconds that a task may take, by source
     lost: frozenset[str] = frozenset()  # source/id of tasks that may be given up: unknown to the upstream, or endless
 
     def endpoint(self, name: str) -> EndpointTerms:

@@ -261,6 +261,17 @@ def test_last_state() -> None:
     assert "given_up" in found([said(1), received(1), said(3, complete=False)], rows(1, lost="deadline"), allowed)
 
 
+def test_a_deadline_ends_nothing_before_the_upstream_was_asked_once_more() -> None:
+    """It has to have told a state after the deadline, which counts from when the task was added."""
+    terms = Terms(lost=frozenset({"vidu/1"}), deadlines={"vidu": 5.0})
+    record: list[Entry] = [Did(at=0.5, action="add", detail={"source": "vidu", "task": "1"}), said(1), received(1)]
+    lost = rows(1, lost="deadline", ended=True)
+    assert found([*record, said(1, 5.6, connection=2)], lost, terms) == []
+    assert "given_up" in found(record, lost, terms)
+    assert "given_up" in found([*record, said(1, 5.4, connection=2)], lost, terms)
+    assert "given_up" in found([*record, said(1, 5.6, connection=2, complete=False)], lost, terms)
+
+
 def test_the_end() -> None:
     """The first end counts, unless a fault hid it, and nothing follows."""
     other = {"state": "failed", "phase": "failed", "body": {"state": "failed", "serial": 4}}

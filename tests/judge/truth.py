@@ -108,6 +108,8 @@ def last_state(case: Case) -> Iterator[Finding]:
                 yield _finding("given_up", watch, f"lost ({row.lost}), though it was {ends[0].state} before")
             elif watch not in case.terms.lost:
                 yield _finding("given_up", watch, f"lost ({row.lost}), though nothing was wrong with it")
+            elif row.lost == "deadline" and not _asked_after_the_deadline(case, watch, complete):
+                yield _finding("given_up", watch, "lost by its deadline, and the upstream was not asked after that")
         elif case.terms.patient and not row.removed and complete:
             wanted, known = _final(case, complete), (row.state, row.phase)
             cut = {_key(each) for each in said if each.phase in TERMINAL and not each.complete}
@@ -125,6 +127,16 @@ def _final(case: Case, complete: Sequence[Said]) -> list[Key]:
         return [_key(complete[-1])]
     struck = any(case.between(ends[0].at - 1, float("inf"), FAULTS))
     return [_key(each) for each in (ends if struck else ends[:1])]
+
+
+def _asked_after_the_deadline(case: Case, watch: str, complete: Sequence[Said]) -> bool:
+    """Return whether the upstream told a state between the deadline of a watch, at the earliest, and its end."""
+    source, _, task = watch.partition("/")
+    added = [did.at for did in case.did if did.action == "add" and did.detail.get("task") == task]
+    started = [did.at for did in case.did if did.action == "start"]
+    begun = min(added or started, default=float("-inf"))
+    over = begun + case.terms.deadlines.get(source, 0.0)
+    return any(over <= each.at <= _lost_at(case, watch) for each in complete)
 
 
 def _lost_at(case: Case, watch: str) -> float:
