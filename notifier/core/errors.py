@@ -24,6 +24,7 @@ class SourceError(NotifierError):
     def __init__(self, message: str | None = None, *, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.body = b""  # how the reply begins, with the secrets that it may repeat: for rules, never to be shown
 
 
 class Refused(SourceError):

@@ -153,13 +153,14 @@ def after_deadline(
 
     The watch is lost once the upstream was asked (`looked`). An upstream that cannot be reached is asked again for
     a tenth of `deadline`, but no longer than `give_up_after`; `asking` is the time for which it has been asked. All
-    are seconds.
+    are seconds. What went wrong at last is told: it may be why no end was seen.
     """
     if isinstance(decision, GiveUp):
         return decision
     left = max(LAST_LOOK, min(policy.give_up_after, LAST_LOOK_SHARE * deadline)) - asking
     if looked or left <= 0:
-        return GiveUp(reason=LostReason.DEADLINE, detail=f"no terminal state within {deadline:g} s")
+        trouble = f"; at last: {decision.health.error}" if decision.health.error else ""
+        return GiveUp(reason=LostReason.DEADLINE, detail=f"no terminal state within {deadline:g} s{trouble}")
     return Wait(delay=min(decision.delay, left), health=decision.health)
 
 

@@ -24,6 +24,9 @@ MAX_WATCHES = 1000  # added in one transaction: other writers wait for it
 EXCERPT = 200  # characters of a message that are logged
 DATA = "data"  # the field of an entry that contains a whole message
 REMOVE = "remove"
+JSON_FIELDS = frozenset(
+    {"endpoints", "labels", "metadata", "variables"}
+)  # of an entry that is a watch; others are text
 
 _OWN = re.compile(r"callback|https?:|whsec_", re.IGNORECASE)  # the end of an excerpt
 
@@ -142,19 +145,16 @@ def _entry(fields: Mapping[str, bytes]) -> Json:
     value: dict[str, Json] = {}
     for name, content in fields.items():
         try:
-            match name:
-                case "id" | "source" | "callback_url" | "callback_secret" | "traceparent":
-                    value[name] = _text(content)
-                case "remove":
-                    value[name] = _document(content)
-                case _:
-                    value[name] = strictjson.parse(_text(content))
+            if name == "remove":
+                value[name] = _document(content)
+            else:  # a field that no watch has is refused by its name, whatever it holds
+                value[name] = strictjson.parse(_text(content)) if name in JSON_FIELDS else _text(content)
         except RecursionError as exc:
             raise MessageRefused(f"{name}: nested too deeply") from exc
         except (MessageRefused, SameKeyTwice) as exc:
             raise MessageRefused(f"{name}: {exc}") from exc
         except ValueError as exc:
-            raise MessageRefused(f"{name}: expected JSON text: {exc}") from exc
+            raise MessageRefused(f'{name}: expected JSON, in which a text has quotes: "...": {exc}') from exc
     return value
 
 

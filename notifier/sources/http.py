@@ -202,7 +202,10 @@ async def _check(reply: Reply, way: Way, note: str) -> None:
     if reply.status == 204:
         raise NoContent(status=reply.status)
     if not 200 <= reply.status < 300:
-        raise refusal(reply.status, reply.fields, await _words(reply, way.redact), note)
+        body = await _beginning(reply)
+        error = refusal(reply.status, reply.fields, brief(body, way.redact), note)
+        error.body = body
+        raise error
 
 
 def asked_pause(fields: Fields, hint: str | None = None) -> float | None:
@@ -230,8 +233,8 @@ def refusal(status: int, fields: Fields, words: str, note: str = "", hint: str |
     return Unreadable(message, status=status)
 
 
-async def _words(reply: Reply, redact: Callable[[str], str]) -> str:
-    """Return the beginning of an error's body, on one line and without credentials."""
+async def _beginning(reply: Reply) -> bytes:
+    """Return the beginning of an error's body, as it came."""
     body = b""
     try:
         reader = reply.body(Turns())
@@ -240,7 +243,7 @@ async def _words(reply: Reply, redact: Callable[[str], str]) -> str:
                 body += chunk
     except (*FAULTS, SourceError, TimeoutError):  # the status says enough; the words are those that came
         pass
-    return brief(body, redact)
+    return body[:WORDS_READ]
 
 
 def brief(body: bytes, redact: Callable[[str], str]) -> str:

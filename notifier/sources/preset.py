@@ -219,7 +219,7 @@ class NoStreamRule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     status: int = Field(ge=100, le=599, description="HTTP status of the reply")
-    text: str = Field(default="", description="a part of its body")
+    text: str = Field(default="", description="a part of the first 4 KiB of its body")
 
 
 class Poll(BaseModel):

@@ -120,7 +120,7 @@ def _has_no_stream(error: SourceError, preset: Preset) -> bool:
     """Return whether a refusal means that the task has no stream, though it may answer polls."""
     if isinstance(error, NoContent | Refused | TaskNotFound) or error.status == 501:
         return True
-    return any(rule.status == error.status and rule.text in str(error) for rule in preset.no_stream)
+    return any(rule.status == error.status and rule.text.encode() in error.body for rule in preset.no_stream)
 
 
 class _Looked(NamedTuple):

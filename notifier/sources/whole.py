@@ -14,7 +14,7 @@ async def read_whole(reply: Reply, limit: int, turns: Turns) -> bytes:
     """Return the body of a reply that is no stream. Raises SourceError, and then keeps no connection."""
     try:
         if content.kind_of(reply.fields.values_of("content-type")) is content.Kind.STREAM:
-            raise Unreadable("the upstream answers with an event stream; the source's transport is poll")
+            raise Unreadable("the upstream answers with an event stream, where one reply in JSON was asked for")
         return await _body(reply.body(turns), limit)
     finally:
         reply.close()

@@ -260,6 +260,15 @@ def test_past_the_deadline_an_upstream_that_cannot_be_reached_is_asked_for_a_whi
     assert decide(longest) == decide(0.0, looked=True) == lost
 
 
+def test_a_loss_at_the_deadline_tells_what_went_wrong_at_last() -> None:
+    otherwise = decide(Unavailable("the upstream answers 500: overloaded"))
+    lost = after_deadline(otherwise, POLICY, deadline=60.0, looked=True, asking=0.0)
+    assert lost == GiveUp(
+        reason=LostReason.DEADLINE,
+        detail="no terminal state within 60 s; at last: the upstream answers 500: overloaded",
+    )
+
+
 def test_past_the_deadline_another_reason_to_give_up_stays() -> None:
     """A task that the upstream does not know is lost for that, not for its age."""
     unknown = GiveUp(reason=LostReason.NOT_FOUND, detail="the upstream answers 404")

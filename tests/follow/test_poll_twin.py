@@ -33,6 +33,7 @@ def words(listener: Listener) -> list[tuple[str | None, str | None]]:
         Streamed(status=403),
         Streamed(status=400, body=b"this response can no longer be streamed"),
         Streamed(status=429, body=b'{"code": "too_many_streams"}'),
+        Streamed(status=429, body=b'{"message": "%s",\n "code": "too_many_streams"}' % (b"wait " * 400)),
     ],
     ids=lambda refusal: str(refusal.status),
 )

@@ -100,6 +100,12 @@ def test_an_entry_of_fields_is_a_watch(config: Config) -> None:
     assert read({"remove": b'{"id": "1"}'}, parse) == (RemoveWatch(source="vidu", id="1"),)
 
 
+def test_an_entry_has_every_key_of_a_watch_as_text_or_as_json() -> None:
+    keys = set(configuration.WatchConfig.keys())
+    assert keys - message.JSON_FIELDS == {"id", "source", "traceparent"}
+    assert keys >= message.JSON_FIELDS
+
+
 def test_a_message_carries_variables_and_a_removal_needs_none(tmp_path: Path) -> None:
     """As a mapping, or as JSON in an entry's field; a watch without those that it needs is refused as a whole."""
     path = tmp_path / "fal.yaml"
@@ -134,7 +140,10 @@ def test_a_message_carries_variables_and_a_removal_needs_none(tmp_path: Path) ->
         (b'"' + b"x" * message.MAX_BYTES + b'"', "larger than"),
         (json.dumps(["a"] * (message.MAX_CHANGES + 1)).encode(), "more than 5000"),
         ({"id": b"a", "labels": b"{"}, "labels: expected JSON"),
+        ({"id": b"a", "metadata": b"plain text"}, "metadata: expected JSON, in which a text has quotes"),
         ({"id": b"a", "lables": b"{}"}, 'did you mean "labels"'),
+        ({"id": b"a", "lables": b"plain text"}, 'did you mean "labels"'),
+        ({"foo": b"bar"}, "foo: unknown key"),
         ({"labels": b"{}"}, "id: "),
         ({"remove": b""}, "remove: the message is empty"),
         ({"data": b"{"}, "neither JSON"),

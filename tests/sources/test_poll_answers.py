@@ -154,3 +154,11 @@ async def test_a_result_says_when_its_urls_expire() -> None:
         assert (await source.result("1", success)).urls_expire == 1_786_406_400
         upstream.script("1", Answer(body={"url": "https://h/v"}))
         assert (await source.result("1", success)).urls_expire == 1_800_000_000
+
+
+async def test_a_stream_in_place_of_a_result_is_told_as_such() -> None:
+    success = Observation(state="ok", phase=Phase.SUCCEEDED)
+    async with PolledUpstream() as upstream, asking(upstream.url) as source:
+        upstream.script("1", Answer(body=b"data: {}\n\n", headers={"Content-Type": "text/event-stream"}))
+        with pytest.raises(Unreadable, match="answers with an event stream, where one reply in JSON was asked for"):
+            await source.result("1", success)
