@@ -50,20 +50,19 @@ demo: $(RUNNABLE) ## watch it work: an upstream, the daemon and a receiver in on
 
 SHIFTED := PYTHONPATH=$(CURDIR)/tests/rig/shifted_clock FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_FORCE_MONOTONIC_FIX=0 faketime -f '$(CLOCK)'
 
-TEMPORARY = TMPDIR=$$($(BIN)/python tests/rig/temporary.py)
-
 # The core's own gate prints only when it fails, so that pytest's summary is the last line.
 test: $(STAMP) ## run the tests and measure what they reach (ARGS='...' for some of them, CLOCK=+365d at another date)
 ifneq ($(strip $(CLOCK)),)
-	@$(TEMPORARY) $(SHIFTED) $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	@$(BIN)/python tests/rig/whole_run.py env $(SHIFTED) $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 else ifeq ($(strip $(ARGS)),)
 	@[ "$(INSTALL)" = no ] || $(BIN)/python tests/rig/helper_programs.py
 	@$(BIN)/coverage erase
-	@$(TEMPORARY) $(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-fail-under=$(COVERAGE)
+	@$(BIN)/python tests/rig/whole_run.py \
+		$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-fail-under=$(COVERAGE)
 	@report=$$($(BIN)/coverage report --include='notifier/core/*' --fail-under=100 2>&1) \
 		|| { echo "The tests must reach every line and branch of notifier/core:"; echo "$$report"; exit 1; }
 else
-	@$(TEMPORARY) $(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(ARGS)
 endif
 
 SEEDS ?= 200

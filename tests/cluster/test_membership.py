@@ -9,7 +9,7 @@ from itertools import count
 
 import psycopg
 import pytest
-from parts import ScriptedSender, endpoint, route
+from parts import ScriptedSender, claimed, endpoint, route
 from store_rig import T0, wanted
 from structlog.testing import capture_logs
 from waits import until
@@ -133,7 +133,7 @@ def names(url: str) -> set[object]:
 async def test_the_silent_are_buried_by_those_who_saw_it(shared_url: str, ago: int) -> None:
     """Not by one that has just come, and finds a row of another time; but after as long as it takes to be sure."""
     async with node(shared_url, "silent", member=False) as silent:
-        await until(lambda: not silent.dispatcher.endpoints["app"].backlog)
+        await claimed(silent.dispatcher.endpoints["app"])
         query(shared_url, f"UPDATE nodes SET seen_at = seen_at - {ago * 1_000_000}")
         async with node(shared_url, "new") as new:
             await until(lambda: new.peers.latest is not None)
@@ -153,7 +153,8 @@ async def test_a_node_whose_heartbeats_are_always_late_buries_the_silent(
     beats = count(1000.0, late)
     monkeypatch.setattr(membership, "boottime", lambda: next(beats))
     async with node(shared_url, "silent", member=False) as silent, node(shared_url, "slow", member=False) as slow:
-        await until(lambda: not any(each.dispatcher.endpoints["app"].backlog for each in (silent, slow)))
+        for each in (silent, slow):
+            await claimed(each.dispatcher.endpoints["app"])
         query(shared_url, "UPDATE nodes SET seen_at = seen_at - 3600000000 WHERE name = 'silent'")
         for _ in range(round(membership.ALONE * membership.BEATS)):
             await slow.membership._turn()
@@ -170,7 +171,7 @@ async def test_a_living_namesake_is_warned_of(shared_url: str) -> None:
             return [entry["number"] for entry in logs if entry["event"] == "node.namesake"]
 
         async with node(shared_url, "a", member=False) as killed:
-            await until(lambda: not killed.dispatcher.endpoints["app"].backlog)
+            await claimed(killed.dispatcher.endpoints["app"])
             async with node(shared_url, "a") as one:
                 await until(lambda: any(entry["event"] == "node.dead" for entry in logs))
                 assert told() == []

@@ -480,9 +480,12 @@ async def test_dead_deliveries_of_one_watch_are_retried_in_order(store: Store) -
 async def test_very_many_are_retried_without_holding_others_up(store: Store) -> None:
     """In several transactions: others commit in between, and order holds all the same."""
     *watches, other = await follow(store, *map(str, range(MAX_REVIVED + 11)))
-    for watch in watches:
+
+    async def die(watch: Watch) -> None:
         after, _ = await dead(store, watch, "queueing")
         await dead(store, after, "success")
+
+    await asyncio.gather(*map(die, watches))
     retrying = asyncio.create_task(store.outbox.retry(DeliveryFilter(), now=LATER))
     ended_before = 0
     while not retrying.done():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from store_rig import SECOND, T0, claim, follow, move, shown
 
-from notifier.core.model import Delivery, Micros
+from notifier.core.model import Delivery, Micros, Watch
 from notifier.core.retry import Attempt, Failed
 from notifier.store import Later, Recovery, Settlement, Store
 from notifier.store.recovery import BATCH, CHUNK, STEP
@@ -114,11 +115,15 @@ async def test_many_are_spread_in_the_order_in_which_they_were_due(store: Store)
     """More than one transaction takes, never more at a time than a batch, and none later than it was due."""
     count = CHUNK + BATCH
     numbered: dict[int, int] = {}
-    for n, watch in enumerate(await follow(store, *map(str, range(count)))):
+
+    async def deliver(n: int, watch: Watch) -> None:
         _, (delivery,) = await move(store, watch, "success")
         place = n * 7 % count  # in another order than they were made
         numbered[delivery.id] = place
         await fail(store, delivery, due=NOW + 6 * HOUR + place)
+
+    watches = await follow(store, *map(str, range(count)))
+    await asyncio.gather(*(deliver(n, watch) for n, watch in enumerate(watches)))
     assert await store.outbox.hasten(RECOVERY) == count
     order: list[int] = []
     for batch in range(count // BATCH):

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from parts import Rig, ScriptedSender, clock, data, endpoint, locked, rig, route, webhook
+from parts import Rig, ScriptedSender, claimed, clock, data, endpoint, locked, rig, route, webhook
 from structlog.testing import capture_logs
 from waits import PATIENCE, until
 
@@ -126,7 +126,7 @@ async def test_what_is_committed_during_a_claim_need_not_be_claimed(tmp_path: Pa
     async with sending(tmp_path) as made:
         made.set_endpoints({"app": ScriptedSender()}, app=endpoint(max_in_flight=4))
         queue = made.dispatcher.endpoints["app"]
-        await until(lambda: not queue.backlog and not queue.reserved)
+        await claimed(queue)
         with locked(made):
             made.dispatcher.expect("app")
             await until(lambda: queue.reserved > 0)  # the claim has begun
@@ -736,7 +736,7 @@ async def test_an_endpoint_removed_during_a_commit_leaves_the_delivery_to_the_st
         made.set_endpoints({"app": ScriptedSender()})
         app = made.dispatcher.endpoints["app"]
         [watch] = await made.claim("1")
-        await until(lambda: not app.backlog)
+        await claimed(app)
         with locked(made):
             telling = asyncio.create_task(made.tell(watch, "success"), name="tell")
             await until(lambda: app.reserved == 1)

@@ -15,7 +15,7 @@ import pytest
 from parts import Rig, data, quick, rig, webhook
 from polled_upstream import Answer, PolledUpstream, state
 from structlog.testing import capture_logs
-from waits import measured_lag, until
+from waits import NOTICED, PATIENCE, measured_lag, until
 
 from notifier.follow.feed import Feed
 from notifier.sources.preset import Poll, Preset
@@ -32,7 +32,13 @@ FIELDS: dict[str, Any] = {
 
 @asynccontextmanager
 async def polling(
-    tmp_path: Path, upstream: PolledUpstream, listener: Listener, *, timeout: float = 10.0, **more: Any
+    tmp_path: Path,
+    upstream: PolledUpstream,
+    listener: Listener,
+    *,
+    timeout: float = 10.0,
+    result_timeout: float = PATIENCE,
+    **more: Any,
 ) -> AsyncIterator[tuple[Rig, Feed]]:
     """Follow an upstream by polls; `more` are the fields of `poll`, or of the feed's policy."""
     poll = {"interval": "50ms", "max_interval": "50ms", "growth": 1} | {
@@ -41,7 +47,7 @@ async def polling(
     fields = more.pop("fields", {})
     described = Preset.model_validate(FIELDS | {"base_url": upstream.url, "poll": poll} | fields)
     async with rig(tmp_path) as made:
-        source = made.polled(described, connect_timeout=timeout, result_timeout=1.0)
+        source = made.polled(described, connect_timeout=timeout, result_timeout=result_timeout)
         made.set_endpoints({"app": webhook(listener.url)})
         feed = made.feed(source, quick(**{"poll": described.poll} | more))
         made.watcher.set_feeds({"vidu": feed})
@@ -127,7 +133,7 @@ async def test_a_task_whose_requests_hang_slows_no_other(tmp_path: Path) -> None
     async with (
         PolledUpstream() as upstream,
         Listener() as listener,
-        polling(tmp_path, upstream, listener, timeout=1.0) as (made, feed),
+        polling(tmp_path, upstream, listener, timeout=NOTICED) as (made, feed),
     ):
         upstream.script("stuck", Answer(hang=True), DONE)
         await made.want("stuck")
@@ -355,7 +361,7 @@ async def test_a_result_that_does_not_come_is_said_with_the_completion(tmp_path:
     async with (
         PolledUpstream() as upstream,
         Listener() as listener,
-        polling(tmp_path, upstream, listener, fields=RESULT) as (made, _),
+        polling(tmp_path, upstream, listener, fields=RESULT, result_timeout=1.0) as (made, _),
     ):
         upstream.script("1", state("ok", file="f1"))
         upstream.script("f1", Answer(status=500))

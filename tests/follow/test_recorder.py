@@ -10,8 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from parts import SECRET, ScriptedSender, clock, endpoint, rig, route, webhook
-from waits import until
+from parts import SECRET, ScriptedSender, claimed, clock, endpoint, rig, route, webhook
 
 from notifier.core.model import Event, EventType
 from notifier.core.routing import Route
@@ -133,7 +132,7 @@ async def test_memory_that_is_full_leaves_the_rest_to_the_store(tmp_path: Path) 
         sender.open.clear()
         made.set_endpoints({"app": sender}, app=endpoint(max_in_flight=1))
         watches = await made.claim(*map(str, range(30)))
-        await until(lambda: not made.dispatcher.endpoints["app"].backlog)
+        await claimed(made.dispatcher.endpoints["app"])
         await asyncio.gather(*(made.tell(watch, "success") for watch in watches))
         [(ours,)] = made.rows("SELECT count(*) FROM deliveries WHERE owner IS NOT NULL")
         assert ours == 8

@@ -15,7 +15,7 @@ from polled_upstream import Answer, PolledUpstream, state
 from streamed_upstream import Streamed, StreamedUpstream, streaming, told
 from structlog.testing import capture_logs
 from test_polling import FIELDS, polling
-from waits import until
+from waits import NOTICED, until
 
 from notifier.core.callback import CallbackPolicy
 from notifier.core.model import NONE, Observation
@@ -71,7 +71,7 @@ async def test_a_result_that_does_not_come_holds_neither_a_stream_nor_a_polls_pl
     async with (
         StreamedUpstream() as upstream,
         Listener() as listener,
-        streaming(tmp_path, upstream, listener, preset=RESULT, max_streams=1, requests=1, result_timeout=1.0) as (
+        streaming(tmp_path, upstream, listener, preset=RESULT, max_streams=1, requests=1, result_timeout=NOTICED) as (
             made,
             _,
         ),
@@ -90,13 +90,11 @@ async def test_a_result_that_does_not_come_holds_neither_a_stream_nor_a_polls_pl
 
 
 async def test_a_polled_task_whose_result_does_not_come_holds_no_place(tmp_path: Path) -> None:
+    fields = RESULT | {"url": "{base_url}/jobs/{id}/state"}
     async with (
         StreamedUpstream() as upstream,
         Listener() as listener,
-        polling(tmp_path, upstream, listener, fields=RESULT | {"url": "{base_url}/jobs/{id}/state"}, max_streams=1) as (
-            made,
-            _,
-        ),
+        polling(tmp_path, upstream, listener, fields=fields, max_streams=1, result_timeout=NOTICED) as (made, _),
     ):
         upstream.script("state", state("ok"))
         upstream.script("1", Answer(status=500))

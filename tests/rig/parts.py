@@ -21,6 +21,7 @@ from notifier.core.routing import Route
 from notifier.core.signers import StandardSigner
 from notifier.core.signing import decode_secret
 from notifier.deliver import Dispatcher, EndpointPolicy, EndpointSetup, Sender
+from notifier.deliver.destination import Destination
 from notifier.deliver.sender import StillOurs
 from notifier.follow import Feed, FeedPolicy, Source
 from notifier.follow.admission import Slots
@@ -294,6 +295,11 @@ async def rig(
         for task in made.loops:  # a loop that died by itself is a failure of the test
             if not task.cancelled():
                 task.result()
+
+
+async def claimed(destination: Destination) -> None:
+    """Return once the first claim of an endpoint's deliveries is over: until then it holds all places."""
+    await until(lambda: not destination.backlog and not destination.reserved, "the first claim is over")
 
 
 @asynccontextmanager

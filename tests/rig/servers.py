@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,15 @@ def _as_whom() -> dict[str, Any]:
 class Server:
     """A server; its directory exists from the beginning."""
 
-    def __init__(self, directory: Path | None = None, *, copy_of: Server | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        copy_of: Server | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         """Create its files in `directory`, or in a temporary one: empty, or a replica of `copy_of`."""
+        self._settings = SETTINGS | dict(settings or {})
         self._directory = directory or Path(tempfile.mkdtemp(prefix="notifier-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
@@ -97,7 +104,7 @@ class Server:
         """Start it; return once it answers."""
         place = programs()
         assert place is not None
-        settings = [part for key, value in SETTINGS.items() for part in ("-c", f"{key}={value}")]
+        settings = [part for key, value in self._settings.items() for part in ("-c", f"{key}={value}")]
         with open(f"{self._directory}/log", "ab") as log:
             self._process = subprocess.Popen(
                 [place / "postgres", "-D", self.data, "-p", str(self.port), "-k", self._directory, *settings],

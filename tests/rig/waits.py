@@ -10,6 +10,8 @@ from inspect import isawaitable
 
 # Seconds for anything that has to happen at all, on a machine that is slow or busy: only a failing test waits so long.
 PATIENCE = 180.0
+# Seconds of a time-out that one thing is meant to reach and what goes on beside it is not: it stands still for less.
+NOTICED = 3.0
 
 
 def slowness() -> float:
