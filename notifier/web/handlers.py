@@ -22,7 +22,6 @@ from notifier.web.requests import (
     DeliveryPath,
     DeliveryQuery,
     EndpointPath,
-    EventCursor,
     EventQuery,
     MutePath,
     Parameters,
@@ -32,6 +31,7 @@ from notifier.web.requests import (
     WatchPath,
     WatchQuery,
 )
+from notifier.web.values import EventCursor
 
 MAX_WATCHES = 10_000  # of one request
 P_co = TypeVar("P_co", bound=Parameters, covariant=True)

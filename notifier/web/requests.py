@@ -6,136 +6,38 @@ own errors, for the configuration and for requests alike.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, ClassVar, Self, TypeVar
 
 from multidict import MultiMapping
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
-from notifier.config import Problem, explain, invalid, key_path, read_duration
+from notifier.config import Problem, explain, key_path
 from notifier.core.model import Json, Micros
-from notifier.store import DeliveryFilter, DeliveryStatus, EventFilter, EventTypeName, PhaseName, Timestamp, WatchFilter
+from notifier.store import DeliveryFilter, EventFilter, EventTypeName, WatchFilter
 from notifier.web.refusals import BadRequest
+from notifier.web.values import (
+    MAX_LIMIT,
+    MAX_WAIT,
+    Cursor,
+    DeliveryId,
+    Duration,
+    Instant,
+    Label,
+    Page,
+    PageLimit,
+    PhaseFilter,
+    Position,
+    SearchText,
+    Seconds,
+    StatusFilter,
+    Truth,
+    WatchName,
+)
 
-MAX_LIMIT = 1000  # items of a page
-MAX_TEXT = 5000  # characters; every stored name, id and label is shorter
-MAX_ID = 2**63 - 1
-MAX_WAIT = 600  # seconds of one long poll
-FORWARD = "a"  # the first character of a cursor that leads to newer events
 _Model = TypeVar("_Model", bound=BaseModel)
 _Item = TypeVar("_Item")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-# -- values
-
-
-def _searchable(value: object) -> str:
-    """Return a text that a database can look for."""
-    if not isinstance(value, str):
-        raise invalid("expected text")
-    if len(value) > MAX_TEXT:
-        raise invalid(f"longer than {MAX_TEXT} characters")
-    try:
-        value.encode()
-    except UnicodeEncodeError as exc:  # bytes that are not UTF-8 arrive as surrogates
-        raise invalid("not UTF-8") from exc
-    if "\0" in value:  # PostgreSQL refuses it, and no stored text holds one
-        raise invalid("a NUL is no text")
-    return value
-
-
-def _whole(least: int, most: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        text = str(value)
-        if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
-            raise invalid(f"expected a whole number from {least} to {most}")
-        return int(text)
-
-    return read
-
-
-_position = _whole(0, MAX_ID)
-
-
-def _event_position(value: object) -> int:
-    """Read an event's cursor, or the cursor of a page that continues after an event."""
-    return _position(str(value).removeprefix(FORWARD))
-
-
-def _seconds(value: object) -> float:
-    text = str(value)
-    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text, re.ASCII) or float(text) > MAX_WAIT:
-        raise invalid(f"expected a number of seconds from 0 to {MAX_WAIT}")
-    return float(text)
-
-
-def _truth(value: object) -> bool:
-    if value not in ("true", "false"):
-        raise invalid("expected one of true, false")
-    return value == "true"
-
-
-def _label(value: object) -> tuple[str, str]:
-    key, colon, content = _searchable(value).partition(":")
-    if not colon:
-        raise invalid("expected KEY:VALUE")
-    return key, content
-
-
-def _watch_name(value: object) -> tuple[str, str]:
-    source, slash, task_id = _searchable(value).partition("/")
-    if not (source and slash and task_id):
-        raise invalid("expected SOURCE/ID")
-    return source, task_id
-
-
-def _instant(value: object) -> Micros:
-    if not isinstance(value, str):
-        raise invalid("expected text")
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError as exc:
-        raise invalid("expected a time such as 2026-11-22T06:00:00Z") from exc
-    if at.tzinfo is None:
-        raise invalid("say the time zone too, such as 2026-11-22T06:00:00Z")
-    return (at - _EPOCH) // timedelta(microseconds=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventCursor:
-    """The place where a page of events begins."""
-
-    position: int
-    forward: bool  # to newer events
-
-    @classmethod
-    def read(cls, value: object) -> EventCursor:
-        """Read a cursor, which begins with `a` where it leads to newer events."""
-        return cls(position=_event_position(value), forward=str(value).startswith(FORWARD))
-
-    def __str__(self) -> str:
-        return f"{FORWARD}{self.position}" if self.forward else str(self.position)
-
-
-_TEXT: Mapping[str, Any] = {"type": "string"}
-SearchText = Annotated[str, BeforeValidator(_searchable)]
-Cursor = Annotated[int, BeforeValidator(_position), WithJsonSchema({**_TEXT})]
-Position = Annotated[int, BeforeValidator(_event_position), WithJsonSchema({**_TEXT})]
-Page = Annotated[EventCursor, BeforeValidator(EventCursor.read), WithJsonSchema({**_TEXT})]
-Truth = Annotated[bool, BeforeValidator(_truth)]
-Label = Annotated[tuple[str, str], BeforeValidator(_label), WithJsonSchema({**_TEXT})]
-Instant = Annotated[Micros, BeforeValidator(_instant), WithJsonSchema(TypeAdapter(Timestamp).json_schema())]
-WatchName = Annotated[tuple[str, str], BeforeValidator(_watch_name), WithJsonSchema({**_TEXT})]
-DeliveryId = Annotated[
-    int, BeforeValidator(_position), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_ID})
-]
-PhaseFilter = Literal[PhaseName, "new", "lost"]
-StatusFilter = Literal["pending", DeliveryStatus]
 
 
 # -- parameters
@@ -198,9 +100,7 @@ class MutePath(Parameters):
 class Limited(Parameters):
     """How much of a list."""
 
-    limit: Annotated[int, BeforeValidator(_whole(1, MAX_LIMIT))] = Field(
-        default=100, ge=1, le=MAX_LIMIT, description="items of a page"
-    )
+    limit: PageLimit = Field(default=100, ge=1, le=MAX_LIMIT, description="items of a page")
 
 
 class ListQuery(Limited):
@@ -212,9 +112,7 @@ class ListQuery(Limited):
 class ShortListQuery(Parameters):
     """Which part of a list that is in memory; all of it, unless a limit is given."""
 
-    limit: Annotated[int, BeforeValidator(_whole(1, MAX_LIMIT))] | None = Field(
-        default=None, ge=1, le=MAX_LIMIT, description="items of a page; all, if not given"
-    )
+    limit: PageLimit | None = Field(default=None, ge=1, le=MAX_LIMIT, description="items of a page; all, if not given")
     cursor: Cursor | None = Field(default=None, description="`next` of the page before")
 
     def page(self, items: Sequence[_Item]) -> tuple[list[_Item], str | None]:
@@ -278,9 +176,7 @@ class EventQuery(Limited):
 class WaitQuery(WatchPath):
     """How long to wait for one watch."""
 
-    timeout: Annotated[float, BeforeValidator(_seconds)] = Field(
-        default=60, ge=0, le=MAX_WAIT, description="seconds until the answer comes in any case"
-    )
+    timeout: Seconds = Field(default=60, ge=0, le=MAX_WAIT, description="seconds until the answer comes in any case")
 
 
 class StreamQuery(Parameters):
@@ -362,22 +258,13 @@ class RetryRequest(RequestBody):
         return DeliveryFilter(endpoint=self.endpoint, since=self.since, until=self.until)
 
 
-def _duration(value: object) -> float:
-    try:
-        return read_duration(value) if isinstance(value, str) else 0.0
-    except ValueError as exc:
-        raise invalid(str(exc)) from exc
-
-
 class MuteRequest(RequestBody):
     """Which endpoints to silence, and until when."""
 
     endpoint: SearchText | None = Field(default=None, description="null: every endpoint that people read")
     labels: dict[SearchText, SearchText] = Field(default={}, description="of the watch, all of them; none: every event")
     until: Instant | None = Field(default=None, description="its end; or give `for`")
-    lasting: Annotated[float, BeforeValidator(_duration), WithJsonSchema({**_TEXT})] | None = Field(
-        default=None, alias="for", description="how long it lasts, such as 2h"
-    )
+    lasting: Duration | None = Field(default=None, alias="for", description="how long it lasts, such as 2h")
     comment: SearchText | None = Field(default=None, description="why, for people")
 
     @classmethod

@@ -21,7 +21,7 @@ from notifier.core.model import EventType, LostReason, Phase
 from notifier.store import EventTypeName, LostName, PhaseName
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
-from notifier.web import openapi, requests
+from notifier.web import openapi, requests, values
 from notifier.web.guard import Guard
 from notifier.web.operations import OPERATIONS
 from notifier.web.server import application
@@ -76,8 +76,8 @@ def test_the_words_are_those_of_the_program() -> None:
     assert set(get_args(EventTypeName)) == {kind.value for kind in EventType}
     assert set(get_args(PhaseName)) == {phase.value for phase in Phase}
     assert set(get_args(LostName)) == {reason.value for reason in LostReason}
-    assert get_args(requests.PhaseFilter) == (*(phase.value for phase in Phase), "new", "lost")
-    assert get_args(requests.StatusFilter) == (
+    assert get_args(values.PhaseFilter) == (*(phase.value for phase in Phase), "new", "lost")
+    assert get_args(values.StatusFilter) == (
         "pending",
         "ready",
         "waiting",
