@@ -9,8 +9,9 @@ from typing import Literal
 
 from chaos.disk import Disk
 from chaos.proxy import Proxy
-from chaos.site import TIMEOUT, Node, Site
+from chaos.site import IDLE, PATIENT, TIMEOUT, Node, Site
 
+LATE = 1.0  # seconds by which a time-out may be noticed late
 Where = Literal["upstream", "receiver", "database", "broker"]
 Fault = Callable[["Struck"], Awaitable[None]]
 
@@ -126,7 +127,8 @@ def network(where: Where, how: str) -> Fault:
             await struck.wait(1.0, 3.0)
             proxy.latency = 0.0
         # What was under way when it ended may be found broken only by a time-out.
-        scribe.did("cut", struck.node.name, at=at, until=scribe.now() + (3.0 if how != "reset" else 0.0), where=where)
+        noticed = 0.0 if how == "reset" else IDLE + LATE if where == "upstream" else PATIENT + LATE
+        scribe.did("cut", struck.node.name, at=at, until=scribe.now() + noticed, where=where)
 
     strike.__doc__ = f"{how} of {where}"
     return strike

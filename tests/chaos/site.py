@@ -33,6 +33,7 @@ from chaos.upstream import Upstream
 
 AWAY = ('"event":"store.', "the store cannot be used for now")  # of errors that an outage of the database makes
 PATIENT = 2.0  # seconds of an attempt
+IDLE = 6.0  # seconds without a byte after which a stream is given up
 STARTS = 30  # attempts: a database may be slow for a while
 TIMEOUT = 2.0  # seconds of silence after which a node is declared dead
 WAITS = (0.0, *[0.2] * 20, *[2.0] * 300)  # seconds before the attempts of a message
@@ -125,7 +126,7 @@ class Site:
         waits = [f"{wait:g}s" for wait in WAITS]
         more = {"headers": {"x-node": node.name}, "retry_schedule": waits, "timeout": f"{PATIENT:g}s"}
         store = {} if self.url is None else {"store": {"url": self._through(node)}}
-        vidu = {"idle_timeout": "6s", "connect_timeout": "3s", "backoff": {"initial": "50ms", "max": "1s"}}
+        vidu = {"idle_timeout": f"{IDLE:g}s", "connect_timeout": "3s", "backoff": {"initial": "50ms", "max": "1s"}}
         made = config(
             upstream=base,
             endpoints={"app": webhook(f"{out}/app", **more, **gentle), "log": webhook(f"{out}/log", **more)},
