@@ -15,6 +15,9 @@ log = structlog.get_logger(__name__)
 
 SLICE = 200  # watches in a row, before others have their turn on the loop
 HINT = "no endpoint's `match` accepts it: name one by the watch's `endpoints`, or change its labels or the `match`"
+NAMED = (
+    "its own `endpoints` name nobody who receives it: add one, or leave the key out for all whose `match` accepts it"
+)
 
 
 class Unheard:
@@ -36,7 +39,8 @@ class Unheard:
             return
         if not (self._told and self._watches):
             self._told = True
-            log.warning("watch.unheard", source=watch.source, id=watch.id, hint=HINT)
+            hint = HINT if watch.endpoints is None else NAMED
+            log.warning("watch.unheard", source=watch.source, id=watch.id, hint=hint)
         self._watches.add(watch.pk)
 
     def forget(self, pk: int) -> None:

@@ -42,7 +42,14 @@ def number(value: Json) -> float | None:
 
 
 def task_error(code: Json, message: Json) -> TaskError | None:
-    """Return the error of a code and a message; None if there is neither."""
+    """Return the error of a code and a message; None if there is neither.
+
+    A message that is a mapping is read in the forms of `error_in`; of another one, and of a list, the JSON is told.
+    """
+    if message and isinstance(message, dict | list):
+        inner = error_in(message) if isinstance(message, dict) else None
+        told = inner.message if inner is not None and inner.message else _written(message)
+        return TaskError(code=word(code) or (inner.code if inner is not None else None), message=told)
     code, message = word(code), word(message)
     return TaskError(code=code, message=message) if code or message else None
 
@@ -58,6 +65,10 @@ def error_in(failure: Json) -> TaskError | None:
         (text for name in ("message", "detail", "error", "reason") if (text := word(failure.get(name)))), None
     )
     return TaskError(code=code, message=message) if code or message else None
+
+
+def _written(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def progress(value: Json) -> float | None:

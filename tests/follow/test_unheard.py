@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from parts import rig, route
 from structlog.testing import capture_logs
 
@@ -55,3 +56,16 @@ async def test_endpoints_that_change_during_a_look_are_those_that_count(tmp_path
         made.recorder.routes = [route("app")]
         await looking
         assert len(unheard) == 0
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "what"), [(None, "`match` accepts it: name one"), ((), "its own `endpoints` name")]
+)
+async def test_the_hint_says_which_of_the_two_keeps_a_watch_from_being_heard(
+    tmp_path: Path, endpoints: tuple[str, ...] | None, what: str
+) -> None:
+    async with rig(tmp_path, run=()) as made:
+        made.recorder.routes = [route("app", labels={"team": "a"})]
+        with capture_logs() as logs:
+            Unheard(made.recorder).note(Watch(pk=1, source="vidu", id="1", created_at=0, endpoints=endpoints))
+        assert what in logs[0]["hint"]

@@ -138,7 +138,8 @@ def test_an_error_outweighs_success(error: Json) -> None:
         ({"error": {"type": "quota", "detail": "used up"}}, ("quota", "used up")),
         ({"error": {"code": 404, "status": "NOT_FOUND"}}, ("404", None)),
         ({"error": "no such task"}, (None, "no such task")),
-        ({"error": ["x"]}, None),
+        ({"error": ["x"]}, (None, '["x"]')),
+        ({"error": {"left": 3}}, None),
         ({"state": None, "error": {"message": "refused"}}, (None, "refused")),
         ({"state": "", "error": 7}, (None, "7")),
         ({"state": {"not": "text"}, "error": True}, None),
@@ -198,11 +199,16 @@ def test_eta(value: Json, seconds: float | None) -> None:
         (None, None, None),
         (0, "", None),
         (False, True, None),
-        ({"a": 1}, ["x"], None),
+        ({"a": 1}, {}, None),
+        ({"a": 1}, ["x"], TaskError(message='["x"]')),
+        (None, {"code": 502, "message": "no provider"}, TaskError(code="502", message="no provider")),
+        ("E1", {"type": "quota", "detail": "used up"}, TaskError(code="E1", message="used up")),
+        (None, {"reasons": ["é", 1]}, TaskError(message='{"reasons":["é",1]}')),
+        (None, {"code": "E2", "at": 7}, TaskError(code="E2", message='{"code":"E2","at":7}')),
     ],
 )
 def test_error(code: Json, message: Json, error: TaskError | None) -> None:
-    """Code and message are told where they say anything, whatever the phase."""
+    """Code and message are told where they say anything, whatever the phase and the form."""
     for state in ("busy", "bad"):
         observation = read({"state": state, "e": {"c": code, "m": message}}, error_code="e.c", error_message="e.m")
         assert observation.error == error
