@@ -84,8 +84,7 @@ def walk(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 def parameters(command: Any) -> Iterator[str]:
     """List the arguments and options of a command."""
     context = command.context_class(command)
-    records = [record for one in command.params if (record := one.get_help_record(context)) is not None]
-    yield from terms({re.sub(r" <list\[\w+\]>", "...", term): told for term, told in records})
+    yield from terms(dict(record for one in command.params if (record := one.get_help_record(context)) is not None))
 
 
 def configuration_page() -> Iterator[str]:

@@ -18,9 +18,11 @@ from notifier import __version__
 from notifier.cli.on_demand import CommandsOnDemand
 from notifier.cli.output import OutputLost, discard_output, fail, flush_output, prepare_output
 from notifier.core.errors import NotifierError
-from notifier.runtime.typer_private import read_plain_values
+from notifier.runtime.typer_private import read_plain_values, write_plain_help
 
 __all__ = ["main"]
+
+write_plain_help()  # at once: the manual pages are made of it too
 
 app = typer.Typer(
     name="notifier",

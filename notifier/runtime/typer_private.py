@@ -1,7 +1,10 @@
-"""Private parts of typer: how a parameter's text becomes a value.
+"""Private parts of typer: how a parameter's text becomes a value, and how help names arguments.
 
 typer reads every parameter through pydantic, even text, and pydantic takes longer to load than most commands take to
 run. Here plain values are read as pydantic would read them; all others, and all that are refused, are left to typer.
+
+typer's help has braces around arguments that are required, types of Python behind them, formulas for ranges, and breaks
+lines at the hyphens of options. Here it has the forms of manual pages.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typer import BadParameter, core
+from typer._click import _textwrap
 
 if TYPE_CHECKING:
     from typer._coercion import TypeDescriptor
@@ -26,6 +30,40 @@ _UNREAD = object()  # no plain value
 def read_plain_values() -> None:
     """Have typer load pydantic only for values that are not plain."""
     core.build_runtime_param = _Parameter  # type: ignore[assignment,attr-defined]  # of it, only `coerce` is called
+
+
+def write_plain_help() -> None:
+    """Have help name an argument by its metavar alone, tell ranges in words, and break lines at blanks."""
+    argument: Any = core.TyperArgument
+    argument.display_type_rich = lambda self, ctx: None  # noqa: ARG005  # of the base
+    argument._rich_display_name = _repeated
+    argument._usage_display_name = lambda self: _repeated(self) if self.required else f"[{_repeated(self)}]"
+    core.describe_number_range = _range  # type: ignore[attr-defined]  # imported there, not exported
+    _textwrap.TextWrapper = _Wrapper  # type: ignore[misc]  # looked up there at each text
+
+
+def _repeated(argument: Any) -> str:
+    return f"{argument.display_name_raw}{'...' if argument.nargs != 1 else ''}"
+
+
+def _range(min: float | None, max: float | None) -> str | None:  # typer names them so
+    match min, max:
+        case None, None:
+            return None
+        case None, _:
+            return f"at most {max}"
+        case _, None:
+            return f"at least {min}"
+        case _:
+            return f"{min} to {max}"
+
+
+class _Wrapper(_textwrap.TextWrapper):
+    """Breaks no word at its hyphens: an option is one word."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.break_on_hyphens = False
 
 
 class _Parameter:

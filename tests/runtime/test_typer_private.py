@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,24 @@ def test_plain_values_need_no_pydantic() -> None:
         "sys.exit('pydantic is loaded' if 'pydantic' in sys.modules else None)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_help_names_arguments_as_manual_pages_do() -> None:
+    """By their metavar, without types, braces and formulas; an option stays in one piece."""
+    typer_private.write_plain_help()
+    plain = typer.Typer(rich_markup_mode=None)
+
+    @plain.command()
+    def example(
+        one: Annotated[str, typer.Argument(metavar="ONE", help="First.")],
+        more: Annotated[list[str] | None, typer.Argument(metavar="MORE")] = None,
+        some: Annotated[int, typer.Option(min=1, max=9, metavar="N")] = 1,
+        least: Annotated[int, typer.Option(min=2, metavar="N")] = 3,
+        most: Annotated[int, typer.Option(max=4, metavar="N")] = 3,
+    ) -> None:
+        """Do it: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx --long-option."""
+
+    text = CliRunner().invoke(plain, ["--help"], env={"COLUMNS": "80", "TERM": "dumb"}).output
+    assert "[OPTIONS] ONE [MORE...]" in text
+    assert re.search(r"\n  ONE +First\.  \[required\]\n  MORE\.\.\.", text)
+    assert all(words in text for words in ("1 to 9]", "at least 2]", "at most 4]", "\n  --long-option."))
