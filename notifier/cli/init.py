@@ -1,22 +1,25 @@
-"""The command init: writes a short configuration, which `check` accepts once its variables are set."""
+"""The command init: writes a short configuration, which passes `check` without a warning once its variables are set."""
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
+from notifier.cli.client import DEFAULT_FILE, JsonOption
 from notifier.cli.complete import preset_names
-from notifier.cli.output import EXIT_USAGE, fail, refuse, show
+from notifier.cli.output import EXIT_USAGE, complain, fail, refuse, show, show_json
 
 SECRET_BYTES = 32
+WATCHES = "watches.d"  # the directory for files of watches, beside the configuration
 
 TargetOption = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The file to write.")]
 
@@ -27,32 +30,41 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    config: TargetOption = Path("config.yaml"),
+    config: TargetOption = DEFAULT_FILE,
     preset: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="The provider's preset, such as vidu or generic.", autocompletion=preset_names
+            metavar="NAME",
+            help="The provider's preset, such as vidu; generic: a provider of your own.",
+            autocompletion=preset_names,
         ),
     ] = None,
     base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="The provider's address, for the preset generic.")
+        str | None, typer.Option(metavar="URL", help="The provider's address, where the preset has none.")
     ] = None,
     url: Annotated[str | None, typer.Option(metavar="URL", help="Where to POST signed callbacks.")] = None,
     slack: Annotated[bool | None, typer.Option("--slack/--no-slack", help="Send messages to Slack as well.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a short configuration. What is not given as an option is asked for, if there is a terminal.
 
-    Secrets are not written: the configuration takes them from the environment, and the variables are printed.
+    Secrets are not written: the configuration takes them from the environment, and the variables are printed. Beside
+    it there is a directory watches.d for files of tasks.
 
     Example: notifier init --preset vidu --url https://example.com/hooks/tasks
     """
     if os.path.lexists(config):
         fail(f"{config} exists already; write another file with -c FILE")
-    preset = preset or _ask("Preset of the provider (vidu, generic)", "--preset", default="vidu")
-    if preset == "generic" and base_url is None:
-        base_url = _ask("Address of the provider, such as https://api.example.com", "--base-url")
+    if preset is None:
+        question = "Preset of the provider (`notifier preset list`; generic: one of your own)"
+        preset = _ask(question, "--preset", default="vidu", wrong=_wrong_preset)
+    elif (wrong := _wrong_preset(preset)) is not None:
+        fail(wrong, EXIT_USAGE)
+    if base_url is None and _lacks_address(preset):
+        base_url = _ask("Address of the provider, such as https://api.example.com", "--base-url", wrong=_wrong_url)
     if url is None and not slack:
-        url = _ask("URL that receives the callbacks; empty for none", "--url or --slack", default="") or None
+        question = "URL that receives the callbacks; empty for none"
+        url = _ask(question, "--url or --slack", default="", wrong=_wrong_url) or None
     if slack is None:
         slack = sys.stdin.isatty() and typer.confirm("Send messages to Slack as well?", default=url is None)
     if url is None and not slack:
@@ -60,26 +72,59 @@ def init(
     text = "".join(f"{line}\n" for line in _lines(preset, base_url, url, slack=slack))
     variables = _variables(preset, callbacks=url is not None, slack=slack)
     _write(config, text, variables)
+    shown = {name: value if name == "APP_WEBHOOK_SECRET" else None for name, value in variables.items()}
+    if as_json:
+        show_json({"config": str(config), "source": _source(preset), "variables": shown})
+        return
+    option = "" if config == DEFAULT_FILE else f" -c {config}"
     show(f"wrote {config}; set its variables, then check and run it:\n")
-    for name, value in variables.items():
-        show(f"  export {name}={value if name == 'APP_WEBHOOK_SECRET' else '...'}")
-    show(f"  notifier check -c {config}")
-    show(f"  notifier source test {_source(preset)} ID -c {config}   # one look at a task of yours")
-    show(f"  notifier run -c {config}")
+    for name, value in shown.items():
+        show(f"  export {name}={value or '...'}")
+    show(f"  notifier check{option}")
+    show(f"  notifier source test {_source(preset)} ID{option}   # one look at a task of yours")
+    show(f"  notifier run{option}")
 
 
-def _ask(question: str, option: str, *, default: str | None = None) -> str:
+def _ask(question: str, option: str, *, wrong: Callable[[str], str | None], default: str | None = None) -> str:
+    """Ask until there is an answer that is not `wrong`."""
     if not sys.stdin.isatty():
         fail(f"{option} is needed where there is no terminal to ask on", EXIT_USAGE)
-    return str(typer.prompt(question, default=default, show_default=bool(default)))
+    while True:
+        answer = str(typer.prompt(question, default=default, show_default=bool(default))).strip()
+        if answer == default or (reason := wrong(answer)) is None:
+            return answer
+        complain(reason)
+
+
+def _wrong_preset(name: str) -> str | None:
+    from notifier.sources.preset import names
+
+    if name in names():
+        return None
+    near = difflib.get_close_matches(name, names(), n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"there is no preset {json.dumps(name)}; {meant}`notifier preset list` names all; generic: one of your own"
+
+
+def _wrong_url(text: str) -> str | None:
+    return None if re.match(r"https?://\S+$", text) else f"{json.dumps(text)} is no URL such as https://example.com"
+
+
+def _lacks_address(preset: str) -> bool:
+    from notifier.sources.preset import load
+
+    description = load(preset)
+    return description.base_url is None and "{base_url}" in description.url
 
 
 _OWN = (  # what a provider of one's own says in its own way
-    '    url: "{base_url}/tasks/{id}/events"   # where a task is asked for; see docs/providers.md',
-    "    transport: sse                        # a stream; or poll, to ask again and again",
-    "    framing: event                        # or line: each data: line is a report of its own",
+    "    # docs/providers.md, `Describe your provider`, explains what follows",
+    '    url: "{base_url}/tasks/{id}"    # where a task is asked for',
+    "    transport: poll                 # ask again and again; or sse, a stream",
     '    headers: {Authorization: "Bearer {token}"}',
-    "    paths: {state: state}                 # JMESPath; also of progress, result and error_message",
+    "    paths:                          # where a reply says it, as JMESPath",
+    "      state: status",
+    "      # result: outputs[].url       # also progress, eta, error_code, error_message",
     "    states: {queued: [queued], running: [running], succeeded: [succeeded], failed: [failed]}",
 )
 
@@ -102,13 +147,13 @@ def _lines(preset: str, base_url: str | None, url: str | None, *, slack: bool) -
         yield "    secrets: ${APP_WEBHOOK_SECRET}"
     if slack:
         yield from ("  ops:", "    type: slack", "    url: ${SLACK_WEBHOOK_URL}")
-    yield "watches: []                          # task ids; or `notifier watch add ID` while it runs"
-    yield 'watch_files: ["watches.d/*.yaml"]    # files with more of them, read by `notifier reload`'
+    yield "watches: []                         # task ids; or `notifier watch add ID` while it runs"
+    yield f'watch_files: ["{WATCHES}/*.yaml"]   # files with more of them, read by `notifier reload`'
 
 
 def _text(value: str) -> str:
     """Write a text in YAML, in quotes unless it is a word or a plain URL."""
-    plain = re.fullmatch(r"[a-z][a-z0-9_-]*|https?://[\w./-]+", value, re.ASCII)
+    plain = re.fullmatch(r"[a-z][a-z0-9_-]*|https?://[\w./:-]*[\w/]", value, re.ASCII)
     return value if plain else json.dumps(value, ensure_ascii=False)
 
 
@@ -139,6 +184,7 @@ def _write(path: Path, text: str, variables: dict[str, str]) -> None:
             draft.write_text(text, encoding="utf-8")
             load(draft, env=variables)
             os.link(draft, path)  # fails if somebody else has written it meanwhile
+        (path.parent / WATCHES).mkdir(exist_ok=True)
     except ConfigError as exc:
         told = [f"{problem.key}: {problem.message}" for problem in exc.problems]
         refuse(told, summary="nothing was written", code=EXIT_USAGE)

@@ -67,6 +67,17 @@ def matching(path: Path, pattern: str) -> list[Path]:
     return [file for file in (path.parent / name for name in names) if file.is_file()]
 
 
+def awaits(path: Path, pattern: str) -> bool:
+    """Return whether a glob of the configuration at `path` is for a directory that is there, and empty as yet."""
+    directory = os.path.dirname(pattern)
+    if not directory or glob.has_magic(directory):
+        return False
+    try:
+        return not os.listdir(path.parent / directory)
+    except OSError:
+        return False
+
+
 def watch_files(path: Path, patterns: Iterable[str]) -> Iterator[tuple[Path, str]]:
     """List the files that match the globs, each once and with its glob, without the configuration itself."""
     seen = {path.resolve()}

@@ -14,7 +14,7 @@ from notifier.config.endpoint import EndpointConfig
 from notifier.config.model import Config
 from notifier.config.problems import Location, Problem
 from notifier.config.queue import AmqpQueue, NatsQueue, RedisQueue
-from notifier.config.reading import matching
+from notifier.config.reading import awaits, matching
 from notifier.config.scalars import Interpolated
 from notifier.config.template import bare_samples
 from notifier.config.types import write_duration
@@ -72,7 +72,7 @@ def _warnings(config: Config, document: Document) -> Iterator[tuple[Location, st
     if not config.endpoints and not config.callbacks.enabled:
         yield ("endpoints",), "there is no endpoint: nobody receives any event"
     for index, pattern in enumerate(config.watch_files):
-        if not matching(config.reading.path, pattern):
+        if not matching(config.reading.path, pattern) and not awaits(config.reading.path, pattern):
             yield ("watch_files", index), "matches no file"
     for name, source in config.sources.items():
         description = source.description

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -12,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from notifier.cli import app
-from notifier.config import SlackEndpoint, WebhookEndpoint, load
+from notifier.config import SlackEndpoint, WebhookEndpoint, load, review
+from notifier.sources.preset import names
 
 URL = "https://example.com/hooks/tasks"
 
@@ -58,12 +60,13 @@ def test_what_is_written_is_valid(
     assert list(config.sources) == [source]
     assert {name: type(endpoint) for name, endpoint in config.endpoints.items()} == endpoints
     text = path.read_text()
-    assert len(text.splitlines()) <= (19 if source == "upstream" else 17)
+    assert len(text.splitlines()) <= (22 if source == "upstream" else 17)
     assert ("states:" in text) == (source == "upstream")  # a provider of one's own has its own words
     assert f"notifier source test {source} ID -c {path}" in out
     assert "whsec_" not in text
     assert f"notifier run -c {path}" in out
-    assert [entry.name for entry in path.parent.iterdir()] == ["config.yaml"]
+    assert {entry.name for entry in path.parent.iterdir()} == {"config.yaml", "watches.d"}
+    assert review(path, env=variables).warnings == ()
 
 
 def test_two_runs_make_two_secrets(tmp_path: Path) -> None:
@@ -97,9 +100,12 @@ def test_nothing_is_overwritten(tmp_path: Path, make: str) -> None:
         ((), "--preset is needed"),
         (("--preset", "generic", "--url", URL), "--base-url is needed"),
         (("--preset", "vidu"), "--url or --slack is needed"),
-        (("--preset", "vidoo", "--url", URL), "sources.vidoo.preset: unknown preset"),
+        (
+            ("--preset", "vidoo", "--url", URL),
+            'there is no preset "vidoo"; did you mean vidu? `notifier preset list` names all',
+        ),
         (("--preset", "vidu", "--url", "example.com"), "endpoints.app.url: expected a URL"),
-        (("--preset", 'a"b: c', "--url", URL), "unknown preset"),
+        (("--preset", 'a"b: c', "--url", URL), "there is no preset"),
     ],
 )
 def test_what_is_missing_or_wrong_is_a_usage_error(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
@@ -119,13 +125,13 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
-    """The answers make the same configuration; an empty one takes the default."""
+    """The answers make the same configuration; an empty one takes the default, and a wrong one is asked for again."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "notifier", "init"], cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave
     )
     os.close(slave)
-    os.write(master, f"\n{URL}\nn\n".encode())
+    os.write(master, f"vidoo\n\nexample.com\n{URL}\nn\n".encode())
     output = b""
     try:
         while part := os.read(master, 4096):
@@ -134,6 +140,33 @@ def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
         pass
     os.close(master)
     assert process.wait(180) == 0, output
+    assert b"did you mean vidu?" in output
+    assert b"is no URL" in output
+    assert b" -c config.yaml" not in output  # it is where commands look anyway
     config = load(tmp_path / "config.yaml", env=exported(output.decode().replace("\r", "")))
     assert list(config.sources) == ["vidu"]
     assert list(config.endpoints) == ["app"]
+
+
+def test_programs_read_json(tmp_path: Path) -> None:
+    """The variables, with the new secret; null stands for what the user has to fill in."""
+    path = tmp_path / "config.yaml"
+    code, out, _ = init(path, "--preset", "vidu", "--url", URL, "--slack", "--json")
+    told = json.loads(out)
+    secret = told["variables"].pop("APP_WEBHOOK_SECRET")
+    assert (code, told) == (
+        0,
+        {"config": str(path), "source": "vidu", "variables": {"VIDU_TOKEN": None, "SLACK_WEBHOOK_URL": None}},
+    )
+    assert secret.startswith("whsec_")
+
+
+@pytest.mark.parametrize("preset", names())
+def test_it_begins_with_any_preset(tmp_path: Path, preset: str) -> None:
+    """A preset without an address asks for one."""
+    path = tmp_path / "config.yaml"
+    code, _, err = init(path, "--preset", preset, "--url", URL)
+    if code == 2:
+        assert "--base-url is needed" in err
+        code, _, err = init(path, "--preset", preset, "--base-url", "https://api.example.com", "--url", URL)
+    assert (code, err) == (0, "")

@@ -52,6 +52,17 @@ def test_a_pattern_that_matches_nothing_is_a_warning(site: Site) -> None:
     ]
 
 
+def test_a_directory_that_waits_for_files_is_no_mistake(site: Site) -> None:
+    """It is there and empty, as after `notifier init`; one that is not there, or has other files, is told."""
+    (site.directory / "w.d").mkdir()
+    text = SOURCES + endpoints() + "watch_files: ['PATTERN']\n"
+    assert warnings(site, text.replace("PATTERN", "w.d/*.yaml")) == []
+    for pattern in ("x.d/*.yaml", "w?d/*.yaml", "*.yml", "config.yaml/*"):
+        assert len(warnings(site, text.replace("PATTERN", pattern))) == 1, pattern
+    site.write("- b\n", "w.d/1.yml")
+    assert len(warnings(site, text.replace("PATTERN", "w.d/*.yaml"))) == 1
+
+
 @pytest.mark.parametrize(
     ("keys", "watch", "heard"),
     [
