@@ -6,7 +6,7 @@ Every fault is reported at the key that it stands under.
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -72,10 +72,20 @@ class Description(Preset):
 
 def preset_name(value: object, info: ValidationInfo) -> str:
     name = printable(value)
-    known = tuple(dict.fromkeys([*Context.of(info).presets, *presets.names()]))
-    if name not in known:
-        raise invalid(f"unknown preset {got(value)}; there are {', '.join(known)}", suggestion=suggest(name, known))
+    own = tuple(Context.of(info).presets)
+    if name not in own and name not in presets.names():
+        suggestion = suggest(name, (*own, *presets.names()))
+        raise invalid(f"unknown preset {got(value)}; {_presets(own)}", suggestion=suggestion)
     return name
+
+
+def _presets(own: Iterable[str]) -> str:
+    """Tell which presets there are: the names of the built-in ones would fill a screen."""
+    mine = ", ".join(own)
+    return (
+        f"there are {f'{mine} (yours), and ' if mine else ''}those that `notifier preset list` names; "
+        "`generic` is for a provider of your own"
+    )
 
 
 def read_preset(value: object) -> tuple[Description, dict[str, Any]]:
@@ -115,7 +125,7 @@ def describe_source(value: dict[str, Any], info: ValidationInfo) -> Description:
             raise refusal(faults)
         return Description.model_construct(url="", states={})
     if "preset" not in value and overrides.keys().isdisjoint(("base_url", "url")):
-        message = f"required, but missing; there are {', '.join(dict.fromkeys([*own, *presets.names()]))}"
+        message = f"required, but missing; {_presets(own)}"
         raise refusal([detail(("preset",), invalid(message))])
     description, faults = _described(base, overrides)
     faults += _clashes(description, overrides) + _template_faults(description, overrides)

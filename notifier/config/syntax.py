@@ -34,7 +34,9 @@ def explain_syntax(text: str, exc: yaml.YAMLError) -> tuple[str, int, int]:
     for kind, (name, bracket) in _BRACKETS.items():
         if f"flow {kind}" in context:
             needed = f"the {name} that opens on line {start.line + 1} needs `,` or `{bracket}` here"
-            return f"not valid YAML: {needed}", line, column
+            inner = written[mark.column : mark.column + 1]
+            quote = f"; a text that holds `{inner}` is put in quotes" if inner and inner in "[]{}" else ""
+            return f"not valid YAML: {needed}{quote}", line, column
     above = lines[mark.line - 1] if mark.line else ""
     first = mark.column <= len(indent)
     message = _explain(problem, context, before=written[: mark.column], above=above, first=first)
@@ -82,6 +84,8 @@ def _explain(problem: str, context: str, *, before: str, above: str, first: bool
     block = "block" in context and ("block end" in problem or "expected key" in problem or "'-' indicator" in problem)
     if (block or "<document start>" in problem) and first:
         return "indented differently from the lines above that it belongs to"
+    if block and before.rstrip()[-1:] in ("}", "]"):
+        return f"text after the closing `{before.rstrip()[-1]}`; put the whole value in quotes"
     if block:
         return f"text after the end of a quoted value; {_QUOTE} as a whole, and double the quotes inside of it"
     if "<document start>" in problem:

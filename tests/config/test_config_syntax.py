@@ -35,6 +35,9 @@ def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         ("a: 'it's'\n", "1:8", "text after the end of a quoted value"),
         ("a: [1, 2\nb: 3\n", "2:2", "the list that opens on line 1 needs `,` or `]` here"),
         ("a: {x: 1\nb: 3\n", "2:2", "the mapping that opens on line 1 needs `,` or `}` here"),
+        ("a: {x: f[].u}\n", "1:9", "the mapping that opens on line 1 needs `,` or `}` here; a text that holds `[` is"),
+        ("a: {x}/{y}\n", "1:7", "text after the closing `}`; put the whole value in quotes"),
+        ("a: [x] y\n", "1:8", "text after the closing `]`; put the whole value in quotes"),
         ("a: b: c\n", "1:5", "a second `:` on this line; put the value in quotes"),
         ("a: @x\n", "1:4", "a value cannot begin with this character; put the value in quotes"),
         ("a: %x\n", "1:4", "a value cannot begin with this character"),
@@ -151,7 +154,19 @@ def test_a_section_that_lost_its_indentation_is_recognised(site: Site, text: str
 def test_a_source_without_anything_needs_a_preset(site: Site, source: str) -> None:
     """A URL of one's own makes it generic; without that, what is missing is the preset."""
     (said,) = site.said(f"sources: {{s: {source}}}")
-    assert said.endswith(f"sources.s.preset: required, but missing; there are {', '.join(names())}")
+    advice = "those that `notifier preset list` names; `generic` is for a provider of your own"
+    assert said.endswith(f"sources.s.preset: required, but missing; there are {advice}")
+    mine = "presets: {mine: {url: '{base_url}/{id}', paths: {state: s}, states: {succeeded: [ok]}}}"
+    (said,) = site.said(f"{mine}\nsources: {{s: {source}}}")
+    assert said.endswith(f"sources.s.preset: required, but missing; there are mine (yours), and {advice}")
+
+
+def test_an_unknown_preset_is_told_with_the_nearest_one(site: Site) -> None:
+    """Not with the names of all, which fill a screen."""
+    (said,) = site.said("sources: {s: {preset: runwai, token: t}}")
+    assert 'unknown preset "runwai"; there are those that `notifier preset list` names' in said
+    assert said.endswith('did you mean "runway"?')
+    assert not set(names()) - {"generic", "runway"} & set(re.findall(r"[\w-]+", said))
 
 
 def test_one_secret_may_stand_without_a_list(site: Site) -> None:
