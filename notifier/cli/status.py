@@ -138,17 +138,24 @@ def _of_source(source: Report, options: str) -> Iterator[tuple[str, ...]]:
             continue
         excerpt = f"; it sent {printable(words['excerpt'])}" if words["excerpt"] else ""
         yield f"{counted}: {printable(words['error'])}{excerpt}", f"# {words['hint']}"
-    for state in source.get("unknown_states", ()):
-        text = json.dumps(state, ensure_ascii=False)
+    if unknown := source.get("unknown_states", ()):
+        one = len(unknown) == 1
+        which, them, they = ("the state", "it", "it belongs") if one else ("the states", "them", "they belong")
+        counts = "is in no list, and counts" if one else "are in no list, and count"
         yield (
-            f"{name}: the state {printable(text)} is in no list, and counts as running; this prints the YAML to add:",
-            f"notifier source test {name} ID",
+            f"{name}: {which} {', '.join(map(_quoted, unknown))} {counts} as running; "
+            f"list {them} where {they} in the source's states, such as:",
+            f"states: {{running: [{', '.join(map(_quoted, [*source.get('running_states', ()), *unknown]))}]}}",
         )
     if unheard := source.get("unheard", 0):
         yield (
             f"{name}: no endpoint receives the events of {_count(unheard, 'task')}: no `match` accepts them",
             f"notifier watch list -s {name} --open{options}",
         )
+
+
+def _quoted(state: str) -> str:
+    return printable(json.dumps(state, ensure_ascii=False))
 
 
 def _of_nodes(nodes: Iterable[Report], options: str) -> Iterator[tuple[str, ...]]:

@@ -85,7 +85,8 @@ def _stream(item: Item) -> str:
     if connection is None:
         return f"of node {item['node']}, which alone knows how it is"
     if connection["open"]:
-        return "open"
+        unread = connection.get("unread")  # a daemon of an earlier version does not say
+        return "open" if unread is None else f"open, but it cannot be read: {unread}"
     failures, trouble = connection["failures"], connection["trouble"]
     if not failures:
         return "not open yet"

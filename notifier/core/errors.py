@@ -72,6 +72,11 @@ class Unreadable(SourceError):
         super().__init__(message, status=status)
         self.excerpt = excerpt  # the beginning of what could not be read, without credentials
 
+    @property
+    def in_full(self) -> str:
+        """Return the message with the excerpt."""
+        return f"{self}; it sent {self.excerpt}" if self.excerpt else str(self)
+
 
 class StoreError(NotifierError):
     """The database cannot be used."""

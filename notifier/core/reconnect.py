@@ -142,8 +142,17 @@ def _after(ending: Ending, health: Health, policy: ReconnectPolicy) -> Health:
         failures=0 if well else 1 if ending.news else health.failures + 1,
         trouble=None if over else health.trouble,
         since=0 if over else health.since,
-        error=str(ending.error or ending.unread or "") or None,
+        error=_told(ending),
     )
+
+
+def _told(ending: Ending) -> str | None:
+    """Say what was wrong with a connection. Silence after nothing but unreadable snapshots is not what ails it."""
+    error = ending.error if ending.observed else ending.unread or ending.error
+    error = error or ending.unread
+    if isinstance(error, Unreadable):
+        return error.in_full
+    return None if error is None else str(error)
 
 
 def after_deadline(

@@ -101,6 +101,7 @@ class WatchConnection(TypedDict):
     failures: Annotated[Count, Field(description="in a row")]
     trouble: Annotated[LostName | None, Field(description="the reason for which it is given up if the trouble lasts")]
     error: Annotated[str | None, Field(description="of the last connection; null: it ended in order")]
+    unread: Annotated[str | None, Field(description="why the latest snapshot of the open stream cannot be read")]
 
 
 class WatchDetail(WatchItem, WatchHistory):
@@ -221,6 +222,7 @@ class SourceStatus(TypedDict):
     troubles: Annotated[dict[str, int], Field(description="watches in trouble, by kind")]
     errors: Annotated[dict[str, SourceTrouble], Field(description="the troubles in words, by kind")]
     unknown_states: Annotated[list[str], Field(description="states that no list names; they count as running")]
+    running_states: Annotated[list[str], Field(description="states that are listed as running")]
     unheard: Annotated[Count, Field(description="watches followed whose events nobody receives")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -111,12 +111,13 @@ class Api:
             if applied.added:
                 self._watcher.wake()
         items: list[answers.AddedWatch] = []
-        unheard = self._unheard([watch for key, watch in unique.items() if key in created])
+        new = [watch for key, watch in unique.items() if key in created]
+        warnings = [*self._unheard(new), *_odd(new)]
         for watch in watches:
             key = (watch.source, watch.id)
             items.append({"source": watch.source, "id": watch.id, "created": key in created})
             created.discard(key)
-        return items, unheard
+        return items, warnings
 
     def _unheard(self, watches: Sequence[NewWatch]) -> list[str]:
         """Return a warning if nobody receives the events of some watches."""
@@ -207,13 +208,14 @@ class Api:
             return None
         subscription = self._watcher.subscription(row["source"], row["pk"])
         if subscription is None:
-            return {"open": False, "failures": 0, "trouble": None, "error": None}
-        health = subscription.health
+            return {"open": False, "failures": 0, "trouble": None, "error": None, "unread": None}
+        health, stream = subscription.health, subscription.stream
         return {
-            "open": subscription.stream is not None,
+            "open": stream is not None,
             "failures": health.failures,
             "trouble": None if health.trouble is None else health.trouble.value,
             "error": health.error,
+            "unread": None if stream is None or stream.unread is None else stream.unread.in_full,
         }
 
     async def remove_watch(self, source: str, task_id: str) -> None:
@@ -317,11 +319,20 @@ class Api:
             raise Unknown(f"there is no mute {mute}")
 
     def _check(self, endpoint: str) -> None:
-        if endpoint not in self._dispatcher.endpoints:
-            raise Unknown(f"there is no endpoint {endpoint}")
+        names = list(self._dispatcher.endpoints)
+        if endpoint not in names:
+            there = "there is none" if not names else "there is only" if len(names) == 1 else "there are"
+            raise Unknown(f"there is no endpoint {endpoint}; {there} {', '.join(names)}".rstrip())
 
 
 API = web.AppKey("api", Api)
+
+
+def _odd(watches: Iterable[NewWatch]) -> list[str]:
+    """Return a warning if ids hold blanks, which no provider gives out: a quote, or a comma between ids, is missing."""
+    odd = [f"{watch.source}/{watch.id}" for watch in watches if any(map(str.isspace, watch.id))]
+    more = f" and {len(odd) - NAMED} more" if len(odd) > NAMED else ""
+    return [f"there is a blank in the id {', '.join(odd[:NAMED])}{more}: is it one id?"] if odd else []
 
 
 def _no_watch(source: str, task_id: str) -> Unknown:

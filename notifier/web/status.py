@@ -13,7 +13,8 @@ from notifier.cluster import NodeReport, RowCounts, ThisNode
 from notifier.config import QueueConfig
 from notifier.core.callback import LABEL
 from notifier.core.errors import StoreUnavailable
-from notifier.core.model import Json, Micros
+from notifier.core.flow import Condition
+from notifier.core.model import Json, Micros, Phase
 from notifier.core.mute import Mute
 from notifier.core.payload import timestamp
 from notifier.core.recent import Shares, together
@@ -137,6 +138,7 @@ class StatusReport:
                     "troubles": _sums(_of(status, "troubles", name, {}) for status in statuses),
                     "errors": {k: v for status in statuses for k, v in _of(status, "errors", name, {}).items()},
                     "unknown_states": sorted({*chain(*(_of(each, "unknown_states", name, ()) for each in statuses))}),
+                    "running_states": list(feed.source.settings.preset.states.get(Phase.RUNNING, ())),
                     "unheard": sum(_of(status, "unheard", name, 0) for status in statuses),
                 }
                 for name, feed in self._watcher.feeds.items()
@@ -178,7 +180,7 @@ class StatusReport:
         return {
             "name": name,
             "state": state.value,
-            "reason": endpoint.disabled_reason or reason,
+            "reason": endpoint.disabled_reason or reason or (endpoint.failure if state is Condition.FAILING else None),
             "in_flight": sum(_of(status, "endpoints", name, 0) for status in statuses),
             "in_flight_limit": endpoint.limit,
             "refused_share": round(shares.share, 4),

@@ -273,3 +273,21 @@ def test_past_the_deadline_another_reason_to_give_up_stays() -> None:
     """A task that the upstream does not know is lost for that, not for its age."""
     unknown = GiveUp(reason=LostReason.NOT_FOUND, detail="the upstream answers 404")
     assert after_deadline(unknown, POLICY, deadline=1.0, looked=True, asking=0.0) == unknown
+
+
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        (Ending(error=None, observed=True), None),
+        (Ending(error=BROKEN), "connection reset"),
+        (Ending(error=BROKEN, unread=Unreadable("no state", excerpt="{}"), opened=True), "no state; it sent {}"),
+        (Ending(error=BROKEN, unread=Unreadable("no state"), opened=True, observed=True), "connection reset"),
+        (Ending(error=None, unread=Unreadable("no state"), opened=True, observed=True), "no state"),
+        (Ending(error=Unreadable("no JSON", excerpt="<html>")), "no JSON; it sent <html>"),
+    ],
+)
+def test_what_ails_a_connection_is_remembered_in_words(ending: Ending, told: str | None) -> None:
+    """Where nothing could be read, that is what is told, and not the silence that followed."""
+    decision = after(ending, WELL, POLICY, now=T0, jitter=0.5)
+    assert isinstance(decision, Wait)
+    assert decision.health.error == told

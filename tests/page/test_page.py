@@ -106,7 +106,7 @@ async def test_an_endpoint_is_disabled_enabled_and_tested(
     async with daemon(tmp_path) as site:
         page = await visit(context, site, complaints, view="#/endpoints")
         app = page.locator("#endpoint-list > li", has=page.get_by_role("heading", name="app"))
-        await expect(app).to_contain_text("It accepts what is sent")
+        await expect(app).to_contain_text("Nothing was sent to it since the daemon started")
         await app.get_by_role("button", name="Disable app").click()
         question = page.get_by_role("dialog", name="Disable app?")
         await page.keyboard.press("Escape")

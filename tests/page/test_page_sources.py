@@ -30,6 +30,9 @@ async def test_a_source_tells_what_ails_it(tmp_path: Path, context: BrowserConte
         await expect(vidu.locator(".told")).to_contain_text("The state “PAUSED” is in no list")
         await expect(vidu.locator(".numbers dd").first).to_have_text("2")
         await expect(badge).to_contain_text("1 in trouble")
+        for number in (0, 1, 3):  # followed, streams, in trouble
+            link = vidu.locator(".numbers dd").nth(number).get_by_role("link")
+            await expect(link).to_have_attribute("href", "#/watches?source=vidu&ended=false")
         if folder := os.environ.get("SCREENSHOTS"):
             await page.screenshot(path=Path(folder) / "sources.png")
         site.simulator.push("clip-1", "success")

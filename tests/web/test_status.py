@@ -65,7 +65,7 @@ async def test_what_ails_a_source_is_told_in_words(tmp_path: Path) -> None:
     ):
         point = await first_point(site)
         assert point[0].startswith('vidu: the state "PAUSED" is in no list, and counts as running; ')
-        assert point[1] == "notifier source test vidu ID"
+        assert point[1] == 'states: {running: ["processing", "PAUSED"]}'
 
 
 async def test_watches_that_nobody_hears_of_are_told(tmp_path: Path) -> None:

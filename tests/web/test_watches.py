@@ -16,8 +16,10 @@ from refused_threads import no_thread
 from site_running import SECRET, Reply, Site, running
 from waits import slowness, until
 
+from notifier.cli.timeline import lines
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
+from notifier.tools.transcript import parse_lines
 
 JSON = {"content_type": "application/json"}
 APP = f'{{app: {{type: webhook, url: "http://127.0.0.1:9/", secrets: ["{SECRET}"]}}}}'
@@ -128,6 +130,18 @@ async def test_a_watch_without_a_receiver_is_added_with_a_warning(tmp_path: Path
         )
         assert (await site.get("/v1/watches/vidu/1")).json["receivers"] == []
         assert (await site.get("/v1/watches/vidu/2")).json["receivers"] == ["app"]
+
+
+async def test_an_id_with_a_blank_is_added_with_a_warning(site: Site) -> None:
+    """It may be two ids whose separator was lost; providers give out none with a blank."""
+    assert (await add(site, ["a", "b c"])).json["warnings"] == ["there is a blank in the id vidu/b c: is it one id?"]
+    many = [f"x {n}" for n in range(8)]
+    [warning] = (await add(site, many)).json["warnings"]
+    assert (
+        warning
+        == "there is a blank in the id vidu/x 0, vidu/x 1, vidu/x 2, vidu/x 3, vidu/x 4 and 3 more: is it one id?"
+    )
+    assert (await add(site, "b c")).json["warnings"] == [], "it was told before"
 
 
 async def test_one_bad_entry_and_nothing_is_written(site: Site) -> None:
@@ -325,7 +339,7 @@ async def test_a_watch_is_shown_with_all_that_came_of_it(tmp_path: Path) -> None
             await until(done)
             told = (await site.get("/v1/watches/vidu/1")).json
             assert (told["phase"], told["ended"], told["lost"], told["sequence"]) == ("succeeded", True, None, 3)
-            assert told["connection"] == {"open": False, "failures": 0, "trouble": None, "error": None}
+            assert told["connection"] == {"open": False, "failures": 0, "trouble": None, "error": None, "unread": None}
             assert told["more"] is False
             assert [event["sequence"] for event in told["events"]] == [1, 2, 3]
             assert [event["previous_state"] for event in told["events"]] == [None, "queueing", "processing"]
@@ -359,6 +373,23 @@ async def test_a_watch_that_cannot_connect_says_so(site: Site) -> None:
         return bool(not connection["open"] and connection["failures"])
 
     await until(failing)
+
+
+async def test_an_open_stream_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    """With what it sent; the same is told of the last connection once it has ended."""
+    async with (
+        Simulator(transcript=parse_lines(b'data: {"status": "PAUSED"}\n'), keep_open=True) as sim,
+        running(tmp_path, source=sim.base_url) as site,
+    ):
+        await add(site, "1")
+
+        async def unread() -> bool:
+            connection = (await site.get("/v1/watches/vidu/1")).json["connection"]
+            return bool(connection["open"] and '; it sent {"status": "PAUSED"}' in (connection["unread"] or ""))
+
+        await until(unread)
+        item = (await site.get("/v1/watches/vidu/1")).json
+        assert any(line.plain.startswith("  stream  open, but it cannot be read: the snap") for line in lines(item, {}))
 
 
 async def test_a_watch_is_let_go_of(tmp_path: Path) -> None:

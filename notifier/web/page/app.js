@@ -27,11 +27,13 @@ let view = null; // the view behind the panel
 let behind = "#/watches"; // the address after the panel is closed
 
 // -- addresses: #/watches?FILTERS  #/sources  #/endpoints  #/nodes  #/deliveries?FILTERS  #/watch/SOURCE/ID
-// #/delivery/ID; #/dead[/ENDPOINT] was the place of dead deliveries, and still leads to them
+// #/delivery/ID. #/watches/SOURCE/ID and #/deliveries/ID, as in the API, lead to the same; #/dead[/ENDPOINT] was the place
+// of dead deliveries, and still leads to them
 
 function route() {
   const [place, query] = location.hash.replace(/^#\/?/, "").split("?");
-  const [name, ...rest] = place.split("/").map(decode);
+  const [first, ...rest] = place.split("/").map(decode);
+  const name = rest.length === 0 ? first : ({ watches: "watch", deliveries: "delivery" }[first] ?? first);
   if (name === "watch" && rest.length >= 2) {
     if (view === null) show("watches", "");
     watches.mark(watches.keyOf({ source: rest[0], id: rest.slice(1).join("/") }));

@@ -96,7 +96,10 @@ function update(node, endpoint) {
   redraw(parts.word.firstChild, endpoint.state);
   const [word, meaning] = MEANING[endpoint.state];
   text(parts.word.lastChild, word);
-  text(parts.told, [meaning, endpoint.reason && `Reason: ${spoken(endpoint.reason)}.`, ...history(endpoint)].filter(Boolean).join(" "));
+  const known = endpoint.state !== "ok" || endpoint.last_success !== null;
+  const reason = endpoint.reason && endpoint.reason !== endpoint.last_error && `Reason: ${spoken(endpoint.reason)}.`;
+  const told = known ? meaning : "Nothing was sent to it since the daemon started.";
+  text(parts.told, [told, reason, ...history(endpoint)].filter(Boolean).join(" "));
   text(parts.where, [endpoint.type, endpoint.url].filter(Boolean).join(" · "));
   const [pending, oldest, sending, dead] = parts.numbers.map((one) => one.value);
   link(pending, parts.pending, endpoint.pending, plural(endpoint.pending, "pending delivery", "pending deliveries"));

@@ -31,6 +31,7 @@ function render() {
 }
 
 function make({ name }) {
+  const toOpen = () => h("a", { href: `#/watches?source=${encodeURIComponent(name)}&ended=false` });
   const number = (title) => {
     const value = h("dd");
     return { value, node: h("div", {}, h("dt", {}, title), value) };
@@ -38,8 +39,11 @@ function make({ name }) {
   const parts = {
     word: h("span", { class: "word" }, icon("ok"), h("span")),
     told: h("ul", { class: "told" }),
-    numbers: ["Followed", "Streams open", "Waiting", "In trouble"].map(number),
-    followed: h("a", { href: `#/watches?source=${encodeURIComponent(name)}&ended=false` }),
+    numbers: ["Followed", "Streams", "Waiting", "In trouble"].map(number),
+    followed: toOpen(),
+    open: toOpen(),
+    waiting: toOpen(),
+    trouble: toOpen(),
     watches: h("a", { href: `#/watches?source=${encodeURIComponent(name)}` }, "Its watches"),
   };
   const node = h("li", { class: "endpoint" },
@@ -61,9 +65,11 @@ function update({ parts }, source) {
   sync(parts.told, points, (point) => point, () => h("li"), text);
   const [followed, open, waiting, trouble] = parts.numbers.map((one) => one.value);
   link(followed, parts.followed, source.following, plural(source.following, "followed watch", "followed watches"));
-  text(open, count(source.open));
-  text(waiting, count(source.waiting));
-  text(trouble, count(Object.values(source.troubles).reduce((sum, n) => sum + n, 0)));
+  const sick = Object.values(source.troubles).reduce((sum, n) => sum + n, 0);
+  const toList = "list the open watches of the source";
+  link(open, parts.open, source.open, `${plural(source.open, "open stream", "open streams")}: ${toList}`);
+  link(waiting, parts.waiting, source.waiting, `${plural(source.waiting, "waiting watch", "waiting watches")}: ${toList}`);
+  link(trouble, parts.trouble, sick, `${plural(sick, "watch", "watches")} in trouble: ${toList}`);
 }
 
 const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}.`;
@@ -80,7 +86,8 @@ function ailments(source) {
     points.push(`${plural(source.waiting, "watch waits", "watches wait")} for a free stream; max_streams is ${count(source.max_streams)}.`);
   }
   for (const state of source.unknown_states) {
-    points.push(`The state “${state}” is in no list, and counts as running. notifier source test ${source.name} ID prints the YAML to add.`);
+    const running = [...source.running_states, state].map((one) => JSON.stringify(one)).join(", ");
+    points.push(`The state “${state}” is in no list, and counts as running. List it where it belongs, such as states: {running: [${running}]}.`);
   }
   if (source.unheard > 0) {
     points.push(`No endpoint receives the events of ${plural(source.unheard, "watch", "watches")}.`);

@@ -107,7 +107,7 @@ function connection(watch) {
   if (watch.ended) return "closed: the watch has ended";
   const link = watch.connection;
   if (link === null) return `of ${watch.node}: only that node knows its state`;
-  if (link.open) return "open";
+  if (link.open) return link.unread ? `open, but it cannot be read: ${link.unread}` : "open";
   const trouble = link.error ?? link.trouble;
   return `not open${trouble ? `: ${trouble}` : ""}${link.failures > 1 ? ` (${link.failures} tries failed in a row)` : ""}`;
 }
