@@ -61,6 +61,14 @@ def watch_names(context: typer.Context, incomplete: str) -> Iterator[str]:
                 yield form
 
 
+def label_pairs(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """Complete NAME=VALUE of a label of a recent watch."""
+    pairs = {pair for item in _items(context, "/v1/watches", "items") for pair in item["labels"].items()}
+    for name, value in sorted(pairs):
+        if (text := f"{name}={value}").startswith(incomplete):
+            yield printable(text)
+
+
 def dead_deliveries(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
     """Complete the id of a dead delivery; its event and receiver explain it."""
     yield from _deliveries(context, "/v1/deliveries?status=dead", incomplete)

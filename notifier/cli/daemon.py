@@ -174,8 +174,9 @@ def reload(
     if as_json:
         show_json(answer)
         return
-    show("reloaded")
-    for line in _changes(answer):
+    changes = list(_changes(answer))
+    show("reloaded" if changes else "reloaded; nothing has changed")
+    for line in changes:
         tell(f"  {printable(line)}")
     if answer.get("others"):
         node = printable(answer["node"])

@@ -90,7 +90,7 @@ def list_deliveries(
             (
                 item["id"],
                 item["status"],
-                receiver(item),
+                receiver(item).rpartition("//")[2],
                 _watch(item),
                 item["type"].removeprefix("task."),
                 item["attempt"],
@@ -123,21 +123,23 @@ def show_delivery(
     if as_json:
         show_json(item)
         return
-    for name in (
-        "id",
-        "event_id",
-        "type",
-        "endpoint",
-        "status",
-        "attempt",
-        "reason",
-        "created_at",
-        "due",
-        "settled_at",
-    ):
-        if item[name] is not None:
-            show(f"{name:>10}  {printable(str(item[name]))}")
-    show(f"{'watch':>10}  {printable(_watch(item))}\n")
+    facts = {
+        "id": item["id"],
+        "webhook-id": item["event_id"],
+        "type": item["type"],
+        "watch": _watch(item),
+        "endpoint": receiver(item),
+        "status": item["status"],
+        "tries": item["attempt"],
+        "reason": item["reason"],
+        "created": when(item["created_at"]),
+        "next try": when(item["due"]) if item["status"] == "ready" else None,
+        "settled": when(item["settled_at"]),
+    }
+    for name, fact in facts.items():
+        if fact is not None:
+            show(f"{name:>10}  {printable(str(fact))}")
+    show()
     show_table(
         ("at", "outcome", "status", "took", "address", "reason", "reply"),
         [

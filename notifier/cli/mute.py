@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
-from notifier.cli.complete import endpoint_names, mute_ids
+from notifier.cli.complete import endpoint_names, label_pairs, mute_ids
 from notifier.cli.output import EXIT_USAGE, fail, printable, show, show_json, show_table, when
 from notifier.cli.watch_input import read_pairs
 
@@ -19,7 +19,13 @@ mute = typer.Typer(help="Silence endpoints that people read, for a while.", no_a
 
 Labels = Annotated[
     list[str],
-    typer.Option("--label", "-l", metavar="NAME=VALUE", help="Only for tasks with this label; may be repeated."),
+    typer.Option(
+        "--label",
+        "-l",
+        metavar="NAME=VALUE",
+        help="Only for tasks with this label; may be repeated.",
+        autocompletion=label_pairs,
+    ),
 ]
 
 
@@ -32,7 +38,7 @@ def register(app: typer.Typer) -> None:
 def add(
     endpoint: Annotated[
         str | None,
-        typer.Argument(metavar="[ENDPOINT]", help="Default: all that people read.", autocompletion=endpoint_names),
+        typer.Argument(metavar="ENDPOINT", help="Default: all that people read.", autocompletion=endpoint_names),
     ] = None,
     label: Labels = [],
     lasting: Annotated[str | None, typer.Option("--for", metavar="TIME", help="How long, such as 30m or 2h.")] = None,
@@ -80,7 +86,7 @@ def list_mutes(
     show_table(
         ("id", "endpoint", "labels", "until", "comment"),
         [
-            (item["id"], item["endpoint"] or "all", _labels(item), when(item["until"]), item["comment"])
+            (item["id"], item["endpoint"] or "all", _labels(item) or None, when(item["until"]), item["comment"])
             for item in page["items"]
         ],
         empty="no mutes",

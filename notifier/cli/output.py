@@ -26,6 +26,7 @@ EXIT_CONFIG = 78
 GAP = 2  # blanks between columns
 NARROW = 20  # columns; on a narrower terminal nothing is gained by breaking lines
 LEAST = 6  # characters that a shortened column keeps
+READABLE = 20  # characters that it keeps as long as other columns can be left out
 MAX_PROBLEMS = 20  # problems that are printed: ten thousand watches may have the same one
 
 # Texts from others must not control a terminal, break a line, or turn its rest around (Unicode UAX #9).
@@ -219,7 +220,8 @@ def table(
 ) -> list[Text]:
     """Lay out a table no wider than `width` characters, as far as possible.
 
-    The columns `cut` are shortened. Where that is not enough, the columns `drop` are left out, the first one first.
+    The columns `cut` are shortened. Where too little of them would remain to be read, the columns `drop` are left out,
+    the first one first.
     """
     from rich.cells import cell_len
     from rich.text import Text
@@ -229,8 +231,10 @@ def table(
     while True:
         widths = [max(cell_len(line[index].plain) for line in lines) for index in range(len(columns))]
         over = 0 if width is None else sum(widths) + GAP * (len(columns) - 1) - width
+        least = READABLE if dropped and dropped[0] not in cut else LEAST
         spare = {i: widths[i] - max(LEAST, len(name)) for i, name in enumerate(columns) if name in cut}
-        if over <= sum(max(0, each) for each in spare.values()) or not dropped:
+        enough = sum(max(0, widths[i] - max(least, len(columns[i]))) for i in spare)
+        if over <= enough or not dropped:
             break
         if (name := dropped.pop(0)) in columns:
             left_out = columns.index(name)

@@ -41,6 +41,8 @@ def list_presets(as_json: JsonOption = False) -> None:
             for name, one in loaded.items()
         ],
         empty="no presets",
+        cut=("provider", "note"),
+        drop=("note",),
     )
 
 

@@ -12,7 +12,7 @@ import typer
 
 from notifier.cli.client import JsonOption
 from notifier.cli.duration import seconds
-from notifier.cli.output import fail, show, show_json
+from notifier.cli.output import EXIT_FAILED, fail, show, show_json
 from notifier.core.signing import (
     SecretError,
     SignatureError,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from notifier.core.model import Micros
 
 SECRET_BYTES = 32
+SECRET_VARIABLES = ["NOTIFIER_SECRET", "WEBHOOK_SECRET"]  # of those who verify, and of who runs a receiver
 
 secret = typer.Typer(help="Create signing secrets.", no_args_is_help=True)
 
@@ -36,7 +37,7 @@ Secrets = Annotated[
     typer.Option(
         "--secret",
         "-s",
-        envvar="NOTIFIER_SECRET",
+        envvar=SECRET_VARIABLES,
         metavar="WHSEC",
         help="whsec_... (or whsk_...); may be given several times.",
     ),
@@ -125,6 +126,7 @@ def verify_body(
             metavar="DURATION", parser=seconds, show_default=False, help="How old it may be; default: 5m; 0: any age."
         ),
     ] = 300.0,
+    as_json: JsonOption = False,
 ) -> None:
     """Verify a callback's signature; exit 0 if it is good.
 
@@ -137,9 +139,14 @@ def verify_body(
     try:
         keys = [decode_verifier(text) for text in secret]
         verify(keys, headers, _read(body), now=_now(), tolerance=tolerance or float("inf"))
-    except (SecretError, SignatureError) as exc:
+    except SignatureError as exc:
+        if not as_json:
+            fail(str(exc))
+        show_json({"good": False, "reason": str(exc)})
+        raise typer.Exit(EXIT_FAILED) from None
+    except SecretError as exc:
         fail(str(exc))
-    typer.secho("good", fg="green")
+    show_json({"good": True, "reason": None}) if as_json else typer.secho("good", fg="green")
 
 
 def _now() -> Micros:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 TIMEOUT = 30.0  # seconds of a wait for the daemon
 ALIVE_EVERY = 10.0  # seconds between questions whether the daemon still works at a long request
 CHUNK = 1 << 16  # bytes of a stream that are read at once
+NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")  # OpenSSL's words for plain HTTP
 SILENCE = 45.0  # seconds without a byte until a stream counts as dead; the daemon sends a comment every 15 s
 
 
@@ -103,6 +104,8 @@ class DaemonSession:
         except (HTTPException, OSError, ValueError) as exc:
             if isinstance(exc, BadStatusLine) and not isinstance(exc, ConnectionError):  # SSH, or TLS, say
                 raise Unreachable(self.client.stranger()) from exc
+            if isinstance(exc, SSLError) and exc.reason in NO_TLS:
+                raise Unreachable(f"what answers at {self.client.url} speaks no TLS: write http://") from exc
             raise Unreachable(
                 f"cannot reach the daemon at {self.client.url}: {_reason(exc)}; is it running? "
                 "(--url, --token or -c FILE)"

@@ -1,18 +1,18 @@
-"""Commands for sources: source test, one look at an upstream with a source's configuration."""
+"""Commands for sources: source list, what ails them; source test, one look at an upstream with their configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from notifier.cli.client import DEFAULT_FILE, JsonOption
+from notifier.cli.client import DEFAULT_FILE, ConfigOption, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.complete import configured_sources, tasks_of_source
 from notifier.cli.daemon import FileOption, load_config
 from notifier.cli.duration import seconds
 from notifier.cli.look_report import LookReport
-from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, fail, show, show_json
+from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, fail, show, show_json, show_table
 from notifier.cli.watch_input import read_pairs
 
 if TYPE_CHECKING:
@@ -22,12 +22,64 @@ if TYPE_CHECKING:
 
 LONGEST = 5.0  # seconds for which a stream without a snapshot is read
 
-source = typer.Typer(help="Try a source's configuration.", no_args_is_help=True)
+source = typer.Typer(help="See sources; try their configuration.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(source, name="source")
+
+
+@source.command("list")
+def list_sources(
+    config: ConfigOption = None, url: UrlOption = None, token: TokenOption = None, as_json: JsonOption = False
+) -> None:
+    """List sources with their streams, and what ails them.
+
+    An ok source is read. In a failing one, some tasks cannot be read. A waiting one has more tasks than streams.
+
+    Example: notifier source list
+    """
+    report = connect(url, token, config).get("/v1/status")
+    if as_json:
+        show_json({"items": [{**each, "state": state_of(each, report["nodes"])} for each in report["sources"]]})
+        return
+    show_table(
+        ("source", "state", "following", "open", "waiting", "reason"),
+        [
+            (
+                each["name"],
+                state_of(each, report["nodes"]),
+                each["following"],
+                each["open"],
+                each["waiting"],
+                "; ".join(_ailments(each, report["nodes"])) or None,
+            )
+            for each in report["sources"]
+        ],
+        empty="no sources",
+        cut=("reason",),
+        drop=("waiting", "open", "following"),
+    )
+
+
+def state_of(item: Mapping[str, Any], nodes: int) -> str:
+    """Return a source's state in one word, as the page does."""
+    if item["troubles"]:
+        return "failing"
+    return "waiting" if item["waiting"] and item["open"] >= item["max_streams"] * nodes else "ok"
+
+
+def _ailments(item: Mapping[str, Any], nodes: int) -> Iterator[str]:
+    for kind in item["troubles"]:
+        error = item["errors"].get(kind)
+        yield kind if error is None else error["error"]
+    if state_of(item, nodes) == "waiting":
+        yield f"max_streams is {item['max_streams']}"
+    if item["unknown_states"]:
+        yield f"unlisted states: {', '.join(item['unknown_states'])}"
+    if item["unheard"]:
+        yield f"{item['unheard']} heard of by no endpoint"
 
 
 @source.command("test")

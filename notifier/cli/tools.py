@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -13,7 +14,17 @@ import typer
 from notifier.cli.complete import preset_names
 from notifier.cli.daemon import load_config
 from notifier.cli.duration import seconds
-from notifier.cli.output import OutputLost, complain, fail, show, terminal
+from notifier.cli.output import (
+    OutputLost,
+    complain,
+    fail,
+    flush_output,
+    show,
+    show_json,
+    show_json_line,
+    terminal,
+)
+from notifier.cli.secrets import SECRET_VARIABLES
 
 if TYPE_CHECKING:
     from notifier.tools.speech import Speech
@@ -34,6 +45,9 @@ def demo(
         int, typer.Option("--tasks", "-n", min=1, max=5000, metavar="N", help="How many tasks; 1000 take 16 s.")
     ] = 12,
     keep: Annotated[bool, typer.Option("--keep", help="Stay up after the summary, until Ctrl-C.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary in JSON; all else goes to standard error.")
+    ] = False,
 ) -> None:
     """See notifier work.
 
@@ -44,7 +58,13 @@ def demo(
     from notifier.tools.demo import Interrupted, run
 
     try:
-        well = _until_interrupted(run(tasks=tasks, keep=keep, console=terminal()))
+        if as_json:
+            from rich.console import Console
+
+            play = run(tasks=tasks, keep=keep, console=Console(stderr=True), report=show_json)
+        else:
+            play = run(tasks=tasks, keep=keep, console=terminal())
+        well = _until_interrupted(play)
     except Interrupted as exc:
         if exc.number != signal.SIGINT:
             raise
@@ -129,6 +149,9 @@ def simulate(
         ),
     ] = [],
     seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of the random numbers.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON objects, one a line: the URL at once, the counts at the end.")
+    ] = False,
 ) -> None:
     """Run a simulated upstream, with faults on request.
 
@@ -164,7 +187,17 @@ def simulate(
         )
 
     simulator = _build(build)
-    show(str(_until_interrupted(serve(simulator))))
+
+    def announce(introduction: str) -> None:
+        if as_json:
+            complain(introduction)
+            show_json_line({"url": simulator.base_url})
+        else:
+            show(introduction)
+            flush_output()  # who reads through a pipe waits for it
+
+    summary = _until_interrupted(serve(simulator, announce=announce))
+    show_json_line(asdict(summary)) if as_json else show(str(summary))
 
 
 def listen(
@@ -174,7 +207,7 @@ def listen(
     ] = 8782,
     secret: Annotated[
         list[str],
-        typer.Option("--secret", "-s", envvar="WEBHOOK_SECRET", metavar="WHSEC", help="whsec_...; default: a new one."),
+        typer.Option("--secret", "-s", envvar=SECRET_VARIABLES, metavar="WHSEC", help="whsec_...; default: a new one."),
     ] = [],
     respond: Annotated[
         list[str],
@@ -182,7 +215,7 @@ def listen(
             "--respond",
             metavar="ANSWERS",
             help=r"[/PATH=]ANSWER,...: a status with an optional argument (429:5, 302:/x), drop, reset, blackhole, "
-            "drip or slow:SECONDS, each with xTIMES, such as 500x3,200.",
+            "drip or slow:SECONDS, each with xTIMES, such as 500x3,200. One without a path is for the other paths.",
         ),
     ] = ["200"],
     tolerance: Annotated[
@@ -215,6 +248,7 @@ def listen(
             secrets=secret or [new or ""],
             respond=respond,
             tolerance=tolerance,
+            keep=1,  # each is shown as it comes, and may be large
             seed=seed,
         )
 

@@ -19,7 +19,7 @@ from notifier.cli.client import (
     UrlOption,
     connect,
 )
-from notifier.cli.complete import endpoint_names, phase_names, source_names, watch_names
+from notifier.cli.complete import endpoint_names, label_pairs, phase_names, source_names, watch_names
 from notifier.cli.known import require_source
 from notifier.cli.listing import CUT, DROP, Wanted, columns, rows
 from notifier.cli.lookup import IdCommand, find, name_of, path_of
@@ -54,7 +54,12 @@ Ids = Annotated[
 SourceOption = Annotated[
     str | None, typer.Option("--source", "-s", metavar="NAME", help="A source's name.", autocompletion=source_names)
 ]
-Labels = Annotated[list[str], typer.Option("--label", "-l", metavar="NAME=VALUE", help="NAME=VALUE; may be repeated.")]
+Labels = Annotated[
+    list[str],
+    typer.Option(
+        "--label", "-l", metavar="NAME=VALUE", help="NAME=VALUE; may be repeated.", autocompletion=label_pairs
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:

@@ -22,11 +22,11 @@ from rich.text import Text
 from notifier.core.model import Json
 from notifier.core.signing import TOLERANCE, SignatureError, decode_verifier, verify
 from notifier.tools.callback import ReceivedCallback, fields_of, format_callback, json_line
-from notifier.tools.responses import Blackhole, Drip, Drop, Reset, Response, Script, Status, parse_path_script
+from notifier.tools.responses import ANY_PATH, Blackhole, Drip, Drop, Reset, Response, Script, Status, parse_path_script
 from notifier.tools.waiting import PATIENCE, Waiters, raise_descriptor_limit, until_stopped
 from notifier.tools.wire import reset
 
-MAX_BODY = 1 << 20  # bytes of a callback
+MAX_BODY = 256 << 20  # bytes of a callback: it quotes a snapshot of up to 64 MiB, and may hold its result twice
 KEPT = 10_000  # callbacks, the newest
 MAX_REMEMBERED = 100_000  # message ids, and watches; some tens of MiB
 
@@ -103,6 +103,7 @@ class Listener:
         self.types: Counter[str] = Counter()
         self._keys = [decode_verifier(secret) for secret in secrets]
         scripts = [parse_path_script(text) for text in ([respond] if isinstance(respond, str) else respond)]
+        scripts.sort(key=lambda script: script[0] == ANY_PATH)  # one without a path is for the others
         random = Random(seed)
         self._scripts = [(path, Script(steps, random)) for path, steps in scripts]
         self._tolerance = tolerance

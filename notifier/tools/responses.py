@@ -47,6 +47,7 @@ class Drip:
 Response = Status | Drop | Reset | Blackhole | Drip
 
 KINDS = ("STATUS", "STATUS:RETRY_AFTER", "STATUS:LOCATION", "STATUS:BODY", "slow[:SECONDS]", "drip[:SECONDS]")
+ANY_PATH = "*"  # of a script that names none
 _RETRY_AFTER = frozenset({429, 503})
 _STEP_START = r"(?:[2-5]\d\d|drop|reset|blackhole|drip|slow)(?:x\d+)?(?![^\W_])"
 _BETWEEN = re.compile(rf",\s*(?={_STEP_START})")  # the comma of an HTTP-date in Retry-After is followed by no response
@@ -110,7 +111,7 @@ def parse_path_script(text: str) -> tuple[str, tuple[ScriptStep, ...]]:
         if not equals:
             raise ValueError(f"response {text!r}: expected PATH=RESPONSE")
         return path, parse_script(script)
-    return "*", parse_script(text)
+    return ANY_PATH, parse_script(text)
 
 
 def _choice(text: str) -> tuple[Response, int]:

@@ -80,9 +80,9 @@ async def running(directory: Path) -> AsyncIterator[Daemon]:
 
 NEW = {  # names that do not exist yet, or that nothing here knows
     ("watch", "add", "ids"), ("node", "list", "names"), ("sign", "message"), ("verify", "message"), ("sign", "id_"),
-    ("simulate", "ids"), ("simulate", "framing"),
+    ("simulate", "ids"), ("simulate", "framing"), ("watch", "add", "variable"), ("source", "test", "variable"),
 }  # fmt: skip
-NAMES = {"NAME", "ID", "[SOURCE/]ID", "PHASE", "STATUS", "[ENDPOINT]"}
+NAMES = {"NAME", "ID", "[SOURCE/]ID", "PHASE", "STATUS", "ENDPOINT", "NAME=VALUE"}
 
 
 def test_every_command_that_takes_a_name_offers_names() -> None:
@@ -104,7 +104,10 @@ def test_every_command_that_takes_a_name_offers_names() -> None:
 async def test_names_of_the_daemon_are_offered(tmp_path: Path) -> None:
     """Each command that takes a name offers those that exist."""
     async with running(tmp_path) as daemon, aiohttp.ClientSession(daemon.address) as http:
-        for watch in ({"id": "clip-1", "source": "vidu"}, {"id": "clip-2", "source": "acme"}):
+        for watch in (
+            {"id": "clip-1", "source": "vidu", "labels": {"team": "video"}},
+            {"id": "clip-2", "source": "acme"},
+        ):
             async with http.post("/v1/watches", json=watch) as reply:
                 assert reply.status == 201
         async with http.post("/v1/mutes", json={"endpoint": "ops", "for": "1h"}) as reply:
@@ -123,6 +126,9 @@ async def test_names_of_the_daemon_are_offered(tmp_path: Path) -> None:
         await daemon.offers("notifier source test acme ", "clip-2")
         await daemon.offers("notifier endpoint test a", "app")
         await daemon.offers("notifier mute remove ", mute)
+        await daemon.offers("notifier watch list --label te", "team=video")
+        await daemon.offers("notifier watch add 7 -l team=v", "team=video")
+        await daemon.offers("notifier export -l x")
         await daemon.offers("notifier delivery list --status de", "delivered", "dead")
         await daemon.offers("notifier delivery show ", "1")
         await daemon.offers("notifier delivery retry ", "1")

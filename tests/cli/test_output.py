@@ -60,6 +60,14 @@ def test_a_narrower_terminal_loses_the_least_useful_columns(width: int | None, k
     assert len({line.plain.index("vidu") for line in lines[1:]}) == 1
 
 
+def test_a_column_stays_readable_as_long_as_another_can_go() -> None:
+    """A reason of a few letters says less than one column fewer."""
+    for width, kept in ((60, "id watch reason"), (80, "id watch reason endpoint")):
+        lines = table(COLUMNS, ROWS, width=width, cut=("reason",), drop=("endpoint",))
+        assert lines[0].plain.split() == kept.split()
+        assert "connection refused" in lines[1].plain
+
+
 def test_ids_stay_whole_even_where_there_is_no_room() -> None:
     assert "vidu/2370487727425660" in plain(20)[1]
 

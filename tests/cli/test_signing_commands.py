@@ -57,6 +57,11 @@ def test_verify(tmp_path: Path, secret: str, message: str, timestamp: str, body:
     args = ["verify", "-s", secret, "--id", message, "--timestamp", timestamp, "--signature", signature]
     good = CliRunner().invoke(app, [*args, "--tolerance", "0", str(tmp_path / "body")])
     assert (good.exit_code, good.output) == (0, "good\n")
+    told = CliRunner().invoke(app, [*args, "--tolerance", "0", "--json", str(tmp_path / "body")])
+    assert (told.exit_code, json.loads(told.output)) == (0, {"good": True, "reason": None})
+    told = CliRunner().invoke(app, [*args, "--tolerance", "0", "--json", str(tmp_path / "changed")])
+    answer = json.loads(told.output)
+    assert (told.exit_code, answer["good"], bool(answer["reason"])) == (1, False, True)
     headers = {"webhook-id": message, "Webhook-Timestamp": timestamp, "WEBHOOK-SIGNATURE": signature}
     given = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
     good = CliRunner().invoke(app, ["verify", "-s", secret, "--tolerance", "0", *given], input=body)

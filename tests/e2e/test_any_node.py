@@ -119,7 +119,7 @@ async def test_any_node_tells_of_all_and_acts_on_all(daemons: Start, database: s
         assert "web-0" in shown_status
 
         assert (await nodes[1].run("reload", "-c", "config.yaml")).out.splitlines() == [
-            "reloaded",
+            "reloaded; nothing has changed",
             "for every node what its files list as watches, for web-1 alone all else: ask each, see notifier node list",
         ]
 

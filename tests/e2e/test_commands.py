@@ -65,7 +65,7 @@ async def test_dead_delivery_is_found_and_retried(daemons: Start) -> None:
         nothing = await daemon.run("delivery", "retry", "--endpoint", "app", *use)
         assert (nothing.code, nothing.out) == (0, "0 deliveries are sent again\n")
         unknown = await daemon.run("delivery", "retry", "--endpoint", "appp", *use)
-        assert (unknown.code, unknown.lines) == (1, ["notifier: there is no endpoint appp"])
+        assert (unknown.code, unknown.lines) == (1, ["notifier: there is no endpoint appp; there is only app"])
         unknown = await daemon.run("delivery", "list", "--endpoint", "appp", *use)
         assert (unknown.code, unknown.lines) == (1, ["notifier: there is no endpoint appp; there is only app"])
         named = json.loads((await daemon.run("delivery", "list", "--watch", "vidu/job [1]", "--json", *use)).out)
@@ -100,7 +100,7 @@ async def test_endpoint_disabled_and_enabled(daemons: Start) -> None:
         assert (done.code, done.out) == (0, "app is enabled\n")
         assert (await ears.wait(2))[1].state == "success"
         unknown = await daemon.run("endpoint", "enable", "nobody", *use)
-        assert (unknown.code, unknown.lines) == (1, ["notifier: there is no endpoint nobody"])
+        assert (unknown.code, unknown.lines) == (1, ["notifier: there is no endpoint nobody; there is only app"])
         assert await daemon.stop() == 0
 
 
@@ -118,6 +118,13 @@ async def test_status(daemons: Start) -> None:
         assert (table.code, table.err) == (0, "")
         assert "ready" in table.out
         assert "2 queued" in table.out
+        listed = await daemon.run("source", "list", "-c", str(daemon.file))
+        assert [line.split() for line in listed.out.splitlines()] == [
+            ["source", "state", "following", "open", "waiting", "reason"],
+            ["vidu", "ok", "2", "2", "0", "-"],
+        ]
+        [item] = json.loads((await daemon.run("source", "list", "--json", "-c", str(daemon.file))).out)["items"]
+        assert (item["name"], item["state"], item["open"]) == ("vidu", "ok", 2)
         assert await daemon.stop() == 0
 
 
@@ -146,12 +153,12 @@ async def test_token(daemons: Start) -> None:
 
 
 async def test_a_reload_tells_what_it_has_changed(daemons: Start) -> None:
-    """It names parts that were added, changed or removed, and keys that wait for a restart; `reloaded` alone: none."""
+    """Parts that were added, changed or removed, and keys that wait for a restart; or that there are none."""
     settings = config(upstream="http://127.0.0.1:9", endpoints={"app": webhook("http://127.0.0.1:9")}, watches=["1"])
     daemon = daemons(settings)
     await daemon.start()
     use = ("-c", str(daemon.file), "--url", daemon.url)
-    assert (await daemon.run("reload", *use)).out == "reloaded\n"
+    assert (await daemon.run("reload", *use)).out == "reloaded; nothing has changed\n"
     settings["endpoints"] = {"ops": webhook("http://127.0.0.1:9")}
     settings["sources"]["vidu"]["idle_timeout"] = "30s"
     settings |= {"watches": ["2", "3"], "node": {"name": "another"}}
@@ -182,7 +189,7 @@ async def test_unix_socket(daemons: Start) -> None:
     await daemon.start()
     assert path.stat().st_mode & 0o777 == 0o660
     for args in (("-c", str(daemon.file)), ("--url", "unix:n.sock")):
-        assert (await daemon.run("reload", *args)).out == "reloaded\n"
+        assert (await daemon.run("reload", *args)).out == "reloaded; nothing has changed\n"
     await daemon.kill()
     assert path.exists()
     done = await daemon.run("status", "-c", str(daemon.file))
@@ -237,6 +244,8 @@ async def test_not_the_daemon(daemons: Start) -> None:
         for url in (sim.base_url, ears.base_url, "http://127.0.0.1:99999", "no-scheme"):
             done = await daemon.run("status", "--url", url)
             assert (done.code, done.out, len(done.lines)) == (1, "", 1), (url, done.err)
+        done = await daemon.run("status", "--url", ears.base_url.replace("http:", "https:"))
+        assert done.err.endswith("speaks no TLS: write http://\n")
 
 
 async def test_interrupted_tools_end_well(daemons: Start) -> None:

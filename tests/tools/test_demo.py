@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import re
 import shlex
@@ -119,6 +120,19 @@ async def test_command_shows_streams_and_polls_and_ends_by_itself(tmp_path: Path
     fitting = [line for line in text.splitlines() if "notifier" not in line]  # the path of a command may be long
     assert [line for line in fitting if len(line) > 60] == []
     assert "\x1b" not in text, "colours are for terminals"
+
+
+async def test_its_summary_is_json_for_programs(tmp_path: Path) -> None:
+    """And nothing else is; what people see goes to standard error."""
+    async with running(tmp_path, *COMMAND, "-n", "3", "--json") as process:
+        output, errors = await process.communicate()
+    told = json.loads(output)
+    assert (process.returncode, told["wrong"]) == (0, []), errors.decode()
+    assert (told["watches"], told["ended"], told["polled"]) == (3, {"succeeded": 3}, 1)
+    assert told["callbacks"] == told["verified"] == told["changes"] + 1, "one was sent again"
+    assert (told["duplicates"], told["out_of_order"], told["refused_with"]) == (0, 0, "500")
+    assert told["retried_after_seconds"] > 0
+    assert "receiver" in errors.decode()
 
 
 async def test_its_last_lines_are_commands_that_work(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import time
@@ -47,7 +48,7 @@ def signed(body: bytes, *, id_: str = "msg_1", secret: str = SECRET, at: float |
     }
 
 
-async def post(url: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, str]:
+async def post(url: str, body: bytes | io.BytesIO, headers: dict[str, str] | None = None) -> tuple[int, str]:
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE)) as session,
         session.post(url, data=body, headers=headers, allow_redirects=False) as reply,
@@ -302,3 +303,18 @@ class TestShown:
         assert (fields["id"], fields["sequence"], fields["duplicate"]) == ("msg_1", 3, True)
         assert fields["payload"] == {"type": "task.succeeded"}
         assert "body" not in fields
+
+
+async def test_a_script_without_a_path_is_for_the_other_paths() -> None:
+    """In whatever order they are given."""
+    async with listening("200", "/bill=500") as listener:
+        assert (await post(f"{listener.base_url}/bill", b"{}"))[0] == 500
+        assert (await post(f"{listener.base_url}/hooks", b"{}"))[0] == 200
+
+
+async def test_a_callback_may_be_as_large_as_the_daemon_sends_them() -> None:
+    """It quotes a snapshot, of which a source may read 64 MiB."""
+    async with listening("200") as listener:
+        body = json.dumps({"type": "task.succeeded", "data": {"task": {"image": "A" * (65 << 20)}}}).encode()
+        assert (await post(listener.url, io.BytesIO(body)))[0] == 200
+        assert listener.counts["received"] == 1

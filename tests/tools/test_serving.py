@@ -32,6 +32,9 @@ asyncio.run(main(sys.argv[1] == "json"))
 """
 
 
+SIMULATE = "import sys; from notifier.cli import main; sys.argv = ['notifier', 'simulate', *sys.argv[1:]]; main()"
+
+
 @asynccontextmanager
 async def running(program: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a program, which must end by itself once it was told to."""
@@ -70,6 +73,28 @@ async def test_simulator_serves_until_a_signal(number: signal.Signals) -> None:
     assert f"curl -N -H 'Authorization: Bearer t' '{url}/vidu/v1/tasks/state?id=1'" in output.decode()
     assert output.decode().endswith("1 tasks, 1 streams (at most 1 at once); stream 1\n")
     assert errors == b""
+
+
+async def test_the_command_says_where_it_is_through_a_pipe() -> None:
+    """At once, not when it ends: a script waits for it."""
+    async with running(SIMULATE, "--port", "0", "--every", "0") as process:
+        url = await address(process.stdout)
+        assert (await get(url, "/tasks/1/events")).complete
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+
+
+async def test_the_command_prints_json_for_programs() -> None:
+    """The URL in one line, the counts in another; what people copy goes to standard error."""
+    async with running(SIMULATE, "--port", "0", "--every", "0", "--json") as process:
+        assert process.stdout is not None
+        url = json.loads(await process.stdout.readline())["url"]
+        assert (await get(url, "/tasks/1/events")).complete
+        process.send_signal(signal.SIGTERM)
+        output, errors = await process.communicate()
+    told = json.loads(output)
+    assert (told["tasks"], told["connects"], told["outcomes"]) == (1, 1, {"stream": 1})
+    assert f"simulating the upstream on {url}" in errors.decode()
 
 
 async def test_listener_prints_each_callback_for_people() -> None:

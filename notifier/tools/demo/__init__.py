@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from notifier.core.errors import NotifierError
+from notifier.core.model import Json
 from notifier.tools.demo.script import cast
 from notifier.tools.demo.stage import play
 
@@ -27,11 +28,18 @@ class Interrupted(NotifierError):
         self.number = number
 
 
-async def run(*, tasks: int, keep: bool, console: Console, interval: float | None = None) -> bool:
+async def run(
+    *,
+    tasks: int,
+    keep: bool,
+    console: Console,
+    interval: float | None = None,
+    report: Callable[[Json], None] | None = None,
+) -> bool:
     """Play the demo; return whether everything went as it should. With `keep`, stay up afterwards until a signal.
 
-    `interval` is the time between snapshots of a task, in seconds. Raises Interrupted on a signal before the end, and
-    DaemonFailed if the daemon does not start or dies.
+    `interval` is the time between snapshots of a task, in seconds. `report` gets the summary as JSON. Raises
+    Interrupted on a signal before the end, and DaemonFailed if the daemon does not start or dies.
     """
     up, enough = asyncio.Event(), asyncio.Event()
     came: list[signal.Signals] = []
@@ -51,7 +59,9 @@ async def run(*, tasks: int, keep: bool, console: Console, interval: float | Non
     with _signals(interrupt):
         try:
             async with asyncio.timeout(None) as until:
-                return await play(cast(tasks), interval=interval, console=console, hold=hold if keep else None)
+                return await play(
+                    cast(tasks), interval=interval, console=console, hold=hold if keep else None, report=report
+                )
         except TimeoutError:
             if until.expired():
                 raise Interrupted(came[0]) from None

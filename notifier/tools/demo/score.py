@@ -112,6 +112,47 @@ class Score:
         return lines[:MOST_NAMED] + ([f"... and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else [])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The counts of the whole demo."""
+
+    watches: int
+    ended: Mapping[str, int]  # by phase
+    polled: int  # of the watches
+    polls: int
+    changes: int  # of state, at the upstreams
+    callbacks: int
+    verified: int
+    duplicates: int
+    out_of_order: int
+    refused_with: str | None  # the receiver's answer on purpose
+    retried_after_seconds: float | None  # until the same was accepted; None: it never was
+    latency_p50_ms: float
+    latency_p99_ms: float
+    seconds: float
+
+    @classmethod
+    def of(cls, score: Score, *, changes: int, polls: int, seconds: float) -> Summary:
+        """Sum up a score."""
+        counts, refused, retried = score.counts, score.refused, score.retried
+        return cls(
+            watches=len(score.tasks),
+            ended=dict(Counter(task.phase or "?" for task in score.tasks.values() if task.complete)),
+            polled=sum(task.role.source == "polled" for task in score.tasks.values()),
+            polls=polls,
+            changes=changes,
+            callbacks=counts["callbacks"],
+            verified=counts["verified"],
+            duplicates=counts["repeats"],
+            out_of_order=counts["out of order"],
+            refused_with=None if refused is None else refused.answer,
+            retried_after_seconds=None if refused is None or retried is None else round(retried.at - refused.at, 3),
+            latency_p50_ms=round(score.percentile(0.5) * 1000, 1),
+            latency_p99_ms=round(score.percentile(0.99) * 1000, 1),
+            seconds=round(seconds, 1),
+        )
+
+
 def _late(task: Progress, moves: Sequence[Move]) -> bool:
     """Return whether the long `processing` was reported only once it was over, as one who waits for the end would."""
     at = next((index for index, move in enumerate(moves) if move.state == "processing"), len(moves))

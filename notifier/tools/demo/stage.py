@@ -6,18 +6,19 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.text import Text
 
+from notifier.core.model import Json
 from notifier.core.signing import new_secret
 from notifier.tools.callback import format_callback
 from notifier.tools.demo import script, view
 from notifier.tools.demo.daemon import Daemon
-from notifier.tools.demo.score import Progress, Score
+from notifier.tools.demo.score import Progress, Score, Summary
 from notifier.tools.demo.script import (
     FRAMING,
     SOURCES,
@@ -79,9 +80,16 @@ class DemoStage:
 
 
 async def play(
-    roles: tuple[Role, ...], *, interval: float | None, console: Console, hold: Callable[[], Awaitable[None]] | None
+    roles: tuple[Role, ...],
+    *,
+    interval: float | None,
+    console: Console,
+    hold: Callable[[], Awaitable[None]] | None,
+    report: Callable[[Json], None] | None = None,
 ) -> bool:
     """Play to the end, show the summary, then wait for `hold`; return whether all was as it should be.
+
+    `report` gets the summary as JSON when everything has ended.
 
     `interval` is in seconds, between the snapshots of a task; None: by the number of tasks. Raises DaemonFailed.
     """
@@ -95,8 +103,13 @@ async def play(
         with View(console, stage.score, stage.state) as shown:
             await _follow(stage, shown, patience=patience)
         missing = stage.missing()
-        polls = stage.upstreams["polled"].outcomes["snapshot"]
-        view.summary(console, stage.score, changes=stage.changes(), polls=polls, seconds=loop.time() - began)
+        summary = Summary.of(
+            stage.score,
+            changes=stage.changes(),
+            polls=stage.upstreams["polled"].outcomes["snapshot"],
+            seconds=loop.time() - began,
+        )
+        view.summary(console, summary)
         if hold is not None:
             stage.receiver.on_callback = lambda callback: console.print(format_callback(callback), soft_wrap=True)
             view.to_try(
@@ -111,7 +124,9 @@ async def play(
             missing.append(f"told to stop, the daemon ended with exit code {code}; its log:\n{stage.daemon.tail()}")
     for reason in missing:
         console.print(Text(f"wrong: {reason}", style="red"), soft_wrap=True)
-    if not missing and hold is None:
+    if report is not None:
+        report({**asdict(summary), "wrong": missing})
+    elif not missing and hold is None:
         view.next_steps(console)
     return not missing
 

@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from notifier.tools.demo.score import Progress, Score
+from notifier.tools.demo.score import Progress, Score, Summary
 from notifier.tools.demo.script import ENDED, PRESET, TOKEN, SourceName
 
 PLAIN_EVERY = 1.0  # seconds between lines where there is no terminal
@@ -116,25 +116,21 @@ def started(console: Console, *, pid: int, seconds: float, url: str) -> None:
     console.print()
 
 
-def summary(console: Console, score: Score, *, changes: int, polls: int, seconds: float) -> None:
+def summary(console: Console, whole: Summary) -> None:
     """Print the counts of the whole demo."""
-    ended = Counter(task.phase for task in score.tasks.values() if task.complete)
-    polled = sum(task.role.source == "polled" for task in score.tasks.values())
-    counts = score.counts
-    median, slow = score.percentile(0.5) * 1000, score.percentile(0.99) * 1000
+    ended = ", ".join(f"{count} {phase}" for phase, count in whole.ended.items())
     rows = [
-        ("watches", f"{len(score.tasks)}: {', '.join(f'{count} {state}' for state, count in ended.items()) or '-'}"),
-        ("changes", f"{changes} of state, at the upstreams"),
-        ("callbacks", f"{counts['callbacks']} received, {counts['verified']} verified"),
-        ("", f"{counts['repeats']} duplicates, {counts['out of order']} out of order"),
-        ("latency", f"p50 {median:.1f} ms, p99 {slow:.1f} ms after the observation"),
-        ("took", f"{seconds:.1f} s"),
+        ("watches", f"{whole.watches}: {ended or '-'}"),
+        ("changes", f"{whole.changes} of state, at the upstreams"),
+        ("callbacks", f"{whole.callbacks} received, {whole.verified} verified"),
+        ("", f"{whole.duplicates} duplicates, {whole.out_of_order} out of order"),
+        ("latency", f"p50 {whole.latency_p50_ms:.1f} ms, p99 {whole.latency_p99_ms:.1f} ms after the observation"),
+        ("took", f"{whole.seconds:.1f} s"),
     ]
-    if score.refused is not None and score.retried is not None:
-        wait = score.retried.at - score.refused.at
-        rows.insert(4, ("retried", f"1, accepted {wait:.1f} s after the {score.refused.answer}"))
-    if polled:
-        rows.insert(1, ("polled", f"{polled} of the watches, by {polls} requests"))
+    if whole.retried_after_seconds is not None:
+        rows.insert(4, ("retried", f"1, accepted {whole.retried_after_seconds:.1f} s after the {whole.refused_with}"))
+    if whole.polled:
+        rows.insert(1, ("polled", f"{whole.polled} of the watches, by {whole.polls} requests"))
     console.print()
     _lines(console, *rows)
     console.print()
