@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -224,3 +225,11 @@ async def test_watches_that_end_are_counted_while_the_daemon_is_weighed(
     assert result.completed == result.added > 0
     assert result.samples
     assert all(sample.tasks > 5 and sample.rss > 0 and sample.descriptors > 5 for sample in result.samples)
+
+
+def test_every_waiter_is_answered_in_the_measurement_of_waiting() -> None:
+    """It fails if one is not; here its figures say nothing."""
+    command = [sys.executable, "-m", "bench.waits", "--waiters", "5", "--seconds", "0.2", "--rate", "20"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "5 waiters answered within" in done.stdout
