@@ -21,6 +21,7 @@ from notifier.core.trace import accepted
 MAX_BYTES = 1024 * 1024  # of one message, NATS's own default: reading a message blocks the loop
 MAX_CHANGES = 5000  # of one message, for the same reason
 MAX_WATCHES = 1000  # added in one transaction: other writers wait for it
+MAX_NAMED = 20  # fields that a reason names
 EXCERPT = 200  # characters of a message that are logged
 DATA = "data"  # the field of an entry that contains a whole message
 REMOVE = "remove"
@@ -142,6 +143,9 @@ def _entry(fields: Mapping[str, bytes]) -> Json:
     """Return the message of an entry: its field `data`, or a watch's own fields, which are JSON or plain text."""
     if DATA in fields:
         return _document(fields[DATA])
+    if fields.keys().isdisjoint(("id", "remove")):
+        there = ", ".join(islice(fields, MAX_NAMED))
+        raise MessageRefused(f"put JSON into the field `{DATA}`, or the id into `id`; the fields are {there[:EXCERPT]}")
     value: dict[str, Json] = {}
     for name, content in fields.items():
         try:

@@ -10,8 +10,8 @@ export const MEANING = {
   new: "not observed yet",
   queued: "accepted, not started",
   running: "being worked on",
-  succeeded: "ended well",
-  failed: "ended badly",
+  succeeded: "finished",
+  failed: "the provider reports a failure",
   canceled: "ended because someone asked",
   lost: "given up before the end",
 };
