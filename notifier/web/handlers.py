@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -35,7 +35,7 @@ from notifier.web.values import EventCursor
 
 MAX_WATCHES = 10_000  # of one request
 P_co = TypeVar("P_co", bound=Parameters, covariant=True)
-DOCUMENT: web.AppKey[Callable[[], bytes]] = web.AppKey("document")
+DOCUMENT: web.AppKey[Callable[[], Awaitable[bytes]]] = web.AppKey("document")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ async def page(call: Call[Parameters]) -> web.Response:
 
 async def openapi(call: Call[Parameters]) -> web.Response:
     """Return the OpenAPI document."""
-    return web.Response(body=call.request.app[DOCUMENT](), content_type="application/json")
+    return web.Response(body=await call.request.app[DOCUMENT](), content_type="application/json")
 
 
 async def status(call: Call[Parameters]) -> web.Response:

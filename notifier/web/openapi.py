@@ -1,9 +1,12 @@
-"""The OpenAPI 3.1 document, made from the table of operations and the types of requests and answers."""
+"""The OpenAPI 3.1 document, made from the table of operations and the types of requests and answers.
+
+It is made when it is first asked for, one operation at a time: all of it would keep the loop from others for 60 ms.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -26,14 +29,19 @@ _HEADERS = {
 }
 
 
-def encoded() -> bytes:
+_made: list[bytes] = []  # the document, once it was asked for
+
+
+async def encoded() -> bytes:
     """Return the document as JSON."""
-    return _encoded()
-
-
-@cache
-def _encoded() -> bytes:
-    return json.dumps(document()).encode()
+    if not _made:
+        definitions: Schema = {}
+        paths: Schema = {}
+        for operation in OPERATIONS:
+            _add(operation, paths, definitions)
+            await asyncio.sleep(0)
+        _made.append(json.dumps(_whole(paths, definitions)).encode())
+    return _made[0]
 
 
 def document() -> Schema:
@@ -41,7 +49,15 @@ def document() -> Schema:
     definitions: Schema = {}
     paths: Schema = {}
     for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation, definitions)
+        _add(operation, paths, definitions)
+    return _whole(paths, definitions)
+
+
+def _add(operation: Operation, paths: Schema, definitions: Schema) -> None:
+    paths.setdefault(operation.path, {})[operation.method] = _operation(operation, definitions)
+
+
+def _whole(paths: Schema, definitions: Schema) -> Schema:
     problems = {
         model.__name__: _schema(model, definitions) for model in (answers.ProblemDetails, answers.InvalidDetails)
     }

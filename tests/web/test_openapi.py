@@ -117,6 +117,27 @@ async def test_the_document_is_served(site: Site) -> None:
     assert reply.json["openapi"] == "3.1.0"
 
 
+async def test_making_the_document_leaves_the_loop_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have a turn after each operation; once it is made, it takes none."""
+    monkeypatch.setattr(openapi, "_made", [])
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    task = asyncio.create_task(take_turns())
+    first = await openapi.encoded()
+    assert turns >= len(OPERATIONS) - 1
+    before = turns
+    assert await openapi.encoded() is first
+    assert turns == before
+    task.cancel()
+    await asyncio.wait({task})
+
+
 async def test_replies_hold_what_is_described_and_no_more(site: Site) -> None:
     """With keys that the document does not name forbidden, each reply still fits its schema."""
     document = strict(openapi.document())
