@@ -97,8 +97,8 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
 def check(config: FileOption = DEFAULT_FILE, strict: StrictOption = False, as_json: JsonOption = False) -> None:
     """Validate a configuration.
 
-    Prints what would run, or every problem with its place. Warnings name what is valid but probably a mistake, such as
-    a watch whose events no endpoint receives.
+    Prints what would run, or every problem with its place. Warnings name probable mistakes, such as a watch whose
+    events no endpoint receives.
 
     Example: notifier check -c config.yaml
     """

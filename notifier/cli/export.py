@@ -37,7 +37,7 @@ def export(
     """Print watches of the API and of queues as YAML.
 
     These are the open ones, in a file that `watch_files` and `watch add --file` read. A watch's own callback
-    URL is secret, and is not among what is printed.
+    URL is secret, and is not printed.
 
     Example: notifier export > watches.d/exported.yaml
     """

@@ -46,7 +46,7 @@ def init(
     slack: Annotated[bool | None, typer.Option("--slack/--no-slack", help="Send messages to Slack as well.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a short configuration. What is not given as an option is asked for, if there is a terminal.
+    """Write a short configuration. On a terminal it asks for each option that is missing.
 
     Secrets are not written: the configuration takes them from the environment, and the variables are printed. Beside
     it there is a directory watches.d for files of tasks.

@@ -1,4 +1,4 @@
-"""What one look at an upstream brought, in words for people and as JSON for programs. No I/O."""
+"""The report of one look at an upstream, in words for people and as JSON for programs. No I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STATE_NAMES = ("state", "status", "task_status", "task_state", "job_status", "jo
 
 
 class LookReport:
-    """What one look brought, in words and as JSON."""
+    """The report of one look, in words and as JSON."""
 
     def __init__(self, name: str, config: SourceConfig, plan: Plan, look: Look, *, preset: str | None = None) -> None:
         """Create a report; `preset` is the name of the source's twin, if that was asked."""

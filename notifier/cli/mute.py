@@ -51,7 +51,7 @@ def add(
 ) -> None:
     """Silence an endpoint of type slack or apprise, wholly or for tasks with certain labels.
 
-    What happens meanwhile is never sent to it, not even afterwards. Webhooks cannot be muted: programs rely on them.
+    Events of that time are never sent to it, not even afterwards. Webhooks cannot be muted: programs rely on them.
 
     Example: notifier mute add ops --label team=video --for 2h
     """
@@ -102,7 +102,7 @@ def remove(
     token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End a mute. What it has muted is not sent.
+    """End a mute. Events that it has muted are not sent.
 
     Example: notifier mute remove mute_0123456789
     """

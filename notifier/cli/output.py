@@ -85,7 +85,7 @@ def flush_output() -> None:
 
 
 def discard_output() -> None:
-    """Let the rest of standard output, and what is buffered for it, go nowhere."""
+    """Discard the buffer of standard output, and all further output."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

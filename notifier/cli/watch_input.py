@@ -51,7 +51,7 @@ class WatchDefaults:
     callback_secret: str | None = None
 
     def fill(self, watch: Json) -> Json:
-        """Return the watch with each missing value filled in. What is no mapping is left for the daemon to refuse."""
+        """Return the watch with each missing value filled in. The daemon refuses anything but a mapping."""
         if not isinstance(watch, Mapping):
             return watch
         defaults = {

@@ -1,4 +1,4 @@
-"""What a new configuration changes, by the names that its owner gave."""
+"""The changes that a new configuration brings, by the names that its owner gave."""
 
 from __future__ import annotations
 

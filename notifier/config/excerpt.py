@@ -1,4 +1,4 @@
-"""Shows the line of a mistake in YAML, with a mark below the place. What could be a secret is left out.
+"""Shows the line of a mistake in YAML, with a mark below the place. Anything that could be a secret is left out.
 
 Where YAML is broken, nobody can tell values from keys, or where a value ends. Therefore only the indentation, a key
 that this program knows, and single characters of YAML's syntax are shown; `…` stands for everything else.

@@ -84,7 +84,7 @@ class Config(Section):
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """Return what is valid but probably a mistake, each with its place."""
+        """Return valid settings that are probably mistakes, each with its place."""
         return self._remarks.warnings
 
     def requests(self) -> Iterator[Sequence[NewWatch]]:

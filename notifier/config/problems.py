@@ -53,7 +53,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Remarks:
-    """What is valid but probably a mistake. It is no part of what a configuration says, so all are equal."""
+    """A valid setting that is probably a mistake. It is no part of what a configuration says, so all are equal."""
 
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
 

@@ -53,7 +53,7 @@ def disabling(at: Micros, reason: str, failing_since: Micros | None) -> Endpoint
 
 
 def announcing(since: Micros) -> EndpointUpdate:
-    """Return the change that saves that operators hear of a failing endpoint, unless they have, or it is disabled."""
+    """Return the change that records that operators know of a failing endpoint; none if they do, or it is disabled."""
 
     def update(kept: EndpointState) -> EndpointState | None:
         if kept.disabled_at is not None or kept.reason is not None:

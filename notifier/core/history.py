@@ -1,7 +1,7 @@
 """The first burst of a stream that was connected again: how much of it is history, and how much is news. Pure.
 
-Upstreams tell what is; some repeat what was, too, at the start of each connection. Receivers cannot tell a repeated
-change from a true one, so history must make no events.
+Upstreams report the present state; some repeat earlier states, too, at the start of each connection. Receivers cannot
+tell a repeated change from a true one, so history must make no events.
 """
 
 from __future__ import annotations

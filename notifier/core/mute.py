@@ -1,7 +1,7 @@
 """Mutes: endpoints that people read are silenced for a while, wholly or for tasks with certain labels. Pure.
 
-What happens during a mute is never told, not even later: a delivery that could not be sent until the mute was over is
-muted all the same.
+Events during a mute are never sent, not even later: a delivery that could not be sent until the mute was over is muted
+all the same.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ def after_deadline(
 
     The watch is lost once the upstream was asked (`looked`). An upstream that cannot be reached is asked again for
     a tenth of `deadline`, but no longer than `give_up_after`; `asking` is the time for which it has been asked. All
-    are seconds. What went wrong at last is told: it may be why no end was seen.
+    are seconds. The reason names the last error: it may be why no end was seen.
     """
     if isinstance(decision, GiveUp):
         return decision

@@ -120,8 +120,8 @@ _PATIENT = frozenset({"http_408", "http_425", "http_429"})  # those of 4xx that 
 def may_be_outage(reason: str | None) -> bool:
     """Return whether a failure of that reason may have been the endpoint's state, and not the message or the setup.
 
-    What an endpoint answers with 4xx or a redirect, and what this program refuses or fails at by itself, would be the
-    same now that the endpoint is well.
+    A 4xx or a redirect, a refusal by this program and a fault of its own would come again now that the endpoint is
+    well.
     """
     if reason is None or reason in ("redirect", "forbidden_address", "url", "internal"):
         return False

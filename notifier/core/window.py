@@ -28,7 +28,7 @@ class Window:
         self._ramping = False  # doubles, after an outage
 
     def limit(self, cap: int) -> None:
-        """Take another `cap`; what was never held back is not held back now."""
+        """Take another `cap`; an endpoint that was not held back before is not held back now."""
         free = self.size >= self.cap
         self.cap = cap
         self.size = cap if free else min(self.size, cap)
@@ -66,7 +66,7 @@ class Window:
         return True
 
     def halve(self) -> None:
-        """Fall by a half, to rise again at once by what is accepted."""
+        """Fall by a half; accepted attempts raise it again at once."""
         self.size, self._credit, self._ramping = max(1, self.size // 2), 0, False
 
     @property

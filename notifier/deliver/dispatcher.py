@@ -188,7 +188,7 @@ class Dispatcher:
             endpoint.lead(False)
 
     def forget(self) -> None:
-        """Drop everything that was not begun: it is other nodes' now. What is under way ends as it may."""
+        """Drop everything that was not begun: it is other nodes' now. Attempts in flight end as they may."""
         for destination in self._all():
             destination.forget()
         self.look()
@@ -209,7 +209,7 @@ class Dispatcher:
                 self.look()
 
     async def drain(self, timeout: float, *, hand_over: bool = False) -> int:
-        """Begin nothing more and wait for what is under way; return how many did not end within `timeout` seconds.
+        """Begin nothing more and wait for the attempts in flight; return how many did not end within `timeout` seconds.
 
         `hand_over`: other nodes may begin what was not begun.
         """

@@ -63,7 +63,7 @@ class EndpointDestination(GatheringDestination):
 
     @property
     def failing_since(self) -> Micros | None:
-        """Return when the first of the attempts failed of which none was accepted; None: the last one was."""
+        """Return when the present run of failed attempts began; None: the last attempt was accepted."""
         return self._gate.breaker.failing_since
 
     @property

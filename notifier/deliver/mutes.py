@@ -60,7 +60,7 @@ class ActiveMutes:
     async def look(self) -> bool:
         """Take over what other nodes have changed, and return whether anything has.
 
-        While the store is away, what is known holds.
+        While the store is away, the mutes that are known hold.
         """
         async with self._lock:
             before = self._mutes

@@ -32,7 +32,7 @@ class Due(Flag):
     """What a look at a watch asks of the feed."""
 
     NOTHING = 0
-    STALLED = 1  # the watch is to be told as stalled
+    STALLED = 1  # the watch has stalled, and an event has to say so
     LAST_LOOK = 2  # its turn comes before all others: it is past its deadline
 
 

@@ -75,7 +75,7 @@ class Poller:
         return await asyncio.gather(*(self._one(each, answers, begun) for each in subscriptions))
 
     async def _one(self, subscription: Subscription, answers: Answers, begun: float) -> Ending | None:
-        """Take one watch's part of an answer. What that asks us to wait counts for each."""
+        """Take one watch's part of an answer. A wait that the answer asks for counts for each."""
         subscription.opened = begun
         match answers.found.get(subscription.watch.id):
             case None:
@@ -138,7 +138,7 @@ class Poller:
         counter.inc()
 
     def _slow_down(self, pk: int, error: SourceError) -> None:
-        """Hold back all polls where the upstream answers two tasks in a row that there are too many requests."""
+        """Hold back all polls after the upstream has refused two tasks in a row for too many requests."""
         if not isinstance(error, Unavailable) or error.status != TOO_MANY:
             return
         before, self._limited = self._limited, pk

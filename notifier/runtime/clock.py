@@ -122,7 +122,7 @@ class Clock:
     def dated(self, date: Micros) -> Micros:
         """Return a date of something that ends now as one of the present era, though it began in the one before.
 
-        So it is told that what follows from it was dated by the clock as it is now.
+        So the dates that follow from it count as dates of the clock as it is now.
         """
         return min(max(date, self._eras[-1].first), self())
 

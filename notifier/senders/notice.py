@@ -281,7 +281,7 @@ def _labels(labels: Mapping[str, Json]) -> tuple[str, ...]:
 
 
 def _metadata(metadata: Json, keys: Iterable[str]) -> Iterable[str]:
-    """Yield the chosen metadata that there are."""
+    """Yield the chosen metadata that the watch has."""
     for key in keys:
         value = _at(metadata, key)
         if value is not None and (text := value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)):

@@ -1,8 +1,8 @@
 """Keeps the results of tasks: fetches each URL into a file, with retries, within limits of time, size and address.
 
 A provider's URLs are strangers' URLs. So they are fetched by the rules of callbacks: every address is vetted when it is
-dialled, there is no proxy, and a redirect is followed a few times, each time by the same rules. What is kept of a body
-in memory is one piece of it.
+dialled, there is no proxy, and a redirect is followed a few times, each time by the same rules. Memory holds one
+piece of a body at a time.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Archive:
     async def keep(self, source: str, task: str, urls: Sequence[str]) -> tuple[KeptResult, ...]:
         """Fetch the results of a task; return for each where it is, or why it is not kept. Raises CancelledError alone.
 
-        What is not there after the timeout is given up. The same task has the same files again.
+        A result that is incomplete after the timeout is given up. The same task has the same files again.
         """
         folder = f"{part(source)}/{part(task)}"
         end = asyncio.get_running_loop().time() + self._settings.timeout

@@ -1,6 +1,6 @@
 """A file that is sent to a bucket when it is whole. Imported only where results are kept in one.
 
-What arrives is written to a file without a name, in the directory of temporary files; the client library sends it in
+The data is written to a file without a name, in the directory of temporary files; the client library sends it in
 parts where it is large, from threads.
 """
 

@@ -1,6 +1,6 @@
 """One look at an upstream, for people: each message as it was received, beside the observation that it makes.
 
-It follows nothing, waits for no turn and tries nothing again. What it returns holds no credential.
+It follows nothing, waits for no turn and tries nothing again. Its results hold no credential.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What one look brought."""
+    """The result of one look."""
 
     method: str
     url: str

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aside:
-    """What an event tells that carries no state."""
+    """The contents of an event without a state."""
 
     progress: float  # in the provider's unit
 
@@ -157,7 +157,7 @@ class SnapshotReader:
     def read_batch(self, data: bytes, task_ids: frozenset[str]) -> Mapping[str, Observation | SourceError]:
         """Return the observation of each task in the reply to a poll of several; a snapshot that has none is an error.
 
-        What the reply says of other tasks, or of no task, is left out. Raises Unreadable where it holds no snapshots.
+        Entries about other tasks, or about no task, are left out. Raises Unreadable where it holds no snapshots.
         """
         reply = parse(data)
         items = self._items(reply)

@@ -124,7 +124,7 @@ def _has_no_stream(error: SourceError, preset: Preset) -> bool:
 
 
 class _Looked(NamedTuple):
-    """What an event was read to be."""
+    """An event as it was read."""
 
     told: Observation | Aside | Unreadable | None  # None: it carries no state
     place: str | None = None  # in the stream; None: it was not looked for

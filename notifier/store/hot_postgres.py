@@ -60,7 +60,7 @@ WHICH_WAIT = """
 SELECT id FROM deliveries WHERE id BETWEEN :first::bigint AND :last::bigint AND status = 'waiting'
 """
 
-# What was chosen is asked again of the row itself: a node may claim it at this moment, and claims lock no watch.
+# The condition is checked again on the row itself: a node may claim it at this moment, and claims lock no watch.
 SUPERSEDE = """
 UPDATE deliveries
 SET status = 'superseded', settled_at = old.now, reason = 'superseded'

@@ -1,8 +1,8 @@
 """A preset's protocol, spoken by the simulated upstream: its paths, states, failures, unknown tasks and results. Pure.
 
 Everything follows from the preset itself. A body begins as the provider's example, where there is one, and the preset's
-own paths say where state, progress, error and result are written (`inverse.py`). What the preset would not read back as
-meant is refused when the speech is made.
+own paths say where state, progress, error and result are written (`inverse.py`). A speech that the preset would not
+read back as meant is refused when it is made.
 """
 
 from __future__ import annotations

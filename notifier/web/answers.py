@@ -63,7 +63,7 @@ class AddedWatch(TypedDict):
 
 
 class Warned(TypedDict):
-    """What the daemon accepts, though it is probably a mistake."""
+    """Warnings about a watch that the daemon accepts, though it is probably a mistake."""
 
     warnings: Annotated[list[str], Field(description="such as: no endpoint receives the events of the watch")]
 

@@ -165,7 +165,7 @@ class EventQuery(Limited):
         return EventFilter(source=self.source, task=self.id, type=self.type)
 
     def place(self) -> tuple[int | None, int | None]:
-        """Return the events before and after which the page is to be; newest first unless `after` is there."""
+        """Return the cursors before and after which the page lies; newest first unless `after` is there."""
         if self.cursor is None:
             return None, self.after
         if self.cursor.forward or self.after is not None:

@@ -1,7 +1,7 @@
 """A small HTTP/1.1 client over asyncio's transports: connections, their pool, and the replies that come over them.
 
-It knows no retries, no redirects and no cookies, and its callers write requests themselves, as bytes. What is decided
-here is what a connection is: which address it leads to, what its replies are, and whether it can be used again.
+It knows no retries, no redirects and no cookies, and its callers write requests themselves, as bytes. It decides what
+a connection is: which address it leads to, what its replies are, and whether it can be used again.
 """
 
 from notifier.runtime.http1.connection import Connection

@@ -1,4 +1,4 @@
-"""What can keep an exchange from a complete reply. Each fault is named by what happened; none quotes a URL."""
+"""The faults that keep an exchange from a complete reply. Each fault is named by what happened; none quotes a URL."""
 
 from __future__ import annotations
 
