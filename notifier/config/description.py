@@ -288,8 +288,11 @@ def _template_faults(description: Preset, overrides: dict[str, Any]) -> list[Ini
         templates.append((("batch", "url"), description.batch.url))
         if description.batch.method == "GET" and "{ids}" not in description.batch.url:
             faults.append(detail(("batch", "url"), invalid("the ids are used nowhere; put {ids} into the url")))
+    if description.base_url:
+        templates.append((("base_url",), description.base_url.replace("{", "{{").replace("}", "}}")))  # no template
     for location, template in templates:
         try:
+            printable(template)
             extra = (*description.variables, *_EXTRA.get(location[0], ()))
             used |= placeholders(template, extra)
         except PydanticCustomError as exc:

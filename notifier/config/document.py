@@ -226,6 +226,8 @@ def interpolate(text: str, env: Mapping[str, str]) -> str:
             return ""
         used = True
         value = env.get(name)
+        if default is not None and "${" in default:
+            faults.append(f"the default of {name} holds another variable; a default is plain text")
         if default is not None:
             return value or str(default[2:])
         if value is None:

@@ -229,6 +229,12 @@ def test_a_reference_that_is_none_says_how_to_write_one(site: Site, text: str) -
     assert "write $${ for a literal ${" in problem.message
 
 
+def test_a_default_holds_no_other_variable(site: Site) -> None:
+    """It would end at the brace of the inner one."""
+    (problem,) = site.problems("log: {level: '${NO:-${OTHER}}'}")
+    assert problem.message == "the default of NO holds another variable; a default is plain text"
+
+
 def test_every_unset_variable_of_a_text_is_named(site: Site) -> None:
     said = site.said("log: {level: '${A}${B}${A}${C:-}'}")
     assert [line.split(": ")[2].split(" is ")[0] for line in said] == [

@@ -89,6 +89,10 @@ def test_every_field_of_a_preset_can_be_overridden(site: Site) -> None:
         ("preset: vidu, base_url: 'http://'", "sources.s.base_url: expected an address"),
         ("preset: vidu, base_url: 'http://[::1'", "sources.s.base_url: expected an address"),
         ("preset: vidu, base_url: 'http://a#b'", "sources.s.base_url: expected an address"),
+        ("preset: vidu, base_url: \"https://a/b\\nc\"", "sources.s.base_url: holds a line break or another control"),
+        ("url: \"https://x\\t/{id}\"", "sources.s.url: holds a line break or another control character"),
+        ("url: ''", "sources.s.url: must not be empty"),
+        ("preset: vidu, result_request: {url: \"{base_url}\\n\", result: a}", "result_request.url: holds a line break"),
         ("url: 'https://x/{id}#f'", "sources.s.url: expected an address that begins with http:// or"),
         ("url: 'https://x/'", "sources.s.url: the task's id is used nowhere; put {id} into the url or a header"),
         ("url: 'https://x/{ids}'", "s.url: a template may use {base_url}, {id}, {token} only; did you mean \"id\""),
@@ -287,5 +291,6 @@ def test_two_default_sources_are_an_impossible_pair(site: Site) -> None:
 
 def test_a_source_without_keys_is_told_what_it_lacks(site: Site) -> None:
     assert site.said("sources:\n  a:\n") == [
-        f"config.yaml:2:3: sources.a.preset: required, but missing; there are {', '.join(presets.names())}"
+        "config.yaml:2:3: sources.a.preset: required, but missing; there are those that `notifier preset list` names; "
+        "`generic` is for a provider of your own"
     ]
