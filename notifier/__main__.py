@@ -1,16 +1,29 @@
 """The program's first instructions, for the command `notifier` and for `python -m notifier`.
 
-Loading the commands takes a few hundred milliseconds. Signals are prepared before that: SIGINT ends the process without
-a traceback, and SIGHUP, which would kill it, waits until `cli.main` knows the command.
+Loading the commands takes a few hundred milliseconds. Before that closed standard descriptors are occupied, and signals
+are prepared: SIGINT ends the process without a traceback, and SIGHUP, which would kill it, waits until `cli.main` knows
+the command.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open /dev/null in place of closed standard descriptors, before a file or a socket gets their numbers.
+
+    What is printed there would go into that file, and libuv aborts a process that closes one of them.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 def main() -> None:
     """Run a command and exit."""
+    _occupy_standard_descriptors()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     from notifier.cli import main as run_command

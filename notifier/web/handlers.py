@@ -9,7 +9,6 @@ from typing import Generic, TypeVar
 
 from aiohttp import web
 
-from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json
 from notifier.core.trace import accepted
 from notifier.store import DeliveryFilter
@@ -17,7 +16,7 @@ from notifier.web import answers
 from notifier.web.api import Api
 from notifier.web.connections import connection_of
 from notifier.web.page.page import PARTS
-from notifier.web.refusals import BadRequest, Conflict
+from notifier.web.refusals import BadRequest, Conflict, Stopping
 from notifier.web.requests import (
     DeliveryPath,
     DeliveryQuery,
@@ -151,7 +150,7 @@ async def wait_for_watch(call: Call[WaitQuery]) -> web.Response:
             watch = await call.api.watch(wanted.source, wanted.id)
             while not (watch["ended"] or connection.lost) and await _until(signal, deadline):
                 if call.api.hub.closed:
-                    raise StoreUnavailable("the daemon is stopping")
+                    raise Stopping
                 watch = await call.api.watch(wanted.source, wanted.id)
     return web.json_response(watch)
 

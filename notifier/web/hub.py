@@ -18,7 +18,7 @@ from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Json
 from notifier.runtime.wake import Wake
 from notifier.store import EventFilter, Store
-from notifier.web.refusals import TooManyFollowers
+from notifier.web.refusals import Stopping, TooManyFollowers
 from notifier.web.status import StatusReport
 
 KEPT = 1024  # events kept for all followers
@@ -81,7 +81,7 @@ class Hub:
 
     @asynccontextmanager
     async def follow(self, which: EventFilter, after: int | None) -> AsyncIterator[Follower | WatchFollower]:
-        """Follow the events after a position, or from now on. Raises TooManyFollowers, StoreUnavailable."""
+        """Follow the events after a position, or from now on. Raises TooManyFollowers, Stopping, StoreUnavailable."""
         if which.source is not None and which.task is not None:
             async with self.watch(which.source, which.task, after) as (wake, position):
                 yield WatchFollower(self, which, wake, position)
@@ -104,7 +104,7 @@ class Hub:
     ) -> AsyncIterator[tuple[asyncio.Event, int]]:
         """Yield a signal that is set with each new event of one watch, and at the end; and the position to begin at.
 
-        It costs nothing while the watch has no events. Raises TooManyFollowers, StoreUnavailable.
+        It costs nothing while the watch has no events. Raises TooManyFollowers, Stopping, StoreUnavailable.
         """
         if sum(map(len, self._signals.values())) >= MAX_SIGNALS:
             raise TooManyFollowers
@@ -122,7 +122,7 @@ class Hub:
     async def _enter(self, after: int | None) -> int:
         """Begin to read, unless it is read already; return the position at which a new follower begins."""
         if self._closed:
-            raise StoreUnavailable("the daemon is stopping")
+            raise Stopping
         async with self._reading:
             if not self._used.is_set():
                 self._committed.clear()  # whatever was committed before is behind the latest event

@@ -93,3 +93,10 @@ class Overloaded(Refusal):
 
     status = 503
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+class Stopping(Refusal):
+    """The daemon is stopping; try again later, if it is to start again."""
+
+    status = 503
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}

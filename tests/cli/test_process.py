@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +78,25 @@ def test_the_exit_code_does_not_depend_on_descriptors(site: Path, name: str, she
     """Without a place for messages, and with closed descriptors, the exit code alone tells what happened."""
     command, code = COMMANDS[name]
     assert run(site, command, shell)[0] == code
+
+
+def test_no_file_of_the_daemon_gets_a_standard_descriptor(site: Path) -> None:
+    """Started with all three closed it runs and stops: what is printed cannot go into the database or a connection."""
+    (site / "run.yaml").write_text('http: {listen: "127.0.0.1:0"}\nsources: {}\n')
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind("")  # the kernel chooses an abstract name
+        systemd.settimeout(PATIENCE)
+        env = {**os.environ, "NOTIFY_SOCKET": "@" + os.fsdecode(systemd.getsockname()[1:])}
+        line = f"exec {shlex.join([*NOTIFIER, 'run', '-c', 'run.yaml'])} <&- >&- 2>&-"
+        with subprocess.Popen(["sh", "-c", line], cwd=site, env=env) as process:
+            try:
+                while b"READY=1" not in systemd.recv(1 << 16).split(b"\n"):
+                    pass
+                assert [os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)] == ["/dev/null"] * 3
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(PATIENCE) == 0
+            finally:
+                process.kill()
 
 
 @pytest.mark.parametrize("name", ["schema", "check", "help"])

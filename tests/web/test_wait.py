@@ -112,7 +112,7 @@ async def test_a_daemon_that_stops_says_so(tmp_path: Path, sim: Simulator) -> No
         waiting = asyncio.create_task(wait(site, "1"))
         await signals(site, 1)
     reply = await waiting
-    assert "stopping" in reply.problem(503)
+    assert reply.problem(503) == "The daemon is stopping; try again later, if it is to start again."
 
 
 async def test_who_leaves_is_forgotten(site: Site) -> None:
