@@ -316,12 +316,24 @@ class Simulator:
     ) -> None:
         if self._pace.restart:
             task.rewind()
-        stream = SimulatedStream(connection, task, plan, self.framing, self._ended, after)
+        stream = self._new_stream(connection, task, plan, self.framing, self._ended, after)
         self._streams[stream] = None
         self.outcomes["stream"] += 1
         self.connects += 1
         self.peak_streams = max(self.peak_streams, len(self._streams))
         stream.open()
+
+    def _new_stream(
+        self,
+        connection: HttpConnection,
+        task: SimulatedTask,
+        plan: FaultPlan,
+        framing: Framing,
+        on_end: Callable[[SimulatedStream], None],
+        after: int | None,
+    ) -> SimulatedStream:
+        """Make a stream; a recorder makes one of its own kind."""
+        return SimulatedStream(connection, task, plan, framing, on_end, after)
 
     def _disconnected(self, connection: HttpConnection) -> None:
         self._connections.discard(connection)

@@ -253,10 +253,7 @@ class Site:
         """Note from the nodes' logs who was declared dead, and who found that out and began anew."""
         for node in self.nodes.values():
             for log in node.logs:
-                for event in log.events("node.dead"):
-                    self.scribe.did("takeover", event["name"], at=_moment(event))
-                for event in log.events("node.lost"):
-                    self.scribe.did("start", node.name, at=_moment(event), again=True)
+                note_takeovers(self.scribe, node.name, log)
 
     def errors(self) -> list[str]:
         """Return what the nodes logged as errors, beyond an unavailable store and reloads that it refuses."""
@@ -267,6 +264,14 @@ class Site:
             for line in log.lines
             if ('"level":"error"' in line and not any(known in line for known in AWAY)) or not line.startswith("{")
         ]
+
+
+def note_takeovers(scribe: Scribe, name: str, log: Log) -> None:
+    """Note from a node's log whom it declared dead, and when it found out that it had been, and began anew."""
+    for event in log.events("node.dead"):
+        scribe.did("takeover", event["name"], at=_moment(event))
+    for event in log.events("node.lost"):
+        scribe.did("start", name, at=_moment(event), again=True)
 
 
 def _moment(event: Mapping[str, Any]) -> float:

@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,13 +15,17 @@ from typing import Any
 
 import aiohttp
 import psycopg
-from daemon_process import Daemon, Fields, Start, config, webhook
+from chaos.scribe import Scribe
+from chaos.site import note_takeovers
+from daemon_process import Daemon, Fields, Log, Start, config, webhook
+from judge import Case, Terms, verdict
+from judge.database import read
 from receiver import Arrival, Receiver
+from recorded import QUICK, RecordedSimulator, arrived
 from waits import until
 
 from notifier.tools.faults import FaultPlan
 from notifier.tools.simulated import SimulatedStream, SimulatedTask
-from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
 from notifier.tools.wire import HttpConnection, HttpRequest
 
@@ -40,11 +44,11 @@ class Stay:
     closed: float | None = None
 
 
-class Upstream(Simulator):
+class Upstream(RecordedSimulator):
     """A simulator that remembers who followed which task, and when: each node has a token of its own."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(transcript=SILENT, **options)
+        super().__init__(Scribe(), transcript=SILENT, **options)
         self.stays: dict[str, list[Stay]] = defaultdict(list)
         self._asking = ""
         self._open: dict[SimulatedStream, Stay] = {}
@@ -234,6 +238,20 @@ class Cluster:
         """Return what was committed: `webhook-id` by watch and sequence."""
         rows = self.query("SELECT w.id, e.sequence, e.id FROM events e JOIN watches w ON w.pk = e.watch")
         return {(watch, sequence): id_ for watch, sequence, id_ in rows}
+
+    def judged(self, ledger: Ledger, *, lag: float, logs: Sequence[tuple[str, Log]] = ()) -> Case:
+        """Return the case of a run that has come to its end, of which the judge has nothing to say.
+
+        What befell the nodes is in the upstream's record; `logs`, of all their lives, tell who was declared dead.
+        """
+        scribe = self.upstream.scribe
+        for name, log in logs:
+            note_takeovers(scribe, name, log)
+        entries = [arrived(arrival, "app", node=arrival.headers[NODE_HEADER]) for arrival in ledger.arrivals]
+        terms = Terms(endpoints={"app": QUICK}, slack=0.02 + lag)
+        case = Case([*scribe.entries, *entries], read(self.url), terms)
+        assert [str(finding) for finding in verdict(case)] == []
+        return case
 
     async def settled(self, *, timeout: float = LONG) -> None:
         """Wait until every delivery was accepted."""

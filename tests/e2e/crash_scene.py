@@ -1,8 +1,8 @@
 """What a daemon is killed in: tasks, endpoints that accept, refuse and bury, and an operator at work.
 
 A round starts the daemon, has it do everything that it can do to its store, and stops it; killed on the way, the
-daemon simply does not answer any more. The next round goes on with the same database. `Account` holds what arrived
-against the database.
+daemon simply does not answer any more. The next round goes on with the same database. All that happens is recorded, and
+judged at the end.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ from __future__ import annotations
 import asyncio
 import signal
 import sqlite3
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
 import psycopg
+from chaos.scribe import Scribe
 from daemon_process import SECRET, SECRET_2, Daemon, Fields, config, webhook
+from judge import Case, EndpointTerms, Terms, verdict
+from judge.database import read
+from recorded import QUICK, RecordedSimulator, heard, note_kill
 from slack_workspace import TOKEN, Workspace, workspace
 from store_rig import SECOND, T0, follow, move, running, settled
 from waits import until
 
+from notifier.core.callback import Callback
 from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
@@ -38,78 +42,51 @@ FROM deliveries d JOIN events e ON e.pk = d.event JOIN watches w ON w.pk = e.wat
 Row = tuple[str, str, str, int, str]
 
 
-class Account:
-    """What arrived, by endpoint, and in which life of the daemon."""
-
-    def __init__(self) -> None:
-        self.life = 0
-        self.order: dict[tuple[str, str], list[int]] = defaultdict(list)  # first arrivals by endpoint and task
-        self.ids: dict[tuple[str, str, int], set[str]] = defaultdict(set)
-        self.bodies: dict[str, set[bytes]] = defaultdict(set)
-        self.accepted: dict[tuple[str, str], int] = {}  # the life in which an endpoint first accepted an event
-        self.settled: dict[tuple[str, str], int] = {}  # the life at whose end the database knew that
-        self.repeats: list[tuple[str, str, int]] = []  # accepted again, and in which life
-        self.ended: set[tuple[str, str]] = set()
-
-    def enter(self, callback: ReceivedCallback) -> None:
-        """Write an arrival in."""
-        if callback.watch is None or callback.sequence is None or callback.id is None:
-            return  # an operators' event
-        endpoint = callback.path.split("/")[1]
-        if endpoint in ASIDE:
-            return
-        place = (endpoint, callback.watch)
-        if callback.sequence not in self.order[place]:
-            self.order[place].append(callback.sequence)
-        self.ids[(*place, callback.sequence)].add(callback.id)
-        self.bodies[callback.id].add(callback.body)
-        if callback.answer == "200":
-            key = (endpoint, callback.id)
-            if key in self.accepted:
-                self.repeats.append((*key, self.life))
-            self.accepted.setdefault(key, self.life)
-            if callback.type == "task.succeeded":
-                self.ended.add(place)
-
-    def end_of_life(self, rows: list[Row]) -> None:
-        """Note what the database knows as accepted; what it knows must not be sent again."""
-        for endpoint, event, _, _, status in rows:
-            if status == "delivered":
-                self.settled.setdefault((shown(endpoint), event), self.life)
-        self.life += 1
-
-    def unexplained(self) -> list[tuple[str, str, int]]:
-        """Return the repeats that no crash explains: sent again in the same life, or though the verdict was saved."""
-        return [
-            (endpoint, event, life)
-            for endpoint, event, life in self.repeats
-            if self.accepted[endpoint, event] == life or self.settled.get((endpoint, event), life) < life
-        ]
-
-    def check(self, rows: list[Row]) -> None:
-        """Hold what arrived against what is stored."""
-        assert not self.unexplained()
-        for place, sequences in self.order.items():
-            assert sequences == list(range(1, len(sequences) + 1)), f"{place}: in order, without gaps"
-        assert all(len(ids) == 1 for ids in self.ids.values()), "one event, one id"
-        assert all(len(bodies) == 1 for bodies in self.bodies.values()), "one id, one body"
-        sent = [row for row in rows if row[0] not in ASIDE]
-        assert {row[4] for row in sent} == {"delivered"}
-        stored = {(shown(endpoint), task, sequence): event for endpoint, event, task, sequence, _ in sent}
-        assert {key: {event} for key, event in stored.items()} == dict(self.ids), "all that was stored, and no more"
-
-
-def shown(endpoint: str) -> str:
-    """Return the first part of the path that an endpoint has here."""
-    return "own" if endpoint.startswith("callback:") else endpoint
-
-
 class Scene:
     """The world around a daemon."""
 
-    def __init__(self, sim: Simulator, ears: Listener, slack: Workspace, account: Account, url: str) -> None:
-        self.sim, self.ears, self.slack, self.account, self.url = sim, ears, slack, account, url
+    def __init__(self, scribe: Scribe, sim: Simulator, slack: Workspace, url: str) -> None:
+        self.scribe, self.sim, self.slack, self.url = scribe, sim, slack, url
+        self.ears = Listener(
+            secrets=[SECRET, SECRET_2],
+            respond=["/app=200*4|500", "/dying=500|200", "/down=500", "/own/*=200"],
+            on_callback=self._enter,
+            keep=1,
+            seed=1,
+        )
         self.wanted: dict[tuple[str, str], str] = {}  # ends that must arrive: by endpoint and task, why
+        self.ended: set[tuple[str, str]] = set()  # those that were accepted
+        self._settled: set[tuple[str, str]] = set()  # messages that the database is known to know as accepted
+
+    def _enter(self, callback: ReceivedCallback) -> None:
+        """Note an arrival."""
+        endpoint = callback.path.split("/")[1]
+        name = Callback(url=self.ears.base_url + callback.path).name if endpoint == "own" else endpoint
+        self.scribe.note(heard(callback, name))
+        if callback.type == "task.succeeded" and callback.answer == "200" and callback.watch is not None:
+            self.ended.add((endpoint, callback.watch))
+
+    def end_of_life(self, code: int) -> None:
+        """Note how a life ended, and what the database knows of by then."""
+        if code == -signal.SIGKILL:
+            note_kill(self.scribe)
+        else:
+            self.scribe.did("stop", clean=code == 0)
+        for endpoint, event, _, _, status in self.rows():
+            if status == "delivered" and (event, endpoint) not in self._settled:
+                self._settled.add((event, endpoint))
+                self.scribe.did("settled", webhook_id=event, endpoint=endpoint)
+
+    def judged(self, lag: float) -> Case:
+        """Return the case of the whole run, of which the judge has nothing to say."""
+        terms = Terms(
+            endpoints={"app": QUICK, "dying": EndpointTerms(schedule=(0.0,)), "down": EndpointTerms(schedule=(0.0,))},
+            aside=frozenset(ASIDE),
+            slack=0.02 + lag,
+        )
+        case = Case(self.scribe.entries, read(self.url.removeprefix("sqlite:///")), terms)
+        assert [str(finding) for finding in verdict(case)] == []
+        return case
 
     def settings(self, number: int) -> Fields:
         """Return the configuration of a round; each has a task in its file that no other has."""
@@ -177,8 +154,9 @@ class Life:
 
     async def live(self) -> int:
         """Do everything once, and stop; return the exit code."""
-        scene, n, account = self.scene, self.number, self.scene.account
+        scene, n = self.scene, self.number
         self.daemon.write(scene.settings(n))
+        scene.scribe.did("start")
         await self.daemon.launch()
         await self.until(lambda: bool(self.daemon.log.events("daemon.ready")), "it is ready")
         await self._mute()
@@ -186,17 +164,19 @@ class Life:
         await self._add(n)
         await self._manage()
         await self._reload(n + 1)
-        await self.until(lambda: account.ended >= scene.wanted.keys(), "what ended is told")
+        await self.until(lambda: scene.ended >= scene.wanted.keys(), "what ended is told")
         await self.until(lambda: len(scene.slack.calls) > posted, "people are told")
         self.daemon.signal(signal.SIGTERM)
         code = await self.daemon.ended()
-        account.end_of_life(scene.rows())
+        scene.end_of_life(code)
         return code
 
     async def _add(self, n: int) -> None:
         """Add tasks, take one away, and have them end."""
         scene = self.scene
         own = {"callback_url": f"{scene.ears.base_url}/own/{n}", "endpoints": []}
+        for task in (f"api-{n}", f"own-{n}", f"gone-{n}"):
+            scene.scribe.did("add", source="vidu", task=task)
         answer = await self.ask("POST", "/v1/watches", [f"api-{n}", {"id": f"own-{n}"} | own, f"gone-{n}"])
         for task in (*BASE, f"gone-{n}"):
             scene.sim.push(task, f"step {n}")
@@ -205,6 +185,7 @@ class Life:
             if answer is not None:
                 assert answer[0] == 201, answer
                 scene.wanted[endpoint, task] = "its addition was acknowledged"
+        scene.scribe.did("remove", source="vidu", task=f"gone-{n}")
         await self.ask("DELETE", f"/v1/watches/vidu/gone-{n}")
 
     async def _mute(self) -> None:
@@ -216,9 +197,14 @@ class Life:
 
     async def _manage(self) -> None:
         """Disable, enable and retry, as operators do."""
-        await self.until(lambda: bool(self.scene.account.order), "something was sent")
+        await self.until(lambda: self.scene.ears.counts["received"] > 0, "something was sent")
         await self.ask("POST", "/v1/endpoints/down/disable")
         await self.ask("POST", "/v1/endpoints/down/enable")
+        await self.retry()
+
+    async def retry(self) -> None:
+        """Ask again for what is dead."""
+        self.scene.scribe.did("retry", endpoint="dying")
         await self.ask("POST", "/v1/deliveries/retry", {"endpoint": "dying"})
 
     async def _reload(self, n: int) -> None:
@@ -227,7 +213,10 @@ class Life:
         self.daemon.write("watches: [1")
         await self.ask("POST", "/v1/reload")
         self.daemon.write(scene.settings(n) | {"http": self.daemon.settings["http"]})
+        scene.scribe.did("remove", source="vidu", task=f"file-{n - 1}")
+        at = scene.scribe.now()
         answer = await self.ask("POST", "/v1/reload")
+        scene.scribe.did("reload", at=at, until=scene.scribe.now(), tasks=[f"file-{n - 1}", f"file-{n}"])
         scene.sim.push(f"file-{n}", "success")
         if answer is not None:
             assert answer[0] == 200, answer
@@ -237,39 +226,34 @@ class Life:
 @asynccontextmanager
 async def scene(url: str) -> AsyncIterator[Scene]:
     """Make the world of a database, which is filled with what a start forgets."""
-    account = Account()
+    scribe = Scribe()
     async with AsyncExitStack() as stack:
-        sim = await stack.enter_async_context(Simulator(transcript=SILENT, keep_open=True))
-        ears = Listener(
-            secrets=[SECRET, SECRET_2],
-            respond=["/app=200*4|500", "/dying=500|200", "/down=500", "/own/*=200"],
-            on_callback=account.enter,
-            keep=1,
-            seed=1,
-        )
-        await stack.enter_async_context(ears)
+        sim = await stack.enter_async_context(RecordedSimulator(scribe, transcript=SILENT, keep_open=True))
         slack = await stack.enter_async_context(workspace())
-        made = Scene(sim, ears, slack, account, url)
+        made = Scene(scribe, sim, slack, url)
+        await stack.enter_async_context(made.ears)
         await made.remember()
         yield made
 
 
-async def finish(life: Life) -> None:
-    """Have a last daemon tell everything, and check it."""
-    scene, account = life.scene, life.scene.account
+async def finish(life: Life, lag: Callable[[], float]) -> Case:
+    """Have a last daemon tell everything, and judge the whole; return the case."""
+    scene = life.scene
     life.daemon.write(scene.settings(life.number))
+    scene.scribe.did("start")
     await life.daemon.start()
     for task in (*BASE, f"file-{life.number}"):
         scene.sim.push(task, "success")
         scene.wanted["app", task] = "it is in the file"
-    await until(lambda: account.ended >= scene.wanted.keys(), "what ended is told")
+    await until(lambda: scene.ended >= scene.wanted.keys(), "what ended is told")
 
     async def settled() -> bool:
         open_ = [row for row in await asyncio.to_thread(scene.rows) if row[0] not in ASIDE and row[4] != "delivered"]
         if any(row[4] == "dead" for row in open_):
-            await life.ask("POST", "/v1/deliveries/retry", {"endpoint": "dying"})
+            await life.retry()
         return not open_
 
     await until(settled, "everything is delivered")
     assert await life.daemon.stop() == 0
-    account.check(scene.rows())
+    scene.scribe.did("stop", clean=True)
+    return scene.judged(lag())

@@ -14,6 +14,8 @@ import pytest
 from crash_points import KILL_AT, PASSED
 from crash_scene import Life, finish, scene
 from daemon_process import Start
+from judge.order import causes
+from waits import measured_lag
 
 STEPS = (
     *("join", "add watches", "remove other watches", "begin watches", "pull deliveries", "claim watches"),
@@ -38,10 +40,10 @@ async def test_nothing_is_lost_wherever_it_is_killed(
     request: pytest.FixtureRequest,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """What was acknowledged is followed, what is stored arrives in order under one id; repeats have their crash."""
+    """What was acknowledged is followed, and the judge has nothing to say of the rest."""
     url = request.getfixturevalue("shared_url") if kind == "postgresql" else f"sqlite:///{tmp_path / 'n.db'}"
     passed = tmp_path / "passed"
-    async with scene(url) as around:
+    async with scene(url) as around, measured_lag() as lag:
         daemon = daemons(around.settings(0))
         daemon.env[PASSED] = str(passed)
         for number, point in enumerate(ALONE):
@@ -49,9 +51,9 @@ async def test_nothing_is_lost_wherever_it_is_killed(
             code = await Life(daemon, around, number).live()
             assert code == -signal.SIGKILL, f"{point} was never reached"
         del daemon.env[KILL_AT]
-        await finish(Life(daemon, around, len(ALONE)))
+        case = await finish(Life(daemon, around, len(ALONE)), lag)
         unnamed = [line for line in passed.read_text().splitlines() if line.startswith("unnamed")]
         assert not unnamed, "a transaction without a name in crash_points.OPERATIONS"
-        told = f"{len(ALONE)} points, {len(around.account.ids)} events, {len(around.account.repeats)} repeats"
+        told = f"{len(ALONE)} points, {len(case.events)} events, repeats by {causes(case)}"
         record_property("crash points", told)
         print(told)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from judge.case import Callback, Case, Finding
+from judge.record import Did
 
 EXPLAINING = ("kill", "pause", "takeover", "cut", "disk_full")  # of a repeat, where they befell the one who had sent it
 
@@ -109,6 +110,22 @@ def repeats(case: Case) -> Iterator[Finding]:
                 yield _finding("repeat", again, f"it had been accepted at {before.received.at}")
 
 
+def repeats_of_the_settled(case: Case) -> Iterator[Finding]:
+    """Find a message that was sent again though the database had been seen to know that it was accepted."""
+    settled = {
+        (did.detail["webhook_id"], did.detail["endpoint"]): did.at
+        for did in reversed(case.did)
+        if did.action == "settled"
+    }
+    for key, since in settled.items():
+        for again in case.arrivals.get(key, ()):
+            got = again.received
+            # It may have been held up on its way: it counts if its own timestamp is later too.
+            asked = any(_asks_for(did, again) for did in case.between(since, got.at, ("retry",)))
+            if got.at > since and got.timestamp > since and not asked:
+                yield _finding("repeat", again, f"the database knew at {since} that it had been accepted")
+
+
 def causes(case: Case) -> dict[str, int]:
     """Count the messages that came again by what explains it; a refused or lost answer explains most of them."""
     counts: Counter[str] = Counter()
@@ -127,16 +144,23 @@ def explained(case: Case, before: Callback, again: Callback, *by: str) -> bool:
 
 
 def _cause(case: Case, before: Callback, again: Callback, *by: str) -> str | None:
-    sender, id_ = before.received.node, again.received.webhook_id
+    sender = before.received.node
     if before.received.late and not by:
         return "a late answer"
     for did in case.between(before.received.at, again.received.at, (*(by or EXPLAINING), "stop", "retry")):
         if did.action == "retry":
-            if did.detail.get("webhook_id", id_) == id_:
+            if _asks_for(did, again):
                 return did.action
         elif did.concerns(sender) and (did.action != "stop" or not did.detail.get("clean", True)):
             return did.action
     return None
+
+
+def _asks_for(retry: Did, callback: Callback) -> bool:
+    """Return whether an operator asked for a message again."""
+    got = callback.received
+    id_, endpoint = retry.detail.get("webhook_id"), retry.detail.get("endpoint")
+    return id_ in (None, got.webhook_id) and endpoint in (None, got.endpoint)
 
 
 def _finding(rule: str, callback: Callback, evidence: str) -> Finding:

@@ -49,12 +49,14 @@ may be out of order; the judge sorts by `at`.
                 changed; nothing of others may change. `at` is when it was asked, {"until": s} when it was done
     add         a task was given to it. {"source": ..., "task": ...}
     remove      a task was taken from it. {"source": ..., "task": ...}
-    retry       a delivery was asked for again. {"webhook_id": ...}, or {} for any
+    retry       a delivery was asked for again. {"webhook_id": ...}, {"endpoint": ...}, or {} for any
     cut         a connection ended or was held up on the way. {"where": "upstream" | "receiver" | "names" | "database" |
                 "broker"}; {"source", "task", "connection"} where the upstream itself ends one stream; {"until": s}
     clock       its clock was set. {"by": seconds}
     disk_full   nothing could be written, {"until": s}
     takeover    it was declared dead, and others took what it had
+    settled     its database was seen to know that a message was accepted. {"webhook_id": ..., "endpoint": ...}: it
+                comes no more, whatever befalls the daemon
 """
 
 from __future__ import annotations
@@ -79,6 +81,7 @@ Action = Literal[
     "clock",
     "disk_full",
     "takeover",
+    "settled",
 ]
 ACTIONS = frozenset(get_args(Action))
 

@@ -29,6 +29,7 @@ class Terms:
     polled: frozenset[str] = frozenset()  # sources without streams
     pruned: bool = False  # rows of ended watches may have been deleted
     deadlines: Mapping[str, float] = field(default_factory=dict)  # seconds that a task may take, by source
+    aside: frozenset[str] = frozenset()  # endpoints of which nothing is asked: not all that they got is in the record
     lost: frozenset[str] = frozenset()  # source/id of tasks that may be given up: unknown to the upstream, or endless
 
     def endpoint(self, name: str) -> EndpointTerms:

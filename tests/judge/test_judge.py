@@ -192,6 +192,27 @@ def test_repeats() -> None:
         assert found([*good(), did, received(3, 4.0)]) == ["repeat"], did
 
 
+def test_what_the_database_knows_comes_no_more() -> None:
+    """Not even if the process was killed in between; what was sent before may arrive after."""
+    settled = Did(at=1.8, action="settled", detail={"webhook_id": "msg_1", "endpoint": "app"})
+    record = [*good(), Did(at=1.7, action="kill", node="a"), settled]
+    assert found([*record, received(1, 2.1, timestamp=1)]) == []
+    assert found([*record, received(1, 4.1)]) == ["repeat"]
+    for asked in ({}, {"webhook_id": "msg_1"}, {"endpoint": "app"}):
+        assert found([*record, Did(at=3.0, action="retry", detail=asked), received(1, 4.1)]) == []
+    elsewhere = Did(at=3.0, action="retry", detail={"endpoint": "log"})
+    assert found([*record, elsewhere, received(1, 4.1)]) == ["repeat"]
+
+
+def test_of_an_endpoint_aside_nothing_is_asked() -> None:
+    """What it got is not in the record."""
+    left = rows()
+    other = [replace(each, id=each.id + 10, endpoint="chat") for each in left.deliveries]
+    both = replace(left, deliveries=[*left.deliveries, *other])
+    assert "lost" in found(good(), both)
+    assert found(good(), both, Terms(aside=frozenset({"chat"}))) == []
+
+
 def changed(left: Rows, number: int, **more: Any) -> Rows:
     """Return the rows with another event of a number."""
     events = [replace(row, **more) if row.sequence == number else row for row in left.events]

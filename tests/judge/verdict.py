@@ -17,6 +17,7 @@ RULES: tuple[Rule, ...] = (
     order.numbering,
     order.one_body,
     order.repeats,
+    order.repeats_of_the_settled,
     truth.invented,
     truth.skipped,
     truth.last_state,
