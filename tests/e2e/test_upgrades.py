@@ -7,10 +7,10 @@ that wait for their next attempt, dead ones, and a disabled endpoint.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
@@ -19,9 +19,13 @@ from typing import Any
 import frozen
 import psycopg
 import pytest
+from chaos.scribe import Scribe
 from crash_points import KILL_AT
-from daemon_process import Daemon, Fields, Start, command, config, webhook
-from waits import until
+from daemon_process import SECRET, Daemon, Fields, Start, command, config, webhook
+from judge import Case, Did, Entry, Received, Rows, Said, Terms, verdict
+from judge.database import read
+from recorded import QUICK, RecordedSimulator, heard
+from waits import measured_lag, until
 
 import notifier
 from notifier.core.errors import StoreTooNew
@@ -29,13 +33,13 @@ from notifier.store import migrate
 from notifier.store.migrations import HEAD
 from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
-from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
 
 KINDS = ("sqlite", "postgresql")
 OPEN = ("new", "queued", "running")
 ENDED = ("succeeded", "failed", "canceled", "unknown-1")
 MIGRATIONS = Path(notifier.__file__).parent / "store" / "migrations" / "versions"
+LAST_DAY = 1000.0  # seconds of the record at which the version before was killed
 EVER = "3650d"  # the frozen dates may be long ago
 ROWS = """
 SELECT d.endpoint, e.id, w.id, e.sequence, d.status
@@ -93,47 +97,72 @@ def settings(url: str, upstream: str, receiver: str) -> Fields:
     )
 
 
-class Arrivals:
-    """What arrived, by endpoint."""
-
-    def __init__(self) -> None:
-        self.ids: set[tuple[str, str]] = set()
-        self.order: dict[tuple[str, str], list[int]] = defaultdict(list)
-
-    def enter(self, callback: ReceivedCallback) -> None:
-        """Write an arrival in."""
-        if callback.watch is not None and callback.sequence is not None and callback.id is not None:
-            endpoint = callback.path[1:]
-            self.ids.add((endpoint, callback.id))
-            self.order[endpoint, callback.watch].append(callback.sequence)
+def past(before: list[tuple[Any, ...]], now: Rows) -> list[Entry]:
+    """Return a record of what the version before did, by what its database knew; the judge takes that for true."""
+    names = {row.pk: (row.source, row.id) for row in now.watches}
+    bodies = {row.id: row.body for row in now.events}
+    made: list[Entry] = []
+    for number, event in enumerate(now.events):
+        data = json.loads(event.body)["data"]
+        if event.id in {row[1] for row in before} and event.watch is not None and event.type.startswith("task."):
+            source, task = names[event.watch]
+            made.append(
+                Said(
+                    at=float(number), source=source, task=task, connection=-event.watch, state=data["state"],
+                    phase=data["phase"], body=data["task"],
+                )
+            )  # fmt: skip
+    for endpoint, id_, *_, status in before:
+        if status == "delivered":
+            made += [
+                Received(
+                    at=LAST_DAY,
+                    endpoint=endpoint,
+                    webhook_id=id_,
+                    timestamp=0,
+                    body=bodies[id_],
+                    verified=True,
+                    answer=200,
+                ),
+                Did(at=LAST_DAY, action="settled", detail={"webhook_id": id_, "endpoint": endpoint}),
+            ]
+    return [*made, Did(at=LAST_DAY, action="kill")]
 
 
 @asynccontextmanager
-async def continued(daemon: Daemon, url: str) -> AsyncIterator[Arrivals]:
-    """Run a daemon on a database until all that was open has ended and everything is delivered."""
-    came = Arrivals()
+async def continued(daemon: Daemon, url: str) -> AsyncIterator[Scribe]:
+    """Run a daemon on a database until all that was open has ended and everything is delivered; yield the record."""
+    scribe, ends = Scribe(), set[str]()
+
+    def enter(callback: ReceivedCallback) -> None:
+        scribe.note(heard(callback, callback.path[1:]))
+        if callback.path == "/app" and callback.type == "task.succeeded" and callback.watch is not None:
+            ends.add(callback.watch)
+
     async with (
-        Simulator(transcript=Transcript(snapshots=()), keep_open=True) as sim,
-        Listener(on_callback=came.enter) as ears,
+        RecordedSimulator(scribe, transcript=Transcript(snapshots=()), keep_open=True) as sim,
+        Listener(secrets=[SECRET], on_callback=enter) as ears,
     ):
         daemon.write(settings(url, sim.base_url, ears.base_url))
+        scribe.did("start")
         await daemon.start()
         await sim.wait_open(len(OPEN))
         for task in OPEN:
             sim.push(task, "success")
         assert (await daemon.post("/v1/endpoints/gone/enable"))[0] == 200
+        scribe.did("retry", endpoint="strict")
         status, answer = await daemon.post("/v1/deliveries/retry", {"endpoint": "strict"})
         assert status == 200, answer
 
         async def settled() -> bool:
             found = await asyncio.to_thread(rows, url)
-            ends = {task for _, _, task, _, _ in found if task in OPEN and ("app", task) in came.order}
             return ends == set(OPEN) and all(status == "delivered" for *_, status in found)
 
         await until(settled, "everything is delivered")
         assert sim.tasks.keys() == set(OPEN), "what has ended is followed no more"
         assert await daemon.stop() == 0
-        yield came
+        scribe.did("stop", clean=True)
+        yield scribe
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -152,16 +181,16 @@ async def test_a_daemon_goes_on_where_a_version_was_killed(
         done = await daemon.run("migrate", "-c", "config.yaml")
         assert done.code == 0, done.err
     daemon = daemons(settings(url, "http://127.0.0.1:9", "http://127.0.0.1:9"))
-    async with continued(daemon, url) as came:
-        after = await asyncio.to_thread(rows, url)
-    assert {row[1] for row in before} <= {row[1] for row in after}
-    sent = {(row[0], row[1]) for row in after} - {(row[0], row[1]) for row in before if row[4] == "delivered"}
-    assert came.ids == sent
-    for (endpoint, task), sequences in came.order.items():
-        last = max(row[3] for row in after if row[2] == task)
-        came_in_order = sorted(sequences) if endpoint == "strict" else sequences  # what was dead comes when it is asked
-        assert came_in_order == list(range(last - len(sequences) + 1, last + 1)), (endpoint, task)
-        assert last == len({row[3] for row in after if row[2] == task}), "no gap"
+    async with measured_lag() as lag, continued(daemon, url) as scribe:
+        now = await asyncio.to_thread(read, url.removeprefix("sqlite:///"))
+    assert {row[1] for row in before} <= {row.id for row in now.events}
+    terms = Terms(
+        endpoints=dict.fromkeys(("app", "slow", "strict", "gone"), QUICK),
+        lost=frozenset({"vidu/unknown-1"}),
+        slack=0.02 + lag(),
+    )
+    case = Case([*past(before, now), *scribe.entries], now, terms)
+    assert [str(finding) for finding in verdict(case)] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
