@@ -54,6 +54,7 @@ PLACES = (
 )
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("form", USUAL)
 @pytest.mark.parametrize(
     "place", ["{}", "# a\n\n---\n{}", "a: ${X}\nwatches:\n{}b: [1]\n", "watches:  # all\n\n{}# end\nb: |\n  x\n"]

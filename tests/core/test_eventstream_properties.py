@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.core.errors import DecodeError
 from notifier.core.eventstream import MAX_RETRY, Decoder, Framing, StreamEvent
+
+pytestmark = pytest.mark.unmeasured
 
 
 @dataclass

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from notifier.core import payload
@@ -215,6 +215,16 @@ def test_any_value_becomes_valid_json(value: Any) -> None:
     json.dumps(read(encode(value)), ensure_ascii=False).encode("utf-8", "strict")
 
 
+@example(
+    texts=["a", "1", "b", "c"],
+    labels={},
+    metadata=float("nan"),
+    task={},
+    progress=None,
+    eta=None,
+    watched=None,
+    phase=Phase.RUNNING,
+)
 @given(
     texts=st.lists(ANY_TEXT, min_size=4, max_size=4),
     labels=st.dictionaries(ANY_TEXT, ANY_TEXT, max_size=2),

@@ -17,6 +17,8 @@ from notifier.core.callback import Callback
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import parse_spec
 
+pytestmark = pytest.mark.unmeasured
+
 STATES = "queueing,processing,success"
 TOKEN = "t0ken-in-the-path-of-a-stranger"
 

@@ -18,6 +18,8 @@ from waits import PATIENCE
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
 
+pytestmark = pytest.mark.unmeasured
+
 BY_HAND = Transcript(snapshots=())
 NOTHING = 1.5  # seconds in which nothing happens: several times what a change takes
 

@@ -14,6 +14,8 @@ from daemon_process import Start, config, webhook
 from ports import free_port
 from waits import until
 
+pytestmark = pytest.mark.unmeasured
+
 SNAPSHOTS = (
     rb'{"state": "a\u0000b\ud800c", "err_code": "\u0000\udfff"}',
     b'{"state": "\xff\xfe"}',

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from daemon_process import Daemon, Start, config, webhook
 from ports import free_port
 from waits import until
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
+
+pytestmark = pytest.mark.unmeasured
 
 SIGNING = "whsec_" + "c2VjcmV0LXNpZ25pbmcta2V5LTAwMDEtYWJjZGVm"
 SECRETS = {

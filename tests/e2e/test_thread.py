@@ -15,6 +15,8 @@ from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
 
+pytestmark = pytest.mark.unmeasured
+
 TASKS = ["2370487727425660", "task with spaces & ünïcode/ü?x=1", "0"]
 STATES = [("queueing", "queued"), ("processing", "running"), ("success", "succeeded")]
 

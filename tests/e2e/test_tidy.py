@@ -15,6 +15,8 @@ from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
 
+pytestmark = pytest.mark.unmeasured
+
 STRICT = (sys.executable, "-W", "error", "-X", "dev", "-m", "notifier")
 COMPLAINTS = ("Unclosed", "never awaited", "never retrieved", "was destroyed", "Exception ignored", "Warning")
 

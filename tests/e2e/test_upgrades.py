@@ -35,6 +35,8 @@ from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
 from notifier.tools.transcript import Transcript
 
+pytestmark = pytest.mark.unmeasured
+
 KINDS = ("sqlite", "postgresql")
 OPEN = ("new", "queued", "running")
 ENDED = ("succeeded", "failed", "canceled", "unknown-1")

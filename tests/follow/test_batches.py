@@ -79,6 +79,7 @@ async def test_many_tasks_are_asked_for_at_once(tmp_path: Path, shape: Any, batc
         assert upstream.headers[0]["Authorization"] == "Bearer tok"
 
 
+@pytest.mark.unmeasured
 async def test_a_round_of_ten_thousand_tasks_costs_at_most_a_hundred_requests(tmp_path: Path) -> None:
     """Counted at the upstream: tasks whose polls are due at scattered times are asked for together."""
     poll = {"interval": "2s", "max_interval": "2s", "growth": 1}

@@ -325,6 +325,7 @@ async def test_a_watch_dropped_before_its_task_begins_gives_its_place_back(tmp_p
         await asyncio.wait({running})
 
 
+@pytest.mark.unmeasured
 async def test_a_thousand_dropped_watches_leave_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """No task, no descriptor, no warning, wherever they were: connecting, reading, saving, waiting."""
     asyncio.get_running_loop().set_debug(True)
