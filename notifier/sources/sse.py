@@ -195,6 +195,7 @@ class SseStream:
             if self._more:
                 await asyncio.sleep(0)
                 continue
+            self._take_bare_id()
             events = await self._connection.receive()
             if events is None:
                 raise StopAsyncIteration
@@ -233,6 +234,16 @@ class SseStream:
         """Close the connection at once; may be called twice. A reader that waits for a snapshot then sees the end."""
         self._batch, self._large, self._looked = iter(()), None, None
         self._connection.close()
+
+    def _take_bare_id(self) -> None:
+        """Take in the ID behind the last event of the batch, which may be that of a block without data.
+
+        Such a block is no event, and yet it moves the place at which to go on (WHATWG HTML section 9.2.6).
+        """
+        bare = self._connection.last_event_id
+        if bare and self.unread is None:
+            place = self._plan.reader.place(StreamEvent(b"", "message", bare)) or self.last_event_id
+            self._place, self._placed = place, None
 
     def _next_of_batch(self) -> Observation | None:
         """Return the next observation that is new. A repeat is recognised by its bytes, and only counted."""

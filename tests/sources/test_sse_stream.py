@@ -127,6 +127,25 @@ async def test_retry_and_last_event_id() -> None:
     assert [peer.headers.get("last-event-id") for peer in upstream.peers] == [None, "7-ü", None]
 
 
+@pytest.mark.parametrize("behind", [b"id: 9\n\n", b"id: 9\n: alive\n\n", b"id: 8\n\nid: 9\nevent: ping\n\n"])
+async def test_an_id_without_data_is_the_place_to_go_on(behind: bytes) -> None:
+    """A block without data is no event, and its ID counts (WHATWG HTML section 9.2.6): a keep-alive may move it on."""
+    body = b"id: 7\n" + ONE + b"\n\n" + behind
+    async with serve(reply(UNTIL_CLOSED_HEAD, body)) as upstream, following(upstream.url, framing="event") as here:
+        stream = await here.source.open("1")
+        assert await read_all(stream) == (["processing"], None)
+        assert stream.last_event_id == "9"
+
+
+async def test_an_id_behind_a_snapshot_that_cannot_be_read_is_no_place() -> None:
+    """To go on behind it would leave that snapshot out."""
+    body = b"id: 7\n" + ONE + b"\n\nid: 8\ndata: {\n\nid: 9\n\n"
+    async with serve(reply(UNTIL_CLOSED_HEAD, body)) as upstream, following(upstream.url, framing="event") as here:
+        stream = await here.source.open("1")
+        assert await read_all(stream) == (["processing"], None)
+        assert stream.last_event_id == "7"
+
+
 async def test_what_cannot_be_read_is_skipped() -> None:
     """Unreadable snapshots are counted each, end nothing, and are no observations."""
     bad = [b"not JSON", b'{"state":null}', b"[]", b'{"state":NaN}', b"not JSON at all " + TOKEN.encode() + b"x" * 9999]
