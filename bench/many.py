@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from bench.child import BenchError, Program
-from bench.programs import SECRET, TOKEN, free_port
+from bench.programs import SECRET, TOKEN, free_port, write_configuration
 from bench.tally import percentile
 from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
@@ -120,25 +119,15 @@ async def _measure(watches: int, flowing: int, rate: float, directory: Path) -> 
 
 def _command(directory: Path, upstream: str, callback: str, api: str, *, rate: float, room: int) -> list[str]:
     """Write a configuration and return the command that runs it."""
-    settings = {
-        "sources": {
-            "vidu": {
-                "preset": "vidu",
-                "base_url": upstream,
-                "token": TOKEN,
-                "max_streams": room,
-                "connect_rate": rate,
-                "idle_timeout": "10m",
-            }
-        },
-        "endpoints": {"app": {"type": "webhook", "url": callback, "secrets": [SECRET]}},
-        "store": {"url": f"sqlite:///{directory / 'notifier.db'}"},
-        "http": {"listen": api.removeprefix("http://")},
-        "log": {"format": "json", "level": "warning"},
-        "shutdown_timeout": "5s",
+    source = {
+        "preset": "vidu",
+        "base_url": upstream,
+        "token": TOKEN,
+        "max_streams": room,
+        "connect_rate": rate,
+        "idle_timeout": "10m",
     }
-    path = directory / "bench.yaml"
-    path.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
+    path = write_configuration(directory, source, callback=callback, api=api)
     return [sys.executable, "-m", "notifier", "run", "-c", str(path)]
 
 

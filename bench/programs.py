@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,21 +81,35 @@ def configuration(bout: Bout, *, loop: str, port: int) -> str:
     }
     if bout.authority:
         source["ca_file"] = str(bout.authority)
-    settings: dict[str, object] = {
-        "sources": {"vidu": source},
-        "endpoints": {"app": {"type": "webhook", "url": bout.callback, "secrets": [SECRET]}},
-        "store": {"url": bout.store or f"sqlite:///{bout.database}"},
-        "http": {"listen": f"127.0.0.1:{port}"},
-        "log": {"format": "json", "level": "warning"},
-        "shutdown_timeout": "5s",
-        "loop": loop,
-    }
+    store = bout.store or f"sqlite:///{bout.database}"
+    settings = sections(source, callback=bout.callback, store=store, listen=f"127.0.0.1:{port}") | {"loop": loop}
     if bout.node:
         settings["node"] = {"name": bout.node}
     lines = [f"{key}: {json.dumps(value)}" for key, value in settings.items()]
     lines.append("watches:" if bout.streams else "watches: []")
     lines += [f'  - "{task_id(stream)}"' for stream in range(bout.streams)]
     return "\n".join(lines) + "\n"
+
+
+def sections(source: Mapping[str, object], *, callback: str, store: str, listen: str) -> dict[str, object]:
+    """Return the sections of a configuration with one source and one endpoint."""
+    return {
+        "sources": {"vidu": source},
+        "endpoints": {"app": {"type": "webhook", "url": callback, "secrets": [SECRET]}},
+        "store": {"url": store},
+        "http": {"listen": listen},
+        "log": {"format": "json", "level": "warning"},
+        "shutdown_timeout": "5s",
+    }
+
+
+def write_configuration(directory: Path, source: Mapping[str, object], *, callback: str, api: str) -> Path:
+    """Write a configuration without watches, with SQLite in the same directory, and return its path."""
+    store = f"sqlite:///{directory / 'notifier.db'}"
+    path = directory / "bench.yaml"
+    settings = sections(source, callback=callback, store=store, listen=api.removeprefix("http://"))
+    path.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
+    return path
 
 
 def free_port() -> int:

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.child import BenchError, Program
-from bench.programs import SECRET, TOKEN, free_port
+from bench.programs import TOKEN, free_port, write_configuration
 
 BATCH_SECONDS = 0.2  # between two requests that add watches
 SAMPLE_SECONDS = 5.0
@@ -144,16 +144,8 @@ async def _measure(rate: float, minutes: float, directory: Path) -> Result:
 
 
 def _command(directory: Path, ends: str, api: str, tasks: Path) -> list[str]:
-    settings = {
-        "sources": {"vidu": {"preset": "vidu", "base_url": ends, "token": TOKEN, "connect_rate": 2_000}},
-        "endpoints": {"app": {"type": "webhook", "url": f"{ends}/hooks", "secrets": [SECRET]}},
-        "store": {"url": f"sqlite:///{directory / 'notifier.db'}"},
-        "http": {"listen": api.removeprefix("http://")},
-        "log": {"format": "json", "level": "warning"},
-        "shutdown_timeout": "5s",
-    }
-    path = directory / "bench.yaml"
-    path.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
+    source = {"preset": "vidu", "base_url": ends, "token": TOKEN, "connect_rate": 2_000}
+    path = write_configuration(directory, source, callback=f"{ends}/hooks", api=api)
     return [sys.executable, "-m", "bench.counted", str(tasks), "run", "-c", str(path)]
 
 
