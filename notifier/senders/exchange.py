@@ -128,7 +128,7 @@ class Exchange:
         try:
             await self._exchange(self._request(body, headers), trace, still_ours)
         except TimeoutError:
-            return Failed(reason="timeout", detail=f"{_stage(trace)} after {self._timeout:g} s")
+            return Failed(reason="timeout", detail=f"{self._stage(trace)} after {self._timeout:g} s")
         except ClaimLost:
             return Failed(reason="claim_lost", detail="nothing was sent: it is another node's by now", spend=False)
         except Exception as exc:  # the one boundary of an attempt
@@ -173,6 +173,12 @@ class Exchange:
                 pool.give_back(route, connection)
             connection = None
 
+    def _stage(self, trace: AttemptTrace) -> str:
+        """Say what was waited for; a server without TLS at a port for https answers nothing, and is connected to."""
+        if not trace.connected:
+            return "not connected" if self._route.tls is None else "no TLS connection"
+        return "the reply was not complete" if trace.replied else "no reply"
+
     def _request(self, body: bytes, headers: Headers) -> bytes:
         head = self._head
         if head is None:
@@ -194,12 +200,6 @@ def _lines(headers: Iterable[tuple[str, str]]) -> str:
     if not len(lines) == text.count("\n") == text.count("\r") or "\0" in text:
         raise ValueError("a header holds a line end")
     return text
-
-
-def _stage(trace: AttemptTrace) -> str:
-    if not trace.connected:
-        return "not connected"
-    return "the reply was not complete" if trace.replied else "no reply"
 
 
 def _phases(trace: AttemptTrace, ended: float) -> dict[str, float]:

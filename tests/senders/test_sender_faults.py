@@ -107,7 +107,7 @@ async def test_a_handshake_that_never_ends(make: Make) -> None:
         url = receiver.url.replace("http:", "https:")
         async with made(make(url, timeout=0.2)) as sender:
             attempt = await sender.send(delivery())
-    assert attempt.outcome == Failed(reason="timeout", detail="not connected after 0.2 s")
+    assert attempt.outcome == Failed(reason="timeout", detail="no TLS connection after 0.2 s")
     assert attempt.address is None
 
 
