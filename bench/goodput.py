@@ -33,7 +33,6 @@ from bench.child import ROOT
 from bench.programs import SECRET
 from bench.server import database
 
-RATE = 100.0  # changes a second of the steady job
 WARM_SECONDS = 3.0  # that do not count
 LATENCY = 0.02  # seconds until the receiver answers
 IN_FLIGHT = {"steady": 32, "burst": 8}
@@ -168,12 +167,12 @@ async def _address(pid: int) -> str:
     raise TimeoutError("the daemon does not become ready")
 
 
-async def steady(receiver: Receiver, urls: Sequence[str], seconds: float) -> str:
+async def steady(receiver: Receiver, urls: Sequence[str], seconds: float, rate: float) -> str:
     """Add tasks at an even rate; return the accepted callbacks a second, and how many were left behind."""
     began, added = time.monotonic(), 0
     async with aiohttp.ClientSession() as session:
         while (passed := time.monotonic() - began) < WARM_SECONDS + seconds:
-            due = int(passed * RATE / 2)
+            due = int(passed * rate / 2)
             watches = [{"source": "vidu", "id": f"steady-{number}"} for number in range(added, due)]
             if watches:
                 url = urls[int(passed / BATCH_SECONDS) % len(urls)]
@@ -182,11 +181,11 @@ async def steady(receiver: Receiver, urls: Sequence[str], seconds: float) -> str
             added = max(added, due)
             await asyncio.sleep(BATCH_SECONDS)
     end = time.monotonic()
-    rate = sum(at >= end - seconds for at in receiver.accepted) / seconds
-    return f"{rate:.0f}/s, {2 * added - len(receiver.accepted)} behind"
+    goodput = sum(at >= end - seconds for at in receiver.accepted) / seconds
+    return f"{goodput:.0f}/s, {2 * added - len(receiver.accepted)} behind"
 
 
-async def burst(receiver: Receiver, urls: Sequence[str], _seconds: float) -> str:
+async def burst(receiver: Receiver, urls: Sequence[str], _seconds: float, _rate: float) -> str:
     """Add all tasks at once; return how long it takes until every state was accepted."""
     receiver.enough = TASKS * len(STATES)
     watches = [{"source": "vidu", "id": f"burst-{number}"} for number in range(TASKS)]
@@ -222,7 +221,7 @@ async def measure(job: str, answer: str, share: float, options: argparse.Namespa
             own.mkdir()
             config = configuration(base, own, in_flight=IN_FLIGHT[job], schedule=options.schedule, store=store)
             urls.append(await stack.enter_async_context(daemon(options.root, config)))
-        figure = await JOBS[job](receiver, urls, options.seconds)
+        figure = await JOBS[job](receiver, urls, options.seconds, options.rate)
         return figure, receiver.requests
 
 
@@ -232,6 +231,7 @@ def main() -> None:
     parser.add_argument("--jobs", default="steady,burst", help="of steady, burst")
     parser.add_argument("--answers", default="503", help="statuses, timeout, mixture")
     parser.add_argument("--shares", default="10,50", help="refused, in percent")
+    parser.add_argument("--rate", type=float, default=100.0, help="changes a second of the steady job")
     parser.add_argument("--seconds", type=float, default=6.0, help="that the steady job is measured")
     parser.add_argument("--nodes", type=int, default=1, help="more than one needs --postgres")
     parser.add_argument("--postgres", default="postgresql://postgres@127.0.0.1:5432/postgres")
@@ -245,6 +245,7 @@ def main() -> None:
             for percent in options.shares.split(","):
                 figure, requests = asyncio.run(measure(job, answer, float(percent) / 100, options))
                 table.add_row(job, answer, f"{percent} %", figure, str(requests))
+                print(job, answer, f"{percent} %:", figure, f"{requests} requests", file=sys.stderr, flush=True)
     Console().print(table)
 
 

@@ -76,7 +76,7 @@ async def _measure(watches: int, flowing: int, rate: float, directory: Path) -> 
             jitter=0.5,
             keep_open=True,
         ) as upstream,
-        Listener(secrets=[SECRET], on_callback=lambda told: _note(arrivals, told)) as receiver,
+        Listener(secrets=[SECRET], on_callback=lambda told: note(arrivals, told)) as receiver,
     ):
         api = f"http://127.0.0.1:{free_port()}"
         run = _command(directory, upstream.base_url, receiver.url, api, rate=rate, room=watches + flowing)
@@ -87,7 +87,7 @@ async def _measure(watches: int, flowing: int, rate: float, directory: Path) -> 
                 await upstream.wait_open(flowing, timeout=OPEN_SECONDS + flowing / rate)
                 ramp = watches / rate
                 await asyncio.sleep(min(ramp, 4 * EVERY))  # what is usual before
-                before, silence = program.weigh(), _gap(arrivals, time.monotonic() - min(ramp, 3 * EVERY))
+                before, usual = program.weigh(), silence(arrivals, time.monotonic() - min(ramp, 3 * EVERY))
                 asked: dict[str, list[float]] = {LIST: [], PAGE: [], ROOT: []}
                 asking = [asyncio.create_task(_ask(http, path, asked[path]), name=path) for path in asked]
                 began, connects = time.monotonic(), upstream.connects
@@ -98,7 +98,7 @@ async def _measure(watches: int, flowing: int, rate: float, directory: Path) -> 
                 for task in asking:
                     task.cancel()
                 await asyncio.wait(asking)
-                gap = _gap(arrivals, began)
+                gap = silence(arrivals, began)
                 await asyncio.to_thread(program.settle, at_most=3 * EVERY, every=1.0)
                 after = program.weigh()
                 return Result(
@@ -111,7 +111,7 @@ async def _measure(watches: int, flowing: int, rate: float, directory: Path) -> 
                     before_rss=before.rss,
                     after_rss=after.rss,
                     peak_rss=after.peak,
-                    before_gap=silence,
+                    before_gap=usual,
                     gap=gap,
                     asked=asked,
                 )
@@ -151,12 +151,13 @@ async def _ask(http: aiohttp.ClientSession, path: str, seconds: list[float]) -> 
         await asyncio.sleep(ASK_EVERY)
 
 
-def _note(arrivals: list[float], told: ReceivedCallback) -> None:
+def note(arrivals: list[float], told: ReceivedCallback) -> None:
+    """Note when a callback of a stream that flows came."""
     if told.watch is not None and told.watch.startswith("flow-"):
         arrivals.append(time.monotonic())
 
 
-def _gap(arrivals: Sequence[float], since: float) -> float:
+def silence(arrivals: Sequence[float], since: float) -> float:
     """Return the longest silence from then on."""
     times = [since, *(at for at in arrivals if at >= since), time.monotonic()]
     return max(later - earlier for earlier, later in pairwise(times))

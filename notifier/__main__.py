@@ -7,8 +7,12 @@ the command.
 
 from __future__ import annotations
 
+# The built-in part of `signal`, which builds enums first: that is long enough for a Ctrl-C.
+import _signal  # type: ignore[import-not-found]
 import os
-import signal
+
+_signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+_signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGHUP})
 
 
 def _occupy_standard_descriptors() -> None:
@@ -24,8 +28,6 @@ def _occupy_standard_descriptors() -> None:
 def main() -> None:
     """Run a command and exit."""
     _occupy_standard_descriptors()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     from notifier.cli import main as run_command
 
     run_command()

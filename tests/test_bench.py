@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from helper_programs import require
 
-from bench import soak
+from bench import reloading, soak
 from bench.child import ROOT
 from bench.programs import SECRET
 from bench.tally import Callback, judge, percentile
@@ -233,3 +233,13 @@ def test_every_waiter_is_answered_in_the_measurement_of_waiting() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "5 waiters answered within" in done.stdout
+
+
+async def test_reloads_are_measured_while_streams_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are added, found unchanged, changed and removed, and every reload is answered."""
+    monkeypatch.setattr(reloading, "USUAL_SECONDS", 1.0)
+    monkeypatch.setattr(reloading, "AFTER_SECONDS", 0.2)
+    rows = await reloading.measure(30, tmp_path)
+    said = ["30 added", "reloaded", "30 changed", "30 removed"]
+    assert [row.said.removeprefix("watches of the files: ") for row in rows] == said
+    assert all(row.peak_rss >= row.before_rss // 2 > 0 and row.gap > 0 for row in rows)

@@ -36,6 +36,7 @@ class Ending:
     error: SourceError | None = None  # None: in order
     opened: bool = False  # the stream was opened
     observed: bool = False  # it brought a snapshot, be it a repeat
+    silent: bool = False  # it brought no event at all, though it was asked for the task's state
     news: bool = False  # it brought a change
     unread: Unreadable | None = None  # why its last snapshot was skipped
     lasted: float = 0.0  # seconds for which the stream was open
@@ -81,6 +82,8 @@ def after(
     A change proves health; a repeat does not, since a fault may come behind the same first snapshot on every
     connection. A repeat ends troubles of another kind, though, and a stream that lasted starts the pauses afresh.
     """
+    if ending.error is None and not ending.news and ending.lasted < policy.backoff_max:
+        ending = replace(ending, error=ending.unread)  # the end may stand in what cannot be read, each time
     error, hint = ending.error, _hint(ending.hint)
     health = _after(ending, health, policy)
     pause, hint = _pause(health, policy), max(hint, spacing)

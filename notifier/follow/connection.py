@@ -48,8 +48,10 @@ class Connector:
         error: SourceError | None = None
         fault = False  # our own
         sequence = subscription.watch.sequence
+        # The last look before a deadline asks for everything: an upstream that goes on behind an ID may have nothing.
+        place = subscription.last_event_id if subscription.overdue is None else ""
         try:
-            stream = await self._open(subscription)
+            stream = await self._open(subscription, place)
             await self._read(subscription, stream)
             error = subscription.cut or (None if stream.observations else stream.unread)
         except SourceError as exc:
@@ -71,18 +73,17 @@ class Connector:
             opened=True,
             observed=stream.observations > 0 and not fault,
             news=subscription.watch.sequence > sequence and not fault,
+            silent=not (stream.heard or place),
             unread=stream.unread,
             lasted=asyncio.get_running_loop().time() - subscription.opened,
             hint=stream.retry,
         )
 
-    async def _open(self, subscription: Subscription) -> SseStream:
-        # The last look before a deadline asks for everything: an upstream that goes on behind an ID may have nothing.
-        last_event_id = subscription.last_event_id if subscription.overdue is None else ""
+    async def _open(self, subscription: Subscription, place: str) -> SseStream:
         outcome = SourceError.kind
         try:
             stream = await self._source.open(
-                subscription.watch.id, last_event_id=last_event_id, variables=subscription.watch.variables
+                subscription.watch.id, last_event_id=place, variables=subscription.watch.variables
             )
             outcome = "open"
         except SourceError as exc:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from notifier.core.errors import SourceError, TaskNotFound, Unreadable
+from notifier.core.errors import SourceError, TaskNotFound, Unavailable, Unreadable
 from notifier.core.reconnect import Ending
 
 log = structlog.get_logger(__name__)
 
 QUIET = 60.0  # seconds in which the same kind is logged at most once, though it goes and comes
+SILENT = Unavailable("the stream ends without an event")
 KINDS = ("refused", "unreadable", "unavailable", "no_content")  # of errors that are a source's trouble, not one watch's
 
 
@@ -71,7 +72,7 @@ class Troubles:
 
         One that was open for `longest` seconds has proved that it can be.
         """
-        error = ending.error or ending.unread
+        error = ending.error or ending.unread or (SILENT if ending.silent and not _lasting(ending, longest) else None)
         answered = error is None or ending.observed or isinstance(error, TaskNotFound)
         self.tried(None if answered else error)
         if error is None:

@@ -35,6 +35,7 @@ class Connection:
         "_reply",
         "_request",
         "_turns",
+        "_unsure",
         "_way",
         "origin",
         "partial",
@@ -64,6 +65,7 @@ class Connection:
         self._reader: BodyReader | None = None  # None: nothing more will arrive
         self._first = b""  # of the stream, read to find out whether it is one
         self._body: bytes | None = None
+        self._unsure = False  # its content type calls it a stream, and nothing has come yet
         self._finished = False  # the decoder knows that the stream is over
         self._error: SourceError | None = None  # raised once everything received has been handed out
         self.origin = ""  # `scheme://host[:port]` that answered, behind all redirects
@@ -97,17 +99,19 @@ class Connection:
         reader, first = reply.body(self._turns), b""
         if kind is content.Kind.EITHER:
             first = await self._beginning(reader)
-            kind = content.Kind.JSON if first.lstrip()[:1] in (b"{", b"[") else content.Kind.STREAM
+            kind = content.beginning(first) or content.Kind.STREAM
         match kind:
             case content.Kind.STREAM:
                 self._reader, self._first = reader, first
+                self._unsure = not first
             case content.Kind.JSON:
                 self.single = True
                 self._body = await self._snapshot(reader, first)
                 self._finished = True
                 self._drop()
             case content.Kind.PAGE:
-                raise Unavailable(content.refusal(reply.fields))
+                page = "the upstream answers with a page, not with a stream or JSON" if first else ""
+                raise Unavailable(page or content.refusal(reply.fields))
             case content.Kind.OTHER:
                 raise Unreadable(content.refusal(reply.fields))
             case content.Kind.EITHER:
@@ -135,9 +139,13 @@ class Connection:
                 self._hold(len(body))
         except FAULTS as exc:
             raise translated(exc) from exc
-        if body.lstrip()[:1] == b"<":
-            raise Unavailable("the upstream answers with a page where its content type promises JSON")
-        return bytes(body)
+        match content.beginning(body):
+            case None:
+                raise Unreadable("the upstream answers with an empty body")
+            case content.Kind.PAGE:
+                raise Unavailable("the upstream answers with a page where its content type promises JSON")
+            case _:
+                return bytes(body)
 
     async def receive(self) -> list[StreamEvent] | None:
         """Wait for bytes and return the events that they complete; None at the end of the stream.
@@ -158,8 +166,27 @@ class Connection:
             return self._end()
         self._first = b""
         if chunk:
-            return self._decode(chunk)
+            return await self._begun(self._reader, chunk) if self._unsure else self._decode(chunk)
         self._drop()
+        return self._end()
+
+    async def _begun(self, reader: BodyReader, chunk: bytes) -> list[StreamEvent] | None:
+        """Take the first bytes of a stream, which may turn out to be none: some servers name every body so."""
+        kind = content.beginning(chunk)
+        self._unsure = kind is None
+        if kind is content.Kind.PAGE:
+            self._over_limit(Unavailable("the upstream answers with a page where its content type promises a stream"))
+        elif kind is not content.Kind.JSON:
+            return self._decode(chunk)
+        else:
+            try:
+                body = await self._snapshot(reader, chunk)
+            except SourceError as exc:
+                self._over_limit(exc)
+            else:
+                self.single = self._finished = True
+                self._drop()
+                return [StreamEvent(body, "message", "")]
         return self._end()
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ class Kind(Enum):
 
 
 _PAGES = frozenset({"", "application/xhtml+xml", "application/xml"})
+_BLANK, _BOM = b" \t\r\n", b"\xef\xbb\xbf"
 
 
 def kind_of(values: Iterable[str]) -> Kind:
@@ -32,6 +33,23 @@ def kind_of(values: Iterable[str]) -> Kind:
     if all(name in _PAGES or name.startswith("text/") for name in types):
         return Kind.PAGE
     return Kind.OTHER
+
+
+def beginning(body: bytes | bytearray) -> Kind | None:
+    """Return what the first byte that is neither white space nor a BOM makes of a body; None: there is none yet.
+
+    No line of an event stream begins with a brace, a bracket or `<`.
+    """
+    first = body.lstrip(_BLANK).removeprefix(_BOM).lstrip(_BLANK)[:1]
+    if not first:
+        return None
+    return Kind.JSON if first in (b"{", b"[") else Kind.PAGE if first == b"<" else Kind.STREAM
+
+
+def is_page(fields: Fields, body: bytes) -> bool:
+    """Return whether a body that could not be read as JSON is one for people, whatever its content type says."""
+    kind = beginning(body)
+    return kind is Kind.PAGE or (kind is not Kind.JSON and kind_of(fields.values_of("content-type")) is Kind.PAGE)
 
 
 def refusal(fields: Fields) -> str:

@@ -23,6 +23,7 @@ from notifier.sources.preset import compilable
 MAX_DEPTH = 64  # of nested values; far more would exhaust the stack of the code that writes them again
 MAX_INTEGER = 4000  # digits; Python refuses to convert more than 4,300
 MAX_VALUES = 1_000_000  # each takes far more memory than its bytes; a snapshot of a task has a few dozen
+_AROUND = "\0 \t\r\n"  # is dropped around a document
 PIECE = 64 << 10  # bytes or characters that one call takes of a large document
 
 Find = Callable[[Json], Json]
@@ -41,7 +42,9 @@ def parse(data: bytes) -> Json:
     nested = data.count(b"[") + data.count(b"{")
     if nested + data.count(b",") > MAX_VALUES:
         raise Unreadable(f"the snapshot holds more than {MAX_VALUES} values")
-    text = _text(data).removeprefix("\ufeff").strip("\0 \t\r\n")
+    text = _text(data).strip(_AROUND)
+    if text[:1] == "\ufeff":
+        text = text[1:].strip(_AROUND)
     try:
         try:
             value = _decoded(text)

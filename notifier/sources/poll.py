@@ -15,6 +15,7 @@ import structlog
 from notifier.core.errors import NoContent, SourceError, TaskNotFound, Unavailable, Unreadable
 from notifier.core.model import NONE, Observation
 from notifier.runtime.metrics import Metrics
+from notifier.sources import content
 from notifier.sources.apart import Apart
 from notifier.sources.http import Reply, asked_pause, brief, new_pool, refusal, send
 from notifier.sources.plan import EXCERPT, Answer, Answers, Plan, SourceSettings
@@ -92,7 +93,7 @@ class PollSource:
         if reply.status == 304 and etag:
             self._observations.inc()
             return Answer(observation=None, etag=etag, hint=asked_pause(reply.fields, plan.settings.preset.poll.hint))
-        observation = await self._read(body, reply.status, task_id, plan)
+        observation = await self._read(body, reply, task_id, plan)
         if observation is None:
             if reply.status == 204:
                 raise NoContent(status=reply.status)
@@ -116,7 +117,7 @@ class PollSource:
         try:
             found = await self._apart.read(len(body), lambda: plan.reader.read_batch(body, frozenset(task_ids)))
         except Unreadable as exc:
-            raise self._refused_body(exc, body, reply.status, plan) from exc
+            raise self._refused_body(exc, body, reply, plan) from exc
         for each in found.values():
             if isinstance(each, Observation):
                 self._observations.inc()
@@ -152,22 +153,22 @@ class PollSource:
         """Close every connection."""
         self._pool.close()
 
-    async def _read(self, body: bytes, status: int, task_id: str, plan: Plan) -> Observation | None:
+    async def _read(self, body: bytes, reply: Reply, task_id: str, plan: Plan) -> Observation | None:
         try:
-            return await self._apart.read(len(body), lambda: plan.reader.read_reply(body, status, task_id))
+            return await self._apart.read(len(body), lambda: plan.reader.read_reply(body, reply.status, task_id))
         except TaskNotFound as exc:
             plan.redacted(exc)
             raise
         except Unreadable as exc:
-            raise self._refused_body(exc, body, status, plan) from exc
+            raise self._refused_body(exc, body, reply, plan) from exc
 
-    def _refused_body(self, exc: Unreadable, body: bytes, status: int, plan: Plan) -> SourceError:
-        if body.lstrip()[:1] == b"<":
+    def _refused_body(self, exc: Unreadable, body: bytes, reply: Reply, plan: Plan) -> SourceError:
+        if content.is_page(reply.fields, body):
             return Unavailable("the upstream answers with a page, not with JSON")
         self._unreadable.inc()
         message = plan.template.redact(str(exc))
         excerpt = plan.template.redact(body[: 1 << 16].decode("utf-8", "replace"))[:EXCERPT]
-        return Unreadable(message, status=status, excerpt=excerpt)
+        return Unreadable(message, status=reply.status, excerpt=excerpt)
 
 
 def _later(error: SourceError) -> SourceError:

@@ -12,9 +12,11 @@ from time import perf_counter
 
 from notifier.core.errors import NoContent, SourceError, Unavailable, Unreadable
 from notifier.core.eventstream import StreamEvent
+from notifier.core.http_head import Fields
 from notifier.core.model import NONE, Observation, Phase
 from notifier.sources.apart import Apart
 from notifier.sources.connection import Connection
+from notifier.sources.content import is_page
 from notifier.sources.http import brief, new_pool, refusal, send
 from notifier.sources.plan import Plan
 from notifier.sources.request import Request
@@ -102,12 +104,12 @@ async def _with_result(plan: Plan, task_id: str, message: Message, variables: Ma
 
 
 async def _poll(plan: Plan, request: Request, task_id: str) -> tuple[int | None, list[Message], SourceError | None]:
-    pool, status, body = new_pool(), None, b""
+    pool, status, body, fields = new_pool(), None, b"", Fields(b"")
     timeout = plan.settings.connect_timeout
     try:
         async with asyncio.timeout(timeout):
             reply, note = await send(pool, request, plan.way)
-            status = reply.status
+            status, fields = reply.status, reply.fields
             body = await read_whole(reply, plan.settings.max_event, Turns())
         told = status
         observation = await Apart().read(len(body), lambda: plan.reader.read_reply(body, told, task_id))
@@ -121,7 +123,7 @@ async def _poll(plan: Plan, request: Request, task_id: str) -> tuple[int | None,
         return status, [], Unavailable(f"the upstream did not answer within {timeout:g} s")
     except SourceError as exc:
         plan.redacted(exc)
-        page = isinstance(exc, Unreadable) and body.lstrip()[:1] == b"<"
+        page = isinstance(exc, Unreadable) and is_page(fields, body)
         error = Unavailable("the upstream answers with a page, not with JSON", status=status) if page else exc
         return status, [_message(plan, body, error=error)] if body.strip() else [], error
     finally:

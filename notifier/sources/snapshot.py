@@ -60,8 +60,8 @@ class SnapshotReader:
         self._state_events = preset.state_events
         self._end_event = preset.end_event
         all_paths = (*paths.model_dump().values(), *preset.failure_if_present)
-        self._sees_names = any(path is not None and compilable(path) != path for path in all_paths)
-        self._names_states = compilable(paths.state) != paths.state  # no JSON is needed where the name is the state
+        self._sees_names = any(path is not None and '"@event"' in compilable(path) for path in all_paths)
+        self._names_states = '"@event"' in compilable(paths.state)  # no JSON is needed where the name is the state
         self._lifetime = preset.result_lifetime
         self._is_status = compilable(paths.state) == '"@status"'
         self._sees_status = '"@status"' in compilable(paths.state)

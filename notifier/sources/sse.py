@@ -149,6 +149,7 @@ class SseStream:
         "_progress",
         "_source",
         "_task_id",
+        "heard",
         "last_activity",
         "observations",
         "retry",
@@ -174,6 +175,7 @@ class SseStream:
         self._place = ""
         self._progress: float | None = None  # that an event without a state has told
         self._placed: StreamEvent | None = None  # tells the place, which has not been asked for yet
+        self.heard = False  # an event has come, whatever it holds
         self.observations = 0  # read so far, repeats included
         self.unread: Unreadable | None = None  # why the last snapshot was skipped; None: it could be read
         self.retry: float | None = None  # seconds that the upstream asked us to wait before reconnecting (`retry:`)
@@ -200,6 +202,7 @@ class SseStream:
             if events is None:
                 raise StopAsyncIteration
             self.last_activity = self._loop.time()
+            self.heard = self.heard or bool(events)
             self.retry = self._connection.retry
             self._batch = iter(events)
         return observation

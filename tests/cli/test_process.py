@@ -139,6 +139,13 @@ def loading(site: Path, command: tuple[str, ...]) -> subprocess.Popen[str]:
     raise AssertionError(f"ended while it was loading: {process.wait()}")
 
 
+def test_signals_are_prepared_before_anything_is_imported() -> None:
+    """An import takes time, in which Ctrl-C would be a traceback; even `signal` has some."""
+    script = "import sys; had = set(sys.modules); import notifier.__main__; print(*sorted(set(sys.modules) - had))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["__future__", "notifier", "notifier.__main__"]
+
+
 @pytest.mark.parametrize("command", [("run",), ("check",), ("status",), ("watch", "list")], ids=" ".join)
 def test_ctrl_c_while_a_command_loads_prints_no_traceback(site: Path, command: tuple[str, ...]) -> None:
     """It ends by the signal, as a shell expects."""

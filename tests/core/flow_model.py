@@ -107,6 +107,28 @@ class Rate(Receiver):
 
 
 @dataclass
+class Calendar(Receiver):
+    """Accepts so many attempts in each window of wall-clock time, and refuses the rest of the window."""
+
+    count: int
+    window: float  # seconds
+    refusal: Failed
+    seconds: float = 0.05
+    _taken: int = 0
+    _since: float = -1.0
+
+    def begin(self, now: float) -> tuple[Outcome, float]:
+        """Count within the present window; the first one had begun earlier."""
+        since = (now + self.window / 3) // self.window
+        if since != self._since:
+            self._since, self._taken = since, 0
+        if self._taken >= self.count:
+            return self.refusal, 0.002
+        self._taken += 1
+        return Delivered(), self.seconds
+
+
+@dataclass
 class Outage(Receiver):
     """Refuses everything during some periods, and is another receiver besides."""
 

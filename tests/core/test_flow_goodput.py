@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from flow_model import EPOCH, SHORT, TIMEOUT, Loop, Outage, Places, Random, Rate, refusal
+from flow_model import EPOCH, SHORT, TIMEOUT, Calendar, Loop, Outage, Places, Random, Rate, refusal
 
 from notifier.core.breaker import State
 from notifier.core.flow import SICK_RATE, Condition
@@ -147,6 +147,32 @@ def test_places_and_chance_together_keep_most_of_both() -> None:
     loop.backlog(range(20_000))
     result = loop.run(60.0)
     assert result.goodput(10.0, 60.0) >= 0.7 * 10 / ACCEPTING
+
+
+@pytest.mark.parametrize("share", [0.1, 0.33, 0.5, 0.67])
+@pytest.mark.parametrize("places", [1, 3, 10])
+@pytest.mark.parametrize("status", [429, 503])
+def test_chance_takes_no_more_from_few_places_than_its_share(status: int, places: int, share: float) -> None:
+    """Whatever the window makes of both, as much gets through as if each refusal had held a place."""
+    loop = Loop(Places(places, refusal(status), random.Random(3), share=share), cap=32)
+    loop.backlog(range(20_000))
+    result = loop.run(120.0)
+    assert result.goodput(10.0, 120.0) >= 0.95 * (1 - share) * places / ACCEPTING
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("count", "window"), [(30, 60.0), (60, 60.0), (600, 60.0), (100, 10.0), (1000, 3600.0)])
+def test_a_limit_by_the_minute_is_used_up_and_the_rest_of_it_is_quiet(status: int, count: int, window: float) -> None:
+    """A window of the calendar, which says nothing of when the next begins: a few requests a second ask for it."""
+    loop = Loop(Calendar(count, window, refusal(status)), cap=32, schedule=DAYS)
+    loop.backlog(range(40_000))
+    end = max(900.0, 4 * window)
+    result = loop.run(end)
+    begin = end / 4
+    accepted = result.goodput(begin, end)
+    assert accepted >= 0.9 * count / window
+    assert result.rate(begin, end) - accepted <= SICK_RATE + 200 / window  # that many refusals make places rest longer
+    assert result.dead == 0
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -291,3 +291,25 @@ def test_what_ails_a_connection_is_remembered_in_words(ending: Ending, told: str
     decision = after(ending, WELL, POLICY, now=T0, jitter=0.5)
     assert isinstance(decision, Wait)
     assert decision.health.error == told
+
+
+@pytest.mark.parametrize("news", [False, True])
+@pytest.mark.parametrize("lasted", [0.5, POLICY.backoff_max])
+def test_a_stream_that_ends_with_what_cannot_be_read_is_borne_with_like_a_reply(lasted: float, news: bool) -> None:
+    """The task's end may stand there, behind the same good snapshot on each connection.
+
+    A change, or a stream that lasted, shows that the rest can be read.
+    """
+    health, now = WELL, T0
+    ending = Ending(opened=True, observed=True, news=news, unread=Unreadable("the snapshot is not JSON"), lasted=lasted)
+    tries = 0
+    while isinstance(decision := after(ending, health, POLICY, now=now, jitter=0.5), Wait):
+        health, now, tries = decision.health, now + round(decision.delay * SECOND), tries + 1
+        if now - T0 > 2 * POLICY.give_up_after * SECOND:
+            assert news or lasted == POLICY.backoff_max
+            return
+    assert decision == GiveUp(reason=LostReason.UNREADABLE, detail="the snapshot is not JSON")
+    assert not news
+    assert lasted == 0.5
+    assert now - T0 == POLICY.give_up_after * SECOND
+    assert tries < 200  # the pauses grow

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from notifier.core.errors import NoContent, NoStream, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
-from notifier.follow.troubles import QUIET, Troubles
+from notifier.core.reconnect import Ending
+from notifier.follow.troubles import QUIET, SILENT, Troubles
 
 Logs = list[MutableMapping[str, Any]]
 BAD = Unreadable("the snapshot is not JSON", excerpt="<html>")
@@ -88,6 +90,21 @@ def test_a_trouble_that_goes_and_comes_is_logged_at_most_once_a_minute(
         troubles.end(1, proven=True)
         clock.now += 1.0
     assert events(logs) == ["source.unavailable", "source.recovered"] * 3
+
+
+def test_streams_that_end_without_an_event_are_a_trouble(troubles: Troubles, clock: Clock, logs: Logs) -> None:
+    """Not the first one, nor one that lasted; until a snapshot comes the source brings nothing."""
+    silent = Ending(opened=True, silent=True, lasted=1.0)
+    troubles.ended(1, silent, attempts=0, longest=30.0)
+    troubles.ended(1, replace(silent, lasted=30.0), attempts=5, longest=30.0)
+    assert events(logs) == []
+    for _ in range(3):
+        troubles.ended(1, silent, attempts=1, longest=30.0)
+    assert troubles.counts == {"unavailable": 1}
+    assert (troubles.fault, troubles.failing_since) == (SILENT, clock.now)
+    troubles.ended(1, Ending(opened=True, observed=True), attempts=1, longest=30.0)
+    assert events(logs) == ["source.unavailable", "source.recovered"]
+    assert troubles.fault is None
 
 
 def test_each_kind_speaks_for_itself(troubles: Troubles, logs: Logs) -> None:

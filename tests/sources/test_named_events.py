@@ -39,6 +39,8 @@ def brief(observation: Observation | None) -> tuple[str | None, Phase, Json] | N
         ("@event", "error", b'"no"', ("error", Phase.FAILED, "no")),
         ("@event", "done", b"[STREAM_DONE]", ("done", Phase.SUCCEEDED, "[STREAM_DONE]")),
         ("@event", "done", b"", ("done", Phase.SUCCEEDED, "")),
+        ('"@event"', "done", b"{}", ("done", Phase.SUCCEEDED, {})),  # quoted as JMESPath has it
+        ('state || "@event"', "completed", b"[DONE]", ("completed", Phase.SUCCEEDED, "[DONE]")),
         ("state || @event", "output", b'{"state":"running"}', ("running", Phase.RUNNING, {"state": "running"})),
         ("state || @event", "completed", b"{}", ("completed", Phase.SUCCEEDED, {})),
         ("not_null(job.state, @event)", "done", b'{"job":{}}', ("done", Phase.SUCCEEDED, {"job": {}})),

@@ -66,6 +66,34 @@ async def test_an_answer_with_an_image_is_read_where_max_event_allows_and_refuse
                 await source.look("1")
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "error"),
+    [
+        ("text/html", b"<h1>Back soon</h1>", Unavailable),
+        ("text/html", b"", Unavailable),
+        ("application/json", b" \n", Unreadable),
+        ("application/json", b"\xef\xbb\xbf<html>", Unavailable),
+        ("text/plain", b"Service temporarily unavailable", Unavailable),
+        ("", b"Service temporarily unavailable", Unavailable),
+        ("text/plain", b'{"status": }', Unreadable),
+        ("application/json", b"busy", Unreadable),
+    ],
+)
+async def test_a_page_for_people_says_nothing_of_the_task(kind: str, body: bytes, error: type[Exception]) -> None:
+    """A gateway's maintenance page with status 200 is waited out like 503, whatever it calls itself."""
+    async with PolledUpstream() as upstream, asking(upstream.url) as source:
+        upstream.script("1", Answer(body=body, headers={"Content-Type": kind}))
+        with pytest.raises(error):
+            await source.look("1")
+
+
+async def test_a_snapshot_is_read_whatever_its_content_type() -> None:
+    """As long as it is JSON."""
+    async with PolledUpstream() as upstream, asking(upstream.url) as source:
+        upstream.script("1", Answer(body=b'{"id": "1", "status": "busy"}', headers={"Content-Type": "text/html"}))
+        assert (await source.look("1")).observation is not None
+
+
 async def test_an_answer_about_many_tasks_may_be_as_large_as_theirs_together_but_is_bounded() -> None:
     """One task's limit is a kibibyte here; a hundred tasks of half of that are read, and 300 times as much is not."""
     async with BatchUpstream(lambda states: listed(states, text="x" * 500)) as upstream:

@@ -134,10 +134,65 @@ async def test_no_content_type() -> None:
     assert type(await opening_fails(answer("200 OK", body=LINE))) is Unavailable
 
 
-@pytest.mark.parametrize("body", [b"<!DOCTYPE html>", b"\n <html>", b"<?xml ?>"])
+PAGES = [b"<!DOCTYPE html>", b"\n <html>", b"<?xml ?>", b"\xef\xbb\xbf<html>"]
+
+
+@pytest.mark.parametrize("body", PAGES)
 async def test_a_page_under_the_name_of_json(body: bytes) -> None:
     """Some gateways give their pages the content type that was asked for."""
     assert type(await opening_fails(answer("200 OK", "Content-Type: application/json", body=body))) is Unavailable
+
+
+@pytest.mark.parametrize("body", PAGES)
+async def test_a_page_under_the_name_of_a_stream(body: bytes) -> None:
+    """No line of a stream begins so."""
+    async with (
+        serve(reply(answer("200 OK", "Content-Type: text/event-stream", body=body))) as upstream,
+        following(upstream.url) as here,
+    ):
+        states, error = await read_all(await here.source.open("1"))
+    assert states == []
+    assert type(error) is Unavailable
+    assert "a page" in str(error)
+
+
+@pytest.mark.parametrize("body", [b"", b" \r\n"])
+async def test_nothing_under_the_name_of_json(body: bytes) -> None:
+    """It is what an empty answer to a poll is."""
+    error = await opening_fails(answer("200 OK", "Content-Type: application/json", body=body))
+    assert type(error) is Unreadable
+    assert "empty" in str(error)
+
+
+@pytest.mark.parametrize("parts", [[b'{"state": "success"}'], [b"\n", b' \xef\xbb\xbf{"state":', b'"success"}']])
+async def test_one_snapshot_under_the_name_of_a_stream(parts: list[bytes]) -> None:
+    """Some servers name every reply as it was asked for; it is read once it is complete."""
+    async with (
+        serve(reply(UNTIL_CLOSED_HEAD, *parts)) as upstream,
+        following(upstream.url) as here,
+    ):
+        stream = await here.source.open("1")
+        assert await read_all(stream) == (["success"], None)
+        assert stream.heard
+
+
+@pytest.mark.parametrize(("body", "kind"), [(b'{"error": 1}', Unreadable), (b"[1, 2", Unreadable)])
+async def test_what_is_no_snapshot_under_the_name_of_a_stream(body: bytes, kind: type[SourceError]) -> None:
+    """Nothing else will come, so that it is an error."""
+    async with serve(reply(UNTIL_CLOSED_HEAD, body)) as upstream, following(upstream.url) as here:
+        states, error = await read_all(await here.source.open("1"))
+    assert (states, type(error)) == ([], kind)
+
+
+async def test_a_snapshot_under_the_name_of_a_stream_has_its_bound() -> None:
+    """It is that of every snapshot."""
+    async with (
+        serve(reply(UNTIL_CLOSED_HEAD, b'{"x": "' + b"x" * 20_000)) as upstream,
+        following(upstream.url, max_event=4096) as here,
+    ):
+        states, error = await read_all(await here.source.open("1"))
+    assert (states, type(error)) == ([], Unreadable)
+    assert "more than 4096 bytes" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +224,14 @@ async def test_several_content_types_and_one_snapshot() -> None:
         following(upstream.url) as here,
     ):
         assert await read_all(await here.source.open("1")) == (["processing"], None)
+
+
+async def test_several_content_types_and_a_page() -> None:
+    """It is neither."""
+    head = "Content-Type: application/json, text/event-stream"
+    error = await opening_fails(answer("200 OK", head, body=b"\n<html>"))
+    assert type(error) is Unavailable
+    assert "a page" in str(error)
 
 
 # -- faults of the network
