@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import json
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -34,7 +35,9 @@ from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
 
 PATIENCE = 120.0  # seconds for each step
-SETTLE = 3.0  # seconds of rest before something is measured
+PERIOD = 1.0  # seconds
+CALM = 3  # periods on end, before something is measured
+RESTING = 0.03  # cores that are used at rest
 SECRET_BYTES = 32
 
 
@@ -54,9 +57,18 @@ class Site:
     ) -> None:
         self.simulator, self.receiver, self.program, self.http = simulator, receiver, program, http
 
+    async def _rest(self) -> None:
+        """Return once the daemon has done what it was asked for: it used little CPU in each of the last periods."""
+        calm = 0
+        async with asyncio.timeout(PATIENCE):
+            while calm < CALM:
+                before = self.program.weigh().cpu
+                await asyncio.sleep(PERIOD)
+                calm = calm + 1 if self.program.weigh().cpu - before <= RESTING * PERIOD else 0
+
     async def measure(self, tasks: list[str], *, rate: float, seconds: float) -> Cost:
         """Weigh the daemon while states change, which happens `rate` times a second."""
-        await asyncio.sleep(min(SETTLE, seconds))
+        await self._rest()
         loop = asyncio.get_running_loop()
         before, began = self.program.weigh(), loop.time()
         changing = cycle(tasks)
@@ -73,6 +85,13 @@ class Site:
         return Cost(cores=(after.cpu - before.cpu) / (loop.time() - began), rss=after.rss)
 
 
+def free_port() -> int:
+    """Return a port that nobody listens at now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 async def run(options: argparse.Namespace) -> dict[str, Cost | str]:
     """Measure one daemon without and with waiters."""
     tasks = [f"task-{number:05}" for number in range(options.waiters)]
@@ -83,21 +102,21 @@ async def run(options: argparse.Namespace) -> dict[str, Cost | str]:
             Simulator(transcripts={"*": Transcript(snapshots=())}, keep_open=True) as simulator,
             Listener(secrets=[secret], keep=1) as receiver,
         ):
-            socket = directory / "n.sock"
+            port = free_port()
             settings = {
                 "sources": {"vidu": {"preset": "vidu", "base_url": simulator.base_url, "token": "none"}},
                 "endpoints": {"app": {"type": "webhook", "url": receiver.url, "secrets": [secret]}},
                 "watches": tasks,
                 "store": {"url": f"sqlite:///{directory}/notifier.db"},
-                "http": {"listen": f"unix:{socket}"},
+                "http": {"listen": f"127.0.0.1:{port}"},
                 "log": {"level": "warning"},
             }
             config = directory / "config.yaml"
             config.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
             command = [sys.executable, "-m", "notifier", "run", "-c", str(config)]
-            connector = aiohttp.UnixConnector(str(socket), limit=0)
+            connector = aiohttp.TCPConnector(limit=0)
             with Program(command, log=directory / "daemon.log") as program:
-                async with aiohttp.ClientSession("http://daemon", connector=connector) as http:
+                async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", connector=connector) as http:
                     await program.ready(http, within=PATIENCE)
                     site = Site(simulator=simulator, receiver=receiver, program=program, http=http)
                     await simulator.wait_open(len(tasks), timeout=PATIENCE)

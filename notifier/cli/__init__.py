@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 78 configuration (sysexits.h, EX_CONFIG: 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Annotated
@@ -58,6 +59,10 @@ def main() -> None:
     """Run a command and exit. No command fails because of the characters or the place that it prints."""
     prepare_output()
     read_plain_values()
+    if os.environ.get("_NOTIFIER_COMPLETE") == "complete_bash":
+        from notifier.cli.complete import join_words
+
+        join_words()
     try:
         try:
             app()

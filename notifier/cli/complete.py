@@ -17,6 +17,7 @@ import typer
 
 from notifier.cli.client import DEFAULT_FILE, connect
 from notifier.cli.output import printable, receiver
+from notifier.runtime.typer_private import offer_without
 
 if TYPE_CHECKING:
     from notifier.core.model import Json
@@ -25,6 +26,33 @@ PATIENCE = 0.5  # seconds
 DELIVERY_STATUSES = ("pending", "ready", "waiting", "delivered", "dead", "superseded", "muted")
 PHASES = ("new", "queued", "running", "succeeded", "failed", "canceled", "lost")
 MAX_BYTES = 4 << 20  # of an answer
+
+
+def join_words() -> None:
+    """Join NAME=VALUE, which bash has split into three words. Of the last one, bash wants the value alone.
+
+    That is how it treats every `=`, see COMP_WORDBREAKS in bash(1).
+    """
+    words, at = os.environ.get("COMP_WORDS", "").split(), os.environ.get("COMP_CWORD", "")
+    if "=" not in words or not at.isdecimal():
+        return
+    joined: list[str] = []
+    split = False
+    for number, word in enumerate(words[: int(at) + 1]):
+        follows = number > 0 and words[number - 1] == "="
+        if joined and (word == "=" or follows):
+            joined[-1] += word
+            split = True
+        else:
+            joined.append(word)
+            split = False
+    if len(words) <= int(at):  # a new word begins
+        split = False
+        joined.append("")
+    os.environ |= {"COMP_WORDS": " ".join(joined), "COMP_CWORD": str(len(joined) - 1)}
+    name, equals, _ = joined[-1].partition("=")
+    if split and not name.startswith("-"):  # the value of an option is offered alone anyway
+        offer_without(f"{name}{equals}")
 
 
 def endpoint_names(context: typer.Context, incomplete: str) -> Iterator[str]:

@@ -191,7 +191,7 @@ def _of_endpoint(endpoint: Report, options: str) -> Iterator[tuple[str, ...]]:
             yield f"{name} is behind: {kept}", f"notifier delivery list -e {name} -s pending{options}"
     if endpoint["dead"]:
         yield (
-            f"{name} has {_count(endpoint['dead'], 'dead delivery', 'dead deliveries')}, which nobody sends again",
+            f"{name} has {_count(endpoint['dead'], 'dead delivery', 'dead deliveries')}, not sent again by themselves",
             f"notifier delivery list -e {name} -s dead{options}",
             f"notifier delivery retry -e {name}{options}",
         )

@@ -1,4 +1,4 @@
-"""Private parts of typer: how a parameter's text becomes a value, and how help names arguments.
+"""Private parts of typer: how a parameter's text becomes a value, how help names arguments, and what bash is offered.
 
 typer reads every parameter through pydantic, even text, and pydantic takes longer to load than most commands take to
 run. Here plain values are read as pydantic would read them; all others, and all that are refused, are left to typer.
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from typer import BadParameter, core
+from typer import BadParameter, _completion_classes, core
 from typer._click import _textwrap
 
 if TYPE_CHECKING:
@@ -40,6 +40,12 @@ def write_plain_help() -> None:
     argument._usage_display_name = lambda self: _repeated(self) if self.required else f"[{_repeated(self)}]"
     core.describe_number_range = _range  # type: ignore[attr-defined]  # imported there, not exported
     _textwrap.TextWrapper = _Wrapper  # type: ignore[misc]  # looked up there at each text
+
+
+def offer_without(prefix: str) -> None:
+    """Leave a prefix out of what bash is offered: it replaces only what comes after."""
+    bash: Any = _completion_classes.BashComplete
+    bash.format_completion = lambda self, item: item.value.removeprefix(prefix)  # noqa: ARG005  # of the base
 
 
 def _repeated(argument: Any) -> str:

@@ -129,6 +129,10 @@ async def test_names_of_the_daemon_are_offered(tmp_path: Path) -> None:
         await daemon.offers("notifier watch list --label te", "team=video")
         await daemon.offers("notifier watch add 7 -l team=v", "team=video")
         await daemon.offers("notifier export -l x")
+        await daemon.offers("notifier watch list -l team = v", "video")  # as bash splits it, and replaces the last word
+        await daemon.offers("notifier watch list -l team =", "video")
+        await daemon.offers("notifier watch list -l team = video --phase = su", "succeeded")
+        await daemon.offers("notifier watch list -l team = video -s ", "vidu", "acme")
         await daemon.offers("notifier delivery list --status de", "delivered", "dead")
         await daemon.offers("notifier delivery show ", "1")
         await daemon.offers("notifier delivery retry ", "1")

@@ -96,7 +96,7 @@ def _state(name: str | None) -> Text:
 
 def opening(console: Console, tasks: int, *, upstreams: Mapping[SourceName, str], receiver: str, struck: str) -> None:
     """Print what takes part, and what will go wrong."""
-    kinds = {"documented": "line, as documented", "spec": "event, as specified", "polled": f"poll, as {PRESET} is"}
+    kinds = {"documented": "line: a report a line", "spec": "event: standard SSE", "polled": f"poll: as {PRESET} is"}
     _lines(
         console,
         ("tasks", f"{tasks}, a third of them at each upstream" if tasks >= len(upstreams) else str(tasks)),
