@@ -66,9 +66,7 @@ def add(
     }
     body = {key: value for key, value in wanted.items() if value is not None}
     added = connect(url, token, config).post("/v1/mutes", body)
-    show_json(added) if as_json else show(
-        f"{printable(added['id'])}: {_whom(added)} muted until {when(added['until'])}"
-    )
+    show_json(added) if as_json else show(f"{printable(added['id'])}: {_whom(added)} until {when(added['until'])}")
 
 
 @mute.command("list")
@@ -117,7 +115,7 @@ def remove(
 def _whom(item: dict[str, Any]) -> str:
     labels = _labels(item)
     whom = f"{printable(item['endpoint'])} is" if item["endpoint"] else "all that people read is"
-    return f"{whom}, for tasks with {labels}," if labels else whom
+    return f"{whom} muted for tasks with {labels}" if labels else f"{whom} muted"
 
 
 def _labels(item: dict[str, Any]) -> str:

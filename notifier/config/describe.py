@@ -11,7 +11,7 @@ from notifier.config.model import Config
 from notifier.config.queue import AmqpQueue, NatsQueue, QueueConfig, RedisQueue
 from notifier.config.settings import CallbacksConfig, HttpConfig
 from notifier.config.source import SourceConfig
-from notifier.config.types import write_duration
+from notifier.config.types import write_duration, write_size
 
 
 def describe(config: Config) -> list[str]:
@@ -45,7 +45,7 @@ def _lines(config: Config) -> Iterator[str]:
     if config.heartbeat.url is not None:
         yield f"heartbeat: GET {config.heartbeat.url.origin} every {write_duration(config.heartbeat.every)}"
     if config.archive.to is not None:
-        yield f"archive: results of up to {config.archive.max_bytes:,} bytes in {config.archive.to}"
+        yield f"archive: results of up to {write_size(config.archive.max_bytes)} in {config.archive.to}"
     if config.callbacks.enabled:
         yield f"callbacks: {_callbacks(config.callbacks)}"
 

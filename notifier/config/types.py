@@ -159,6 +159,14 @@ def write_duration(seconds: float) -> str:
     return f"{seconds:g}s" if seconds >= 1 or not seconds else f"{seconds * 1000:g}ms"
 
 
+def write_size(count: int) -> str:
+    """Write a number of bytes in the largest unit that is exact."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count and count % size == 0:
+            return f"{count // size}{unit}"
+    return f"{count:,} bytes"
+
+
 def _positive_duration(value: object) -> float:
     seconds = _duration(value)
     if seconds == 0:

@@ -41,7 +41,7 @@ from notifier.config import (
 )
 from notifier.config.endpoint_keys import EndpointKeys, HttpEndpointKeys
 from notifier.config.section import Section
-from notifier.config.types import write_duration
+from notifier.config.types import write_duration, write_size
 from notifier.config.watch import WatchRequest
 from notifier.core.model import EventType, Phase
 from notifier.sources.preset import Paths
@@ -340,3 +340,12 @@ def test_describe_counts_in_words_that_fit(site: Site) -> None:
     assert lines[0] == "0 sources, 0 endpoints, 0 watches, 0 queues"
     assert lines[-1:] == ["http: 127.0.0.1:8780, without a token"]
     assert describe(site.load("http: {token: x}"))[-1] == "http: 127.0.0.1:8780, with a token"
+
+
+@pytest.mark.parametrize(
+    ("count", "written"),
+    [(1 << 30, "1GiB"), (1536 << 20, "1536MiB"), (4096, "4KiB"), (1500, "1,500 bytes"), (0, "0 bytes")],
+)
+def test_sizes_are_written_in_the_largest_exact_unit(count: int, written: str) -> None:
+    """As people read them."""
+    assert write_size(count) == written
