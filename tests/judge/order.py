@@ -153,7 +153,21 @@ def _cause(case: Case, before: Callback, again: Callback, *by: str) -> str | Non
                 return did.action
         elif did.concerns(sender) and (did.action != "stop" or not did.detail.get("clean", True)):
             return did.action
+    if not by and _is_held_up(case, before, again):
+        return "an attempt held up on its way"
     return None
+
+
+def _is_held_up(case: Case, before: Callback, again: Callback) -> bool:
+    """Return whether what came again may have been sent before the other was accepted, by a sender whose way was cut.
+
+    That one gave the attempt up, another one was accepted, and then the first came through.
+    """
+    got = again.received
+    return got.timestamp <= before.received.at and any(
+        did.concerns(got.node) and did.detail.get("where") == "receiver"
+        for did in case.between(got.timestamp, got.at, ("cut",))
+    )
 
 
 def _asks_for(retry: Did, callback: Callback) -> bool:

@@ -192,6 +192,16 @@ def test_repeats() -> None:
         assert found([*good(), did, received(3, 4.0)]) == ["repeat"], did
 
 
+def test_an_attempt_that_was_held_up_may_come_after_another_that_was_accepted() -> None:
+    """Its own timestamp is from before, and the way of its own sender was cut since."""
+    cut = Did(at=3.1, action="cut", node="b", detail={"where": "receiver", "until": 3.3})
+    held_up = received(3, 6.0, node="b", timestamp=3)
+    assert found([*good(), cut, held_up]) == []
+    assert found([*good(), held_up]) == ["repeat"]
+    assert found([*good(), cut, replace(held_up, timestamp=5)]) == ["repeat"]
+    assert found([*good(), replace(cut, node="a"), held_up]) == ["repeat"]
+
+
 def test_what_the_database_knows_comes_no_more() -> None:
     """Not even if the process was killed in between; what was sent before may arrive after."""
     settled = Did(at=1.8, action="settled", detail={"webhook_id": "msg_1", "endpoint": "app"})
