@@ -34,7 +34,7 @@ class Style(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class TextSpan:
     """A part of a line."""
 
     text: str
@@ -67,7 +67,7 @@ class Notice:
 
     emoji: str
     colour: str  # `#RRGGBB`
-    headline: tuple[Span, ...]
+    headline: tuple[TextSpan, ...]
     trouble: str = ""  # error or explanation; may have several lines
     lines: tuple[str, ...] = ()  # of a digest, one for each event; at most MAX_LINES and the count of the others
     urls: tuple[str, ...] = ()  # of results; http(s) only
@@ -211,7 +211,7 @@ def _look(kind: str, data: Mapping[str, Json]) -> tuple[str, str]:
     return next((look for name, look in _LOOK.items() if name == kind), _PLAIN_LOOK)
 
 
-def _headline(kind: str, data: Mapping[str, Json]) -> tuple[Span, ...]:
+def _headline(kind: str, data: Mapping[str, Json]) -> tuple[TextSpan, ...]:
     watch = _mapping(data.get("watch"))
     if kind.startswith(("task.", "watch.")) and not watch:
         return (_code(kind),)
@@ -309,21 +309,21 @@ def duration(value: Json) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
 
 
-def plain(spans: Iterable[Span]) -> str:
+def plain(spans: Iterable[TextSpan]) -> str:
     """Return a line without emphasis."""
     return "".join(span.text or UNKNOWN for span in spans)
 
 
-def _plain(text: str) -> Span:
-    return Span(text=text)
+def _plain(text: str) -> TextSpan:
+    return TextSpan(text=text)
 
 
-def _strong(value: Json) -> Span:
-    return Span(text=_string(value), style=Style.STRONG)
+def _strong(value: Json) -> TextSpan:
+    return TextSpan(text=_string(value), style=Style.STRONG)
 
 
-def _code(value: Json) -> Span:
-    return Span(text=_string(value), style=Style.CODE)
+def _code(value: Json) -> TextSpan:
+    return TextSpan(text=_string(value), style=Style.CODE)
 
 
 def _mapping(value: Json) -> Mapping[str, Json]:

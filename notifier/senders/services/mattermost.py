@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from notifier.core.model import Json, Micros
 from notifier.core.retry import Gone, Outcome, Rejected
-from notifier.senders.notice import UNKNOWN, Notice, Span, Style, links, missing_words, plain
+from notifier.senders.notice import UNKNOWN, Notice, Style, TextSpan, links, missing_words, plain
 from notifier.senders.reply import MARKDOWN, fit, line
 from notifier.senders.services.replies import classify_slack, json_object
 
@@ -92,7 +92,7 @@ def _link(name: str, url: str) -> str:
     return f"[{name}]({url})"
 
 
-def _span(span: Span) -> str:
+def _span(span: TextSpan) -> str:
     match span.style:
         case Style.PLAIN:
             return span.text

@@ -17,7 +17,7 @@ from slack_sdk.models.blocks import Block, ContextBlock, MarkdownTextObject, Pla
 
 from notifier.core.model import Json, Micros
 from notifier.core.retry import Outcome
-from notifier.senders.notice import UNKNOWN, Notice, Span, Style, links, missing_words
+from notifier.senders.notice import UNKNOWN, Notice, Style, TextSpan, links, missing_words
 from notifier.senders.reply import fit, line
 from notifier.senders.services.replies import classify_slack
 
@@ -90,7 +90,7 @@ def _mrkdwn(text: str) -> MarkdownTextObject:
     return MarkdownTextObject(text=text, verbatim=True)  # so that Slack makes no links and mentions of plain text
 
 
-def _span(span: Span) -> str:
+def _span(span: TextSpan) -> str:
     text = span.text if span.style is Style.PLAIN else line(span.text, HEADLINE, ESCAPES)
     match span.style:
         case Style.PLAIN:

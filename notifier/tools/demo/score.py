@@ -113,7 +113,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class DemoSummary:
     """The counts of the whole demo."""
 
     watches: int
@@ -132,7 +132,7 @@ class Summary:
     seconds: float
 
     @classmethod
-    def of(cls, score: Score, *, changes: int, polls: int, seconds: float) -> Summary:
+    def of(cls, score: Score, *, changes: int, polls: int, seconds: float) -> DemoSummary:
         """Sum up a score."""
         counts, refused, retried = score.counts, score.refused, score.retried
         return cls(

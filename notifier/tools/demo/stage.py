@@ -18,7 +18,7 @@ from notifier.core.signing import new_secret
 from notifier.tools.callback import format_callback
 from notifier.tools.demo import script, view
 from notifier.tools.demo.daemon import Daemon
-from notifier.tools.demo.score import Progress, Score, Summary
+from notifier.tools.demo.score import DemoSummary, Progress, Score
 from notifier.tools.demo.script import (
     FRAMING,
     SOURCES,
@@ -103,7 +103,7 @@ async def play(
         with View(console, stage.score, stage.state) as shown:
             await _follow(stage, shown, patience=patience)
         missing = stage.missing()
-        summary = Summary.of(
+        summary = DemoSummary.of(
             stage.score,
             changes=stage.changes(),
             polls=stage.upstreams["polled"].outcomes["snapshot"],

@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from notifier.tools.demo.score import Progress, Score, Summary
+from notifier.tools.demo.score import DemoSummary, Progress, Score
 from notifier.tools.demo.script import ENDED, PRESET, TOKEN, SourceName
 
 PLAIN_EVERY = 1.0  # seconds between lines where there is no terminal
@@ -116,7 +116,7 @@ def started(console: Console, *, pid: int, seconds: float, url: str) -> None:
     console.print()
 
 
-def summary(console: Console, whole: Summary) -> None:
+def summary(console: Console, whole: DemoSummary) -> None:
     """Print the counts of the whole demo."""
     ended = ", ".join(f"{count} {phase}" for phase, count in whole.ended.items())
     rows = [
