@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from notifier.cli.listing import Wanted
 from notifier.cli.output import complain, show, show_json
 from notifier.cli.watch import Labels, SourceOption
 from notifier.cli.watch_input import read_pairs
+
+if TYPE_CHECKING:
+    from notifier.core.model import Json
 
 # What JSON leaves as it is, and YAML does not take unescaped (YAML 1.2 section 5.1), or takes for the end of a line.
 _UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -65,5 +68,18 @@ def _yaml(watches: list[dict[str, Any]]) -> Iterator[str]:
     if not watches:
         yield "[]"
     for watch in watches:
-        text = json.dumps(watch, ensure_ascii=False).replace("${", "$${")
+        text = json.dumps(_literal(watch), ensure_ascii=False)
         yield "- " + _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _literal(value: Json) -> Json:
+    """Return a value in whose texts no variable begins; a key holds none (`config.document`)."""
+    match value:
+        case str():
+            return value.replace("${", "$${")
+        case list():
+            return [_literal(each) for each in value]
+        case dict():
+            return {key: _literal(each) for key, each in value.items()}
+        case _:
+            return value

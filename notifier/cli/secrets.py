@@ -12,7 +12,7 @@ import typer
 
 from notifier.cli.client import JsonOption
 from notifier.cli.duration import seconds
-from notifier.cli.output import EXIT_FAILED, fail, show, show_json
+from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, fail, show, show_json
 from notifier.core.signing import (
     SecretError,
     SignatureError,
@@ -93,7 +93,7 @@ def sign_body(
     try:
         keys = [decode_secret(text) for text in secret]
     except SecretError as exc:
-        fail(str(exc))
+        fail(f"--secret: {exc}", EXIT_USAGE)
     now = _now()
     from notifier.core.payload import message_id
 
@@ -145,7 +145,7 @@ def verify_body(
         show_json({"good": False, "reason": str(exc)})
         raise typer.Exit(EXIT_FAILED) from None
     except SecretError as exc:
-        fail(str(exc))
+        fail(f"--secret: {exc}", EXIT_USAGE)
     show_json({"good": True, "reason": None}) if as_json else typer.secho("good", fg="green")
 
 

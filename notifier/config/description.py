@@ -329,7 +329,7 @@ def placeholders(template: str, extra: Sequence[str] = ()) -> set[str]:
         raise invalid(f"braces do not match; write {{{{ and }}}} for braces, or one of {known}") from exc
     for _, name, form, conversion in parts:
         if name is not None and (name not in names or form or conversion):
-            raise invalid(f"a template may use {known} only", suggestion=suggest(name, names))
+            raise invalid(f"a template may use {known}, and what `variables` names", suggestion=suggest(name, names))
     return {name for _, name, _, _ in parts if name is not None}
 
 

@@ -106,10 +106,11 @@ def test_new_key_pair_signs_and_verifies() -> None:
     assert CliRunner().invoke(app, ["verify", "-s", public, *given], input="y").exit_code == 1
 
 
+@pytest.mark.parametrize("command", ["sign", "verify"])
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_c2hvcnQ=", "plain", "whsec_!!!"])
-def test_secret_that_is_none(secret: str) -> None:
-    """A secret that cannot be used is refused in a line that does not repeat it."""
-    result = CliRunner().invoke(app, ["sign", "-s", secret], input="x")
-    assert result.exit_code == 1, result.output
+def test_secret_that_is_none(secret: str, command: str) -> None:
+    """A secret that cannot be used is a mistake of use, no bad signature; the line does not repeat it."""
+    result = CliRunner().invoke(app, [command, "-s", secret], input="x")
+    assert result.exit_code == 2, result.output
     assert result.stderr.count("\n") == 1
     assert len(secret) < 7 or secret not in result.output

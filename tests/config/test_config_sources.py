@@ -95,7 +95,7 @@ def test_every_field_of_a_preset_can_be_overridden(site: Site) -> None:
         ("preset: vidu, result_request: {url: \"{base_url}\\n\", result: a}", "result_request.url: holds a line break"),
         ("url: 'https://x/{id}#f'", "sources.s.url: expected an address that begins with http:// or"),
         ("url: 'https://x/'", "sources.s.url: the task's id is used nowhere; put {id} into the url or a header"),
-        ("url: 'https://x/{ids}'", "s.url: a template may use {base_url}, {id}, {token} only; did you mean \"id\""),
+        ("url: 'https://x/{ids}'", "{base_url}, {id}, {token}, and what `variables` names; did you mean \"id\""),
         ("url: 'https://x/{id!r}'", "sources.s.url: a template may use"),
         ("url: 'https://x/{id:>9}'", "sources.s.url: a template may use"),
         ("url: 'https://x/{}{id}'", "sources.s.url: a template may use"),

@@ -22,7 +22,7 @@ FULL = {
     "source": "vidu",
     "endpoints": [],
     "labels": {"team": "ü\x7f\x85\u2028\ufeff\ufffe\uffff: #- ${HOME}", "007": "\U0001f600"},
-    "metadata": {"order": [7, None, "1e5", "no"]},
+    "metadata": {"order": [7, None, "1e5", "no"], "${HOME}": {"<<": "$${HOME}", "=": [1e22, 1e-7, -0.0, 10**25, True]}},
     "variables": {"kind": "images/x"},
     "traceparent": f"00-{'a' * 32}-{'1' * 16}-01",
 }
