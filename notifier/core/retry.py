@@ -14,6 +14,8 @@ LONGEST_HINT = 366 * 86_400.0  # seconds; keeps any `Retry-After` finite and rep
 LONGEST_OBEYED = 86_400.0  # seconds of a hint that are obeyed: a slip of the endpoint must not silence it for a year
 JITTER = 0.1  # of a wait, added to it at most: messages that failed together do not return together
 UNSPENT_WAIT = 1.0  # seconds before a message is tried again whose attempt did not count
+UNSPENT_SHARE = 0.1  # the same, as a share of the time for which it has waited
+UNSPENT_LONGEST = 300.0  # the longest wait by that share, seconds
 SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)  # the usual waits, seconds
 EXTRA_ABOVE = 60.0  # seconds of a wait, from which a message gets extra attempts before it
 EXTRA_WAIT = 5.0  # seconds between them
@@ -94,12 +96,18 @@ def next_attempt(
     return max(schedule[attempts_made] * stretch, min((retry_after or 0.0) * stretch, longest_obeyed))
 
 
-def after_unspent(*, jitter: float, retry_after: float | None = None, longest_obeyed: float = LONGEST_OBEYED) -> float:
+def after_unspent(
+    *, jitter: float, retry_after: float | None = None, age: float = 0.0, longest_obeyed: float = LONGEST_OBEYED
+) -> float:
     """Return the seconds to wait after an attempt that did not count (`Failed.spend` is False); its number stays.
 
     Short, since the message did nothing wrong: the breaker holds the endpoint back, ever longer (`core/breaker.py`).
+    `age` is for how many seconds the endpoint could have accepted the message; 0 where the fault is not its own. An
+    endpoint that refuses this message for ever and accepts others is asked ever more rarely, unless it says when to:
+    no number of attempts ends that.
     """
-    return min(max(UNSPENT_WAIT, retry_after or 0.0) * (1 + JITTER * jitter), longest_obeyed)
+    wait = min(UNSPENT_SHARE * age, UNSPENT_LONGEST) if retry_after is None else retry_after
+    return min(max(UNSPENT_WAIT, wait) * (1 + JITTER * jitter), longest_obeyed)
 
 
 def extra_attempt(wait: float, *, refused_share: float, chance: float, jitter: float) -> float | None:

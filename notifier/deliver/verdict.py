@@ -29,8 +29,9 @@ def verdict(
             return Dead(attempt=delivery.attempt + 1, reason=reason)
         case Gone(reason=reason):
             return Later(due=now, attempt=delivery.attempt, reason=reason)
-        case Failed(reason=reason, retry_after=hint, spend=False):
-            wait = retry.after_unspent(jitter=jitter, retry_after=hint)
+        case Failed(reason=reason, retry_after=hint, spend=False, throttle=theirs):
+            age = max(0, now - delivery.observed_at) / 1e6 if theirs else 0.0
+            wait = retry.after_unspent(jitter=jitter, retry_after=hint, age=age)
             return Later(due=now + round(wait * 1e6), attempt=delivery.attempt, reason=reason)
         case Failed(reason=reason, retry_after=hint):  # pragma: no branch  the union has no other member
             made = delivery.attempt + 1

@@ -286,7 +286,8 @@ class Loop:
                 attempts_made=lane.attempt, schedule=self._schedule, jitter=jitter, retry_after=outcome.retry_after
             )
         else:
-            wait = retry.after_unspent(jitter=jitter, retry_after=outcome.retry_after)
+            age = self.now - lane.waiting[0] if outcome.throttle else 0.0
+            wait = retry.after_unspent(jitter=jitter, retry_after=outcome.retry_after, age=age)
         if wait is None:
             self.result.dead += 1
             lane.waiting.popleft()

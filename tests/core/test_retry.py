@@ -19,6 +19,7 @@ from notifier.core.retry import (
     JITTER,
     LONGEST_HINT,
     LONGEST_OBEYED,
+    UNSPENT_LONGEST,
     UNSPENT_WAIT,
     Delivered,
     Failed,
@@ -140,11 +141,13 @@ def test_an_attempt_ten_thousand_of_a_long_schedule() -> None:
     assert next_attempt(attempts_made=9_999, schedule=(0.0, *[60.0] * 9_999), jitter=0) == 60.0
 
 
-@given(JITTERS, st.none() | st.floats(min_value=0, allow_infinity=False))
-def test_an_attempt_that_did_not_count_is_repeated_soon(jitter: float, hint: float | None) -> None:
-    """A second, or what the endpoint asked for, within a day."""
-    wait = after_unspent(jitter=jitter, retry_after=hint)
-    assert max(UNSPENT_WAIT, min(hint or 0.0, LONGEST_OBEYED)) <= wait <= LONGEST_OBEYED
+@given(JITTERS, st.none() | st.floats(min_value=0, allow_infinity=False), st.floats(min_value=0, allow_infinity=False))
+def test_an_attempt_that_did_not_count_is_repeated_soon(jitter: float, hint: float | None, age: float) -> None:
+    """A second, or what the endpoint asked for, within a day; without that, a tenth of the message's age, or 5 min."""
+    wait = after_unspent(jitter=jitter, retry_after=hint, age=age)
+    asked = min(age / 10, UNSPENT_LONGEST) if hint is None else min(hint, LONGEST_OBEYED)
+    assert max(UNSPENT_WAIT, asked) <= wait <= max(UNSPENT_WAIT, asked) * 1.1 + 1e-9
+    assert wait <= LONGEST_OBEYED
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])

@@ -18,7 +18,9 @@ def after(seconds: float, attempt: int, reason: str) -> Later:
     return Later(due=NOW + round(seconds * 1e6), attempt=attempt, reason=reason)
 
 
-def decide(outcome: Outcome, attempt: int, *, refused_share: float = 0.0, chance: float = 0.5) -> Verdict:
+def decide(
+    outcome: Outcome, attempt: int, *, refused_share: float = 0.0, chance: float = 0.5, age: float = 0.0
+) -> Verdict:
     delivery = Delivery(
         id=1,
         endpoint="app",
@@ -26,7 +28,7 @@ def decide(outcome: Outcome, attempt: int, *, refused_share: float = 0.0, chance
         event_type="task.succeeded",
         body=b"{}",
         lane=1,
-        observed_at=NOW,
+        observed_at=NOW - round(age * 1e6),
         attempt=attempt,
     )
     return verdict(
@@ -49,6 +51,24 @@ def decide(outcome: Outcome, attempt: int, *, refused_share: float = 0.0, chance
 def test_an_outcome_decides(outcome: Outcome, attempt: int, result: Verdict) -> None:
     """Done, later by the schedule, or dead."""
     assert decide(outcome, attempt) == result
+
+
+@pytest.mark.parametrize(
+    ("outcome", "age", "wait"),
+    [
+        (Failed(reason="http_429", throttle=True, spend=False), 0.0, 1.0),
+        (Failed(reason="http_429", throttle=True, spend=False), -50.0, 1.0),  # the clock was set
+        (Failed(reason="http_429", throttle=True, spend=False), 600.0, 60.0),
+        (Failed(reason="http_429", throttle=True, spend=False), 86_400.0, 300.0),
+        (Failed(reason="http_429", throttle=True, spend=False, retry_after=2.0), 86_400.0, 2.0),  # it named a time
+        (Failed(reason="dns", spend=False), 86_400.0, 1.0),  # a fault of ours, of which the message is innocent
+    ],
+)
+def test_a_message_that_an_endpoint_refuses_for_ever_is_tried_ever_more_rarely(
+    outcome: Failed, age: float, wait: float
+) -> None:
+    """A 429 spends no attempt, so the schedule never ends: the pauses grow with the time that it lasts."""
+    assert decide(outcome, 0, age=age) == after(wait, 0, outcome.reason)
 
 
 @pytest.mark.parametrize(
