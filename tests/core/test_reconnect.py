@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from notifier.core.errors import NoContent, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
 from notifier.core.model import LostReason
 from notifier.core.reconnect import (
+    EARLY_ENDS,
     LAST_LOOK,
     MAX_HINT,
     WELL,
@@ -23,6 +24,7 @@ from notifier.core.reconnect import (
     Wait,
     after,
     after_deadline,
+    ended_early_again,
 )
 
 SECOND = 1_000_000
@@ -313,3 +315,23 @@ def test_a_stream_that_ends_with_what_cannot_be_read_is_borne_with_like_a_reply(
     assert lasted == 0.5
     assert now - T0 == POLICY.give_up_after * SECOND
     assert tries < 200  # the pauses grow
+
+
+EARLY = Ending(opened=True, observed=True, lasted=POLICY.backoff_max - 1.0)
+
+
+@pytest.mark.parametrize(
+    ("ending", "before", "found"),
+    [
+        (EARLY, EARLY_ENDS - 1, True),
+        (EARLY, EARLY_ENDS, True),
+        (EARLY, EARLY_ENDS - 2, False),
+        (replace(EARLY, news=True), EARLY_ENDS, False),
+        (replace(EARLY, lasted=POLICY.backoff_max), EARLY_ENDS, False),
+        (Ending(error=BROKEN), EARLY_ENDS, False),
+    ],
+    ids=["again", "and again", "not often", "with news", "late", "never open"],
+)
+def test_streams_that_end_early_are_counted(ending: Ending, before: int, found: bool) -> None:
+    """In a row, this one included: they were opened, brought no change, and did not last."""
+    assert ended_early_again(ending, Health(attempts=before), POLICY) is found

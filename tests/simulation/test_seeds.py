@@ -30,6 +30,7 @@ def test_every_promise_is_kept(seeds: Sequence[int]) -> None:
     assert not failed, "\n".join(f"make simulate SEED={seed}: {findings}" for seed, findings in failed.items())
 
 
+@pytest.mark.unmeasured
 def test_days_pass() -> None:
     """Rows are pruned, schedules of hours go on, and storms and crashes days apart lose nothing."""
     result = long_run(1, days=2.0)
@@ -51,6 +52,7 @@ def test_a_seed_replays_to_the_same_trace() -> None:
     assert len(traces) == 1
 
 
+@pytest.mark.unmeasured
 def test_a_run_shows_a_daemon_that_breaks_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon that takes every answer for an acceptance loses deliveries, and the run says so."""
     monkeypatch.setattr(webhook, "classify_http", lambda *_, **__: Delivered())
