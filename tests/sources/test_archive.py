@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
-from waits import until
+from waits import NOTICED, until
 
 from notifier.core.callback import CallbackPolicy
 from notifier.core.model import KeptResult
@@ -132,11 +132,11 @@ async def test_what_takes_too_long_is_given_up(tmp_path: Path) -> None:
 
     async with serving(handler) as url:
         slow, failed = await keep(tmp_path, [f"{url}/slow", f"{url}/a"], timeout=0.5)
-        [broken] = await keep(tmp_path, [f"{url}/a"], timeout=0.5)
+        [broken] = await keep(tmp_path, [f"{url}/a"], timeout=NOTICED)
     assert slow == KeptResult(url=None, reason="not fetched within 0.5 s")
     assert failed.reason == "not fetched within 0.5 s"
     assert broken == KeptResult(url=None, reason="the server answered 500")
-    assert files(tmp_path) == {}
+    await until(lambda: files(tmp_path) == {}, "a file that was created too late is removed")
 
 
 @pytest.mark.parametrize("announced", [True, False])

@@ -127,6 +127,7 @@ async def test_who_leaves_is_forgotten(site: Site) -> None:
         await signals(site, 0)
 
 
+@pytest.mark.unmeasured
 async def test_a_thousand_wait_and_only_those_of_the_watch_are_woken(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -428,6 +428,7 @@ async def test_bytes_that_are_no_text_find_nothing(site: Site) -> None:
 # -- many
 
 
+@pytest.mark.unmeasured
 async def test_ten_thousand_at_once_while_streams_flow(tmp_path: Path) -> None:
     """One request adds them all; the streams that are open lose nothing and nothing waits for it."""
     async with Simulator() as sim, Listener(secrets=[SECRET]) as listener:
