@@ -7,10 +7,11 @@ there is a second way to the same result, such as other pieces of the same strea
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from notifier import config as configuration
 from notifier.config import Config, ConfigError
@@ -25,6 +26,7 @@ from notifier.sources import preset as presets
 from notifier.sources.snapshot import SnapshotReader
 from notifier.web import body, requests
 
+PRESETS = 4  # that read one input: all of them would read ten times fewer inputs
 NOW = 1_780_000_000_000_000  # microseconds
 SITE = """
 sources: {vidu: {preset: vidu, base_url: "http://127.0.0.1:9", token: t}}
@@ -142,9 +144,15 @@ def queue_message(data: bytes) -> None:
 
 
 def snapshot(data: bytes) -> None:
-    """What a provider sends is an observation, nothing, or a SourceError: by every preset that there is."""
+    """What a provider sends is an observation, nothing, or a SourceError: by presets that the data itself chooses."""
+    first = crc32(data) % len(readers())
+    read_by((readers() * 2)[first : first + PRESETS], data)
+
+
+def read_by(readers: Sequence[SnapshotReader], data: bytes) -> None:
+    """Read a snapshot, as a reply and as an event."""
     event = StreamEvent(data, "message", "")
-    for reader in _readers():
+    for reader in readers:
         for read in (partial(reader.read_reply, data, 200, "task-1"), partial(reader.read_event, event, "task-1")):
             try:
                 read()
@@ -171,5 +179,6 @@ def _site() -> Config:
 
 
 @cache
-def _readers() -> list[SnapshotReader]:
+def readers() -> list[SnapshotReader]:
+    """Return the readers of all presets."""
     return [SnapshotReader(source="fuzz", preset=presets.load(name)) for name in presets.names()]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.targets import TARGETS
+from fuzz.targets import TARGETS, read_by, readers
 
 CORPUS = Path(__file__).with_name("corpus")
 
@@ -20,6 +20,12 @@ def test_no_input_is_too_much(name: str) -> None:
         data = path.read_bytes()
         for fuzzed in (data, data[: len(data) // 2], data + data):
             TARGETS[name](fuzzed)
+
+
+def test_every_preset_reads_every_snapshot_of_the_corpus() -> None:
+    """The fuzzer has each input read by some of them alone."""
+    for path in sorted((CORPUS / "snapshot").iterdir()):
+        read_by(readers(), path.read_bytes())
 
 
 def test_every_folder_of_the_corpus_has_a_target() -> None:
