@@ -31,9 +31,15 @@ def order(case: Case) -> Iterator[Finding]:
             if sequence <= last:
                 yield _finding("order", callback, f"{sequence} came after {last}")
                 continue
-            if case.terms.endpoint(endpoint).gapless and not set(range(last + 1, sequence)) <= excused:
+            if _is_gapless(case, endpoint) and not set(range(last + 1, sequence)) <= excused:
                 yield _finding("gap", callback, f"{sequence} came after {last}")
             last = sequence
+
+
+def _is_gapless(case: Case, endpoint: str) -> bool:
+    """Return whether a gap can be told: what gave way to a newer state may be among the rows that were deleted."""
+    terms = case.terms.endpoint(endpoint)
+    return terms.gapless and not (case.terms.pruned and terms.ordering == "latest")
 
 
 def overtaking(case: Case) -> Iterator[Finding]:

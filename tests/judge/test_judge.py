@@ -150,6 +150,16 @@ def test_order() -> None:
     assert "gap" in found([said(1), said(2), said(3), first, third])
 
 
+def test_what_gave_way_and_was_pruned_is_no_gap() -> None:
+    """Only where the endpoint wants the latest state alone, and rows may be gone."""
+    seen: list[Entry] = [said(1), said(2), said(3), received(1), received(3)]
+    kept = replace(rows(), events=[rows().events[0], rows().events[2]], deliveries=[])
+    latest = {"app": EndpointTerms(ordering="latest")}
+    assert "gap" not in found(seen, kept, Terms(endpoints=latest, pruned=True))
+    assert "gap" in found(seen, kept, Terms(endpoints=latest))
+    assert "gap" in found(seen, kept, Terms(pruned=True))
+
+
 def test_overtaking() -> None:
     """A message waits until the one before it is accepted, or given up; an answer that was cut may have accepted it."""
     record: list[Entry] = [said(1), said(2), said(3), received(1, 3.1, answer=500)]
