@@ -62,15 +62,24 @@ def wait(
 
 
 def _end(daemon: DaemonSession, name: str, timeout: float | None) -> dict[str, Any]:
-    """Return a watch once it has ended, or after the timeout in seconds. Raises Denied and Unreachable."""
+    """Return a watch once it has ended, or after the timeout in seconds. Raises Denied and Unreachable.
+
+    A daemon that was found is waited for, and one that answers 503: it, or its store, will be back.
+    """
     deadline = math.inf if timeout is None else time.monotonic() + timeout
-    item = find(daemon, name)
-    while not item["ended"] and (left := deadline - time.monotonic()) > 0:
-        query = [("timeout", f"{min(left, LONGEST_WAIT):.3f}")]
+    item: dict[str, Any] | None = None
+    while True:
+        left = deadline - time.monotonic()
         try:
+            if item is None:
+                item = find(daemon, name)
+            if item["ended"] or left <= 0:
+                return item
+            query = [("timeout", f"{min(left, LONGEST_WAIT):.3f}")]
             item = daemon.ask_patiently("GET", f"{path_of(item['source'], item['id'])}/wait", query=query)
         except (Denied, Unreachable) as exc:
-            if isinstance(exc, Denied) and exc.status != HTTPStatus.SERVICE_UNAVAILABLE:
+            unavailable = isinstance(exc, Denied) and exc.status == HTTPStatus.SERVICE_UNAVAILABLE
+            away = isinstance(exc, Unreachable) and item is not None
+            if not (unavailable or away) or (item is None and left <= 0):
                 raise
-            time.sleep(min(left, RETRY))
-    return item
+            time.sleep(max(0.0, min(left, RETRY)))

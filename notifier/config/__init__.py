@@ -16,7 +16,7 @@ from notifier.config.description import Description
 from notifier.config.document import Document, read_document
 from notifier.config.endpoint import EndpointConfig, WebhookEndpoint
 from notifier.config.endpoint_keys import MatchConfig
-from notifier.config.in_force import ConfigInForce
+from notifier.config.in_force import ConfigInForce, NotNow
 from notifier.config.loader import http_section, load, parse_watch, review
 from notifier.config.model import Config
 from notifier.config.problems import (
@@ -70,6 +70,7 @@ __all__ = [
     "MatchConfig",
     "NatsQueue",
     "NodeConfig",
+    "NotNow",
     "Problem",
     "QueueConfig",
     "Reading",

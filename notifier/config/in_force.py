@@ -8,6 +8,12 @@ from notifier.config.changes import ConfigChanges
 from notifier.config.model import Config
 
 
+class NotNow(str):
+    """A reason for a refused reload that says nothing about the files: they may be good."""
+
+    __slots__ = ()
+
+
 class ConfigInForce:
     """Holds the configuration; a reload replaces it as a whole."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from notifier.config import Config, ConfigError, ConfigInForce, compare
+from notifier.config import Config, ConfigError, ConfigInForce, NotNow, compare
 from notifier.core.errors import NotifierError, StoreUnavailable
 from notifier.core.model import Event, EventType
 from notifier.daemon.config_reader import ConfigReader, ReadAbandoned, ReadHangs
@@ -28,7 +28,7 @@ from notifier.store import Store
 
 log = structlog.get_logger(__name__)
 
-STOPPING = "the daemon is stopping"
+STOPPING = NotNow("the daemon is stopping")
 
 
 class Reloader:
@@ -179,7 +179,7 @@ class Reloader:
             await self._store.probe()
         except StoreUnavailable as exc:  # `reading` stays: this failure says nothing about the files
             await self.installation.discard(prepared)
-            return [f"the store cannot be used for now: {exc}"]
+            return [NotNow(f"the store cannot be used for now: {exc}")]
         changes = compare(self.config, config.without_watches(), started=self._started_with)
         self.installation.install(config.without_watches(), prepared, self._tasks)
         self.reading = config.reading

@@ -10,7 +10,7 @@ from typing import cast
 
 from aiohttp import web
 
-from notifier.config import Config, ConfigInForce, WatchRefused, parse_watch
+from notifier.config import Config, ConfigInForce, NotNow, WatchRefused, parse_watch
 from notifier.core import payload
 from notifier.core.callback import LABEL, is_callback
 from notifier.core.model import Delivery, Json, Micros, NewWatch
@@ -31,7 +31,7 @@ from notifier.store import (
 )
 from notifier.web import answers
 from notifier.web.hub import Hub
-from notifier.web.refusals import Conflict, Invalid, Unknown
+from notifier.web.refusals import Conflict, Invalid, Unavailable, Unknown
 from notifier.web.requests import MuteRequest
 from notifier.web.status import StatusReport, mute_items
 
@@ -71,8 +71,13 @@ class Api:
         self._reload = reload
 
     async def reload(self) -> answers.Reloaded:
-        """Load the configuration again; return what it changed. Raises Invalid."""
+        """Load the configuration again; return what it changed.
+
+        Raises Invalid, and Unavailable if the files may be good.
+        """
         problems = await self._reload()
+        if problems and isinstance(problems[0], NotNow):
+            raise Unavailable(problems[0])
         if problems:
             raise Invalid("the configuration was refused; nothing was changed", problems)
         changes = self._in_force.changes

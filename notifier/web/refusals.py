@@ -81,22 +81,22 @@ class Invalid(Refusal):
         return problem(self.status, str(self), problems=list(self.problems))
 
 
-class TooManyFollowers(Refusal):
-    """As many listen as may; close some, or try again later."""
+class Unavailable(Refusal):
+    """It cannot be done for now; try again later."""
 
     status = 503
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+class TooManyFollowers(Unavailable):
+    """As many listen as may; close some, or try again later."""
+
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "10"}
 
 
-class Overloaded(Refusal):
+class Overloaded(Unavailable):
     """The machine has no thread left to read so large a body; try again later, or send several requests."""
 
-    status = 503
-    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
-
-class Stopping(Refusal):
+class Stopping(Unavailable):
     """The daemon is stopping; try again later, if it is to start again."""
-
-    status = 503
-    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}

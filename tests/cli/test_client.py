@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 from waits import PATIENCE
 
-from notifier.cli import session
+from notifier.cli import app, session, wait
 from notifier.cli.client import Client, connect
 from notifier.cli.session import send
 
@@ -116,6 +117,27 @@ def test_an_argument_that_is_no_text_is_told_as_one(capsys: pytest.CaptureFixtur
         client.get(LIST, q=os.fsdecode(b"caf\xe9"))
     assert ended.value.code == 2
     assert capsys.readouterr().err == "notifier: an argument is not text in this locale\n"
+
+
+def test_a_store_that_is_away_is_no_mistake_of_the_configuration() -> None:
+    """`reload` ends with 1, so that a script asks again, and not with 78, which says that the files are wrong."""
+    with answering(says("503 Service Unavailable", b'{"detail": "the store cannot be used for now"}')) as url:
+        done = CliRunner().invoke(app, ["reload", "--url", url])
+    assert (done.exit_code, done.stderr) == (1, "notifier: the store cannot be used for now\n")
+
+
+def test_a_wait_outlives_an_outage_that_it_begins_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon is there, and its store will be back: a task is looked for until there is an answer."""
+    monkeypatch.setattr(wait, "RETRY", 0.01)
+    away = says("503 Service Unavailable", b'{"detail": "the store cannot be used for now"}')
+    item = b'{"source": "vidu", "id": "1", "phase": "failed", "lost": null, "ended": true}'
+    answers = [away, away, says("200 OK", item)]
+    with answering(lambda peer: answers.pop(0)(peer)) as url:
+        done = CliRunner().invoke(app, ["watch", "wait", "vidu/1", "--url", url])
+    assert (done.exit_code, done.stdout) == (3, "vidu/1 failed\n")
+    with answering(away) as url:
+        done = CliRunner().invoke(app, ["watch", "wait", "vidu/1", "--timeout", "50ms", "--url", url])
+    assert (done.exit_code, done.stderr) == (1, "notifier: the store cannot be used for now\n")
 
 
 def test_a_wrong_token_is_told_from_none(capsys: pytest.CaptureFixture[str]) -> None:

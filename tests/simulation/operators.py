@@ -13,14 +13,13 @@ from random import Random
 from notifier.core.errors import StoreUnavailable
 from notifier.store import DeliveryFilter
 from notifier.web import Api
-from notifier.web.refusals import Invalid, Unknown
+from notifier.web.refusals import Invalid, Unavailable, Unknown
 from simulation.process import Process
 from simulation.scene import Scene
 from simulation.settings import POLLED, STREAMED, Settings
 from simulation.upstream import Upstream
 
 AGAIN = 3.0  # seconds until something is asked again
-NOT_NOW = ("the store cannot be used", "the daemon is stopping")  # why a good file may be refused
 CALLBACK = "http://back.example/hook"
 
 Ask = Callable[[Api], Awaitable[None]]
@@ -234,9 +233,7 @@ class Operators:
             nonlocal answered
             try:
                 await ask(api)
-            except (StoreUnavailable, Invalid) as exc:
-                if isinstance(exc, Invalid) and not any(cause in str(exc.problems) for cause in NOT_NOW):
-                    raise
+            except (StoreUnavailable, Unavailable):
                 asked_of[0] = None
             else:
                 if not answered:

@@ -42,6 +42,9 @@ async def test_not_ready_while_the_store_cannot_be_written(tmp_path: Path, site:
     refused = await site.post("/v1/deliveries/retry")
     assert "the store cannot be used for now" in refused.problem(503)
     assert refused.headers["retry-after"] == "1"
+    reload = await site.post("/v1/reload")  # its files are good: they are not what is refused
+    assert "the store cannot be used for now" in reload.problem(503)
+    assert reload.headers["retry-after"] == "1"
     reply = await site.get("/readyz")
     assert (reply.status, reply.body) == (503, b"the store cannot be written\n")
     assert (await site.get("/healthz")).status == 200
