@@ -112,7 +112,8 @@ async def test_status(site: Site) -> None:
     assert told["config"] == str(site.path)
     [source] = told["sources"]
     counts = {"watches": {}, "following": 0, "open": 0, "waiting": 0, "max_streams": 2000, "unheard": 0}
-    assert source == {"name": "vidu", **counts, "troubles": {}, "errors": {}, "unknown_states": []}
+    states = {"unknown_states": [], "running_states": ["processing"]}
+    assert source == {"name": "vidu", **counts, "troubles": {}, "errors": {}, **states}
     assert [found["name"] for found in told["endpoints"]] == ["app"]
     assert "tok" not in json.dumps(told).split('"')
 
