@@ -168,12 +168,17 @@ class Breaker:
             return None
         return self.failing_since if self._silence(context.now) >= SHORT_OUTAGE else None
 
+    @property
+    def fails_since(self) -> Micros | None:
+        """Return since when nothing was accepted in several attempts; None if that is not so."""
+        if self.state is State.DISABLED or self.refused < SEVERAL:
+            return None
+        began = [since for since in (self.failing_since, self.silent_since) if since is not None]
+        return min(began, default=None)
+
     def fails_for(self, now: Micros) -> float:
         """Return for how many seconds nothing was accepted in several attempts; 0.0 if that is not so."""
-        if self.state is State.DISABLED or self.refused < SEVERAL:
-            return 0.0
-        began = [since for since in (self.failing_since, self.silent_since) if since is not None]
-        return (now - min(began)) / 1e6 if began else 0.0
+        return 0.0 if self.fails_since is None else (now - self.fails_since) / 1e6
 
     def _well(self) -> Breaker:
         state = self._after(Signal.WELL if self.firm else Signal.OVERRULED)

@@ -220,8 +220,11 @@ class EndpointDestination(GatheringDestination):
 
     async def _tell_failing(self, breaker: Breaker, outcome: Outcome, now: Micros) -> None:
         """Have operators hear once that nothing was accepted for long."""
-        after, seconds = self._policy.failing_after, breaker.fails_for(now)
-        if after is None or seconds < after or self._kept.reason is not None or isinstance(outcome, Delivered):
+        after, since = self._policy.failing_after, breaker.fails_since
+        if after is None or since is None or self._kept.reason is not None or isinstance(outcome, Delivered):
+            return
+        seconds = breaker.fails_for(since + self._clock.elapsed(since, now))
+        if seconds < after:
             return
         detail = explain(breaker, self._gate.shares(time.monotonic()), now) or outcome.detail
         extra = {"reason": outcome.reason, "detail": detail, "failing_seconds": round(seconds, 3)}

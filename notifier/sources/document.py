@@ -164,8 +164,10 @@ def _brief(exc: ValueError) -> str:
 
 
 def _cleaned(value: Json, depth: int) -> Json:
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= PIECE:
         return storable(value)
+    if isinstance(value, str):
+        return "".join(storable(value[at : at + PIECE]) for at in range(0, len(value), PIECE))
     if isinstance(value, dict | list) and not depth:
         raise RecursionError
     if isinstance(value, dict):

@@ -225,6 +225,7 @@ def test_a_large_document_is_read_like_a_small_one(before: int) -> None:
     """Characters of several bytes at the seam of two pieces, bytes that are none, and at the end half of one."""
     text = b" " * before + b'"' + "é✓𝄞".encode() * (PIECE // 9) + b"\xff" * 3 + b'"'
     assert parse(text) == "é✓𝄞" * (PIECE // 9) + "\ufffd" * 3
+    assert parse(b'["' + b"x\\u0000\\ud800\\ud83d\\ude00" * PIECE + b'"]') == ["x\ufffd\ufffd\U0001f600" * PIECE]
     with pytest.raises(Unreadable):
         parse(text[:-5] + b"\xf0\x9f")
     assert parse(b'{"a": NaN, "b": [{"c": 1e999}], "d": "' + b"x" * PIECE + b'\\q"}')["b"] == [{"c": None}]
