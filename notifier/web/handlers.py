@@ -17,6 +17,7 @@ from notifier.web.api import Api
 from notifier.web.connections import connection_of
 from notifier.web.page.page import PARTS
 from notifier.web.refusals import BadRequest, Conflict, Stopping
+from notifier.web.reply import reply
 from notifier.web.requests import (
     DeliveryPath,
     DeliveryQuery,
@@ -79,14 +80,14 @@ async def openapi(call: Call[Parameters]) -> web.Response:
 
 async def status(call: Call[Parameters]) -> web.Response:
     """Describe the daemon at a glance."""
-    return web.json_response(await call.api.status.status())
+    return reply(await call.api.status.status())
 
 
 async def nodes(call: Call[ShortListQuery]) -> web.Response:
     """List the nodes that share the store."""
     items, following = call.parameters.page(call.api.status.nodes())
     body: answers.NodePage = {"items": items, "next": following}
-    return web.json_response(body)
+    return reply(body)
 
 
 async def reload(call: Call[Parameters]) -> web.Response:
@@ -96,7 +97,7 @@ async def reload(call: Call[Parameters]) -> web.Response:
     if len(nodes) > 1:
         body["node"] = next(node["name"] for node in nodes if node["this"])
         body["others"] = len(nodes) - 1
-    return web.json_response(body)
+    return reply(body)
 
 
 # -- watches
@@ -115,14 +116,14 @@ async def add_watches(call: Call[Parameters]) -> web.Response:
     if not listed:
         item = await call.api.watch(added[0]["source"], added[0]["id"])
         followed: answers.FollowedWatch = {**item, "warnings": warnings}
-        return web.json_response(followed, status=code)
+        return reply(followed, status=code)
     body: answers.AddedWatches = {
         "items": added,
         "created": created,
         "existing": len(added) - created,
         "warnings": warnings,
     }
-    return web.json_response(body, status=code)
+    return reply(body, status=code)
 
 
 async def list_watches(call: Call[WatchQuery]) -> web.Response:
@@ -130,19 +131,19 @@ async def list_watches(call: Call[WatchQuery]) -> web.Response:
     query = call.parameters
     items, next_cursor = await call.api.watches(query.filter(), limit=query.limit, before=query.cursor)
     body: answers.WatchPage = {"items": items, "next": None if next_cursor is None else str(next_cursor)}
-    return web.json_response(body)
+    return reply(body)
 
 
 async def show_watch(call: Call[WatchPath]) -> web.Response:
     """Show one watch with its events and their deliveries."""
-    return web.json_response(await call.api.watch_details(call.parameters.source, call.parameters.id))
+    return reply(await call.api.watch_details(call.parameters.source, call.parameters.id))
 
 
 async def wait_for_watch(call: Call[WaitQuery]) -> web.Response:
     """Answer once a watch has ended, or after the timeout."""
     wanted = call.parameters
     if call.request.method == "HEAD":
-        return web.json_response(await call.api.watch(wanted.source, wanted.id))
+        return reply(await call.api.watch(wanted.source, wanted.id))
     deadline = asyncio.get_running_loop().time() + wanted.timeout
     connection = connection_of(call.request)
     async with call.api.hub.watch(wanted.source, wanted.id) as (signal, _):
@@ -152,7 +153,7 @@ async def wait_for_watch(call: Call[WaitQuery]) -> web.Response:
                 if call.api.hub.closed:
                     raise Stopping
                 watch = await call.api.watch(wanted.source, wanted.id)
-    return web.json_response(watch)
+    return reply(watch)
 
 
 async def _until(signal: asyncio.Event, deadline: float) -> bool:
@@ -184,7 +185,7 @@ async def list_events(call: Call[EventQuery]) -> web.Response:
     if len(items) == query.limit:
         next_cursor = str(EventCursor(position=int(items[-1]["cursor"]), forward=after is not None))
     body: answers.EventPage = {"items": items, "next": next_cursor}
-    return web.json_response(body)
+    return reply(body)
 
 
 async def list_deliveries(call: Call[DeliveryQuery]) -> web.Response:
@@ -192,12 +193,12 @@ async def list_deliveries(call: Call[DeliveryQuery]) -> web.Response:
     query = call.parameters
     items = await call.api.store.lists.deliveries(query.filter(), limit=query.limit, before=query.cursor)
     body: answers.DeliveryPage = {"items": items, "next": str(items[-1]["id"]) if len(items) == query.limit else None}
-    return web.json_response(body)
+    return reply(body)
 
 
 async def show_delivery(call: Call[DeliveryPath]) -> web.Response:
     """Show one delivery with its attempts and payload."""
-    return web.json_response(await call.api.delivery(call.parameters.id))
+    return reply(await call.api.delivery(call.parameters.id))
 
 
 async def retry_delivery(call: Call[DeliveryPath]) -> web.Response:
@@ -207,14 +208,14 @@ async def retry_delivery(call: Call[DeliveryPath]) -> web.Response:
     if delivery["status"] != "dead":
         raise Conflict(f"delivery {number} is {delivery['status']}, not dead")
     body: answers.Retried = {"retried": await call.api.retry(DeliveryFilter(id=number))}
-    return web.json_response(body)
+    return reply(body)
 
 
 async def retry_deliveries(call: Call[Parameters]) -> web.Response:
     """Make the dead deliveries of an endpoint or a time ready again."""
     request: RetryRequest = call.body
     body: answers.Retried = {"retried": await call.api.retry(request.filter())}
-    return web.json_response(body)
+    return reply(body)
 
 
 # -- endpoints
@@ -224,12 +225,12 @@ async def list_endpoints(call: Call[ShortListQuery]) -> web.Response:
     """List endpoints with their health."""
     items, following = call.parameters.page(await call.api.endpoints())
     body: answers.EndpointPage = {"items": items, "next": following}
-    return web.json_response(body)
+    return reply(body)
 
 
 async def test_endpoint(call: Call[EndpointPath]) -> web.Response:
     """Send a test event to an endpoint at once."""
-    return web.json_response(await call.api.test(call.parameters.name))
+    return reply(await call.api.test(call.parameters.name))
 
 
 async def enable_endpoint(call: Call[EndpointPath]) -> web.Response:
@@ -246,7 +247,7 @@ async def _enable(call: Call[EndpointPath], *, enabled: bool) -> web.Response:
     name = call.parameters.name
     await call.api.enable(name, enabled=enabled)
     body: answers.Enabled = {"endpoint": name, "enabled": enabled}
-    return web.json_response(body)
+    return reply(body)
 
 
 # -- mutes
@@ -256,12 +257,12 @@ async def list_mutes(call: Call[ShortListQuery]) -> web.Response:
     """List the mutes that last."""
     items, following = call.parameters.page(call.api.mutes())
     body: answers.MutePage = {"items": items, "next": following}
-    return web.json_response(body)
+    return reply(body)
 
 
 async def add_mute(call: Call[Parameters]) -> web.Response:
     """Silence endpoints that people read, for a while."""
-    return web.json_response(await call.api.mute(call.body), status=201)
+    return reply(await call.api.mute(call.body), status=201)
 
 
 async def remove_mute(call: Call[MutePath]) -> web.Response:

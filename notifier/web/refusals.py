@@ -10,12 +10,13 @@ from aiohttp import web
 
 from notifier.core.errors import NotifierError
 from notifier.core.model import Json
+from notifier.web.reply import reply
 
 
 def problem(status: int, detail: str, **more: Json) -> web.Response:
     """Return an answer that describes a problem (RFC 9457)."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
-    return web.json_response(body, status=status, content_type="application/problem+json")
+    return reply(body, status=status, content_type="application/problem+json")
 
 
 class Refusal(NotifierError):

@@ -74,3 +74,9 @@ def test_a_signed_token_of_a_key_pair() -> None:
     described = Preset.model_validate(presets.raw("kling") | {"headers": headers})
     template = RequestTemplate(preset=described, token="access:secret-key", user_agent="test")
     assert "secret-key" not in template.redact("no secret-key here")
+
+
+def test_a_token_of_a_few_letters_leaves_words_whole() -> None:
+    """As one writes it to try something; where it stands alone it is left out as any other."""
+    template = RequestTemplate(preset=Preset.model_validate(presets.raw("vidu")), token="t", user_agent="test")
+    assert template.redact('http://host/tasks?t=1 "t" t') == 'http://host/tasks?<secret>=1 "<secret>" <secret>'

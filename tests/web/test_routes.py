@@ -57,6 +57,12 @@ async def test_not_ready_while_the_store_cannot_be_written(tmp_path: Path, site:
     assert (await site.get("/readyz")).status == 200
 
 
+async def test_answers_end_their_line(site: Site) -> None:
+    """A terminal's next prompt stands below them; problems do as well."""
+    assert (await site.get("/v1/status")).body.endswith(b"}\n")
+    assert (await site.get("/v1/watches/vidu/nobody")).body.endswith(b"}\n")
+
+
 async def test_metrics(site: Site) -> None:
     """Prometheus text, with the endpoint's state and every name that was promised."""
     reply = await site.get("/metrics")
