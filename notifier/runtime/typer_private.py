@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from typer import BadParameter, _completion_classes, core
 from typer._click import _textwrap
+from typer._click import core as click_core
+from typer._click.utils import make_default_short_help
 
 if TYPE_CHECKING:
     from typer._coercion import TypeDescriptor
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _by_pydantic: Any = core.build_runtime_param  # type: ignore[attr-defined]  # imported there, not exported
 _WHOLE = re.compile(r"-?[0-9]{1,15}", re.ASCII)
 _DECIMAL = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", re.ASCII)
+LONGEST = 1000  # characters of a command's first sentence, which lists of commands break and do not cut
 _UNREAD = object()  # no plain value
 
 
@@ -33,13 +36,15 @@ def read_plain_values() -> None:
 
 
 def write_plain_help() -> None:
-    """Have help name an argument by its metavar alone, tell ranges in words, and break lines at blanks."""
+    """Have help name an argument by its metavar alone, tell ranges in words, break lines at blanks, and cut nothing."""
     argument: Any = core.TyperArgument
     argument.display_type_rich = lambda self, ctx: None  # noqa: ARG005  # of the base
     argument._rich_display_name = _repeated
     argument._usage_display_name = lambda self: _repeated(self) if self.required else f"[{_repeated(self)}]"
     core.describe_number_range = _range  # type: ignore[attr-defined]  # imported there, not exported
     _textwrap.TextWrapper = _Wrapper  # type: ignore[misc]  # looked up there at each text
+    commands: Any = click_core
+    commands.make_default_short_help = lambda help, max_length: make_default_short_help(help, LONGEST)  # noqa: ARG005
 
 
 def offer_without(prefix: str) -> None:
