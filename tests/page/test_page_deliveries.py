@@ -80,6 +80,22 @@ async def broken_receiver() -> AsyncIterator[str]:
         yield str(server.make_url("/hooks"))
 
 
+async def test_a_delivery_says_what_it_waits_for(
+    tmp_path: Path, context: BrowserContext, complaints: Complaints
+) -> None:
+    """For its endpoint to be enabled, or for the event before it."""
+    async with daemon(tmp_path) as site:
+        await site.api("POST", "v1/endpoints/app/disable")
+        await site.watch("clip-1")
+        for state, phase in (("queueing", "queued"), ("success", "succeeded")):
+            site.simulator.push("clip-1", state)
+            await site.phase("clip-1", phase)
+        page = await visit(context, site, complaints, view="#/deliveries?endpoint=app")
+        told = page.locator(f"{ROWS} .c-told")
+        await expect(told.first).to_contain_text("waits for the event before it")
+        await expect(told.last).to_contain_text("no attempt yet · waits until app is enabled")
+
+
 async def test_counts_filter_and_a_row_opens_what_was_sent(
     tmp_path: Path, context: BrowserContext, complaints: Complaints
 ) -> None:
@@ -138,3 +154,17 @@ async def test_dead_deliveries_are_retried(tmp_path: Path, context: BrowserConte
         await expect(rows.locator(".word")).to_have_text(["delivered"] * 3)
         await expect(page.locator("#n-dead")).to_be_hidden()
         await expect(page.locator("#retry-all")).to_be_hidden()
+
+
+async def test_paths_of_the_api_lead_to_the_same_on_the_page(
+    tmp_path: Path, context: BrowserContext, complaints: Complaints
+) -> None:
+    """A watch and a delivery are found by them; the list alone would be no answer."""
+    async with daemon(tmp_path) as site:
+        await site.watch("clip-1")
+        site.simulator.push("clip-1", "success")
+        await site.status("delivered")
+        page = await visit(context, site, complaints, view="#/watches/vidu/clip-1")
+        await expect(page.locator("#panel-title")).to_have_text("clip-1")
+        await page.evaluate("location.hash = '#/deliveries/1'")
+        await expect(page.locator("#panel-title")).to_have_text("1")

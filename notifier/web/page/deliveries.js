@@ -51,21 +51,23 @@ export function updateDelivery(node, delivery, since) {
 
 /** Tell of the attempts at a delivery of an event of the time `since`, and what comes next. */
 export function describe(delivery, since) {
-  const parts = [delivery.attempt === 0 ? "no attempt yet" : plural(delivery.attempt, "attempt")];
+  const none = delivery.status === "waiting" ? "waits for the event before it" : "no attempt yet";
+  const parts = [delivery.attempt === 0 ? none : plural(delivery.attempt, "attempt")];
   if (delivery.status === "delivered" && delivery.settled_at) {
     if (delivery.attempt === 0) parts.pop();
     parts.push(`${duration(secondsBetween(since, delivery.settled_at))} after the event`);
   } else if (delivery.reason) parts.push(spoken(delivery.reason));
-  if (delivery.status === "ready" && delivery.attempt > 0) parts.push(next(delivery));
+  if (delivery.status === "ready") parts.push(next(delivery));
   if (delivery.manual) parts.push("retried by hand");
-  return parts.join(" · ");
+  return parts.filter(Boolean).join(" · ");
 }
 
-/** Tell when a delivery is tried again: at its time, or once its endpoint accepts something again. */
+/** Tell when a delivery is tried: at its time, or once its endpoint accepts something again; null: at once. */
 function next(delivery) {
   const endpoint = stateOf(delivery.endpoint);
   const held = { failing: "accepts something again", paused: "ends its pause", disabled: "is enabled" }[endpoint?.state];
-  return held ? `waits until ${receiver(delivery)} ${held}` : `next at ${clock(delivery.due)}`;
+  if (held) return `waits until ${receiver(delivery)} ${held}`;
+  return delivery.attempt > 0 ? `next at ${clock(delivery.due)}` : null;
 }
 
 async function fill(node, id) {
