@@ -19,6 +19,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -47,6 +48,7 @@ class Cost:
 
     cores: float
     rss: int  # bytes at the end
+    told: float  # callbacks a second
 
 
 class Site:
@@ -56,6 +58,7 @@ class Site:
         self, *, simulator: Simulator, receiver: Listener, program: Program, http: aiohttp.ClientSession
     ) -> None:
         self.simulator, self.receiver, self.program, self.http = simulator, receiver, program, http
+        self.states: defaultdict[str, str] = defaultdict(lambda: "queueing")  # of the tasks, each of which began so
 
     async def _rest(self) -> None:
         """Return once the daemon has done what it was asked for: it used little CPU in each of the last periods."""
@@ -70,19 +73,20 @@ class Site:
         """Weigh the daemon while states change, which happens `rate` times a second."""
         await self._rest()
         loop = asyncio.get_running_loop()
-        before, began = self.program.weigh(), loop.time()
+        before, began, received = self.program.weigh(), loop.time(), self.receiver.counts["received"]
         changing = cycle(tasks)
-        states = dict.fromkeys(tasks, "queueing")
         done = 0
         while loop.time() < began + seconds:
             while rate and done < (loop.time() - began) * rate:
                 task = next(changing)
-                states[task] = "processing" if states[task] == "queueing" else "queueing"
-                self.simulator.push(task, states[task])
+                self.states[task] = "processing" if self.states[task] == "queueing" else "queueing"
+                self.simulator.push(task, self.states[task])
                 done += 1
             await asyncio.sleep(0.01)
         after = self.program.weigh()
-        return Cost(cores=(after.cpu - before.cpu) / (loop.time() - began), rss=after.rss)
+        lasted = loop.time() - began
+        told = (self.receiver.counts["received"] - received) / lasted
+        return Cost(cores=(after.cpu - before.cpu) / lasted, rss=after.rss, told=told)
 
 
 def free_port() -> int:
@@ -174,10 +178,10 @@ def main() -> None:
             costs = runner.run(run(options))
     except BenchError as exc:
         sys.exit(f"bench: {exc}")
-    table = Table("waiters, changes", "cores", "MiB")
+    table = Table("waiters, changes", "callbacks/s", "cores", "MiB")
     for name, cost in costs.items():
         if isinstance(cost, Cost):
-            table.add_row(name, f"{cost.cores:.4f}", f"{cost.rss / 2**20:.1f}")
+            table.add_row(name, f"{cost.told:.1f}", f"{cost.cores:.4f}", f"{cost.rss / 2**20:.1f}")
     console = Console()
     console.print(f"{options.waiters} tasks, {options.rate:g} changes a second, {options.seconds:g} s each")
     console.print(table)

@@ -199,6 +199,9 @@ async def test_keep_stays_up_takes_another_task_and_ends_well(tmp_path: Path) ->
         page = (await read_until(process, r"^  (http://\S+/)$"))[1]
         async with aiohttp.ClientSession() as session, session.get(page) as reply:
             assert (reply.status, reply.content_type) == (200, "text/html")
+        listing = (await read_until(process, r"^  (.* watch list --url .*)$"))[1]
+        shell = await asyncio.create_subprocess_shell(listing, stdout=asyncio.subprocess.PIPE)
+        assert b"documented/clip-01" in (await shell.communicate())[0]
         url = (await read_until(process, r"curl (http://\S+)/v1/status"))[1]
         append = (await read_until(process, r"^  (echo .*)$"))[1]
         reload = (await read_until(process, r"^  (.* reload --url .*)$"))[1]

@@ -158,6 +158,8 @@ def to_try(console: Console, *, daemon: str, config: Path, upstream: str) -> Non
 
 To try:
 
+  {_program()} watch list --url {daemon}
+  {_program()} status --url {daemon}
   curl {daemon}/v1/status
   curl '{daemon}/v1/deliveries?limit=3'
   curl {daemon}/metrics
