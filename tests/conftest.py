@@ -54,6 +54,12 @@ def shared_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def brief_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the store be away as soon as another holds the lock of its SQLite file, and not five seconds later."""
+    monkeypatch.setattr("notifier.store.sqlite.BUSY_TIMEOUT", 50)
+
+
 @functools.cache
 def _patient_hypothesis() -> None:
     """Let no property fail because its example took long, as it may on a busy machine."""

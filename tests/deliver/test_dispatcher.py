@@ -834,6 +834,7 @@ async def _steal(made: Rig) -> None:
         connection.execute("COMMIT")
 
 
+@pytest.mark.usefixtures("brief_locks")
 async def test_while_the_store_is_away_nothing_unsaved_is_sent(tmp_path: Path) -> None:
     """A state that cannot be saved is not told; all resumes by itself, and nothing is lost or repeated."""
     async with Listener() as listener, sending(tmp_path) as made:

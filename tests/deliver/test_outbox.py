@@ -50,6 +50,7 @@ async def test_claims_of_one_moment_share_a_transaction(tmp_path: Path, monkeypa
         running.cancel()
 
 
+@pytest.mark.usefixtures("brief_locks")
 async def test_an_outage_answers_every_claim(tmp_path: Path) -> None:
     """Those that ask again are answered once the store is back; a claim given up in between harms no other."""
     async with stored(tmp_path) as (made, outbox):

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from parts import Rig, ScriptedSender, clock, data, following, locked, quick, rig, states, story, transcript, webhook
 from structlog.testing import capture_logs
-from waits import PATIENCE, until
+from waits import NOTICED, PATIENCE, until
 
 from notifier.core.machine import Step
 from notifier.core.model import NONE
-from notifier.follow import Feed, FeedPolicy
+from notifier.follow import Feed, FeedPolicy, limits
 from notifier.follow.admission import Slots
 from notifier.follow.limits import SWEEPS, Due, Limits
 from notifier.follow.recorder import Recorder
@@ -145,8 +145,9 @@ async def test_the_deadline_ends_a_watch(tmp_path: Path) -> None:
         assert listener.counts["received"] == 2
 
 
-async def test_the_deadline_ends_a_watch_that_waits(tmp_path: Path) -> None:
+async def test_the_deadline_ends_a_watch_that_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one that is sitting out its backoff, or waits for a place."""
+    monkeypatch.setattr(limits, "PRESENT_LONGEST", NOTICED)  # for which a silent stream is looked at once more
     async with Simulator(transcript=STILL) as sim, Listener() as listener:
         sim.fault("refused", "503")
         policy = quick(deadline=0.4, backoff_initial=60, backoff_max=60, max_streams=1)

@@ -35,6 +35,7 @@ async def test_health(site: Site) -> None:
         assert (reply.status, reply.body) == (200, b"ok\n")
 
 
+@pytest.mark.usefixtures("brief_locks")
 async def test_not_ready_while_the_store_cannot_be_written(tmp_path: Path, site: Site) -> None:
     """503 with the reason, and a retry says the same; alive and readable all the same; and ready again by itself."""
     connection = sqlite3.connect(tmp_path / "n.db", isolation_level=None)

@@ -246,6 +246,7 @@ async def test_a_large_body_without_a_thread_is_503(site: Site) -> None:
     assert (await add(site, long)).status == 201
 
 
+@pytest.mark.usefixtures("brief_locks")
 async def test_the_store_away_is_503_and_a_commit_comes_before_the_answer(tmp_path: Path, site: Site) -> None:
     """A client that is answered can rely on it; one that is not asks again."""
     connection = sqlite3.connect(tmp_path / "n.db", isolation_level=None)
