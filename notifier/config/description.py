@@ -37,6 +37,7 @@ _EXTRA = {
     "result_request": ("result_id",),
     "batch": ("ids",),
 }  # placeholders beside the usual ones
+_LEAST: dict[str, Any] = {"url": "{base_url}/{id}", "states": {}}  # in the place of what a preset has to have
 # The fields of which any key may be absent.
 _OF_OPTIONAL_KEYS = ("poll", "about", "variables", "headers", "paths", "states")
 
@@ -97,12 +98,15 @@ def read_preset(value: object) -> tuple[Description, dict[str, Any]]:
         raise invalid(f"expected a mapping with keys such as url, paths and states, got {got(value)}")
     faults = unknown_keys(list(value), tuple(Preset.model_fields), {})
     written = {key: item for key, item in value.items() if key in Preset.model_fields}
-    merged, more = _merge({"headers": BEARER}, written) if "headers" not in written else _merge({}, written)
+    base: dict[str, Any] = {} if "headers" in written else {"headers": BEARER}
+    merged, more = _merge(base, written)
     faults += more
     try:
         description = Description.model_validate(merged)
     except ValidationError as exc:
-        raise refusal(carry(exc) + faults) from exc
+        faults += carry(exc)
+        valid = _without(written, [entry["loc"] for entry in exc.errors()])
+        description = Description.model_validate(_merge({**_LEAST, **base}, valid)[0])
     usable = description if description.base_url else description.model_copy(update={"base_url": "https://base"})
     faults += _clashes(description, written) + _template_faults(usable, written)
     if faults:

@@ -19,6 +19,7 @@ from notifier.config.scalars import Interpolated
 from notifier.config.template import bare_samples
 from notifier.config.types import write_duration
 from notifier.config.watch import WatchRow
+from notifier.core.model import Phase
 from notifier.core.routing import receivers
 
 _EXTRAS = {RedisQueue: ("redis", "redis"), NatsQueue: ("nats", "nats"), AmqpQueue: ("aio_pika", "amqp")}
@@ -81,6 +82,8 @@ def _warnings(config: Config, document: Document) -> Iterator[tuple[Location, st
         if description.transport == "poll" and description.poll.interval < (description.poll.floor or 0):
             floor = write_duration(description.poll.floor or 0)
             yield ("sources", name, "poll"), f"the interval is below {floor}: the provider has no news more often"
+        if not description.states.get(Phase.SUCCEEDED):
+            yield ("sources", name), "its `states` list none as succeeded: a task that succeeds is lost at the deadline"
     for name, endpoint in config.endpoints.items():
         if (fault := _template_fault(endpoint)) is not None:
             written = document.data["endpoints"][name]["template"]

@@ -130,6 +130,10 @@ class SourceConfig(Section):
         if self.token is None and "token" in placeholders(self.description.url, tuple(self.description.variables)):
             message = "required by {token} in the url, but missing"
             yield Impossible(key="token", keys=frozenset({"token"}), message=message)
+        pair = (self.token.reveal() if self.token is not None else "a:b").partition(":")
+        if not all(pair) and any("{jwt}" in value for value in self.description.headers.values()):
+            message = "a header is signed by {jwt}, which takes a pair of keys: ACCESS:SECRET"
+            yield Impossible(key="token", keys=frozenset({"token"}), message=message)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

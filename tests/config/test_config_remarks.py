@@ -42,6 +42,13 @@ def test_no_endpoint_is_a_warning(site: Site, text: str) -> None:
     assert warnings(site, SOURCES + f"callbacks: {{secret: {WHSEC}}}\n") == []
 
 
+@pytest.mark.parametrize("states", ["{}", "{running: [busy]}", "{failed: [bad], succeeded: []}"])
+def test_a_source_that_knows_no_success_is_a_warning(site: Site, states: str) -> None:
+    presets = f"presets: {{mine: {{url: 'https://x/{{id}}', states: {states}}}}}\n"
+    [warning] = warnings(site, presets + "sources: {s: {preset: mine}}\n" + endpoints())
+    assert warning.startswith("config.yaml:2:11: sources.s: its `states` list none as succeeded: ")
+
+
 def test_a_pattern_that_matches_nothing_is_a_warning(site: Site) -> None:
     """At its place in the list."""
     site.write("- b\n", "w.d/1.yaml")

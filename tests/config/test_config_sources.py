@@ -206,6 +206,31 @@ def test_a_fault_hides_no_impossible_pair_of_other_keys(site: Site) -> None:
     assert len(told) == len(said) == 8
 
 
+def test_a_fault_of_a_preset_hides_no_others(site: Site) -> None:
+    said = site.said(
+        "presets: {mine: {url: 'https://x/{idd}', states: {succeeded: [ok], failed: [ok], runing: [x]}, method: PUT}}\n"
+        "sources: {s: {preset: mine, poll: {intervall: 5s}}}"
+    )
+    assert [line.split(": ")[1] for line in said] == [
+        "presets.mine.url",
+        "presets.mine.states.failed",
+        "presets.mine.states.runing",
+        "presets.mine.method",
+        "sources.s.poll.intervall",
+    ]
+    (lacking,) = site.said("presets: {mine: {states: {succeeded: [ok]}}}")
+    assert lacking.endswith("presets.mine.url: required, but missing")
+
+
+@pytest.mark.parametrize("token", ["nocolon", "access:", ":secret"])
+def test_a_header_that_is_signed_takes_a_pair_of_keys(site: Site, token: str) -> None:
+    keys = "preset: kling, variables: {kind: x}, headers: {Authorization: 'Bearer {jwt}'}"
+    (said,) = site.said(f"sources: {{s: {{{keys}, token: '{token}'}}}}")
+    assert said.endswith("sources.s.token: a header is signed by {jwt}, which takes a pair of keys: ACCESS:SECRET")
+    site.load(f"sources: {{s: {{{keys}, token: 'access:secret'}}}}")
+    site.load(f"sources: {{s: {{{keys}}}}}")  # without a token the header is left out
+
+
 def test_a_state_that_a_variable_holds_is_not_shown(site: Site) -> None:
     site.env["WORD"] = "hunter2"
     (said,) = site.said('sources: {s: {preset: vidu, states: {running: ["${WORD}"], queued: ["${WORD}"]}}}')
