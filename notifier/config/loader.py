@@ -261,7 +261,7 @@ class _Loading:
         usable = {  # an item that is no pattern is reported with the section
             index: pattern
             for index, pattern in enumerate(patterns if isinstance(patterns, list) else ())
-            if isinstance(pattern, str) and "\0" not in pattern
+            if isinstance(pattern, str) and pattern and "\0" not in pattern
         }
         self._patterns = tuple(map(str, usable.values()))
         for index, pattern in usable.items():

@@ -217,3 +217,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_siz
 def test_every_key_is_found_again(location: list[int | str], message: str) -> None:
     """Whatever the names are: what `key_path` writes, `split_problem` reads."""
     assert split_problem(f"{key_path(tuple(location))}: {message}") == (tuple(location), message)
+
+
+def test_an_empty_pattern_is_told_once(site: Site) -> None:
+    assert site.said('watch_files: [""]') == ["config.yaml:1:15: watch_files[0]: must not be empty"]
