@@ -25,6 +25,7 @@ from notifier.config.section import Context, unknown_keys
 from notifier.config.types import (
     header_name,
     printable,
+    seen,
     text,
 )
 from notifier.core.model import Phase
@@ -237,7 +238,7 @@ def _headers(
             faults.append(detail(("headers", name, "[key]"), exc))
         try:
             if item is not None:
-                added[name] = printable(item)
+                added[name] = seen(printable(item))
         except PydanticCustomError as exc:
             faults.append(detail(("headers", name), exc))
     named = {name.lower() for name in value}

@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, core_schema
 from notifier.config.problems import detail, got, invalid, refusal, suggest
 from notifier.config.reading import read_bytes
 from notifier.config.section import Context
-from notifier.config.types import printable
+from notifier.config.types import printable, seen
 from notifier.core.signing import SecretError, decode_secret
 
 MAX_SECRET_BYTES = 64 * 1024  # of a file, which may be endless
@@ -114,12 +114,7 @@ def _content(value: Any, context: Context) -> str:
         if isinstance(value, str):  # these messages do not show the value
             raise invalid(f"{exc}; a secret or URL is one line of text") from exc
         raise invalid("expected text in quotes, {file: PATH} or {credential: NAME}") from exc
-    # Such characters are sent, and refused by others as if the secret were wrong: nobody sees why.
-    if hidden := next((character for character in content if not character.isprintable()), None):
-        raise invalid(f"holds a character that cannot be seen, U+{ord(hidden):04X}; remove it")
-    if content != content.strip():
-        raise invalid("begins or ends with a blank; remove it")
-    return content
+    return seen(content)  # others would refuse the rest as if the secret were wrong
 
 
 def _referred(value: dict[str, Any], context: Context) -> str:

@@ -81,6 +81,15 @@ def printable(value: object) -> str:
     return line
 
 
+def seen(content: str) -> str:
+    """Return text that is sent as it is, if people see all of it; what others refuse for the rest would look right."""
+    if hidden := next((character for character in content if not character.isprintable()), None):
+        raise invalid(f"holds a character that cannot be seen, U+{ord(hidden):04X}; remove it")
+    if content != content.strip():
+        raise invalid("begins or ends with a blank; remove it")
+    return content
+
+
 def name(value: object) -> str:
     """Return the name of a source or endpoint, which becomes part of a URL's path and a metric's label."""
     label = printable(value)

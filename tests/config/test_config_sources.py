@@ -60,6 +60,20 @@ def test_headers_are_merged_without_regard_to_case_and_null_removes_one(site: Si
     assert removed.headers == {"Accept": "text/event-stream"}
 
 
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ('"a\\u200bb"', "holds a character that cannot be seen, U+200B; remove it"),
+        ('"Bearer\\u00a0{token}"', "holds a character that cannot be seen, U+00A0; remove it"),
+        ("'Bearer {token} '", "begins or ends with a blank; remove it"),
+    ],
+)
+def test_a_header_that_looks_right_and_is_not_is_refused(site: Site, value: str, fault: str) -> None:
+    """The upstream would refuse it as if the token were wrong."""
+    said = site.said(f"sources: {{s: {{preset: vidu, token: t, headers: {{Authorization: {value}}}}}}}")
+    assert [line.partition(": ")[2] for line in said] == [f"sources.s.headers.Authorization: {fault}"]
+
+
 def test_paths_are_merged_key_by_key(site: Site) -> None:
     paths = _source(site, "preset: vidu, paths: {state: data.state, eta: null}").description.paths
     assert (paths.state, paths.eta, paths.error_code) == ("data.state", None, "err_code")
