@@ -34,7 +34,9 @@ class WatchInput:
 
     def place(self, key: Location = ()) -> str:
         """Return where the value at `key` of the watch stands: the argument, or the file and the line."""
-        return self.name if self.document is None else f"{self.name}:{self.document.line((*self.location, *key))}"
+        if self.document is None:
+            return self.name or "''"  # as it was typed: a line that begins with a colon has lost something
+        return f"{self.name}:{self.document.line((*self.location, *key))}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,11 @@ def test_what_is_no_watch_is_left_to_the_daemon(tmp_path: Path) -> None:
     ]
 
 
+def test_an_argument_is_its_own_place() -> None:
+    """An empty one is shown as it was typed."""
+    assert [WatchInput(watch={"id": name}, name=name).place() for name in ("a", "")] == ["a", "''"]
+
+
 def test_each_value_has_a_place(tmp_path: Path) -> None:
     """The line of its key; of a key that is not in the file, the line of the watch; of an argument, the argument."""
     path = tmp_path / "w.yaml"
