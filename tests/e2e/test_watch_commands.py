@@ -10,10 +10,12 @@ import re
 import signal
 import struct
 import termios
+import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import psutil
 from daemon_process import PYTHON, SECRET, Daemon, Start, command, config, webhook
 from waits import PATIENCE, until
 
@@ -23,6 +25,7 @@ from notifier.tools.transcript import parse_spec
 
 GOES_ON = parse_spec("queueing,processing")
 ENDS = parse_spec("queueing,success")
+HELD = 0.5  # seconds; the short requests of a command take some milliseconds
 
 
 async def with_two_sources(daemons: Start, sim: Simulator) -> Daemon:
@@ -187,6 +190,19 @@ async def test_a_timeline_tells_changes_and_deliveries(daemons: Start) -> None:
         assert await daemon.stop() == 0
 
 
+def held(daemon: Daemon) -> Callable[[], bool]:
+    """Return what tells whether a client holds a connection for a while, as a long poll does and no short request."""
+    port, began = int(daemon.url.rpartition(":")[2]), dict[object, float]()
+
+    def look() -> bool:
+        now = time.monotonic()
+        connections = psutil.Process(daemon.pid).net_connections("tcp")
+        clients = [each.raddr for each in connections if each.laddr.port == port and each.raddr]
+        return any(now - began.setdefault(client, now) > HELD for client in clients)
+
+    return look
+
+
 async def test_the_end_of_a_task_is_waited_for(daemons: Start) -> None:
     """The exit code says how it ended, or that it did not; a daemon that restarts meanwhile is waited for."""
     tasks = {"good": ENDS, "bad": parse_spec("queueing,failed"), "on": GOES_ON, "on\u202e": GOES_ON, "late": GOES_ON}
@@ -215,7 +231,7 @@ async def test_the_end_of_a_task_is_waited_for(daemons: Start) -> None:
         assert (item["id"], item["ended"]) == ("good", True)
 
         waiting = asyncio.create_task(command("watch", "wait", "late", *use, cwd=daemon.directory))
-        await asyncio.sleep(1)
+        await until(held(daemon), "the command holds a connection to the daemon")
         await daemon.stop()
         await daemon.start()
         sim.push("late", "success")
