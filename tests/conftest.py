@@ -10,10 +10,14 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from helper_programs import command, missing
 from run_order import spread
+
+if TYPE_CHECKING:
+    from coverage import Coverage
 
 # A shell that starts the tests in the background has them ignore SIGINT, and so would every program that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -39,10 +43,23 @@ def _told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _unmeasured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the programs that such a test starts unmeasured: other tests show which of their lines are reached."""
-    if any(request.node.get_closest_marker(name) for name in UNMEASURED):
-        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+def _unmeasured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Measure neither such a test nor the programs that it starts: others show which of their lines are reached."""
+    if not any(request.node.get_closest_marker(name) for name in UNMEASURED):
+        yield
+        return
+    stopped: list[Coverage] = []
+    if "coverage" in sys.modules:
+        from coverage import Coverage
+
+        # A process of a parallel run is measured twice: by pytest-cov, and below it as a program that was started.
+        while (measuring := Coverage.current()) is not None:
+            measuring.stop()
+            stopped.append(measuring)
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    yield
+    for measuring in reversed(stopped):
+        measuring.start()
 
 
 @pytest.fixture
@@ -76,10 +93,7 @@ def pytest_pycollect_makemodule(module_path: Path) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have pytest-cov leave such a test unmeasured itself; spread the long ones where several processes share them."""
-    for item in items:
-        if any(item.get_closest_marker(name) for name in UNMEASURED):
-            item.add_marker("no_cover")
+    """Spread the long ones where several processes share them."""
     if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
         items[:] = spread(items, int(processes), lambda item: item.get_closest_marker("slow") is not None)
 

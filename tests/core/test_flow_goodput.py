@@ -149,6 +149,7 @@ def test_places_and_chance_together_keep_most_of_both() -> None:
     assert result.goodput(10.0, 60.0) >= 0.7 * 10 / ACCEPTING
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("share", [0.1, 0.33, 0.5, 0.67])
 @pytest.mark.parametrize("places", [1, 3, 10])
 @pytest.mark.parametrize("status", [429, 503])
@@ -160,6 +161,7 @@ def test_chance_takes_no_more_from_few_places_than_its_share(status: int, places
     assert result.goodput(10.0, 120.0) >= 0.95 * (1 - share) * places / ACCEPTING
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(("count", "window"), [(30, 60.0), (60, 60.0), (600, 60.0), (100, 10.0), (1000, 3600.0)])
 def test_a_limit_by_the_minute_is_used_up_and_the_rest_of_it_is_quiet(status: int, count: int, window: float) -> None:
