@@ -50,8 +50,16 @@ class Inputs(Generic[K]):
                 self._running[key] = self._tasks.create_task(each.run(), name=f"input {each.name}")
 
     def problems(self) -> dict[str, str | None]:
-        """Return by name the reason why an input brings nothing at the moment; None if nothing is known to be wrong."""
-        return {each.name: each.problem for each in self._inputs.values()}
+        """Return by name the reason why an input brings nothing at the moment; None if nothing is known to be wrong.
+
+        Inputs may have the same name, as two subjects of a NATS stream do: one that is well does not speak for another.
+        """
+        found: dict[str, str | None] = {}
+        for each in self._inputs.values():
+            known = found.get(each.name)
+            both = known is not None and each.problem is not None and each.problem not in known
+            found[each.name] = f"{known}; {each.problem}" if both else known or each.problem
+        return found
 
     async def stop(self) -> None:
         """Stop all inputs; return once they have ended."""

@@ -39,6 +39,21 @@ class Idle(QueueInput[Any]):
             self.diary.append(f"-{self.name}")
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0)])
+def test_an_input_that_is_well_does_not_speak_for_another_of_its_name(order: tuple[int, ...]) -> None:
+    """Two subjects of one stream, or the same stream of two servers: whatever is wrong is told, once."""
+    made = [Idle(name, []) for name in ("nats:A", "nats:A", "nats:A", "redis:B")]
+    inputs: Inputs[int] = Inputs()
+    inputs.set({number: made[number] for number in order})
+    assert inputs.problems() == {"nats:A": None, "redis:B": None}
+    made[0].problem = "it takes a.>, and so nothing of b"
+    assert inputs.problems() == {"nats:A": made[0].problem, "redis:B": None}
+    made[1].problem = made[0].problem
+    assert inputs.problems()["nats:A"] == made[0].problem
+    made[2].problem = "refused"
+    assert sorted((inputs.problems()["nats:A"] or "").split("; ")) == [made[0].problem, "refused"]
+
+
 async def test_only_inputs_that_differ_are_exchanged() -> None:
     """The same object goes on; one under the same key is replaced; at the end all end."""
     diary: list[str] = []
