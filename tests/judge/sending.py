@@ -127,7 +127,7 @@ def by_schedule(case: Case) -> Iterator[Finding]:
             if got.answer == 410:
                 continue
             seconds, wait = again.received.at - got.at, _least(schedule, made, got.answer)
-            recovered = any(began <= end < again.received.at for end in gaps.get(endpoint, ()))
+            recovered = any(began - case.terms.heard <= end < again.received.at for end in gaps.get(endpoint, ()))
             made -= recovered  # which gives the attempt back
             if seconds < wait - case.terms.slack and not recovered:
                 yield _finding("early", again, f"{got.webhook_id} came again after {seconds:.3f} s, not {wait:g} s")
@@ -155,7 +155,7 @@ def _excused(case: Case, before: Callback, again: Callback, endpoint: str) -> bo
 
 
 def _gaps(case: Case) -> dict[str, list[float]]:
-    """Return by endpoint when a node may have found that it is well again: it accepted something after a while."""
+    """Return by endpoint when it accepted something after a while: a node that hears of it may find that it is well."""
     last: dict[tuple[str, str | None], float] = {}
     refused: Counter[tuple[str, str | None]] = Counter()
     found: dict[str, list[float]] = {}

@@ -26,7 +26,7 @@ from simulation.scene import Scene
 from simulation.seams import Disk, Opened, replaced
 from simulation.settings import POLLED, SCHEDULE, STREAMED
 from simulation.upstream import Upstream
-from simulation.wires import ON_THE_WAY, Network
+from simulation.wires import FAR, ON_THE_WAY, Network
 
 LOOK = 10.0  # seconds between looks whether all is quiet
 LONGEST_CALM = 3600.0  # seconds after a storm in which all has to become quiet
@@ -187,6 +187,7 @@ def terms(schedule: tuple[float, ...]) -> Terms:
             Callback(url=CALLBACK).name: EndpointTerms(gapless=False),
         },
         polled=frozenset({POLLED}),
+        heard=FAR,
     )
 
 
