@@ -240,6 +240,6 @@ async def test_reloads_are_measured_while_streams_flow(tmp_path: Path, monkeypat
     monkeypatch.setattr(reloading, "USUAL_SECONDS", 1.0)
     monkeypatch.setattr(reloading, "AFTER_SECONDS", 0.2)
     rows = await reloading.measure(30, tmp_path)
-    said = ["30 added", "reloaded", "30 changed", "30 removed"]
+    said = ["30 added", "reloaded; nothing has changed", "30 changed", "30 removed"]
     assert [row.said.removeprefix("watches of the files: ") for row in rows] == said
     assert all(row.peak_rss >= row.before_rss // 2 > 0 and row.gap > 0 for row in rows)

@@ -31,6 +31,7 @@ from chaos.receiver import Receiver
 from chaos.scribe import Scribe
 from chaos.upstream import Upstream
 
+CLOCK_NOTICED = 2.5  # seconds: libfaketime reads its file, and the daemon looks at its clock, once a second
 AWAY = ('"event":"store.', "the store cannot be used for now")  # of errors that an outage of the database makes
 PATIENT = 2.0  # seconds of an attempt
 IDLE = 6.0  # seconds without a byte after which a stream is given up
@@ -223,7 +224,7 @@ class Site:
         """Set its clock to so many seconds before or after the machine's."""
         assert node.clock is not None
         node.clock.write_text(f"{by:+.0f}s\n")
-        self.scribe.did("clock", node.name, by=by)
+        self.scribe.did("clock", node.name, until=self.scribe.now() + CLOCK_NOTICED, by=by)
 
     # -- what became of it
 
