@@ -29,10 +29,11 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 RHYTHM = 0.004  # seconds from the start of a group to the start of the next, at least
-LINGER = 0.016  # seconds that a verdict waits for others to share a transaction with; longer than changes wait
+LINGER = 0.05  # seconds that a verdict waits for others to share a transaction with; longer than changes wait
 RETRY_DELAY = 0.5  # seconds between tries while the database is away
 MAX_CONFLICTS = 5  # times in a row; conflicts are rare, since every node locks in the same order
 LONG = 10.0  # seconds that a group may take before the database counts as away
+ENOUGH = 16  # operations that share a transaction well: more of them wait no longer, though the pace is not known yet
 MAX_GROUP = 512  # operations in one transaction: bounds its time, and so everyone's wait
 
 
@@ -114,7 +115,7 @@ class Writer:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[object] = loop.create_future()
         self._queue.append(_Entry(operation, future))
-        if within <= 0:
+        if within <= 0 or len(self._queue) >= ENOUGH:
             self._wake.set()
         elif not self._wake.is_set():
             at = loop.time() + within

@@ -17,7 +17,7 @@ from notifier.store import sqlite
 from notifier.store.node import Solo
 from notifier.store.operations import CallOp
 from notifier.store.transaction import Transaction
-from notifier.store.writer import LINGER, MAX_GROUP, Writer
+from notifier.store.writer import ENOUGH, LINGER, MAX_GROUP, Writer
 
 LONG_WAIT = 10 * PATIENCE  # seconds; a test that waited so long would fail
 
@@ -111,6 +111,13 @@ async def test_the_shortest_wait_counts_for_all(writer: Words) -> None:
         saying = [writer.say(word, within=wait) for word, wait in zip(words, waits, strict=True)]
         await asyncio.wait_for(asyncio.gather(*saying), PATIENCE)
         assert len(writer.groups) == before + 1
+
+
+async def test_enough_of_them_wait_no_longer(writer: Words) -> None:
+    """Nobody comes who is in a hurry, and nobody has to."""
+    saying = [writer.say(f"w{number}", within=LONG_WAIT) for number in range(ENOUGH)]
+    await asyncio.wait_for(asyncio.gather(*saying), PATIENCE)
+    assert len(writer.groups) == 1
 
 
 async def test_one_fault_of_its_own_is_handed_to_whoever_made_it(writer: Words) -> None:
