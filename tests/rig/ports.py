@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 
@@ -11,13 +12,23 @@ LOWEST, HIGHEST = 12_000, 31_999
 _dice = random.SystemRandom()
 
 
+_given: set[int] = set()  # what was given may not listen yet
+
+
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free now."""
+    """Return a port of 127.0.0.1 that is free now, and that is given to nobody else of a parallel run."""
+    number, processes = (os.environ.get(f"PYTEST_XDIST_WORKER{part}", "") for part in ("", "_COUNT"))
+    first, step = int(number.removeprefix("gw") or 0), int(processes or 1)
+    if len(_given) * step > (HIGHEST - LOWEST) // 2:
+        _given.clear()  # the first of them have long been taken, or given up
     while True:
-        port = _dice.randint(LOWEST, HIGHEST)
+        port = _dice.randrange(LOWEST + first, HIGHEST + 1, step)
+        if port in _given:
+            continue
         with socket.socket() as sock:
             try:
                 sock.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        _given.add(port)
+        return port
