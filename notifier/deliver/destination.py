@@ -77,6 +77,7 @@ class Destination:
         self._claim_alarm = Alarm(self._refill)
         self._aside = 0  # tasks that settle deliveries without an attempt, or bring them forward
         self._losses = 0  # times that everything claimed became other nodes'
+        self._well_since = self._clock()  # since when it accepts anything, as far as this process knows
         self._idle = asyncio.Event()
 
     # -- what others see
@@ -360,6 +361,8 @@ class Destination:
         if since is not None:
             self._hasten(since)
         if self._gate.state is not before.state:
+            if self._gate.state is State.CLOSED:
+                self._well_since = now
             self._state_changed(before)
             self._refill()
 
@@ -376,6 +379,7 @@ class Destination:
             jitter=self._jitter(),
             refused_share=self.shares.chance if isinstance(outcome, Failed) else 0.0,
             chance=self._jitter(),
+            well_since=self._well_since,
         )
 
     # -- deliveries go out

@@ -17,10 +17,12 @@ def verdict(
     jitter: float,
     refused_share: float = 0.0,
     chance: float = 0.0,
+    well_since: Micros = 0,
 ) -> Verdict:
     """Decide by the outcome of an attempt that has just ended.
 
-    `schedule` as for retry.next_attempt, `refused_share` and `chance` as for retry.extra_attempt.
+    `schedule` as for retry.next_attempt, `refused_share` and `chance` as for retry.extra_attempt. `well_since` is since
+    when the endpoint accepts anything: before that, no message could have been accepted.
     """
     match outcome:
         case Delivered():
@@ -30,7 +32,7 @@ def verdict(
         case Gone(reason=reason):
             return Later(due=now, attempt=delivery.attempt, reason=reason)
         case Failed(reason=reason, retry_after=hint, spend=False, throttle=theirs):
-            age = max(0, now - delivery.observed_at) / 1e6 if theirs else 0.0
+            age = max(0, now - max(delivery.observed_at, well_since)) / 1e6 if theirs else 0.0
             wait = retry.after_unspent(jitter=jitter, retry_after=hint, age=age)
             return Later(due=now + round(wait * 1e6), attempt=delivery.attempt, reason=reason)
         case Failed(reason=reason, retry_after=hint):  # pragma: no branch  the union has no other member

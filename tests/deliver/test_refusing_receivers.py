@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 from flaky_receiver import FlakyReceiver
-from parts import Rig, endpoint, rig, webhook
+from parts import Rig, clock, endpoint, observed, rig, webhook
 from structlog.testing import capture_logs
 from waits import PATIENCE
 
+from notifier.core import machine
 from notifier.core.breaker import SILENCE, State
 
 sending = partial(rig, run=("dispatcher",))
 STATES = ("queueing", "processing", "success")
+HOUR = 3600 * 1_000_000  # microseconds
 
 
 @asynccontextmanager
@@ -87,3 +89,19 @@ async def test_a_receiver_of_three_places_gets_about_three_at_a_time(tmp_path: P
         await made.settled("app", messages)
         assert receiver.disorder() == {}
         assert receiver.requests - requests <= 2 * (messages - accepted)  # 32 at a time would be ten times as many
+
+
+async def test_what_waited_for_an_hour_is_not_held_back_by_chance(tmp_path: Path) -> None:
+    """Half of all attempts are answered 429: a message that could not be sent before comes again as soon as a new one.
+
+    The pauses of one that is refused for ever grow with the time for which it could have been accepted.
+    """
+    async with (
+        FlakyReceiver(0.5, (429,)) as receiver,
+        delivering(tmp_path, receiver, max_in_flight=8) as made,
+    ):
+        for watch in await made.claim(*map(str, range(20))):
+            await made.recorder.record(machine.step(watch, observed("queueing"), clock() - HOUR))
+        await receiver.wait(20)
+        await made.settled("app", 20)
+        assert receiver.disorder() == {}

@@ -19,7 +19,13 @@ def after(seconds: float, attempt: int, reason: str) -> Later:
 
 
 def decide(
-    outcome: Outcome, attempt: int, *, refused_share: float = 0.0, chance: float = 0.5, age: float = 0.0
+    outcome: Outcome,
+    attempt: int,
+    *,
+    refused_share: float = 0.0,
+    chance: float = 0.5,
+    age: float = 0.0,
+    well_for: float = 1e6,
 ) -> Verdict:
     delivery = Delivery(
         id=1,
@@ -32,7 +38,14 @@ def decide(
         attempt=attempt,
     )
     return verdict(
-        outcome, delivery, schedule=SCHEDULE, now=NOW, jitter=0.0, refused_share=refused_share, chance=chance
+        outcome,
+        delivery,
+        schedule=SCHEDULE,
+        now=NOW,
+        jitter=0.0,
+        refused_share=refused_share,
+        chance=chance,
+        well_since=NOW - round(well_for * 1e6),
     )
 
 
@@ -69,6 +82,13 @@ def test_a_message_that_an_endpoint_refuses_for_ever_is_tried_ever_more_rarely(
 ) -> None:
     """A 429 spends no attempt, so the schedule never ends: the pauses grow with the time that it lasts."""
     assert decide(outcome, 0, age=age) == after(wait, 0, outcome.reason)
+
+
+@pytest.mark.parametrize(("well_for", "wait"), [(2.0, 1.0), (100.0, 10.0), (-50.0, 1.0)])
+def test_a_message_is_not_blamed_for_an_outage(well_for: float, wait: float) -> None:
+    """Nothing was accepted before: a message that is refused once since then comes again soon."""
+    limited = Failed(reason="http_429", throttle=True, spend=False)
+    assert decide(limited, 0, age=86_400.0, well_for=well_for) == after(wait, 0, "http_429")
 
 
 @pytest.mark.parametrize(

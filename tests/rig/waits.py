@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from inspect import isawaitable
@@ -72,3 +74,28 @@ async def until(
 
 async def _result(answer: bool | Awaitable[bool]) -> bool:
     return await answer if isawaitable(answer) else answer
+
+
+@asynccontextmanager
+async def longest_turn(cpu: Callable[[], float] = time.process_time) -> AsyncIterator[Callable[[], float]]:
+    """Yield a function that returns the longest time for which nothing else could run on the loop, in seconds of `cpu`.
+
+    Other processes do not lengthen it, nor does the collection of garbage, which takes long in a process full of tests.
+    """
+    longest, last = 0.0, cpu()
+
+    async def tick() -> None:
+        nonlocal longest, last
+        while True:
+            await asyncio.sleep(0.001)
+            now = cpu()
+            longest, last = max(longest, now - last), now
+
+    task = asyncio.create_task(tick())
+    gc.disable()
+    try:
+        yield lambda: longest
+    finally:
+        gc.enable()
+        task.cancel()
+        await asyncio.wait({task})

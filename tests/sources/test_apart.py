@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from polled_upstream import Answer, PolledUpstream
 from raw_upstream import UNTIL_CLOSED_HEAD, Peer, following, read_all, reply, serve, snapshot
 from refused_threads import no_thread
-from waits import until
+from waits import longest_turn, until
 
 from notifier.core.errors import Unavailable, Unreadable
 from notifier.core.model import Observation, Phase
@@ -31,26 +31,6 @@ LONGEST = 0.04  # seconds of CPU that the loop's thread may take in a row; readi
 
 def event(state: str) -> bytes:
     return b"data: " + snapshot(state) + b"\n\n"
-
-
-@asynccontextmanager
-async def watching() -> AsyncIterator[Callable[[], float]]:
-    """Yield a function that returns the longest time for which nothing else could run, in CPU time of this thread."""
-    longest, last = 0.0, time.thread_time()
-
-    async def tick() -> None:
-        nonlocal longest, last
-        while True:
-            await asyncio.sleep(0.001)
-            now = time.thread_time()
-            longest, last = max(longest, now - last), now
-
-    task = asyncio.create_task(tick())
-    try:
-        yield lambda: longest
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
 
 
 def test_reading_it_takes_long() -> None:
@@ -71,7 +51,7 @@ async def test_a_stream_with_large_snapshots_leaves_the_loop_to_others() -> None
     async with (
         serve(reply(UNTIL_CLOSED_HEAD, *parts)) as upstream,
         following(upstream.url, framing="event") as here,
-        watching() as longest,
+        longest_turn(time.thread_time) as longest,
     ):
         states = ["queueing", "processing", "preparation", "success"]
         assert await read_all(await here.source.open("1")) == (states, None)
@@ -162,17 +142,17 @@ async def test_large_answers_to_polls_leave_the_loop_to_others() -> None:
         upstream.script("1", Answer(body=f'{{"id": "1", "status": "ok", "x": {many}}}'.encode()))
         upstream.script("batch", Answer(body=f'{{"items": [{items}]}}'.encode()))
         upstream.script("1.files", Answer(body=f'{{"url": "https://cdn.example/1", "x": {many}}}'.encode()))
-        async with watching() as longest:
+        async with longest_turn(time.thread_time) as longest:
             answer = await source.look("1")
             assert answer.observation is not None
             assert answer.observation.phase is Phase.SUCCEEDED
             success = answer.observation
             assert longest() < LONGEST
-        async with watching() as longest:
+        async with longest_turn(time.thread_time) as longest:
             found = (await source.look_at(["0", "1", "2", "3"])).found
             assert {task for task, each in found.items() if isinstance(each, Observation)} == {"0", "1", "2"}
             assert longest() < LONGEST
-        async with watching() as longest:
+        async with longest_turn(time.thread_time) as longest:
             assert (await source.result("1", success)).urls == ("https://cdn.example/1",)
             assert longest() < LONGEST
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import gzip
 import random
-import time
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
@@ -28,7 +26,7 @@ from raw_upstream import (
     snapshot,
     stay,
 )
-from waits import slowness
+from waits import longest_turn, slowness
 from yarl import URL
 
 from notifier.core.errors import Unavailable, Unreadable
@@ -46,31 +44,6 @@ LONGEST = 0.1  # seconds of CPU after which others had a turn, on a slow machine
 GZIP_HEAD = STREAM_HEAD + b"Content-Encoding: gzip\r\n\r\n"
 
 
-@asynccontextmanager
-async def watching() -> AsyncIterator[Callable[[], float]]:
-    """Yield a function that returns the longest time for which nothing else could run, in CPU time of this process.
-
-    Other processes do not lengthen it, nor does the collection of garbage, which takes long in a process full of tests.
-    """
-    longest, last = 0.0, time.process_time()
-
-    async def tick() -> None:
-        nonlocal longest, last
-        while True:
-            await asyncio.sleep(0.001)
-            now = time.process_time()
-            longest, last = max(longest, now - last), now
-
-    task = asyncio.create_task(tick())
-    gc.disable()
-    try:
-        yield lambda: longest
-    finally:
-        gc.enable()
-        task.cancel()
-        await asyncio.wait({task})
-
-
 @pytest.mark.parametrize("line", [b": keep\n", b"\n", b":\n", b"id: 1\n\n", b"data\n\n", b"event: x\n", b"data:x\n\n"])
 @pytest.mark.parametrize("framing", ["event", "line"])
 async def test_a_flood_leaves_the_loop_to_others(line: bytes, framing: str) -> None:
@@ -79,7 +52,7 @@ async def test_a_flood_leaves_the_loop_to_others(line: bytes, framing: str) -> N
     async with (
         serve(reply(UNTIL_CLOSED_HEAD, flood, b"\n\n" + TWO + b"\n\n")) as upstream,
         following(upstream.url, framing=framing) as here,
-        watching() as longest,
+        longest_turn() as longest,
     ):
         assert await read_all(await here.source.open("1")) == (["success"], None)
         assert longest() < LONGEST * slowness()
@@ -94,7 +67,7 @@ async def test_a_bomb_is_not_unpacked(line: bytes) -> None:
     async with (
         serve(reply(GZIP_HEAD, bomb)) as upstream,
         following(upstream.url, framing="event") as here,
-        watching() as longest,
+        longest_turn() as longest,
     ):
         states, error = await read_all(await here.source.open("1"))
         assert longest() < LONGEST * slowness()
@@ -110,7 +83,7 @@ async def test_a_bomb_in_place_of_a_snapshot_is_not_unpacked() -> None:
     async with (
         serve(reply(answer("200 OK", *headers, body=bomb))) as upstream,
         following(upstream.url, max_event=64 * MIB) as here,
-        watching() as longest,
+        longest_turn() as longest,
     ):
         with pytest.raises(Unreadable, match="200 times"):
             await here.source.open("1")
@@ -159,7 +132,7 @@ async def test_a_snapshot_as_large_as_allowed_is_read(framing: str) -> None:
     text = random.Random(1).randbytes(3 * MIB).hex()[: 5 * MIB]
     body = ONE + b'\n\ndata: {"state":"success","b64_json":"' + text.encode() + b'"}\n\n'
     async with serve(reply(UNTIL_CLOSED_HEAD, body)) as upstream:
-        async with following(upstream.url, framing=framing, max_event=6 * MIB) as here, watching() as longest:
+        async with following(upstream.url, framing=framing, max_event=6 * MIB) as here, longest_turn() as longest:
             assert await read_all(await here.source.open("1")) == (["processing", "success"], None)
         assert longest() < LONGEST * slowness()
         async with following(upstream.url, framing=framing, max_event=4 * MIB) as here:
