@@ -8,7 +8,7 @@ the command.
 from __future__ import annotations
 
 # The built-in part of `signal`, which builds enums first: that is long enough for a Ctrl-C.
-import _signal  # type: ignore[import-not-found]
+import _signal  # type: ignore[import-not-found]  # it has no stubs
 import os
 
 _signal.signal(_signal.SIGINT, _signal.SIG_DFL)

@@ -24,12 +24,12 @@ def _postpone(context: ssl.SSLContext) -> None:
         context.set_default_verify_paths()
         return context.wrap_bio(*args, **options)
 
-    context.wrap_bio = wrap_bio  # type: ignore[method-assign]
+    context.wrap_bio = wrap_bio  # type: ignore[method-assign]  # hides the class's, until it is called
 
 
 ssl.SSLContext.set_default_verify_paths = _postpone  # type: ignore[assignment, method-assign]  # hides its base
 try:
-    import aiohttp  # noqa: F401
+    import aiohttp  # noqa: F401  # loaded for its own sake
 finally:
     del ssl.SSLContext.set_default_verify_paths
 

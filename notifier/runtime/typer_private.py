@@ -44,7 +44,11 @@ def write_plain_help() -> None:
     core.describe_number_range = _range  # type: ignore[attr-defined]  # imported there, not exported
     _textwrap.TextWrapper = _Wrapper  # type: ignore[misc]  # looked up there at each text
     commands: Any = click_core
-    commands.make_default_short_help = lambda help, max_length: make_default_short_help(help, LONGEST)  # noqa: ARG005
+    commands.make_default_short_help = _whole_sentence
+
+
+def _whole_sentence(help: str, max_length: int) -> str:  # noqa: ARG001  # typer names both
+    return make_default_short_help(help, LONGEST)
 
 
 def offer_without(prefix: str) -> None:

@@ -154,7 +154,7 @@ _decoder = json.JSONDecoder(**_RULES)
 _scan: Callable[[str, int], tuple[Json, int]] = _decoder.scan_once  # type: ignore[attr-defined]  # of every version
 # A call of Python for each object lets other threads run meanwhile.
 _large = json.JSONDecoder(**_RULES, object_hook=lambda value: value)
-_scan_large: Callable[[str, int], tuple[Json, int]] = _large.scan_once  # type: ignore[attr-defined]
+_scan_large: Callable[[str, int], tuple[Json, int]] = _large.scan_once  # type: ignore[attr-defined]  # likewise
 _utf8 = codecs.getincrementaldecoder("utf-8")
 
 
