@@ -90,3 +90,12 @@ def test_targets_of_make_that_are_named_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set(re.findall(r"(?:^ {4}|`)make ([a-z]+)", TEXT, re.MULTILINE))
     assert {"check", "test"} <= named <= targets
+
+
+def test_the_architecture_is_read_in_ten_minutes() -> None:
+    """A decision has a title and three sentences; who needs to know more reads the module that it names."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    decisions = re.findall(r"^\*\*\d+\..*?(?=\n\n)", text, re.MULTILINE | re.DOTALL)
+    assert len(text.split()) <= 1900
+    assert 0 < len(decisions) <= 15
+    assert [each for each in decisions if len(re.findall(r"\. (?=[A-Z`])", each.split("**", 2)[2])) > 3] == []

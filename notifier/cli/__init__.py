@@ -1,7 +1,7 @@
 """The commands. This room only reads options, prints, and chooses exit codes.
 
-`on_demand` names the file of each command. `client` asks the daemon, over `session`; `output` prints, for people and as
-JSON.
+A command has the file of its first word, as `notifier delivery list` has `delivery`; `on_demand` names the others.
+`client` asks the daemon, over `session`; `output` prints, for people and as JSON.
 
 Exit codes: 0 done, 1 failed, 2 usage, 78 configuration (sysexits.h, EX_CONFIG: systemd does not restart on it).
 """

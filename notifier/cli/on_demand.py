@@ -26,7 +26,7 @@ MODULES = {
     "listen": "tools",
     "watch": "watch",
     "export": "export",
-    "delivery": "deliver",
+    "delivery": "delivery",
     "endpoint": "endpoint",
     "mute": "mute",
     "node": "node",

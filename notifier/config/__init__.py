@@ -2,8 +2,8 @@
 
 Each section of the file has its model: `source` and `description`, `endpoint` and `chat`, `watch`, `queue`, `archive`,
 the small ones in `settings`. `document` reads a file and fills in variables, `loader` reads all files and checks one
-section against another, `remarks` has the warnings that `notifier check` gives, `problems` words every refusal. `types`
-are durations, rates and names, `secret` keeps secrets from being printed.
+section against another, `remarks` has the warnings that `notifier check` gives. `problems` words every refusal,
+`syntax` those of mistakes in YAML. `types` are durations, rates and names, `secret` keeps secrets from being printed.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 `build` makes the parts, `adapters` the sources and senders, `app` runs them and stops them in order. `reload` replaces
 the configuration in force, `installation` the objects made from it; `file_watches` adds and removes the watches of its
-files, `file_follower` reloads by itself. `periodic` prunes, follows the clock, and gives systemd its line, whose text
-is in `web/status.py`.
+files, `file_follower` reloads by itself. `periodic` deletes old rows, follows the clock, and gives systemd its line,
+whose text is in `web/status.py`.
 """
 
 __all__ = [

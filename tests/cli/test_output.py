@@ -16,7 +16,7 @@ import pytest
 from rich.text import Text
 from waits import PATIENCE
 
-from notifier.cli import deliver, node
+from notifier.cli import delivery, node
 from notifier.cli.output import cell, fold, printable, span, table
 
 COLUMNS = ("id", "watch", "reason", "endpoint")
@@ -101,7 +101,7 @@ def test_lists_fit_and_keep_what_matters(width: int) -> None:
     """On a narrow terminal the least useful columns go; a delivery's id and status, and a node's state, stay whole."""
     number, task, name = "1234", "vidu/2370487727425660", "app-of-the-billing-team"
     row = (number, "superseded", name, task, "state_changed", "2", "connect", "21:15:02")
-    fitted = table(deliver.COLUMNS, [row], width=width, cut=deliver.CUT, drop=deliver.DROP)
+    fitted = table(delivery.COLUMNS, [row], width=width, cut=delivery.CUT, drop=delivery.DROP)
     head, first = (each.plain for each in fitted)
     assert max(len(head), len(first)) <= width
     assert ("created" in head) == (width > 60)
