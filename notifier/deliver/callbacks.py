@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from traceback import extract_tb
-from typing import Protocol
 
 import structlog
 
@@ -22,6 +21,7 @@ from notifier.deliver.callback import CallbackDestination
 from notifier.deliver.environment import EndpointPolicy, Environment
 from notifier.deliver.sender import Sender
 from notifier.runtime.wake import Wake
+from notifier.senders.callback import CallbackCourier
 from notifier.senders.refusing import Refusing
 from notifier.store import CallbackHealth, Store
 
@@ -46,18 +46,6 @@ _POLICY = EndpointPolicy(
 )
 
 
-class Courier(Protocol):
-    """Creates senders to destinations, by the rules of one configuration."""
-
-    def sender(self, callback: Callback) -> Sender:
-        """Create a sender."""
-        ...
-
-    async def close(self) -> None:
-        """Create no more senders; those that exist go on until they are closed."""
-        ...
-
-
 class CallbackDestinations:
     """Owns the destinations of callbacks that are in hand."""
 
@@ -66,7 +54,7 @@ class CallbackDestinations:
         self._environment = environment
         self._clock = environment.clock
         self._live: dict[str, CallbackDestination] = {}
-        self._courier: Courier | None = None
+        self._courier: CallbackCourier | None = None
         self._next_due: Micros | None = 0  # of all destinations that are not in hand; at the start nobody knows
         self._draining = False
         self._wake = Wake()
@@ -93,7 +81,7 @@ class CallbackDestinations:
         self._next_due = 0
         self._wake.set()
 
-    def set_courier(self, courier: Courier | None) -> None:
+    def set_courier(self, courier: CallbackCourier | None) -> None:
         """Send by other rules from now on; None: send nothing more, and keep all deliveries."""
         before, self._courier = self._courier, courier
         for destination in self:
@@ -199,7 +187,7 @@ class CallbackDestinations:
         if left:
             await self._store.endpoints.leave_callbacks(left, now=self._clock())
 
-    def _add(self, courier: Courier, callback: Callback, health: CallbackHealth, tick: float) -> None:
+    def _add(self, courier: CallbackCourier, callback: Callback, health: CallbackHealth, tick: float) -> None:
         destination = CallbackDestination(
             callback,
             health=health,
@@ -211,7 +199,7 @@ class CallbackDestinations:
         self._live[destination.name] = destination
         destination.start()
 
-    def _sender(self, courier: Courier, callback: Callback) -> Sender:
+    def _sender(self, courier: CallbackCourier, callback: Callback) -> Sender:
         """Have a sender created; an exception ends here, so that one destination does not harm the others."""
         try:
             return courier.sender(callback)

@@ -107,7 +107,7 @@ class QueueInput(Generic[R]):
         bad: list[tuple[Message[R], str]] = []
         for message in batch:
             try:
-                good.append((message, read(message.content, self._intake.parse_watch, traceparent=message.traceparent)))
+                good.append((message, read(message.content, self._intake.config, traceparent=message.traceparent)))
             except MessageRefused as exc:
                 bad.append((message, str(exc)))
             await asyncio.sleep(0)  # parsing a batch may take long, so other tasks get a turn

@@ -1,20 +1,17 @@
-"""Carries out the requests of inputs: in the store first, then in the watcher."""
+"""Adds and removes watches for queues: in the store first, then in the watcher."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from notifier.config import ConfigInForce, parse_watch
-from notifier.core.model import Json, Micros, NewWatch
+from notifier.config import Config, ConfigInForce
+from notifier.core.model import Micros, NewWatch
 from notifier.follow import Watcher
 from notifier.store import Store
 
 
 class Intake:
-    """Reads, adds and removes watches for queues.
-
-    `apply` and `remove` return after the commit, and raise StoreUnavailable.
-    """
+    """Adds and removes watches. `apply` and `remove` return after the commit, and raise StoreUnavailable."""
 
     def __init__(self, *, in_force: ConfigInForce, store: Store, watcher: Watcher, clock: Callable[[], Micros]) -> None:
         self._in_force = in_force
@@ -22,9 +19,10 @@ class Intake:
         self._watcher = watcher
         self._clock = clock
 
-    def parse_watch(self, value: Json, *, named: bool = False) -> NewWatch:
-        """Read a watch by the configuration in force; `named`: it only names one that exists. Raises WatchRefused."""
-        return parse_watch(value, self._in_force.config, named=named)
+    @property
+    def config(self) -> Config:
+        """Return the configuration in force, by which messages are read."""
+        return self._in_force.config
 
     async def apply(self, watches: Sequence[NewWatch]) -> None:
         """Add these watches. One that exists stays unchanged."""

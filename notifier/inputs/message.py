@@ -1,4 +1,4 @@
-"""Reads a queue's message as a list of changes. Pure; knows no broker and no configuration.
+"""Reads a queue's message as a list of changes. Pure; it knows no broker.
 
 A message is a watch as in YAML, a list of watches, `{"remove": ...}`, or a bare id. It is accepted or refused as a
 whole.
@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
-from typing import Protocol
 
+from notifier.config import Config, parse_watch
 from notifier.core import strictjson
 from notifier.core.errors import NotifierError
 from notifier.core.model import Json, NewWatch
@@ -25,21 +25,11 @@ MAX_NAMED = 20  # fields that a reason names
 EXCERPT = 200  # characters of a message that are logged
 DATA = "data"  # the field of an entry that contains a whole message
 REMOVE = "remove"
-JSON_FIELDS = frozenset(
-    {"endpoints", "labels", "metadata", "variables"}
-)  # of an entry that is a watch; others are text
+JSON_FIELDS = frozenset({"endpoints", "labels", "metadata", "variables"})  # of an entry; its other fields are text
 
 _OWN = re.compile(r"callback|https?:|whsec_", re.IGNORECASE)  # the end of an excerpt
 
 Content = bytes | Mapping[str, bytes]  # a body, or the fields of a Redis entry
-
-
-class ParseWatch(Protocol):
-    """Reads a watch. Raises NotifierError with the problem."""
-
-    def __call__(self, value: Json, *, named: bool = False) -> NewWatch:
-        """Return the watch; `named`: it only names one that exists."""
-        ...
 
 
 class MessageRefused(NotifierError):
@@ -64,16 +54,17 @@ class RemoveWatch:
 Change = AddWatch | RemoveWatch
 
 
-def read(content: Content, parse_watch: ParseWatch, *, traceparent: str | None = None) -> tuple[Change, ...]:
-    """Return the changes of a message, in its order; `traceparent` is for watches without one. Raises MessageRefused.
+def read(content: Content, config: Config, *, traceparent: str | None = None) -> tuple[Change, ...]:
+    """Return the changes of a message, in its order. Raises MessageRefused.
 
-    One that is not valid counts as missing, as the specification asks: its sender need not know of it.
+    Watches without a trace of their own get `traceparent`. If that is not valid it counts as missing, as the
+    specification asks: the sender of the message need not know of it.
     """
     size = len(content) if isinstance(content, bytes) else sum(map(len, content.values()))
     if size > MAX_BYTES:
         raise MessageRefused(f"larger than {MAX_BYTES // 1024} KiB; send several messages")
     value = _document(content) if isinstance(content, bytes) else _entry(content)
-    changes = tuple(islice(_changes(value, parse_watch), MAX_CHANGES + 1))
+    changes = tuple(islice(_changes(value, config), MAX_CHANGES + 1))
     if len(changes) > MAX_CHANGES:
         raise MessageRefused(f"asks for more than {MAX_CHANGES} watches; send several messages")
     trace = accepted(traceparent)
@@ -162,21 +153,21 @@ def _entry(fields: Mapping[str, bytes]) -> Json:
     return value
 
 
-def _changes(value: Json, parse_watch: ParseWatch) -> Iterator[Change]:
+def _changes(value: Json, config: Config) -> Iterator[Change]:
     if not isinstance(value, list):
-        yield from _change(value, parse_watch)
+        yield from _change(value, config)
         return
     for index, item in enumerate(value):
         try:
-            yield from _change(item, parse_watch)
+            yield from _change(item, config)
         except NotifierError as exc:
             raise MessageRefused(f"[{index}]: {exc}") from exc
 
 
-def _change(value: Json, parse_watch: ParseWatch) -> Iterator[Change]:
+def _change(value: Json, config: Config) -> Iterator[Change]:
     try:
         if not isinstance(value, dict) or REMOVE not in value:
-            yield AddWatch(watch=parse_watch(value))
+            yield AddWatch(watch=parse_watch(value, config))
             return
         if len(value) > 1:
             raise MessageRefused(f"{REMOVE} stands alone, without the keys of a watch")
@@ -184,7 +175,7 @@ def _change(value: Json, parse_watch: ParseWatch) -> Iterator[Change]:
         for target in targets if isinstance(targets, list) else [targets]:
             if isinstance(target, dict) and target.keys() - {"id", "source"}:
                 raise MessageRefused(f"{REMOVE} names a watch by id and source alone")
-            watch = parse_watch(target, named=True)
+            watch = parse_watch(target, config, named=True)
             yield RemoveWatch(source=watch.source, id=watch.id)
     except MessageRefused:
         raise

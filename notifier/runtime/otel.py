@@ -21,7 +21,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from notifier import __version__
 from notifier.runtime.threads import beside
-from notifier.runtime.tracing import Attribute
+from notifier.runtime.tracing import Attribute, Span, Tracing
 
 TIMEOUT = 10  # seconds of one request to the collector
 LAST = 3.0  # seconds for the last batches at the end of the process
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 _CARRIER = TraceContextTextMapPropagator()
 
 
-class OtelTracing:
+class OtelTracing(Tracing):
     """Makes spans and sends them."""
 
     def __init__(self, url: str, *, headers: Mapping[str, str], service: str) -> None:
@@ -48,7 +48,7 @@ class OtelTracing:
         return _Span(self._tracer.start_span(name, context=context, attributes=dict(attributes)))
 
     async def close(self) -> None:
-        """Send what is left."""
+        """Send the last spans."""
         ended = beside(self._provider.shutdown, name="tracing")
         await asyncio.wait({ended}, timeout=LAST)
         fault = ended.exception() if ended.done() else None
@@ -56,16 +56,16 @@ class OtelTracing:
             log.warning("tracing.unsent", error="the collector does not answer" if fault is None else str(fault))
 
 
-class _Span:
+class _Span(Span):
     """One span of OpenTelemetry."""
 
-    __slots__ = ("_span", "traceparent")
+    __slots__ = ("_span",)
 
     def __init__(self, span: OtelSpan) -> None:
-        self._span = span
         carrier: dict[str, str] = {}
         _CARRIER.inject(carrier, set_span_in_context(span))
-        self.traceparent = carrier.get("traceparent")
+        super().__init__(carrier.get("traceparent"))
+        self._span = span
 
     def note(self, **attributes: Attribute) -> None:
         """Add facts."""
@@ -74,9 +74,6 @@ class _Span:
     def fail(self, reason: str) -> None:
         """Mark it as failed."""
         self._span.set_status(Status(StatusCode.ERROR, reason))
-
-    def __enter__(self) -> _Span:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None

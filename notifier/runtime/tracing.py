@@ -7,76 +7,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Protocol
+from typing import Self
 
 Attribute = str | int | float | bool
 
 
-class Span(Protocol):
-    """One span; it lasts as long as its block."""
-
-    traceparent: str | None  # of what happens inside of it
-
-    def note(self, **attributes: Attribute) -> None:
-        """Add facts."""
-        ...
-
-    def fail(self, reason: str) -> None:
-        """Mark it as failed."""
-        ...
-
-    def __enter__(self) -> Span: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
-
-
-class Tracing(Protocol):
-    """Makes spans."""
-
-    def span(self, name: str, parent: str | None, attributes: Mapping[str, Attribute]) -> Span:
-        """Begin a span; `parent` is a `traceparent`."""
-        ...
-
-    async def close(self) -> None:
-        """Send what is left; give it up after some seconds."""
-        ...
-
-
-class _Nothing:
-    """The span of a program that traces nothing: the trace goes on as it came."""
+class Span:
+    """One span, which lasts as long as its block. This one records nothing, and the trace goes on as it came."""
 
     __slots__ = ("traceparent",)
 
     def __init__(self, traceparent: str | None) -> None:
-        self.traceparent = traceparent
+        self.traceparent = traceparent  # for spans inside of it, and for requests
 
     def note(self, **attributes: Attribute) -> None:
-        """Do nothing."""
+        """Add facts."""
 
     def fail(self, reason: str) -> None:
-        """Do nothing."""
+        """Mark it as failed."""
 
-    def __enter__(self) -> _Nothing:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         return
 
 
-_NOTHING = _Nothing(None)
+_NO_TRACE = Span(None)
 
 
-class Untraced:
-    """Makes no spans."""
+class Tracing:
+    """Makes spans. This one makes those that record nothing."""
 
-    def span(self, name: str, parent: str | None, attributes: Mapping[str, Attribute]) -> Span:  # noqa: ARG002  # as of `Tracing`
-        """Return a block that hands the parent on."""
-        return _NOTHING if parent is None else _Nothing(parent)
+    def span(self, name: str, parent: str | None, attributes: Mapping[str, Attribute]) -> Span:  # noqa: ARG002  # a subclass uses them
+        """Begin a span; `parent` is a `traceparent`."""
+        return _NO_TRACE if parent is None else Span(parent)
 
     async def close(self) -> None:
-        """Do nothing."""
+        """Send the last spans; give up after some seconds."""
 
 
-UNTRACED = Untraced()
+UNTRACED = Tracing()

@@ -17,12 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection
 
 from notifier.store import hot_postgres, hot_sqlite
-from notifier.store.pipeline import Pipeline, Sendable
+from notifier.store.pipeline import Pipeline, Sendable, Sent
 
 ROWS = tuple(1 << power for power in range(6, -1, -1))  # of one call on SQLite: few texts, which stay prepared
 
@@ -30,19 +30,6 @@ Row = Mapping[str, Any]
 
 _VALUES = re.compile(r"(?<=VALUES )(\([^()]*\))")  # the row of parameters
 _NAME = re.compile(r"(?<!:):(\w+)")
-
-
-class Result(Protocol):
-    """The result of a statement, once its block has ended."""
-
-    @property
-    def count(self) -> int:
-        """Return the number of rows that were changed."""
-        ...
-
-    def rows(self) -> list[Any]:
-        """Return the rows that it found, as tuples."""
-        ...
 
 
 class Statement:
@@ -53,26 +40,6 @@ class Statement:
         self.name = name
         self.sqlite = _SqliteWording(text) if (text := getattr(hot_sqlite, name, None)) else None
         self.postgresql = Sendable(name, text) if (text := getattr(hot_postgres, name, None)) else None
-
-
-class Batch(Protocol):
-    """The statements of one block."""
-
-    follows: bool  # the database answers a statement before the next is sent
-
-    def run(self, statement: Statement, rows: Sequence[Row]) -> Result:
-        """Run a statement for these rows, at least one; the result can be read after the block."""
-        ...
-
-
-@contextmanager
-def together(connection: Connection) -> Iterator[Batch]:
-    """Run the statements of the block; on PostgreSQL they are sent together, and wait for one answer at its end."""
-    if connection.dialect.name != "postgresql":
-        yield _SqliteBatch(connection.connection.dbapi_connection)
-        return
-    with Pipeline(connection.connection.dbapi_connection) as pipeline:
-        yield _PostgresBatch(pipeline)
 
 
 class _SqliteWording:
@@ -91,55 +58,74 @@ class _SqliteWording:
             self.several = {count: f"{before}{', '.join([one] * count)}{after}" for count in ROWS}
 
 
-class _SqliteResult:
+class SqliteResult:
+    """The result of a statement that has run."""
+
     __slots__ = ("_found", "count")
 
     def __init__(self, count: int, found: list[Any]) -> None:
-        self.count = count
+        self.count = count  # of the rows that were changed
         self._found = found
 
     def rows(self) -> list[Any]:
+        """Return the rows that it found, as tuples."""
         return self._found
 
 
-class _SqliteBatch:
-    """Runs each statement at once."""
+class SqliteBatch:
+    """Runs the statements of one block, each at once."""
 
-    follows = True
+    follows = True  # the database answers a statement before the next is sent
 
     def __init__(self, raw: Any) -> None:
         self._cursor = raw.cursor()
 
-    def run(self, statement: Statement, rows: Sequence[Row]) -> Result:
+    def run(self, statement: Statement, rows: Sequence[Row]) -> SqliteResult:
+        """Run a statement for these rows, at least one."""
         wording, cursor = statement.sqlite, self._cursor
         assert wording is not None, statement.name
         if wording.several is None:
             if len(rows) == 1:
                 cursor.execute(wording.text, rows[0])
-                return _SqliteResult(cursor.rowcount, cursor.fetchall())
+                return SqliteResult(cursor.rowcount, cursor.fetchall())
             cursor.executemany(wording.text, rows)
-            return _SqliteResult(cursor.rowcount, [])
+            return SqliteResult(cursor.rowcount, [])
         given, done, count = list(map(wording.values, rows)), 0, 0
         for size in ROWS:
             while len(given) - done >= size:
                 cursor.execute(wording.several[size], tuple(chain.from_iterable(given[done : done + size])))
                 count += cursor.rowcount
                 done += size
-        return _SqliteResult(count, [])
+        return SqliteResult(count, [])
 
 
-class _PostgresBatch:
-    """Sends each statement, with its rows as arrays."""
+class PostgresBatch:
+    """Sends the statements of one block, each with its rows as arrays; they are answered at its end."""
 
-    follows = False
+    follows = False  # as above
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
 
-    def run(self, statement: Statement, rows: Sequence[Row]) -> Result:
+    def run(self, statement: Statement, rows: Sequence[Row]) -> Sent:
+        """Send a statement for these rows, at least one; the result can be read after the block."""
         wording = statement.postgresql
         assert wording is not None, statement.name
         return self._pipeline.send(wording, rows)
+
+
+Result = SqliteResult | Sent
+Batch = SqliteBatch | PostgresBatch
+
+
+@contextmanager
+def together(connection: Connection) -> Iterator[Batch]:
+    """Run the statements of the block; on PostgreSQL they are sent together, and wait for one answer at its end."""
+    if connection.dialect.name != "postgresql":
+        yield SqliteBatch(connection.connection.dbapi_connection)
+        return
+    with Pipeline(connection.connection.dbapi_connection) as pipeline:
+        yield PostgresBatch(pipeline)
 
 
 FENCE = Statement("FENCE")

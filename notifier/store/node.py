@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import BigInteger, Connection, bindparam, delete, func, insert, literal_column, select, update
 from sqlalchemy import null as sql_null
@@ -46,53 +46,17 @@ _RUNNING = literal_column("pg_current_xact_id()::text::bigint", BigInteger)
 _NEXT = literal_column("pg_snapshot_xmax(pg_current_snapshot())::text::bigint", BigInteger)
 
 
-class Node(Protocol):
-    """The daemon that a transaction belongs to."""
-
-    doubtful: bool  # a COMMIT that failed may have succeeded all the same
-    number: int  # no other node ever has it; it changes when the node was lost and joined anew
-    epoch: int  # of the keys of events
-
-    def begin(self, batch: Batch) -> Callable[[], None]:
-        """Send a transaction's first statement; the returned call raises NodeLost if the node was declared dead."""
-        ...
-
-    def keep_order(self, batch: Batch, pks: Iterable[int]) -> None:
-        """Keep other nodes from changing the deliveries of these watches until the transaction ends."""
-        ...
-
-    def first_event(self, connection: Connection, take: Callable[[Connection, str, int], int], count: int) -> int:
-        """Return the first of `count` consecutive numbers of events."""
-        ...
-
-    def landed(self, connection: Connection) -> bool:
-        """Return whether the last transaction was committed, after its COMMIT was not answered."""
-        ...
-
-    def holds_more(self, connection: Connection, count: int) -> None:
-        """Count watches that were claimed; released ones if `count` is negative."""
-        ...
-
-    def join(self, connection: Connection) -> Callable[[], None]:
-        """Join as a new node that owns nothing. Call the returned function after the commit."""
-        ...
-
-    def tell(self, connection: Connection, **said: Any) -> None:
-        """Send a message to the other nodes when the transaction commits."""
-        ...
-
-
 class Solo:
     """The only daemon of its database."""
 
-    epoch = 0
-    doubtful = False
+    epoch = 0  # of the keys of events
+    doubtful = False  # a COMMIT that failed may have succeeded all the same
 
     def __init__(self, number: int = 0) -> None:
-        self.number = number
+        self.number = number  # of this run; no other ever has it
 
     def join(self, connection: Connection) -> Callable[[], None]:
-        """Number this run, and free the rows that an earlier run owned: there is no other node."""
+        """Number this run, and free the rows that an earlier run owned. Call the returned function after the commit."""
         number = int(connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 1}).scalar_one())
         connection.execute(sql.FREE_WATCHES)
         connection.execute(sql.FREE_DELIVERIES)
@@ -104,14 +68,14 @@ class Solo:
         return joined
 
     def begin(self, batch: Batch) -> Callable[[], None]:  # noqa: ARG002  # as `Member` needs it
-        """Send nothing: the lock file is the fence."""
+        """Send nothing: the lock file is the fence. The returned call does nothing."""
         return _no_fence
 
     def keep_order(self, batch: Batch, pks: Iterable[int]) -> None:
         """Do nothing: no other node writes."""
 
     def first_event(self, connection: Connection, take: Callable[[Connection, str, int], int], count: int) -> int:
-        """Take the next numbers of the counter."""
+        """Return the first of `count` consecutive numbers of events, from the counter."""
         return take(connection, "event", count)
 
     def landed(self, connection: Connection) -> bool:  # noqa: ARG002  # the same
@@ -133,15 +97,15 @@ class Member:
     def __init__(self, name: str, timeout: float) -> None:
         self.name = name
         self.timeout = timeout  # seconds
-        self.number = 0  # not joined yet
-        self.epoch = 0
+        self.number = 0  # not joined yet; it changes when the node was lost and joined anew
+        self.epoch = 0  # of the keys of events
         self._group = 0
         self._event = 0
 
     def join(self, connection: Connection) -> Callable[[], None]:
-        """Join as a new node that owns nothing.
+        """Join as a new node that owns nothing. Call the returned function after the commit.
 
-        The number is used only after the commit: after a rollback the next node would get the same.
+        The number is used only then: after a rollback the next node would get the same.
         """
         number = connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 1}).scalar_one()
         connection.execute(
@@ -166,7 +130,10 @@ class Member:
         return joined
 
     def begin(self, batch: Batch) -> Callable[[], None]:
-        """Update this node's row, and so lock it until the transaction ends."""
+        """Update this node's row, and so lock it until the transaction ends.
+
+        The returned call raises NodeLost if the node was declared dead.
+        """
         self._group += 1
         self._event = 0
         updated = batch.run(FENCE, [{"_me": self.number, "_group": self._group}])
@@ -178,23 +145,25 @@ class Member:
         return check
 
     def keep_order(self, batch: Batch, pks: Iterable[int]) -> None:
-        """Lock the watches: only under this lock a delivery starts to wait for another, or stops waiting.
+        """Lock these watches until the transaction ends, so that no other node changes their deliveries.
 
-        All nodes lock in the same order, and before any other lock, so that no two wait for each other.
+        Only under this lock a delivery starts to wait for another, or stops waiting. All nodes lock in the same order,
+        and before any other lock, so that no two wait for each other.
         """
         ordered = sorted(set(pks))
         if ordered:
             batch.run(LOCK_WATCHES, [{"_pk": pk} for pk in ordered])
 
     def first_event(self, connection: Connection, take: Callable[[Connection, str, int], int], count: int) -> int:  # noqa: ARG002  # as `Solo` needs it
-        """Number events by their place in the transaction (see `keys`)."""
+        """Return the first of `count` consecutive numbers of events: their place in the transaction (see `keys`)."""
         first, self._event = self._event, self._event + count
         return first
 
     def landed(self, connection: Connection) -> bool:
-        """Return whether the node's row has the number of the transaction.
+        """Return whether the last transaction was committed, after its COMMIT was not answered.
 
-        It is an update: it waits for a server that still works on that COMMIT, and is a sign of life.
+        The node's row has its number then. The statement is an update: it waits for a server that still works on that
+        COMMIT, and is a sign of life.
         """
         return connection.execute(_LANDED, {"_me": self.number}).scalar_one_or_none() == self._group
 
@@ -205,6 +174,9 @@ class Member:
     def tell(self, connection: Connection, **said: Any) -> None:
         """Tell the other nodes of something, once the transaction is committed."""
         tell(connection, self.number, **said)
+
+
+Node = Solo | Member  # that a transaction belongs to
 
 
 def tell(connection: Connection, number: int, **said: Any) -> None:

@@ -17,16 +17,19 @@ from notifier.core.model import Delivery
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.deliver import callbacks as registry
 from notifier.deliver.sender import StillOurs
-from notifier.senders.callback import CallbackCourier
+from notifier.senders.callback import CallbackCourier, CallbackSender
+from notifier.senders.connections import always
+from notifier.senders.refusing import Refusing
 
 DEAD = "https://dead.example/"
 ODD = "https://odd.example/t0ken"
 
 
-class Post:
+class Post(CallbackCourier):
     """A courier in memory: notes what is sent where, and answers as it is told to."""
 
     def __init__(self) -> None:
+        super().__init__(policy=CallbackPolicy(), secret=SECRET, clock=clock)
         self.sent: list[tuple[str, int]] = []  # URL, lane
         self.open = asyncio.Event()  # sends to others than the dead end only while it is set
         self.open.set()
@@ -48,12 +51,13 @@ class Post:
         self.closed = True
 
 
-class _Sender:
+class _Sender(CallbackSender):
     def __init__(self, post: Post, url: str) -> None:
+        super().__init__(Refusing(Failed(reason="unused"), clock))
         self._post = post
         self._url = url
 
-    async def send(self, delivery: Delivery, _still_ours: StillOurs) -> Attempt:
+    async def send(self, delivery: Delivery, still_ours: StillOurs = always) -> Attempt:
         assert delivery.lane is not None
         self._post.sent.append((self._url, delivery.lane))
         if self._url.startswith(DEAD):

@@ -134,10 +134,9 @@ def api_body(data: bytes) -> None:
 def queue_message(data: bytes) -> None:
     """A message is read, or refused with a reason; an excerpt of it can be logged."""
     site = _site()
-    parse = partial(configuration.parse_watch, config=site)
     for content in (data, {"data": data}, {"id": data}, {"labels": data, "id": b"1"}, {"remove": data}):
         try:
-            list(message.batches(message.read(content, parse, traceparent=data[:60].decode("latin-1"))))
+            list(message.batches(message.read(content, site, traceparent=data[:60].decode("latin-1"))))
         except MessageRefused as exc:
             told(exc)
         message.excerpt(content)

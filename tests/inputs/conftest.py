@@ -38,10 +38,10 @@ async def store(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[St
     opened.shutdown()
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """Return a configuration with two sources, one of them the default."""
-    file = tmp_path / "config.yaml"
+    file = tmp_path_factory.mktemp("inputs") / "config.yaml"
     file.write_text(CONFIG)
     return configuration.load(file, env={})
 

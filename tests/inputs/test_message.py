@@ -4,83 +4,75 @@ from __future__ import annotations
 
 import contextlib
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from input_rig import CONFIG
 
 from notifier import config as configuration
 from notifier.config import Config
-from notifier.core.errors import NotifierError
-from notifier.core.model import Json, NewWatch
+from notifier.config.types import MAX_ID
+from notifier.core.callback import Callback
+from notifier.core.model import NewWatch
 from notifier.inputs import message
 from notifier.inputs.message import AddWatch, Content, MessageRefused, RemoveWatch, batches, excerpt, read
 
-
-def bare(value: Json, *, named: bool = False) -> NewWatch:
-    """Read a watch without a configuration."""
-    fields = value if isinstance(value, dict) else {"id": value}
-    if "id" not in fields:
-        raise NotifierError("id: required, but missing")
-    return NewWatch(source=fields.get("source", "vidu"), id=str(fields["id"]))
+URL, SECRET = "https://a.example/t0ken", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def test_an_entrys_own_field_names_its_trace() -> None:
-    """As plain text, beside the other fields of the watch."""
-    seen: list[Json] = []
-
-    def note(value: Json, *, named: bool = False) -> NewWatch:
-        seen.append(value)
-        return bare(value)
-
-    read({"id": b"1", "traceparent": b"00-x", "labels": b"{}"}, note)
-    assert seen == [{"id": "1", "traceparent": "00-x", "labels": {}}]
+def test_an_entrys_own_field_names_its_trace(config: Config) -> None:
+    """As plain text, beside the other fields of the watch, and before the trace of the message."""
+    entry = {"id": b"1", "traceparent": TRACE.encode(), "labels": b"{}"}
+    assert read(entry, config, traceparent=TRACE.replace("4bf9", "0000")) == (
+        AddWatch(watch=NewWatch(source="vidu", id="1", traceparent=TRACE)),
+    )
 
 
-def ids(content: Content) -> list[str]:
+def ids(content: Content, config: Config) -> list[str]:
     """Return the ids that a message wants."""
-    return [order.watch.id for order in read(content, bare) if isinstance(order, AddWatch)]
+    return [order.watch.id for order in read(content, config) if isinstance(order, AddWatch)]
 
 
 @pytest.mark.parametrize(
     "body",
     ["2370487727425661", "9" * 400, "1e5", "1234e56", "-0", "1.10", "007", "NaN", "Infinity", "abc-1", "a b", "été"],
 )
-def test_a_bare_id_is_taken_as_it_is_written(body: str) -> None:
+def test_a_bare_id_is_taken_as_it_is_written(body: str, config: Config) -> None:
     """A number is no number here, however long, and no float."""
-    assert ids(f" {body}\r\n".encode()) == [body]
-    assert ids(f"\ufeff{body}".encode()) == [body]
+    assert ids(f" {body}\r\n".encode(), config) == [body]
+    assert ids(f"\ufeff{body}".encode(), config) == [body]
 
 
-def test_numbers_inside_json_keep_every_digit() -> None:
+def test_numbers_inside_json_keep_every_digit(config: Config) -> None:
     """An id of digits in a mapping or a list is exact, too."""
-    assert ids(b'[{"id": 2370487727425661000000000007}, 12345678901234567890]') == [
+    assert ids(b'[{"id": 2370487727425661000000000007}, 12345678901234567890]', config) == [
         "2370487727425661000000000007",
         "12345678901234567890",
     ]
 
 
-@given(st.text(min_size=1).filter(lambda text: text.strip() == text and "\ufeff" not in text))
-def test_a_json_string_is_an_id(text: str) -> None:
+@given(text=st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=MAX_ID))
+def test_a_json_string_is_an_id(text: str, config: Config) -> None:
     """A JSON string stands for its text, whatever that looks like."""
-    assert ids(json.dumps(text).encode()) == [text]
+    assert ids(json.dumps(text).encode(), config) == [text]
 
 
-@given(st.binary(max_size=200))
-def test_nothing_but_a_refusal_is_ever_raised(body: bytes) -> None:
+@given(body=st.binary(max_size=200))
+def test_nothing_but_a_refusal_is_ever_raised(body: bytes, config: Config) -> None:
     """Whatever arrives is read or refused, and can be shown."""
     with contextlib.suppress(MessageRefused):
-        read(body, bare)
+        read(body, config)
     assert len(excerpt(body)) <= message.EXCERPT + 3
 
 
-def test_removals_name_source_and_id() -> None:
+def test_removals_name_source_and_id(config: Config) -> None:
     """One or several; the default source counts here, too."""
-    assert read(b'{"remove": {"id": "1", "source": "other"}}', bare) == (RemoveWatch(source="other", id="1"),)
-    assert read(b'{"remove": ["1", {"id": "2"}]}', bare) == (
+    assert read(b'{"remove": {"id": "1", "source": "other"}}', config) == (RemoveWatch(source="other", id="1"),)
+    assert read(b'{"remove": ["1", {"id": "2"}]}', config) == (
         RemoveWatch(source="vidu", id="1"),
         RemoveWatch(source="vidu", id="2"),
     )
@@ -88,16 +80,15 @@ def test_removals_name_source_and_id() -> None:
 
 def test_an_entry_of_fields_is_a_watch(config: Config) -> None:
     """Of a watch's own fields, id and source are text and the others JSON; `data` holds a whole message."""
-    parse = partial(configuration.parse_watch, config=config)
     [order] = read(
         {"id": b"007", "source": b"other", "labels": b'{"team": "video"}', "metadata": b"7", "endpoints": b'["app"]'},
-        parse,
+        config,
     )
     assert order == AddWatch(
         watch=NewWatch(source="other", id="007", labels={"team": "video"}, metadata=7, endpoints=("app",))
     )
-    assert read({"data": b"7", "traceparent": b"00-x"}, parse) == (AddWatch(watch=NewWatch(source="vidu", id="7")),)
-    assert read({"remove": b'{"id": "1"}'}, parse) == (RemoveWatch(source="vidu", id="1"),)
+    assert read({"data": b"7", "traceparent": b"00-x"}, config) == (AddWatch(watch=NewWatch(source="vidu", id="7")),)
+    assert read({"remove": b'{"id": "1"}'}, config) == (RemoveWatch(source="vidu", id="1"),)
 
 
 def test_an_entry_has_every_key_of_a_watch_as_text_or_as_json() -> None:
@@ -110,13 +101,13 @@ def test_a_message_carries_variables_and_a_removal_needs_none(tmp_path: Path) ->
     """As a mapping, or as JSON in an entry's field; a watch without those that it needs is refused as a whole."""
     path = tmp_path / "fal.yaml"
     path.write_text("sources: {fal: {preset: fal, token: t, variables: {owner: o}}}")
-    parse = partial(configuration.parse_watch, config=configuration.load(path))
+    config = configuration.load(path)
     watch = NewWatch(source="fal", id="1", variables={"app": "pika"})
-    assert read(b'{"id": "1", "variables": {"app": "pika"}}', parse) == (AddWatch(watch=watch),)
-    assert read({"id": b"1", "variables": b'{"app": "pika"}'}, parse) == (AddWatch(watch=watch),)
-    assert read(b'{"remove": "1"}', parse) == (RemoveWatch(source="fal", id="1"),)
+    assert read(b'{"id": "1", "variables": {"app": "pika"}}', config) == (AddWatch(watch=watch),)
+    assert read({"id": b"1", "variables": b'{"app": "pika"}'}, config) == (AddWatch(watch=watch),)
+    assert read(b'{"remove": "1"}', config) == (RemoveWatch(source="fal", id="1"),)
     with pytest.raises(MessageRefused, match="the url of fal names app"):
-        read(b'[{"id": "1", "variables": {"app": "pika"}}, "2"]', parse)
+        read(b'[{"id": "1", "variables": {"app": "pika"}}, "2"]', config)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +143,7 @@ def test_a_message_carries_variables_and_a_removal_needs_none(tmp_path: Path) ->
 def test_a_refusal_says_what_is_wrong(content: Content, reason: str, config: Config) -> None:
     """In one line, naming the item of a list."""
     with pytest.raises(MessageRefused) as refused:
-        read(content, partial(configuration.parse_watch, config=config))
+        read(content, config)
     assert reason in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -184,12 +175,10 @@ def test_an_excerpt_ends_before_what_may_be_secret(content: Any) -> None:
     assert shown.endswith("...")
 
 
-def test_an_entry_has_its_callback_as_text() -> None:
-    seen: list[Any] = []
-
-    def parse(value: Any, *, named: bool = False) -> NewWatch:
-        seen.append(value)
-        return NewWatch(source="s", id="1")
-
-    read({"id": b"1", "callback_url": b"https://a.example/", "callback_secret": b"whsec_x"}, parse)
-    assert seen == [{"id": "1", "callback_url": "https://a.example/", "callback_secret": "whsec_x"}]
+def test_an_entry_has_its_callback_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "callbacks.yaml"
+    path.write_text(f"{CONFIG}callbacks: {{secret: {SECRET}}}")
+    config = configuration.load(path)
+    [order] = read({"id": b"1", "callback_url": URL.encode(), "callback_secret": SECRET.encode()}, config)
+    callback = Callback(url=URL, secret=SECRET)
+    assert order == AddWatch(watch=NewWatch(source="vidu", id="1", callback=callback))
