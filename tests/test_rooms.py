@@ -15,7 +15,6 @@ LONGEST = 400  # lines of a file; about 300 is usual
 # Why a file is longer. A class is never cut for it: its pieces would call each other back.
 REASONS = {
     "deliver/destination.py": "one class: a destination's queue, breaker, rate and workers share private state",
-    "follow/feed.py": "one class: turns, endings and clocks of a source share private state",
 }
 OPENERS = ("Say whether", "Hear that", "Make ready")  # in plain English: Return whether, Record that, Create or Prepare
 

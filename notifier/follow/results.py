@@ -1,20 +1,24 @@
-"""The requests for the results of tasks that have succeeded: one at a time, each in its turn.
+"""What follows a success whose results are fetched or archived, before it is saved.
 
-The completion goes out with the result, or without it and with the reason once the source's patience is over.
+A request for a result waits for its turn, as a poll does. The completion goes out with the result, or without it and
+with the reason once the source's patience is over. Archiving may take minutes, so it holds no place among connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
 from notifier.core.errors import SourceError, StaleWrite, Unavailable
 from notifier.core.model import Observation
 from notifier.core.pace import backoff
+from notifier.follow.followed import Followed
 from notifier.follow.observer import Observer
-from notifier.follow.subscription import Subscription, Success
+from notifier.follow.subscription import Renewal, StageSignal, Subscription, Success
+from notifier.follow.turns import Turns
 from notifier.sources.poll import PollSource
 from notifier.sources.sse import SseSource
 
@@ -24,11 +28,13 @@ PAUSE = 0.5  # seconds between two requests for a result, at first; it doubles
 LONGEST_PAUSE = 10.0
 
 
-class ResultFetcher:
-    """Fetches the results of one source's tasks."""
+class Results:
+    """Completes the successes of one source."""
 
-    def __init__(self, *, observer: Observer) -> None:
+    def __init__(self, *, observer: Observer, followed: Followed, turns: Turns) -> None:
         self._observer = observer
+        self._followed = followed
+        self._turns = turns
 
     async def fetch(self, subscription: Subscription, source: SseSource | PollSource) -> float | None:
         """Ask once for the result; return the seconds to the next request, or None if there is none.
@@ -49,6 +55,37 @@ class ResultFetcher:
             log.exception("watch.failed", source=subscription.watch.source, id=subscription.watch.id)
             return LONGEST_PAUSE
         return None
+
+    def wait(self, subscription: Subscription, pause: float | None) -> None:
+        """Let a success wait for its turn to ask: after a pause in seconds, or, at first, before all polls."""
+        if pause is None:
+            self._turns.requests.first(subscription)
+        else:
+            self._turns.requests.later(subscription, asyncio.get_running_loop().time() + pause)
+
+    def archive(self, subscription: Subscription, tasks: asyncio.TaskGroup, *, retry: float) -> None:
+        """Archive and save a success in a task; if it could not be saved, ask the upstream again after `retry` s."""
+        watch = subscription.watch
+        task = tasks.create_task(self._archive(subscription, retry), name=f"results of {watch.source}/{watch.id}")
+        subscription.begin(task)
+        task.add_done_callback(partial(_rest, subscription))  # it may be cancelled before it begins
+
+    async def _archive(self, subscription: Subscription, retry: float) -> None:
+        """Like a connection, a boundary for one watch's faults."""
+        try:
+            await self._observer.finish(subscription)
+        except StaleWrite:
+            self._followed.let_go(subscription)
+        except Exception:
+            log.exception("watch.failed", source=subscription.watch.source, id=subscription.watch.id)
+        finally:
+            _rest(subscription, asyncio.current_task())
+        if subscription.watch.ended:
+            self._followed.forget(subscription)
+        elif not subscription.gone:  # a fault of ours, or a new description
+            delay = 0.0 if subscription.renewal is Renewal.NOW else retry
+            subscription.forget_success()
+            self._turns.of(subscription).later(subscription, asyncio.get_running_loop().time() + delay)
 
     async def _observation(
         self, subscription: Subscription, success: Success, source: SseSource | PollSource
@@ -71,3 +108,10 @@ class ResultFetcher:
         if subscription.success is success:
             subscription.success = replace(success, tries=tries)
         return pause
+
+
+def _rest(subscription: Subscription, task: asyncio.Task[None] | None) -> None:
+    """Record that the task of a subscription is over."""
+    if subscription.task is task:
+        subscription.task = None
+        subscription.signal(StageSignal.END)

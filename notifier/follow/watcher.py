@@ -80,9 +80,9 @@ class Watcher:
         for name in [name for name, feed in self._feeds.items() if feeds.get(name) is not feed]:
             removed = self._feeds.pop(name)
             if self._nodes is None:
-                self._orphans.update((watch.pk, watch) for watch in removed.watches())
+                self._orphans.update((watch.pk, watch) for watch in removed.followed.watches())
             else:  # another node may have this source
-                self.unsure.add(removed.watches())
+                self.unsure.add(removed.followed.watches())
             removed.stop()
         for name, feed in feeds.items():
             if name not in self._feeds:
@@ -120,7 +120,7 @@ class Watcher:
         chosen: list[Watch] = []
         for connected in (False, True):
             for feed in self._feeds.values():
-                chosen += feed.some(count - len(chosen), connected=connected)
+                chosen += feed.followed.some(count - len(chosen), connected=connected)
         for watch in chosen:
             self._feeds[watch.source].drop(watch.pk)
         self.unsure.add(chosen)
@@ -128,7 +128,7 @@ class Watcher:
     def forget(self) -> None:
         """Stop following every watch: others own them now."""
         for feed in self._feeds.values():
-            for watch in feed.watches():
+            for watch in feed.followed.watches():
                 feed.drop(watch.pk)
         self._orphans.clear()
         self.unsure.take()
@@ -137,7 +137,7 @@ class Watcher:
     def subscription(self, source: str, pk: int) -> Subscription | None:
         """Return the subscription of a watch while it is followed."""
         feed = self._feeds.get(source)
-        return None if feed is None else feed.subscription(pk)
+        return None if feed is None else feed.followed.get(pk)
 
     def _start(self, name: str) -> None:
         if self._tasks is not None:
@@ -179,7 +179,7 @@ class Watcher:
         return claimed, len(claimed) == count == CLAIM
 
     def _followed(self) -> dict[int, Watch]:
-        return {watch.pk: watch for feed in self._feeds.values() for watch in feed.watches()}
+        return {watch.pk: watch for feed in self._feeds.values() for watch in feed.followed.watches()}
 
     async def _follow_others(self, nodes: Nodes) -> None:
         """Follow the watches that the store says are ours, as the store describes them.

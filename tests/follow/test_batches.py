@@ -143,8 +143,8 @@ async def test_a_task_that_is_given_up_delays_no_other_of_its_request(tmp_path: 
         await made.want("never", "known")
         await made.settled("app", 1)
         with locked(made):
-            [pk] = [watch.pk for watch in feed.watches() if watch.id == "never"]
-            await until(lambda: (found := feed.subscription(pk)) is not None and found.stage is Stage.CLOSING)
+            [pk] = [watch.pk for watch in feed.followed.watches() if watch.id == "never"]
+            await until(lambda: (found := feed.followed.get(pk)) is not None and found.stage is Stage.CLOSING)
             count = len(upstream.batches) + len(upstream.single)
             await until(lambda: len(upstream.batches) + len(upstream.single) >= count + 3)
         *_, lost = await listener.wait(2)
@@ -235,7 +235,7 @@ async def test_a_watch_that_is_dropped_leaves_the_others_of_its_request_alone(tm
     ):
         await made.want("a", "b", "c")
         await listener.wait(3)
-        feed.drop(next(watch.pk for watch in feed.watches() if watch.id == "b"))
+        feed.drop(next(watch.pk for watch in feed.followed.watches() if watch.id == "b"))
         upstream.default = "ok"
         await listener.wait(5)
         assert {one.watch for one in list(listener.callbacks)[3:]} == {"a", "c"}

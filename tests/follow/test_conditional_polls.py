@@ -73,7 +73,7 @@ async def test_a_new_description_asks_without_the_tag(tmp_path: Path) -> None:
         upstream.script("1", BUSY, state("ok"))
         await made.want("1")
         await listener.wait(1)
-        await until(lambda: not any(each.task for each in feed._all.values()))
+        await until(lambda: not any(each.task for each in feed.followed))
         feed.update(quick(poll=Poll(interval="50ms")), reopen=True, hurry=True)
         await listener.wait(2)
         assert "If-None-Match" not in upstream.requests[1].headers
@@ -128,7 +128,7 @@ async def test_a_description_that_changes_while_an_answer_is_saved_asks_without_
         await made.settled("app", 1)
         with locked(made):
             feed.update(quick(poll=Poll(interval="50ms")), reopen=False, hurry=True)
-            [found] = feed._all.values()
+            [found] = feed.followed
             await until(lambda: found.stage is Stage.SAVING)
             feed.update(quick(poll=Poll(interval="50ms")), reopen=True, hurry=True)
         await listener.wait(3)

@@ -117,9 +117,9 @@ async def test_a_deadline_that_a_reload_moves_is_forgotten(tmp_path: Path) -> No
         sim.fault("1", "503")
         async with following(tmp_path, sim, listener, quick(deadline=0.2)) as (rig, feed):
             await rig.want("1")
-            await until(lambda: any(found.asked is not None for found in feed._all.values()))
+            await until(lambda: any(found.asked is not None for found in feed.followed))
             feed.update(quick(deadline=3600.0), reopen=False, hurry=False)
-            await until(lambda: all(found.overdue is None for found in feed._all.values()))
+            await until(lambda: all(found.overdue is None for found in feed.followed))
             sim.push("1", "success")
             sim.clear_faults()
             [callback] = await listener.wait(1)

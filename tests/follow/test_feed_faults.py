@@ -220,7 +220,7 @@ async def test_a_fault_that_comes_on_every_connection_is_borne_with_and_given_up
                 await listener.wait(1)
                 sim.push("1", bad, last=True)
                 await until(lambda: feed.troubles == {"unreadable": 1})
-                await until(lambda: all(found.health.error for found in feed._all.values()))
+                await until(lambda: all(found.health.error for found in feed.followed))
                 lost = (await listener.wait(2))[-1]
                 connects = sim.connects
                 assert feed.troubles == {}
@@ -241,7 +241,7 @@ async def test_a_stream_that_breaks_at_the_same_place_is_backed_off_from(tmp_pat
                 await rig.want("1")
                 await sim.wait_connects(12)
                 assert feed.troubles == {"unavailable": 1}
-                assert [found.health.failures > 8 for found in feed._all.values()] == [True]
+                assert [found.health.failures > 8 for found in feed.followed] == [True]
                 sim.clear_faults()
                 sim.push("1", "success")
                 await listener.wait(2)

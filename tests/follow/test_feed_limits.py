@@ -117,7 +117,7 @@ async def test_a_watch_taken_up_again_while_its_old_entry_waits(tmp_path: Path) 
     async with still(tmp_path, quick(max_streams=1)) as (sim, listener, rig, feed):
         await rig.want("0", "1")
         await sim.wait_open(1)
-        waiting = next(watch for watch in feed.watches() if watch.id not in sim.tasks)
+        waiting = next(watch for watch in feed.followed.watches() if watch.id not in sim.tasks)
         for _ in range(3):
             feed.drop(waiting.pk)
             feed.add(waiting)
@@ -240,7 +240,7 @@ async def test_reopen_connects_every_stream_anew_at_once(tmp_path: Path) -> None
             await rig.want(*ids)
             await sim.wait_open(3)
             await sim.wait_for(lambda sim: sim.outcomes["503"] == 1 and sim.outcomes["slowhead"] == 1)
-            saves = next(found for found in feed._all.values() if found.watch.id == "saves")
+            saves = next(found for found in feed.followed if found.watch.id == "saves")
             with locked(rig):
                 sim.push("saves", "processing")
                 await until(lambda: saves.stage is Stage.SAVING)
@@ -260,7 +260,7 @@ async def test_a_feed_that_is_replaced_loses_nothing(tmp_path: Path) -> None:
         await sim.wait_open(2)
         with locked(rig):
             sim.push("1", "processing")
-            await until(lambda: any(found.stage is Stage.SAVING for found in feed._all.values()))
+            await until(lambda: any(found.stage is Stage.SAVING for found in feed.followed))
             rig.watcher.set_feeds({"vidu": rig.feed(rig.source(sim))})
         await listener.wait(1)
         sim.push("1", "success")
@@ -275,7 +275,7 @@ async def test_watches_of_a_source_that_is_gone_go_on_when_it_is_back(tmp_path: 
     async with still(tmp_path) as (sim, listener, rig, feed):
         await rig.want("1")
         await sim.wait_open(1)
-        [watch] = feed.watches()
+        [watch] = feed.followed.watches()
         rig.watcher.set_feeds({})
         await sim.wait_open(0)
         rig.watcher.describe([replace(watch, labels={"team": "video"})])
@@ -294,7 +294,7 @@ async def test_a_watch_dropped_while_it_saves_is_told_all_the_same(tmp_path: Pat
     async with still(tmp_path) as (sim, listener, rig, feed):
         await rig.want("1")
         await sim.wait_open(1)
-        [found] = feed._all.values()
+        [found] = feed.followed
         with locked(rig):
             sim.push("1", "processing")
             await until(lambda: found.stage is Stage.SAVING)
@@ -316,7 +316,7 @@ async def test_a_watch_dropped_before_its_task_begins_gives_its_place_back(tmp_p
             await asyncio.sleep(0)
             if feed.open:
                 break
-        assert feed._all[watch.pk].stream is None
+        assert [found.stream for found in feed.followed] == [None]
         feed.drop(watch.pk)
         await until(lambda: feed.open == 0)
         feed.add(watch)
@@ -354,8 +354,8 @@ async def test_a_thousand_dropped_watches_leave_nothing(tmp_path: Path, caplog: 
         with locked(made):
             for number in range(300, 330):
                 sim.push(f"w-{number}", "processing")
-            await until(lambda: any(found.stage is Stage.SAVING for found in feed._all.values()))
-            made.watcher.drop(feed.watches())
+            await until(lambda: any(found.stage is Stage.SAVING for found in feed.followed))
+            made.watcher.drop(feed.followed.watches())
         assert len(feed) == 0
         await until(lambda: feed.open == 0 and sim.open_connections == 0)
         await until(lambda: made.statuses("app").keys() <= {"delivered"})
@@ -439,7 +439,7 @@ async def test_a_watch_that_turns_out_to_be_changed_is_taken_up_as_it_is(tmp_pat
     async with still(tmp_path) as (sim, listener, rig, feed):
         await rig.want("1", "2")
         await sim.wait_open(2)
-        for found in feed._all.values():
+        for found in feed.followed:
             found.watch = replace(found.watch, sequence=5)
         sim.push("1", "processing")
         await listener.wait(1)

@@ -299,7 +299,7 @@ async def test_a_watch_that_is_removed_is_polled_no_more(tmp_path: Path) -> None
     ):
         await made.want("1", "2")
         await upstream.asked("1", 2)
-        feed.drop(next(watch.pk for watch in feed.watches() if watch.id == "1"))
+        feed.drop(next(watch.pk for watch in feed.followed.watches() if watch.id == "1"))
         await until(lambda: upstream.in_flight == 0)
         count = upstream.count("1")
         await upstream.asked("2", upstream.count("2") + 5)
@@ -332,7 +332,7 @@ async def test_a_watch_is_asked_for_by_its_own_variables_and_anew_when_they_chan
         await made.want("2", variables={"kind": "image"})
         await listener.wait(2)
         assert {asked.path for asked in upstream.requests} == {"/video/1", "/image/2"}
-        [first] = [watch for watch in feed.watches() if watch.id == "1"]
+        [first] = [watch for watch in feed.followed.watches() if watch.id == "1"]
         feed.describe(replace(first, labels={"a": "b"}))
         feed.describe(replace(first, variables={"kind": "music"}))
         await upstream.asked("1", 2)

@@ -179,7 +179,7 @@ async def test_a_watch_that_is_dropped_is_not_asked_for(tmp_path: Path) -> None:
         await made.want("1")
         await upstream.asked("1", 1)
         with capture_logs() as logs:
-            feed.drop(next(watch.pk for watch in feed.watches()))
+            feed.drop(next(watch.pk for watch in feed.followed.watches()))
             gate.set()
             await until(lambda: upstream.in_flight == 0)
             await until(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == "watch vidu/1"])

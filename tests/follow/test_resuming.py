@@ -188,7 +188,7 @@ async def test_fals_pings_keep_its_stream_open_and_its_end_is_the_end(tmp_path: 
         return response
 
     async def pinged() -> None:
-        [followed] = made.watcher.feeds["vidu"].watches()
+        [followed] = made.watcher.feeds["vidu"].followed.watches()
         subscription = made.watcher.subscription("vidu", followed.pk)
         assert subscription is not None
         before = subscription.stream.last_activity if subscription.stream else 0.0

@@ -48,7 +48,10 @@ async def test_what_was_changed_unheard_is_taken_over_too(url: str, other: Store
             await other.watches.remove("vidu", ids[0], now=T0)
             watcher.look(None)
             await until(
-                lambda: [watch.labels for watch in watcher.feeds["vidu"].watches()] == [{"is": "new"}] * (len(ids) - 1)
+                lambda: (
+                    [watch.labels for watch in watcher.feeds["vidu"].followed.watches()]
+                    == [{"is": "new"}] * (len(ids) - 1)
+                )
             )
         finally:
             loop.cancel()
