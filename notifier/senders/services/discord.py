@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from notifier.core.model import Json, Micros
 from notifier.core.retry import Delivered, Failed, Gone, Outcome, Rejected, classify_http
-from notifier.senders.notice import Notice, links, missing_words, plain
+from notifier.senders.notice import Notice, plain
 from notifier.senders.reply import MARKDOWN, fit, line
+from notifier.senders.services import markdown
 from notifier.senders.services.replies import json_object, longer
 
 TEXT = 2000
@@ -44,17 +45,11 @@ class Discord:
 
     def message(self, notice: Notice) -> Json:
         """Return one embed; its title has no markup."""
-        results = links(notice, room=LINKS, size=lambda name, url: len(_link(name, url)) + 1)
-        page = [] if notice.page is None or len(notice.page) > PAGE else [_link("details", notice.page)]
-        written = [*(_link(name, url) for name, url in results.shown), missing_words(results), *page]
-        trouble = fit(notice.trouble, TROUBLE, MARKDOWN).strip()
         embed: dict[str, Json] = {
             "title": line(f"{notice.emoji} {plain(notice.headline)}", TITLE, MARKDOWN),
             "color": int(notice.colour.removeprefix("#"), 16),
         }
-        if description := "\n".join(
-            part for part in (trouble, fit("\n".join(notice.lines), DIGEST, MARKDOWN), *written) if part
-        ):
+        if description := markdown.body(notice, trouble=TROUBLE, lines=DIGEST, room=LINKS, page=PAGE):
             embed["description"] = description
         if footer := line(" · ".join(line(fact, FACT) for fact in notice.facts), FOOTER).strip():
             embed["footer"] = {"text": footer}
@@ -87,7 +82,3 @@ class Discord:
 
 
 SERVICE = Discord()
-
-
-def _link(name: str, url: str) -> str:
-    return f"[{name}]({url})"

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 
 from notifier.core.model import Json, Micros
 from notifier.core.retry import Gone, Outcome, Rejected
-from notifier.senders.notice import UNKNOWN, Notice, Style, TextSpan, links, missing_words, plain
+from notifier.senders.notice import UNKNOWN, Notice, Style, TextSpan, plain
 from notifier.senders.reply import MARKDOWN, fit, line
+from notifier.senders.services import markdown
 from notifier.senders.services.replies import classify_slack, json_object
 
 TEXT = 16_383
@@ -47,17 +48,11 @@ class Mattermost:
 
     def message(self, notice: Notice) -> Json:
         """Return text and attachment."""
-        results = links(notice, room=LINKS, size=lambda name, url: len(_link(name, url)) + 1)
-        page = [] if notice.page is None or len(notice.page) > PAGE else [_link("details", notice.page)]
-        written = [*(_link(name, url) for name, url in results.shown), missing_words(results), *page]
-        trouble = fit(notice.trouble, TROUBLE, MARKDOWN).strip()
         facts = " · ".join(line(fact, FACT, _NO_MENTIONS) for fact in notice.facts)
         attachment = {
             "fallback": line(f"{notice.emoji} {plain(notice.headline)}", HEADLINE * 4, _NO_MENTIONS),
             "color": notice.colour,
-            "text": "\n".join(
-                part for part in (trouble, fit("\n".join(notice.lines), DIGEST, MARKDOWN), *written) if part
-            ),
+            "text": markdown.body(notice, trouble=TROUBLE, lines=DIGEST, room=LINKS, page=PAGE),
             "footer": line(facts, FACTS),
         }
         rich = attachment["text"] or attachment["footer"]
@@ -86,10 +81,6 @@ SERVICE = Mattermost()
 def _reason(word: str) -> str:
     """Return a short stable word: `web.incoming_webhook.invalid.app_error` -> `mattermost_invalid`."""
     return f"mattermost_{word.split('.')[-2]}"
-
-
-def _link(name: str, url: str) -> str:
-    return f"[{name}]({url})"
 
 
 def _span(span: TextSpan) -> str:
