@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
+from notifier.cli.known import require_source
 from notifier.cli.listing import Wanted
 from notifier.cli.output import complain, show, show_json
 from notifier.cli.watch import Labels, SourceOption
@@ -45,7 +46,10 @@ def export(
     Example: notifier export > watches.d/exported.yaml
     """
     wanted = Wanted(source=source, labels=read_pairs(label), ended=False)
-    page = connect(url, token, config).run(wanted.fetch)
+    client = connect(url, token, config)
+    page = client.run(wanted.fetch)
+    if not page["items"] and source is not None:
+        require_source(client, source)
     items = [item for item in page["items"] if item["origin"] != "file"]
     watches = [_described(item) for item in reversed(items)]  # oldest first, as they were added
     if as_json:

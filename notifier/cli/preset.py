@@ -8,7 +8,7 @@ import typer
 
 from notifier.cli.client import JsonOption
 from notifier.cli.complete import preset_names
-from notifier.cli.output import EXIT_USAGE, fail, show, show_json, show_table
+from notifier.cli.output import EXIT_FAILED, fail, show, show_json, show_table
 
 preset = typer.Typer(help="See the built-in presets, the descriptions of providers.", no_args_is_help=True)
 
@@ -58,7 +58,7 @@ def show_preset(
     from notifier.sources.preset import names, raw, written
 
     if name not in names():
-        fail(f"there is no preset {name}; `notifier preset list` lists them", EXIT_USAGE)
+        fail(f"there is no preset {name}; `notifier preset list` lists them", EXIT_FAILED)
     if as_json:
         show_json({"name": name, **raw(name)})
         return

@@ -12,7 +12,7 @@ from notifier.cli.complete import configured_sources, tasks_of_source
 from notifier.cli.daemon import FileOption, load_config
 from notifier.cli.duration import seconds
 from notifier.cli.look_report import LookReport
-from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, fail, show, show_json, show_table
+from notifier.cli.output import EXIT_FAILED, fail, show, show_json, show_table
 from notifier.cli.watch_input import read_pairs
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def try_source(
 
     loaded = load_config(config)
     if name not in loaded.sources:
-        fail(f"there is no source {name}; {config} has {', '.join(loaded.sources) or 'none'}", EXIT_USAGE)
+        fail(f"there is no source {name}; {config} has {', '.join(loaded.sources) or 'none'}", EXIT_FAILED)
     chosen = loaded.sources[name]
     variables = read_pairs(variable, option="--variable", example="kind=videos/text2video")
     plan = _plan(name, chosen)

@@ -62,7 +62,7 @@ def _head(item: Item) -> Iterator[Text]:
         yield _field("labels", ", ".join(f"{name}={value}" for name, value in item["labels"].items()))
     if item["variables"]:
         yield _field("variables", ", ".join(f"{name}={value}" for name, value in item["variables"].items()))
-    if item["metadata"] not in (None, {}):
+    if item["metadata"] not in (None, {}):  # null: of a daemon of an earlier version
         yield _field("metadata", json.dumps(item["metadata"], ensure_ascii=False))
     if item["traceparent"] is not None:
         yield _field("trace", trace_id(item["traceparent"]))

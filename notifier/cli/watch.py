@@ -103,7 +103,7 @@ def add(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--file", "-f", metavar="FILE", help="YAML or JSON: a list of watches or ids; -: stdin."),
+        typer.Option("--file", "-f", metavar="FILE", help="A list of watches, or ids; -: stdin."),
     ] = None,
     config: ConfigOption = None,
     url: UrlOption = None,
@@ -123,7 +123,8 @@ def add(
 
     Example: notifier watch add 841 --source kling --variable kind=videos/image2video
 
-    Options apply to every watch that has no value of its own. A file holds a list of watches or ids:
+    Options apply to every watch that has no value of its own. A file holds ids, or a JSON object on each line, or a
+    list in YAML or JSON. Blank lines count for nothing, nor does what follows a #:
 
     \b
       - "2370487727425660"
@@ -152,7 +153,10 @@ def add(
     if not ids and file is None:
         fail("say which tasks: ID..., or --file FILE", EXIT_USAGE)
     watches = [WatchInput(name=text, watch={"id": text}) for text in ids]
-    watches += read_file(file) if file is not None else []
+    listed = read_file(file) if file is not None else []
+    if file is not None and not listed:
+        complain(f"warning: {printable(str(file))} holds no watches")
+    watches += listed
     watches = [replace(each, watch=defaults.fill(each.watch)) for each in watches]
     answers = _post(connect(url, token, config), watches)
     if as_json:
@@ -251,6 +255,8 @@ def list_watches(
     )
     client = connect(url, token, config)
     if following:
+        if source is not None:
+            require_source(client, source)
         follow.run(client, wanted, as_json=as_json)
         return
     page = client.run(wanted.fetch)

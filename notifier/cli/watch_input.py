@@ -1,19 +1,21 @@
 """The watches that `watch add` reads from a file or the command line, each with the place that a refusal names.
 
 A file is parsed as the configuration's `watch_files` are, and sent as it stands: the daemon alone decides what a valid
-watch is. A text without structure is a list of ids.
+watch is. Beside YAML and JSON it may hold ids alone, or a JSON value on each line, with lines that are blank or begin
+with `#`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from notifier.cli.output import EXIT_USAGE, fail, refuse
+from notifier.cli.output import EXIT_FAILED, EXIT_USAGE, fail, refuse
 
 if TYPE_CHECKING:
     from notifier.config import Document, Location
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 MAX_WATCHES = 10_000  # of one request, which the daemon accepts or refuses as a whole
 MAX_BYTES = 7 << 20  # of its body, below the daemon's limit
+_BREAK = re.compile(r"\r\n|\r|\n")
+_COMMENT = re.compile(r"(?:^|(?<=\s))#.*")  # YAML 1.2 section 6.6
+_WHOLE = re.compile(r"""\{.*\}|".*"|'.*'""")  # a line that is a value by itself
+_STRUCTURE = re.compile(r"""[\[\]{}"'&*!|>%@`,]|[-?:](?:\s|$)|---|.*:(?:\s|$)""")  # how a line of YAML begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +101,8 @@ def read_file(path: Path) -> list[WatchInput]:
     """Read the watches of a file; `-` is standard input. Exits with every fault of the syntax, at its place."""
     from notifier.config import read_document
 
-    document = read_document(Path("/dev/stdin") if str(path) == "-" else path, os.environ, clear=True)
+    file = Path("/dev/stdin") if str(path) == "-" else path
+    document = read_document(file, os.environ, clear=True, rewrite=as_list)
     if document.problems:
         summary = f"nothing was added: the watches of {path} cannot be read"
         refuse([each.in_full() for each in document.problems], summary=summary, code=1)
@@ -103,6 +110,22 @@ def read_file(path: Path) -> list[WatchInput]:
         WatchInput(watch=_mapping(value), name=str(document.file), document=document, location=location)
         for location, value in _entries(document)
     ]
+
+
+def as_list(text: str) -> str:
+    """Return a file of ids, or of a JSON value on each line, as a list of YAML with the same lines; others as they are.
+
+    A file of either form that has more than one line is no YAML.
+    """
+    lines = [line.strip() for line in _BREAK.split(text)]
+    values = [line for line in lines if line and not line.startswith("#")]
+    if len(values) > 1 and all(map(_WHOLE.fullmatch, values)):
+        return "\n".join(f"- {line}" if line and not line.startswith("#") else "" for line in lines)
+    lines = [_COMMENT.sub("", line).strip() for line in lines]
+    if any(map(_STRUCTURE.match, lines)) or not any(lines):
+        return text
+    words = (" ".join(f"{json.dumps(word, ensure_ascii=False)}," for word in line.split()) for line in lines)
+    return "[" + "\n".join(words).replace("${", "$${") + "]"
 
 
 def _entries(document: Document) -> Iterator[tuple[Location, Json]]:
@@ -114,7 +137,10 @@ def _entries(document: Document) -> Iterator[tuple[Location, Json]]:
         case dict() as watch:
             yield (), watch
         case _:
-            yield from (((), word) for word in document.words())
+            words = document.words()
+            if len(words) > 1:
+                fail(f"{document.file}: expected ids alone, a JSON object on each line, or a list", EXIT_FAILED)
+            yield from (((), word) for word in words)
 
 
 def _mapping(value: Json) -> Json:

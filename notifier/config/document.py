@@ -103,11 +103,18 @@ class Document:
         return self.root.text.split() if isinstance(self.root, tree.Scalar) else []
 
 
-def read_document(path: Path, env: Mapping[str, str], *, clear: bool = False, pipes: bool = True) -> Document:
+def read_document(
+    path: Path,
+    env: Mapping[str, str],
+    *,
+    clear: bool = False,
+    pipes: bool = True,
+    rewrite: Callable[[str], str] | None = None,
+) -> Document:
     """Read a file; every fault becomes a problem of the document.
 
     With `clear`, the data is JSON: an unquoted value that YAML readers understand in different ways is a problem too.
-    With `pipes`, a pipe is read to its end.
+    With `pipes`, a pipe is read to its end. `rewrite` makes YAML of a file in another form, line by line.
     """
     try:
         content = read_bytes(path, MAX_BYTES, pipes=pipes)
@@ -124,6 +131,8 @@ def read_document(path: Path, env: Mapping[str, str], *, clear: bool = False, pi
         line = content.count(b"\n", 0, exc.start) + 1
         return _unreadable(path, "not UTF-8; save the file in that encoding", line, column)
     del content  # a large file is not kept twice
+    if rewrite is not None:
+        text = rewrite(text)
     try:
         data = _parse(text, partial(interpolate, env=env), clear=clear)
     except (NotPlain, Unresolved):

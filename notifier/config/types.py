@@ -68,6 +68,8 @@ def task_id(value: object) -> str:
         raise invalid(f"expected an id of 1 to {MAX_ID} characters, got {len(task)}")
     if _CONTROL.search(task):
         raise invalid("an id holds no line breaks or other control characters")
+    if task in (".", ".."):  # percent-encoded, too (RFC 3986 section 6.2.2)
+        raise invalid(f"in a URL, {got(task)} names another place, not a task")
     return task
 
 

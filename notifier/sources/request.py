@@ -105,7 +105,7 @@ class RequestTemplate:
         if not task_id or task_id in {".", ".."}:  # as a segment of the path these name another place
             raise TaskNotFound("the id cannot be that of a task")
         if "{+id}" in self._url and not {".", ".."}.isdisjoint(task_id.split("/")):
-            raise TaskNotFound("the id cannot be that of a task")
+            raise TaskNotFound("the id cannot be that of a task: it has . or .. between slashes")
         mine = self._merged(variables)
         template = self._url
         if last_event_id and self._cursor is not None:

@@ -45,7 +45,7 @@ class WatchFacts(TypedDict):
     state: Annotated[str | None, Field(description="the provider's own word")]
     sequence: Annotated[Count, Field(description="of the last event")]
     labels: dict[str, str]
-    metadata: Any
+    metadata: Annotated[Any, Field(description="any JSON value; {}: none was given")]
     endpoints: Annotated[list[str] | None, Field(description="null: all whose match accepts it")]
     variables: Annotated[dict[str, str], Field(description="its own values for what the source's URL names")]
     traceparent: Annotated[str | None, Field(description="of who submitted the task; sent on with callbacks")]

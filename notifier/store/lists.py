@@ -210,7 +210,7 @@ def _watch(row: Row[Any]) -> WatchRow:
         "state": row.state,
         "sequence": row.sequence,
         "labels": {} if row.labels == "{}" else json.loads(row.labels),  # as most are, in pages of a thousand
-        "metadata": {} if row.metadata == "{}" else json.loads(row.metadata),
+        "metadata": {} if row.metadata in ("{}", "null") else json.loads(row.metadata),  # as in a payload
         "endpoints": None if row.endpoints is None else json.loads(row.endpoints),
         "variables": {} if row.variables is None else json.loads(row.variables),
         "traceparent": row.traceparent,

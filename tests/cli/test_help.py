@@ -28,6 +28,11 @@ def commands() -> Iterator[tuple[str, ...]]:
     yield from walk(typer.main.get_command(app), ())
 
 
+def test_what_is_not_there_is_no_mistake_of_use() -> None:
+    result = CliRunner().invoke(app, ["preset", "show", "nope"], env=WIDE)
+    assert (result.exit_code, "there is no preset nope" in result.output) == (1, True)
+
+
 @pytest.mark.parametrize("words", list(commands()), ids=" ".join)
 def test_help_shows_an_example(words: tuple[str, ...]) -> None:
     """--help exits 0 and shows how the command is called."""

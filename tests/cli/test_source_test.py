@@ -204,13 +204,13 @@ async def test_a_variable_that_is_missing_is_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("id_", "code", "said"), [("1", 0, "phase succeeded"), ("unknown-1", 1, "check the id")])
 async def test_the_command_exits_by_what_it_read(tmp_path: Path, id_: str, code: int, said: str) -> None:
-    """0 with a state, 1 without one; a source that is not configured is a usage error that names the others."""
+    """0 with a state, 1 without one; 2 for a wrong option; 1 for a source that is not configured, with the others."""
     async with Simulator(transcript=parse_spec("success")) as sim:
         path = written(tmp_path, {"preset": "vidu", "base_url": sim.base_url})
         for name, arguments, exits in (
             ("mine", [id_], code),
             ("mine", [id_, "--json"], code),
-            ("yours", [id_], 2),
+            ("yours", [id_], 1),
             ("mine", [id_, "--for", "soon"], 2),
         ):
             process = await asyncio.create_subprocess_exec(
@@ -224,7 +224,7 @@ async def test_the_command_exits_by_what_it_read(tmp_path: Path, id_: str, code:
             assert "Traceback" not in errors.decode()
             if "--json" in arguments:
                 assert json.loads(output)["source"] == "mine"
-            elif exits == 2:
+            elif name == "yours" or "--for" in arguments:
                 assert "there is no source yours" in errors.decode() or "--for" in errors.decode()
             else:
                 assert said in output.decode()

@@ -46,6 +46,33 @@ def test_a_mere_text_is_a_list_of_ids(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text) == [{"id": "007"}, {"id": "1e5"}, {"id": "12345678901234567890"}]
 
 
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("# mine\n\n7\n  # done:\n8   # the last\n\n\n9 10#11\n", {"7": 3, "8": 5, "9": 8, "10#11": 8}),
+        ("7\r\n# x\r\n8\r\n", {"7": 1, "8": 3}),
+        ("a:b\n-c\n007\n", {"a:b": 1, "-c": 2, "007": 3}),
+        ("${HOME}\no'x\n# x", {"${HOME}": 1, "o'x": 2}),
+        ('{"id": "7"}\n\n# {\n  {"id": 8}\n', {"7": 1, "8": 4}),
+        ('{"id": "#7"}\n"8"\n{id: "9"}\n', {"#7": 1, "8": 2, "9": 3}),
+        ('\n{"id": "7"}\n', {"7": 1}),
+    ],
+    ids=["ids", "CRLF", "odd ids", "no variables", "JSON lines", "texts and mappings", "one line"],
+)
+def test_lines_are_ids_or_values_and_may_be_blank_or_comments(tmp_path: Path, text: str, ids: dict[str, int]) -> None:
+    """Each has its line, which a refusal names."""
+    path = tmp_path / "w.txt"
+    path.write_text(text, newline="")
+    watches = read_file(path)
+    assert {watch.watch["id"]: watch.place() for watch in watches} == {i: f"{path}:{n}" for i, n in ids.items()}
+
+
+@pytest.mark.parametrize("text", ["1\n- 2\n", '{"id": "1"}\n[2]\n', '{"id": "1"}\n{"id": "2"\n', "a: b\nc\n"])
+def test_lines_of_two_forms_are_a_mistake(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SystemExit):
+        read(tmp_path, text)
+
+
 def test_a_single_watch_and_nothing(tmp_path: Path) -> None:
     one = {"id": "1", "endpoints": ["a"], "labels": {"k": "v"}, "metadata": {"n": [1, None]}}
     assert read(tmp_path, json.dumps(one)) == [one]

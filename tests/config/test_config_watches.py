@@ -195,6 +195,7 @@ def test_plain_json_is_a_watch_too_and_variables_are_no_part_of_it(site: Site, v
     ("value", "said"),
     [
         ("", "id: expected an id of 1 to 512 characters, got 0"),
+        ({"id": ".."}, 'id: in a URL, ".." names another place, not a task'),
         (-5, "id: expected text, got -5, which can be read in several ways; put it in quotes"),
         (1.5, "id: expected text, got 1.5"),
         (True, "id: expected text, got true"),

@@ -52,6 +52,14 @@ async def test_a_watch_is_listed_as_it_is_kept(store: Store) -> None:
     }
 
 
+async def test_metadata_that_was_not_given_is_listed_as_it_is_sent(store: Store) -> None:
+    await store.watches.apply([wanted("1"), wanted("2", metadata={})], origin="api", now=T0)
+    assert [item["metadata"] for item in await store.lists.watches(WatchFilter(), limit=10)] == [{}, {}]
+    detail = await store.lists.watch("vidu", "1")
+    assert detail is not None
+    assert detail["metadata"] == {}
+
+
 async def test_watches_are_listed_by_how_they_stand(store: Store) -> None:
     """Newest first; what was taken away is not listed, what ended is."""
     new, running, done, gone, removed = await follow(store, "new", "running", "done", "gone", "removed")

@@ -63,4 +63,6 @@ async def test_open_watches_are_written_as_a_watch_file(daemons: Start) -> None:
         assert told.code == 2
         none = await daemon.run("export", "--label", "team=nobody", "-c", str(daemon.file))
         assert none.out == "[]\n"
+        wrong = await daemon.run("export", "--source", "vdu", "-c", str(daemon.file))
+        assert (wrong.code, wrong.lines) == (1, ["notifier: there is no source vdu; there is only vidu"])
         assert await daemon.stop() == 0

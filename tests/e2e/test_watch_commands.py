@@ -68,6 +68,12 @@ async def test_watches_are_added_listed_and_removed(daemons: Start) -> None:
         assert gone.lines == ["notifier: there is no watch nobody"]
         wrong = await daemon.run("watch", "list", "--source", "vdu", *use)
         assert (wrong.code, wrong.lines) == (1, ["notifier: there is no source vdu; there is only vidu"])
+        nothing = daemon.directory / "nothing.txt"
+        nothing.write_text("# 8\n")
+        empty = await daemon.run("watch", "add", "--file", str(nothing), *use)
+        assert (empty.code, empty.lines) == (0, [f"warning: {nothing} holds no watches"])
+        wrong = await daemon.run("watch", "list", "--source", "vdu", "--follow", *use)
+        assert (wrong.code, wrong.lines) == (1, ["notifier: there is no source vdu; there is only vidu"])
         gone = await daemon.run("watch", "remove", "3", "--json", *use)
         removed = {"name": "3", "removed": True, "source": "vidu", "id": "3", "listed": False}
         assert json.loads(gone.out) == {"items": [removed]}

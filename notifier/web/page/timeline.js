@@ -92,7 +92,7 @@ function show(parts, watch) {
     ["Changed", watch.changed_at === watch.created_at ? "not since it was added" : `${clock(watch.changed_at)}, ${since(watch, watch.changed_at)} after it was added`],
     ["Receivers", [...watch.receivers, ...(watch.callback === null ? [] : [watch.callback])].join(", ") || "nobody: no endpoint receives its events"],
     ["Labels", Object.keys(watch.labels).length > 0 ? parts.labels : null],
-    ["Metadata", watch.metadata === null || watch.metadata === undefined ? null : parts.metadata],
+    ["Metadata", pretty(watch.metadata) === "{}" ? null : parts.metadata],
   ]);
   const nothing = watch.events.length === 0 ? "Nothing has happened yet." : "";
   text(parts.more, watch.more ? "The latest events are shown; there are older ones." : nothing);
