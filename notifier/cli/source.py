@@ -78,6 +78,8 @@ def _ailments(item: Mapping[str, Any], nodes: int) -> Iterator[str]:
         yield f"max_streams is {item['max_streams']}"
     if item["unknown_states"]:
         yield f"unlisted states: {', '.join(item['unknown_states'])}"
+    if lost := sum(item.get("lost_lately", {}).values()):
+        yield f"{lost} given up in 24 hours"
     if item["unheard"]:
         yield f"{item['unheard']} heard of by no endpoint"
 

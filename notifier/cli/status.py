@@ -147,6 +147,14 @@ def _of_source(source: Report, options: str) -> Iterator[tuple[str, ...]]:
             f"list {them} where {they} in the source's states, such as:",
             f"states: {{running: [{', '.join(map(_quoted, [*source.get('running_states', ()), *unknown]))}]}}",
         )
+    if lost := source.get("lost_lately"):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items())
+        yield (
+            f"{name}: {_count(sum(lost.values()), 'task')} given up in the last 24 hours ({reasons}); "
+            "one that is removed counts no longer",
+            f"notifier watch list -s {name} -p lost{options}",
+            f"notifier watch remove {name}/ID{options}",
+        )
     if unheard := source.get("unheard", 0):
         yield (
             f"{name}: no endpoint receives the events of {_count(unheard, 'task')}: no `match` accepts them",

@@ -13,6 +13,7 @@ from notifier.store import Lists
 
 FRESH = 2.0  # seconds that a count is used, at least
 STALE = 60.0  # seconds, at most: counts of minutes ago mislead
+LATELY = 86_400_000_000  # microseconds for which a watch that was given up is told: a night, and who was on duty
 SPARING = 20  # times as long as the count took: counting takes at most a twentieth of one core of the database
 
 
@@ -44,7 +45,7 @@ class RowCounts:
 
     async def _count(self) -> Json:
         at, began = self._clock(), time.monotonic()
-        counts = await self._lists.summary()
+        counts = await self._lists.summary(lost_since=at - LATELY)
         took = time.monotonic() - began
         return {"by": __version__, "at": at, "for": round(min(STALE, max(FRESH, SPARING * took)), 3), "counts": counts}
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, select
+from sqlalchemy import ColumnElement, Connection, Row, case, distinct, func, select
 
 from notifier.core.callback import LABEL, PREFIX, origin
 from notifier.core.model import Micros
@@ -41,7 +41,7 @@ _TOLD = (
 )
 
 
-def summary(connection: Connection) -> Summary:
+def summary(connection: Connection, lost_since: Micros) -> Summary:
     """Count watches by source and phase (`new` before the first observation, `lost`), deliveries by endpoint."""
     phase = func.coalesce(watches.c.lost, watches.c.phase, "new")
     counted = connection.execute(
@@ -60,7 +60,23 @@ def summary(connection: Connection) -> Summary:
         "watches": per_source,
         "pending": {name: {"count": count, "oldest": oldest} for name, count, oldest in pending},
         "dead": {name: count for name, count, _ in dead},
+        "lost": _lost(connection, lost_since),
     }
+
+
+def _lost(connection: Connection, since: Micros) -> dict[str, dict[str, int]]:
+    """Count the watches that were given up since then, by source and reason; not those that were removed."""
+    given_up = (events.c.type == "watch.lost") & (events.c.at >= since)
+    counted = connection.execute(
+        select(watches.c.source, watches.c.lost, func.count(distinct(watches.c.pk)))
+        .join_from(events, watches, watches.c.pk == events.c.watch)
+        .where(given_up, watches.c.lost.is_not(None), watches.c.removed_at.is_(None))
+        .group_by(watches.c.source, watches.c.lost)
+    )
+    per_source: dict[str, dict[str, int]] = {}
+    for source, reason, count in counted:
+        per_source.setdefault(source, {})[reason] = count
+    return per_source
 
 
 def _by_endpoint(connection: Connection, condition: ColumnElement[bool]) -> list[tuple[str, int, Micros]]:

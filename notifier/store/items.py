@@ -154,3 +154,4 @@ class Summary(TypedDict):
     watches: dict[str, dict[str, int]]  # by source, then by phase: also `new` (nothing was observed yet) and `lost`
     pending: dict[str, PendingCount]  # by endpoint
     dead: dict[str, int]  # by endpoint
+    lost: dict[str, dict[str, int]]  # watches that were given up lately, by source and reason

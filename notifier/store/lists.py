@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, TextClause, func, select, text, true
 
 from notifier.core.callback import origin
-from notifier.core.model import Json
+from notifier.core.model import Json, Micros
 from notifier.core.payload import timestamp
 from notifier.store.delivery_lists import deliveries_of, deliveries_page, delivery_detail, summary
 from notifier.store.items import (
@@ -51,9 +51,9 @@ class Lists:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    async def summary(self) -> Summary:
+    async def summary(self, *, lost_since: Micros = 0) -> Summary:
         """Count watches by source and phase, deliveries by endpoint and status, with the oldest open ones."""
-        return await self._reader.count(summary)
+        return await self._reader.count(partial(summary, lost_since=lost_since))
 
     async def deliveries(self, which: DeliveryFilter, *, limit: int, before: int | None = None) -> list[DeliveryItem]:
         """List deliveries, newest first; `before` is the id of a delivery."""

@@ -224,6 +224,10 @@ class SourceStatus(TypedDict):
     unknown_states: Annotated[list[str], Field(description="states that no list names; they count as running")]
     running_states: Annotated[list[str], Field(description="states that are listed as running")]
     unheard: Annotated[Count, Field(description="watches followed whose events nobody receives")]
+    lost_lately: Annotated[
+        dict[str, Count],
+        Field(description="watches given up in the last 24 hours, by reason; one that is removed counts no longer"),
+    ]
 
 
 class StoreStatus(TypedDict):

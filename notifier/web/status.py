@@ -140,6 +140,7 @@ class StatusReport:
                     "unknown_states": sorted({*chain(*(_of(each, "unknown_states", name, ()) for each in statuses))}),
                     "running_states": list(feed.source.settings.preset.states.get(Phase.RUNNING, ())),
                     "unheard": sum(_of(status, "unheard", name, 0) for status in statuses),
+                    "lost_lately": counts["lost"].get(name, {}),
                 }
                 for name, feed in self._watcher.feeds.items()
             ],
@@ -158,6 +159,7 @@ class StatusReport:
             "nodes": self._nodes.items(),
             "streams_open": _sum(statuses, "streams"),
             "watches_waiting": sum(_source_sum(statuses, name, 2) for name in self._watcher.feeds),
+            "lost_lately": sum(sum(counts["lost"].get(name, {}).values()) for name in self._watcher.feeds),
             "events_per_second": round(_sum(statuses, "events_per_second"), 1),
             "deliveries_per_second": round(_sum(statuses, "deliveries_per_second"), 1),
         }

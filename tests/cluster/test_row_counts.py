@@ -22,7 +22,8 @@ class Counting(Lists):
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
 
-    async def summary(self) -> Any:
+    async def summary(self, *, lost_since: int = 0) -> Any:
+        self._rig.lost_since = lost_since
         return await self._rig.summary()
 
 
@@ -34,6 +35,7 @@ class Rig:
         self.takes = 0.0  # seconds
         self.counted = 0
         self.fails = False
+        self.lost_since = 0
         self.told: list[Mapping[str, Any]] = []  # the nodes' statuses
         monkeypatch.setattr(module, "time", self)
         self.row_counts = RowCounts(Counting(self), clock=lambda: self.now)

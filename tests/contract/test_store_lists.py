@@ -96,6 +96,19 @@ async def test_lists_by_phase_agree_with_the_counts(store: Store) -> None:
     assert {phase: count for phase, count in listed.items() if count} == counts
 
 
+async def test_watches_that_were_given_up_lately_are_counted(store: Store) -> None:
+    """By source and reason, from a time on; not one that was removed, nor one that was added again."""
+    early, late, removed, again, _ = await follow(store, "early", "late", "removed", "again", "open")
+    for watch, at in ((early, T0), (late, T0 + 5), (removed, T0 + 5), (again, T0 + 5)):
+        await lose(store, watch, at=at)
+    await store.watches.remove("vidu", "removed", now=T0 + 6)
+    await store.watches.remove("vidu", "again", now=T0 + 6)
+    await store.watches.apply([wanted("again")], origin="api", now=T0 + 7)
+    assert (await store.lists.summary(lost_since=T0 + 5))["lost"] == {"vidu": {"not_found": 1}}
+    assert (await store.lists.summary())["lost"] == {"vidu": {"not_found": 2}}
+    assert (await store.lists.summary(lost_since=T0 + 6))["lost"] == {}
+
+
 @pytest.mark.parametrize(
     ("labels", "asked", "found"),
     [

@@ -530,7 +530,7 @@ async def test_a_dead_operators_event_is_retried(store: Store) -> None:
 
 async def test_the_summary_counts_what_there_is(store: Store) -> None:
     """Watches by source and phase; open and dead deliveries by endpoint, with the oldest open one."""
-    assert await store.lists.summary() == {"watches": {}, "pending": {}, "dead": {}}
+    assert await store.lists.summary() == {"watches": {}, "pending": {}, "dead": {}, "lost": {}}
     one_, two, three, _ = await follow(store, "1", "2", "3", "4")
     await dead(store, one_, "success")
     await move(store, two, "processing", at=T0 + 7)

@@ -40,6 +40,24 @@ async def test_a_source_tells_what_ails_it(tmp_path: Path, context: BrowserConte
         await expect(badge).not_to_contain_text("in trouble")
 
 
+async def test_watches_that_were_given_up_are_told_until_they_are_removed(
+    tmp_path: Path, context: BrowserContext, complaints: Complaints
+) -> None:
+    """On the tab of watches, and in words at their source."""
+    async with daemon(tmp_path, source={"not_found_grace": "0s"}) as site:
+        page = await visit(context, site, complaints)
+        await expect(page.locator("#n-lost")).to_be_hidden()
+        await site.watch("unknown-1")
+        await expect(page.locator("#n-lost")).to_have_text("1 lost")
+        await page.get_by_role("link", name="Sources").click()
+        vidu = page.locator("#source-list > li").filter(has=page.get_by_role("heading", name="vidu"))
+        told = "1 watch was given up in the last 24 hours (1 not found). One that is removed counts no longer."
+        await expect(vidu.locator(".told")).to_have_text(told)
+        await site.api("DELETE", "v1/watches/vidu/unknown-1")
+        await expect(page.locator("#n-lost")).to_be_hidden()
+        await expect(vidu.locator(".told")).to_be_hidden()
+
+
 async def test_many_tasks_are_added_at_once_to_chosen_endpoints(
     tmp_path: Path, context: BrowserContext, complaints: Complaints
 ) -> None:

@@ -120,7 +120,7 @@ async def test_status(site: Site) -> None:
     [source] = told["sources"]
     counts = {"watches": {}, "following": 0, "open": 0, "waiting": 0, "max_streams": 2000, "unheard": 0}
     states = {"unknown_states": [], "running_states": ["processing"]}
-    assert source == {"name": "vidu", **counts, "troubles": {}, "errors": {}, **states}
+    assert source == {"name": "vidu", **counts, "troubles": {}, "errors": {}, "lost_lately": {}, **states}
     assert [found["name"] for found in told["endpoints"]] == ["app"]
     assert "tok" not in json.dumps(told).split('"')
 

@@ -68,6 +68,32 @@ async def test_what_ails_a_source_is_told_in_words(tmp_path: Path) -> None:
         assert point[1] == 'states: {running: ["processing", "PAUSED"]}'
 
 
+async def test_a_watch_that_was_given_up_needs_attention_until_it_is_removed(tmp_path: Path) -> None:
+    """With its reason, and the commands that list such watches and put one away."""
+    async with (
+        Simulator(interval=60) as sim,
+        running(tmp_path, endpoints=APP, source=sim.base_url, watches='["unknown-1"]') as site,
+    ):
+        site.path.write_text(site.path.read_text().replace("token: tok}", "token: tok, not_found_grace: 0s}"))
+        assert (await site.post("/v1/reload")).status == 200
+        points: list[tuple[str, ...]] = []
+
+        async def given_up() -> bool:
+            points[:] = attention((await site.get("/v1/status")).json, "")
+            return bool(points) and "given up" in points[0][0]
+
+        await until(given_up, "the watch is given up, and counted")
+        what = "vidu: 1 task given up in the last 24 hours (1 not_found); one that is removed counts no longer"
+        commands = ("notifier watch list -s vidu -p lost", "notifier watch remove vidu/ID")
+        assert points == [(what, *commands)]
+        await site.ask("DELETE", "/v1/watches/vidu/unknown-1")
+
+        async def well() -> bool:
+            return not list(attention((await site.get("/v1/status")).json, ""))
+
+        await until(well, "a watch that was removed counts no longer")
+
+
 async def test_watches_that_nobody_hears_of_are_told(tmp_path: Path) -> None:
     """Added by a file or by the API, and until a reload gives them an endpoint."""
     narrow = APP.replace("}}", ", match: {labels: {team: video}}}}")

@@ -46,6 +46,7 @@ async def test_how_things_stand_is_told_at_once_and_again(site: Site) -> None:
             "endpoints": [],
             "streams_open": 0,
             "watches_waiting": 0,
+            "lost_lately": 0,
             "events_per_second": 0.0,
             "deliveries_per_second": 0.0,
         }

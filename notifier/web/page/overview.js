@@ -15,7 +15,7 @@ const charts = {
 let phases = {}; // phase -> count over all sources
 let spoken = { at: 0, words: "" };
 
-/** Show a summary: {watches: {source: {phase: n}}, streams_open, watches_waiting, ...rates}. */
+/** Show a summary: {watches: {source: {phase: n}}, streams_open, watches_waiting, lost_lately, ...rates}. */
 export function show(summary) {
   phases = Object.fromEntries(PHASES.map((phase) => [phase, 0]));
   for (const counts of Object.values(summary.watches)) {
@@ -27,6 +27,8 @@ export function show(summary) {
   draw("overview", () => {
     text(byId("streams"), count(summary.streams_open));
     text(byId("streams-unit"), summary.watches_waiting > 0 ? `open, ${count(summary.watches_waiting)} waiting` : "open");
+    text(byId("n-lost").lastChild, `${count(summary.lost_lately)} lost`);
+    byId("n-lost").hidden = summary.lost_lately === 0;
     text(byId("events"), rate(summary.events_per_second));
     text(byId("deliveries"), rate(summary.deliveries_per_second));
     drawPhases();

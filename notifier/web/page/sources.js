@@ -1,7 +1,7 @@
 // The sources: what each one follows, and what ails it, with what to do about it.
 
 import { attr, byId, draw, h, icon, link, redraw, sync, text } from "./dom.js";
-import { count, plural } from "./format.js";
+import { count, plural, spoken } from "./format.js";
 
 const LOOKS = { ok: ["ok", "ok"], waiting: ["waiting", "paused"], failing: ["failing", "failing"] }; // [word, class]
 
@@ -88,6 +88,12 @@ function ailments(source) {
   for (const state of source.unknown_states) {
     const running = [...source.running_states, state].map((one) => JSON.stringify(one)).join(", ");
     points.push(`The state “${state}” is in no list, and counts as running. List it where it belongs, such as states: {running: [${running}]}.`);
+  }
+  const lost = Object.entries(source.lost_lately);
+  if (lost.length > 0) {
+    const n = lost.reduce((sum, [, some]) => sum + some, 0);
+    const reasons = lost.map(([reason, some]) => `${count(some)} ${spoken(reason)}`).join(", ");
+    points.push(`${plural(n, "watch was", "watches were")} given up in the last 24 hours (${reasons}). One that is removed counts no longer.`);
   }
   if (source.unheard > 0) {
     points.push(`No endpoint receives the events of ${plural(source.unheard, "watch", "watches")}.`);
