@@ -54,7 +54,24 @@ def _token(token: Secret) -> Secret:
     return token
 
 
-class SlackEndpoint(HttpEndpointKeys):
+class MessageKeys(EndpointKeys):
+    """The keys of endpoints that people read."""
+
+    ordering: Literal["strict", "latest"] = Field(
+        default="latest", description="latest: a newer state replaces an unsent one; strict: every event, in order"
+    )
+    retry_on_timeout: Boolean = Field(
+        default=True, description="false: do not retry after a timeout; a message may be lost, but never shown twice"
+    )
+    digest: PositiveDuration | None = Field(
+        default=None, description="gather events for so long, and send one message; null: each at once"
+    )
+    metadata: Annotated[tuple[_Key, ...], BeforeValidator(_listed, json_schema_input_type=_Key | tuple[_Key, ...])] = (
+        Field(default=(), max_length=MAX_METADATA, description="keys of a watch's metadata that messages show")
+    )
+
+
+class SlackEndpoint(MessageKeys, HttpEndpointKeys):
     """A channel of Slack, by an incoming webhook or a bot's token, or one of a similar service."""
 
     model_config = ConfigDict(json_schema_extra=_url_or_bot)
@@ -79,18 +96,6 @@ class SlackEndpoint(HttpEndpointKeys):
     )
     max_in_flight: Whole = Field(default=1, description="attempts at a time")
     rate_limit: Rate | None = Field(default=1.0, description="messages per time; Slack's limit is 1/s")
-    ordering: Literal["strict", "latest"] = Field(
-        default="latest", description="latest: a newer state replaces an unsent one; strict: every event, in order"
-    )
-    retry_on_timeout: Boolean = Field(
-        default=True, description="false: do not retry after a timeout; a message may be lost, but never shown twice"
-    )
-    digest: PositiveDuration | None = Field(
-        default=None, description="gather events for so long, and send one message; null: each at once"
-    )
-    metadata: Annotated[tuple[_Key, ...], BeforeValidator(_listed, json_schema_input_type=_Key | tuple[_Key, ...])] = (
-        Field(default=(), max_length=MAX_METADATA, description="keys of a watch's metadata that messages show")
-    )
     mention: Annotated[
         tuple[_Mention, ...], BeforeValidator(_listed, json_schema_input_type=_Mention | tuple[_Mention, ...])
     ] = Field(default=(), max_length=MAX_MENTIONS, description="who is called when something fails; Slack only")
@@ -182,7 +187,7 @@ def _known(url: AppriseUrl) -> AppriseUrl:
 _NO_HTTP = "Apprise sends in its own way; set what its URL allows, or remove it"
 
 
-class AppriseEndpoint(EndpointKeys):
+class AppriseEndpoint(MessageKeys):
     """A service that Apprise knows, by its URL."""
 
     elsewhere: ClassVar[dict[str, str]] = dict.fromkeys(
@@ -194,20 +199,8 @@ class AppriseEndpoint(EndpointKeys):
         description="Apprise's URL of the service, which is secret; may be {file: PATH} or {credential: NAME}"
     )
     template: TextTemplate | None = Field(default=None, description="Jinja2 template of the message; null: built in")
-    metadata: Annotated[tuple[_Key, ...], BeforeValidator(_listed, json_schema_input_type=_Key | tuple[_Key, ...])] = (
-        Field(default=(), max_length=MAX_METADATA, description="keys of a watch's metadata that messages show")
-    )
     max_in_flight: Whole = Field(default=1, description="attempts at a time; each has a thread")
     rate_limit: Rate | None = Field(default=1.0, description="messages per time")
-    ordering: Literal["strict", "latest"] = Field(
-        default="latest", description="latest: a newer state replaces an unsent one; strict: every event, in order"
-    )
-    retry_on_timeout: Boolean = Field(
-        default=True, description="false: do not retry after a timeout; a message may be lost, but never shown twice"
-    )
-    digest: PositiveDuration | None = Field(
-        default=None, description="gather events for so long, and send one message; null: each at once"
-    )
 
     def impossible(self) -> Iterator[Impossible]:
         """Refuse additions to a message that they would not get into."""

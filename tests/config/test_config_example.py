@@ -39,6 +39,7 @@ from notifier.config import (
     load,
     read_document,
 )
+from notifier.config.chat import MessageKeys
 from notifier.config.endpoint_keys import EndpointKeys, HttpEndpointKeys
 from notifier.config.section import Section
 from notifier.config.types import write_duration, write_size
@@ -113,6 +114,7 @@ def test_every_model_has_its_place_in_the_example() -> None:
         Section,
         EndpointKeys,
         HttpEndpointKeys,
+        MessageKeys,
         WatchRequest,
     }
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from aiohttp import web
 from daemon_rig import serving
 from parts import SECRET, data, transcript
+from served import served
 
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
@@ -45,15 +46,9 @@ async def serving_results() -> AsyncIterator[Cdn]:
     cdn = Cdn()
     app = web.Application()
     app.router.add_get("/{path:.*}", cdn.serve)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    cdn.url = f"{site.name}/film.mp4?sig=1"
-    try:
+    async with served(app, handler_cancellation=True) as url:
+        cdn.url = f"{url}/film.mp4?sig=1"
         yield cdn
-    finally:
-        await runner.cleanup()
 
 
 def write(directory: Path, sim: Simulator, app: Listener, timeout: str = "60s") -> Path:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
 from aiohttp import web
+from served import served
 from waits import PATIENCE
 
 from notifier.tools.waiting import Waiters
@@ -40,24 +42,20 @@ class Receiver:
         self.gate.set()
         self.status = 200
         self._waiters = Waiters()
-        self._runner: web.AppRunner | None = None
+        self._served = AsyncExitStack()
         self.url = ""
 
     async def __aenter__(self) -> Self:
         """Listen."""
         app = web.Application()
         app.router.add_post("/{path:.*}", self._receive)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = await self._served.enter_async_context(served(app))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop listening."""
         self.gate.set()
-        assert self._runner is not None
-        await self._runner.cleanup()
+        await self._served.aclose()
 
     async def wait(self, n: int, *, timeout: float = PATIENCE) -> list[Arrival]:
         """Return what arrived, once it is `n` at least."""

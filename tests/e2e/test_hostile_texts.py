@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from daemon_process import Start, config, webhook
 from ports import free_port
+from served import served
 from waits import until
 
 pytestmark = pytest.mark.unmeasured
@@ -64,11 +65,8 @@ async def neighbours() -> AsyncIterator[Neighbours]:
     app = web.Application()
     app.router.add_get("/vidu/v1/tasks/state", made.states)
     app.router.add_post("/hook", made.callback)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", int(made.url.rpartition(":")[2])).start()
-    yield made
-    await runner.cleanup()
+    async with served(app, port=int(made.url.rpartition(":")[2])):
+        yield made
 
 
 async def test_every_change_arrives(daemons: Start, neighbours: Neighbours, store_url: str) -> None:

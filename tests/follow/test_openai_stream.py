@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 from parts import Rig, clock, quick, rig, states, webhook
+from served import served
 from waits import until
 
 from notifier.core.model import NewWatch
@@ -46,15 +47,8 @@ class Responses:
         """Serve."""
         app = web.Application()
         app.router.add_get("/v1/responses/resp_1", self._answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = site.name
-        try:
+        async with served(app) as self.url:
             yield self
-        finally:
-            await runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path_qs)

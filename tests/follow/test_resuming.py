@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from parts import Rig, quick, rig, webhook
 from polled_upstream import state
+from served import served
 from streamed_upstream import Streamed, StreamedUpstream, streaming, told
 from waits import until
 
@@ -129,14 +130,6 @@ class Hedra:
         return web.json_response({"id": "1", "outputs": [{"url": "https://h/v.mp4"}]})
 
 
-async def served(app: web.Application) -> tuple[web.AppRunner, str]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    return runner, f"http://{host}:{port}"
-
-
 def source_of(made: Rig, name: str, base: str, **more: Any) -> SseSource:
     """Create the source of a built-in preset."""
     preset = Preset.model_validate(raw(name) | {"base_url": base} | more)
@@ -158,19 +151,15 @@ async def test_hedras_stream_is_resumed_after_a_cut_at_every_event(tmp_path: Pat
     app = web.Application()
     app.router.add_get("/v3/jobs/1/stream", hedra.stream)
     app.router.add_get("/v3/jobs/1", hedra.job)
-    runner, url = await served(app)
-    try:
-        async with Listener() as listener, rig(tmp_path) as made:
-            made.set_endpoints({"app": webhook(listener.url)})
-            made.watcher.set_feeds({"vidu": made.feed(source_of(made, "hedra-stream", url))})
-            await made.want("1")
-            *_, done = await listener.wait(3)
-            assert [one.state for one in listener.callbacks] == ["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
-            assert b"https://h/v.mp4" in done.body
-            if cut < 5:
-                assert hedra.asked == [None, str(cut) if cut else None]
-    finally:
-        await runner.cleanup()
+    async with served(app) as url, Listener() as listener, rig(tmp_path) as made:
+        made.set_endpoints({"app": webhook(listener.url)})
+        made.watcher.set_feeds({"vidu": made.feed(source_of(made, "hedra-stream", url))})
+        await made.want("1")
+        *_, done = await listener.wait(3)
+        assert [one.state for one in listener.callbacks] == ["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
+        assert b"https://h/v.mp4" in done.body
+        if cut < 5:
+            assert hedra.asked == [None, str(cut) if cut else None]
 
 
 async def test_fals_pings_keep_its_stream_open_and_its_end_is_the_end(tmp_path: Path) -> None:
@@ -200,19 +189,15 @@ async def test_fals_pings_keep_its_stream_open_and_its_end_is_the_end(tmp_path: 
     app = web.Application()
     app.router.add_get("/fal-ai/pika/requests/1/status/stream", stream)
     app.router.add_get("/fal-ai/pika/requests/1", result)
-    runner, url = await served(app)
-    try:
-        async with Listener() as listener, rig(tmp_path) as made:
-            made.set_endpoints({"app": webhook(listener.url)})
-            source = source_of(made, "fal-stream", url)
-            made.watcher.set_feeds({"vidu": made.feed(source, quick(idle_timeout=5.0))})
-            await made.want("1", variables={"owner": "fal-ai", "app": "pika"})
-            *_, done = await listener.wait(3)
-            assert [one.state for one in listener.callbacks] == ["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
-            assert b"https://h/v.mp4" in done.body
-            assert made.connects("open") == 1
-    finally:
-        await runner.cleanup()
+    async with served(app) as url, Listener() as listener, rig(tmp_path) as made:
+        made.set_endpoints({"app": webhook(listener.url)})
+        source = source_of(made, "fal-stream", url)
+        made.watcher.set_feeds({"vidu": made.feed(source, quick(idle_timeout=5.0))})
+        await made.want("1", variables={"owner": "fal-ai", "app": "pika"})
+        *_, done = await listener.wait(3)
+        assert [one.state for one in listener.callbacks] == ["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
+        assert b"https://h/v.mp4" in done.body
+        assert made.connects("open") == 1
 
 
 async def test_a_stream_that_is_over_leaves_no_connection(tmp_path: Path) -> None:
@@ -229,25 +214,21 @@ async def test_a_stream_that_is_over_leaves_no_connection(tmp_path: Path) -> Non
 
     app = web.Application()
     app.router.add_get("/jobs/{id}/stream", stream)
-    runner, url = await served(app)
-    try:
-        async with Listener() as listener, rig(tmp_path) as made:
-            made.set_endpoints({"app": webhook(listener.url)})
-            preset = {
-                "url": "{base_url}/jobs/{id}/stream",
-                "paths": {"state": "status"},
-                "states": {"succeeded": ["ok"]},
-            }
-            source = source_of(made, "generic", url, **preset)
-            made.watcher.set_feeds({"vidu": made.feed(source)})
-            await made.want("1", "2", "3")
-            await listener.wait(3)
-            await until(lambda: len(made.watcher.feeds["vidu"]) == 0)
-            assert source._pool.idle_routes == 0
-            await until(lambda: all(transport.is_closing() for transport in used))
-            assert len(used) == 3
-    finally:
-        await runner.cleanup()
+    async with served(app) as url, Listener() as listener, rig(tmp_path) as made:
+        made.set_endpoints({"app": webhook(listener.url)})
+        preset = {
+            "url": "{base_url}/jobs/{id}/stream",
+            "paths": {"state": "status"},
+            "states": {"succeeded": ["ok"]},
+        }
+        source = source_of(made, "generic", url, **preset)
+        made.watcher.set_feeds({"vidu": made.feed(source)})
+        await made.want("1", "2", "3")
+        await listener.wait(3)
+        await until(lambda: len(made.watcher.feeds["vidu"]) == 0)
+        assert source._pool.idle_routes == 0
+        await until(lambda: all(transport.is_closing() for transport in used))
+        assert len(used) == 3
 
 
 def test_the_streams_of_presets_are_described() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from aiohttp import web
+from served import served
 from waits import until
 
 
@@ -26,22 +28,17 @@ class BatchUpstream:
         self.single: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.url = ""
-        self._runner: web.AppRunner | None = None
+        self._served = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=1 << 24)
         app.router.add_route("*", "/batch", self._several)
         app.router.add_get("/jobs/{id}", self._one)
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=3600, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        self.url = await self._served.enter_async_context(served(app, keepalive_timeout=3600))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._runner is not None
-        await self._runner.cleanup()
+        await self._served.aclose()
 
     async def asked(self, count: int) -> None:
         """Wait for so many requests for several tasks."""

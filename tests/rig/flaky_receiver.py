@@ -6,11 +6,13 @@ import asyncio
 import json
 import random
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
+from served import served
 from waits import PATIENCE
 
 
@@ -30,7 +32,7 @@ class FlakyReceiver:
     under_way: int = 0
     accepted: list[tuple[str, int]] = field(default_factory=list)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-    _runner: web.AppRunner | None = None
+    _served: AsyncExitStack = field(default_factory=AsyncExitStack)
     _rng: random.Random = field(default_factory=random.Random)
 
     async def __aenter__(self) -> Self:
@@ -38,18 +40,14 @@ class FlakyReceiver:
         self._rng.seed(self.seed)
         app = web.Application()
         app.router.add_post("/", self._receive)
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/"
+        self.url = f"{await self._served.enter_async_context(served(app, handler_cancellation=True))}/"
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop listening."""
-        assert self._runner is not None
-        await self._runner.cleanup()
+        await self._served.aclose()
 
     async def wait(self, count: int) -> None:
         """Return once so many messages were accepted."""

@@ -7,10 +7,12 @@ import json
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from aiohttp import web
+from served import served
 from waits import until
 
 
@@ -56,23 +58,17 @@ class PolledUpstream:
         self._default = tuple(default)
         self._scripts: dict[str, deque[Answer]] = {}
         self._by_task: dict[str, int] = defaultdict(int)
-        self._runner: web.AppRunner | None = None
+        self._served = AsyncExitStack()
         self.url = ""
 
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=3600, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        self.url = await self._served.enter_async_context(served(app, keepalive_timeout=3600))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._runner is not None
-        await self._runner.cleanup()
+        await self._served.aclose()
 
     def script(self, task: str, *answers: Answer) -> None:
         """Give these answers from now on."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from served import served
 from waits import PATIENCE
 
 TOKEN = "xoxb-1234567890-t0ps3cr3t"
@@ -116,12 +117,6 @@ async def workspace(*, interval: float = 0.0) -> AsyncIterator[Workspace]:
     slack = Workspace(interval=interval)
     app = web.Application()
     app.router.add_post("/api/{method}", slack.serve)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    slack.url = f"{site.name}/api"
-    try:
+    async with served(app) as url:
+        slack.url = f"{url}/api"
         yield slack
-    finally:
-        await runner.cleanup()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from served import served
 from structlog.testing import capture_logs
 from waits import NOTICED, until
 
@@ -40,14 +41,8 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
     """Run a server; yield its URL."""
     app = web.Application()
     app.router.add_get("/{path:.*}", handler)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield site.name
-    finally:
-        await runner.cleanup()
+    async with served(app, handler_cancellation=True) as url:
+        yield url
 
 
 def make(directory: Path, **more: Any) -> Archive:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from served import served
 
 from notifier.core.callback import CallbackPolicy
 from notifier.core.model import KeptResult
@@ -44,13 +45,9 @@ async def bucket() -> AsyncIterator[Bucket]:
     made = Bucket()
     app = web.Application(client_max_size=1 << 30)
     app.router.add_route("*", "/{path:.*}", made.serve)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    made.host = site.name.removeprefix("http://")
-    yield made
-    await runner.cleanup()
+    async with served(app) as url:
+        made.host = url.removeprefix("http://")
+        yield made
 
 
 @asynccontextmanager
