@@ -273,7 +273,7 @@ def run_backlog(options: Options, console: Console, directory: Path) -> dict[str
 
 
 def run_soak(options: Options, console: Console, directory: Path) -> dict[str, Any]:
-    """Measure what is kept of watches that have ended, print it, and return the figures."""
+    """Measure the memory that ended watches leave behind, print it, and return the figures."""
     failures: dict[str, str] = {}
     results: list[soak.Result] = []
     own = directory / "soak"

@@ -1,4 +1,4 @@
-"""The aims of speed and size: what was, what is to be, and how each figure is found among those of a sweep. Pure."""
+"""The aims for speed and size: the figure before, the aim, and how to find the figure of now in a sweep. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Goal:
 
     @property
     def met(self) -> bool | None:
-        """Return whether it is met; None where it was not measured."""
+        """Return whether the aim is met; None where it was not measured."""
         return None if self.now is None else (ge if self.least else le)(self.now, self.aim)
 
 

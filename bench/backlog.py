@@ -115,7 +115,7 @@ def _store(name: str, which: str, directory: Path, server: str | None) -> Iterat
 
 
 def _claims(seeded: Seeded) -> Claims:
-    """Claim from the store in this process, letting go each time of what was taken."""
+    """Time claims of the store in this process; the deliveries are given back after each."""
     store = Store(_open(seeded.url), timeout=OWN_TIMEOUT)
     return asyncio.run(_claim(store, seeded))
 
@@ -171,7 +171,7 @@ def _explain(engine: Engine, shared: bool) -> list[str]:
 
 
 def _drain(url: str, pending: int, directory: Path) -> Drain:
-    """Have a node send what is pending, for some time. Raises BenchError if it did so wrong."""
+    """Have a node send pending deliveries for some time. Raises BenchError if a callback was wrong."""
     callbacks: list[Callback] = []
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         drained = runner.run(_watch(url, pending // LANE * LANE, directory, callbacks))
@@ -227,7 +227,7 @@ async def _watch(url: str, pending: int, directory: Path, callbacks: list[Callba
 
 
 def _require(callbacks: Sequence[Callback]) -> None:
-    """Raise BenchError unless of each lane the callbacks came in order, each once, signed."""
+    """Raise BenchError unless each lane's callbacks came in order, each once and signed."""
     latest: dict[str, int] = {}
     wrong = unsigned = 0
     for callback in callbacks:

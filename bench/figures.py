@@ -64,7 +64,7 @@ class Figures:
         return [row for row in self.rows if row.part == part and program in (None, row.program)]
 
     def at(self, part: str, program: str, *, rate: float | None = None, streams: int | None = None) -> Row | None:
-        """Return one row, if there is such a one."""
+        """Return one row, or None if there is none."""
         for row in self.of(part, program):
             if rate in (None, row.rate) and streams in (None, row.streams):
                 return row
@@ -76,7 +76,7 @@ class Figures:
 
     @property
     def others_cores(self) -> float:
-        """Return what the rest of the machine used meanwhile, of the rows the middle one."""
+        """Return the cores that the rest of the machine used meanwhile: the middle one of the rows."""
         return middle([row.others_cores for row in self.rows])
 
     @property
@@ -86,7 +86,7 @@ class Figures:
 
 
 def row(part: str, work: Work, result: Result) -> Row:
-    """Return what is kept of a measurement."""
+    """Return the figures of a measurement that the file keeps."""
     return Row(
         part=part,
         program=result.name,

@@ -76,7 +76,7 @@ class Result:
         return float(self.tally["callbacks"] / self.load_seconds)
 
     def require(self) -> None:
-        """Raise BenchError if the job was not done as told: then its figures say nothing."""
+        """Raise BenchError if the job was done wrong: then its figures say nothing."""
         wrong = {fault: count for fault in FAULTS if (count := self.tally[fault])}
         if self.name in DAEMONS and self.exit_status != 0:
             wrong["exit_status"] = self.exit_status
@@ -143,6 +143,6 @@ def _rest(program: Program, seconds: float) -> float:
 
 
 def _busy() -> float:
-    """Return the CPU seconds that the whole machine has used so far, those that a host took from it included."""
+    """Return the CPU seconds that the whole machine has used so far, with those that its host took from it."""
     times = psutil.cpu_times()
     return float(times.user + times.system + times.nice + times.irq + times.softirq + times.steal)

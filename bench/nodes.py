@@ -47,7 +47,7 @@ class Result:
         return sum(self.node_cpu) / self.changes * 1e6
 
     def require(self) -> None:
-        """Raise BenchError if the job was not done as told: then its figures say nothing."""
+        """Raise BenchError if the job was done wrong: then its figures say nothing."""
         wrong = {fault: count for fault in FAULTS if (count := self.tally[fault])}
         if any(self.exit_statuses):
             wrong["exit_status"] = max(self.exit_statuses)

@@ -48,7 +48,7 @@ def machine(told: Figures) -> str:
 
 
 def goals(told: Figures) -> str:
-    """Write the aims beside what was and what is."""
+    """Write the aims beside the figures before and now."""
     rows = []
     for goal in aims.goals(told):
         verdict = {None: "not measured", True: "met", False: "missed"}[goal.met]

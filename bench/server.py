@@ -39,7 +39,7 @@ class Reading:
     groups: int  # transactions of the nodes that there are now
 
     def since(self, before: Reading) -> Used:
-        """Return what was used from then on."""
+        """Return the use since then."""
 
         def spent(now: dict[int, float], then: dict[int, float]) -> float:
             return sum(cpu - then.get(pid, 0.0) for pid, cpu in now.items())

@@ -93,7 +93,7 @@ def add_aims(results: Iterable[adding.Result]) -> list[Aim]:
 
 
 def show_many(console: Console, result: many.Result) -> None:
-    """Print what adding very many watches took, and what it did to the rest."""
+    """Print the time that adding very many watches took, and how it slowed the rest."""
     console.print(
         f"\n[bold]Many at once[/]: {result.watches:,} watches by one request, beside {result.flowing:,} streams"
     )

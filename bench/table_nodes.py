@@ -45,7 +45,7 @@ def show(console: Console, results: Sequence[nodes.Result], trips: nodes.Trips |
 
 
 def aims(results: Sequence[nodes.Result], trips: nodes.Trips | None) -> list[Aim]:
-    """Return the aims that what was measured can speak to."""
+    """Return the aims that these measurements can meet or miss."""
     by_name = {result.name: result for result in results}
     found: list[Aim] = []
     if nodes.SQLITE in by_name:

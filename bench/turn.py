@@ -20,7 +20,7 @@ LOG_TAIL = 4_000  # characters of a failed program's output to show
 
 @contextmanager
 def turn(what: str, directory: Path, console: Console, failures: dict[str, str]) -> Iterator[None]:
-    """Give one program its turn; its failure is told and kept with what it printed, and the next one has its turn."""
+    """Give one program its turn. If it fails, tell so, keep its output, and go on to the next one."""
     console.print(f"{what} ...", style="dim")
     try:
         yield

@@ -88,7 +88,7 @@ def add(
     ] = [],
     variable: Annotated[
         list[str],
-        typer.Option(metavar="NAME=VALUE", help="What the source's url names beside the id; may be repeated."),
+        typer.Option(metavar="NAME=VALUE", help="A variable that the source's url names; may be repeated."),
     ] = [],
     callback_url: Annotated[
         str | None, typer.Option(metavar="URL", help="A callback URL of the task's own, besides the endpoints.")
@@ -124,7 +124,7 @@ def add(
     Example: notifier watch add 841 --source kling --variable kind=videos/image2video
 
     Options apply to every watch that has no value of its own. A file holds ids, or a JSON object on each line, or a
-    list in YAML or JSON. Blank lines count for nothing, nor does what follows a #:
+    list in YAML or JSON. Blank lines and the text after a # are ignored:
 
     \b
       - "2370487727425660"

@@ -134,7 +134,7 @@ def _bot(endpoint: SlackEndpoint, target: Target, token: Secret, channel: str, c
 
 
 def archive(config: ArchiveConfig) -> Archive | None:
-    """Create what keeps results; None if nothing is to be kept. Raises NotifierError when its library is missing."""
+    """Create the archive of results; None if none are kept. Raises NotifierError when its library is missing."""
     if config.to is None:
         return None
     from notifier.sources.archive import Archive, ArchiveSettings, in_directory

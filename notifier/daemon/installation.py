@@ -71,7 +71,7 @@ class Installation:
 
     @property
     def config(self) -> Config:
-        """Return the configuration in force; at the start, the one that is about to be."""
+        """Return the configuration in force; at the start, the one that comes into force."""
         return self._in_force.config
 
     async def prepare(self, config: Config) -> PreparedConfig:

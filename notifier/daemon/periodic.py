@@ -44,14 +44,14 @@ class Redating:
     """
 
     def __init__(self, *, before: Era, now: Era) -> None:
-        """Make the dates of `before`, and of what came between, dates of `now`."""
+        """Move the dates of `before`, and of the settings in between, to `now`."""
         self._before = before
         self._now = now
         self._watches: int | None = BEFORE_ALL  # the keys to continue after; None: done
         self._deliveries: int | None = BEFORE_ALL
 
     async def finish(self, store: Store, clock: Clock) -> None:
-        """Move what is left. Raises StoreUnavailable; the next call then continues."""
+        """Move the remaining dates. Raises StoreUnavailable; the next call then continues."""
         while self._watches is not None:
             self._watches = await store.watches.redate(self._shift(clock), after=self._watches)
         while self._deliveries is not None:
@@ -88,9 +88,9 @@ async def follow_clock(
     look: Callable[[], None],
     before: Era | None = None,
 ) -> None:
-    """Move the dates of rows that go on when the clock is set, until cancelled; then call `look`.
+    """Move the dates of open rows whenever the clock is set, then call `look`; until cancelled.
 
-    `before` is the era of those dates if the clock was set while nothing ran, as far as that is known.
+    If the clock was set while nothing ran, `before` is the era of those dates, as far as that is known.
 
     On a shared store the clock is the database's, and the dates of watches are left to the nodes' memory: no node can
     tell which of the others' dates were moved. `longest_wait` are the seconds that a delivery may wait for an attempt.

@@ -78,7 +78,7 @@ class CallbackDestination(Destination):
         self._leaving = True
 
     def let_go(self) -> bool:
-        """Give back what was not begun; return whether nothing of it is this node's any more."""
+        """Give back what was not begun; return whether this node owns none of its deliveries any more."""
         self._leaving = True
         self._cancel_alarms()
         self.clear()
@@ -97,7 +97,7 @@ class CallbackDestination(Destination):
         self.start_workers()  # they ended while callbacks were switched off
 
     def drain(self, *, hand_over: bool) -> None:
-        """Begin nothing more; with `hand_over`, leave as soon as nothing of it is this node's any more."""
+        """Begin nothing more; with `hand_over`, leave as soon as this node owns none of its deliveries."""
         self._leaving = self._leaving or hand_over
         super().drain(hand_over=hand_over)
 

@@ -1,8 +1,8 @@
-"""Which destinations of callbacks are in hand: those that something is sent to now, and no more than MAX_LIVE.
+"""The destinations of callbacks that are in hand: those with something to send now, at most MAX_LIVE.
 
-There may be hundreds of thousands of them, so the store remembers them all, and when to look for each. A destination is
-taken in hand when something is due, gets a queue and a breaker as an endpoint has, and is let go of when it is idle,
-when it is held back, or when others wait and it has had its turn.
+There may be hundreds of thousands of destinations, so the store remembers all of them, and when to look for each. A
+destination is taken in hand when a delivery is due. It then has a queue and a breaker, as an endpoint has. It is let go
+of when it is idle, when it is held back, or when others wait and it has had its turn.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class CallbackDestinations:
         return self._live.get(name)
 
     def expect(self) -> None:
-        """Look for destinations soon: the store has something new for one that is not in hand."""
+        """Look for destinations soon: the store has a new delivery for one that is not in hand."""
         self._next_due = 0
         self._wake.set()
 
@@ -156,7 +156,7 @@ class CallbackDestinations:
         return leavers[:TAKEN]
 
     async def _let_go(self, leavers: Iterable[CallbackDestination]) -> None:
-        """Let go of those that have nothing left; the others give it back to the store, and go the next time."""
+        """Let go of those without a delivery; the others give theirs back to the store, and go the next time."""
         empty = [destination for destination in leavers if destination.let_go()]
         if not empty:
             return

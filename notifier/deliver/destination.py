@@ -1,7 +1,7 @@
 """One receiver of deliveries: its queue in memory, its gate, its sender, and the workers that send.
 
-A destination owns all of its state; others ask it by methods. A worker takes a delivery, attempts it, judges what the
-outcome says of the destination, settles the delivery and pushes the one that this releases. The order of a watch's
+A destination owns all of its state; others ask it by methods. A worker takes a delivery, attempts it, judges the
+destination by the outcome, settles the delivery and pushes the one that this releases. The order of a watch's
 deliveries holds because the store releases the next one only then. Destinations share nothing but the event loop.
 
 The file is long because the class is one: its parts would only call each other back.
@@ -211,7 +211,7 @@ class Destination:
         self.clear()
 
     def restore(self, sender: Sender) -> None:
-        """Go on after `remove`; what was known of the destination's health still holds."""
+        """Go on after `remove`, with the health that was known before."""
         self._phase = Lifecycle.OPEN
         self.relink(sender)
         self._queue.expect()
@@ -260,12 +260,12 @@ class Destination:
 
     @property
     def _takes(self) -> bool:
-        """Return whether it takes what a settlement makes ready; otherwise that waits in the store."""
+        """Return whether it takes the delivery that a settlement makes ready; otherwise that waits in the store."""
         return self._accepts and self._gate.state is not State.DISABLED
 
     @property
     def _url(self) -> str | None:
-        """Return the harmless part of its URL, if it has no name that people know."""
+        """Return the part of its URL that is no secret, if it has no name that people know."""
         return None
 
     def _state_changed(self, before: Breaker) -> None:
@@ -355,7 +355,7 @@ class Destination:
         return outcome
 
     def _judge(self, outcome: Outcome, permit: Permit, now: Micros) -> None:
-        """Record what an outcome says of the destination."""
+        """Judge the destination by an outcome."""
         before = self._gate.breaker
         since = self._gate.record(permit, outcome, now, time.monotonic(), jitter=self._jitter())
         if since is not None:

@@ -1,4 +1,4 @@
-"""The registry of destinations: what the configuration, the store, other nodes and the process ask of all of them.
+"""The registry of destinations. The configuration, the store, other nodes and the process ask all of them through it.
 
 A commit reserves places with `reserve`; each destination then sends by itself (`destination.py`).
 """
@@ -61,8 +61,8 @@ class Dispatcher:
         """Create a dispatcher without endpoints.
 
         `saved` is set when this node has saved an endpoint's state for the others. `look_again` is in seconds.
-        `silence`: of an endpoint, before it is only probed.
-        `shared`: other nodes send as well, and `adopt` brings what they have met.
+        `silence`: how much of it makes an endpoint get probes alone. `shared`: other nodes send as well; `adopt` brings
+        their findings.
         """
         self._saved = saved or Wake()
         self._store = store
@@ -163,7 +163,7 @@ class Dispatcher:
         endpoint.update(setup.policy)
 
     def recall(self, states: Sequence[EndpointState]) -> None:
-        """Take over what was saved of the endpoints' health."""
+        """Take over the saved health of the endpoints."""
         for state in states:
             if state.name in self._endpoints:
                 self._endpoints[state.name].recall(state)
@@ -175,7 +175,7 @@ class Dispatcher:
         return {endpoint.name: endpoint.request for endpoint in self._shared_endpoints()}
 
     def adopt(self, leadership: Leadership) -> None:
-        """Take over what other nodes have met; serve the endpoints that this node leads, and leave the others."""
+        """Take over the findings of other nodes; serve the endpoints that this node leads, and leave the others."""
         tick = asyncio.get_running_loop().time()
         states = {state.name: state for state in leadership.states}
         for endpoint in self._shared_endpoints():
@@ -211,7 +211,7 @@ class Dispatcher:
     async def drain(self, timeout: float, *, hand_over: bool = False) -> int:
         """Begin nothing more and wait for the attempts in flight; return how many did not end within `timeout` seconds.
 
-        `hand_over`: other nodes may begin what was not begun.
+        `hand_over`: other nodes may send what this one has not begun.
         """
         for endpoint in [*self._endpoints.values(), *self._removed.values()]:
             endpoint.drain(hand_over=hand_over)
@@ -258,7 +258,7 @@ class Places:
         return True
 
     def fill(self, lane: int | None, records: Sequence[Record], deliveries: Sequence[Delivery]) -> None:
-        """Send what was committed: `records` of the watch `lane`, and their deliveries that are this node's."""
+        """Send after the commit: `records` of the watch `lane`, and those of their deliveries that are this node's."""
         for record in records:
             for address in record.addresses:
                 if address.latest and lane is not None:

@@ -68,7 +68,7 @@ class EndpointDestination(GatheringDestination):
 
     @property
     def next_attempt(self) -> Micros | None:
-        """Return before when no attempt is made; None: nothing holds attempts back, or it is disabled."""
+        """Return the time before which no attempt is made; None: nothing holds attempts back, or it is disabled."""
         breaker = self._gate.breaker
         return None if breaker.state is State.CLOSED else breaker.wake_at()
 
@@ -117,7 +117,7 @@ class EndpointDestination(GatheringDestination):
             self._resume()
 
     def recall(self, state: EndpointState) -> None:
-        """Take over what was saved of its health, unless that was of another URL."""
+        """Take over its saved health, unless that was of another URL."""
         if self._policy.fingerprint != state.fingerprint:
             return
         breaker = self._gate.breaker
@@ -172,7 +172,7 @@ class EndpointDestination(GatheringDestination):
         super()._state_changed(before)
 
     async def _follow(self, outcome: Outcome) -> None:
-        """Save and announce what follows from an attempt, even if another node owns the delivery now.
+        """Save and announce a change of health after an attempt, even if another node owns the delivery now.
 
         Otherwise the breaker would be open in this node's memory alone: each of several nodes would leave the endpoint
         to another. An exception ends here.
@@ -254,7 +254,7 @@ class EndpointDestination(GatheringDestination):
         return changed.done
 
     def _take_over(self, state: EndpointState) -> None:
-        """Take over what another node has met, or what an operator did there."""
+        """Take over the findings of another node, or an operator's command there."""
         if state.version <= self._kept.version or state.fingerprint != self._policy.fingerprint:
             return
         before = self._gate.breaker

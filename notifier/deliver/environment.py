@@ -1,4 +1,4 @@
-"""What a destination is given: how to treat it, and the parts that all destinations use."""
+"""The policy of one destination, and the parts that all destinations use."""
 
 from __future__ import annotations
 

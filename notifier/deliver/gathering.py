@@ -119,7 +119,7 @@ class GatheringDestination(Destination):
             self._refill()
 
     async def _settle_each(self, delivery: Delivery, result: Verdict, attempt: Attempt | None) -> None:
-        """Settle one of those that were sent together; an exception ends here."""
+        """Settle one delivery of a message; an exception ends here."""
         try:
             await super()._settle(delivery, result, attempt)
         except StaleWrite:

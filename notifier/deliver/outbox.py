@@ -1,4 +1,4 @@
-"""The way to the store and back: claims deliveries that are due, saves what became of them.
+"""The way to the store and back: claims deliveries that are due, and settles them.
 
 Claims are batched: destinations that ask at the same time, or while a claim is under way, share one transaction.
 """
@@ -62,7 +62,7 @@ class OutboxClient:
         return await future
 
     async def settle(self, settlement: Settlement, *, url: str | None = None, urgent: bool = False) -> Delivery | None:
-        """Save what became of a delivery; return the next one of its watch, if that is this node's now.
+        """Save the verdict on a delivery; return the next one of its watch, if that is this node's now.
 
         Unless it is `urgent`, it waits some milliseconds for others to share a transaction with. `url` is for the log,
         where the destination has no name that people know. Raises StaleWrite, StoreUnavailable.
@@ -81,9 +81,9 @@ class OutboxClient:
         return released
 
     async def hasten(self, recovery: Recovery) -> None:
-        """Bring forward what failed during an outage; an exception is logged and ends here.
+        """Bring forward the deliveries that failed during an outage; an exception is logged and ends here.
 
-        After a crash in between, what was not brought forward is sent by its schedule.
+        After a crash in between, the rest of them are sent by their schedule.
         """
         try:
             count = await self._store.outbox.hasten(recovery)
@@ -94,7 +94,7 @@ class OutboxClient:
             log.info("endpoint.hastened", endpoint=recovery.endpoint, deliveries=count)
 
     async def _answer(self, asked: dict[str, tuple[int, asyncio.Future[Claimed]]]) -> bool:
-        """Claim for all that asked; return whether the store could answer."""
+        """Claim for all destinations that asked; return whether the store could answer."""
         rooms = {name: count for name, (count, _) in asked.items()}
         try:
             claim = await self._store.outbox.claim(rooms, now=self._clock())

@@ -40,7 +40,7 @@ class SharedDestination(EndpointDestination):
         )
 
     def adopt(self, state: EndpointState, *, leading: bool, tick: float) -> None:
-        """Take over what other nodes have met, and serve the endpoint or leave it; `tick` is the loop's time."""
+        """Take over the findings of other nodes, and serve the endpoint or leave it; `tick` is the loop's time."""
         before = (self._serves, self._gate.breaker)
         self._take_over(state)
         self.lead(leading, tick)

@@ -21,8 +21,8 @@ def verdict(
 ) -> Verdict:
     """Decide by the outcome of an attempt that has just ended.
 
-    `schedule` as for retry.next_attempt, `refused_share` and `chance` as for retry.extra_attempt. `well_since` is since
-    when the endpoint accepts anything: before that, no message could have been accepted.
+    `schedule` as for retry.next_attempt, `refused_share` and `chance` as for retry.extra_attempt. `well_since` is the
+    time since which the endpoint accepts messages: before that, none could have been accepted.
     """
     match outcome:
         case Delivered():

@@ -68,10 +68,9 @@ class Admission:
     ) -> None:
         """Admit up to `limit` candidates at a time, and `rate` a second.
 
-        `within`: each counts against the rate of those as well.
-
-        `even`: at even distances and in the order in which they became due; a candidate that comes back again and
-        again would otherwise keep newer ones from their turn.
+        `within`: each counts against the rate of that admission as well. `even`: at even distances, and in the order in
+        which they became due. Otherwise a candidate that comes back again and again would keep newer ones from their
+        turn.
         """
         self.open = 0  # connections open or being opened
         self.wake = Wake()

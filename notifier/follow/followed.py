@@ -1,4 +1,4 @@
-"""The subscriptions of one source, each with what is counted of it: troubles, and that nobody receives its events."""
+"""The subscriptions of one source. A dropped one is also taken out of the counts of troubles and of unheard watches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Followed:
         return len(self._all)
 
     def __iter__(self) -> Iterator[Subscription]:
-        """Iterate over those of now; others may come and go meanwhile."""
+        """Iterate over the subscriptions of this moment; others may come and go meanwhile."""
         return iter(list(self._all.values()))
 
     def get(self, pk: int) -> Subscription | None:

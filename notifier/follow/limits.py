@@ -37,7 +37,7 @@ class Due(Flag):
 
 
 class Limits:
-    """Measures the watches of one source by its policy; durations are those of a clock that nobody sets."""
+    """Measures the watches of one source by its policy; durations are measured on a clock that nobody sets."""
 
     def __init__(self, *, policy: FeedPolicy, clock: Clock, troubles: Troubles) -> None:
         self.policy = policy  # replaced by a reload

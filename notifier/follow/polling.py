@@ -1,4 +1,4 @@
-"""The polls of one source: each asks once, for one task or for several, and what is observed is recorded.
+"""The polls of one source: each asks once, for one task or for several, and its observations are recorded.
 
 The feed decides when a task is asked for, and what follows a poll (`feed.py`).
 """

@@ -42,12 +42,12 @@ class DeliveryPlaces(Protocol):
         ...
 
     def fill(self, lane: int | None, records: Sequence[Record], deliveries: Sequence[Delivery]) -> None:
-        """Send what was committed: `records` of the watch `lane`, and their deliveries that are this node's."""
+        """Send after the commit: `records` of the watch `lane`, and those of their deliveries that are this node's."""
         ...
 
 
 class DeliveryQueues(Protocol):
-    """Sends what was committed."""
+    """Sends deliveries that are committed."""
 
     def reserve(self) -> AbstractContextManager[DeliveryPlaces]:
         """Return the block in which a commit reserves places."""
@@ -136,7 +136,7 @@ class Recorder:
     async def record(self, step: Step) -> None:
         """Commit a watch's step. Raises StaleWrite.
 
-        To be cancelled only when the process ends: what the store has committed by then is handed on by nobody.
+        Cancel it only when the process ends: nobody hands on the deliveries that the store has committed by then.
         """
         if step.events:
             watch = step.watch

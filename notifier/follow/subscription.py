@@ -67,7 +67,7 @@ class Renewal(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Success:
-    """A success that was observed and is not saved yet: its result takes a request, or is to be archived."""
+    """A success that was observed and is not saved yet: its result is still to be requested or archived."""
 
     observation: Observation
     until: float  # loop time to which the result is asked for

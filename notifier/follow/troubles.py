@@ -68,9 +68,9 @@ class Troubles:
             self.failing_since = self.now()
 
     def ended(self, pk: int, ending: Ending, *, attempts: int, longest: float) -> None:
-        """Record how a watch's connection ended, after so many in a row that brought nothing new.
+        """Record how a watch's connection ended, after `attempts` in a row that brought nothing new.
 
-        One that was open for `longest` seconds has proved that it can be.
+        A connection that was open for `longest` seconds has proved that the source works.
         """
         error = ending.error or ending.unread or (SILENT if ending.silent and not _lasting(ending, longest) else None)
         answered = error is None or ending.observed or isinstance(error, TaskNotFound)
@@ -114,7 +114,7 @@ class Troubles:
             log.info("source.recovered", source=self._source, after=sorted(ended))
 
     def forget(self, pk: int) -> None:
-        """Count a watch no longer that is followed no longer; that is no sign of recovery."""
+        """Stop counting a watch that is no longer followed; that is no sign of recovery."""
         for kind in self._kinds.values():
             kind.watches.pop(pk, None)
 

@@ -44,11 +44,11 @@ class Unheard:
         self._watches.add(watch.pk)
 
     def forget(self, pk: int) -> None:
-        """Count a watch no longer that is followed no longer."""
+        """Stop counting a watch that is no longer followed."""
         self._watches.discard(pk)
 
     async def look(self, followed: Mapping[int, Subscription]) -> None:
-        """Note all watches again, in slices, if a reload has changed the endpoints; a second one begins anew."""
+        """Note all watches again, in slices, if a reload has changed the endpoints; a second reload begins anew."""
         while self._routes is not self._recorder.routes:
             routes, self._told = self._recorder.routes, False
             self._routes = routes

@@ -266,6 +266,6 @@ async def add_mute(call: Call[Parameters]) -> web.Response:
 
 
 async def remove_mute(call: Call[MutePath]) -> web.Response:
-    """End a mute; what it has muted is not sent."""
+    """End a mute; the deliveries that it has muted are not sent."""
     await call.api.unmute(call.parameters.id)
     return web.Response(status=204)

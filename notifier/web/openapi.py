@@ -140,7 +140,7 @@ def _parameters(operation: Operation) -> list[Schema]:
 
 
 def _parameter(schema: Schema) -> Schema:
-    """Describe a parameter, which is optional by being left out: it is never null."""
+    """Describe a parameter. An optional one may be left out, and is never null."""
     plain = next((option for option in schema.get("anyOf", ()) if option.get("type") != "null"), schema)
     kept = {key: value for key, value in plain.items() if key not in ("title", "description", "default")}
     described: Schema = {"schema": kept}

@@ -45,7 +45,7 @@ class BatchUpstream:
         await until(lambda: len(self.batches) >= count)
 
     def told(self, ids: list[str]) -> dict[str, str]:
-        """Return the states of those that are known."""
+        """Return the states of the tasks that are known."""
         found = {task: self.states.get(task, self.default) for task in ids}
         return {task: state for task, state in found.items() if state is not None}
 

@@ -71,7 +71,7 @@ class Finished:
 
     @property
     def lines(self) -> list[str]:
-        """Return what it said on stderr."""
+        """Return the lines of its stderr."""
         return self.err.splitlines()
 
 

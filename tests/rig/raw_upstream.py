@@ -66,7 +66,7 @@ class Peer:
         self.writer.transport.abort()
 
     def hang(self) -> None:
-        """Hear nothing any more, not even a goodbye."""
+        """Read nothing more, not even the end of the connection."""
         cast(asyncio.Transport, self.writer.transport).pause_reading()
 
     async def gone(self) -> None:
@@ -92,7 +92,7 @@ class Upstream:
 
 @asynccontextmanager
 async def serve(behaviour: Behaviour, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
-    """Listen on a free port and treat every connection so; what it raises fails the test."""
+    """Listen on a free port and run the behaviour for every connection; an exception in it fails the test."""
     tasks: set[asyncio.Task[None]] = set()
     transports: set[asyncio.WriteTransport] = set()
 
@@ -153,7 +153,7 @@ def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
 
 @dataclass
 class Following:
-    """A source, and what it counts."""
+    """A source, and its counters."""
 
     source: SseSource
 
@@ -238,7 +238,7 @@ def descriptors() -> int:
 
 
 async def opening_fails(*parts: bytes, **options: Any) -> SourceError:
-    """Open a stream to an upstream that answers so; return the error, having looked that nothing is left."""
+    """Open a stream to an upstream that answers so; require that nothing is left open, and return the error."""
     before = descriptors()
     async with serve(reply(*parts)) as upstream, following(upstream.url, **options) as here:
         with pytest.raises(SourceError) as caught:

@@ -1,4 +1,4 @@
-"""The record of a run whose parts are those of `notifier.tools`, for the judge: what was said, and what arrived.
+"""The record of a run with the parts of `notifier.tools`, for the judge: what was said, and what arrived.
 
 A test whose upstream is a `RecordedSimulator` and whose listener or receiver notes its arrivals here has the whole run
 judged by `judge`, in place of an account of its own.

@@ -1,4 +1,4 @@
-"""The order of the tests where several processes share them: each begins with its part of the long ones.
+"""The order of the tests when several processes share them: each process begins with its part of the long ones.
 
 pytest-xdist (`--dist worksteal`) cuts the list into one stretch for each process; one that is done takes over half of
 another's rest. The long tests of a file stand together: one process would come to all of them, and late.
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def spread(tests: Sequence[T], processes: int, is_long: Callable[[T], bool]) -> list[T]:
-    """Return the tests, of which each of as many equal stretches begins with as many of the long ones."""
+    """Return the tests in an order in which every one of equal stretches begins with as many long ones."""
     long = [test for test in tests if is_long(test)]
     short = [test for test in tests if not is_long(test)]
     ordered: list[T] = []

@@ -127,7 +127,7 @@ class Server:
             time.sleep(0.02)
 
     def log(self) -> str:
-        """Return the end of what it logged."""
+        """Return the end of its log."""
         return (self._directory / "log").read_text(errors="replace")[-2000:]
 
     def query(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""An upstream that has a stream for each task at `/jobs/ID/stream`, beside what is polled; and a source of it."""
+"""A polled upstream that also has a stream for each task, at `/jobs/ID/stream`; and a source of it."""
 
 from __future__ import annotations
 

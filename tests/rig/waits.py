@@ -26,7 +26,7 @@ def slowness() -> float:
 
 @asynccontextmanager
 async def measured_lag() -> AsyncIterator[Callable[[], float]]:
-    """Measure how late the loop runs what is due; the value is a function that returns the longest lag in seconds.
+    """Measure how late the loop is; yield a function that returns the longest lag in seconds.
 
     What is recorded within this process may be off by as much, whatever the tested part does.
     """
@@ -48,9 +48,9 @@ async def measured_lag() -> AsyncIterator[Callable[[], float]]:
 
 
 async def undisturbed(attempt: Callable[[], Awaitable[T]], *, lag: float) -> T:
-    """Make an attempt again until the loop was on time, to `lag` seconds, for all of it; return what it returned.
+    """Repeat an attempt until the loop was never later than `lag` seconds during it; return its result.
 
-    For what others see of a pace: a process that stands still sends late, and the next of its requests follows sooner.
+    It is for tests of a pace: a process that stands still sends late, and its next request follows sooner.
     """
     async with asyncio.timeout(PATIENCE):
         while True:

@@ -1,4 +1,4 @@
-"""Runs a command, all tests, with what makes their commits short: temporary files in memory, a PostgreSQL of its own.
+"""Runs all tests with fast commits: temporary files are in memory, and PostgreSQL is their own.
 
 A commit waits for the disk, for milliseconds, and the tests make tens of thousands of them. None of them is about the
 disk itself: the power is cut, and the disk filled, in places of their own. NOTIFIER_TEST_POSTGRES and TMPDIR, where
@@ -23,7 +23,7 @@ SHARED = {"max_connections": "300", "shared_buffers": "128MB"}  # by all process
 
 
 def directory() -> str:
-    """Return where temporary files go; memory from which no program may be run, as in containers, is no place."""
+    """Return the directory for temporary files. Memory will not do if no program may run from it, as in containers."""
     if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK | os.X_OK):
         return tempfile.gettempdir()
     found = os.statvfs(MEMORY)
