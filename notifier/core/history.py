@@ -18,8 +18,7 @@ class Replay:
 
     - An upstream that sends the last event ID again has repeated its history up to there; everything after it is news.
     - Otherwise history ends where the state that the watch knows stands last; everything after it is news.
-    - Where neither is found, IDs tell that the upstream goes on behind the last one: everything is news. Without IDs
-      nothing is known of the order, and the last snapshot alone counts, as the present.
+    - Where neither is found nothing is repeated, since a history would hold the known state: everything is news.
 
     The first terminal observation ends the burst, and the last one always counts.
     """
@@ -28,8 +27,6 @@ class Replay:
         self._known = (watch.state, watch.phase)
         self._sent = last_event_id
         self._resumed = False  # the ID came again
-        self._found = False  # the end of history, by the ID or by the known state
-        self._ids = bool(last_event_id)  # every observation has one
         self._changes: list[Observation] = []  # since the end of history
         self._last: Observation | None = None
         self.over = False  # nothing that follows counts
@@ -45,12 +42,10 @@ class Replay:
             return
         before, self._last = self._last, observation
         self.over = observation.phase.terminal
-        self._ids = self._ids and bool(observation.event_id)
         if self._sent and observation.event_id == self._sent:
-            self._resumed = self._found = True
+            self._resumed = True
             self._changes.clear()
         elif not self._resumed and _key(observation) == self._known:
-            self._found = True
             self._changes.clear()
         elif self._changes and before is self._changes[-1] and _key(before) == _key(observation):
             self._changes[-1] = observation
@@ -62,7 +57,7 @@ class Replay:
         """Return the observations that count, oldest first."""
         if self._last is None:
             return ()
-        if (self._found or self._ids) and 0 < len(self._changes) <= MAX_NEWS:
+        if 0 < len(self._changes) <= MAX_NEWS:
             return tuple(self._changes)
         return (self._last,)
 
