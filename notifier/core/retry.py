@@ -152,12 +152,13 @@ def classify_http(status: int, headers: Mapping[str, str], *, now: Micros, hide:
     return Failed(
         reason=f"http_{status}",
         detail=f"the endpoint answered {status}",
-        retry_after=None if hint is None else parse_retry_after(hint, now),
+        retry_after=None if hint is None else parse_retry_after(hint, now, headers.get("date", "")),
         throttle=status in THROTTLING,
         spend=status != 429,
     )
 
 
+MAX_SKEW = 86_400_000_000  # microseconds; a Date that is off by more was not read from a clock
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
@@ -172,18 +173,27 @@ _DATES = tuple(
 )
 
 
-def parse_retry_after(value: str, now: Micros) -> float | None:
+def parse_retry_after(value: str, now: Micros, date: str = "") -> float | None:
     """Read a `Retry-After` (RFC 9110 section 10.2.3) as seconds from `now`, 0.0 to LONGEST_HINT.
 
     Decimals, which several services send, count as seconds. A past date is 0.0; anything else is None. Never raises.
+    `date` is the reply's own Date: a clock there that is off, by MAX_SKEW at most, names the right pause all the same.
     """
     text = value.strip()
     if _SECONDS.fullmatch(text):
         return min(float(text), LONGEST_HINT)
+    at, theirs = _moment(text, now), _moment(date.strip(), now)
+    if at is None:
+        return None
+    since = now if theirs is None or abs(theirs - now) > MAX_SKEW else theirs
+    return min(max(0.0, (at - since) / 1_000_000), LONGEST_HINT)
+
+
+def _moment(text: str, now: Micros) -> Micros | None:
+    """Return the moment that an HTTP-date names; None if it is none."""
     for pattern in _DATES:
         if found := pattern.fullmatch(text):
-            at = _instant(found.groupdict(), now)
-            return None if at is None else min(max(0.0, (at - now) / 1_000_000), LONGEST_HINT)
+            return _instant(found.groupdict(), now)
     return None
 
 

@@ -214,7 +214,7 @@ def asked_pause(fields: Fields, hint: str | None = None) -> float | None:
     That is a provider's own: seconds, or milliseconds if its name ends in -ms.
     """
     now = time.time_ns() // 1000
-    pauses = [parse_retry_after(fields.get("retry-after", ""), now)]
+    pauses = [parse_retry_after(fields.get("retry-after", ""), now, fields.get("date", ""))]
     if hint is not None:
         pause = parse_retry_after(fields.get(hint.lower(), ""), now)
         pauses.append(pause / 1000 if pause is not None and hint.lower().endswith("-ms") else pause)

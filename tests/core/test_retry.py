@@ -79,10 +79,31 @@ def test_a_bad_retry_after_is_no_hint(value: str) -> None:
     assert parse_retry_after(value, NOW) is None
 
 
-@given(st.text(max_size=60), st.integers(min_value=0, max_value=2**53))
-def test_retry_after_never_raises(value: str, now: int) -> None:
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 10.0),
+        ("Sun, 06 Nov 1994 08:49:45 GMT", 2.0),  # a clock that is 8 s fast
+        ("Sun, 06 Nov 1994 07:49:47 GMT", 3600.0),  # and one that is an hour slow
+        ("Sun, 06 Nov 1994 09:49:47 GMT", 0.0),
+        ("Sunday, 06-Nov-94 08:49:42 GMT", 5.0),
+        ("Sat, 01 Jan 1994 00:00:00 GMT", 10.0),  # no clock
+        *(("", 10.0), ("now", 10.0), ("12", 10.0)),
+    ],
+)
+def test_a_date_is_read_by_the_clock_of_its_sender(date: str, seconds: float) -> None:
+    """The reply's own Date tells what time it is there, unless it is far from ours."""
+    assert parse_retry_after("Sun, 06 Nov 1994 08:49:47 GMT", NOW, date) == seconds
+    assert parse_retry_after("7", NOW, date) == 7.0
+    outcome = classify_http(503, {"retry-after": "Sun, 06 Nov 1994 08:49:47 GMT", "date": date}, now=NOW)
+    assert isinstance(outcome, Failed)
+    assert outcome.retry_after == seconds
+
+
+@given(st.text(max_size=60), st.integers(min_value=0, max_value=2**53), st.text(max_size=60))
+def test_retry_after_never_raises(value: str, now: int, date: str) -> None:
     """Whatever arrives, the answer is None or a finite number of seconds in bounds."""
-    seconds = parse_retry_after(value, now)
+    seconds = parse_retry_after(value, now, date)
     assert seconds is None or 0 <= seconds <= LONGEST_HINT
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from raw_upstream import (
@@ -92,6 +94,16 @@ async def test_retry_after(value: str, seconds: float | None) -> None:
     error = await opening_fails(answer("503 Service Unavailable", f"Retry-After: {value}"))
     assert isinstance(error, Unavailable)
     assert error.retry_after == seconds
+
+
+async def test_a_date_of_retry_after_is_read_by_the_clock_of_the_upstream() -> None:
+    """It may be wrong by hours, in either direction."""
+    for ahead in (-7200, 7200):
+        now = datetime.now(UTC) + timedelta(seconds=ahead)
+        date, after = (format_datetime(each, usegmt=True) for each in (now, now + timedelta(seconds=30)))
+        error = await opening_fails(answer("503 Service Unavailable", f"Date: {date}", f"Retry-After: {after}"))
+        assert isinstance(error, Unavailable)
+        assert error.retry_after == 30.0
 
 
 async def test_no_retry_after() -> None:
