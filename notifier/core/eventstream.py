@@ -51,6 +51,7 @@ class Decoder:
     __slots__ = (
         "_bound",
         "_by_line",
+        "_clears",
         "_data",
         "_ends",
         "_id",
@@ -63,6 +64,7 @@ class Decoder:
         "_swallow",
         "_tail",
         "_type",
+        "cleared",
         "error",
         "last_event_id",
         "retry",
@@ -90,7 +92,9 @@ class Decoder:
         self._size = 0  # of the data buffer
         self._type = ""  # event type buffer
         self._id = ""  # last event ID buffer: becomes `last_event_id` on dispatch
+        self._clears = False  # and `cleared`: an empty ID has come, and none after it
         self.last_event_id = ""
+        self.cleared = False  # the upstream took back every ID, those of earlier connections too
         self.retry: int | None = None  # milliseconds, as last asked for
         self.error: DecodeError | None = None  # the limit that was broken; nothing more can be decoded
 
@@ -165,6 +169,7 @@ class Decoder:
             and self._data is None
             and not self._type
             and self._id == self.last_event_id
+            and self._clears is self.cleared
         )
 
     def _lines(self, text: bytes, out: list[StreamEvent]) -> bytes:
@@ -235,6 +240,7 @@ class Decoder:
         elif name == b"id":
             if b"\0" not in value:
                 self._id = value.decode("utf-8", "replace")
+                self._clears = not value
         elif name == b"retry" and value.isdigit():
             digits = value.lstrip(b"0")
             self.retry = min(int(digits or b"0"), MAX_RETRY) if len(digits) <= _MAX_DIGITS else MAX_RETRY
@@ -256,7 +262,7 @@ class Decoder:
             self._dispatch(out)
 
     def _dispatch(self, out: list[StreamEvent]) -> None:
-        self.last_event_id = self._id
+        self.last_event_id, self.cleared = self._id, self._clears
         if self._data is not None:
             out.append(StreamEvent(b"\n".join(self._data), self._type or "message", self._id))
             self._data, self._size = None, 0

@@ -40,7 +40,7 @@ class Ending:
     news: bool = False  # it brought a change
     unread: Unreadable | None = None  # why its last snapshot was skipped
     lasted: float = 0.0  # seconds for which the stream was open
-    hint: float | None = None  # seconds that the stream asked us to wait (`retry:`)
+    hint: float | None = None  # seconds that this stream, or one before, asked us to wait (`retry:`)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

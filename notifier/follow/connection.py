@@ -66,7 +66,9 @@ class Connector:
                 stream.close()
                 self._gauge.dec()
         if stream is None:
-            return Ending(error=error)
+            return Ending(error=error, hint=subscription.retry)
+        if stream.retry is not None:
+            subscription.retry = stream.retry
         # A fault of ours that comes back with each observation must not come back without ever longer pauses.
         return Ending(
             error=error,
@@ -76,7 +78,7 @@ class Connector:
             silent=not (stream.heard or place),
             unread=stream.unread,
             lasted=asyncio.get_running_loop().time() - subscription.opened,
-            hint=stream.retry,
+            hint=subscription.retry,
         )
 
     async def _open(self, subscription: Subscription, place: str) -> SseStream:

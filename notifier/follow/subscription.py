@@ -92,6 +92,7 @@ class Subscription:
     etag: str = ""  # of the last answer to a poll that was taken in
     cut: SourceError | None = None  # why we ended the stream ourselves
     last_event_id: str = ""  # of the last event that was read, behind which the next stream may go on
+    retry: float | None = None  # seconds that its streams asked us to wait before the next (`retry:`)
     look_at: float = 0.0  # loop time before which no limit of the watch, or of its stream, is reached
     overdue: float | None = None  # loop time since when the deadline is known to have passed
     asked: float | None = None  # loop time at which the first connection after the deadline was over
@@ -150,6 +151,7 @@ class Subscription:
         """Forget what the upstream said so far: the next connection may be to another, or show other states."""
         self.health = WELL
         self.last_event_id = self.etag = ""
+        self.retry = None
         self.success = None
         self.polls = False
         self.renewal = Renewal.NOW
@@ -160,13 +162,14 @@ class Subscription:
         self.success = None
         self.etag, self.last_event_id = "", self.watch.last_event_id
 
-    def remember(self, *, etag: str | None = None, place: str = "") -> None:
+    def remember(self, *, etag: str | None = None, place: str | None = None) -> None:
         """Keep the tag of an answer, or a place in the stream; not where it is the old description's."""
         if self.renewal is Renewal.NOW:
             return
         if etag is not None:
             self.etag = etag
-        self.last_event_id = place or self.last_event_id
+        if place is not None:
+            self.last_event_id = place
 
     def describe(self, like: Watch) -> None:
         """Take over what describes a watch from another of the same task; its state stays."""

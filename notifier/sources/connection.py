@@ -78,6 +78,11 @@ class Connection:
         return self._decoder.last_event_id
 
     @property
+    def cleared(self) -> bool:
+        """Return whether an empty ID has come, and none after it: there is nothing to go on behind."""
+        return self._decoder.cleared
+
+    @property
     def retry(self) -> float | None:
         """Return the seconds that the stream asked us to wait before connecting again."""
         return None if self._decoder.retry is None else self._decoder.retry / 1000

@@ -172,7 +172,7 @@ class SseStream:
         self._last_type = "message"  # the name of its event
         self._counts = False  # it could be read, so that its repeats count as observations
         self.last_activity = loop.time()  # of the last byte, comments included
-        self._place = ""
+        self._place: str | None = None
         self._progress: float | None = None  # that an event without a state has told
         self._placed: StreamEvent | None = None  # tells the place, which has not been asked for yet
         self.heard = False  # an event has come, whatever it holds
@@ -208,8 +208,8 @@ class SseStream:
         return observation
 
     @property
-    def last_event_id(self) -> str:
-        """Return the place in the stream behind which another may go on; empty: unknown."""
+    def last_event_id(self) -> str | None:
+        """Return the place in the stream behind which another may go on; empty: there is none; None: unknown."""
         if self._placed is not None:
             self._place = self._plan.reader.place(self._placed) or self._place
             self._placed = None
@@ -241,12 +241,17 @@ class SseStream:
     def _take_bare_id(self) -> None:
         """Take in the ID behind the last event of the batch, which may be that of a block without data.
 
-        Such a block is no event, and yet it moves the place at which to go on (WHATWG HTML section 9.2.6).
+        Such a block is no event, and yet it moves the place at which to go on (WHATWG HTML section 9.2.6). An empty ID
+        says that there is no such place.
         """
         bare = self._connection.last_event_id
-        if bare and self.unread is None:
+        if self.unread is not None:
+            return
+        if bare:
             place = self._plan.reader.place(StreamEvent(b"", "message", bare)) or self.last_event_id
             self._place, self._placed = place, None
+        elif self._connection.cleared and self._plan.settings.preset.cursor is None:
+            self._place, self._placed = "", None
 
     def _next_of_batch(self) -> Observation | None:
         """Return the next observation that is new. A repeat is recognised by its bytes, and only counted."""

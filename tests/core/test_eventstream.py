@@ -191,6 +191,25 @@ def test_last_event_id(case: str, feeder: Feeder) -> None:
     assert ([event.last_event_id for event in events], decoder.last_event_id) == (expected, last)
 
 
+@pytest.mark.parametrize(
+    ("stream", "cleared"),
+    [
+        (b"data: a\n\n", False),
+        (b"id: 1\ndata: a\n\n", False),
+        (b"id:\ndata: a\n\n", True),
+        (b"id\n\n", True),
+        (b"id: 1\ndata: a\n\nid\ndata: b\n\ndata: c\n\n", True),
+        (b"id\ndata: a\n\nid: 1\n\n", False),
+        (b"id: \0\ndata: a\n\n", False),
+        (b"data: a\n\nid:\ndata: b\n", False),
+    ],
+)
+def test_an_empty_id_is_told_from_none(stream: bytes, cleared: bool, feeder: Feeder) -> None:
+    """It takes back the IDs of earlier connections, too; like any ID it counts once it is dispatched."""
+    _, decoder = decode(stream, feeder)
+    assert decoder.cleared is cleared
+
+
 RETRIES: dict[str, tuple[bytes, int | None]] = {
     "none": (b"data: a\n\n", None),
     "taken at once, without a blank line": (b"retry: 1500\n", 1500),

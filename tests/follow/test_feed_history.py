@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,76 @@ async def test_changes_that_were_missed_are_told_in_order(tmp_path: Path) -> Non
             await listener.wait(4)
             made.watcher.set_feeds({})
         assert states(listener.callbacks, "1") == CHANGES
+
+
+async def test_changes_of_an_upstream_that_repeats_nothing_are_told_in_order(tmp_path: Path) -> None:
+    """It goes on where it stands, without IDs, and several states may come in one piece."""
+    shown = [TASK[:1], TASK[1:]]
+
+    async def behave(peer: Peer) -> None:
+        parts = [event(0, state, ids=False) for state in shown.pop(0)]
+        await peer.send(UNTIL_CLOSED_HEAD, b"".join(parts))
+        peer.close()
+
+    async with Listener() as listener, rig(tmp_path) as made, serve(behave) as server:
+        async with following(server.url, framing="event") as here:
+            await follow(made, listener, here.source)
+            await made.want("1")
+            await listener.wait(4)
+            made.watcher.set_feeds({})
+        assert states(listener.callbacks, "1") == CHANGES
+
+
+@pytest.mark.parametrize("empty", [b"id\n", b"id:\n", b"id: \n"])
+async def test_an_empty_id_takes_back_those_before(tmp_path: Path, empty: bytes) -> None:
+    """Also those of earlier streams (WHATWG HTML section 9.2.6): the next one is asked for without."""
+    bodies = [
+        event(7, "queueing", ids=True),
+        event(0, "processing", ids=False),
+        empty + event(0, "scheduling", ids=False),
+        event(0, "success", ids=False),
+    ]
+
+    async def behave(peer: Peer) -> None:
+        await peer.send(UNTIL_CLOSED_HEAD, bodies.pop(0))
+        peer.close()
+
+    async with Listener() as listener, rig(tmp_path) as made, serve(behave) as server:
+        async with following(server.url, framing="event") as here:
+            await follow(made, listener, here.source)
+            await made.want("1")
+            await listener.wait(4)
+            made.watcher.set_feeds({})
+        assert [peer.headers.get("last-event-id") for peer in server.peers] == [None, "7", "7", None]
+
+
+async def test_the_pause_that_a_stream_asked_for_holds_for_those_after_it(tmp_path: Path) -> None:
+    """`retry:` sets the reconnection time (WHATWG HTML section 9.2.6), until another one does."""
+    pause = 0.3
+    answers = [
+        UNTIL_CLOSED_HEAD + b"retry: 300\n" + event(0, "queueing", ids=False),
+        UNTIL_CLOSED_HEAD + b": nothing\n\n",
+        answer("503 Service Unavailable"),
+        UNTIL_CLOSED_HEAD + event(0, "success", ids=False),
+    ]
+    at: list[float] = []
+
+    async def behave(peer: Peer) -> None:
+        at.append(time.monotonic())
+        await peer.send(answers.pop(0))
+        peer.close()
+
+    async with (
+        Listener() as listener,
+        rig(tmp_path) as made,
+        serve(behave) as server,
+        following(server.url, framing="event") as here,
+    ):
+        await follow(made, listener, here.source)
+        await made.want("1")
+        await listener.wait(2)
+        made.watcher.set_feeds({})
+    assert all(later - earlier >= 0.95 * pause for earlier, later in pairwise(at))
 
 
 async def test_the_id_outlives_a_restart(tmp_path: Path) -> None:

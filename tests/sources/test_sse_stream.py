@@ -122,7 +122,7 @@ async def test_retry_and_last_event_id() -> None:
         await read_next(stream)
         assert [stream.retry, stream.last_event_id] == [2.5, "7-ü"]
         stream.close()
-        (await here.source.open("1", last_event_id=stream.last_event_id)).close()
+        (await here.source.open("1", last_event_id=stream.last_event_id or "")).close()
         (await here.source.open("1", last_event_id="\x01")).close()
     assert [peer.headers.get("last-event-id") for peer in upstream.peers] == [None, "7-ü", None]
 
