@@ -126,13 +126,13 @@ def pace(name: str, upstream: Upstream, cpu: float, rss: int) -> Pace:
     )
 
 
-def configuration(directory: Path, url: str, tasks: int, rate: float, *, batch: bool) -> Path:
+def configuration(directory: Path, url: str, tasks: int, rate: float, *, batch: bool, interval: str = "5s") -> Path:
     """Write the daemon's configuration, and return its path."""
     source = {
         "preset": "polled",
         "base_url": url,
         "token": "none",
-        "poll": {"interval": "5s", "max_interval": "5s", "growth": 1, "rate_limit": f"{rate:g}/s"},
+        "poll": {"interval": interval, "max_interval": interval, "growth": 1, "rate_limit": f"{rate:g}/s"},
     }
     preset = {
         "url": "{base_url}/jobs/{id}",

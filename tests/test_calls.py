@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import cProfile
-from collections.abc import Callable
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from daemon_rig import serving
 from store_rig import follow, move, running, settled
 from waits import PATIENCE
 
+from bench import polls
 from bench.child import LoadGenerator
 from bench.programs import SECRET, Bout, configuration, free_port
 from notifier.runtime.loops import runner
@@ -21,6 +25,8 @@ LOOP_CALLS = 660  # of functions, by the event loop's thread, for a change: 540 
 GROUPS, SIZE = 10, 50  # changes that are saved together
 STORE_CALLS = 55  # by the store's thread, for a change of such a group: 48 were counted
 DRIVER_CALLS = 0.6  # of SQLite's driver among them: 0.54 were counted
+TASKS, POLLS, POLL_RATE = 100, 300, 500.0
+POLL_CALLS = 440  # by the event loop's thread, for a poll that brings nothing new: 390 to 400 were counted
 
 
 def counted(profile: cProfile.Profile, counts: Callable[[Any], bool] = lambda _: True) -> int:
@@ -80,3 +86,69 @@ def test_a_change_costs_a_bounded_number_of_calls(tmp_path: Path) -> None:
     assert tally["missing"] == tally["duplicates"] == 0
     calls = counted(profile) / tally["expected"]
     assert calls <= LOOP_CALLS
+
+
+def test_a_poll_costs_a_bounded_number_of_calls(tmp_path: Path) -> None:
+    """One that brings nothing new, as most do; in the thread of the event loop."""
+    profile = cProfile.Profile()
+    with answering() as (upstream, url):
+        path = polls.configuration(tmp_path, url, TASKS, POLL_RATE, batch=False, interval="200ms")
+        settings = json.loads(path.read_text())
+        settings["http"]["listen"] = f"127.0.0.1:{free_port()}"
+        path.write_text(json.dumps(settings))
+
+        async def run() -> None:
+            async with serving(path):
+                await asyncio.to_thread(upstream.reached, 2 * TASKS)  # each was seen, and the first answers are saved
+                profile.enable()
+                await asyncio.to_thread(upstream.reached, 2 * TASKS + POLLS)
+                profile.disable()
+
+        with runner("uvloop") as loop:
+            loop.run(run())
+    assert upstream.errors == 0
+    assert counted(profile) / POLLS <= POLL_CALLS
+
+
+class CountingUpstream(polls.Upstream):
+    """Tells other threads how often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = threading.Condition()
+
+    def reached(self, count: int) -> None:
+        """Block until it was asked so often."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.asked >= count, PATIENCE), self.asked
+
+    async def _head(self, reader: asyncio.StreamReader) -> bytes:
+        with self._changed:
+            self._changed.notify_all()
+        return await super()._head(reader)
+
+
+@contextmanager
+def answering() -> Iterator[tuple[CountingUpstream, str]]:
+    """Serve polls in a thread of its own, whose calls nobody counts."""
+    upstream, places, loop = CountingUpstream(), [], asyncio.new_event_loop()
+    ready = threading.Event()
+
+    async def serve() -> None:
+        server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+        places.append(server.sockets[0].getsockname()[1])
+        ready.set()
+        async with server:
+            await ended.wait()
+            await upstream.hang_up()
+
+    ended = asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
+    thread.start()
+    assert ready.wait(PATIENCE)
+    try:
+        yield upstream, f"http://127.0.0.1:{places[0]}"
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(PATIENCE)
+        loop.close()
