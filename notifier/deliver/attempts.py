@@ -37,7 +37,7 @@ class Attempts:
             "notifier.event": delivery.event_id,
             "notifier.type": delivery.event_type,
         }
-        with self._tracing.span("attempt", delivery.traceparent, about) as span:
+        with self._tracing.span("attempt", delivery.traceparent, about, request=True) as span:
             if span.traceparent != delivery.traceparent:
                 delivery = replace(delivery, traceparent=span.traceparent)
             attempt = await self._try(sender, delivery, still_ours)

@@ -41,8 +41,15 @@ _NO_TRACE = Span(None)
 class Tracing:
     """Makes spans. This one makes those that record nothing."""
 
-    def span(self, name: str, parent: str | None, attributes: Mapping[str, Attribute]) -> Span:  # noqa: ARG002  # a subclass uses them
-        """Begin a span; `parent` is a `traceparent`."""
+    def span(
+        self,
+        name: str,  # noqa: ARG002  # a subclass uses them
+        parent: str | None,
+        attributes: Mapping[str, Attribute],  # noqa: ARG002
+        *,
+        request: bool = False,  # noqa: ARG002
+    ) -> Span:
+        """Begin a span; `parent` is a `traceparent`. It may be of a `request` to another service."""
         return _NO_TRACE if parent is None else Span(parent)
 
     async def close(self) -> None:

@@ -16,6 +16,7 @@ class Collector:
         self.spans: list[Any] = []
         self.services: set[str] = set()
         self.headers: list[dict[str, str]] = []
+        self.status = 200  # of its answers
         collector = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -28,7 +29,7 @@ class Collector:
                     for scope in group.scope_spans:
                         collector.spans.extend(scope.spans)
                 collector.headers.append({name.lower(): value for name, value in self.headers.items()})
-                self.send_response(200)
+                self.send_response(collector.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 

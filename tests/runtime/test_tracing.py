@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from ports import free_port
 from structlog.testing import capture_logs
 from trace_collector import Collector
 from waits import measured_lag
@@ -34,7 +36,7 @@ async def test_spans_belong_to_the_trace_of_their_parent(collector: Collector) -
     with tracing.span("observe", TRACE, {"notifier.task": "1"}) as outer:
         with tracing.span("commit", outer.traceparent, {}) as inner:
             inner.note(events=2)
-        with tracing.span("attempt", inner.traceparent, {}) as attempt:
+        with tracing.span("attempt", inner.traceparent, {}, request=True) as attempt:
             attempt.fail("http_500")
     with tracing.span("root", None, {}) as root:
         pass
@@ -49,6 +51,7 @@ async def test_spans_belong_to_the_trace_of_their_parent(collector: Collector) -
     assert spans["commit"].parent_span_id == spans["observe"].span_id
     assert spans["attempt"].parent_span_id == spans["commit"].span_id
     assert (spans["attempt"].status.code, spans["attempt"].status.message) == (2, "http_500")
+    assert {name: span.kind for name, span in spans.items()} == {"observe": 1, "commit": 1, "attempt": 3, "root": 1}
     assert spans["root"].parent_span_id == b""
     assert root.traceparent is not None
     assert traceparent_fault(root.traceparent) is None
@@ -87,6 +90,35 @@ async def test_a_collector_that_does_not_answer_holds_nothing_up(monkeypatch: py
             await tracing.close()
             assert time.monotonic() - began < otel.TIMEOUT / 2 + lag()
     assert [line["event"] for line in lines] == ["tracing.unsent"]
+
+
+async def test_a_collector_that_takes_nothing_is_told_once(collector: Collector) -> None:
+    """With the reason, and without a key that is in the URL; and once when it takes spans again."""
+    with capture_logs() as lines:
+        tracing = OtelTracing(f"{collector.url}?key=s3cret", headers={}, service="mine")
+        for status in (400, 401, 200, 200, 403):
+            collector.status = status
+            with tracing.span("observe", None, {}):
+                pass
+            await asyncio.to_thread(tracing.flush)
+        await tracing.close()
+    assert [line["event"] for line in lines] == ["tracing.unavailable", "tracing.recovered", "tracing.unavailable"]
+    assert "400" in lines[0]["error"]
+    assert "s3cret" not in str(lines)
+
+
+async def test_a_collector_that_is_away_is_told_without_its_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library quotes it, with whatever key it holds."""
+    monkeypatch.setattr(otel, "TIMEOUT", 3)
+    with capture_logs() as lines:
+        tracing = OtelTracing(f"http://127.0.0.1:{free_port()}/s3cret?key=s3cret", headers={}, service="mine")
+        with tracing.span("observe", None, {}):
+            pass
+        await asyncio.to_thread(tracing.flush)
+        await tracing.close()
+    assert [line["event"] for line in lines] == ["tracing.unavailable"]
+    assert "refused" in str(lines)
+    assert "s3cret" not in str(lines)
 
 
 def test_only_who_traces_loads_the_library() -> None:
