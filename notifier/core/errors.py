@@ -83,7 +83,7 @@ class StoreError(NotifierError):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be reached or written for now; nothing was committed."""
+    """The database cannot be reached or written; nothing was committed."""
 
 
 class StoreTooNew(StoreError):

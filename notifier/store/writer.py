@@ -73,6 +73,7 @@ class Writer:
         self._losses = 0  # times that this node was declared dead
         self._signed = boottime()  # when the last committed transaction began; set by the thread
         self.available = True
+        self._why = ""  # the store is not available
         self.renewed = self._signed  # seconds of boottime: this node's last sign of life is no older
 
     def gathering(self) -> float:
@@ -88,7 +89,7 @@ class Writer:
         if self._closing or self._ending:
             raise StoreUnavailable("the store is closed")
         if not self.available and not operation.hold:
-            raise StoreUnavailable
+            raise StoreUnavailable(self._why)
         return self._enqueue(operation, within)
 
     async def call(
@@ -223,6 +224,7 @@ class Writer:
     def _declare(self, outage: StoreUnavailable) -> None:
         if self.available:
             self.available = False
+            self._why = str(outage)
             log.error("store.unavailable", error=str(outage), hint="nothing is sent that is not saved; trying again")
 
     async def _suspend(self, outage: StoreUnavailable) -> None:

@@ -43,6 +43,8 @@ async def test_not_ready_while_the_store_cannot_be_written(tmp_path: Path, site:
     refused = await site.post("/v1/deliveries/retry")
     assert "the store cannot be used for now" in refused.problem(503)
     assert refused.headers["retry-after"] == "1"
+    again = await site.post("/v1/deliveries/retry")
+    assert again.json["detail"] == refused.json["detail"] == "the store cannot be used for now: database is locked"
     reload = await site.post("/v1/reload")  # its files are good: they are not what is refused
     assert "the store cannot be used for now" in reload.problem(503)
     assert reload.headers["retry-after"] == "1"
@@ -121,6 +123,7 @@ async def test_status(site: Site) -> None:
     counts = {"watches": {}, "following": 0, "open": 0, "waiting": 0, "max_streams": 2000, "unheard": 0}
     states = {"unknown_states": [], "running_states": ["processing"]}
     assert source == {"name": "vidu", **counts, "troubles": {}, "errors": {}, "lost_lately": {}, **states}
+    assert told["archive"] == {"problem": None}
     assert [found["name"] for found in told["endpoints"]] == ["app"]
     assert "tok" not in json.dumps(told).split('"')
 
