@@ -20,6 +20,40 @@ async def many(site: Site, count: int, *, first: int = 0) -> None:
         await site.api("POST", "v1/watches", body)
 
 
+async def test_a_column_sorts_the_page_that_is_shown(
+    tmp_path: Path, context: BrowserContext, complaints: Complaints
+) -> None:
+    """Up, down, and back to the server's order; numbers in texts as numbers; what is missing last, each way."""
+    async with daemon(tmp_path) as site:
+        for task in ("task-10", "task-9", "Task-1"):
+            await site.watch(task)
+        site.simulator.push("task-9", "processing")
+        await site.phase("task-9", "running")
+        page = await visit(context, site, complaints)
+        await expect(page.locator(f"{ROWS} a")).to_have_text(["Task-1", "task-9", "task-10"])
+        by = page.locator("#watch-table").get_by_role("columnheader", name="Watch")
+        for turn, ids in (
+            ("ascending", ["Task-1", "task-9", "task-10"]),
+            ("descending", ["task-10", "task-9", "Task-1"]),
+            ("none", ["Task-1", "task-9", "task-10"]),
+        ):
+            await by.get_by_role("button").click()
+            await expect(by).to_have_attribute("aria-sort", turn)
+            await expect(page.locator(f"{ROWS} a")).to_have_text(ids)
+        state = page.get_by_role("button", name="State", exact=True)
+        for _ in range(2):
+            await state.click()
+            await expect(page.locator(f"{ROWS} a").first).to_have_text("task-9")
+        await expect(page.locator("#watch-range")).to_have_text(f"1{TO}3 of 3, this page by state")
+        await site.watch("task-2")
+        await expect(page.locator(f"{ROWS} a")).to_have_text(["task-9", "task-2", "Task-1", "task-10"])
+        site.simulator.push("task-10", "queueing")
+        await expect(page.locator(f"{ROWS} a").first).to_have_text("task-10")
+        await page.get_by_role("link", name="Deliveries").click()
+        await page.locator("#outbox-table").get_by_role("button", name="Watch").click()
+        await expect(page.locator("#outbox-rows .c-watch")).to_have_text(["task-9", "task-10"])
+
+
 async def test_filters_are_the_servers_and_stand_in_the_address(
     tmp_path: Path, context: BrowserContext, complaints: Complaints
 ) -> None:

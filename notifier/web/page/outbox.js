@@ -7,11 +7,17 @@ import { attr, byId, draw, h, icon, redraw, sync, text, throttle } from "./dom.j
 import * as endpoints from "./endpoints.js";
 import { age, clock, count, plural } from "./format.js";
 import * as sieve from "./sieve.js";
+import { sortable } from "./sorting.js";
 import { complain, tell } from "./toasts.js";
 import { hrefOf } from "./watches.js";
 
 const PAGE = 50;
 const PAUSE = 2000; // milliseconds between reloads that the stream causes
+
+const order = sortable(byId("outbox-table"), [
+  (item) => item.status, (item) => item.id, (item) => item.task, (item) => item.type, (item) => receiver(item),
+  (item) => item.attempt, (item) => -Date.parse(item.created_at), null,
+], () => draw("outbox", render));
 
 let sources = [];
 let cursors = [null];
@@ -67,7 +73,7 @@ async function load() {
 
 function render() {
   const now = Date.now();
-  sync(byId("outbox-rows"), items, (item) => item.id, make, (row, item) => update(row, item, now));
+  sync(byId("outbox-rows"), order.apply(items), (item) => item.id, make, (row, item) => update(row, item, now));
   byId("outbox-table").hidden = items.length === 0;
   const empty = loaded && items.length === 0;
   byId("outbox-empty").hidden = !empty;
@@ -75,7 +81,7 @@ function render() {
   showCounts();
   showRetry();
   const first = (cursors.length - 1) * PAGE + 1;
-  text(byId("outbox-range"), items.length === 0 ? "" : `${count(first)}–${count(first + items.length - 1)}, newest first`);
+  text(byId("outbox-range"), items.length === 0 ? "" : `${count(first)}–${count(first + items.length - 1)}, ${order.words() ?? "newest first"}`);
   byId("outbox-newer").disabled = cursors.length === 1;
   byId("outbox-older").disabled = next === null;
 }

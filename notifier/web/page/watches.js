@@ -3,7 +3,8 @@
 import { call } from "./api.js";
 import { attr, byId, draw, h, icon, redraw, sync, text, throttle } from "./dom.js";
 import * as filters from "./filters.js";
-import { age, clock, count, ENDED, MEANING, phaseOf } from "./format.js";
+import { age, clock, count, ENDED, MEANING, PHASES, phaseOf } from "./format.js";
+import { sortable } from "./sorting.js";
 import { complain } from "./toasts.js";
 
 const PAGE = 50; // rows in the document, for any number of watches
@@ -11,6 +12,10 @@ const PAUSE = 2000; // milliseconds between reloads that the stream causes
 const RELOAD_EVERY = 10_000; // milliseconds: the stream does not send whether a watch is connected
 const SLOW = 400; // milliseconds of loading before it shows
 
+const order = sortable(byId("watch-table"), [
+  (watch) => PHASES.indexOf(phaseOf(watch)), (watch) => watch.id, (watch) => watch.state, (watch) => watch.source, null,
+  (watch) => -Date.parse(watch.changed_at), (watch) => -Date.parse(watch.created_at),
+], () => draw("watches", render));
 const FIRST = { ended: "", cursor: null };
 let cursors = [FIRST]; // of this page and the pages before it: where it begins, among open or ended ones
 let items = [];
@@ -127,7 +132,7 @@ const newer = (seen, item) => (seen !== undefined && seen.sequence > item.sequen
 
 function render() {
   const now = Date.now();
-  sync(byId("watch-rows"), items, keyOf, makeRow, (row, watch) => updateRow(row, watch, now));
+  sync(byId("watch-rows"), order.apply(items), keyOf, makeRow, (row, watch) => updateRow(row, watch, now));
   const empty = loaded && items.length === 0;
   byId("watch-table").hidden = empty;
   byId("watch-empty").hidden = !empty;
@@ -142,7 +147,7 @@ function showRange() {
   const last = first + items.length - 1;
   const all = filters.countable() && total !== null ? sum(filters.counts) : 0;
   const of = all >= last ? ` of ${count(all)}` : "";
-  text(byId("watch-range"), items.length === 0 ? "" : `${count(first)}–${count(last)}${of}, ${filters.mixed() ? "open ones first" : "newest first"}`);
+  text(byId("watch-range"), items.length === 0 ? "" : `${count(first)}–${count(last)}${of}, ${order.words() ?? (filters.mixed() ? "open ones first" : "newest first")}`);
 }
 
 function makeRow(watch) {
