@@ -118,6 +118,11 @@ def attention(report: Report, options: str) -> Iterator[tuple[str, ...]]:
                 f"notifier reload{options}",
             )
         yield from _of_source(source, options)
+    if (problem := report.get("archive", {}).get("problem")) is not None:  # an earlier version does not say
+        yield (
+            f"results are not kept: {printable(problem)}",
+            "journalctl -u notifier -o cat | grep '\"archive\\.not_kept'",
+        )
     for queue in report["queues"]:
         if queue["problem"] is not None:
             yield (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 
 from rich.text import Text
@@ -131,8 +132,11 @@ def _remarks(event: Item) -> Iterator[Text]:
         yield Text(printable(f"  error: {': '.join(parts) or 'without a word'}"), style="red")
     if data.get("reason"):
         yield Text(printable(f"  {data['reason']}: {data.get('detail', '')}"))
-    for url in (data.get("result") or {}).get("urls", ()):
+    result = data.get("result") or {}
+    for url, kept in zip_longest(result.get("urls", ()), result.get("archived", ())):
         yield Text(printable(f"  result: {url}"))
+        if kept is not None:
+            yield Text(printable(f"    kept: {kept['url']}" if kept["url"] else f"    not kept: {kept['reason']}"))
 
 
 def _outcome(event: Item, delivery: Item, attempts: Sequence[Item]) -> Text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import Counter
 
@@ -37,6 +37,7 @@ class ThisNode:
         watcher: Watcher,
         metrics: Metrics,
         row_counts: RowCounts,
+        archive_problem: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Take the seconds without a heartbeat after which the others count it as dead (`timeout`)."""
         self.name = name
@@ -48,6 +49,7 @@ class ThisNode:
         self._watcher = watcher
         self._metrics = metrics
         self._row_counts = row_counts
+        self._archive_problem = archive_problem
         self._paced: tuple[float, float, float] | None = None  # when last measured; events, deliveries then
         self._rates = (0.0, 0.0)  # of events and deliveries a second
 
@@ -85,6 +87,7 @@ class ThisNode:
                 for name, feed in feeds.items()
                 if (states := feed.source.unknown_states)
             },
+            "archive": self._archive_problem(),
             "endpoints": {endpoint.name: endpoint.in_flight for endpoint in endpoints if endpoint.in_flight},
             "answers": {
                 endpoint.name: [shares.accepted, shares.refused, shares.reason]

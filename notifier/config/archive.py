@@ -58,7 +58,7 @@ def _place(value: object) -> Path | Bucket:
     if parts.scheme == "s3":
         if not _BUCKET.fullmatch(parts.netloc):
             raise invalid(f"expected a bucket's name, such as s3://bucket/prefix, got {got(value)}")
-        prefix = unquote(parts.path).strip("/")
+        prefix = parts.path.strip("/")  # as tools of S3 read it, which decode nothing
         return Bucket(name=parts.netloc, prefix=f"{prefix}/" if prefix else "")
     path = Path(unquote(parts.path))
     if parts.netloc not in ("", "localhost") or not path.is_absolute() or "\0" in str(path):

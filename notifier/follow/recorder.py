@@ -122,6 +122,11 @@ class Recorder:
         """Return whether an observation has results that are archived before it is told."""
         return self.archive is not None and bool(observation.urls) and observation.phase is Phase.SUCCEEDED
 
+    @property
+    def archive_problem(self) -> str | None:
+        """Return why results cannot be kept where they should be; None: nothing is known."""
+        return None if self.archive is None else self.archive.problem
+
     async def complete(self, watch: Watch, observation: Observation) -> Observation:
         """Return an observation with its results kept, if it ends the watch with a success and results are archived.
 

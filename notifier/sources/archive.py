@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import structlog
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 MAX_FETCHES = 8  # at a time: results are large, and the links of machines are not
 PIECE = 256 << 10  # bytes of a body in memory, for each fetch
 IDLE = 30.0  # seconds without a byte, after which a fetch is begun anew
+BLAMED = 1.0  # seconds without an answer of the directory or bucket, after which it is blamed for a timeout
 PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds before another try, random below a bound that doubles
 _PATIENT = frozenset({404, 408, 425, 429})  # those of 4xx that may pass: a CDN may not have the file yet
 
@@ -70,6 +72,7 @@ class Archive:
         self._turns = asyncio.Semaphore(MAX_FETCHES)
         self._users = 0
         self._retired = False
+        self.problem: str | None = None  # why the place did not take the last result; None: it did
 
     async def keep(self, source: str, task: str, urls: Sequence[str]) -> tuple[KeptResult, ...]:
         """Fetch the results of a task; return for each where it is, or why it is not kept. Raises CancelledError alone.
@@ -104,15 +107,17 @@ class Archive:
             self._pool.close()
 
     async def _keep_one(self, name: str, url: str, end: float) -> KeptResult:
-        loop, tries = asyncio.get_running_loop(), 0
-        reason = f"not fetched within {self._settings.timeout:g} s"
+        loop, tries, reason = asyncio.get_running_loop(), 0, None
+        file = _Placed(self._settings.place(name))
         try:
             async with asyncio.timeout_at(end):
                 while True:
                     tries += 1
                     try:
                         async with self._turns:
-                            return await self._fetch(name, url)
+                            result = await self._fetch(file, url)
+                        self.problem = None
+                        return result
                     except ResultFault as exc:
                         reason = str(exc)
                         if not exc.passing:
@@ -121,18 +126,23 @@ class Archive:
                     if loop.time() + pause >= end:
                         return KeptResult(url=None, reason=reason)
                     await asyncio.sleep(pause)
+                    file = _Placed(self._settings.place(name))
         except TimeoutError:
-            return KeptResult(url=None, reason=reason)
+            within = f"within {self._settings.timeout:g} s"
+            late = f"not fetched {within}"
+            if file.waited(loop.time()) >= BLAMED:
+                late = self.problem = f"the archive does not answer {within}"
+            return KeptResult(url=None, reason=reason or late)
 
-    async def _fetch(self, name: str, url: str) -> KeptResult:
+    async def _fetch(self, file: _Placed, url: str) -> KeptResult:
         """Fetch one result into its file. Raises ResultFault."""
-        file = self._settings.place(name)
         try:
             await file.open()
             size = await self._follow(url, file)
             await file.finish()
             return KeptResult(url=file.url, bytes=size)
         except NotKept as exc:
+            self.problem = str(exc)
             raise ResultFault(str(exc), passing=exc.passing) from exc
         except OSError as exc:  # of none of the file's steps: the system has no thread for it
             fault = not_kept("it cannot be written", exc)
@@ -140,7 +150,7 @@ class Archive:
         finally:
             await file.discard()
 
-    async def _follow(self, text: str, file: Kept) -> int:
+    async def _follow(self, text: str, file: _Placed) -> int:
         url = self._checked(text)
         for _ in range(MAX_REDIRECTS + 1):
             route = Route.to(url, tls=self._settings.ssl)
@@ -165,7 +175,7 @@ class Archive:
             url = self._checked(str(target))
         raise ResultFault(f"redirected more than {MAX_REDIRECTS} times", passing=False)
 
-    async def _read(self, connection: Connection, status: int, fields: Mapping[str, str], file: Kept) -> int:
+    async def _read(self, connection: Connection, status: int, fields: Mapping[str, str], file: _Placed) -> int:
         if status != 200:
             passing = status >= 500 or status in _PATIENT
             raise ResultFault(f"the server answered {status}", passing=passing)
@@ -208,6 +218,37 @@ class Archive:
             "accept-encoding: identity",
         ]
         return "\r\n".join([*lines, "", ""]).encode("ascii", "replace")
+
+
+class _Placed:
+    """A file, and since when its place is waited for."""
+
+    def __init__(self, file: Kept) -> None:
+        self._file = file
+        self._since: float | None = None
+        self.discard = file.discard
+
+    @property
+    def url(self) -> str:
+        return self._file.url
+
+    async def open(self) -> None:
+        await self._do(self._file.open())
+
+    async def write(self, data: bytes) -> None:
+        await self._do(self._file.write(data))
+
+    async def finish(self) -> None:
+        await self._do(self._file.finish())
+
+    def waited(self, now: float) -> float:
+        """Return the seconds for which a step at the place has not ended."""
+        return 0.0 if self._since is None else now - self._since
+
+    async def _do(self, step: Coroutine[Any, Any, None]) -> None:
+        self._since = asyncio.get_running_loop().time()
+        await step
+        self._since = None
 
 
 async def _wait(connection: Connection, size: int) -> None:

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import IO
-from urllib.parse import quote
 
 import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
 
 from notifier.runtime.threads import beside, surely
+from notifier.sources.archive import MAX_FETCHES
 from notifier.sources.kept_file import NotKept, step
 
 CONNECT, READ = 10.0, 60.0  # seconds
@@ -39,7 +39,9 @@ class S3Place:
 
     def maker(self) -> Callable[[str], KeptObject]:
         """Return what makes the object of a name."""
-        http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=CONNECT, read=READ), retries=False)
+        http = urllib3.PoolManager(
+            maxsize=MAX_FETCHES, timeout=urllib3.Timeout(connect=CONNECT, read=READ), retries=False
+        )
         client = Minio(
             self.host,
             access_key=self.access_key,
@@ -63,7 +65,7 @@ class KeptObject:
     @property
     def url(self) -> str:
         """Return where it is, once it is finished."""
-        return f"s3://{self._bucket}/{quote(self._name)}"
+        return f"s3://{self._bucket}/{self._name}"  # as tools of S3 read it, which decode nothing
 
     async def open(self) -> None:
         """Create the file. Raises NotKept."""

@@ -252,6 +252,12 @@ class QueueStatus(TypedDict):
     problem: Annotated[str | None, Field(description="why this node reads nothing from it; null: nothing is known")]
 
 
+class ArchiveStatus(TypedDict):
+    """The state of the place where results are kept."""
+
+    problem: Annotated[str | None, Field(description="why a node could not keep its last result; null: none is known")]
+
+
 class DaemonStatus(TypedDict):
     """The daemon at a glance."""
 
@@ -269,6 +275,7 @@ class DaemonStatus(TypedDict):
     endpoints: list[EndpointHealth]
     callbacks: CallbacksStatus
     mutes: Annotated[list[MuteItem], Field(description="those that last")]
+    archive: ArchiveStatus
     queues: Annotated[list[QueueStatus], Field(description="as this node reads them")]
 
 

@@ -146,6 +146,7 @@ class StatusReport:
             ],
             "endpoints": self._endpoints(counts, statuses),
             "callbacks": self._callbacks(counts),
+            "archive": {"problem": next((told for status in statuses if (told := status.get("archive"))), None)},
             "mutes": mute_items(self._dispatcher.mutes.active),
             "queues": [{"name": name, "problem": problem} for name, problem in self._inputs.problems().items()],
         }

@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 from daemon_rig import serving
 from parts import SECRET, data, transcript
 from served import served
 
+from notifier.cli.status import attention
+from notifier.cli.timeline import lines
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 
@@ -84,6 +86,28 @@ async def test_a_completion_waits_for_its_results(tmp_path: Path) -> None:
     [kept] = result["archived"]
     assert (kept["bytes"], kept["reason"]) == (4, None)
     assert content(kept["url"]) == b"film"
+
+
+async def test_a_directory_that_takes_nothing_needs_attention(tmp_path: Path) -> None:
+    """With the reason; the timeline says so beside the result."""
+    (tmp_path / "kept results").write_text("a file in the way")
+    async with (
+        Simulator(transcript=transcript("queueing"), keep_open=True) as sim,
+        Listener(secrets=[SECRET]) as app,
+        serving_results() as cdn,
+    ):
+        cdn.open.set()
+        async with serving(write(tmp_path, sim, app)) as daemon, ClientSession() as client:
+            await app.wait(1)
+            sim.push("1", {"state": "success", "url": cdn.url})
+            await app.wait(2)
+            async with client.get(f"http://{daemon.address}/v1/status") as reply:
+                [(what, _)] = attention(await reply.json(), "")
+            async with client.get(f"http://{daemon.address}/v1/watches/vidu/1") as reply:
+                told = [line.plain.strip() for line in lines(await reply.json(), {})]
+    why = "its directory cannot be created: not a directory"
+    assert what == f"results are not kept: {why}"
+    assert told[told.index(f"result: {cdn.url}") + 1] == f"not kept: {why}"
 
 
 async def test_a_result_that_does_not_come_holds_nothing_up(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from served import served
+from waits import NOTICED
 
 from notifier.core.callback import CallbackPolicy
 from notifier.core.model import KeptResult
@@ -26,12 +29,15 @@ class Bucket:
         self.keys: list[str] = []
         self.refusals: list[tuple[int, str]] = []
         self.host = ""
+        self.together: asyncio.Barrier | None = None  # requests wait for each other
 
     async def serve(self, request: web.Request) -> web.Response:
         if request.method == "GET":
             return web.Response(body=b"film" * 1000)
         self.keys.append(request.headers["Authorization"])
         body = await request.read()
+        if self.together is not None:
+            await self.together.wait()
         if self.refusals:
             status, code = self.refusals.pop(0)
             text = f"<Error><Code>{code}</Code><Message>s3cr3t</Message><Resource>/</Resource></Error>"
@@ -81,10 +87,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_result_is_kept_in_a_bucket(bucket: Bucket) -> None:
-    """Under the same name as in a directory; the key signs and is not sent."""
+    """Under the same name as in a directory, told as it is; the key signs and is not sent."""
     async with archiving(bucket) as archive:
         [kept] = await archive.keep("vidu", "x/1", [f"http://{bucket.host}/film.mp4"])
-    assert kept == KeptResult(url="s3://films/a/b/vidu/x%252F1/1.mp4", bytes=4000)
+    assert kept == KeptResult(url="s3://films/a/b/vidu/x%2F1/1.mp4", bytes=4000)
     assert bucket.objects == {"/films/a/b/vidu/x%2F1/1.mp4": b"film" * 1000}
     assert bucket.keys[0].startswith("AWS4-HMAC-SHA256 Credential=AKEY/")
     assert "s3cr3t" not in bucket.keys[0]
@@ -104,6 +110,37 @@ async def test_a_bucket_that_refuses_is_a_reason(bucket: Bucket, code: str) -> N
     async with archiving(bucket) as archive:
         [kept] = await archive.keep("vidu", "1", [f"http://{bucket.host}/film.mp4"])
     assert kept == KeptResult(url=None, reason=f"the bucket refuses it: {code}")
+
+
+async def test_a_bucket_that_does_not_answer_is_a_reason(bucket: Bucket) -> None:
+    """It was fetched: the provider is not to blame."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with archiving(bucket, host=f"127.0.0.1:{silent.getsockname()[1]}", timeout=NOTICED) as archive:
+            [kept] = await archive.keep("vidu", "1", [f"http://{bucket.host}/film.mp4"])
+            assert kept == KeptResult(url=None, reason=f"the archive does not answer within {NOTICED:g} s")
+            assert archive.problem == kept.reason
+
+
+async def test_what_ails_the_bucket_is_known_until_it_takes_a_result(bucket: Bucket) -> None:
+    """A result that cannot be fetched says nothing of it."""
+    bucket.refusals = [(403, "AccessDenied")]
+    async with archiving(bucket) as archive:
+        assert archive.problem is None
+        for url in (f"http://{bucket.host}/film.mp4", "ftp://x/film.mp4"):
+            await archive.keep("vidu", "1", [url])
+            assert archive.problem == "the bucket refuses it: AccessDenied"
+        await archive.keep("vidu", "1", [f"http://{bucket.host}/film.mp4"])
+        assert archive.problem is None
+
+
+async def test_results_are_sent_at_the_same_time(bucket: Bucket, caplog: pytest.LogCaptureFixture) -> None:
+    """Each over a connection that is used again, without a word of the client library."""
+    bucket.together = asyncio.Barrier(3)
+    async with archiving(bucket) as archive:
+        urls = [f"http://{bucket.host}/film.mp4"]
+        await asyncio.gather(*(archive.keep("vidu", task, urls) for task in "123"))
+    assert len(bucket.objects) == 3
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("urllib3")] == []
 
 
 async def test_a_bucket_that_is_away_is_a_reason(bucket: Bucket) -> None:

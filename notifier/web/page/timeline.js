@@ -127,7 +127,7 @@ function makeEvent(event, watch) {
     h("div", { class: "what" }, h("b", {}, headline(event)), h("time", at, `${clock(event.timestamp)} · +${since(watch, event.timestamp)}`)),
     h("p", { class: "about" }, event.type),
     explanation(data).map((line) => h("p", {}, line)),
-    (data.result?.urls ?? []).map((url) => h("p", {}, result(url))),
+    (data.result?.urls ?? []).map((url, n) => h("p", {}, result(url), kept(data.result.archived?.[n]))),
     h("div", { class: "sent" }));
 }
 
@@ -141,6 +141,12 @@ function explanation(data) {
   const error = [data.error?.code, data.error?.message].filter(Boolean).join(": ");
   const progress = typeof data.progress === "number" ? `progress ${data.progress}` : "";
   return [error, spoken(data.reason), data.detail ?? "", progress].filter(Boolean);
+}
+
+/** Say where the copy of a result is, or why there is none. */
+function kept(copy) {
+  if (copy === undefined) return "";
+  return h("span", { class: "muted" }, copy.url ? ` kept: ${copy.url}` : ` not kept: ${copy.reason}`);
 }
 
 /** Link to a result, if it is a web address: it comes from the provider and may be anything. */
