@@ -20,7 +20,8 @@ from notifier.senders.notice import MAX_METADATA, Additions
 from notifier.senders.services import ServiceName
 
 MAX_MENTIONS = 10
-SLACK_API = SecretUrl("https://slack.com/api")
+_SLACK = "https://slack.com/api"
+SLACK_API = SecretUrl(_SLACK)
 
 
 def _mention(value: object) -> str:
@@ -89,7 +90,11 @@ class SlackEndpoint(MessageKeys, HttpEndpointKeys):
     )
     channel: Printable | None = Field(default=None, description="where the bot posts: an id (C...), or a name")
     thread: Boolean = Field(default=False, description="the bot tells failures in the thread of the task's message too")
-    api_url: HttpUrl = Field(default=SLACK_API, description="of Slack's Web API")
+    api_url: HttpUrl = Field(
+        default=SLACK_API,
+        description="of Slack's Web API; the names of its methods are put behind it",
+        json_schema_extra={"default": _SLACK},  # of a secret URL the schema would show the host alone
+    )
     service: ServiceName = Field(default="slack", description="slack, mattermost, discord or feishu (Lark)")
     template: TextTemplate | None = Field(
         default=None, description="Jinja2 template of the message, in the service's markup; null: built in"

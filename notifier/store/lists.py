@@ -64,7 +64,7 @@ class Lists:
         return await self._reader.page(partial(delivery_detail, number=number))
 
     async def watches(self, which: WatchFilter, *, limit: int, before: int | None = None) -> list[WatchRow]:
-        """List watches that were not removed, newest first; `before` is the `pk` of a watch."""
+        """List watches, newest first; `before` is the `pk` of a watch."""
         return await self._reader.page(partial(_watches, which=which, limit=limit, before=before))
 
     async def watch(self, source: str, task_id: str) -> WatchRowDetail | None:
@@ -90,7 +90,7 @@ class Lists:
 
 def _watches(connection: Connection, which: WatchFilter, limit: int, before: int | None) -> list[WatchRow]:
     """List watches, newest first."""
-    query = _WATCHES.where(_WANTED, *_watch_conditions(which)).order_by(watches.c.pk.desc()).limit(limit)
+    query = _WATCHES.where(*_watch_conditions(which)).order_by(watches.c.pk.desc()).limit(limit)
     if before is not None:
         query = query.where(watches.c.pk < before)
     return [_watch(row) for row in connection.execute(query)]
@@ -131,6 +131,8 @@ def _events(
 
 
 def _watch_conditions(which: WatchFilter) -> Iterator[ColumnElement[bool] | TextClause]:
+    if not which.removed:
+        yield _WANTED
     if which.source is not None:
         yield watches.c.source == which.source
     if which.id is not None:

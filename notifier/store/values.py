@@ -147,7 +147,7 @@ class DeliveryFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchFilter:
-    """Which watches to list, of those that were not removed; None means any."""
+    """Which watches to list; None means any."""
 
     source: str | None = None
     id: str | None = None
@@ -156,6 +156,7 @@ class WatchFilter:
     labels: tuple[tuple[str, str], ...] = ()  # all of them
     text: str | None = None  # a part of the id, in upper or lower case
     ended: bool | None = None
+    removed: bool = False  # list those that were removed too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -183,9 +183,9 @@ class Api:
         next_cursor = rows[-1]["pk"] if len(rows) == limit else None
         return [self._watch(row) for row in rows], next_cursor
 
-    async def watch(self, source: str, task_id: str) -> answers.WatchItem:
-        """Return one watch. Raises Unknown."""
-        rows = await self.store.lists.watches(WatchFilter(source=source, id=task_id), limit=1)
+    async def watch(self, source: str, task_id: str, *, removed: bool = False) -> answers.WatchItem:
+        """Return one watch; with `removed`, also one that was removed. Raises Unknown."""
+        rows = await self.store.lists.watches(WatchFilter(source=source, id=task_id, removed=removed), limit=1)
         if not rows:
             raise _no_watch(source, task_id)
         return self._watch(rows[0])

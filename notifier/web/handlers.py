@@ -114,7 +114,8 @@ async def add_watches(call: Call[Parameters]) -> web.Response:
     created = sum(item["created"] for item in added)
     code = 201 if created else 200
     if not listed:
-        item = await call.api.watch(added[0]["source"], added[0]["id"])
+        # Somebody may have removed it since the commit: it was added all the same.
+        item = await call.api.watch(added[0]["source"], added[0]["id"], removed=True)
         followed: answers.FollowedWatch = {**item, "warnings": warnings}
         return reply(followed, status=code)
     body: answers.AddedWatches = {

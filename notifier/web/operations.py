@@ -72,8 +72,15 @@ class Operation:
         return [name for name in self.parameters.names() if name not in elsewhere]
 
     def route(self) -> web.RouteDef:
-        """Return the route; a parameter in the path holds any characters but a slash."""
-        return web.route(self.method.upper(), re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", self.path), self._serve)
+        """Return the route; a parameter in the path holds any characters but a slash, and no word of another path."""
+
+        def pattern(found: re.Match[str]) -> str:
+            before = re.escape(self.path[: found.start()])
+            words = {word for each in OPERATIONS for word in re.findall(rf"^{before}([a-z]+)", each.path)}
+            others = f"(?!({'|'.join(sorted(words))})(/|$))" if words else ""
+            return f"{{{found[1]}:{others}[^/]+}}"
+
+        return web.route(self.method.upper(), re.sub(r"\{(\w+)\}", pattern, self.path), self._serve)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         """Parse a request and answer it. Raises Refusal."""

@@ -7,10 +7,10 @@ own errors, for the configuration and for requests alike.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, ClassVar, Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from multidict import MultiMapping
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from notifier.config import Problem, explain, key_path
@@ -18,7 +18,6 @@ from notifier.core.model import Json, Micros
 from notifier.store import DeliveryFilter, EventFilter, EventTypeName, WatchFilter
 from notifier.web.refusals import BadRequest
 from notifier.web.values import (
-    MAX_LIMIT,
     MAX_WAIT,
     Cursor,
     DeliveryId,
@@ -100,7 +99,7 @@ class MutePath(Parameters):
 class Limited(Parameters):
     """How much of a list."""
 
-    limit: PageLimit = Field(default=100, ge=1, le=MAX_LIMIT, description="items of a page")
+    limit: PageLimit = Field(default=100, description="items of a page")
 
 
 class ListQuery(Limited):
@@ -112,7 +111,7 @@ class ListQuery(Limited):
 class ShortListQuery(Parameters):
     """Which part of a list that is in memory; all of it, unless a limit is given."""
 
-    limit: PageLimit | None = Field(default=None, ge=1, le=MAX_LIMIT, description="items of a page; all, if not given")
+    limit: PageLimit | None = Field(default=None, description="items of a page; all, if not given")
     cursor: Cursor | None = Field(default=None, description="`next` of the page before")
 
     def page(self, items: Sequence[_Item]) -> tuple[list[_Item], str | None]:
@@ -190,9 +189,7 @@ class StreamQuery(Parameters):
     after: Position | None = Field(
         default=None, description="an event's cursor, for clients that send no Last-Event-ID"
     )
-    last_event_id: Annotated[Position, WithJsonSchema({"type": "string", "pattern": "^a?[0-9]{1,18}$"})] | None = Field(
-        default=None, alias="Last-Event-ID"
-    )
+    last_event_id: Position | None = Field(default=None, alias="Last-Event-ID")
 
     def filter(self) -> EventFilter:
         """Return the filter for the store."""

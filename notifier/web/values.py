@@ -20,6 +20,7 @@ MAX_LIMIT = 1000  # items of a page
 MAX_WAIT = 600  # seconds of one long poll
 FORWARD = "a"  # the first character of a cursor that leads to newer events
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = (edge.replace(tzinfo=UTC) for edge in (datetime.min, datetime.max))  # that can be written
 
 
 def _searchable(value: object) -> str:
@@ -98,7 +99,8 @@ def _instant(value: object) -> Micros:
         raise invalid("expected a time such as 2026-11-22T06:00:00Z") from exc
     if at.tzinfo is None:
         raise invalid("say the time zone too, such as 2026-11-22T06:00:00Z")
-    return (at - _EPOCH) // timedelta(microseconds=1)
+    # A time zone may put it before the first or after the last moment of UTC.
+    return (min(max(at, _FIRST), _LAST) - _EPOCH) // timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,17 +120,28 @@ class EventCursor:
 
 
 _TEXT: Mapping[str, Any] = {"type": "string"}
+
+
+def _matching(pattern: str) -> WithJsonSchema:
+    """Describe a text for those who make requests of the document."""
+    return WithJsonSchema({**_TEXT, "pattern": pattern})
+
+
 SearchText = Annotated[str, BeforeValidator(_searchable)]
-Cursor = Annotated[int, BeforeValidator(_position), WithJsonSchema({**_TEXT})]
-Position = Annotated[int, BeforeValidator(_event_position), WithJsonSchema({**_TEXT})]
-Page = Annotated[EventCursor, BeforeValidator(EventCursor.read), WithJsonSchema({**_TEXT})]
+Cursor = Annotated[int, BeforeValidator(_position), _matching("^[0-9]{1,18}$")]
+Position = Annotated[int, BeforeValidator(_event_position), _matching("^a?[0-9]{1,18}$")]
+Page = Annotated[EventCursor, BeforeValidator(EventCursor.read), _matching("^a?[0-9]{1,18}$")]
 Truth = Annotated[bool, BeforeValidator(_truth)]
-PageLimit = Annotated[int, BeforeValidator(_whole(1, MAX_LIMIT))]
+PageLimit = Annotated[
+    int,
+    BeforeValidator(_whole(1, MAX_LIMIT)),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
+]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema({**_TEXT})]
-Label = Annotated[tuple[str, str], BeforeValidator(_label), WithJsonSchema({**_TEXT})]
+Label = Annotated[tuple[str, str], BeforeValidator(_label), _matching("^[^:]*:")]
 Instant = Annotated[Micros, BeforeValidator(_instant), WithJsonSchema(TypeAdapter(Timestamp).json_schema())]
-WatchName = Annotated[tuple[str, str], BeforeValidator(_watch_name), WithJsonSchema({**_TEXT})]
+WatchName = Annotated[tuple[str, str], BeforeValidator(_watch_name), _matching("^[^/]+/.")]
 DeliveryId = Annotated[
     int, BeforeValidator(_position), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_ID})
 ]

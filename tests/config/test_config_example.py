@@ -41,6 +41,7 @@ from notifier.config import (
 )
 from notifier.config.chat import MessageKeys
 from notifier.config.endpoint_keys import EndpointKeys, HttpEndpointKeys
+from notifier.config.secret import SecretUrl
 from notifier.config.section import Section
 from notifier.config.types import write_duration, write_size
 from notifier.config.watch import WatchRequest
@@ -281,6 +282,19 @@ def test_every_key_of_the_schema_has_a_title_and_a_description_and_a_fitting_def
     assert part.get("description")
     if "default" in part:
         jsonschema.Draft202012Validator({**part, "$defs": SCHEMA["$defs"]}).validate(part["default"])
+
+
+def test_the_schema_shows_the_whole_default_of_a_url() -> None:
+    """Who copies it gets what the program does without it."""
+    defaults = {
+        (model.__name__, key): field.default.reveal()
+        for model in _sections(Section)
+        for key, field in model.model_fields.items()
+        if isinstance(field.default, SecretUrl)
+    }
+    assert defaults
+    shown = {(model, key): SCHEMA["$defs"][model]["properties"][key]["default"] for model, key in defaults}
+    assert shown == defaults
 
 
 @pytest.mark.parametrize(

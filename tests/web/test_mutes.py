@@ -113,6 +113,19 @@ async def test_what_cannot_be_muted_is_refused(tmp_path: Path, body: dict[str, A
         assert (await site.get("/v1/mutes")).json["items"] == []
 
 
+@pytest.mark.parametrize(
+    "until", ["9999-12-31T23:59:59-10:00", "9999-12-31T23:59:59.999999-00:01", "9999-12-31T23:59:59Z"]
+)
+async def test_a_mute_until_the_end_of_the_world_is_listed(tmp_path: Path, until: str) -> None:
+    """Its end is at most the last moment that can be written in UTC."""
+    async with Listener() as listener, running(tmp_path, endpoints=endpoints(listener)) as site:
+        made = await ask(site, until=until)
+        assert made.status == 201
+        assert made.json["until"].startswith("9999-12-31T23:59:59.")
+        assert (await site.get("/v1/mutes")).json["items"] == [made.json]
+        assert (await site.get("/v1/status")).json["mutes"] == [made.json]
+
+
 async def test_the_commands(tmp_path: Path) -> None:
     """Add, list and remove; `status` shows what is muted, and a webhook is refused."""
     async with Listener() as listener, running(tmp_path, endpoints=endpoints(listener)) as site:

@@ -251,6 +251,8 @@ async def test_a_configuration_file_that_is_gone_is_a_problem_too(site: Site) ->
         ("GET", "/v1/deliveries?since=2026-11-22", 400),
         ("PUT", "/v1/status", 405),
         ("GET", "/v1/reload", 405),
+        ("GET", "/v1/deliveries/retry", 405),  # no delivery has that id
+        ("GET", "/v1/deliveries/retryable", 400),
         ("DELETE", "/healthz", 405),
         ("POST", "/metrics", 405),
     ],

@@ -113,6 +113,29 @@ async def test_a_list_tells_of_each_whether_it_is_new(site: Site) -> None:
     assert (none.status, none.json) == (200, {"items": [], "created": 0, "existing": 0, "warnings": []})
 
 
+@pytest.mark.parametrize(("there", "status"), [(False, 201), (True, 200)])
+async def test_a_watch_that_is_removed_at_once_was_added(
+    site: Site, monkeypatch: pytest.MonkeyPatch, there: bool, status: int
+) -> None:
+    """The answer tells of the commit, whatever another client does between the commit and the answer."""
+    assert site.app.parts is not None
+    watches = site.app.parts.store.watches
+    apply = watches.apply
+    if there:
+        assert (await add(site, "7")).status == 201
+
+    async def then_remove(*args: Any, **kwargs: Any) -> Any:
+        changes = await apply(*args, **kwargs)
+        assert await watches.remove("vidu", "7", now=kwargs["now"]) is not None
+        return changes
+
+    monkeypatch.setattr(watches, "apply", then_remove)
+    reply = await add(site, {"id": "7", "source": "vidu"})
+    assert (reply.status, reply.json["id"], reply.json["warnings"]) == (status, "7", [])
+    assert (await site.get("/v1/watches/vidu/7")).problem(404)
+    assert await ids(site) == []
+
+
 async def test_a_watch_without_a_receiver_is_added_with_a_warning(tmp_path: Path) -> None:
     """One that an endpoint matches, one that names its endpoint and one with its own callback cause none."""
     narrow = APP.replace("}}", ", match: {labels: {team: video}}}}")
