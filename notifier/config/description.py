@@ -38,6 +38,7 @@ _EXTRA = {
     "result_request": ("result_id",),
     "batch": ("ids",),
 }  # placeholders beside the usual ones
+_IDS = ("id", "+id", "ids", "result_id")
 _LEAST: dict[str, Any] = {"url": "{base_url}/{id}", "states": {}}  # in the place of what a preset has to have
 # The fields of which any key may be absent.
 _OF_OPTIONAL_KEYS = ("poll", "about", "variables", "headers", "paths", "states")
@@ -69,7 +70,7 @@ class Description(Preset):
     @property
     def origin(self) -> str:
         """Return `scheme://host[:port]` of the URL."""
-        return SecretUrl(_fill(self)).origin
+        return SecretUrl(_fill(self, self.url)).origin
 
 
 def preset_name(value: object, info: ValidationInfo) -> str:
@@ -309,19 +310,29 @@ def _template_faults(description: Preset, overrides: dict[str, Any]) -> list[Ini
     open_ = {name for name, value in description.variables.items() if value is None}  # each watch has its own
     if used.isdisjoint({"id", "+id", *open_}):
         faults.append(detail(("url",), invalid("the task's id is used nowhere; put {id} into the url or a header")))
-    address = _fill(description)
-    at = "base_url" if "base_url" in overrides and "url" not in overrides else "url"
+    at = ("base_url",) if "base_url" in overrides and "url" not in overrides else ("url",)
+    if (own := _address_fault(description, description.url)) is not None:
+        faults.append(detail(at, invalid(own)))
+    addresses = dict(templates)
+    for request in ("result_request", "batch"):
+        other = addresses.get((request, "url"))
+        if other is None or ("{base_url}" in other and own is not None):
+            continue  # the base_url has been reported already
+        if (message := _address_fault(description, other)) is not None:
+            faults.append(detail((request, "url"), invalid(message)))
+    return faults
+
+
+def _address_fault(description: Preset, template: str) -> str | None:
+    """Return why no request can go to the template's address, once it is filled in; None: it can."""
+    address = _fill(description, template)
     try:
         check_http(SecretUrl(address))
     except ValueError:
-        message = "expected an address that begins with http:// or https://, names a host and has no fragment (#...)"
-        faults.append(detail((at,), invalid(message)))
-    else:
-        authorized = any(name.lower() == "authorization" for name in description.headers)
-        if "@" in urlsplit(address).netloc and authorized:
-            message = "a user name and password do not go together with the header Authorization; set that to null"
-            faults.append(detail((at,), invalid(message)))
-    return faults
+        return "expected an address that begins with http:// or https://, names a host and has no fragment (#...)"
+    if "@" in urlsplit(address).netloc and any(name.lower() == "authorization" for name in description.headers):
+        return "a user name and password do not go together with the header Authorization; set that to null"
+    return None
 
 
 def placeholders(template: str, extra: Sequence[str] = ()) -> set[str]:
@@ -338,6 +349,8 @@ def placeholders(template: str, extra: Sequence[str] = ()) -> set[str]:
     return {name for _, name, _, _ in parts if name is not None}
 
 
-def _fill(description: Preset) -> str:
-    values = dict.fromkeys(description.variables, "x") | {"base_url": description.base_url, "+id": "id"}
-    return description.url.format(**values | {"id": "id", "token": "token"})
+def _fill(description: Preset, template: str) -> str:
+    """Fill in a URL for its origin and a check: a variable without a default may be a part of a host, or a port."""
+    variables = {name: "1" if value is None else value for name, value in description.variables.items()}
+    given = {"base_url": description.base_url, "token": "token", **dict.fromkeys(_IDS, "id")}
+    return template.format(**variables | given)

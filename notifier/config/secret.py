@@ -160,9 +160,9 @@ def signing(secret: Secret) -> Secret:
 
 
 def check_http(url: SecretUrl) -> SecretUrl:
-    """Refuse a URL that no HTTP request can be sent to."""
+    """Refuse a URL that no HTTP request can be sent to. Raises ValueError, also for a port that cannot be."""
     parts = urlsplit(url.reveal())
-    if parts.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:%-]+", parts.hostname or ""):
+    if parts.scheme not in ("http", "https") or parts.port == 0 or not re.fullmatch(r"[\w.:%-]+", parts.hostname or ""):
         raise invalid("expected a URL that begins with http:// or https:// and names a host")
     if parts.fragment:
         raise invalid("a fragment (#...) is never sent; remove it")

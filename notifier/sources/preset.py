@@ -169,7 +169,7 @@ class NotFound(BaseModel):
     status: int | None = Field(default=None, ge=100, le=599, description="HTTP status of the reply; null: any")
     path: Path | None = Field(default=None, description="JMESPath of a value that tells")
     values: tuple[State, ...] = Field(default=(), description="the values at `path`; none: any but null and empty ones")
-    empty: bool = Field(default=False, description="only if the body is empty")
+    empty: bool = Field(strict=True, default=False, description="only if the body is empty")
 
 
 class ResultRequest(BaseModel):
@@ -230,12 +230,18 @@ class Poll(BaseModel):
     interval: Seconds = Field(default=5.0, description="between two polls of a task, with a jitter of a tenth")
     max_interval: Seconds = Field(default=60.0, description="the longest interval, while nothing changes")
     growth: float = Field(
-        default=1.25, ge=1, le=100, description="factor of the interval after each poll that brings no change"
+        strict=True,
+        default=1.25,
+        ge=1,
+        le=100,
+        description="factor of the interval after each poll that brings no change",
     )
     rate_limit: PerSecond | None = Field(
         default=None, description="requests per time of the whole source, such as 10/s; null: connect_rate"
     )
-    max_in_flight: int = Field(default=32, ge=1, le=1_000_000, description="requests of the source at a time")
+    max_in_flight: int = Field(
+        strict=True, default=32, ge=1, le=1_000_000, description="requests of the source at a time"
+    )
     floor: Seconds | None = Field(default=None, description="a shorter interval is of no use to the provider's clients")
     hint: str | None = Field(
         default=None,
@@ -276,7 +282,7 @@ class Preset(BaseModel):
     poll: Poll = Field(default=Poll(), description="how often a task is asked for, if the transport is poll")
     title: str | None = Field(default=None, description="the provider's name, for people")
     about: About = Field(default=About(), description="what is known of the provider; for people")
-    experimental: bool = Field(default=False, description="the description rests on weak sources")
+    experimental: bool = Field(strict=True, default=False, description="the description rests on weak sources")
     variables: dict[VariableName, Variable | None] = Field(
         default={},
         description="what the url names beyond the id, with defaults; null: the source or the watch has to give it",

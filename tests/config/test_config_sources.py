@@ -160,6 +160,23 @@ def test_every_field_of_a_preset_can_be_overridden(site: Site) -> None:
         ("preset: vidu, poll: {growth: 101}", "sources.s.poll.growth: expected at most 100, got 101"),
         ("preset: vidu, poll: {growth: abc}", 'poll.growth: expected a number such as 1.5, got "abc"'),
         ("preset: vidu, poll: {growth: .inf}", "poll.growth: expected a number such as 1.5, got .inf"),
+        ("preset: vidu, poll: {growth: true}", "poll.growth: expected a number such as 1.5, got true"),
+        ("preset: vidu, poll: {growth: '2'}", 'poll.growth: expected a number such as 1.5, got "2"'),
+        ("preset: vidu, poll: {max_in_flight: true}", "max_in_flight: expected a whole number such as 100, got true"),
+        ("preset: vidu, experimental: 'yes'", 's.experimental: expected true or false, got "yes"'),
+        ("preset: vidu, not_found: [{empty: 1}]", "not_found[0].empty: expected true or false, got 1"),
+        ("preset: vidu, base_url: 'http://h:99999'", "sources.s.base_url: expected an address that begins with"),
+        ("preset: vidu, base_url: 'http://h:0'", "sources.s.base_url: expected an address that begins with"),
+        ("preset: vidu, base_url: 'http://[::1]:x'", "sources.s.base_url: expected an address that begins with"),
+        ("preset: vidu, url: 'http://h:70000/{id}'", "sources.s.url: expected an address that begins with"),
+        ("preset: vidu, batch: {url: x}", "sources.s.batch.url: expected an address that begins with"),
+        ("preset: vidu, batch: {url: 'http://h:70000/'}", "sources.s.batch.url: expected an address that begins with"),
+        ("preset: vidu, result_request: {url: '{id}', result: a}", "result_request.url: expected an address that"),
+        ("preset: vidu, result_request: {url: '{base_url}#{id}', result: a}", "result_request.url: expected an "),
+        (
+            "preset: vidu, base_url: 'ftp://h', result_request: {url: '{base_url}/{id}', result: a}",
+            "sources.s.base_url: expected an address",
+        ),
         ("preset: vidu, poll: {max_in_flight: 1.5}", "max_in_flight: expected a whole number such as 100, got 1.5"),
         ("preset: vidu, poll: {hint: 'a b'}", 'poll.hint: expected text of the form ^[A-Za-z0-9-]+$, got "a b"'),
         ("preset: vidu, experimental: maybe", 's.experimental: expected true or false, got "maybe"'),
@@ -177,6 +194,16 @@ def test_a_faulty_source_is_a_problem(site: Site, keys: str, said: str) -> None:
     site.write("hello", "bad.pem")
     (line,) = site.said(f"sources: {{s: {{{keys}}}}}")
     assert said in line
+
+
+@pytest.mark.parametrize("url", ["http://h:{port}/{id}", "{scheme}://h/{id}", "https://{region}.example/{id}"])
+def test_a_variable_may_stand_anywhere_in_an_address(site: Site, url: str) -> None:
+    variables = "{port: null, scheme: https, region: null}"
+    config = site.load(f"""\
+presets: {{p: {{url: "{url}", variables: {variables}, states: {{running: [a]}}}}}}
+sources: {{s: {{preset: p}}}}
+""")
+    assert config.sources["s"].description.url == url
 
 
 def test_several_faults_of_one_source_are_told_together(site: Site) -> None:
