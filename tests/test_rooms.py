@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from importlib import import_module
 from pathlib import Path
 
 import notifier
 
 ROOT = Path(notifier.__file__).parent
+NAMED = 110  # lines of a module that the docstring of its room names
 LONGEST = 400  # lines of a file; about 300 is usual
 # Why a file is longer. A class is never cut for it: its pieces would call each other back.
 REASONS = {
@@ -52,6 +54,17 @@ def test_a_room_says_where_things_are() -> None:
             and not any(room.rglob(f"{name}.py"))
         ]
         assert not missing, room.name
+
+
+def test_a_room_names_every_module_of_some_length() -> None:
+    """In `cli` the commands' own names lead to them."""
+    for room in (path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name != "cli"):
+        named = re.findall(r"`([\w*]+)`", import_module(f"notifier.{room.name}").__doc__ or "")
+        lengths = {path.stem: len(path.read_bytes().splitlines()) for path in room.glob("[!_]*.py")}
+        unnamed = [
+            name for name, lines in lengths.items() if lines >= NAMED and not any(fnmatch(name, each) for each in named)
+        ]
+        assert not unnamed, room.name
 
 
 def test_the_root_is_a_hall_without_furniture() -> None:

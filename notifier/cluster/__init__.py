@@ -2,8 +2,8 @@
 
 `membership` keeps this node's heartbeat, and takes over from nodes that `core/share.py` counts as dead; the fence of
 its writes is in `store/node.py`, the time for which it may send in `store/store.py`. `leadership` shares the health of
-endpoints, `row_counts` counts for all nodes, `peers` lists the nodes and their last reports, `readiness` says whether
-this one is ready.
+endpoints, `row_counts` counts for all nodes, `peers` lists the nodes and their last reports, `this_node` makes this
+one's, `readiness` says whether this one is ready.
 """
 
 from notifier.cluster.leadership import SharedEndpoints

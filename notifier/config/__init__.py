@@ -1,9 +1,13 @@
 """Configuration: YAML becomes typed, validated values, or a list of every problem with its place.
 
-Each section of the file has its model: `source` and `description`, `endpoint` and `chat`, `watch`, `queue`, `archive`,
-the small ones in `settings`. `document` reads a file and fills in variables, `loader` reads all files and checks one
-section against another, `remarks` has the warnings that `notifier check` gives. `problems` words every refusal,
-`syntax` those of mistakes in YAML. `types` are durations, rates and names, `secret` keeps secrets from being printed.
+Each part of the file has its model: `source` and `description`, `endpoint` and `endpoint_keys`, `chat` and `template`,
+`identity` (secrets and certificates), `watch`, `queue`, `archive`, `database`, the small ones in `settings`; `section`
+is the base of all, `model` the whole.
+
+`document` reads a file and fills in variables, `tree` parses it with places, `plain` and `shapes` long lists in less
+time. `loader` reads all files and checks one section against another, `reading` knows which files those were, `remarks`
+has the warnings that `notifier check` gives, `describe` what it prints. `problems` words every refusal, `syntax` those
+of mistakes in YAML. `types` are durations, rates and names, `secret` keeps secrets from being printed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Inputs: watches from message queues, stored before their messages are acknowledged.
 
-`redis`, `nats` and `amqp` are brokers; `consumer` is the loop that all share, `message` reads their messages, `intake`
-stores the watches.
+`redis`, `nats` and `amqp` are brokers with the interface in `broker` and the `limits` of all; `running` creates and
+runs those of the configuration. `consumer` is the loop that all share, `message` reads their messages, `intake` stores
+the watches.
 """
 
 from notifier.inputs.broker import Broker

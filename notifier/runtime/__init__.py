@@ -1,8 +1,9 @@
 """What the process needs from its environment: clock, logs, metrics, systemd, threads, TLS, event loop.
 
-`http1` is the HTTP client of sources and senders: `connection`, `pool`, `dialling`, `reply`, and `names`, which looks
-up hosts and refuses forbidden addresses. `tracing` has spans, `wake` the pause of a loop; the `*_private` modules reach
-into libraries.
+`clock` has the time and how it was set, `logs` the form of a line and `log_writer` its way out, `threads` blocking
+calls, `loops` the event loop. `http1` is the HTTP client of sources and senders: `connection`, `pool`, `dialling`,
+`reply`, and `names`, which looks up hosts and refuses forbidden addresses. `tracing` has spans, and `otel` sends them;
+`wake` is the pause of a loop; the `*_private` modules reach into libraries.
 """
 
 __all__ = [
