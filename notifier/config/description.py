@@ -42,6 +42,10 @@ _IDS = ("id", "+id", "ids", "result_id")
 _LEAST: dict[str, Any] = {"url": "{base_url}/{id}", "states": {}}  # in the place of what a preset has to have
 # The fields of which any key may be absent.
 _OF_OPTIONAL_KEYS = ("poll", "about", "variables", "headers", "paths", "states")
+# The fields that decide no request and no reading, with any value.
+_APART: dict[str, Any] = {"poll": Poll(), "title": None, "about": None, "experimental": False} | dict.fromkeys(
+    ("deadline", "stall_after", "idle_timeout", "max_event")  # the source's own count
+)
 
 
 class Description(Preset):
@@ -59,12 +63,12 @@ class Description(Preset):
         return self._twin
 
     def asks_like(self, other: Description) -> bool:
-        """Return whether requests and readings are the same, however often is polled."""
-        return self._without_pace() == other._without_pace()
+        """Return whether requests and readings are the same, whatever the pace, the limits and the words for people."""
+        return self._bare() == other._bare()
 
-    def _without_pace(self) -> Description:
-        copy = self.model_copy(update={"poll": Poll()})
-        copy._twin = None if self._twin is None else self._twin._without_pace()
+    def _bare(self) -> Description:
+        copy = self.model_copy(update=_APART)
+        copy._twin = None if self._twin is None else self._twin._bare()
         return copy
 
     @property

@@ -89,6 +89,31 @@ def test_a_change_of_pace_leaves_streams_alone(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
+    ("field", "value", "other"),
+    [
+        ("title", "One", "Two"),
+        ("about", "{confidence: high}", "{confidence: low}"),
+        ("experimental", "true", "false"),
+        ("deadline", "1h", "2h"),
+        ("stall_after", "1m", "null"),
+        ("idle_timeout", "30s", "40s"),
+        ("max_event", "2MiB", "4MiB"),
+    ],
+)
+def test_a_change_of_what_no_request_and_no_reading_needs_leaves_streams_alone(
+    site: Site, field: str, value: str, other: str
+) -> None:
+    """A preset of one's own may hold it; its streams do not reopen."""
+    text = (
+        "presets: {p: {url: '{base_url}/{id}', states: {running: [a]}, %s: %s}}\n"
+        "sources: {s: {preset: p, base_url: 'http://h', token: t}}"
+    )
+    one, two = (source(site, text % (field, each)).description for each in (value, other))
+    assert one != two
+    assert one.asks_like(two)
+
+
+@pytest.mark.parametrize(
     ("fields", "said"),
     [
         ("poll_twin: hedraa", 'poll_twin: unknown preset "hedraa"; did you mean "hedra"?'),
