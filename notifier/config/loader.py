@@ -45,7 +45,7 @@ from notifier.config.section import Context, unknown_keys
 from notifier.config.settings import HttpConfig
 from notifier.config.source import SourceConfig, default_source
 from notifier.config.types import name as check_name
-from notifier.config.watch import NO_SOURCE, WatchRequest, WatchRow, read_watch, usual
+from notifier.config.watch import NO_SOURCE, WatchRequest, read_watch, usual
 from notifier.config.watch_list import WatchList
 from notifier.core.callback import LABEL, PREFIX, is_callback
 from notifier.core.model import Json, NewWatch
@@ -308,21 +308,21 @@ class _Loading:
             context, default = Context(env=self._env, endpoints=context.endpoints), _ANY
         read = partial(read_watch, default=default, context=context)
         self._lists.append((self._entries, replace(document, data=None), location))
+        places, add = self._places, self._watches.append
         for index, item in enumerate(value or ()):
             row = usual(item, default, context)
             if row is None and (watch := self._check(document, (*location, index), read, item)):
                 row = watch.row
             if row is not None:
-                self._place(document, (*location, index), row)
+                first = places.setdefault(row[1], {}).setdefault(row[0], self._entries)
+                if first == self._entries:
+                    add(row)
+                else:
+                    self._repeated(document, (*location, index), first)
             self._entries += 1
 
-    def _place(self, document: Document, location: Location, row: WatchRow) -> None:
-        """Add a watch, or report that another one has the same source and id."""
-        task, source, *_ = row
-        first = self._places.setdefault(source, {}).setdefault(task, self._entries)
-        if first == self._entries:
-            self._watches.append(row)
-            return
+    def _repeated(self, document: Document, location: Location, first: int) -> None:
+        """Report that another entry, the number `first`, has the same source and id."""
         number, other, place = self._lists[bisect_right(self._lists, first, key=itemgetter(0)) - 1]
         line = other.line((*place, first - number))
         where = f"on line {line}" if other.file == document.file else f"in {other.file}, line {line}"

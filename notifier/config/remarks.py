@@ -110,9 +110,12 @@ def _unheard(config: Config, watches: Iterable[Placed]) -> Iterator[Problem]:
     if not config.endpoints:
         return
     routes = config.routes
+    everything = {name for name in config.sources if any(receivers(routes, name, {}, None))}  # of it somebody hears
     counts: Counter[int] = Counter()
     first: dict[int, tuple[Document, Location]] = {}
     for (_, source, endpoints, labels, *_), document, location in watches:
+        if endpoints is None and source in everything:
+            continue
         if not any(receivers(routes, source, labels, endpoints)):
             counts[id(document)] += 1
             first.setdefault(id(document), (document, location))

@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import yaml
@@ -61,12 +63,15 @@ class _Text:
     plain: bool  # unquoted
 
 
+_Maker = Callable[[Sequence[str]], Any]
+
+
 @dataclass(frozen=True, slots=True)
 class _Shape:
     """Entries that differ in their words alone."""
 
     pattern: re.Pattern[str]  # of such an entry up to the next one; its groups are the words
-    items: Sequence[Any]  # of such an entry, with _Word, _BareWord and _Text in them
+    items: Sequence[_Maker]  # of what such an entry holds, given its words
 
 
 def parse_list(text: str, fill: Callable[[str], str]) -> Any:
@@ -135,8 +140,8 @@ def _entries(text: str, begin: int, end: int, indentation: str, *, depth: int) -
             begin = match.end()
         count += 1
         words = match.groups()
-        for item in shape.items:
-            items.append(_filled(item, words))
+        for made in shape.items:
+            items.append(made(words))
     return items
 
 
@@ -181,7 +186,7 @@ def _shape(entry: str, indentation: str, depth: int) -> _Shape:
         loader.dispose()
     if not isinstance(items, list) or not _keys_are_fixed(items):
         raise NotPlain
-    return _Shape(re.compile("".join(pattern) + rf"(?={indentation}- |\Z)"), items)
+    return _Shape(re.compile("".join(pattern) + rf"(?={indentation}- |\Z)"), list(map(_maker, items)))
 
 
 def _keys_are_fixed(value: Any) -> bool:
@@ -190,18 +195,24 @@ def _keys_are_fixed(value: Any) -> bool:
     return type(value) is not list or all(map(_keys_are_fixed, value))
 
 
-def _filled(value: Any, words: Sequence[str]) -> Any:
-    """Return a value of a shape with the words of an entry."""
+def _maker(value: Any) -> _Maker:
+    """Return the function that makes a value of a shape, given the words of an entry."""
     kind = type(value)
     if kind is _Word:
-        return words[value]
+        return itemgetter(int(value))
     if kind is _BareWord:
-        return resolve(words[value])
+        return lambda words: resolve(words[value])
     if kind is _Text:
-        text = _MARKER.sub(lambda marker: words[int(marker[1])], value.marked)
-        return resolve(text) if value.plain else text
+        return partial(_text, value)
     if kind is dict:
-        return {key: _filled(item, words) for key, item in value.items()}
+        entries = [(key, _maker(item)) for key, item in value.items()]
+        return lambda words: {key: made(words) for key, made in entries}
     if kind is list:
-        return [_filled(item, words) for item in value]
-    return value
+        items = list(map(_maker, value))
+        return lambda words: [made(words) for made in items]
+    return lambda _: value
+
+
+def _text(text: _Text, words: Sequence[str]) -> Any:
+    filled = _MARKER.sub(lambda marker: words[int(marker[1])], text.marked)
+    return resolve(filled) if text.plain else filled

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace as with_
-from functools import partial
+from functools import lru_cache, partial
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Executable, Row, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Dialect, Insert, Row, Update, bindparam, insert, select, update
 from sqlalchemy import null as sql_null
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -17,20 +17,12 @@ from notifier.core.model import Micros, NewWatch, Watch
 from notifier.store import callbacks, redating
 from notifier.store import statements as sql
 from notifier.store.node import named
-from notifier.store.rows import callback_name, described, kept_labels, kept_metadata, watch_from
+from notifier.store.rows import DESCRIPTION, callback_name, described, description, watch_from
 from notifier.store.schema import watches
 from notifier.store.transaction import Transaction
 from notifier.store.values import BEFORE_ALL, ClockShift, WatchChanges
 from notifier.store.writer import Writer
 
-DESCRIPTION = (
-    "labels",
-    "metadata",
-    "endpoints",
-    "callback",
-    "variables",
-    "traceparent",
-)  # columns that users describe a watch by
 MAX_RIVALS = 5  # tries while other nodes add the same watches at the same moment
 CHUNK = 400  # ids in one statement: SQLite takes 32,766 parameters, older builds 999
 # Rows given to the driver at once. It prepares all of them before it sends the first, and a server does not wait long
@@ -66,8 +58,7 @@ _COLUMNS = (
     *("pk", "source", "id", "origin", "state", "phase", "sequence", "stalled", "ended"),
     *("created_at", "changed_at", "updated_at", *DESCRIPTION),
 )  # of a new watch
-# SQLAlchemy's own execution costs more than SQLite's work on a row.
-_INSERT_PLAINLY = f"INSERT INTO watches ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)})"
+_INSERT = insert(watches).values({name: bindparam(name) for name in _COLUMNS})
 _ADD_AGAIN = (
     update(watches)
     .where(watches.c.pk == bindparam("_pk"), watches.c.removed_at.is_not(None))
@@ -79,7 +70,7 @@ _ADD_AGAIN = (
 _REMOVE = (
     update(watches)
     .where(watches.c.pk == bindparam("_pk"))
-    .values(removed_at=bindparam("_now"), updated_at=bindparam("_now"), owner=None)
+    .values(removed_at=bindparam("_now"), updated_at=bindparam("_now"), owner=sql_null())
 )
 
 
@@ -225,7 +216,7 @@ def _apply(
     again = [row for row in known.values() if row.removed_at is not None]
     described = {key: row for key, row in known.items() if origin == "file" or row.removed_at is not None}
     callbacks.keep(connection, [*fresh, *(asked[key] for key in described)], now)
-    changed = _describe(connection, asked, texts, described, origin, now)
+    changed = _describe(connection, texts, described, origin, now)
     _add_again(connection, again, now)
     added = _insert(connection, take_ids, fresh, texts, origin, now)
     added += [_anew(changed.get(row.pk) or watch_from(row), now) for row in again]
@@ -252,8 +243,8 @@ def _known(connection: Connection, asked: Mapping[Key, NewWatch]) -> tuple[dict[
     for source, ids in by_source.items():
         for start in range(0, len(ids), CHUNK):
             chunk = ids[start : start + CHUNK]
-            rows = connection.execute(_BY_IDS, {"source": source, "ids": chunk})
-            stored |= {(row.source, row.id): row for row in rows}
+            rows = connection.execute(_BY_IDS, {"source": source, "ids": chunk}).all()
+            stored |= {(source, row.id): row for row in rows}
             texts |= {(source, task_id): described(asked[source, task_id]) for task_id in chunk}
     return stored, texts
 
@@ -275,11 +266,8 @@ def _insert(
         {"pk": first + n, "source": watch.source, "id": watch.id} | texts[watch.source, watch.id] | blank | times
         for n, watch in enumerate(fresh)
     ]
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_INSERT_PLAINLY, list(map(itemgetter(*_COLUMNS), rows)))
-    else:
-        # All nodes insert in the same order, so that two that add the same watches do not wait for each other.
-        in_pieces(connection, insert(watches), sorted(rows, key=itemgetter("source", "id")))
+    # All nodes insert in the same order, so that two that add the same watches do not wait for each other.
+    in_pieces(connection, _INSERT, sorted(rows, key=itemgetter("source", "id")))
     return [
         Watch(
             pk=first + n,
@@ -300,7 +288,6 @@ def _insert(
 
 def _describe(
     connection: Connection,
-    asked: Mapping[Key, NewWatch],
     texts: Mapping[Key, Text],
     known: Mapping[Key, Row[Any]],
     origin: str,
@@ -311,20 +298,11 @@ def _describe(
     rows = []
     for key, row in known.items():
         text = texts[key]
-        differs = tuple(getattr(row, name) for name in DESCRIPTION) != tuple(text.values())
+        differs = description(row) != tuple(text.values())
         if differs or row.origin != origin:
             rows.append({"_pk": row.pk, "origin": origin, "updated_at": now} | text)
         if differs:
-            new = asked[key]
-            changed[row.pk] = with_(
-                watch_from(row),
-                labels=kept_labels(text["labels"]),
-                metadata=kept_metadata(text["metadata"]),
-                endpoints=new.endpoints,
-                callback=text["callback"],
-                variables=new.variables,
-                traceparent=new.traceparent,
-            )
+            changed[row.pk] = watch_from(row, text)
     in_pieces(connection, _DESCRIBE, rows)
     return changed
 
@@ -362,7 +340,24 @@ def _remove_others(
     return removed, keys[-1] if len(keys) == PIECE else None
 
 
-def in_pieces(connection: Connection, statement: Executable, rows: Sequence[Mapping[str, object]]) -> None:
+def in_pieces(connection: Connection, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]) -> None:
     """Run a statement once for each row."""
+    if connection.dialect.name == "sqlite":
+        text, values = _plainly(connection.dialect, statement)
+        if rows:
+            connection.exec_driver_sql(text, list(map(values, rows)))
+        return
     for start in range(0, len(rows), PIECE):
         connection.execute(statement, rows[start : start + PIECE])
+
+
+@lru_cache(maxsize=64)  # statements times dialects
+def _plainly(
+    dialect: Dialect, statement: Insert | Update
+) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
+    """Return a statement's text, and a function that takes its parameters from a row, in their order.
+
+    SQLAlchemy's own execution costs more than SQLite's work on a row.
+    """
+    compiled = statement.compile(dialect=dialect)
+    return str(compiled), itemgetter(*(compiled.positiontup or ()))
