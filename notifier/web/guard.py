@@ -15,7 +15,8 @@ from aiohttp import web
 
 from notifier.web.refusals import problem
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/"})  # for probes and browsers; they show no secret
+PROBES = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS = PROBES | {"/metrics", "/"}  # for probes and browsers; they show no secret
 HEALTH_PATHS = OPEN_PATHS - {"/"}
 PORTS = {"http": 80, "https": 443}  # the default ones, which a Host may name and an Origin never does
 OPEN_PREFIX = "/static/"  # the parts of the status page, the same for everybody

@@ -23,6 +23,7 @@ from notifier.web.connections import ClientConnection, ClientConnections
 log = structlog.get_logger(__name__)
 
 BACKLOG = 128  # connections that the system holds until they are accepted
+AT_ONCE = 16  # connections accepted in one round of the loop
 SPARE = 8  # descriptors
 RETRY = 0.1  # seconds until another attempt to accept, while there are no descriptors at all
 SHUTDOWN_TIMEOUT = 2.0  # seconds for the requests in progress
@@ -117,11 +118,14 @@ class HttpListener:
                 elif exc.errno not in _OF_CLIENT:
                     raise
                 continue
-            try:
-                await loop.connect_accepted_socket(self._connection, accepted)
-            except OSError:  # the client has gone already
-                accepted.close()
+            await asyncio.gather(*map(self._begin, [accepted, *_waiting(listening)]))
             self._keep_spare()
+
+    async def _begin(self, accepted: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(self._connection, accepted)
+        except OSError:  # the client has gone already
+            accepted.close()
 
     def _connection(self) -> ClientConnection:
         server = self._runner.server
@@ -152,6 +156,18 @@ class HttpListener:
                 raise
         else:
             self._exhausted = False
+
+
+def _waiting(listening: socket.socket) -> list[socket.socket]:
+    """Accept some of the connections that wait: each in a round of its own would take seconds behind busy ones."""
+    accepted: list[socket.socket] = []
+    while len(accepted) < AT_ONCE - 1:
+        try:
+            accepted.append(listening.accept()[0])
+        except OSError:  # there are no more, or the next attempt tells the fault
+            break
+        accepted[-1].setblocking(False)
+    return accepted
 
 
 async def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:

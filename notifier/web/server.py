@@ -12,25 +12,32 @@ from notifier.core.errors import StoreUnavailable
 from notifier.web import openapi
 from notifier.web.api import API, Api
 from notifier.web.connections import ClientConnection, connection_of
-from notifier.web.guard import Guard
+from notifier.web.guard import PROBES, Guard
 from notifier.web.handlers import DOCUMENT
 from notifier.web.operations import OPERATIONS
 from notifier.web.page import page
 from notifier.web.refusals import Refusal, problem
+from notifier.web.turns import Turns
 
 log = structlog.get_logger(__name__)
 
 PATIENCE = 20.0  # seconds that a client may take to read an answer
 SLOWEST = 16 << 10  # bytes a second; a large answer has more time, at this rate
+_SAFE = frozenset({"GET", "HEAD"})  # methods that change nothing (RFC 9110 section 9.2.1)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def application(api: Api, guard: Callable[[], Guard]) -> web.Application:
     """Create the web application; `guard` is called for each request, because a reload may change the token."""
+    probes, others = Turns(), Turns()  # a probe waits for no other kind of request
 
     @web.middleware
     async def protect(request: web.Request, handler: Handler) -> web.StreamResponse:
-        rules, connection = guard(), connection_of(request)
+        connection = connection_of(request)
+        await (probes if request.path in PROBES else others).wait()
+        if connection.lost and request.method in _SAFE:
+            raise ConnectionResetError("the client has gone")
+        rules = guard()
         refusal = rules.refusal(request)
         if refusal is None and connection.reserved and not rules.is_operator(request, local=connection.local):
             refusal = problem(503, "too many connections are open; try again later")

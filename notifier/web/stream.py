@@ -33,7 +33,6 @@ async def stream(call: Call[StreamQuery]) -> web.StreamResponse:
     if call.request.method == "HEAD":
         return response
     async with call.api.hub.follow(call.parameters.filter(), call.parameters.position()) as follower:
-        await response.prepare(call.request)
         await _write(call.request, response, follower)
     return response
 
@@ -45,6 +44,7 @@ async def _write(request: web.Request, response: web.StreamResponse, follower: F
     frames: bytes | None = f"retry: {RETRY}\n\n".encode()
     next_heartbeat = asyncio.get_running_loop().time() + HEARTBEAT
     try:
+        await response.prepare(request)
         while frames is not None:
             now = asyncio.get_running_loop().time()
             if now >= next_heartbeat:
@@ -63,7 +63,7 @@ async def _write(request: web.Request, response: web.StreamResponse, follower: F
             "stream.ended",
             hint="the store cannot be read; the client can connect again later",
         )
-    except ConnectionResetError:
+    except ConnectionError:
         pass  # the client has gone
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from site_running import Site, running
 from stream_reader import Told, add, listening
+from structlog.testing import capture_logs
 from waits import PATIENCE, until
 
 from notifier.tools.simulator import Simulator
+from notifier.tools.wire import reset
 from notifier.web import hub as hubs
 from notifier.web import stream as streams
 
@@ -206,3 +208,18 @@ async def test_nothing_is_read_while_nobody_listens(site: Site) -> None:
     await add(site, "2")
     await until(committed)
     assert (hub._newest, list(hub._kept)) == (newest, [])
+
+
+async def test_a_client_that_leaves_before_the_answer_is_no_error_of_ours(site: Site) -> None:
+    """While its position is looked up, or its turn is waited for."""
+    host, _, port = (site.app.address or "").rpartition(":")
+    with capture_logs() as logs:
+        for _ in range(20):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"GET /v1/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert isinstance(writer.transport, asyncio.Transport)
+            reset(writer.transport)
+            await asyncio.sleep(0)
+        async with listening(site) as reader:
+            await reader.status()
+    assert not [each for each in logs if each["log_level"] == "error"]
