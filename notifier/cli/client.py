@@ -131,7 +131,7 @@ def connect(url: str | None, token: str | None, config: Path | None) -> Client:
             ways = f"--token or NOTIFIER_TOKEN, as {config} names none that can be read here"
     url = url or DEFAULT_URL
     if not url.startswith(("http://", "https://", "unix:")):
-        fail(f"--url {url}: expected http://HOST:PORT or unix:PATH")
+        fail(f"--url {url}: expected http://HOST:PORT or unix:PATH", EXIT_USAGE)
     return Client(url=url, token=token, options=options, ways=ways)
 
 

@@ -110,6 +110,14 @@ def test_a_value_that_the_daemon_does_not_know_is_a_mistake_of_use(capsys: pytes
         assert printed(Client(url=url), capsys).startswith("what answers at")
 
 
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1:9", "127.0.0.1:8780", "localhost", "HTTP//x", "unix"])
+def test_an_address_of_another_form_is_a_mistake_of_use(url: str) -> None:
+    """It can be told without asking anybody."""
+    done = CliRunner().invoke(app, ["status", "--url", url])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == f"notifier: --url {url}: expected http://HOST:PORT or unix:PATH\n"
+
+
 def test_an_argument_that_is_no_text_is_told_as_one(capsys: pytest.CaptureFixture[str]) -> None:
     """Bytes that the locale's encoding does not know say nothing about whether the daemon is running."""
     client = Client(url="http://127.0.0.1:9")
