@@ -77,7 +77,7 @@ test-systemd: $(STAMP) ## run the service under a real systemd (root, on Debian)
 
 STEPS ?= 100000
 machine: $(STAMP) ## compare the store with its model for STEPS steps on each database
-	@NOTIFIER_TEST_STEPS=$(STEPS) $(BIN)/pytest -q tests/contract/test_store_machine.py
+	@NOTIFIER_TEST_STEPS=$(STEPS) $(BIN)/python tests/rig/whole_run.py $(BIN)/pytest -q tests/contract/test_store_machine.py
 
 # atheris has no wheel for every Python, and nothing else needs it: it gets a place of its own inside .venv.
 FUZZER := $(VENV)/fuzz

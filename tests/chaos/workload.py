@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from typing import Any
@@ -71,7 +72,8 @@ class Workload:
         self._site.upstream.task(id_, source=source, repeats=dice.random() < FORGETFUL)
         self._site.upstream.move(id_, "queueing")
         way = self._add_by_queue if dice.random() < 0.4 else self._add_by_api
-        task = asyncio.create_task(way({"id": id_, "source": source}), name=f"add {id_}")
+        watch = {"id": id_, "source": source, "metadata": {"order": self._made}}
+        task = asyncio.create_task(way(watch), name=f"add {id_}")
         self._adding.add(task)
         task.add_done_callback(self._adding.discard)
 
@@ -84,16 +86,20 @@ class Workload:
                     async with asyncio.timeout(5):
                         status, _ = await node.daemon.post("/v1/watches", watch)
                     if status in (200, 201):
-                        self._site.scribe.did("add", node.name, source=watch["source"], task=watch["id"])
+                        self._added(watch, node.name)
                         return
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
                     pass  # it may have been killed in the middle: the same watch again changes nothing
             await asyncio.sleep(0.1)
 
-    async def _add_by_queue(self, watch: dict[Any, Any]) -> None:
+    def _added(self, watch: dict[str, Any], node: str | None) -> None:
+        about = {"source": watch["source"], "task": watch["id"], "metadata": watch["metadata"]}
+        self._site.scribe.did("add", node, **about)
+
+    async def _add_by_queue(self, watch: dict[str, Any]) -> None:
         redis = Redis.from_url(broker_url("redis"), socket_connect_timeout=PATIENCE, socket_timeout=PATIENCE)
         try:
-            await redis.xadd(self._site.stream, watch)
-            self._site.scribe.did("add", None, source=watch["source"], task=watch["id"])
+            await redis.xadd(self._site.stream, {"data": json.dumps(watch)})
+            self._added(watch, None)
         finally:
             await redis.aclose()

@@ -85,7 +85,8 @@ class Scene:
             slack=0.02 + lag,
         )
         case = Case(self.scribe.entries, read(self.url.removeprefix("sqlite:///")), terms)
-        assert [str(finding) for finding in verdict(case)] == []
+        findings = [str(finding) for finding in verdict(case)]
+        assert findings == [], findings
         return case
 
     def settings(self, number: int) -> Fields:
@@ -175,9 +176,10 @@ class Life:
         """Add tasks, take one away, and have them end."""
         scene = self.scene
         own = {"callback_url": f"{scene.ears.base_url}/own/{n}", "endpoints": []}
-        for task in (f"api-{n}", f"own-{n}", f"gone-{n}"):
-            scene.scribe.did("add", source="vidu", task=task)
+        at, tasks = scene.scribe.now(), (f"api-{n}", f"own-{n}", f"gone-{n}")
         answer = await self.ask("POST", "/v1/watches", [f"api-{n}", {"id": f"own-{n}"} | own, f"gone-{n}"])
+        for task in tasks if answer is not None else ():
+            scene.scribe.did("add", at=at, source="vidu", task=task)
         for task in (*BASE, f"gone-{n}"):
             scene.sim.push(task, f"step {n}")
         for endpoint, task in (("app", f"api-{n}"), ("own", f"own-{n}")):

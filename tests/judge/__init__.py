@@ -10,11 +10,12 @@ program, as processes or as a simulation, writes the record of `record.py`:
 
 from judge.case import Case, Finding
 from judge.database import Rows
-from judge.record import Did, Entry, Received, RecordError, Said, entries, line, parse, read, write
+from judge.record import Asked, Did, Entry, Received, RecordError, Said, entries, line, parse, read, write
 from judge.terms import EndpointTerms, Terms
 from judge.verdict import judge, verdict
 
 __all__ = [
+    "Asked",
     "Case",
     "Did",
     "EndpointTerms",

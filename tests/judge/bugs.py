@@ -26,13 +26,14 @@ class Bug:
     changes: tuple[Change, ...]
 
 
-def _bug(name: str, rules: str, *changes: tuple[str, str, str]) -> Bug:
+def bug(name: str, rules: str, *changes: tuple[str, str, str]) -> Bug:
+    """Return a bug; `rules` are words of a text."""
     made = tuple(Change(file=file, old=old, new=new) for file, old, new in changes)
     return Bug(name=name, rules=frozenset(rules.split()), changes=made)
 
 
 BUGS = (
-    _bug(
+    bug(
         "a commit forgets a row of the outbox",
         "lost gap",
         (
@@ -41,7 +42,7 @@ BUGS = (
             "iif(waits, NULL, owner)\nFROM placed WHERE sequence <> 3\n",
         ),
     ),
-    _bug(
+    bug(
         "a delivery is settled before it is sent",
         "lost",
         (
@@ -50,7 +51,7 @@ BUGS = (
             "            await self._settle(delivery, Done())\n            attempt = await self._attempts.make(\n",
         ),
     ),
-    _bug(
+    bug(
         "the sequence that is told skips a number",
         "gap misdirected",
         (
@@ -59,7 +60,7 @@ BUGS = (
             'f\'"sequence":{watch.sequence + (watch.sequence > 2)},',
         ),
     ),
-    _bug(
+    bug(
         "an attempt has an id of its own",
         "id uncommitted",
         (
@@ -70,7 +71,7 @@ BUGS = (
             '            delivery = replace(delivery, event_id=f"{delivery.event_id}{delivery.attempt}")\n',
         ),
     ),
-    _bug(
+    bug(
         "the body is made anew for each attempt",
         "body",
         (
@@ -79,7 +80,7 @@ BUGS = (
             '    return delivery.body.replace(b"}}}", b\'},"attempt":%d}}\' % delivery.attempt)\n',
         ),
     ),
-    _bug(
+    bug(
         "a delivery does not wait for the one before it",
         "order gap",
         (
@@ -88,18 +89,18 @@ BUGS = (
             "'ready', 0, due, due, 0, owner",
         ),
     ),
-    _bug(
+    bug(
         "a watch goes on after its end",
         "after_the_end",
         ("core/machine.py", "ended=observation.phase in TERMINAL", "ended=False"),
         ("core/machine.py", "if watch.ended or watch.phase in TERMINAL:", "if watch.ended:"),
     ),
-    _bug(
+    bug(
         "the newest of the waiting overtakes the others",
         "order gap",
         ("store/hot_sqlite.py", "ORDER BY first.sequence LIMIT 1", "ORDER BY first.sequence DESC LIMIT 1"),
     ),
-    _bug(
+    bug(
         "an accepted message is sent once more",
         "repeat",
         (
@@ -110,12 +111,12 @@ BUGS = (
             "            now = self._clock()\n",
         ),
     ),
-    _bug(
+    bug(
         "what a stream says first after a reconnection is dropped",
         "lost skipped",
         ("follow/connection.py", "for observation in replay.news():", "for observation in replay.news()[1:]:"),
     ),
-    _bug(
+    bug(
         "the same state in another phase is taken for a repeat",
         "lost",
         (
@@ -129,7 +130,7 @@ BUGS = (
             "observation.state == watch.state",
         ),
     ),
-    _bug(
+    bug(
         "the deadline ends a watch without one more look at the upstream",
         "given_up",
         (
@@ -139,27 +140,27 @@ BUGS = (
             "            subscription.interrupt()\n",
         ),
     ),
-    _bug(
+    bug(
         "a look that found the upstream away counts as the last one",
         "given_up",
         ("follow/limits.py", "looked=subscription.looked or answered,", "looked=True,"),
     ),
-    _bug(
+    bug(
         "history is told as news",
         "invented",
         ("follow/connection.py", "        if subscription.watch.state is not None:\n", "        if False:\n"),
     ),
-    _bug(
+    bug(
         "a reload opens every stream anew",
         "reload",
         ("daemon/installation.py", "reopen=elsewhere, hurry=hurry", "reopen=True, hurry=hurry"),
     ),
-    _bug(
+    bug(
         "what a crashed process held is forgotten",
         "unsettled",
         ("store/node.py", "        connection.execute(sql.FREE_DELIVERIES)\n", ""),
     ),
-    _bug(
+    bug(
         "other bytes are signed than are sent",
         "signature",
         (
@@ -168,7 +169,7 @@ BUGS = (
             'headers(delivery.event_id, seconds, body + b"\\n")',
         ),
     ),
-    _bug(
+    bug(
         "the schedule is ignored",
         "early",
         (
@@ -177,12 +178,12 @@ BUGS = (
             "return Later(due=now, attempt=made",
         ),
     ),
-    _bug(
+    bug(
         "a state that nobody knows counts as success",
         "invented lost",
         ("sources/snapshot.py", "        return Phase.RUNNING\n", "        return Phase.SUCCEEDED\n"),
     ),
-    _bug(
+    bug(
         "a body is kept and used for another watch",
         "misdirected invented",
         (
@@ -191,12 +192,12 @@ BUGS = (
             "body=vars(self._counters).setdefault(event.watch and event.watch.sequence, payload.body(event)),",
         ),
     ),
-    _bug(
+    bug(
         "any answer counts as accepted",
         "lost",
         ("core/retry.py", "    if 200 <= status < 300:\n", "    if 200 <= status < 600:\n"),
     ),
-    _bug(
+    bug(
         "no answer counts as accepted",
         "lost",
         (
@@ -210,12 +211,12 @@ BUGS = (
             "                if connection:\n",  # else another connection is tried at once, and nearly always answered
         ),
     ),
-    _bug(
+    bug(
         "a message is given up before its schedule ends",
         "early",
         ("deliver/verdict.py", "            if pause is None:\n", "            if pause is None or made > 1:\n"),
     ),
-    _bug(
+    bug(
         "an event names its own state as the one before",
         "previous",
         (
@@ -224,7 +225,7 @@ BUGS = (
             "        previous_state=after.state,\n        previous_phase=after.phase,\n        observation",
         ),
     ),
-    _bug(
+    bug(
         "a delivery that waits is forgotten",
         "unsettled",
         (

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from judge.database import DeliveryRow, EventRow, Rows, WatchRow
-from judge.record import Did, Entry, Received, Said
+from judge.record import Asked, Did, Entry, Received, Said
 from judge.terms import Terms
 
 
@@ -66,6 +66,24 @@ class Case:
         for entry in self._sorted:
             if isinstance(entry, Said):
                 found[f"{entry.source}/{entry.task}"].append(entry)
+        return dict(found)
+
+    @cached_property
+    def asked(self) -> dict[str, list[Asked]]:
+        """Return when the upstream was asked about each task, by source/id, in order."""
+        found: dict[str, list[Asked]] = defaultdict(list)
+        for entry in self._sorted:
+            if isinstance(entry, Asked):
+                found[f"{entry.source}/{entry.task}"].append(entry)
+        return dict(found)
+
+    @cached_property
+    def added(self) -> dict[str, list[Did]]:
+        """Return when each task was added, by source/id, in order."""
+        found: dict[str, list[Did]] = defaultdict(list)
+        for did in self.did:
+            if did.action == "add" and "source" in did.detail:
+                found[f"{did.detail['source']}/{did.detail['task']}"].append(did)
         return dict(found)
 
     @cached_property

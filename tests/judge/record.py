@@ -1,7 +1,7 @@
-"""The record of a run: what an upstream said, what receivers received, what operators and faults did. JSON lines.
+"""The record of a run: what an upstream was asked and said, what receivers received, what operators and faults did.
 
-Each line is one object with a `kind` and `at`, in the order in which things happened. `at` is in seconds of one clock
-for the whole record: the machine's, or a simulation's. Nobody sets that clock: a step of the daemon's is a `did`.
+JSON lines. Each is one object with a `kind` and `at`, in the order in which things happened. `at` is in seconds of one
+clock for the whole record: the machine's, or a simulation's. Nobody sets that clock: a step of the daemon's is a `did`.
 
 `said`: the upstream sent a snapshot of a task.
 
@@ -17,6 +17,13 @@ for the whole record: the machine's, or a simulation's. Nobody sets that clock: 
                 A snapshot that was cut, or that came while nobody asked, is said with `false`: it may become known.
     history     true for what a stream repeats at its beginning from before the present state (may be left out)
 
+`asked`: the upstream was asked about a task, by a request for a stream or by a poll. Those that note it note all of it.
+
+    {"kind": "asked", "at": 12.4, "source": "vidu", "task": "t-1", "retry_after": 20.0, "answered": 12.5}
+
+    retry_after the seconds for which the answer asked to be left alone; null: it did not, or never arrived
+    answered    when the answer arrived (may be left out: at once)
+
 `received`: a receiver has read a callback whole. An attempt that was cut before its end is not in the record.
 
     {"kind": "received", "at": 12.6, "endpoint": "app", "webhook_id": "msg_1", "timestamp": 1795850461, "body": "{...}",
@@ -30,6 +37,7 @@ for the whole record: the machine's, or a simulation's. Nobody sets that clock: 
     node        who sent it, where several do; else null
     late        true if the answer went out so late that the sender may have given up by then (may be left out)
     answered    when the answer was given or cut (may be left out: at once)
+    retry_after the seconds for which the answer asked to be left alone (may be left out: it did not)
 
 The line is written when the answer was given or cut, but `at` is when the callback had been read, so these lines alone
 may be out of order; the judge sorts by `at`.
@@ -47,8 +55,11 @@ may be out of order; the judge sorts by `at`.
     pause       it stands still (SIGSTOP), until `resume`
     reload      its configuration was read again. {"sources": [...], "endpoints": [...], "tasks": [...]}: whose settings
                 changed; nothing of others may change. `at` is when it was asked, {"until": s} when it was done
-    add         a task was given to it. {"source": ..., "task": ...}
-    remove      a task was taken from it. {"source": ..., "task": ...}
+    add         a task was given to it, and it said so. {"source": ..., "task": ..., "metadata": {...}}; the last may be
+                left out, for every time that the task is added
+    remove      a task was taken from it. {"source": ..., "task": ...}; {"done": true}: it has said so by now
+    disable     an endpoint was disabled, and it said so. {"endpoint": ...}
+    enable      an endpoint was enabled. {"endpoint": ...}
     retry       a delivery was asked for again. {"webhook_id": ...}, {"endpoint": ...}, or {} for any
     cut         a connection ended or was held up on the way. {"where": "upstream" | "receiver" | "names" | "database" |
                 "broker"}; {"source", "task", "connection"} where the upstream itself ends one stream; {"until": s}
@@ -57,6 +68,8 @@ may be out of order; the judge sorts by `at`.
     takeover    it was declared dead, and others took what it had
     settled     its database was seen to know that a message was accepted. {"webhook_id": ..., "endpoint": ...}: it
                 comes no more, whatever befalls the daemon
+    dead        its database was seen to have given a message up. {"webhook_id": ..., "endpoint": ..., "attempt": n,
+                "reason": ...}: it may be gone from the rows at the end, since an operator asked for it again
 """
 
 from __future__ import annotations
@@ -76,12 +89,15 @@ Action = Literal[
     "reload",
     "add",
     "remove",
+    "disable",
+    "enable",
     "retry",
     "cut",
     "clock",
     "disk_full",
     "takeover",
     "settled",
+    "dead",
 ]
 ACTIONS = frozenset(get_args(Action))
 
@@ -106,6 +122,17 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The upstream was asked."""
+
+    at: float
+    source: str
+    task: str
+    retry_after: float | None = None
+    answered: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
     """A receiver read a callback."""
 
@@ -119,6 +146,7 @@ class Received:
     node: str | None = None
     late: bool = False
     answered: float | None = None
+    retry_after: float | None = None
 
     @property
     def ended(self) -> float:
@@ -145,8 +173,8 @@ class Did:
         return self.node is None or node is None or self.node == node
 
 
-Entry = Said | Received | Did
-_KINDS: Mapping[str, type[Said] | type[Received] | type[Did]] = {"said": Said, "received": Received, "did": Did}
+Entry = Said | Asked | Received | Did
+_KINDS: Mapping[str, type[Entry]] = {"said": Said, "asked": Asked, "received": Received, "did": Did}
 _NAMES = {made: name for name, made in _KINDS.items()}
 
 

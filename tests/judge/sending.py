@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -12,12 +12,16 @@ from judge.case import Callback, Case, Finding
 from judge.database import DeliveryRow, EventRow
 from judge.order import explained
 from judge.record import Did
+from judge.truth import FAULTS
 
 OPEN = ("ready", "waiting")
 HOLDING = ("database", "names", "receiver")  # ways on which a cut makes an attempt, or its outcome, late
 LONG = 60.0  # seconds of a wait in the schedule, from which there may be attempts beside it
 BETWEEN = 5.0  # seconds between those
 UNSPENT = 1.0  # seconds before a message comes again that was refused with 429
+OBEYED = 86_400.0  # seconds of a Retry-After that are obeyed at most
+UNDER_WAY = 20.0  # seconds that an attempt takes at most, from its timestamp to its arrival
+UNSAVED = 5.0  # seconds after an answer within which a fault may keep what it meant from being saved
 # A recovery may bring others forward after a second without an accepted message and five refused ones, as a node counts
 # them. It may count more of both than its receiver: it notices late, and what never arrived was refused too.
 OUTAGE = 0.5  # seconds
@@ -29,6 +33,21 @@ def signed(case: Case) -> Iterator[Finding]:
     for callback in case.callbacks:
         if not callback.received.verified:
             yield _finding("signature", callback, f"{callback.received.webhook_id} is not signed as it should be")
+
+
+def dated(case: Case) -> Iterator[Finding]:
+    """Find a callback with the timestamp of an earlier attempt, which receivers refuse as a replay.
+
+    Clocks may have been set, so it is held against the message's first arrival. What stood still had signed before.
+    """
+    for tries in case.arrivals.values():
+        first = tries[0].received
+        for again in tries[1:]:
+            got = again.received
+            late = (got.at - first.at) - (got.timestamp - first.timestamp)
+            odd = any(case.between(first.at - UNDER_WAY, got.at, ("clock", "pause", "cut")))
+            if late > UNDER_WAY and not odd:
+                yield _finding("stale", again, f"{got.webhook_id} came {late:.0f} s after its timestamp")
 
 
 def committed(case: Case) -> Iterator[Finding]:
@@ -59,11 +78,66 @@ def undelivered(case: Case) -> Iterator[Finding]:
             )
             continue
         watch = case.names.get(event.watch or 0, "")
-        if delivery.status == "delivered" and (event.id, delivery.endpoint) not in accepted:
+        if (how := _gave_way(case, delivery, event)) is not None:
+            yield _lost(watch, delivery.endpoint, event, how)
+        elif delivery.status == "delivered" and (event.id, delivery.endpoint) not in accepted:
             yield _lost(watch, delivery.endpoint, event, "is settled as delivered, and was accepted by nobody")
         elif delivery.status in OPEN and case.terms.patient:
             evidence = f"{event.sequence} ({event.id}) is still {delivery.status} after {delivery.attempt} attempts"
             yield Finding(rule="unsettled", watch=watch, endpoint=delivery.endpoint, evidence=evidence)
+
+
+def _gave_way(case: Case, delivery: DeliveryRow, event: EventRow) -> str | None:
+    """Return what is wrong with a delivery that nobody sends any more, and that was neither accepted nor given up."""
+    if delivery.status == "muted":
+        return "was muted, and its endpoint is no chat"
+    if delivery.status != "superseded":
+        return None
+    if case.terms.endpoint(delivery.endpoint).ordering != "latest":
+        return "gave way to a newer one, at an endpoint that wants all"
+    rows = case.history.get(case.names.get(event.watch or 0, ""), ())
+    newer = (row for row in rows if row.sequence > event.sequence and (row.id, delivery.endpoint) in case.deliveries)
+    if case.terms.pruned or any(newer):
+        return None
+    return "gave way to a newer one, and there is none"
+
+
+def astray(case: Case) -> Iterator[Finding]:
+    """Find a callback at an endpoint that does not want events of its type, or that its watch does not name."""
+    for (watch, endpoint), callbacks in case.lanes.items():
+        terms, row = case.terms.endpoints.get(endpoint), case.watches.get(watch)
+        if terms is None or not terms.gapless:
+            continue
+        chosen = None if row is None or row.endpoints is None else loads(row.endpoints)
+        for callback in callbacks:
+            kind = str(callback.payload.get("type"))
+            wanted = any(fnmatchcase(kind, glob) for glob in terms.types)
+            if not wanted or (chosen is not None and endpoint not in chosen):
+                yield _finding("astray", callback, f"{callback.sequence} ({kind}) was not for this endpoint")
+
+
+def to_the_disabled(case: Case) -> Iterator[Finding]:
+    """Find an attempt that began after its endpoint had answered 410, or had been disabled, and before it was enabled.
+
+    Attempts under way end. A fault may have kept it from being saved that the endpoint is gone.
+    """
+    gone: dict[str, list[float]] = defaultdict(list)
+    for did in case.did:
+        if did.action == "disable":
+            gone[did.detail["endpoint"]].append(did.at)
+    for callback in case.callbacks:
+        got = callback.received
+        unsaved = case.between(got.at, got.ended + UNSAVED, (*FAULTS, "reload"))
+        if got.answer == 410 and not any(unsaved):
+            gone[got.endpoint].append(got.ended)
+    for callback in case.callbacks:
+        got = callback.received
+        since = max((each for each in gone.get(got.endpoint, ()) if each <= got.at - UNDER_WAY), default=None)
+        if since is None:
+            continue
+        between = case.between(since - UNDER_WAY, got.at, ("enable", "reload"))
+        if not any(did.action == "enable" or got.endpoint in did.detail.get("endpoints", ()) for did in between):
+            yield _finding("disabled", callback, f"{got.webhook_id} came though it was disabled at {since}")
 
 
 def _wanted(case: Case, watch: str, row: EventRow) -> Iterator[str]:
@@ -127,6 +201,7 @@ def by_schedule(case: Case) -> Iterator[Finding]:
             if got.answer == 410:
                 continue
             seconds, wait = again.received.at - got.at, _least(schedule, made, got.answer)
+            wait = max(wait, min(got.retry_after or 0.0, OBEYED))
             recovered = any(began - case.terms.heard <= end < again.received.at for end in gaps.get(endpoint, ()))
             made -= recovered  # which gives the attempt back
             if seconds < wait - case.terms.slack and not recovered:
@@ -173,22 +248,22 @@ def _gaps(case: Case) -> dict[str, list[float]]:
 
 def _given_up(case: Case) -> Iterator[Finding]:
     events = {row.pk: row for row in case.rows.events}
+    seen = {
+        (did.detail["webhook_id"], did.detail["endpoint"]): (int(did.detail["attempt"]), str(did.detail["reason"]))
+        for did in case.did
+        if did.action == "dead"
+    }
     for delivery in case.rows.deliveries:
-        if _is_too_soon(case, delivery):
-            event = events.get(delivery.event)
-            watch = case.names.get(event.watch or 0) if event else None
-            evidence = f"dead ({delivery.reason}) after {delivery.attempt} attempts"
-            yield Finding(rule="early", watch=watch, endpoint=delivery.endpoint, evidence=evidence)
-
-
-def _is_too_soon(case: Case, delivery: DeliveryRow) -> bool:
-    reason = delivery.reason or ""
-    retryable = reason in ("timeout", "connect", "broken", "dns") or reason.startswith("http_5")
-    return (
-        delivery.status == "dead"
-        and retryable
-        and delivery.attempt < len(case.terms.endpoint(delivery.endpoint).schedule)
-    )
+        event = events.get(delivery.event)
+        if delivery.status == "dead" and event is not None:
+            seen[event.id, delivery.endpoint] = delivery.attempt, delivery.reason or ""
+    for (id_, endpoint), (attempt, reason) in seen.items():
+        retryable = reason in ("timeout", "connect", "broken", "dns", "redirect") or reason.startswith("http_")
+        if retryable and attempt < len(case.terms.endpoint(endpoint).schedule) and endpoint not in case.terms.aside:
+            row = case.events.get(id_)
+            watch = case.names.get(row.watch or 0) if row else None
+            evidence = f"{id_} was given up ({reason}) after {attempt} attempts"
+            yield Finding(rule="early", watch=watch, endpoint=endpoint, evidence=evidence)
 
 
 def _finding(rule: str, callback: Callback, evidence: str) -> Finding:

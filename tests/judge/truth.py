@@ -95,6 +95,12 @@ def _missed(runs: Sequence[Sequence[Said]], place: int, before: Key | None) -> l
 
 def last_state(case: Case) -> Iterator[Finding]:
     """Find a task whose last state was not committed though there was time for it, and a watch given up too soon."""
+    for watch in case.added:
+        row = case.watches.get(watch)
+        if row is None and not case.terms.pruned:
+            yield _finding("lost", watch, "it was added, and no row knows it")
+        elif row is not None and case.terms.patient and watch not in case.said and not (row.ended or row.removed):
+            yield _finding("lost", watch, "it was added, and the upstream was never asked")
     for watch, said in case.said.items():
         row = case.watches.get(watch)
         complete = [each for each in said if each.complete]
@@ -188,6 +194,24 @@ def misdirected(case: Case) -> Iterator[Finding]:
             if f"{about.get('source')}/{about.get('id')}" != watch or data.get("sequence") != row.sequence:
                 evidence = f"{row.sequence} ({row.id}) tells of {about.get('id')} {data.get('sequence')}"
                 yield _finding("misdirected", watch, evidence)
+            given = [did.detail.get("metadata") for did in case.added.get(watch, ())]
+            if given and None not in given and about.get("metadata") not in given:
+                evidence = f"{row.sequence} ({row.id}) has the metadata {about.get('metadata')}, not {given}"
+                yield _finding("misdirected", watch, evidence)
+
+
+def typed(case: Case) -> Iterator[Finding]:
+    """Find an event whose type is not that of the phase that it tells, or whose body names another one."""
+    for watch, rows in case.history.items():
+        for row in rows:
+            told = _read(row.body)
+            phase = told.get("data", {}).get("phase")
+            wanted = row.type
+            if row.type in TOLD:
+                wanted = f"task.{phase}" if phase in TERMINAL else "task.state_changed"
+            if not row.type == told.get("type") == wanted:
+                evidence = f"{row.sequence} ({row.id}) is {row.type}, its body {told.get('type')}, and tells {phase}"
+                yield _finding("type", watch, evidence)
 
 
 def _told(rows: Sequence[EventRow]) -> Iterator[Told]:

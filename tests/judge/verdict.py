@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from judge import asking, order, reloading, sending, truth
 from judge import database as rows
-from judge import order, reloading, sending, truth
 from judge.case import Case, Finding, Rule
 from judge.record import Entry
 from judge.terms import Terms
@@ -24,9 +24,15 @@ RULES: tuple[Rule, ...] = (
     truth.previous,
     truth.after_the_end,
     truth.misdirected,
+    truth.typed,
+    asking.hasty,
+    asking.dropped,
     sending.signed,
+    sending.dated,
     sending.committed,
     sending.undelivered,
+    sending.astray,
+    sending.to_the_disabled,
     sending.by_its_owner,
     sending.by_schedule,
     reloading.kept_open,

@@ -18,6 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make simulate", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20, help="how many seeds to run")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--until", metavar="RULE", help="stop at the first seed that breaks this rule of the judge")
     parser.add_argument("--seed", type=int, help="run this one alone")
     parser.add_argument("--days", type=float, help="run one seed for so many days, few of them eventful")
     parser.add_argument("--trace", type=Path, help="write the trace of the one seed to this file")
@@ -39,6 +40,8 @@ def main() -> int:
         if result.findings:
             failed += 1
             print(_told(result), flush=True)
+            if given.until is not None and any(each.startswith(f"{given.until}:") for each in result.findings):
+                break
         elif sys.stdout.isatty():
             print(f"\r{seed}", end="", flush=True)
     took = time.monotonic() - began

@@ -5,7 +5,7 @@ They do not give up: what was not answered, since the process ended or the store
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -75,7 +75,8 @@ class Operators:
             await api.add_watches(entries, listed=True)
             for entry in entries:
                 self._added.append((str(entry["source"]), str(entry["id"])))
-                self._scene.did_at(at, "add", {"source": entry["source"], "task": entry["id"]})
+                detail = {"source": entry["source"], "task": entry["id"], "metadata": entry["metadata"]}
+                self._scene.did_at(at, "add", detail)
 
         self._ask("add", ask)
 
@@ -88,7 +89,7 @@ class Operators:
     def _list_task(self, span: float) -> None:
         source, task = self._new_task(span)
         self.settings.tasks[task] = source
-        self._scene.did("add", source=source, task=task)
+        self._scene.did("add", source=source, task=task, metadata={})
 
     def _remove(self) -> None:
         if not self._added:
@@ -99,13 +100,14 @@ class Operators:
         async def ask(api: Api) -> None:
             with suppress(Unknown):  # an answer was lost: it is gone already
                 await api.remove_watch(source, task)
+            self._scene.did("remove", source=source, task=task, done=True)
             if self._rng.random() < 0.5:
                 self._scene.agenda.after(self._rng.uniform(0.0, 9.0), lambda: self._add_again(source, task))
 
         self._ask("remove", ask)
 
     def _add_again(self, source: str, task: str) -> None:
-        self._scene.did("add", source=source, task=task)
+        self._scene.did("add", source=source, task=task, metadata={})
 
         async def ask(api: Api) -> None:
             await api.add_watches([{"id": task, "source": source}], listed=True)
@@ -125,6 +127,7 @@ class Operators:
         async def ask(api: Api) -> None:
             with suppress(Unknown):  # a reload has removed it
                 await api.enable("extra", enabled=False)
+                self._scene.did("disable", endpoint="extra")
 
         self._ask("disable an endpoint", ask)
 
@@ -135,6 +138,7 @@ class Operators:
             await api.enable("extra", enabled=True)
 
         if self.settings.extra:
+            self._scene.did("enable", endpoint="extra")
             self._ask("enable an endpoint", ask)
         else:
             self.settings.extra = True
@@ -215,8 +219,10 @@ class Operators:
 
     # -- deliveries
 
-    def retry_dead(self) -> None:
-        """Ask again for every delivery that is dead."""
+    def retry_dead(self, dead: Sequence[tuple[str, str, int, str]]) -> None:
+        """Ask again for every delivery that is dead: these, by webhook id, endpoint, attempts and reason."""
+        for id_, endpoint, attempt, reason in dead:
+            self._scene.did("dead", webhook_id=id_, endpoint=endpoint, attempt=attempt, reason=reason)
         self._scene.did("retry")
 
         async def ask(api: Api) -> None:

@@ -130,8 +130,13 @@ class Process:
 
 def count(database: Path, query: str) -> int:
     """Ask the database for a number."""
+    return int(select(database, query)[0][0])
+
+
+def select(database: Path, query: str) -> list[tuple[Any, ...]]:
+    """Ask the database for rows."""
     with closing(sqlite3.connect(database)) as connection:
-        return int(connection.execute(query).fetchone()[0])
+        return connection.execute(query).fetchall()
 
 
 def _files(database: Path) -> dict[Path, bytes]:

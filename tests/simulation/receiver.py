@@ -15,12 +15,14 @@ from judge import Received
 
 from simulation.http import Asked, head, whole
 from simulation.scene import Scene
-from simulation.wires import Line
+from simulation.wires import FAR, Line
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-HINTS = ("0", "1", "2.5", "7", "later", "-3")
+HINTS = {"0": 0.0, "1": 1.0, "2.5": 2.5, "7": 7.0, "later": None, "-3": None}  # and the seconds that they mean
+DATED = 9.0 - 1.0 - FAR  # seconds that are left of a date in nine, which has whole seconds, when it has arrived
 
-Answered = Callable[[int | None], None]  # told the status that reached the daemon; None: none did
+# Told the status that reached the daemon, None if none did, and for how long it asked to be left alone.
+Answered = Callable[[int | None, float | None], None]
 
 
 class Receiver:
@@ -43,13 +45,13 @@ class Receiver:
         at, rng = self._scene.agenda.now, self._rng
         settled = False
 
-        def answered(status: int | None) -> None:
+        def answered(status: int | None, hint: float | None) -> None:
             nonlocal settled
             if not settled:
                 settled = True
-                self._scene.record(self._received(request, at, status))
+                self._scene.record(self._received(request, at, status, hint))
 
-        line.on_lost = lambda: answered(None)
+        line.on_lost = lambda: answered(None, None)
         pause = rng.expovariate(20.0)
         if self._scene.stormy and rng.random() < self._scene.trouble / 4:
             pause = rng.uniform(1.0, 20.0)
@@ -67,32 +69,34 @@ class Receiver:
         match rng.randrange(8):
             case 0:
                 line.reset()
-                answered(None)
+                answered(None, None)
             case 1:
                 line.close()
-                answered(None)
+                answered(None, None)
             case 2:
                 pass  # for ever: the daemon gives up, and its end closes
             case 3:
-                self._send(
-                    line, rng.choice([429, 503]), {"retry-after": rng.choice((*HINTS, scene.date_in(9.0)))}, answered
-                )
+                status, hint = rng.choice([429, 503]), rng.choice((*HINTS, date := scene.date_in(9.0)))
+                seconds = DATED if hint is date else HINTS[hint]
+                self._send(line, status, {"retry-after": hint}, answered, seconds)
             case 4:
                 self._send(line, rng.choice([400, 404, 418, 301]), {"location": "http://elsewhere.example/"}, answered)
             case 5:  # accepted, but the answer breaks off
                 reply = head(200, {"content-length": "10"}) + b"ok"
                 line.send(reply[: rng.randrange(len(reply))])
                 line.reset()
-                answered(None)
+                answered(None, None)
             case _:
                 self._send(line, rng.choice([500, 502, 503, 504]), {}, answered)
 
-    def _send(self, line: Line, status: int, headers: dict[str, str], answered: Answered) -> None:
+    def _send(
+        self, line: Line, status: int, headers: dict[str, str], answered: Answered, hint: float | None = None
+    ) -> None:
         body = b"" if status == 204 else b"<p>thanks</p>"
         reply = head(204, headers) if status == 204 else whole(status, body, headers)
-        line.send(reply, lambda arrived: answered(status if arrived else None))
+        line.send(reply, lambda arrived: answered(status, hint) if arrived else answered(None, None))
 
-    def _received(self, request: Asked, at: float, status: int | None) -> Received:
+    def _received(self, request: Asked, at: float, status: int | None, hint: float | None) -> Received:
         headers = request.headers
         id_, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "0")
         signed = f"{id_}.{timestamp}.".encode() + request.body
@@ -106,4 +110,5 @@ class Receiver:
             verified=f"v1,{base64.b64encode(mac).decode()}" in headers.get("webhook-signature", "").split(),
             answer=status,
             answered=self._scene.agenda.now,
+            retry_after=hint,
         )

@@ -20,7 +20,7 @@ from notifier.store import migrate
 from simulation.faults import Faults
 from simulation.http import Answering, Server
 from simulation.operators import CALLBACK, Operators
-from simulation.process import Process, count
+from simulation.process import Process, count, select
 from simulation.receiver import Receiver
 from simulation.scene import Scene
 from simulation.seams import Disk, Opened, replaced
@@ -35,7 +35,10 @@ SHM = Path("/dev/shm")  # where there is one: a sync costs nothing there
 _OPEN_WATCHES = "SELECT count(*) FROM watches WHERE NOT ended AND removed_at IS NULL"
 _OPEN_DELIVERIES = "SELECT count(*) FROM deliveries WHERE status IN ('ready', 'waiting')"
 _DISABLED = "SELECT count(*) FROM endpoints WHERE disabled_at IS NOT NULL"
-_DEAD = "SELECT count(*) FROM deliveries WHERE status = 'dead'"
+_DEAD = """
+SELECT events.id, endpoint, attempt, coalesce(reason, '') FROM deliveries JOIN events ON events.pk = deliveries.event
+WHERE status = 'dead' ORDER BY deliveries.id
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,8 +174,8 @@ class Run:
             return False
         if count(self.database, _OPEN_WATCHES) or count(self.database, _OPEN_DELIVERIES):
             return False
-        if count(self.database, _DEAD):
-            self._operators.retry_dead()
+        if dead := select(self.database, _DEAD):
+            self._operators.retry_dead(dead)
             return False
         return True
 

@@ -13,12 +13,13 @@ from random import Random
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
+from judge import Asked as AskedAbout
 from judge import Said
 
 from simulation.http import Asked, chunk, head, whole
 from simulation.loop import Agenda
 from simulation.scene import Scene
-from simulation.wires import Line
+from simulation.wires import FAR, Line
 
 PHASES = {
     "created": "queued",
@@ -31,7 +32,10 @@ PHASES = {
     "canceled": "canceled",
 }
 ENDS = ("success", "failed", "canceled")
+BUSY = 4  # of ten ways to misbehave: it asks to be left alone for a while
 QUIET = 15.0  # seconds between comments on a stream
+HINTS = {"1": 1.0, "3.5": 3.5, "soon": None, "-4": None, "20": 20.0}  # and the seconds that they mean
+DATED = 5.0 - 1.0 - FAR  # seconds that are left of a date in five, which has whole seconds, when it has arrived
 PAGE = b"<!doctype html><title>Bad gateway</title>"
 
 
@@ -88,13 +92,27 @@ class Upstream:
         """Answer, after a while."""
         parts = urlsplit(request.target)
         streams = "id" in parse_qs(parts.query)
-        task = self.tasks.get(parse_qs(parts.query)["id"][0] if streams else parts.path.rpartition("/")[2])
-        self._agenda.after(self._rng.expovariate(20.0), lambda: self._answer(task, line, streams))
+        id_ = parse_qs(parts.query)["id"][0] if streams else parts.path.rpartition("/")[2]
+        at, task = self._agenda.now, self.tasks.get(id_)
 
-    def _answer(self, task: Task | None, line: Line, streams: bool) -> None:
-        troubled = self._scene.stormy and self._rng.random() < self._scene.trouble
-        if troubled and self._misbehaves(task, line, streams):
-            return
+        def noted(hint: float | None) -> None:
+            now = self._agenda.now
+            self._scene.record(AskedAbout(at=at, source=self.name, task=id_, answered=now, retry_after=hint))
+
+        self._agenda.after(self._rng.expovariate(20.0), lambda: self._answer(task, line, streams, noted))
+
+    def _answer(self, task: Task | None, line: Line, streams: bool, noted: Callable[[float | None], None]) -> None:
+        rng = self._rng
+        if self._scene.stormy and rng.random() < self._scene.trouble:
+            what = rng.randrange(10)
+            if what == BUSY:
+                self._ask_to_wait(line, noted)
+                return
+            noted(None)
+            if self._misbehaves(what, task, line, streams):
+                return
+        else:
+            noted(None)
         past = [] if task is None else task.past(self._agenda.now)
         if task is None or not past:
             line.send(whole(404, b'{"error": {"message": "task not found"}}', {"content-type": "application/json"}))
@@ -103,11 +121,17 @@ class Upstream:
         else:
             self._say_once(task, past[-1], line, self._scene.connection())
 
-    def _misbehaves(self, task: Task | None, line: Line, streams: bool) -> bool:
+    def _ask_to_wait(self, line: Line, noted: Callable[[float | None], None]) -> None:
+        hint = self._rng.choice([*list(HINTS)[:4], date := self._scene.date_in(5.0), "20"])
+        seconds = DATED if hint is date else HINTS[hint]
+        reply = whole(self._rng.choice([429, 503]), PAGE, {"retry-after": hint})
+        line.send(reply, lambda arrived: noted(seconds if arrived else None))
+
+    def _misbehaves(self, what: int, task: Task | None, line: Line, streams: bool) -> bool:
         """Answer with what is no snapshot; return whether an answer was given, if only by silence."""
         rng = self._rng
         json_type = {"content-type": "application/json"}
-        match rng.randrange(10):
+        match what:
             case 0:
                 line.reset()
             case 1:
@@ -116,9 +140,6 @@ class Upstream:
                 pass  # for ever
             case 3:
                 line.send(whole(200, PAGE, {"content-type": "text/html"}))
-            case 4:
-                hint = rng.choice(["1", "3.5", "soon", "-4", self._scene.date_in(5.0), "20"])
-                line.send(whole(rng.choice([429, 503]), PAGE, {"retry-after": hint}))
             case 5:
                 line.send(whole(rng.choice([500, 502, 504, 401, 403, 418]), b"{}", json_type))
             case 6:
