@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from enum import Enum, auto
+from functools import partial
 from typing import Any
 
 import structlog
@@ -404,18 +405,22 @@ class Destination:
         self._settle_aside(delivery, Later(due=self._clock() + round(after * 1e6), attempt=delivery.attempt))
 
     def _settle_aside(self, delivery: Delivery, result: Verdict) -> None:
-        """Settle a delivery without an attempt, in a task of its own; an exception ends there."""
-
-        async def settle() -> None:
-            try:
-                await self._settle(delivery, result)
-            except StaleWrite:
-                log.warning("delivery.not_ours", delivery=delivery.id, endpoint=delivery.endpoint)
-            except Exception:
-                log.exception("delivery.failed", delivery=delivery.id, endpoint=delivery.endpoint)
-
+        """Settle a delivery without an attempt, in a task of its own."""
         # If the process is stopping it is not started: the next start frees what this one held.
-        self._start_aside(f"settle {delivery.id}", settle)
+        self._start_aside(f"settle {delivery.id}", partial(self._settle_alone, delivery, result, release=False))
+
+    async def _settle_alone(
+        self, delivery: Delivery, result: Verdict, attempt: Attempt | None = None, *, release: bool
+    ) -> None:
+        """Settle a delivery; an exception ends here. `release`: after a fault of ours, give the delivery back."""
+        try:
+            await self._settle(delivery, result, attempt)
+        except StaleWrite:
+            log.warning("delivery.not_ours", delivery=delivery.id, endpoint=self.name)
+        except Exception:
+            log.exception("delivery.failed", delivery=delivery.id, endpoint=self.name)
+            if release:
+                self._release(delivery, after=AFTER_OUTAGE)
 
     def _hasten(self, failing_since: Micros) -> None:
         """Bring forward what failed since then, in a task of its own: the destination is well again."""

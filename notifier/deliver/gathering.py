@@ -10,19 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-import structlog
-
 from notifier.core.digest import MAX_EVENTS, boundary, together
 from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt
 from notifier.deliver.destination import Destination
 from notifier.deliver.environment import EndpointPolicy
-from notifier.deliver.outbox import AFTER_OUTAGE
 from notifier.deliver.verdict import verdict
 from notifier.store import Dead, Done, Later, Muted, Superseded, Verdict
-
-log = structlog.get_logger(__name__)
 
 
 class GatheringDestination(Destination):
@@ -111,22 +106,15 @@ class GatheringDestination(Destination):
         try:
             # Together, so that they share transactions. None keeps the others from being settled.
             await asyncio.gather(
-                *(self._settle_each(each, self._of_each(each, result, attempt), attempt) for each in gathered)
+                *(
+                    self._settle_alone(each, self._of_each(each, result, attempt), attempt, release=True)
+                    for each in gathered
+                )
             )
         finally:
             if delivery.id == self._number:  # else they were forgotten meanwhile, and others are gathered
                 self._gathered = ()
             self._refill()
-
-    async def _settle_each(self, delivery: Delivery, result: Verdict, attempt: Attempt | None) -> None:
-        """Settle one delivery of a message; an exception ends here."""
-        try:
-            await super()._settle(delivery, result, attempt)
-        except StaleWrite:
-            log.warning("delivery.not_ours", delivery=delivery.id, endpoint=self.name)
-        except Exception:
-            log.exception("delivery.failed", delivery=delivery.id, endpoint=self.name)
-            self._release(delivery, after=AFTER_OUTAGE)
 
     def _of_each(self, delivery: Delivery, result: Verdict, attempt: Attempt | None) -> Verdict:
         """Return what the outcome of a message means for one of its deliveries, which may have been tried before."""
