@@ -50,7 +50,7 @@ from notifier.sources.poll import PollSource
 from notifier.sources.sse import SseSource
 
 if TYPE_CHECKING:
-    from notifier.senders.slack_bot import Messages, SlackBot
+    from notifier.senders.slack_bot import EditedMessages, SlackBot
     from notifier.sources.archive import Archive
     from notifier.sources.kept_file import Kept
 
@@ -62,7 +62,7 @@ Trust = ssl.SSLContext | bool  # as aiohttp takes it: True stands for the system
 class Means:
     """The parts that senders share."""
 
-    messages: Messages | None = None  # needed for bots
+    messages: EditedMessages | None = None  # needed for bots
     paces: Paces = field(default_factory=Paces)
     public_url: str | None = None  # of the status page, for links in messages
 

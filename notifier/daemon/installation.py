@@ -21,7 +21,7 @@ from notifier.runtime.metrics import Metrics
 from notifier.senders.callback import CallbackCourier
 
 if TYPE_CHECKING:
-    from notifier.senders.slack_bot import Messages
+    from notifier.senders.slack_bot import EditedMessages
     from notifier.sources.archive import Archive
 
 log = structlog.get_logger(__name__)
@@ -54,7 +54,7 @@ class Installation:
         metrics: Metrics,
         clock: Clock,
         slots: Slots,
-        messages: Messages,
+        messages: EditedMessages,
     ) -> None:
         self._in_force = in_force
         self._dispatcher = dispatcher

@@ -31,7 +31,7 @@ from notifier.senders.target import Target
 log = structlog.stdlib.get_logger()
 
 
-class Messages(Protocol):
+class EditedMessages(Protocol):
     """Keeps the messages that are edited."""
 
     async def find(self, endpoint: str, watch: int, place: str) -> ChatMessage | None:
@@ -52,7 +52,7 @@ class SlackBot:
         *,
         token: str,
         channel: str,
-        messages: Messages,
+        messages: EditedMessages,
         pace: ChannelPace,
         interval: float,
         clock: Callable[[], Micros],
