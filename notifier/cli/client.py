@@ -120,11 +120,15 @@ def connect(url: str | None, token: str | None, config: Path | None) -> Client:
     The configuration is ./config.yaml if none is given, as of `notifier run`. One that cannot be read is not used then.
     """
     ways = WAYS
-    options = f" --url {url}" if url is not None and url != os.environ.get("NOTIFIER_URL") else ""
+    environment = os.environ.get("NOTIFIER_URL")
+    named = config is not None and str(config) != os.environ.get("NOTIFIER_CONFIG")  # on the command line
+    if named and url == environment:
+        url = None  # an option goes before a variable
+    options = f" --url {url}" if url is not None and url != environment else ""
     if url is None and config is None and os.access(DEFAULT_FILE, os.R_OK):
         url, token = _configured(DEFAULT_FILE, token)
     if url is None and config is not None:
-        if str(config) != os.environ.get("NOTIFIER_CONFIG"):
+        if named:
             options = f" -c {config}"
         url, token = _configured(config, token)
         if token is None:

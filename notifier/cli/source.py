@@ -42,7 +42,8 @@ def list_sources(
     """
     report = connect(url, token, config).get("/v1/status")
     if as_json:
-        show_json({"items": [{**each, "state": state_of(each, report["nodes"])} for each in report["sources"]]})
+        items = [{**each, "state": state_of(each, report["nodes"])} for each in report["sources"]]
+        show_json({"items": items, "next": None})
         return
     show_table(
         ("source", "state", "following", "open", "waiting", "reason"),

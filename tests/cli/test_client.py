@@ -218,6 +218,20 @@ def test_a_token_is_found_where_it_is_said_to_be(tmp_path: Path, monkeypatch: py
             connect(url, None, None)
 
 
+def test_an_option_goes_before_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`-c FILE` asks the daemon of that file, whichever one the environment names."""
+    path = tmp_path / "n.yaml"
+    path.write_text('http: {listen: "127.0.0.1:4321"}\n')
+    monkeypatch.setenv("NOTIFIER_URL", "http://other.example")
+    assert connect("http://other.example", None, path).url == "http://127.0.0.1:4321"
+    assert connect("http://n.example", None, path).url == "http://n.example"
+    assert connect("http://other.example", None, None).url == "http://other.example"
+    monkeypatch.setenv("NOTIFIER_CONFIG", str(path))
+    assert connect("http://other.example", None, path).url == "http://other.example"
+    monkeypatch.delenv("NOTIFIER_URL")
+    assert connect(None, None, path).url == "http://127.0.0.1:4321"
+
+
 def test_advice_repeats_the_options_that_were_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A configuration in the directory is found again by itself, so that advice is short."""
     monkeypatch.chdir(tmp_path)
