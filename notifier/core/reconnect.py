@@ -40,6 +40,7 @@ class Ending:
     news: bool = False  # it brought a change
     unread: Unreadable | None = None  # why its last snapshot was skipped
     lasted: float = 0.0  # seconds for which the stream was open
+    unnamed: bool = False  # an answer about several tasks says nothing of this one
     hint: float | None = None  # seconds that this stream, or one before, asked us to wait (`retry:`)
 
 
@@ -105,8 +106,10 @@ def after(
 
 
 def ended_early_again(ending: Ending, health: Health, policy: ReconnectPolicy) -> bool:
-    """Return whether a stream that was opened has ended early, as those before it did."""
-    early = ending.opened and not ending.news and ending.lasted < policy.backoff_max
+    """Return whether a stream has ended early, or was none but a page for people, as those before it were."""
+    error = ending.error
+    answered = ending.opened or (error is not None and error.status is not None and error.status < 300)
+    early = answered and not ending.news and ending.lasted < policy.backoff_max
     return early and health.attempts + 1 >= EARLY_ENDS
 
 

@@ -218,12 +218,14 @@ class Feed:
     def _along(self, turn: Subscription, admission: Admission, now: float) -> Sequence[Subscription]:
         """Return the subscriptions that the request of a turn asks for as well."""
         batch = 1 if self._poller is None or admission is self._turns.streams else self._poller.source.batch
-        if batch == 1 or turn.success is not None:
+        if batch == 1 or turn.success is not None or turn.alone:
             return ()
         ahead = GATHER * self._limits.policy.poll.interval if self._limits.policy.poll is not None else 0.0
         variables = turn.watch.variables
         return admission.along(
-            batch - 1, lambda each: each.success is None and each.watch.variables == variables, now + ahead
+            batch - 1,
+            lambda each: each.success is None and not each.alone and each.watch.variables == variables,
+            now + ahead,
         )
 
     # -- one connection
@@ -293,7 +295,7 @@ class Feed:
         if subscription.renewal is Renewal.NOW or (subscription.renewal is Renewal.IF_REFUSED and refused):
             self._turns.of(subscription).now(subscription)  # this connection was the old configuration's
             return
-        if self._polls_instead(subscription, ending):
+        if self._polls_instead(subscription, ending) or self._asks_alone(subscription, ending):
             return
         polled = self._turns.streams is None or subscription.polls
         tick = asyncio.get_running_loop().time()
@@ -317,6 +319,19 @@ class Feed:
         if isinstance(ending.error, TaskNotFound):
             subscription.polls = False  # once the task is known it may have a stream
         self._turns.of(subscription).later(subscription, tick + decision.delay)
+
+    def _asks_alone(self, subscription: Subscription, ending: Ending) -> bool:
+        """Let a watch have a poll of its own after an answer about several did not name it; return whether it has.
+
+        Such an answer may be cut short. A watch that was found alone is asked for with others again, but once only.
+        """
+        if ending.unnamed:
+            subscription.alone, subscription.unnamed = True, subscription.unnamed + 1
+            wait = min(ending.hint or 0.0, reconnect.MAX_HINT)
+            self._turns.requests.later(subscription, asyncio.get_running_loop().time() + wait)
+        elif ending.observed:
+            subscription.alone = subscription.unnamed > 1
+        return ending.unnamed
 
     def _polls_instead(self, subscription: Subscription, ending: Ending) -> bool:
         """Let the poll twin be asked for a task without a stream; return whether it is."""

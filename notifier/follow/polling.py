@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import structlog
 from prometheus_client import Counter
 
-from notifier.core.errors import SourceError, StaleWrite, TaskNotFound, Unavailable
+from notifier.core.errors import SourceError, StaleWrite, Unavailable
 from notifier.core.reconnect import Ending
 from notifier.follow.admission import Admission
 from notifier.follow.observer import Observer
@@ -79,8 +79,7 @@ class Poller:
         subscription.opened = begun
         match answers.found.get(subscription.watch.id):
             case None:
-                error = TaskNotFound("the upstream's answer about several tasks does not name this one")
-                return Ending(error=error, hint=answers.hint)
+                return Ending(unnamed=True, hint=answers.hint)
             case SourceError() as error:
                 return Ending(error=error, hint=answers.hint)
             case observation:

@@ -88,6 +88,8 @@ class Subscription:
     opened: float = 0.0  # loop time at which the last stream was opened
     success: Success | None = None  # waits for its result
     polls: bool = False  # there is no stream for it: the source's poll twin is asked
+    alone: bool = False  # it is polled by itself: an answer about several tasks did not name it
+    unnamed: int = 0  # the number of such answers
     shared: bool = False  # its task asks for other watches as well, and is not cancelled for this one
     etag: str = ""  # of the last answer to a poll that was taken in
     cut: SourceError | None = None  # why we ended the stream ourselves
@@ -153,7 +155,8 @@ class Subscription:
         self.last_event_id = self.etag = ""
         self.retry = None
         self.success = None
-        self.polls = False
+        self.polls = self.alone = False
+        self.unnamed = 0
         self.renewal = Renewal.NOW
         self.interrupt()
 

@@ -131,6 +131,48 @@ async def test_an_id_that_is_missing_is_not_found_under_its_grace(tmp_path: Path
         assert ends == {"late": "task.succeeded", "never": "watch.lost"}
 
 
+@pytest.mark.parametrize(
+    ("shape", "batch"),
+    [
+        (lambda states: as_list(dict(list(states.items())[:2])), LIST),
+        (lambda states: as_mapping(dict(list(states.items())[:1])), MAPPING),
+        (lambda _: {"tasks": {"other": {"data": {"status": "bad"}}}}, MAPPING),
+        (lambda _: {"data": [{"status": "ok"}, None, 7]}, LIST),
+        (lambda _: {"data": []}, LIST | {"method": "GET", "url": "{base_url}/batch?ids={ids}"}),
+    ],
+    ids=["two of them", "one of them", "others", "nameless", "none"],
+)
+async def test_an_id_that_is_missing_is_asked_for_by_itself(tmp_path: Path, shape: Any, batch: dict[str, Any]) -> None:
+    """An answer that is cut short, or has come out of date, says nothing of the tasks that it leaves out."""
+    async with (
+        BatchUpstream(shape) as upstream,
+        Listener() as listener,
+        batching(tmp_path, upstream, listener, batch, not_found_grace=0.0) as (made, feed),
+    ):
+        tasks = ["a", "b", "c", "d"]
+        await made.want(*tasks)
+        await listener.wait(4)
+        await until(lambda: all(upstream.single.count(task) >= 3 for task in tasks if task in upstream.single))
+        upstream.states = dict.fromkeys(tasks, "ok")
+        await listener.wait(8)
+        await until(lambda: len(feed) == 0)
+        assert {one.type for one in listener.callbacks} == {"task.state_changed", "task.succeeded"}
+
+
+async def test_a_task_that_was_missing_once_is_asked_for_with_others_again(tmp_path: Path) -> None:
+    """New tasks are in the answers late."""
+    async with (
+        BatchUpstream(lambda _: {"data": []}) as upstream,
+        Listener() as listener,
+        batching(tmp_path, upstream, listener, LIST) as (made, _),
+    ):
+        await made.want("a", "b")
+        await until(lambda: {"a", "b"} <= set(upstream.single))
+        upstream.shape = as_list
+        count = len(upstream.batches)
+        await until(lambda: {task for asked in upstream.batches[count:] for task in asked} == {"a", "b"})
+
+
 async def test_a_task_that_is_given_up_delays_no_other_of_its_request(tmp_path: Path) -> None:
     """While the store cannot save that one is lost, the others are asked for all the same."""
     async with (
@@ -153,7 +195,7 @@ async def test_a_task_that_is_given_up_delays_no_other_of_its_request(tmp_path: 
 
 @pytest.mark.parametrize(
     "broken",
-    [{"task_id": "b"}, {"task_id": "b", "status": None}, {"task_id": "b", "status": ["ok"]}, {"status": "ok"}, None, 7],
+    [{"task_id": "b"}, {"task_id": "b", "status": None}, {"task_id": "b", "status": ["ok"]}],
 )
 async def test_a_broken_entry_hurts_only_its_task(tmp_path: Path, broken: Any) -> None:
     """The others are told, and it ends nothing."""
