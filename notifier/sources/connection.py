@@ -101,10 +101,14 @@ class Connection:
         reply.forget_head()
 
     async def _begin(self, reply: Reply, kind: content.Kind) -> None:
-        reader, first = reply.body(self._turns), b""
+        reader, first, words = reply.body(self._turns), b"", ""
         if kind is content.Kind.EITHER:
             first = await self._beginning(reader)
             kind = content.beginning(first) or content.Kind.STREAM
+            words = "the upstream answers with a page, not with a stream or JSON"
+        elif kind is content.Kind.PAGE:  # some servers name JSON so, or name no type
+            first = await self._beginning(reader)
+            kind = content.Kind.JSON if content.beginning(first) is content.Kind.JSON else kind
         match kind:
             case content.Kind.STREAM:
                 self._reader, self._first = reader, first
@@ -115,10 +119,9 @@ class Connection:
                 self._finished = True
                 self._drop()
             case content.Kind.PAGE:
-                page = "the upstream answers with a page, not with a stream or JSON" if first else ""
-                raise Unavailable(page or content.refusal(reply.fields))
+                raise Unavailable(words or content.refusal(reply.fields), status=reply.status)
             case content.Kind.OTHER:
-                raise Unreadable(content.refusal(reply.fields))
+                raise Unreadable(content.refusal(reply.fields), status=reply.status)
             case content.Kind.EITHER:
                 raise AssertionError("decided above")
 
@@ -148,7 +151,8 @@ class Connection:
             case None:
                 raise Unreadable("the upstream answers with an empty body")
             case content.Kind.PAGE:
-                raise Unavailable("the upstream answers with a page where its content type promises JSON")
+                words = "the upstream answers with a page where its content type promises JSON"
+                raise Unavailable(words, status=None if self._reply is None else self._reply.status)
             case _:
                 return bytes(body)
 

@@ -329,9 +329,12 @@ EARLY = Ending(opened=True, observed=True, lasted=POLICY.backoff_max - 1.0)
         (replace(EARLY, news=True), EARLY_ENDS, False),
         (replace(EARLY, lasted=POLICY.backoff_max), EARLY_ENDS, False),
         (Ending(error=BROKEN), EARLY_ENDS, False),
+        (Ending(error=Unavailable(status=503)), EARLY_ENDS, False),
+        (Ending(error=Unavailable(status=200)), EARLY_ENDS - 1, True),
+        (Ending(error=Unreadable(status=203)), EARLY_ENDS - 2, False),
     ],
-    ids=["again", "and again", "not often", "with news", "late", "never open"],
+    ids=["again", "and again", "not often", "with news", "late", "never open", "in trouble", "a page", "another"],
 )
 def test_streams_that_end_early_are_counted(ending: Ending, before: int, found: bool) -> None:
-    """In a row, this one included: they were opened, brought no change, and did not last."""
+    """In a row, this one included: they were opened, or were pages, brought no change, and did not last."""
     assert ended_early_again(ending, Health(attempts=before), POLICY) is found

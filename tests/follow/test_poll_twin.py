@@ -90,6 +90,26 @@ async def test_streams_that_end_early_again_and_again_are_given_up(tmp_path: Pat
         assert upstream.count("1") == 3
 
 
+@pytest.mark.parametrize("name", ["text/html", "application/json", "text/event-stream", "application/octet-stream"])
+async def test_a_page_in_the_place_of_each_stream_is_given_up(tmp_path: Path, name: str) -> None:
+    """A gateway that lacks the route may answer with its front page; once it is a matter of maintenance."""
+    page = Streamed(parts=[b"<html>"], headers={"Content-Type": name})
+    async with (
+        StreamedUpstream() as upstream,
+        Listener() as listener,
+        streaming(tmp_path, upstream, listener, twin=TWIN, backoff_max=5.0) as (made, _),
+    ):
+        for task in ("once", "each"):
+            upstream.script(task, state("busy"), state("ok"))
+        upstream.stream("once", page, Streamed(parts=[told("new"), told("ok")]))
+        upstream.stream("each", page)
+        await made.want("once", "each")
+        await listener.wait(4)
+        assert {word for word in words(listener) if word[0] == "once"} == {("once", "new"), ("once", "ok")}
+        assert (upstream.count("once"), upstream.count("each")) == (0, 2)
+        assert upstream.streamed("each") == 3
+
+
 async def test_changes_around_the_switch_are_told(tmp_path: Path) -> None:
     """The stream breaks after one state, and the twin is first asked when the task has moved on."""
     async with (

@@ -148,6 +148,14 @@ async def test_no_content_type() -> None:
     assert type(await opening_fails(answer("200 OK", body=LINE))) is Unavailable
 
 
+@pytest.mark.parametrize("head", [(), ("Content-Type: text/plain",), ("Content-Type: text/html; charset=utf-8",)])
+async def test_json_by_another_name(head: tuple[str, ...]) -> None:
+    """Its first byte tells a snapshot from a page, as it does for polls."""
+    body = b"\xef\xbb\xbf \n" + snapshot("processing")
+    async with serve(reply(answer("200 OK", *head, body=body))) as upstream, following(upstream.url) as here:
+        assert await read_all(await here.source.open("1")) == (["processing"], None)
+
+
 PAGES = [b"<!DOCTYPE html>", b"\n <html>", b"<?xml ?>", b"\xef\xbb\xbf<html>"]
 
 
