@@ -121,13 +121,13 @@ class Connector:
 
         The burst is over at the first pause, at a terminal snapshot, or after a second.
         """
-        replay = Replay(subscription.watch, subscription.last_event_id)
+        replay = Replay(subscription.watch, subscription.last_event_id, subscription.began)
         error: SourceError | None = None
         try:
-            await self._read_burst(stream, replay)
+            ended = await self._read_burst(stream, replay)
         except SourceError as exc:
-            error = exc
-        for observation in replay.news():
+            error, ended = exc, True
+        for observation in replay.news(ended=ended):
             if not subscription.reads:
                 return
             await self._observer.observe(subscription, observation, self._source.settings)
@@ -135,7 +135,8 @@ class Connector:
         if error is not None:
             raise error
 
-    async def _read_burst(self, stream: SseStream, replay: Replay) -> None:
+    async def _read_burst(self, stream: SseStream, replay: Replay) -> bool:
+        """Return whether the stream is over."""
         loop = asyncio.get_running_loop()
         end = None
         while not replay.over:
@@ -145,10 +146,11 @@ class Connector:
                     observation = await anext(stream, None)
             except TimeoutError:
                 if not stream.reading:
-                    return
+                    return False
                 await stream.settle()  # it came in time
                 continue
             if observation is None:
-                return
+                return True
             replay.add(observation)
             end = end or loop.time() + BURST_LONGEST
+        return False

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from notifier.core.errors import SourceError
+from notifier.core.history import BEGINNING
 from notifier.core.model import Observation, Watch
 from notifier.core.reconnect import WELL, Health
 from notifier.sources.sse import SseStream
@@ -94,6 +95,7 @@ class Subscription:
     etag: str = ""  # of the last answer to a poll that was taken in
     cut: SourceError | None = None  # why we ended the stream ourselves
     last_event_id: str = ""  # of the last event that was read, behind which the next stream may go on
+    began: tuple[str | None, ...] | None = None  # the first states of the watch, as far as they matter; None: unknown
     retry: float | None = None  # seconds that its streams asked us to wait before the next (`retry:`)
     look_at: float = 0.0  # loop time before which no limit of the watch, or of its stream, is reached
     overdue: float | None = None  # loop time since when the deadline is known to have passed
@@ -104,6 +106,8 @@ class Subscription:
 
     def __post_init__(self) -> None:
         self.last_event_id = self.watch.last_event_id
+        if self.watch.state is None:
+            self.began = ()
 
     @property
     def gone(self) -> bool:
@@ -182,6 +186,8 @@ class Subscription:
         """Take over the watch of a step that was recorded; a description that changed meanwhile stays."""
         now = self.watch
         self.look_at = 0.0
+        if self.began is not None and len(self.began) < BEGINNING and watch.state != now.state:
+            self.began = (*self.began, watch.state)
         if _description(now) != _description(watch):
             watch = _described(watch, now)
         self.watch = watch

@@ -49,6 +49,37 @@ def test_without_ids_and_the_known_state_everything_is_news(end: int) -> None:
     assert news(known("starting"), "", [observation(state) for state in TASK[:end]]) == TASK[:end]
 
 
+@pytest.mark.parametrize("end", [2, 3])
+@pytest.mark.parametrize(
+    ("began", "expected"),
+    [
+        (["queued", "running"], []),  # cut before it came to what is known
+        (["running", "queued"], TASK),
+        (["queued"], TASK),
+        ([], TASK),
+        (None, ["last"]),
+    ],
+)
+def test_a_history_that_was_cut_short(end: int, began: list[str] | None, expected: list[str]) -> None:
+    """It begins as the watch began; a stream that did not end there tells the present, and news ends as it likes."""
+    burst = [observation(state) for state in TASK[:end]]
+    replay = Replay(known("other"), "", began)
+    for each in [*burst[:1], *burst]:
+        replay.add(each)
+    told = [each.state for each in replay.news(ended=True)]
+    assert told == (TASK[end - 1 : end] if expected == ["last"] else expected[:end])
+    assert [each.state for each in replay.news()] == TASK[:end]
+
+
+@pytest.mark.parametrize("burst", [["queued"], ["queued", "running", "other", "upscaling"], TASK])
+def test_a_stream_that_ends_and_was_not_cut_short(burst: list[str]) -> None:
+    """The present alone, what is known, or the end of the task: each is told by the rules for a stream that goes on."""
+    replay = Replay(known("other"), "", TASK[:2])
+    for state in burst:
+        replay.add(observation(state))
+    assert replay.news(ended=True) == replay.news()
+
+
 def test_an_upstream_that_repeats_its_history_with_ids() -> None:
     """Everything behind the ID that was sent is news; if it is the last one, only a repeat is left."""
     assert news(known("running"), "2", numbered(*TASK)) == ["upscaling", "success"]

@@ -92,6 +92,20 @@ async def test_changes_of_an_upstream_that_repeats_nothing_are_told_in_order(tmp
         assert states(listener.callbacks, "1") == CHANGES
 
 
+@pytest.mark.parametrize("apart", [True, False], ids=["in pieces", "in one piece"])
+async def test_a_history_that_is_cut_short_is_told_to_nobody(tmp_path: Path, apart: bool) -> None:
+    """Two of the states before the known one come again, and then the stream breaks."""
+    upstream = telling(lambda n: [3, 2, 2, 4][n - 1], ids=False, honours=False, apart=apart)
+    async with Listener() as listener, rig(tmp_path) as made, serve(upstream) as server:
+        async with following(server.url, framing="event") as here:
+            await follow(made, listener, here.source)
+            await made.want("1")
+            await listener.wait_for(lambda heard: heard.types["task.succeeded"] == 1)
+            made.watcher.set_feeds({})
+        assert len(server.peers) == 4
+        assert states(listener.callbacks, "1") == CHANGES
+
+
 @pytest.mark.parametrize("empty", [b"id\n", b"id:\n", b"id: \n"])
 async def test_an_empty_id_takes_back_those_before(tmp_path: Path, empty: bytes) -> None:
     """Also those of earlier streams (WHATWG HTML section 9.2.6): the next one is asked for without."""
