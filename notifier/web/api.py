@@ -318,6 +318,11 @@ class Api:
         await self._dispatcher.mute(mute)
         return mute_items([mute])[0]
 
+    async def unmute_all(self) -> None:
+        """Remove the mutes that last."""
+        for mute in self._dispatcher.mutes.active:
+            await self._dispatcher.mutes.remove(mute.id)
+
     async def unmute(self, mute: str) -> None:
         """Remove a mute. Raises Unknown."""
         if not await self._dispatcher.mutes.remove(mute):

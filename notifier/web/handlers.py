@@ -266,6 +266,12 @@ async def add_mute(call: Call[Parameters]) -> web.Response:
     return reply(await call.api.mute(call.body), status=201)
 
 
+async def remove_mutes(call: Call[Parameters]) -> web.Response:
+    """End every mute; the deliveries that they have muted are not sent."""
+    await call.api.unmute_all()
+    return web.Response(status=204)
+
+
 async def remove_mute(call: Call[MutePath]) -> web.Response:
     """End a mute; the deliveries that it has muted are not sent."""
     await call.api.unmute(call.parameters.id)

@@ -346,6 +346,15 @@ OPERATIONS = (
     ),
     Operation(
         method="delete",
+        path="/v1/mutes",
+        name="removeMutes",
+        summary="End every mute",
+        handler=handlers.remove_mutes,
+        replies={204: None},
+        refusals=frozenset({503}),
+    ),
+    Operation(
+        method="delete",
         path="/v1/mutes/{id}",
         name="removeMute",
         summary="End a mute",

@@ -113,6 +113,18 @@ async def test_what_cannot_be_muted_is_refused(tmp_path: Path, body: dict[str, A
         assert (await site.get("/v1/mutes")).json["items"] == []
 
 
+async def test_all_mutes_end_at_once(tmp_path: Path) -> None:
+    """However many there are, also none."""
+    async with Listener() as listener, running(tmp_path, endpoints=endpoints(listener)) as site:
+        for count in (0, 1, 3):
+            for _ in range(count):
+                assert (await ask(site, **{"for": "1h"})).status == 201
+            assert (await site.ask("DELETE", "/v1/mutes?endpoint=ops")).status == 400
+            assert len((await site.get("/v1/mutes")).json["items"]) == count
+            assert (await site.ask("DELETE", "/v1/mutes")).status == 204
+            assert (await site.get("/v1/mutes")).json["items"] == []
+
+
 @pytest.mark.parametrize(
     "until", ["9999-12-31T23:59:59-10:00", "9999-12-31T23:59:59.999999-00:01", "9999-12-31T23:59:59Z"]
 )
