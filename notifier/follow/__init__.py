@@ -1,10 +1,10 @@
 """From a watch to a commit: who is followed, over which connection, and what its observations mean.
 
 `watcher` claims watches and hands each to the `feed` of its source, which keeps each as a `subscription` in `followed`.
-`turns` says where one waits, `admission` who connects next; `connection` reads a stream, `polling` polls, `results`
-fetches or archives the result of a success. `observer` takes a step for each observation, `own_steps` those that no
-observation causes, `recorder` commits them. `limits` knows when a stream idles, a task stalls, and a deadline is over;
-`troubles` and `source_announcer` report the troubles of a source.
+`admission` says who connects next; `connection` reads a stream, `polling` polls, `results` fetches or archives the
+result of a success. `observer` takes a step for each observation, `own_steps` those that no observation causes,
+`recorder` commits them. `limits` knows when a stream idles, a task stalls, and a deadline is over; `troubles` and
+`source_announcer` report the troubles of a source.
 """
 
 from notifier.follow.admission import Slots

@@ -1,7 +1,7 @@
 """The subscriptions of one source: who connects when, what follows a connection that ended, and when time is up.
 
-The feed decides; its parts do one thing each. `followed.py` keeps the subscriptions, `turns.py` says where they wait,
-`limits.py` measures when time is up, for a stream or a watch.
+The feed decides; its parts do one thing each. `followed.py` keeps the subscriptions, `admission.py` says where they
+wait and whose turn it is, `limits.py` measures when time is up, for a stream or a watch.
 
 A step that is being saved is never cancelled, since committed deliveries have to be handed on (see Recorder.record). A
 watch that is dropped meanwhile closes its connection right after.
@@ -23,7 +23,7 @@ from notifier.core.errors import NoStream, StaleWrite, TaskNotFound
 from notifier.core.model import Watch
 from notifier.core.reconnect import WELL, Ending, GiveUp
 from notifier.core.trace import trace_id
-from notifier.follow.admission import Admission, Slots
+from notifier.follow.admission import Admission, Admissions, Slots
 from notifier.follow.connection import Connector
 from notifier.follow.followed import Followed
 from notifier.follow.limits import Due, Limits
@@ -36,7 +36,6 @@ from notifier.follow.results import Results
 from notifier.follow.source_announcer import SourceAnnouncer
 from notifier.follow.subscription import Renewal, Stage, StageSignal, Subscription
 from notifier.follow.troubles import Trouble, Troubles
-from notifier.follow.turns import Turns
 from notifier.follow.unheard import Unheard
 from notifier.follow.unsure import Unsure
 from notifier.runtime.clock import Clock
@@ -71,19 +70,19 @@ class Feed:
         self._clock = clock
         self._jitter = jitter
         polled = source if isinstance(source, PollSource) else source.twin
-        self._turns = Turns(slots=slots, policy=policy, streams=not isinstance(source, PollSource))
+        self._admissions = Admissions(slots=slots, policy=policy, streams=not isinstance(source, PollSource))
         self._troubles = Troubles(source.name, now=time.monotonic)
         self._unheard = Unheard(recorder)
         self.followed = Followed(troubles=self._troubles, unheard=self._unheard, unsure=unsure)
         self._limits = Limits(policy=policy, clock=clock, troubles=self._troubles)
         self._announcer = SourceAnnouncer(source.name, troubles=self._troubles, recorder=recorder, clock=clock)
         observer = Observer(recorder=recorder, troubles=self._troubles, clock=clock)
-        self._results = Results(observer=observer, followed=self.followed, turns=self._turns)
-        self._own_steps = OwnSteps(recorder=recorder, followed=self.followed, turns=self._turns, clock=clock)
+        self._results = Results(observer=observer, followed=self.followed, admissions=self._admissions)
+        self._own_steps = OwnSteps(recorder=recorder, followed=self.followed, admissions=self._admissions, clock=clock)
         self._poller = (
             None
             if polled is None
-            else Poller(source=polled, observer=observer, metrics=metrics, admission=self._turns.requests)
+            else Poller(source=polled, observer=observer, metrics=metrics, admission=self._admissions.requests)
         )
         self._connector = (
             None if isinstance(source, PollSource) else Connector(source=source, observer=observer, metrics=metrics)
@@ -100,12 +99,12 @@ class Feed:
     @property
     def open(self) -> int:
         """Return how many streams are open or being opened; a poll is none."""
-        return self._turns.open
+        return self._admissions.open
 
     @property
     def max_streams(self) -> int:
         """Return how many connections may be open at a time."""
-        return self._turns.limit
+        return self._admissions.limit
 
     @property
     def connect_rate(self) -> float:
@@ -115,7 +114,7 @@ class Feed:
     @property
     def waiting(self) -> int:
         """Return how many watches could connect now, but wait for a free stream or for their turn."""
-        return self._turns.waiting
+        return self._admissions.waiting
 
     @property
     def troubles(self) -> Mapping[str, int]:
@@ -139,7 +138,7 @@ class Feed:
             subscription.overdue = asyncio.get_running_loop().time()
         if self._limits.is_past_window(watch):
             subscription.last_event_id = ""
-        self._turns.of(subscription).now(subscription)
+        self._admissions.of(subscription).now(subscription)
 
     def drop(self, pk: int) -> None:
         """Stop following a watch."""
@@ -159,7 +158,7 @@ class Feed:
     def update(self, policy: FeedPolicy, *, reopen: bool, hurry: bool) -> None:
         """Take a new policy. `reopen`: connect every stream anew. `hurry`: let nothing wait for its backoff."""
         self._limits.policy = policy
-        self._turns.update(policy)
+        self._admissions.update(policy)
         for subscription in self.followed:
             subscription.look_at = 0.0
             if not (reopen or hurry):
@@ -175,14 +174,14 @@ class Feed:
         """Let a subscription that waits have the next turn, at a stream if there may be one."""
         if subscription.stage is Stage.WAITING:
             subscription.polls = False
-            self._turns.of(subscription).now(subscription)
+            self._admissions.of(subscription).now(subscription)
 
     def stop(self) -> None:
         """Follow nothing more; `run` returns once the steps that are being saved are safe."""
         self._stopped = True
         for subscription in self.followed:
             self.followed.forget(subscription)
-        self._turns.wake()
+        self._admissions.wake()
 
     async def run(self) -> None:
         """Follow until stopped or cancelled."""
@@ -193,12 +192,12 @@ class Feed:
                 name = self.source.name
                 admitting = [
                     tasks.create_task(self._admit(admission, tasks), name=f"admission {number} of {name}")
-                    for number, admission in enumerate(self._turns)
+                    for number, admission in enumerate(self._admissions)
                 ]
                 await asyncio.wait(admitting)
                 sweep.cancel()
         finally:
-            self._turns.close()
+            self._admissions.close()
             self._tasks = None
 
     async def _admit(self, admission: Admission, tasks: asyncio.TaskGroup) -> None:
@@ -217,7 +216,7 @@ class Feed:
 
     def _along(self, turn: Subscription, admission: Admission, now: float) -> Sequence[Subscription]:
         """Return the subscriptions that the request of a turn asks for as well."""
-        batch = 1 if self._poller is None or admission is self._turns.streams else self._poller.source.batch
+        batch = 1 if self._poller is None or admission is self._admissions.streams else self._poller.source.batch
         if batch == 1 or turn.success is not None or turn.alone:
             return ()
         ahead = GATHER * self._limits.policy.poll.interval if self._limits.policy.poll is not None else 0.0
@@ -241,7 +240,7 @@ class Feed:
             if first.success is not None:
                 pause = await self._results.fetch(first, self._asked(first))
                 endings = (Ending(opened=True, observed=True),)
-            elif admission is self._turns.streams:
+            elif admission is self._admissions.streams:
                 assert self._connector is not None, "there are streams"
                 endings = (await self._connector.follow(first),)
             else:
@@ -293,11 +292,11 @@ class Feed:
     def _after(self, subscription: Subscription, ending: Ending) -> None:
         refused = ending.error is not None and not ending.observed
         if subscription.renewal is Renewal.NOW or (subscription.renewal is Renewal.IF_REFUSED and refused):
-            self._turns.of(subscription).now(subscription)  # this connection was the old configuration's
+            self._admissions.of(subscription).now(subscription)  # this connection was the old configuration's
             return
         if self._polls_instead(subscription, ending) or self._asks_alone(subscription, ending):
             return
-        polled = self._turns.streams is None or subscription.polls
+        polled = self._admissions.streams is None or subscription.polls
         tick = asyncio.get_running_loop().time()
         decision = self._limits.after(subscription, ending, polled=polled, jitter=self._jitter(), tick=tick)
         self._note(subscription, ending)
@@ -307,7 +306,7 @@ class Feed:
             self._own_steps.give_up(subscription, decision, self._tasks, retry=retry)
             return
         subscription.health = decision.health
-        if self._turns.streams is not None or ending.error is not None:  # not of each poll that is answered
+        if self._admissions.streams is not None or ending.error is not None:  # not of each poll that is answered
             log.debug(
                 "watch.reconnecting",
                 source=self.source.name,
@@ -318,7 +317,7 @@ class Feed:
             )
         if isinstance(ending.error, TaskNotFound):
             subscription.polls = False  # once the task is known it may have a stream
-        self._turns.of(subscription).later(subscription, tick + decision.delay)
+        self._admissions.of(subscription).later(subscription, tick + decision.delay)
 
     def _asks_alone(self, subscription: Subscription, ending: Ending) -> bool:
         """Let a watch have a poll of its own after an answer about several did not name it; return whether it has.
@@ -328,14 +327,14 @@ class Feed:
         if ending.unnamed:
             subscription.alone, subscription.unnamed = True, subscription.unnamed + 1
             wait = min(ending.hint or 0.0, reconnect.MAX_HINT)
-            self._turns.requests.later(subscription, asyncio.get_running_loop().time() + wait)
+            self._admissions.requests.later(subscription, asyncio.get_running_loop().time() + wait)
         elif ending.observed:
             subscription.alone = subscription.unnamed > 1
         return ending.unnamed
 
     def _polls_instead(self, subscription: Subscription, ending: Ending) -> bool:
         """Let the poll twin be asked for a task without a stream; return whether it is."""
-        if self._turns.streams is None or subscription.polls:
+        if self._admissions.streams is None or subscription.polls:
             return False
         late = self._limits.is_past_window(subscription.watch)
         if late:
@@ -348,7 +347,7 @@ class Feed:
             reason = ending.error or ("its time to be resumed is over" if late else "it ends early, again and again")
             log.info("source.polls_instead", source=self.source.name, reason=str(reason))
         subscription.polls = True
-        self._turns.requests.now(subscription)
+        self._admissions.requests.now(subscription)
         return True
 
     def _note(self, subscription: Subscription, ending: Ending) -> None:
@@ -372,7 +371,7 @@ class Feed:
                     continue
                 due = self._limits.look(subscription, now, tick)
                 if Due.LAST_LOOK in due:
-                    self._turns.of(subscription).first(subscription)
+                    self._admissions.of(subscription).first(subscription)
                 if Due.STALLED in due:
                     self._own_steps.stall(subscription, self._tasks)
                 looks += 1

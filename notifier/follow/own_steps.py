@@ -15,10 +15,10 @@ from notifier.core.errors import StaleWrite
 from notifier.core.machine import Step
 from notifier.core.model import Micros, Watch
 from notifier.core.reconnect import GiveUp
+from notifier.follow.admission import Admissions
 from notifier.follow.followed import Followed
 from notifier.follow.recorder import Recorder
 from notifier.follow.subscription import StageSignal, Subscription
-from notifier.follow.turns import Turns
 from notifier.runtime.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -27,10 +27,10 @@ log = structlog.get_logger(__name__)
 class OwnSteps:
     """Takes and saves such steps for the watches of one source."""
 
-    def __init__(self, *, recorder: Recorder, followed: Followed, turns: Turns, clock: Clock) -> None:
+    def __init__(self, *, recorder: Recorder, followed: Followed, admissions: Admissions, clock: Clock) -> None:
         self._recorder = recorder
         self._followed = followed
-        self._turns = turns
+        self._admissions = admissions
         self._clock = clock
 
     def stall(self, subscription: Subscription, tasks: asyncio.TaskGroup) -> None:
@@ -58,7 +58,7 @@ class OwnSteps:
             self._followed.forget(subscription)
         subscription.signal(StageSignal.KEEP)
         if not subscription.gone:
-            self._turns.of(subscription).later(subscription, asyncio.get_running_loop().time() + retry)
+            self._admissions.of(subscription).later(subscription, asyncio.get_running_loop().time() + retry)
 
     async def _take(self, subscription: Subscription, step: Callable[[Watch, Micros], Step]) -> bool:
         """Take a step, and save it; return whether it made an event.

@@ -15,10 +15,10 @@ import structlog
 from notifier.core.errors import SourceError, StaleWrite, Unavailable
 from notifier.core.model import Observation
 from notifier.core.pace import backoff
+from notifier.follow.admission import Admissions
 from notifier.follow.followed import Followed
 from notifier.follow.observer import Observer
 from notifier.follow.subscription import Renewal, StageSignal, Subscription, Success
-from notifier.follow.turns import Turns
 from notifier.sources.poll import PollSource
 from notifier.sources.sse import SseSource
 
@@ -31,10 +31,10 @@ LONGEST_PAUSE = 10.0
 class Results:
     """Completes the successes of one source."""
 
-    def __init__(self, *, observer: Observer, followed: Followed, turns: Turns) -> None:
+    def __init__(self, *, observer: Observer, followed: Followed, admissions: Admissions) -> None:
         self._observer = observer
         self._followed = followed
-        self._turns = turns
+        self._admissions = admissions
 
     async def fetch(self, subscription: Subscription, source: SseSource | PollSource) -> float | None:
         """Ask once for the result; return the seconds to the next request, or None if there is none.
@@ -59,9 +59,9 @@ class Results:
     def wait(self, subscription: Subscription, pause: float | None) -> None:
         """Let a success wait for its turn to ask: after a pause in seconds, or, at first, before all polls."""
         if pause is None:
-            self._turns.requests.first(subscription)
+            self._admissions.requests.first(subscription)
         else:
-            self._turns.requests.later(subscription, asyncio.get_running_loop().time() + pause)
+            self._admissions.requests.later(subscription, asyncio.get_running_loop().time() + pause)
 
     def archive(self, subscription: Subscription, tasks: asyncio.TaskGroup, *, retry: float) -> None:
         """Archive and save a success in a task; if it could not be saved, ask the upstream again after `retry` s."""
@@ -85,7 +85,7 @@ class Results:
         elif not subscription.gone:  # a fault of ours, or a new description
             delay = 0.0 if subscription.renewal is Renewal.NOW else retry
             subscription.forget_success()
-            self._turns.of(subscription).later(subscription, asyncio.get_running_loop().time() + delay)
+            self._admissions.of(subscription).later(subscription, asyncio.get_running_loop().time() + delay)
 
     async def _observation(
         self, subscription: Subscription, success: Success, source: SseSource | PollSource
