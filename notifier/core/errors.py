@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class NotifierError(Exception):
@@ -25,6 +25,11 @@ class SourceError(NotifierError):
         super().__init__(message)
         self.status = status
         self.body = b""  # how the reply begins, with the secrets that it may repeat: for rules, never to be shown
+
+    def behind(self, note: str) -> Self:
+        """Put a note behind the message; return the error."""
+        self.args = (f"{self}{note}",)
+        return self
 
 
 class Refused(SourceError):

@@ -151,29 +151,40 @@ class Archive:
             await file.discard()
 
     async def _follow(self, text: str, file: _Placed) -> int:
-        url = self._checked(text)
-        for _ in range(MAX_REDIRECTS + 1):
-            route = Route.to(url, tls=self._settings.ssl)
-            try:
-                connection = await self._pool.dial(route)
-            except HttpFault as exc:
-                raise _connecting(exc) from exc
-            try:
-                connection.ask(self._written(url))
-                await _wait(connection, 0)
-                status, fields = connection.reply.status, connection.reply.fields
-                if status not in REDIRECTS or "location" not in fields:
-                    return await self._read(connection, status, fields, file)
-            except HttpFault as exc:
-                raise ResultFault(f"the transfer broke: {type(exc).__name__}", passing=True) from exc
-            finally:
-                connection.abort()  # a stranger's: it serves no other request
-                self._pool.give_back(route, connection)
-            target = _target(url, fields["location"])
-            if url.scheme == "https" and target.scheme != "https":
-                raise ResultFault("redirected from https:// to another scheme", passing=False)
-            url = self._checked(str(target))
-        raise ResultFault(f"redirected more than {MAX_REDIRECTS} times", passing=False)
+        url, note = self._checked(text), ""
+        try:
+            for _ in range(MAX_REDIRECTS + 1):
+                answered = await self._ask(url, file)
+                if isinstance(answered, int):
+                    return answered
+                target = _target(url, answered)
+                if url.scheme == "https" and target.scheme != "https":
+                    raise ResultFault("redirected from https:// to another scheme", passing=False)
+                url = self._checked(str(target))
+                note = f"; redirected to {url.origin()}"
+            raise ResultFault(f"redirected more than {MAX_REDIRECTS} times", passing=False)
+        except ResultFault as exc:
+            raise ResultFault(f"{exc}{note}", passing=exc.passing) from exc
+
+    async def _ask(self, url: URL, file: _Placed) -> int | str:
+        """Return the bytes of a result that is in its file, or where it redirects to. Raises ResultFault."""
+        route = Route.to(url, tls=self._settings.ssl)
+        try:
+            connection = await self._pool.dial(route)
+        except HttpFault as exc:
+            raise _connecting(exc) from exc
+        try:
+            connection.ask(self._written(url))
+            await _wait(connection, 0)
+            status, fields = connection.reply.status, connection.reply.fields
+            if status in REDIRECTS and "location" in fields:
+                return fields["location"]
+            return await self._read(connection, status, fields, file)
+        except HttpFault as exc:
+            raise ResultFault(f"the transfer broke: {type(exc).__name__}", passing=True) from exc
+        finally:
+            connection.abort()  # a stranger's: it serves no other request
+            self._pool.give_back(route, connection)
 
     async def _read(self, connection: Connection, status: int, fields: Mapping[str, str], file: _Placed) -> int:
         if status != 200:

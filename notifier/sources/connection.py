@@ -6,13 +6,15 @@ connection broke are handed out before the error is raised.
 
 from __future__ import annotations
 
+import asyncio
+
 from notifier.core.errors import DecodeError, SourceError, Unavailable, Unreadable
 from notifier.core.eventstream import MAX_EVENT, Decoder, Framing, StreamEvent
 from notifier.runtime.http1 import Pool
 from notifier.sources import content
 from notifier.sources.body import BodyReader
 from notifier.sources.faults import FAULTS, translated
-from notifier.sources.http import DIRECT, Reply, Way, fetch
+from notifier.sources.http import DIRECT, Reply, Trail, Way, fetch
 from notifier.sources.memory import SHARED, SMALL, Memory
 from notifier.sources.request import Request
 from notifier.sources.turns import Turns
@@ -39,6 +41,7 @@ class Connection:
         "_way",
         "origin",
         "partial",
+        "redirected",
         "single",
     )
 
@@ -68,6 +71,7 @@ class Connection:
         self._unsure = False  # its content type calls it a stream, and nothing has come yet
         self._finished = False  # the decoder knows that the stream is over
         self._error: SourceError | None = None  # raised once everything received has been handed out
+        self.redirected = ""  # where to, for the end of a message
         self.origin = ""  # `scheme://host[:port]` that answered, behind all redirects
         self.single = False  # the reply is one JSON snapshot, not a stream
         self.partial = False  # the last event that `receive` returned was a line without its end
@@ -87,16 +91,25 @@ class Connection:
         """Return the seconds that the stream asked us to wait before connecting again."""
         return None if self._decoder.retry is None else self._decoder.retry / 1000
 
-    async def connect(self) -> None:
-        """Connect once. Raises SourceError; nothing stays open after an error or a cancellation."""
+    async def connect(self, timeout: float | None = None) -> None:
+        """Connect once, within so many seconds. Raises SourceError.
+
+        Nothing stays open after an error or a cancellation.
+        """
         assert self._request is not None, "a connection connects once"
-        try:
-            reply = self._reply = await fetch(self._pool, self._request, self._way)
-            self.origin = reply.origin
-            await self._begin(reply, content.kind_of(reply.fields.values_of("content-type")))
-        except BaseException:
-            self.close()
-            raise
+        trail = Trail()
+        with trail.named():
+            try:
+                async with asyncio.timeout(timeout):
+                    reply = self._reply = await fetch(self._pool, self._request, self._way, trail)
+                    self.origin, self.redirected = reply.origin, trail.note
+                    await self._begin(reply, content.kind_of(reply.fields.values_of("content-type")))
+            except TimeoutError as exc:
+                self.close()  # the time may have run out just after it was made
+                raise Unavailable(f"the upstream did not answer within {timeout:g} s") from exc
+            except BaseException:
+                self.close()
+                raise
         self._request = None
         reply.forget_head()
 
@@ -237,7 +250,7 @@ class Connection:
         if self._reply is not None:  # otherwise we closed it ourselves
             error = translated(exc)
             error.__cause__ = exc.with_traceback(None)  # its frames would keep this connection alive
-            self._error = error
+            self._error = error.behind(self.redirected)
             self._drop()
         return self._end()
 
@@ -258,7 +271,7 @@ class Connection:
         return None
 
     def _over_limit(self, error: SourceError) -> None:
-        self._error = error
+        self._error = error.behind(self.redirected)
         self._drop()
 
 

@@ -22,8 +22,8 @@ FAULTS = (HttpFault, OSError, ValueError)  # the last: a URL that cannot be used
 _QUOTED = re.compile(r"""b?['"].*|:.*""", re.DOTALL)  # from where a parser's message quotes the reply
 
 
-def translated(exc: Exception, note: str = "") -> SourceError:
-    """Return the error that a fault means. `note` is put behind its message."""
+def translated(exc: Exception) -> SourceError:
+    """Return the error that a fault means."""
     match exc:
         case TlsFault(error=ssl.SSLCertVerificationError() as error):
             reason = f"the upstream's certificate is not accepted: {error.verify_message}"
@@ -52,8 +52,8 @@ def translated(exc: Exception, note: str = "") -> SourceError:
         case OSError():
             reason = f"the connection broke: {_reason(exc)}"
         case _:
-            return Unreadable(f"the source's URL cannot be used ({type(exc).__name__}){note}")
-    return Unavailable(reason + note)
+            return Unreadable(f"the source's URL cannot be used ({type(exc).__name__})")
+    return Unavailable(reason)
 
 
 def _not_http(message: str) -> str:

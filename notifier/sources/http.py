@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -32,6 +33,7 @@ WORDS_TIMEOUT = 2.0  # seconds
 
 _NOT_FOUND = frozenset({404, 410})
 _TRY_AGAIN = frozenset({408, 425, 429})
+_OF_BODY = frozenset({"content-type"})  # headers that go with the body, where a redirect drops it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,44 +95,71 @@ def new_pool() -> Pool:
     return Pool(keep=KEEP_ALIVE)
 
 
-async def fetch(pool: Pool, request: Request, way: Way) -> Reply:
+class Trail:
+    """Where redirects have led a request. Every error from there on names it, for they explain most of them."""
+
+    __slots__ = ("_bare", "note")
+
+    def __init__(self) -> None:
+        self.note = ""  # for the end of a message
+        self._bare = False  # the request has lost the source's credentials on its way
+
+    def lead(self, url: URL, target: URL) -> None:
+        """Go from one URL to another."""
+        self._bare |= not may_know_secrets(url, target)
+        self.note = f"; redirected to {target.origin()}"
+        if self._bare:
+            self.note += ", which does not get the source's credentials"
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Have the errors of a block name it."""
+        try:
+            yield
+        except SourceError as exc:
+            exc.behind(self.note)
+            raise
+
+
+async def fetch(pool: Pool, request: Request, way: Way, trail: Trail) -> Reply:
     """Return the reply once its head is in and says 2xx; the caller closes it. Raises SourceError.
 
     Its connection is new.
     """
-    reply, note = await send(pool, request, way, fresh=True)
+    reply = await send(pool, request, way, trail, fresh=True)
     try:
-        await _check(reply, way, note)
+        await _check(reply, way)
     except BaseException:
         reply.close()
         raise
     return reply
 
 
-async def send(pool: Pool, request: Request, way: Way, *, fresh: bool = False) -> tuple[Reply, str]:
-    """Return the reply once its head is in, whatever its status, and a note on redirects; the caller closes it.
+async def send(pool: Pool, request: Request, way: Way, trail: Trail, *, fresh: bool = False) -> Reply:
+    """Return the reply once its head is in, whatever its status; the caller closes it, and has its errors `named`.
 
     Raises SourceError. `fresh`: only over new connections. A redirect to another origin does not take along the headers
     that are for the source's own.
     """
     method, url, headers, body = request.method, request.url, request.headers, request.body
-    note = ""  # on redirects, for the error's message
     for _ in range(MAX_REDIRECTS + 1):
         try:
             reply = await _ask(pool, _written(method, url, headers, way, body), url, way, fresh=fresh)
         except FAULTS as exc:
-            raise translated(exc, note) from exc
+            raise translated(exc) from exc
         location = reply.fields.get("location")
         if reply.status not in REDIRECTS or location is None:
-            return reply, note
+            return reply
         reply.close()
         target = _target(url, location)
         if reply.status == 303 or (reply.status != 307 and reply.status != 308 and method == "POST"):
             method, body = "GET", b""
-        note = f"; redirected to {target.origin()}"
-        if not may_know_secrets(url, target):
-            headers = _public(headers, request.private)
-            note += ", which does not get the source's credentials"
+            headers = _without(headers, _OF_BODY)
+        trail.lead(url, target)
+        if may_know_secrets(url, target):
+            target = target.with_user(url.user).with_password(url.password)
+        else:
+            headers = _without(headers, request.private | {"host"})
         url = target
     raise Unreadable(f"the upstream redirects more than {MAX_REDIRECTS} times")
 
@@ -180,9 +209,9 @@ def may_know_secrets(url: URL, target: URL) -> bool:
     return target.origin() == url.origin() or (upgraded and target.host == url.host)
 
 
-def _public(headers: CIMultiDict[str], private: frozenset[str]) -> CIMultiDict[str]:
+def _without(headers: CIMultiDict[str], names: frozenset[str]) -> CIMultiDict[str]:
     headers = headers.copy()
-    for name in private:
+    for name in names:
         headers.popall(name, None)
     return headers
 
@@ -198,12 +227,12 @@ def _target(url: URL, location: str) -> URL:
     raise Unreadable("the upstream redirects to something that is no HTTP URL")
 
 
-async def _check(reply: Reply, way: Way, note: str) -> None:
+async def _check(reply: Reply, way: Way) -> None:
     if reply.status == 204:
         raise NoContent(status=reply.status)
     if not 200 <= reply.status < 300:
         body = await _beginning(reply)
-        error = refusal(reply.status, reply.fields, brief(body, way.redact), note)
+        error = refusal(reply.status, reply.fields, brief(body, way.redact))
         error.body = body
         raise error
 
@@ -221,9 +250,9 @@ def asked_pause(fields: Fields, hint: str | None = None) -> float | None:
     return max((pause for pause in pauses if pause is not None), default=None)
 
 
-def refusal(status: int, fields: Fields, words: str, note: str = "", hint: str | None = None) -> SourceError:
+def refusal(status: int, fields: Fields, words: str, hint: str | None = None) -> SourceError:
     """Return the error that a status other than 2xx stands for. `words` are the upstream's own, `hint` its header."""
-    message = f"the upstream answers {status}{note}" + (f": {words}" if words else "")
+    message = f"the upstream answers {status}" + (f": {words}" if words else "")
     if status in _NOT_FOUND:
         return TaskNotFound(message, status=status)
     if status in _TRY_AGAIN or status >= 500:

@@ -17,7 +17,7 @@ from notifier.core.model import NONE, Observation
 from notifier.runtime.metrics import Metrics
 from notifier.sources import content
 from notifier.sources.apart import Apart
-from notifier.sources.http import Reply, asked_pause, brief, new_pool, refusal, send
+from notifier.sources.http import Reply, Trail, asked_pause, brief, new_pool, refusal, send
 from notifier.sources.plan import EXCERPT, Answer, Answers, Plan, SourceSettings
 from notifier.sources.request import Request
 from notifier.sources.result import fetch_result
@@ -88,8 +88,14 @@ class PollSource:
         `etag` is that of the last answer, for an upstream that answers 304 while nothing has changed.
         """
         plan = self._plan
-        request = plan.template.fill(task_id, variables=variables, etag=etag)
-        reply, note, body = await self._ask(request, plan, plan.settings.max_event)
+        trail = Trail()
+        with trail.named():
+            return await self._look(
+                plan, task_id, plan.template.fill(task_id, variables=variables, etag=etag), etag, trail
+            )
+
+    async def _look(self, plan: Plan, task_id: str, request: Request, etag: str, trail: Trail) -> Answer:
+        reply, body = await self._ask(request, plan, plan.settings.max_event, trail)
         if reply.status == 304 and etag:
             self._observations.inc()
             return Answer(observation=None, etag=etag, hint=asked_pause(reply.fields, plan.settings.preset.poll.hint))
@@ -97,7 +103,7 @@ class PollSource:
         if observation is None:
             if reply.status == 204:
                 raise NoContent(status=reply.status)
-            raise self._refusal(reply, body, note, plan)
+            raise self._refusal(reply, body, plan)
         self._observations.inc()
         # A weak one as well: it stands for the same meaning. A date does not, which many changes may have in common.
         etag = reply.fields.get("etag", "")
@@ -108,12 +114,17 @@ class PollSource:
     async def look_at(self, task_ids: Sequence[str], *, variables: Mapping[str, str] = NONE) -> Answers:
         """Ask once for several tasks; return what the reply says of each that it names. Raises SourceError."""
         plan = self._plan
+        trail = Trail()
+        with trail.named():
+            return await self._look_at(plan, task_ids, plan.template.fill_all(task_ids, variables), trail)
+
+    async def _look_at(self, plan: Plan, task_ids: Sequence[str], request: Request, trail: Trail) -> Answers:
         limit = max(plan.settings.max_event, min(MAX_BATCH, len(task_ids) * plan.settings.max_event))
-        reply, note, body = await self._ask(plan.template.fill_all(task_ids, variables), plan, limit)
+        reply, body = await self._ask(request, plan, limit, trail)
         if not 200 <= reply.status < 300:
             if reply.status in NO_BATCH:
                 self._ask_singly(reply.status)
-            raise _later(self._refusal(reply, body, note, plan))
+            raise _later(self._refusal(reply, body, plan))
         try:
             found = await self._apart.read(len(body), lambda: plan.reader.read_batch(body, frozenset(task_ids)))
         except Unreadable as exc:
@@ -136,16 +147,16 @@ class PollSource:
             self._told = True
             log.warning("source.no_batch", source=self.name, status=status, hint="tasks are asked for singly")
 
-    def _refusal(self, reply: Reply, body: bytes, note: str, plan: Plan) -> SourceError:
+    def _refusal(self, reply: Reply, body: bytes, plan: Plan) -> SourceError:
         words = brief(body, plan.way.redact)
-        return refusal(reply.status, reply.fields, words, note, plan.settings.preset.poll.hint)
+        return refusal(reply.status, reply.fields, words, plan.settings.preset.poll.hint)
 
-    async def _ask(self, request: Request, plan: Plan, limit: int) -> tuple[Reply, str, bytes]:
+    async def _ask(self, request: Request, plan: Plan, limit: int, trail: Trail) -> tuple[Reply, bytes]:
         timeout = plan.settings.connect_timeout
         try:
             async with asyncio.timeout(timeout):
-                reply, note = await send(self._pool, request, plan.way)
-                return reply, note, await read_whole(reply, limit, self._turns)
+                reply = await send(self._pool, request, plan.way, trail)
+                return reply, await read_whole(reply, limit, self._turns)
         except TimeoutError as exc:
             raise Unavailable(f"the upstream did not answer within {timeout:g} s") from exc
 

@@ -17,7 +17,7 @@ from notifier.core.model import NONE, Observation, Phase
 from notifier.sources.apart import Apart
 from notifier.sources.connection import Connection
 from notifier.sources.content import is_page
-from notifier.sources.http import brief, new_pool, refusal, send
+from notifier.sources.http import Trail, brief, new_pool, refusal, send
 from notifier.sources.plan import Plan
 from notifier.sources.request import Request
 from notifier.sources.result import fetch_result
@@ -105,10 +105,10 @@ async def _with_result(plan: Plan, task_id: str, message: Message, variables: Ma
 
 async def _poll(plan: Plan, request: Request, task_id: str) -> tuple[int | None, list[Message], SourceError | None]:
     pool, status, body, fields = new_pool(), None, b"", Fields(b"")
-    timeout = plan.settings.connect_timeout
+    timeout, trail = plan.settings.connect_timeout, Trail()
     try:
         async with asyncio.timeout(timeout):
-            reply, note = await send(pool, request, plan.way)
+            reply = await send(pool, request, plan.way, trail)
             status, fields = reply.status, reply.fields
             body = await read_whole(reply, plan.settings.max_event, Turns())
         told = status
@@ -117,14 +117,15 @@ async def _poll(plan: Plan, request: Request, task_id: str) -> tuple[int | None,
             raise (
                 NoContent(status=status)
                 if status == 204
-                else refusal(status, reply.fields, brief(body, plan.way.redact), note)
+                else refusal(status, reply.fields, brief(body, plan.way.redact))
             )
     except TimeoutError:
-        return status, [], Unavailable(f"the upstream did not answer within {timeout:g} s")
+        return status, [], Unavailable(f"the upstream did not answer within {timeout:g} s").behind(trail.note)
     except SourceError as exc:
-        plan.redacted(exc)
+        plan.redacted(exc.behind(trail.note))
         page = isinstance(exc, Unreadable) and is_page(fields, body)
         error = Unavailable("the upstream answers with a page, not with JSON", status=status) if page else exc
+        error = error.behind(trail.note) if page else error
         return status, [_message(plan, body, error=error)] if body.strip() else [], error
     finally:
         pool.close()

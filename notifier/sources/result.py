@@ -11,8 +11,9 @@ from notifier.core.model import Observation
 from notifier.runtime.http1 import Pool
 from notifier.sources.apart import Apart
 from notifier.sources.document import find, parse
-from notifier.sources.http import brief, refusal, send
+from notifier.sources.http import Trail, brief, refusal, send
 from notifier.sources.plan import Plan
+from notifier.sources.request import Request
 from notifier.sources.turns import Turns
 from notifier.sources.values import moment, urls
 from notifier.sources.whole import read_whole
@@ -34,7 +35,7 @@ async def _urls(
     pool: Pool, plan: Plan, task_id: str, success: Observation, variables: Mapping[str, str], apart: Apart
 ) -> tuple[tuple[str, ...], float | None]:
     """Return the URLs, and the seconds since the epoch at which they expire; None: the reply does not say."""
-    settings, wanted = plan.settings, plan.settings.preset.result_request
+    wanted = plan.settings.preset.result_request
     assert wanted is not None, "the preset has a request for the result"
     assert plan.result is not None, "it was made with the plan"
     if wanted.result_id is not None:
@@ -42,17 +43,26 @@ async def _urls(
         if named is None:
             raise Unreadable("the last snapshot does not name the result")
         variables = {**variables, "result_id": str(named)}
+    trail = Trail()
+    with trail.named():
+        body = await _ask(pool, plan, plan.result.fill(task_id, variables=variables), trail)
+        told = await apart.read(len(body), lambda: parse(body))
+        found = urls(find(wanted.result)(told))
+        if not found:
+            raise Unreadable("the reply holds no result where the preset says")
+        return found, moment(find(wanted.expires)(told))
+
+
+async def _ask(pool: Pool, plan: Plan, request: Request, trail: Trail) -> bytes:
+    """Return the body of the reply. Raises SourceError."""
+    settings = plan.settings
     try:
         async with asyncio.timeout(settings.connect_timeout):
-            reply, note = await send(pool, plan.result.fill(task_id, variables=variables), plan.way)
+            reply = await send(pool, request, plan.way, trail)
             body = await read_whole(reply, settings.max_event, Turns())
     except TimeoutError as exc:
         raise Unavailable(f"the upstream did not answer within {settings.connect_timeout:g} s") from exc
     if not 200 <= reply.status < 300:
         words = brief(body, plan.way.redact)
-        raise refusal(reply.status, reply.fields, words, note, settings.preset.poll.hint)
-    told = await apart.read(len(body), lambda: parse(body))
-    found = urls(find(wanted.result)(told))
-    if not found:
-        raise Unreadable("the reply holds no result where the preset says")
-    return found, moment(find(wanted.expires)(told))
+        raise refusal(reply.status, reply.fields, words, settings.preset.poll.hint)
+    return body

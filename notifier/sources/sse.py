@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
 
-from notifier.core.errors import NoContent, NoStream, Refused, SourceError, TaskNotFound, Unavailable, Unreadable
+from notifier.core.errors import NoContent, NoStream, Refused, SourceError, TaskNotFound, Unreadable
 from notifier.core.eventstream import StreamEvent
 from notifier.core.model import NONE, Observation, Phase
 from notifier.runtime.metrics import Metrics
@@ -94,11 +94,7 @@ class SseSource:
             turns=self._turns,
         )
         try:
-            async with asyncio.timeout(settings.connect_timeout):
-                await connection.connect()
-        except TimeoutError as exc:
-            connection.close()  # the time may have run out just after it was made
-            raise Unavailable(f"the upstream did not answer within {settings.connect_timeout:g} s") from exc
+            await connection.connect(settings.connect_timeout)
         except SourceError as exc:
             if self._twin is not None and _has_no_stream(exc, settings.preset):
                 raise NoStream(str(exc), status=exc.status) from exc
@@ -307,7 +303,7 @@ class SseStream:
             self._source.unreadable.inc()
             self.unread = told
             if self._connection.single:
-                raise told
+                raise told.behind(self._connection.redirected)
             return None
         self.unread = None
         if isinstance(told, Aside):
