@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
-from sqlalchemy import Engine
 
 from bench.child import BenchError, Program
 from bench.loadgen import Receiver
@@ -22,6 +21,7 @@ from bench.server import database
 from bench.tally import Callback, percentile, signed
 from notifier.store import Store
 from notifier.store import statements as sql
+from notifier.store.connection import Engine
 from notifier.store.database import Database, open_database
 
 SQLITE, POSTGRES = "SQLite", "PostgreSQL"
@@ -154,19 +154,14 @@ def _plan(url: str) -> list[str]:
     try:
         return _explain(opened.writing if opened.shared else opened.reading, opened.shared)
     finally:
-        opened.reading.dispose()
-        opened.writing.dispose()
         opened.close()
 
 
 def _explain(engine: Engine, shared: bool) -> list[str]:
-    compiled = sql.CLAIM_DELIVERIES.compile(dialect=engine.dialect)
-    given = compiled.construct_params({"_endpoint": ENDPOINT, "_now": time.time_ns() // 1000, "limit": ROOM, "_me": 1})
-    values = tuple(given[name] for name in compiled.positiontup or ()) if compiled.positional else given
+    asked = "EXPLAIN (COSTS OFF) " if shared else "EXPLAIN QUERY PLAN "
+    given = {"endpoint": ENDPOINT, "now": time.time_ns() // 1000, "limit": ROOM, "me": 1}
     with engine.connect() as connection:
-        asked = "EXPLAIN (COSTS OFF) " if shared else "EXPLAIN QUERY PLAN "
-        rows = connection.exec_driver_sql(asked + str(compiled), values).all()
-        connection.rollback()
+        rows = connection.execute(asked + sql.CLAIM_DELIVERIES, given).all()
     return [str(row[-1]) for row in rows]
 
 

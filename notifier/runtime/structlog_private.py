@@ -1,8 +1,8 @@
 """What the program knows of the inside of structlog, in this one module.
 
-structlog chooses the level by the class of a logger, and a logger that is bound keeps its class. It loads rich where
-that is installed, 5 MiB with pygments, to draw tracebacks that the program writes in its own way. A process that
-imports this module before structlog does without.
+structlog chooses the level by the class of a logger, and a logger that is bound keeps its class. It loads what it finds
+installed: rich, 5 MiB with pygments, to draw tracebacks that the program writes in its own way, and greenlet, for other
+contexts than asyncio's. A process that imports this module before structlog does without.
 `tests/runtime/test_structlog_private.py` fails when a new version changes that.
 """
 
@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import sys
 
-_rich = sys.modules.get("rich")
-sys.modules["rich"] = None  # type: ignore[assignment]  # an import then fails as if it were not installed
+_UNUSED = ("rich", "greenlet")
+_loaded = {name: sys.modules[name] for name in _UNUSED if name in sys.modules}
+for _name in _UNUSED:
+    sys.modules[_name] = None  # type: ignore[assignment]  # an import then fails as if it were not installed
 try:
     import structlog
 finally:
-    del sys.modules["rich"]
-    if _rich is not None:
-        sys.modules["rich"] = _rich
+    for _name in _UNUSED:
+        del sys.modules[_name]
+    sys.modules.update(_loaded)
 
 __all__ = ["LevelLogger", "set_level", "structlog"]
 

@@ -2,13 +2,14 @@
 
 A subject has a file: `watches`, `outbox`, `endpoints`, `callbacks`, `messages` that are edited, `mutes`, `cluster` for
 nodes; `store` joins them. `writer` commits groups of `operations`, by a `transaction` of the `node` that owns them;
-`reader` reads beside it, `lists` and `delivery_lists` for people. `schema` has the tables, `hot_sqlite` and
-`hot_postgres` the statements of the hot path, `hot` and `pipeline` run them; `sqlite`, with its `lock_file`, and
-`postgres` open the two databases, and `database` holds either. `values` go in and out, by `rows`, or to lists as
-`items`. `recovery` brings deliveries forward, `redating` moves dates with the clock, `tidying` deletes old rows.
+`reader` reads beside it, `lists` and `delivery_lists` for people. `schema` has the tables. A subject has its
+statements, which `connection` runs; `statements` has those that several share. Those of the hot path are in
+`hot_sqlite` and `hot_postgres`, and `hot` and `pipeline` run them. `sqlite`, with its `lock_file`, and `postgres` open
+the two databases, and `database` holds either. `values` go in and out, by `rows`, or to lists as `items`. `recovery`
+brings deliveries forward, `redating` moves dates with the clock, `tidying` deletes old rows.
 
-Other rooms import names from here alone. Names that need SQLAlchemy or a database's driver are loaded when they are
-first asked for: the commands that only talk to a daemon need none of it.
+Other rooms import names from here alone. Names that need a database's driver are loaded when they are first asked for:
+the commands that only talk to a daemon need none of it.
 """
 
 from __future__ import annotations

@@ -9,81 +9,48 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import (
-    Connection,
-    bindparam,
-    delete,
-    exists,
-    literal_column,
-    or_,
-    select,
-    text,
-    update,
-)
-from sqlalchemy import null as sql_null
-
 from notifier.core.callback import Callback, is_callback
 from notifier.core.model import Micros, NewWatch
 from notifier.store import statements as sql
+from notifier.store.connection import Connection
 from notifier.store.hot import WAKE, Batch
-from notifier.store.schema import callbacks, deliveries, watches
 from notifier.store.values import CallbackClaim, CallbackHealth
 
 CHUNK = 500  # destinations looked at in one transaction: others wait for it
 
-_KEEP = text(  # the same on both databases; a row that exists is locked, so that nobody forgets it meanwhile
-    "INSERT INTO callbacks (name, url, secret, used_at, rounds) VALUES (:name, :url, :secret, :now, 0)"
-    " ON CONFLICT (name) DO UPDATE SET used_at = excluded.used_at"
+# A row that exists is locked, so that nobody forgets it meanwhile.
+_KEEP = """
+INSERT INTO callbacks (name, url, secret, used_at, rounds) VALUES (:name, :url, :secret, :now, 0)
+ON CONFLICT (name) DO UPDATE SET used_at = excluded.used_at
+"""
+# The first part is read once, or the limit would be none on PostgreSQL.
+_TAKE = """
+WITH found AS (
+    SELECT name FROM callbacks WHERE due <= :now ORDER BY due, name LIMIT :limit FOR UPDATE SKIP LOCKED
 )
-_chosen = (
-    select(callbacks.c.name)
-    .where(callbacks.c.due <= bindparam("_now"))
-    .order_by(callbacks.c.due, callbacks.c.name)
-    .limit(bindparam("limit"))
-    .with_for_update(skip_locked=True)
-    .cte("found")  # read once, or the limit would be none on PostgreSQL
-)
-_TAKE = (
-    update(callbacks)
-    .where(callbacks.c.name.in_(select(_chosen.c.name)))
-    .values(owner=bindparam("_me"), due=sql_null())
-    .returning(callbacks.c.name, callbacks.c.url, callbacks.c.secret, callbacks.c.held_until, callbacks.c.rounds)
-)
+UPDATE callbacks SET owner = :me, due = NULL WHERE name IN (SELECT name FROM found)
+RETURNING name, url, secret, held_until, rounds
+"""
 # Not min(), for the reason that `statements.NEXT_DUE` has.
-_NEXT = select(callbacks.c.due).where(callbacks.c.due.is_not(None)).order_by(callbacks.c.due, callbacks.c.name).limit(1)
-_LOCK = select(callbacks.c.owner).where(callbacks.c.name == bindparam("_name")).with_for_update()
-_LEAVE = (
-    update(callbacks)
-    .where(callbacks.c.name == bindparam("_name"))
-    .values({name: bindparam(name) for name in ("due", "held_until", "rounds", "owner")})
-)
+_NEXT = "SELECT due FROM callbacks WHERE due IS NOT NULL ORDER BY due, name LIMIT 1"
+_LOCK = "SELECT owner FROM callbacks WHERE name = :name FOR UPDATE"
+_LEAVE = """
+UPDATE callbacks SET due = :due, held_until = :held_until, rounds = :rounds, owner = :owner WHERE name = :name
+"""
 # At the start of the only node: destinations that an earlier run had taken are looked at again.
-FREE = update(callbacks).where(callbacks.c.owner.is_not(None)).values(owner=sql_null(), due=literal_column("0"))
+FREE = "UPDATE callbacks SET owner = NULL, due = 0 WHERE owner IS NOT NULL"
 # For a node among several: also destinations of others for which it owned deliveries.
-FREE_OF = (
-    update(callbacks)
-    .where(
-        or_(
-            callbacks.c.owner == bindparam("_node"),
-            callbacks.c.name.in_(
-                select(deliveries.c.endpoint).where(sql.is_open(deliveries), deliveries.c.owner == bindparam("_node"))
-            ),
-        )
-    )
-    .values(owner=sql_null(), due=literal_column("0"))
-)
-
-_needed = or_(
-    exists().where(watches.c.callback == callbacks.c.name),
-    exists().where(deliveries.c.endpoint == callbacks.c.name, sql.is_open(deliveries)),
-    exists().where(deliveries.c.endpoint == callbacks.c.name, sql.IS_DEAD),
-)
-_PAGE = (
-    select(callbacks.c.name, _needed.label("needed"))
-    .where(callbacks.c.name > bindparam("after"))
-    .order_by(callbacks.c.name)
-    .limit(CHUNK)
-)
+FREE_OF = f"""
+UPDATE callbacks SET owner = NULL, due = 0
+WHERE owner = :node OR name IN (SELECT endpoint FROM deliveries WHERE {sql.IS_OPEN} AND deliveries.owner = :node)
+"""
+_PAGE = f"""
+SELECT name, EXISTS (SELECT 1 FROM watches WHERE watches.callback = callbacks.name)
+    OR EXISTS (SELECT 1 FROM deliveries WHERE endpoint = callbacks.name AND {sql.IS_OPEN})
+    OR EXISTS (SELECT 1 FROM deliveries WHERE endpoint = callbacks.name AND status = 'dead') AS needed
+FROM callbacks WHERE name > :after ORDER BY name LIMIT {CHUNK}
+"""
+_FORGET = "DELETE FROM callbacks WHERE name IN (:names...) AND used_at < :before AND owner IS NULL"
 
 
 def keep(connection: Connection, added: Iterable[NewWatch], now: Micros) -> None:
@@ -112,7 +79,7 @@ def wake(batch: Batch, due: Iterable[tuple[str, Micros]]) -> None:
 
 def take(connection: Connection, node: int, limit: int, now: Micros) -> CallbackClaim:
     """Claim destinations with deliveries that are due."""
-    rows = connection.execute(_TAKE, {"_me": node, "limit": limit, "_now": now}).all()
+    rows = connection.execute(_TAKE, {"me": node, "limit": limit, "now": now})
     taken = tuple(
         (
             Callback(url=row.url, secret=row.secret, kept_as=row.name),
@@ -126,11 +93,11 @@ def take(connection: Connection, node: int, limit: int, now: Micros) -> Callback
 def leave(connection: Connection, node: int, left: Mapping[str, CallbackHealth], now: Micros) -> None:
     """Release destinations; those that are due now go to the end of the queue."""
     for name in sorted(left):
-        owner = connection.execute(_LOCK, {"_name": name}).scalar()
-        due = connection.execute(sql.NEXT_DUE, {"_endpoint": name}).scalar()
+        owner = connection.execute(_LOCK, {"name": name}).scalar()
+        due = connection.execute(sql.NEXT_DUE, {"endpoint": name}).scalar()
         health = left[name]
         row = {
-            "_name": name,
+            "name": name,
             "due": None if due is None else max(due, now, health.held_until or 0),
             "held_until": health.held_until,
             "rounds": health.rounds,
@@ -148,8 +115,5 @@ def forget(connection: Connection, *, before: Micros, after: str) -> tuple[int, 
     names = [row.name for row in rows if not row.needed]
     count = 0
     if names:
-        unused = delete(callbacks).where(
-            callbacks.c.name.in_(names), callbacks.c.used_at < before, callbacks.c.owner.is_(None)
-        )
-        count = connection.execute(unused).rowcount
+        count = connection.execute(_FORGET, {"names": names, "before": before}).count
     return count, rows[-1].name if len(rows) == CHUNK else None

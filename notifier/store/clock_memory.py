@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, select
-
 from notifier.runtime.clock import Setting
+from notifier.store.connection import Connection
 from notifier.store.reader import Reader
-from notifier.store.schema import counters
 from notifier.store.writer import Writer
 
 BOOT, OFFSET = "clock boot", "clock offset"  # names among the counters
+
+_LAST = "SELECT name, value FROM counters WHERE name IN (:names...)"
+_FORGET = "DELETE FROM counters WHERE name IN (:names...)"
+_KEEP = "INSERT INTO counters (name, value) VALUES (:name, :value)"
 
 
 class ClockMemory:
@@ -23,8 +25,7 @@ class ClockMemory:
         """Return the setting that was kept last."""
 
         def read(connection: Connection) -> Setting | None:
-            rows = connection.execute(select(counters).where(counters.c.name.in_((BOOT, OFFSET))))
-            values = {row.name: row.value for row in rows}
+            values = {row.name: row.value for row in connection.execute(_LAST, {"names": [BOOT, OFFSET]})}
             return Setting(boot=values[BOOT], offset=values[OFFSET]) if len(values) == 2 else None
 
         return await self._reader.page(read)
@@ -33,8 +34,8 @@ class ClockMemory:
         """Keep a setting in the place of the last one; return after the commit."""
 
         def keep(connection: Connection) -> None:
-            connection.execute(delete(counters).where(counters.c.name.in_((BOOT, OFFSET))))
+            connection.execute(_FORGET, {"names": [BOOT, OFFSET]})
             rows = [{"name": BOOT, "value": setting.boot}, {"name": OFFSET, "value": setting.offset}]
-            connection.execute(insert(counters), rows)
+            connection.execute(_KEEP, rows)
 
         await self._writer.call(keep)

@@ -5,40 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import BigInteger, Connection, bindparam, func, select, update
-
 from notifier.core.endpoint import LeaderRequest
 from notifier.core.model import Json, Watch
 from notifier.core.share import Peer
 from notifier.store import endpoints
 from notifier.store import statements as sql
+from notifier.store.connection import Connection
 from notifier.store.node import ALIVE, NOW, Node, leave, tell, unlead
 from notifier.store.rows import watch_from
-from notifier.store.schema import nodes, watches
 from notifier.store.values import Leadership, NodeList
 from notifier.store.writer import Writer
 
 COUNTED = 100_000  # unclaimed watches that are counted at most: more would not change a node's share
 
-_STATUS = (
-    update(nodes)
-    .where(nodes.c.number == bindparam("_me", type_=BigInteger))
-    .values(held=func.coalesce(bindparam("_held", type_=BigInteger), nodes.c.held), status=bindparam("_status"))
-)
-_PEERS = select(
-    nodes.c.number,
-    nodes.c.name,
-    nodes.c.version,
-    nodes.c.started_at,
-    nodes.c.seen_at,
-    nodes.c.timeout,
-    nodes.c.held,
-    nodes.c.leaving,
-    nodes.c.status,
-).order_by(nodes.c.number)
-_FREE = select(watches.c.pk).where(sql.IS_FOLLOWED, watches.c.owner.is_(None)).limit(COUNTED)
-_MINE = select(watches.c.pk).where(sql.IS_FOLLOWED, watches.c.owner == bindparam("_me", type_=BigInteger))
-_NOW = select(NOW)
+_STATUS = "UPDATE nodes SET held = coalesce(:held, held), status = :status WHERE number = :me"
+_PEERS = """
+SELECT number, name, version, started_at, seen_at, timeout, held, leaving, status FROM nodes ORDER BY number
+"""
+_FREE = f"SELECT pk FROM watches WHERE {sql.IS_FOLLOWED} AND owner IS NULL"
+_COUNT_FREE = f"SELECT count(*) FROM ({_FREE} LIMIT {COUNTED}) AS free"
+_COUNT_FREE_OF = f"SELECT count(*) FROM ({_FREE} AND source IN (:sources...) LIMIT {COUNTED}) AS free"
+_NOW = f"SELECT {NOW}"
+# That node writes, or another node buries it, where the row is locked.
+_DEAD = f"SELECT number FROM nodes WHERE number = :node AND NOT ({ALIVE}) FOR UPDATE SKIP LOCKED"
+_RETIRE = "UPDATE nodes SET leaving = true, held = 0 WHERE number = :me"
+_RELEASE = f"UPDATE watches SET owner = NULL WHERE {sql.IS_FOLLOWED} AND owner = :me"
+_MINE = f"SELECT pk FROM watches WHERE {sql.IS_FOLLOWED} AND owner = :me"
+_LOOK = f"SELECT * FROM watches WHERE pk IN (:pks...) AND {sql.IS_FOLLOWED} AND owner = :me"
 
 
 class Nodes:
@@ -60,18 +53,18 @@ class Nodes:
         is under way: each of them counts its watches itself.
         """
         # Watches of a source that no node has are not counted.
-        free = _FREE if sources is None else _FREE.where(watches.c.source.in_(sources))
+        count, of = (_COUNT_FREE, {}) if sources is None else (_COUNT_FREE_OF, {"sources": list(sources)})
 
         def beat(connection: Connection) -> NodeList:
             me = self._node.number
             # Plans are dropped now and then: the best plan for a table of three rows is not the best for a million.
-            connection.exec_driver_sql("DISCARD PLANS")
-            connection.execute(_STATUS, {"_me": me, "_held": held, "_status": json.dumps(status)})
+            connection.execute("DISCARD PLANS")
+            connection.execute(_STATUS, {"me": me, "held": held, "status": json.dumps(status)})
             return NodeList(
                 number=me,
-                peers=tuple(Peer(**row._mapping) for row in connection.execute(_PEERS)),
-                unclaimed=connection.execute(select(func.count()).select_from(free.subquery())).scalar_one(),
-                now=connection.execute(_NOW).scalar_one(),
+                peers=tuple(Peer(**row._asdict()) for row in connection.execute(_PEERS)),
+                unclaimed=connection.execute(count, of).scalars()[0],
+                now=connection.execute(_NOW).scalars()[0],
             )
 
         return await self._writer.call(beat)
@@ -80,12 +73,8 @@ class Nodes:
         """Free everything that a dead node owned, if it is still dead; return whether this node did it."""
 
         def bury(connection: Connection) -> bool:
-            still = (
-                select(nodes.c.number)
-                .where(nodes.c.number == peer.number, ~ALIVE)
-                .with_for_update(skip_locked=True)  # that node writes, or another node buries it
-            )
-            return connection.execute(still).first() is not None and leave(connection, peer.number)
+            dead = connection.execute(_DEAD, {"node": peer.number}).first() is not None
+            return dead and leave(connection, peer.number)
 
         return await self._writer.call(bury)
 
@@ -93,9 +82,8 @@ class Nodes:
         """Release every watch that this node follows and every endpoint that it leads, and claim no more."""
 
         def release(connection: Connection) -> None:
-            connection.execute(update(nodes).where(nodes.c.number == self._node.number).values(leaving=True, held=0))
-            mine = watches.c.owner == self._node.number
-            connection.execute(update(watches).where(sql.IS_FOLLOWED, mine).values(owner=None))
+            connection.execute(_RETIRE, {"me": self._node.number})
+            connection.execute(_RELEASE, {"me": self._node.number})
             unlead(connection, self._node.number)
             tell(connection, self._node.number, watches=True, endpoints=True)
 
@@ -115,14 +103,13 @@ class Nodes:
     async def mine(self) -> set[int]:
         """Return the `pk` of every watch that this node follows, by the database."""
         return await self._writer.call(
-            lambda connection: set(connection.execute(_MINE, {"_me": self._node.number}).scalars())
+            lambda connection: set(connection.execute(_MINE, {"me": self._node.number}).scalars())
         )
 
     async def look(self, pks: Sequence[int]) -> list[Watch]:
         """Return those of these watches that this node follows, as they are stored now."""
-        query = select(watches).where(
-            watches.c.pk.in_(pks), sql.IS_FOLLOWED, watches.c.owner == bindparam("_me", type_=BigInteger)
-        )
         return await self._writer.call(
-            lambda connection: [watch_from(row) for row in connection.execute(query, {"_me": self._node.number})]
+            lambda connection: [
+                watch_from(row) for row in connection.execute(_LOOK, {"pks": list(pks), "me": self._node.number})
+            ]
         )

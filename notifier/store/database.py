@@ -6,11 +6,9 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
-
 from notifier.core.databases import is_shared
 from notifier.store import migrations, postgres, sqlite
+from notifier.store.connection import Engine
 from notifier.store.lock_file import LockFile
 from notifier.store.node import Member, Node, Solo
 
@@ -26,9 +24,7 @@ class Database:
     lock: LockFile | None  # of SQLite, where a second daemon is kept out
 
     def close(self) -> None:
-        """Close both engines, and release the lock."""
-        self.writing.dispose()
-        self.reading.dispose()
+        """Release the lock, once nothing is connected any more."""
         if self.lock is not None:
             self.lock.close()
 
@@ -45,14 +41,14 @@ def migrate(url: str) -> tuple[str | None, str]:
     """
     if is_shared(url):
         return postgres.migrate(url), migrations.HEAD
-    path = sqlite.sqlite_path(sqlite.parse(url))
+    path = sqlite.sqlite_path(url)
     with closing(LockFile(path)) as lock:
         lock.set_stale_log_aside()
         return sqlite.prepare(path), migrations.HEAD
 
 
 def _sqlite(url: str) -> Database:
-    path = sqlite.sqlite_path(sqlite.parse(url))
+    path = sqlite.sqlite_path(url)
     lock = LockFile(path)
     try:
         lock.set_stale_log_aside()
@@ -66,7 +62,7 @@ def _sqlite(url: str) -> Database:
             lock=lock,
         )
         _join(database)
-    except (DBAPIError, sqlite3.Error) as exc:
+    except sqlite3.Error as exc:
         lock.close()
         raise sqlite.refusal(path, exc) from exc
     except BaseException:
@@ -91,7 +87,7 @@ def _postgres(url: str, name: str, timeout: float, migrate: bool) -> Database:
     )
     try:
         _join(database)
-    except DBAPIError as exc:
+    except database.writing.errors.Error as exc:
         raise postgres.refusal(exc) from exc
     return database
 

@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-
-from sqlalchemy import BigInteger, Connection, bindparam, select, text, update
+from dataclasses import fields, replace
 
 from notifier.core import endpoint as core
 from notifier.core.endpoint import LeaderRequest
 from notifier.core.model import Delivery, EndpointState, Micros, Record
 from notifier.core.text import storable
 from notifier.store import callbacks
+from notifier.store.connection import Connection
 from notifier.store.node import ALIVE
 from notifier.store.reader import Reader
-from notifier.store.schema import endpoints, nodes
 from notifier.store.transaction import Transaction
 from notifier.store.values import CallbackClaim, CallbackHealth, ChangedEndpoint, EndpointChange
 from notifier.store.writer import Writer
 
-_COLUMNS = [column.name for column in endpoints.c]
-_ADD = text(  # the same on both databases
-    f"INSERT INTO endpoints ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
-    " ON CONFLICT DO NOTHING"
-)
-_KEPT = select(endpoints).where(endpoints.c.name == bindparam("_name")).with_for_update()
-_SAVE = (
-    update(endpoints)
-    .where(endpoints.c.name == bindparam("_name"))
-    .values({name: bindparam(name) for name in _COLUMNS if name not in ("name", "leader")})
-)
-_LEAD = (
-    update(endpoints)
-    .where(
-        endpoints.c.name == bindparam("_name"),
-        endpoints.c.leader.is_not_distinct_from(bindparam("_before", type_=BigInteger)),
-    )
-    .values(leader=bindparam("_after", type_=BigInteger))
-)
-_NODES = select(nodes.c.number, (~nodes.c.leaving & ALIVE).label("fit")).order_by(nodes.c.number)
+_COLUMNS = tuple(field.name for field in fields(EndpointState))
+_STATES = f"SELECT {', '.join(_COLUMNS)} FROM endpoints ORDER BY name"  # a newer schema may have more
+_ADD = f"""
+INSERT INTO endpoints ({", ".join(_COLUMNS)}) VALUES ({", ".join(f":{name}" for name in _COLUMNS)})
+ON CONFLICT DO NOTHING
+"""
+_KEPT = f"SELECT {', '.join(_COLUMNS)} FROM endpoints WHERE name = :name FOR UPDATE"
+_SAVE = f"""
+UPDATE endpoints SET {", ".join(f"{name} = :{name}" for name in _COLUMNS if name not in ("name", "leader"))}
+WHERE name = :name
+"""
+_LEAD = "UPDATE endpoints SET leader = :after WHERE name = :name AND leader IS NOT DISTINCT FROM :before::bigint"
+_NODES = f"SELECT number, NOT leaving AND {ALIVE} AS fit FROM nodes ORDER BY number"
 
 
 class Endpoints:
@@ -96,8 +87,7 @@ class Endpoints:
 
 def states(connection: Connection) -> list[EndpointState]:
     """Return the stored health of every endpoint."""
-    rows = connection.execute(select(endpoints).order_by(endpoints.c.name))
-    return [EndpointState(**row._mapping) for row in rows]
+    return [EndpointState(**row._asdict()) for row in connection.execute(_STATES)]
 
 
 def _change(connection: Connection, asked: EndpointChange) -> tuple[EndpointState, EndpointState, bool]:
@@ -106,15 +96,15 @@ def _change(connection: Connection, asked: EndpointChange) -> tuple[EndpointStat
     Health that was stored under another URL counts as unknown.
     """
     _add(connection, asked.name, asked.fingerprint)
-    row = connection.execute(_KEPT, {"_name": asked.name}).one()
-    before = EndpointState(**row._mapping)
+    [row] = connection.execute(_KEPT, {"name": asked.name})
+    before = EndpointState(**row._asdict())
     if before.fingerprint != asked.fingerprint:
         before = core.unknown(before, asked.fingerprint)
     updated = asked.update(before)
     if updated is None:
         return before, before, False
     after = replace(updated, version=before.version + 1, reason=storable(updated.reason))
-    connection.execute(_SAVE, {"_name": after.name} | {name: getattr(after, name) for name in _COLUMNS})
+    connection.execute(_SAVE, {name: getattr(after, name) for name in _COLUMNS})
     return before, after, True
 
 
@@ -130,8 +120,8 @@ def lead(connection: Connection, wants: Mapping[str, LeaderRequest], me: int) ->
     before = {state.name: state.leader for state in known}
     changed = 0
     for name in sorted(changes):  # in the same order on all nodes, so that no two wait for each other
-        given = {"_name": name, "_before": before[name], "_after": changes[name]}
-        changed += connection.execute(_LEAD, given).rowcount
+        given = {"name": name, "before": before[name], "after": changes[name]}
+        changed += connection.execute(_LEAD, given).count
     return changed > 0
 
 

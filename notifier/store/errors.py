@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy.exc import DBAPIError
-
 CONFLICTS = frozenset({"DeadlockDetected", "SerializationFailure"})  # PostgreSQL: another transaction goes first
 OUTAGES = frozenset(
     {
@@ -27,19 +25,15 @@ _USER = re.compile(r'\b(user|role) "[^"]*"')
 
 def is_outage(exc: BaseException) -> bool:
     """Return whether the database is at fault, not the statement: full, locked, read-only, gone, damaged."""
-    if isinstance(exc, DBAPIError) and exc.connection_invalidated:
-        return True
-    cause = getattr(exc, "orig", exc)
-    names = {kind.__name__ for kind in type(cause).__mro__}
-    return bool(names & OUTAGES) or type(cause).__name__ == "DatabaseError"
+    names = {kind.__name__ for kind in type(exc).__mro__}
+    return bool(names & OUTAGES) or type(exc).__name__ == "DatabaseError"
 
 
 def is_conflict(exc: BaseException) -> bool:
     """Return whether the same transaction may succeed when it is repeated."""
-    return type(getattr(exc, "orig", exc)).__name__ in CONFLICTS
+    return type(exc).__name__ in CONFLICTS
 
 
 def reason(exc: BaseException) -> str:
     """Return the driver's message in one line, without a user's name."""
-    said = " ".join(str(getattr(exc, "orig", exc)).split())
-    return _USER.sub(r"\1 <secret>", said)
+    return _USER.sub(r"\1 <secret>", " ".join(str(exc).split()))

@@ -1,9 +1,8 @@
-"""Runs the statements of the hot path: plain SQL, in one wording a dialect, given to the driver directly.
+"""Runs the statements of the hot path: one wording a dialect, which takes all rows of a group.
 
-SQLAlchemy's own execution costs more than a database's work on a row, and each of these runs hundreds of times a
-second. A call of the driver costs more than a row, too: so most statements take all rows of a group. The wordings are
-in `hot_sqlite.py` and `hot_postgres.py`, by the same names. Parameters have the names of columns, with `_` in front
-where they are conditions.
+Each of these runs hundreds of times a second, and a call of the driver costs more than a database's work on a row. The
+wordings are in `hot_sqlite.py` and `hot_postgres.py`, by the same names. Parameters have the names of columns, with `_`
+in front where they are conditions.
 
     with together(connection) as batch:
         changed = batch.run(SETTLE, rows)
@@ -19,9 +18,8 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection
-
 from notifier.store import hot_postgres, hot_sqlite
+from notifier.store.connection import Connection
 from notifier.store.pipeline import Pipeline, Sendable, Sent
 
 ROWS = tuple(1 << power for power in range(6, -1, -1))  # of one call on SQLite: few texts, which stay prepared
@@ -121,10 +119,10 @@ Batch = SqliteBatch | PostgresBatch
 @contextmanager
 def together(connection: Connection) -> Iterator[Batch]:
     """Run the statements of the block; on PostgreSQL they are sent together, and wait for one answer at its end."""
-    if connection.dialect.name != "postgresql":
-        yield SqliteBatch(connection.connection.dbapi_connection)
+    if not connection.shared:
+        yield SqliteBatch(connection.raw)
         return
-    with Pipeline(connection.connection.dbapi_connection) as pipeline:
+    with Pipeline(connection.raw) as pipeline:
         yield PostgresBatch(pipeline)
 
 

@@ -6,18 +6,12 @@ key is the number of the transaction and the place in it, and a reader stops at 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, literal_column, select
-
-from notifier.store.schema import counters, events
-
 SHIFT = 20  # bits for the place in a transaction: a million events, far more than in a group
 
-_EPOCH = select(counters.c.value).where(counters.c.name == "event").scalar_subquery()
-
-
-def settled(connection: Connection) -> list[ColumnElement[bool]]:
-    """Return the conditions for an event before which no other can appear any more."""
-    if connection.dialect.name != "postgresql":
-        return []
-    oldest = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", BigInteger)
-    return [events.c.pk < (oldest + _EPOCH).op("<<")(literal_column(str(SHIFT)))]
+# The condition for an event before which no other can appear any more, on PostgreSQL.
+SETTLED = f"""
+events.pk < (
+    (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + (SELECT value FROM counters WHERE name = 'event'))
+    << {SHIFT}
+)
+"""

@@ -7,15 +7,15 @@ the first page or after the last.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, TextClause, func, select, text, true
-
 from notifier.core.callback import origin
 from notifier.core.model import Json, Micros
 from notifier.core.payload import timestamp
+from notifier.store.connection import Connection
 from notifier.store.delivery_lists import deliveries_of, deliveries_page, delivery_detail, summary
 from notifier.store.items import (
     DeliveryDetail,
@@ -26,23 +26,26 @@ from notifier.store.items import (
     WatchRow,
     WatchRowDetail,
 )
-from notifier.store.keys import settled
+from notifier.store.keys import SETTLED
 from notifier.store.reader import Reader
-from notifier.store.schema import callbacks, events, watches
 from notifier.store.values import DeliveryFilter, EventFilter, WatchFilter
 
 TIMELINE = 200  # events shown with one watch, the latest
 TIMELINE_BYTES = 4 << 20  # of their payloads
 
-_WATCHES = select(
-    watches,
-    select(callbacks.c.url).where(callbacks.c.name == watches.c.callback).scalar_subquery().label("callback_url"),
-)
-_WANTED = watches.c.removed_at.is_(None)  # the condition of the indexes for lists
-_GOING_ON = text("NOT ended")  # the condition of the index for watches that go on
-_EVENTS = select(events, watches.c.source, watches.c.id.label("task")).outerjoin(
-    watches, watches.c.pk == events.c.watch
-)
+_SPECIAL = re.compile("[%_/]")  # in a pattern of LIKE
+
+_WATCHES = """
+SELECT watches.*, (SELECT url FROM callbacks WHERE callbacks.name = watches.callback) AS callback_url
+FROM watches
+"""
+_WANTED = "removed_at IS NULL"  # the condition of the indexes for lists
+_WATCH = f"{_WATCHES} WHERE {_WANTED} AND source = :source AND id = :id"
+_EVENTS = """
+SELECT events.*, watches.source, watches.id AS task FROM events LEFT JOIN watches ON watches.pk = events.watch
+"""
+_LATEST = f"{_EVENTS} WHERE events.watch = :watch ORDER BY events.sequence DESC LIMIT :limit"
+_FIRST = "SELECT min(sequence) FROM events WHERE watch = :watch"
 
 
 class Lists:
@@ -90,16 +93,16 @@ class Lists:
 
 def _watches(connection: Connection, which: WatchFilter, limit: int, before: int | None) -> list[WatchRow]:
     """List watches, newest first."""
-    query = _WATCHES.where(*_watch_conditions(which)).order_by(watches.c.pk.desc()).limit(limit)
+    every, given = _watch_conditions(which)
     if before is not None:
-        query = query.where(watches.c.pk < before)
-    return [_watch(row) for row in connection.execute(query)]
+        every.append("pk < :before")
+    query = f"{_WATCHES} WHERE {' AND '.join(every)} ORDER BY pk DESC LIMIT :limit"
+    return [_watch(row) for row in connection.execute(query, given | {"before": before, "limit": limit})]
 
 
 def _watch_detail(connection: Connection, source: str, task_id: str) -> WatchRowDetail | None:
     """Show a watch with its latest events, oldest first, and their deliveries."""
-    query = _WATCHES.where(watches.c.source == source, watches.c.id == task_id, _WANTED)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_WATCH, {"source": source, "id": task_id}).first()
     if row is None:
         return None
     latest = list(_latest(connection, row.pk))
@@ -116,79 +119,81 @@ def _events(
     connection: Connection, which: EventFilter, limit: int, before: int | None, after: int | None, in_order: bool
 ) -> list[EventItem]:
     """List events, newest first; with `after`, oldest first."""
-    order = events.c.pk.desc() if after is None else events.c.pk
-    query = _EVENTS.where(*_event_conditions(which)).order_by(order).limit(limit)
-    if in_order or after is not None:
-        query = query.where(*settled(connection))
+    every, given = _event_conditions(which)
+    if (in_order or after is not None) and connection.shared:
+        every.append(SETTLED)
     if before is not None:
-        query = query.where(events.c.pk < before)
+        every.append("events.pk < :before")
     if after is not None:
-        query = query.where(events.c.pk > after)
-    return [_event(row, json.loads(row.body)) for row in connection.execute(query)]
+        every.append("events.pk > :after")
+    order = "DESC" if after is None else "ASC"
+    query = f"{_EVENTS} WHERE {' AND '.join(every)} ORDER BY events.pk {order} LIMIT :limit"
+    rows = connection.execute(query, given | {"before": before, "after": after, "limit": limit})
+    return [_event(row, json.loads(row.body)) for row in rows]
 
 
 # -- conditions
 
 
-def _watch_conditions(which: WatchFilter) -> Iterator[ColumnElement[bool] | TextClause]:
-    if not which.removed:
-        yield _WANTED
+def _watch_conditions(which: WatchFilter) -> tuple[list[str], dict[str, Any]]:
+    every = ["true" if which.removed else _WANTED]
     if which.source is not None:
-        yield watches.c.source == which.source
+        every.append("source = :source")
     if which.id is not None:
-        yield watches.c.id == which.id
+        every.append("id = :id")
     match which.phase:
         case None:
             pass
         case "new":
-            yield watches.c.phase.is_(None)
-            yield watches.c.lost.is_(None)
+            every.append("phase IS NULL AND lost IS NULL")
         case "lost":
-            yield watches.c.ended == true()
-            yield watches.c.lost.is_not(None)
-        case phase:
-            yield watches.c.phase == phase
-            yield watches.c.lost.is_(None)  # as in the counts: each watch is in one phase
+            every.append("ended = true AND lost IS NOT NULL")
+        case _:
+            every.append("phase = :phase AND lost IS NULL")  # as in the counts: each watch is in one phase
     if which.state is not None:
-        yield watches.c.state == which.state
+        every.append("state = :state")
     if which.ended is not None:
-        yield watches.c.ended == true() if which.ended else _GOING_ON
+        every.append("ended = true" if which.ended else "NOT ended")  # the latter as its index has it
+    given = {name: getattr(which, name) for name in ("source", "id", "phase", "state")}
     if which.text is not None:
-        yield watches.c.id.icontains(which.text, autoescape=True)
-    for key, value in which.labels:
-        yield _labelled(key, value)
+        every.append("lower(id) LIKE '%' || lower(:text) || '%' ESCAPE '/'")
+        given["text"] = _SPECIAL.sub(r"/\g<0>", which.text)
+    for number, (key, value) in enumerate(which.labels):
+        condition, label = _labelled(number, key, value)
+        every.append(condition)
+        given |= label
+    return every, given
 
 
-def _labelled(key: str, value: str) -> ColumnElement[bool]:
-    """Return the condition that the stored JSON text of the labels contains a label, the same for both databases.
+def _labelled(number: int, key: str, value: str) -> tuple[str, dict[str, str]]:
+    """Return the condition that the stored JSON text of the labels contains a label, and its parameters.
 
     It is exact: beside a comma or the first brace a quotation mark is JSON's own, since one inside a text follows a
     backslash.
     """
     pair = f"{json.dumps(key)}: {json.dumps(value)}"
-    opened = "{" + pair
-    is_first = func.substr(watches.c.labels, 1, len(opened)) == opened
-    return is_first | (func.replace(watches.c.labels, f", {pair}", "") != watches.c.labels)
+    is_first = f"substr(labels, 1, {len(pair) + 1}) = :first_{number}"
+    is_later = f"replace(labels, :later_{number}, '') <> labels"
+    return f"({is_first} OR {is_later})", {f"first_{number}": "{" + pair, f"later_{number}": f", {pair}"}
 
 
-def _event_conditions(which: EventFilter) -> Iterator[ColumnElement[bool]]:
+def _event_conditions(which: EventFilter) -> tuple[list[str], dict[str, Any]]:
+    every = ["true"]
     if which.type is not None:
-        yield events.c.type == which.type
+        every.append("events.type = :type")
     if which.task is not None:
-        of_task = select(watches.c.pk).where(watches.c.id == which.task)
-        if which.source is not None:
-            of_task = of_task.where(watches.c.source == which.source)
-        yield events.c.watch.in_(of_task)
+        of_source = "" if which.source is None else " AND source = :source"
+        every.append(f"events.watch IN (SELECT pk FROM watches WHERE id = :task{of_source})")
     elif which.source is not None:
         # Events without a watch have source "". Beginning with the watches would mean to sort all of their events.
-        yield func.coalesce(watches.c.source, "") == which.source
+        every.append("coalesce(watches.source, '') = :source")
+    return every, {"type": which.type, "task": which.task, "source": which.source}
 
 
-def _latest(connection: Connection, watch: int) -> Iterator[Row[Any]]:
+def _latest(connection: Connection, watch: int) -> Iterator[Any]:
     """Yield the latest events, newest first, up to TIMELINE and TIMELINE_BYTES."""
     size = 0
-    rows = connection.execute(_EVENTS.where(events.c.watch == watch).order_by(events.c.sequence.desc()).limit(TIMELINE))
-    for row in rows:
+    for row in connection.execute(_LATEST, {"watch": watch, "limit": TIMELINE}):
         size += len(row.body)
         yield row
         if size > TIMELINE_BYTES:
@@ -196,14 +201,14 @@ def _latest(connection: Connection, watch: int) -> Iterator[Row[Any]]:
 
 
 def _first(connection: Connection, watch: int) -> int:
-    first = connection.execute(select(func.min(events.c.sequence)).where(events.c.watch == watch)).scalar_one()
+    [first] = connection.execute(_FIRST, {"watch": watch}).scalars()
     return int(first)
 
 
 # -- items
 
 
-def _watch(row: Row[Any]) -> WatchRow:
+def _watch(row: Any) -> WatchRow:
     return {
         "pk": row.pk,
         "source": row.source,
@@ -227,7 +232,7 @@ def _watch(row: Row[Any]) -> WatchRow:
     }
 
 
-def _event(row: Row[Any], body: Json) -> EventItem:
+def _event(row: Any, body: Json) -> EventItem:
     data = body["data"]
     return {
         "id": row.id,

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, delete, select, text, update
-
 from notifier.core.model import ChatMessage
 from notifier.core.text import storable
+from notifier.store.connection import Connection
 from notifier.store.reader import Reader
-from notifier.store.schema import messages
 from notifier.store.writer import Writer
 
 _CONTENT = ("place", "channel", "ts", "sequence", "replied")
-_FIND = select(messages).where(messages.c.watch == bindparam("_watch"), messages.c.endpoint == bindparam("_endpoint"))
-# The same on both databases. A message of the same place stays: it may have been edited already.
-_ADD = text(
-    "INSERT INTO messages (watch, endpoint, place, channel, ts, sequence, replied)"
-    " VALUES (:watch, :endpoint, :place, :channel, :ts, :sequence, :replied)"
-    " ON CONFLICT (watch, endpoint) DO UPDATE SET place = excluded.place, channel = excluded.channel,"
-    " ts = excluded.ts, sequence = excluded.sequence, replied = excluded.replied"
-    " WHERE messages.place <> excluded.place"
-)
-_CHANGE = (
-    update(messages)
-    .where(
-        messages.c.watch == bindparam("_watch"),
-        messages.c.endpoint == bindparam("_endpoint"),
-        messages.c.ts == bindparam("_before"),
-    )
-    .values({name: bindparam(name) for name in _CONTENT})
-)
+_FIND = "SELECT * FROM messages WHERE watch = :watch AND endpoint = :endpoint"
+# A message of the same place stays: it may have been edited already.
+_ADD = """
+INSERT INTO messages (watch, endpoint, place, channel, ts, sequence, replied)
+VALUES (:watch, :endpoint, :place, :channel, :ts, :sequence, :replied)
+ON CONFLICT (watch, endpoint) DO UPDATE
+SET place = excluded.place, channel = excluded.channel, ts = excluded.ts, sequence = excluded.sequence,
+    replied = excluded.replied
+WHERE messages.place <> excluded.place
+"""
+_CHANGE = """
+UPDATE messages SET place = :place, channel = :channel, ts = :ts, sequence = :sequence, replied = :replied
+WHERE watch = :watch AND endpoint = :endpoint AND ts = :before
+"""
+_FORGET = "DELETE FROM messages WHERE watch IN (:watches...)"
 
 
 class Messages:
@@ -42,7 +37,7 @@ class Messages:
         """Return the message of a watch, if it has one there. Raises StoreUnavailable."""
 
         def find(connection: Connection) -> ChatMessage | None:
-            row = connection.execute(_FIND, {"_watch": watch, "_endpoint": endpoint}).first()
+            row = connection.execute(_FIND, {"watch": watch, "endpoint": endpoint}).first()
             if row is None or row.place != place:
                 return None
             return ChatMessage(
@@ -62,13 +57,12 @@ class Messages:
         def keep(connection: Connection) -> None:
             if before is None:
                 connection.execute(_ADD, row)
-                return
-            change = {name: row[name] for name in _CONTENT}
-            connection.execute(_CHANGE, change | {"_watch": watch, "_endpoint": endpoint, "_before": before.ts})
+            else:
+                connection.execute(_CHANGE, row | {"before": before.ts})
 
         await self._writer.call(keep, hold=True)
 
 
 def forget(connection: Connection, watches: list[int]) -> None:
     """Forget the messages of watches."""
-    connection.execute(delete(messages).where(messages.c.watch.in_(watches)))
+    connection.execute(_FORGET, {"watches": watches})

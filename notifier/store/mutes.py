@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 
-from sqlalchemy import Connection, delete, insert, select
-
 from notifier.core.model import Micros
 from notifier.core.mute import Mute
 from notifier.core.text import storable
+from notifier.store.connection import Connection
 from notifier.store.reader import Reader
-from notifier.store.schema import mutes
 from notifier.store.writer import Writer
+
+_SINCE = "SELECT * FROM mutes WHERE until > :ended_after ORDER BY created_at, id"
+_ADD = """
+INSERT INTO mutes (id, until, created_at, endpoint, labels, comment)
+VALUES (:id, :until, :created_at, :endpoint, :labels, :comment)
+"""
+_REMOVE = "DELETE FROM mutes WHERE id = :id"
+_FORGET = "DELETE FROM mutes WHERE until < :before"
 
 
 class Mutes:
@@ -25,7 +31,6 @@ class Mutes:
         """Return the mutes that end, or have ended, after a time; oldest first."""
 
         def read(connection: Connection) -> list[Mute]:
-            query = select(mutes).where(mutes.c.until > ended_after).order_by(mutes.c.created_at, mutes.c.id)
             return [
                 Mute(
                     id=row.id,
@@ -35,7 +40,7 @@ class Mutes:
                     labels=json.loads(row.labels),
                     comment=row.comment,
                 )
-                for row in connection.execute(query)
+                for row in connection.execute(_SINCE, {"ended_after": ended_after})
             ]
 
         return await self._reader.page(read)
@@ -50,17 +55,17 @@ class Mutes:
             "labels": json.dumps(dict(mute.labels), sort_keys=True),
             "comment": storable(mute.comment),
         }
-        await self._writer.call(lambda connection: connection.execute(insert(mutes), row) and None)
+        await self._writer.call(lambda connection: connection.execute(_ADD, row) and None)
 
     async def remove(self, mute: str) -> bool:
         """Remove a mute; return whether there was one."""
 
         def remove(connection: Connection) -> bool:
-            return bool(connection.execute(delete(mutes).where(mutes.c.id == mute)).rowcount)
+            return connection.execute(_REMOVE, {"id": mute}).count > 0
 
         return await self._writer.call(remove)
 
 
 def forget(connection: Connection, *, before: Micros) -> None:
     """Forget mutes that ended before."""
-    connection.execute(delete(mutes).where(mutes.c.until < before))
+    connection.execute(_FORGET, {"before": before})

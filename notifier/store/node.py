@@ -12,38 +12,39 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, bindparam, delete, func, insert, literal_column, select, update
-from sqlalchemy import null as sql_null
-
 from notifier import __version__
 from notifier.core.errors import NodeLost
 from notifier.store import callbacks
 from notifier.store import statements as sql
+from notifier.store.connection import Connection
 from notifier.store.hot import FENCE, LOCK_WATCHES, Batch
 from notifier.store.keys import SHIFT
-from notifier.store.schema import counters, deliveries, endpoints, events, nodes, watches
 
 CHANNEL = "notifier"  # of NOTIFY; each message is a JSON object
 MAX_NAMED = 500  # watches in one message, which PostgreSQL limits to 8,000 bytes
 
-NOW = literal_column("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint", BigInteger)
-ALIVE = func.abs(nodes.c.seen_at - NOW) <= nodes.c.timeout  # as core/share.py has it
+NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+ALIVE = f"abs(seen_at - {NOW}) <= timeout"  # as core/share.py has it
 
-_LANDED = (
-    update(nodes)
-    .where(nodes.c.number == bindparam("_me", type_=BigInteger))
-    .values(seen_at=NOW)
-    .returning(nodes.c.groups)
-)
-_HELD = (
-    update(nodes)
-    .where(nodes.c.number == bindparam("_me", type_=BigInteger))
-    .values(held=func.greatest(nodes.c.held + bindparam("_more", type_=BigInteger), 0))
-)
-_EPOCH = select(counters.c.value).where(counters.c.name == "event")
-_RUNNING = literal_column("pg_current_xact_id()::text::bigint", BigInteger)
-# Greater than the number of every transaction that a statement sees. Its own number may be smaller.
-_NEXT = literal_column("pg_snapshot_xmax(pg_current_snapshot())::text::bigint", BigInteger)
+_JOIN = f"""
+INSERT INTO nodes (number, name, version, started_at, seen_at, timeout, groups, held, leaving, status)
+VALUES (:number, :name, :version, {NOW}, {NOW}, :timeout, 0, 0, false, '{{}}')
+"""
+_LANDED = f"UPDATE nodes SET seen_at = {NOW} WHERE number = :me RETURNING groups"
+_HELD = "UPDATE nodes SET held = greatest(held + :more, 0) WHERE number = :me"
+_TELL = "SELECT pg_notify(:channel, :said)"
+_EPOCH = "SELECT value FROM counters WHERE name = 'event' FOR UPDATE"
+_SET_EPOCH = "UPDATE counters SET value = :epoch WHERE name = 'event'"
+# The second is greater than the number of every transaction that a statement sees. Its own number may be smaller.
+_NUMBERS = """
+SELECT (SELECT max(pk) FROM events) AS last, pg_current_xact_id()::text::bigint AS running,
+    pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next
+"""
+
+_LEAVE = "DELETE FROM nodes WHERE number = :node"
+_FREE_WATCHES = f"UPDATE watches SET owner = NULL WHERE {sql.IS_FOLLOWED} AND owner = :node"
+_FREE_DELIVERIES = f"UPDATE deliveries SET owner = NULL WHERE {sql.IS_OPEN} AND owner = :node"
+_UNLEAD = "UPDATE endpoints SET leader = NULL WHERE leader = :node"
 
 
 class Solo:
@@ -57,7 +58,7 @@ class Solo:
 
     def join(self, connection: Connection) -> Callable[[], None]:
         """Number this run, and free the rows that an earlier run owned. Call the returned function after the commit."""
-        number = int(connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 1}).scalar_one())
+        number = _next_number(connection)
         connection.execute(sql.FREE_WATCHES)
         connection.execute(sql.FREE_DELIVERIES)
         connection.execute(callbacks.FREE)
@@ -107,25 +108,13 @@ class Member:
 
         The number is used only then: after a rollback the next node would get the same.
         """
-        number = connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 1}).scalar_one()
-        connection.execute(
-            insert(nodes).values(
-                number=number,
-                name=self.name,
-                version=__version__,
-                started_at=NOW,
-                seen_at=NOW,
-                timeout=round(self.timeout * 1e6),
-                groups=0,
-                held=0,
-                leaving=False,
-                status=json.dumps({}),
-            )
-        )
+        number = _next_number(connection)
+        node = {"number": number, "name": self.name, "version": __version__, "timeout": round(self.timeout * 1e6)}
+        connection.execute(_JOIN, node)
         epoch = _epoch(connection)
 
         def joined() -> None:
-            self.number, self.epoch, self._group = int(number), epoch, 0
+            self.number, self.epoch, self._group = number, epoch, 0
 
         return joined
 
@@ -165,11 +154,11 @@ class Member:
         The node's row has its number then. The statement is an update: it waits for a server that still works on that
         COMMIT, and is a sign of life.
         """
-        return connection.execute(_LANDED, {"_me": self.number}).scalar_one_or_none() == self._group
+        return connection.execute(_LANDED, {"me": self.number}).scalar() == self._group
 
     def holds_more(self, connection: Connection, count: int) -> None:
         """Count claimed and released watches in the node's row: other nodes add them to the free ones."""
-        connection.execute(_HELD, {"_me": self.number, "_more": count})
+        connection.execute(_HELD, {"me": self.number, "more": count})
 
     def tell(self, connection: Connection, **said: Any) -> None:
         """Tell the other nodes of something, once the transaction is committed."""
@@ -181,7 +170,7 @@ Node = Solo | Member  # that a transaction belongs to
 
 def tell(connection: Connection, number: int, **said: Any) -> None:
     """Send a message to every node, with the number of the sender."""
-    connection.execute(select(func.pg_notify(CHANNEL, json.dumps({"from": number} | said))))
+    connection.execute(_TELL, {"channel": CHANNEL, "said": json.dumps({"from": number} | said)})
 
 
 def named(pks: Sequence[int]) -> list[int] | None:
@@ -191,7 +180,7 @@ def named(pks: Sequence[int]) -> list[int] | None:
 
 def leave(connection: Connection, number: int) -> bool:
     """Free the rows that a node owned, and delete it; False: another node has done so."""
-    if not connection.execute(delete(nodes).where(nodes.c.number == number)).rowcount:
+    if not connection.execute(_LEAVE, {"node": number}).count:
         return False
     free(connection, number)
     return True
@@ -199,18 +188,20 @@ def leave(connection: Connection, number: int) -> bool:
 
 def free(connection: Connection, number: int) -> None:
     """Free the rows that a node owned, and the endpoints that it led."""
-    connection.execute(update(watches).where(sql.IS_FOLLOWED, watches.c.owner == number).values(owner=sql_null()))
-    connection.execute(callbacks.FREE_OF, {"_node": number})
-    connection.execute(
-        update(deliveries).where(sql.is_open(deliveries), deliveries.c.owner == number).values(owner=sql_null())
-    )
+    connection.execute(_FREE_WATCHES, {"node": number})
+    connection.execute(callbacks.FREE_OF, {"node": number})
+    connection.execute(_FREE_DELIVERIES, {"node": number})
     unlead(connection, number)
     tell(connection, number, watches=True, deliveries=True, endpoints=True)
 
 
 def unlead(connection: Connection, number: int) -> None:
     """Free the endpoints that a node led."""
-    connection.execute(update(endpoints).where(endpoints.c.leader == number).values(leader=sql_null()))
+    connection.execute(_UNLEAD, {"node": number})
+
+
+def _next_number(connection: Connection) -> int:
+    return int(connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 1}).scalars()[0])
 
 
 def _epoch(connection: Connection) -> int:
@@ -218,11 +209,11 @@ def _epoch(connection: Connection) -> int:
 
     They have after a dump was restored into another server. Every node that writes has joined after that.
     """
-    epoch: int = connection.execute(_EPOCH.with_for_update()).scalar_one()
-    last, running, next_ = connection.execute(select(func.max(events.c.pk), _RUNNING, _NEXT)).one()
+    epoch = int(connection.execute(_EPOCH).scalars()[0])
+    [(last, running, next_)] = connection.execute(_NUMBERS)
     if last is not None and last >> SHIFT >= next_ + epoch:
         epoch = (last >> SHIFT) - running + 1
-        connection.execute(update(counters).where(counters.c.name == "event").values(value=epoch))
+        connection.execute(_SET_EPOCH, {"epoch": epoch})
     return epoch
 
 

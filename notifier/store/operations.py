@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection
-
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Record, Watch
+from notifier.store.connection import Connection
 from notifier.store.values import Settlement
 
 # Every operation says two things of itself. `hold`: while the database is away it waits, instead of failing. `owned`:

@@ -7,23 +7,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import cast
 
-from sqlalchemy import Connection, select
-
 from notifier.core.model import Delivery, Micros, Record, Watch
 from notifier.store import callbacks, recovery, redating
 from notifier.store import statements as sql
+from notifier.store.connection import Connection
 from notifier.store.delivery_lists import conditions
 from notifier.store.hot import together
 from notifier.store.operations import CommitOp, SettleOp
 from notifier.store.reader import Reader
 from notifier.store.rows import delivery_from
-from notifier.store.schema import deliveries
 from notifier.store.transaction import Transaction
 from notifier.store.values import BEFORE_ALL, ClockShift, DeliveryClaim, DeliveryFilter, Recovery, Settlement
 from notifier.store.writer import LINGER, Writer
 
 MAX_CLAIM = 1000  # deliveries of one endpoint claimed at once: bounds memory and a statement's parameters
 MAX_REVIVED = 500  # dead deliveries made ready in one transaction: others wait for it
+
+_ENDPOINTS = "SELECT DISTINCT endpoint FROM deliveries WHERE id IN (:ids...)"
+_LANES = "SELECT DISTINCT lane FROM deliveries WHERE id IN (:ids...) AND lane IS NOT NULL"
 
 
 class Outbox:
@@ -53,10 +54,10 @@ class Outbox:
             claimed: list[Delivery] = []
             next_due: dict[str, Micros] = {}
             for endpoint, limit in room.items():
-                params = {"_endpoint": endpoint, "_now": now, "limit": min(limit, MAX_CLAIM), "_me": self._node.number}
-                ids = connection.execute(sql.CLAIM_DELIVERIES, params).scalars().all()
+                params = {"endpoint": endpoint, "now": now, "limit": min(limit, MAX_CLAIM), "me": self._node.number}
+                ids = connection.execute(sql.CLAIM_DELIVERIES, params).scalars()
                 claimed.extend(_load(connection, ids))
-                due = connection.execute(sql.NEXT_DUE, {"_endpoint": endpoint}).scalar()
+                due = connection.execute(sql.NEXT_DUE, {"endpoint": endpoint}).scalar()
                 if due is not None:
                     next_due[endpoint] = due
             return DeliveryClaim(deliveries=tuple(claimed), next_due=next_due)
@@ -91,10 +92,8 @@ class Outbox:
         with together(connection) as batch:
             self._node.keep_order(batch, lanes)
         self._node.tell(connection, deliveries=True)
-        count = connection.execute(sql.REVIVE, [{"_id": number, "_now": now} for number in ids]).rowcount
-        names = (
-            connection.execute(select(deliveries.c.endpoint).where(deliveries.c.id.in_(ids)).distinct()).scalars().all()
-        )
+        count = connection.execute(sql.REVIVE, [{"id": number, "now": now} for number in ids]).count
+        names = connection.execute(_ENDPOINTS, {"ids": list(ids)}).scalars()
         with together(connection) as batch:
             callbacks.wake(batch, ((name, now) for name in names))
         return count
@@ -132,11 +131,11 @@ def _load(connection: Connection, ids: Sequence[int]) -> list[Delivery]:
 
 def _dead(connection: Connection, which: DeliveryFilter) -> array[int]:
     """Return the ids of dead deliveries, in the order of each watch's events; eight bytes an id."""
-    query = select(deliveries.c.id).where(*conditions(which), sql.IS_DEAD)
-    return array("q", connection.execute(query.order_by(deliveries.c.sequence, deliveries.c.id)).scalars())
+    where, given = conditions(which)
+    query = f"SELECT id FROM deliveries WHERE {where} AND status = 'dead' ORDER BY sequence, id"
+    return array("q", connection.execute(query, given).scalars())
 
 
 def _lanes(connection: Connection, ids: Sequence[int]) -> Iterator[int]:
     """Yield the watches of these deliveries; read only if somebody asks."""
-    query = select(deliveries.c.lane).where(deliveries.c.id.in_(ids), deliveries.c.lane.is_not(None)).distinct()
-    yield from connection.execute(query).scalars()
+    yield from connection.execute(_LANES, {"ids": list(ids)}).scalars()

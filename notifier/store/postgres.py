@@ -5,12 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, inspect, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool, QueuePool
-
 from notifier.core.errors import StoreError, StoreTooNew, StoreTooOld
 from notifier.store import migrations
+from notifier.store.connection import Connection, Engine
 from notifier.store.errors import reason
 from notifier.store.migrations import HEAD
 
@@ -127,8 +124,10 @@ def engine(url: str, *, writable: bool, stall: float = UNHURRIED_STALL, silence:
             raise
         return raw
 
-    pool: dict[str, Any] = {"poolclass": NullPool} if writable else {"poolclass": QueuePool, "pool_size": 1}
-    return create_engine("postgresql+psycopg://", creator=connect, pool_pre_ping=not writable, **pool)
+    def check(raw: Any) -> None:
+        raw.execute("SELECT 1")
+
+    return Engine(errors=driver(), shared=True, open=connect, check=check)
 
 
 def _connection_class(patience: float | None) -> Any:
@@ -161,23 +160,20 @@ def check(url: str) -> None:
     try:
         with made.connect() as connection:
             _admit(connection)
-            current = revision(connection)
-    except DBAPIError as exc:
+            current = migrations.revision(connection)
+    except made.errors.Error as exc:
         raise refusal(exc) from exc
-    finally:
-        made.dispose()
     if current is None:
         raise StoreTooOld(f"the database of store.url has no tables yet; {MIGRATE}")
     if current > HEAD:
-        raise _too_new(current)
+        raise _too_new(f"schema {current}")
     if current < HEAD:
         raise StoreTooOld(f"the database of store.url is of an older notifier (schema {current}); {MIGRATE}")
 
 
 def _admit(connection: Connection) -> None:
     """Refuse a server that is too old, or a database whose encoding cannot hold every text."""
-    raw: Any = connection.connection.dbapi_connection
-    info = raw.info
+    info = connection.raw.info
     if info.server_version < LEAST_SERVER * 10_000:
         raise StoreError(
             f"store.url leads to PostgreSQL {info.server_version // 10_000}; {LEAST_SERVER} or newer is needed"
@@ -189,40 +185,24 @@ def _admit(connection: Connection) -> None:
         )
 
 
-def _too_new(current: str) -> StoreTooNew:
-    return StoreTooNew(
-        f"the database of store.url was migrated by a newer notifier (schema {current}); upgrade this one"
-    )
-
-
-def revision(connection: Connection) -> str | None:
-    """Return the schema's revision; None: there is none yet."""
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-    return None if current is None else str(current)
+def _too_new(schema: str) -> StoreTooNew:
+    return StoreTooNew(f"the database of store.url was migrated by a newer notifier ({schema}); upgrade this one")
 
 
 def migrate(url: str) -> str | None:
     """Migrate the tables; return the revision that they had. Raises StoreError, StoreTooNew."""
     made = engine(url, writable=True)  # rebuilding a table may take long
     try:
-        with made.connect() as connection, connection.begin():
+        with made.connect() as connection:
             _admit(connection)
-            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('notifier migrate'))"))
-            before = revision(connection)
-            if before is not None and before > HEAD:
-                raise _too_new(before)
-            if before != HEAD:
-                migrations.upgrade(connection)
-            return before
-    except DBAPIError as exc:
+        return migrations.bring_up_to_date(made)
+    except StoreTooNew as exc:
+        raise _too_new(str(exc)) from exc
+    except made.errors.Error as exc:
         raise refusal(exc) from exc
-    finally:
-        made.dispose()
 
 
-def refusal(exc: DBAPIError) -> StoreError:
+def refusal(exc: BaseException) -> StoreError:
     """Return the error for a database that cannot be used."""
     return StoreError(f"cannot use the database of store.url: {reason(exc)}")
 

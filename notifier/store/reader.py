@@ -7,10 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
-
 from notifier.core.errors import StoreUnavailable
+from notifier.store.connection import Connection, Engine
 from notifier.store.errors import reason
 
 T = TypeVar("T")
@@ -21,6 +19,7 @@ class Reader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._idle: list[Connection] = []  # a new one reads SQLite's whole schema first, longer than most queries take
         self._pages = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
         self._counts = ThreadPoolExecutor(1, thread_name_prefix="store-counter")
 
@@ -41,17 +40,33 @@ class Reader:
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         try:
-            with self._engine.connect() as connection:
-                try:
-                    return query(connection)
-                except DBAPIError:
-                    connection.invalidate()  # the next query takes a new one
-                    raise
-        except DBAPIError as exc:
+            connection = self._connected()
+            try:
+                answer = query(connection)
+                connection.raw.rollback()
+            except BaseException:  # the next query takes a new one
+                connection.close()
+                raise
+        except self._engine.errors.Error as exc:
             raise StoreUnavailable(reason(exc)) from exc
+        self._idle.append(connection)
+        return answer
+
+    def _connected(self) -> Connection:
+        """Return a connection that can be used."""
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                self._engine.check(connection.raw)
+            except self._engine.errors.Error:
+                connection.close()
+            else:
+                return connection
+        return self._engine.connect()
 
     def shutdown(self) -> None:
         """Wait for the queries that run, and close the connections. Blocks."""
         self._pages.shutdown(wait=True)
         self._counts.shutdown(wait=True)
-        self._engine.dispose()
+        for connection in self._idle:
+            connection.close()

@@ -10,13 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Text, and_, bindparam, func, literal_column, select, tuple_, update
-
 from notifier.core.model import Micros
 from notifier.core.retry import may_be_outage
 from notifier.store import callbacks
+from notifier.store.connection import Connection
 from notifier.store.hot import together
-from notifier.store.schema import attempts, deliveries
 from notifier.store.values import Recovery
 
 CHUNK = 500  # deliveries in one transaction: others wait for it
@@ -40,40 +38,18 @@ def start(recovery: Recovery) -> Place:
     return Place(due=recovery.at + NEAR, id=0, moved=0)
 
 
-_READY = and_(
-    deliveries.c.status == literal_column("'ready'", Text),  # a literal, as the partial index has it
-    deliveries.c.owner.is_(None),
-)
-_last = attempts.alias("last")
-_latest = (
-    select(func.max(_last.c.at)).where(_last.c.delivery == deliveries.c.id).correlate(deliveries).scalar_subquery()
-)
-_NEXT: Select[Any] = (
-    select(
-        deliveries.c.id,
-        deliveries.c.due,
-        deliveries.c.attempt,
-        deliveries.c.reason,
-        deliveries.c.created_at,
-        attempts.c.at,
-        attempts.c.seconds,
-        attempts.c.retry_after,
-    )
-    .select_from(deliveries)
-    .outerjoin(attempts, and_(attempts.c.delivery == deliveries.c.id, attempts.c.at == _latest))
-    .where(
-        _READY,
-        deliveries.c.endpoint == bindparam("endpoint"),
-        tuple_(deliveries.c.due, deliveries.c.id) > tuple_(bindparam("due"), bindparam("id")),
-    )
-    .order_by(deliveries.c.due, deliveries.c.id)
-    .limit(CHUNK)
-)
-_MOVE = (
-    update(deliveries)
-    .where(deliveries.c.id == bindparam("_id"), _READY)
-    .values(due=bindparam("_due"), attempt=bindparam("_attempt"))
-)
+_NEXT = f"""
+SELECT deliveries.id, deliveries.due, deliveries.attempt, deliveries.reason, deliveries.created_at, attempts.at,
+    attempts.seconds, attempts.retry_after
+FROM deliveries LEFT JOIN attempts ON attempts.delivery = deliveries.id
+    AND attempts.at = (SELECT max(latest.at) FROM attempts AS latest WHERE latest.delivery = deliveries.id)
+WHERE deliveries.status = 'ready' AND deliveries.owner IS NULL AND deliveries.endpoint = :endpoint
+    AND (deliveries.due, deliveries.id) > (:due, :id)
+ORDER BY deliveries.due, deliveries.id LIMIT {CHUNK}
+"""
+_MOVE = """
+UPDATE deliveries SET due = :due, attempt = :attempt WHERE id = :id AND status = 'ready' AND owner IS NULL
+"""
 
 
 def bring_forward(connection: Connection, recovery: Recovery, after: Place) -> tuple[Place, bool]:
@@ -88,7 +64,7 @@ def bring_forward(connection: Connection, recovery: Recovery, after: Place) -> t
     for row in rows:
         due = recovery.at + STEP * ((after.moved + len(moves)) // BATCH)
         if due < row.due and _is_of(recovery, row):
-            moves.append({"_id": row.id, "_due": due, "_attempt": max(row.attempt - 1, 0)})
+            moves.append({"id": row.id, "due": due, "attempt": max(row.attempt - 1, 0)})
     if moves:
         connection.execute(_MOVE, moves)
         with together(connection) as batch:
@@ -99,7 +75,7 @@ def bring_forward(connection: Connection, recovery: Recovery, after: Place) -> t
     return place, len(rows) == CHUNK
 
 
-def _is_of(recovery: Recovery, row: Row[Any]) -> bool:
+def _is_of(recovery: Recovery, row: Any) -> bool:
     """Return whether a delivery waits because of the outage, and not for a time that the endpoint asked for."""
     return (
         row.at is not None

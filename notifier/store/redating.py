@@ -7,79 +7,86 @@ so the caller keeps the key until the call has succeeded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from sqlalchemy import Column, ColumnElement, Connection, and_, case, exists, or_, select, update
-
 from notifier.core.model import Micros
-from notifier.store.schema import IS_FOLLOWED, READY, attempts, callbacks, deliveries, is_open, watches
-from notifier.store.values import BEFORE_ALL, ClockShift, Written
+from notifier.store.connection import Connection
+from notifier.store.statements import IS_FOLLOWED, IS_OPEN
+from notifier.store.values import BEFORE_ALL, ClockShift
 
 CHUNK = 1000  # rows in one transaction: others wait for it
 
 
+# A delivery that was attempted then: its next date may be hours later, by the schedule.
+_TRIED = """
+EXISTS (
+    SELECT 1 FROM attempts WHERE attempts.delivery = deliveries.id AND attempts.at BETWEEN :first_{n} AND :last_{n}
+)
+"""
+_BEGIN_WATCHES = f"""
+UPDATE watches SET created_at = :now, changed_at = CASE WHEN changed_at > :now THEN :now ELSE changed_at END
+WHERE {IS_FOLLOWED} AND created_at > :now
+"""
+_PULL_DELIVERIES = "UPDATE deliveries SET due = :now WHERE status = 'ready' AND owner IS NULL AND due > :latest"
+_PULL_CALLBACKS = "UPDATE callbacks SET due = :now WHERE due > :latest"
+_FREE_CALLBACKS = "UPDATE callbacks SET held_until = NULL WHERE held_until > :latest"
+
+
 def watches_moved(connection: Connection, *, shift: ClockShift, after: int) -> int | None:
     """Move when open watches were created and changed."""
-    values = {name: _moved(watches.c[name], shift) for name in ("created_at", "changed_at")}
-    return _next(connection, watches.c.pk, IS_FOLLOWED, after, values)
+    moved = {name: _moved(name, shift) for name in ("created_at", "changed_at")}
+    return _next(connection, "watches", "pk", IS_FOLLOWED, after, moved, shift)
 
 
 def deliveries_moved(connection: Connection, *, shift: ClockShift, after: int) -> int | None:
     """Move when open deliveries are due; at the start, also when destinations of callbacks are."""
     if after == BEFORE_ALL:
-        _move_callbacks(connection, shift)
-    moved = _moved(deliveries.c.due, shift, _is_tried)
-    return _next(connection, deliveries.c.id, is_open(deliveries), after, {"due": moved})
-
-
-def _move_callbacks(connection: Connection, shift: ClockShift) -> None:
-    """Move when destinations of callbacks are due, and until when they are held."""
-    values = {name: _moved(callbacks.c[name], shift) for name in ("due", "held_until")}
-    connection.execute(update(callbacks).where(callbacks.c.due.is_not(None)).values(values))
+        moved = ", ".join(f"{name} = {_moved(name, shift)}" for name in ("due", "held_until"))
+        connection.execute(f"UPDATE callbacks SET {moved} WHERE due IS NOT NULL", _given(shift))
+    return _next(connection, "deliveries", "id", IS_OPEN, after, {"due": _moved("due", shift, also=_TRIED)}, shift)
 
 
 def watches_begun(connection: Connection, *, now: Micros) -> None:
     """Let watches that were created in the future begin now."""
-    future = and_(IS_FOLLOWED, watches.c.created_at > now)
-    changed = case((watches.c.changed_at > now, now), else_=watches.c.changed_at)
-    connection.execute(update(watches).where(future).values(created_at=now, changed_at=changed))
+    connection.execute(_BEGIN_WATCHES, {"now": now})
 
 
 def deliveries_due(connection: Connection, *, latest: Micros, now: Micros) -> int:
     """Make deliveries due now that are due after `latest`; return their number."""
-    late = and_(deliveries.c.status == READY, deliveries.c.owner.is_(None), deliveries.c.due > latest)
-    count = connection.execute(update(deliveries).where(late).values(due=now)).rowcount
-    connection.execute(update(callbacks).where(callbacks.c.due > latest).values(due=now))
-    connection.execute(update(callbacks).where(callbacks.c.held_until > latest).values(held_until=None))
+    given = {"latest": latest, "now": now}
+    count = connection.execute(_PULL_DELIVERIES, given).count
+    connection.execute(_PULL_CALLBACKS, given)
+    connection.execute(_FREE_CALLBACKS, given)
     return count
 
 
 def _next(
-    connection: Connection, key: Column[int], condition: ColumnElement[bool], after: int, values: dict[str, Any]
+    connection: Connection, table: str, key: str, condition: str, after: int, moved: dict[str, str], shift: ClockShift
 ) -> int | None:
-    keys = connection.execute(select(key).where(key > after, condition).order_by(key).limit(CHUNK)).scalars().all()
+    keys = connection.execute(
+        f"SELECT {key} FROM {table} WHERE {key} > :after AND {condition} ORDER BY {key} LIMIT {CHUNK}", {"after": after}
+    ).scalars()
     if keys:
-        connection.execute(update(key.table).where(key.between(keys[0], keys[-1]), condition).values(values))
+        dates = ", ".join(f"{name} = {value}" for name, value in moved.items())
+        connection.execute(
+            f"UPDATE {table} SET {dates} WHERE {key} BETWEEN :from_key AND :to_key AND {condition}",
+            _given(shift) | {"from_key": keys[0], "to_key": keys[-1]},
+        )
     return keys[-1] if len(keys) == CHUNK else None
 
 
-def _moved(
-    date: Column[Any], shift: ClockShift, also: Callable[[Written], ColumnElement[bool]] | None = None
-) -> ColumnElement[Any]:
-    """Return a date moved by as much as the clock was set since it wrote it.
+def _moved(date: str, shift: ClockShift, also: str | None = None) -> str:
+    """Return a date moved by as much as the clock was set since it wrote it; the parameters are those of `_given`.
 
     It wrote it between the settings between which it showed it, or where `also` says so.
     """
+    cases = []
+    for n in range(len(shift.written)):
+        shown = f"{date} BETWEEN :first_{n} AND :last_{n}"
+        cases.append(f"WHEN {shown if also is None else f'{shown} OR {also.format(n=n)}'} THEN {date} + :by_{n}")
+    return f"CASE {' '.join(cases)} ELSE {date} + :by END" if cases else f"{date} + :by"
 
-    def between(written: Written) -> ColumnElement[bool]:
-        shown = date.between(written.first, written.last)
-        return shown if also is None else or_(shown, also(written))
 
-    return case(*((between(written), date + written.by) for written in shift.written), else_=date + shift.by)
-
-
-def _is_tried(written: Written) -> ColumnElement[bool]:
-    """Return the condition that a delivery was attempted then: its next date may be hours later, by the schedule."""
-    then = attempts.c.at.between(written.first, written.last)
-    return exists().where(attempts.c.delivery == deliveries.c.id, then).correlate(deliveries)
+def _given(shift: ClockShift) -> dict[str, int]:
+    given = {"by": shift.by}
+    for n, written in enumerate(shift.written):
+        given |= {f"first_{n}": written.first, f"last_{n}": written.last, f"by_{n}": written.by}
+    return given

@@ -5,39 +5,30 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
-
-from sqlalchemy import Row
 
 from notifier.core.kept_json import KeptJson, KeptLabels
 from notifier.core.model import NONE, Address, Delivery, NewWatch, Phase, Record, Watch
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.text import storable
-from notifier.store.schema import watches
 from notifier.store.values import Dead, Done, Later, Muted, Settlement, Superseded
 
 DESCRIPTION = ("labels", "metadata", "endpoints", "callback", "variables", "traceparent")  # columns that users describe
-_FACTS = (
-    *("pk", "source", "id", "state", "phase", "sequence"),
-    *("created_at", "changed_at", "stalled", "ended", "last_event_id"),
-)
-_PLACES = {column.name: place for place, column in enumerate(watches.columns)}  # by name it takes three times as long
-_facts = itemgetter(*map(_PLACES.__getitem__, _FACTS))
-description = itemgetter(*map(_PLACES.__getitem__, DESCRIPTION))
+description = attrgetter(*DESCRIPTION)
 _NO_LABELS: Mapping[str, str] = {}
 _sorted_json = json.JSONEncoder(sort_keys=True).encode  # made once: `json.dumps` makes one each time
 
 
-def watch_from(row: Row[Any], described: Mapping[str, Any] | None = None) -> Watch:
+def watch_from(row: Any, described: Mapping[str, Any] | None = None) -> Watch:
     """Read a watch, in as little memory as it can be in; `described`: its columns DESCRIPTION as they are now."""
-    pk, source, task, state, phase, sequence, created_at, changed_at, stalled, ended, event_id = _facts(row)
+    created_at, changed_at = row.created_at, row.changed_at
     values = description(row) if described is None else described.values()
     labels, metadata, endpoints, callback, variables, traceparent = values
     return Watch(
-        pk=pk,
-        source=sys.intern(source),
-        id=task,
+        pk=row.pk,
+        source=sys.intern(row.source),
+        id=row.id,
         created_at=created_at,
         labels=kept_labels(labels),
         metadata=kept_metadata(metadata),
@@ -45,13 +36,13 @@ def watch_from(row: Row[Any], described: Mapping[str, Any] | None = None) -> Wat
         callback=callback,
         variables=NONE if variables is None else json.loads(variables),
         traceparent=traceparent,
-        state=state,
-        phase=None if phase is None else Phase(phase),
-        sequence=sequence,
+        state=row.state,
+        phase=None if row.phase is None else Phase(row.phase),
+        sequence=row.sequence,
         changed_at=created_at if changed_at == created_at else changed_at,  # one object for both
-        stalled=stalled,
-        ended=ended,
-        last_event_id=event_id or "",
+        stalled=bool(row.stalled),
+        ended=bool(row.ended),
+        last_event_id=row.last_event_id or "",
     )
 
 

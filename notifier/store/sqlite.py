@@ -8,15 +8,11 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import NullPool, QueuePool
+from urllib.parse import unquote
 
 from notifier.core.errors import StoreError, StoreTooNew
 from notifier.store import migrations
+from notifier.store.connection import Connection, Engine
 
 BUSY_TIMEOUT = 5000  # milliseconds that SQLite waits for another process's lock
 CACHE_KIB = 4096  # SQLite's page cache, for each of two connections; the system caches the file too
@@ -35,24 +31,17 @@ _ADVICE = {
 }
 
 
-def parse(url: str) -> URL:
-    """Parse a store's URL. Raises StoreError."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError as exc:
-        raise StoreError("store.url is not a database URL") from exc
-    if parsed.get_backend_name() != "sqlite":
-        raise StoreError(
-            f"store.url: {parsed.get_backend_name()} is not supported; use sqlite:///PATH or postgresql://"
-        )
-    return parsed
-
-
-def sqlite_path(url: URL) -> Path:
-    """Return the database file. Raises StoreError for a database that would not outlive the process."""
-    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+def sqlite_path(url: str) -> Path:
+    """Return the database file of a store's URL. Raises StoreError for one that would not outlive the process."""
+    kind, separator, rest = url.partition("://")
+    if not separator:
+        raise StoreError("store.url is not a database URL")
+    if kind.lower() != "sqlite":
+        raise StoreError(f"store.url: {kind} is not supported; use sqlite:///PATH or postgresql://")
+    name = unquote(rest.partition("?")[0].partition("/")[2])
+    if not name or name == ":memory:" or name.startswith("file:"):
         raise StoreError("store.url names no file; an in-memory database would lose everything")
-    return Path(os.path.realpath(url.database))  # two names of one file are one database
+    return Path(os.path.realpath(name))  # two names of one file are one database
 
 
 def engine(path: Path, *, writable: bool, opened: Callable[[], None] = lambda: None) -> Engine:
@@ -68,11 +57,9 @@ def engine(path: Path, *, writable: bool, opened: Callable[[], None] = lambda: N
         if _identity(path) != made_for:
             raise sqlite3.OperationalError(f"{path} was moved away or replaced; put it back, or restart notifier")
 
-    def begin(connection: Connection) -> None:
+    def start(raw: sqlite3.Connection) -> None:
         check_file()
-        # The driver would begin late, and for reading; a writer must take its lock at once. This calls the driver
-        # directly, since it happens for every group.
-        raw: Any = connection.connection.dbapi_connection
+        # The driver would begin late, and for reading; a writer must take its lock at once.
         raw.execute("BEGIN IMMEDIATE")
 
     def connect() -> sqlite3.Connection:
@@ -96,13 +83,8 @@ def engine(path: Path, *, writable: bool, opened: Callable[[], None] = lambda: N
         return raw
 
     if writable:
-        made = create_engine("sqlite://", creator=connect, poolclass=NullPool)
-        event.listen(made, "begin", begin)
-        return made
-    # A new connection reads the whole schema first, which takes longer than most queries.
-    made = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=1)
-    event.listen(made, "checkout", lambda *_: check_file())
-    return made
+        return Engine(errors=sqlite3, shared=False, open=connect, start=start)
+    return Engine(errors=sqlite3, shared=False, open=connect, check=lambda _: check_file())
 
 
 def prepare(path: Path) -> str | None:
@@ -123,22 +105,18 @@ def prepare(path: Path) -> str | None:
         with made.connect() as connection:
             if not left:
                 _check(connection, path)
-            with connection.begin():
-                return _migrate(connection)
+        return migrations.bring_up_to_date(made)
     except StoreTooNew as exc:
         raise StoreTooNew(f"{path} was written by a newer notifier ({exc}); upgrade, or restore an older copy") from exc
-    except (DBAPIError, sqlite3.Error) as exc:
+    except sqlite3.Error as exc:
         raise refusal(path, exc) from exc
-    finally:
-        made.dispose()
 
 
-def refusal(path: Path, exc: DBAPIError | sqlite3.Error) -> StoreError:
+def refusal(path: Path, exc: sqlite3.Error) -> StoreError:
     """Return the error for a database that cannot be opened, with the remedy."""
-    reason = exc.orig if isinstance(exc, DBAPIError) else exc
-    code = getattr(reason, "sqlite_errorcode", 0) & 0xFF  # the primary code
+    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # the primary code
     advice = _ADVICE.get(code, "restore a copy, or move it away to start anew")
-    return StoreError(f"cannot use {path}: {reason}; {advice}")
+    return StoreError(f"cannot use {path}: {exc}; {advice}")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -162,19 +140,16 @@ def _check_with_log(path: Path, log: Path) -> None:
     except StoreError as exc:
         hint = f"if a copy was put in its place, move {log.name} away, which belongs to the file before"
         raise StoreError(f"{exc}; {hint}") from exc
-    except (DBAPIError, sqlite3.Error) as exc:
+    except sqlite3.Error as exc:
         hint = f"if it is a copy, move {log.name} away first"
         raise StoreError(f"{refusal(path, exc)}; {hint}") from exc
-    finally:
-        reading.dispose()
 
 
 def _check(connection: Connection, path: Path) -> None:
     if path.stat().st_size > CHECK_LIMIT:
         return
-    result = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    result = connection.execute("PRAGMA quick_check(1)").scalar()
     damage = None if result == "ok" else _damage(connection, str(result))
-    connection.rollback()
     if damage is not None:
         raise StoreError(f"{path} is damaged ({damage}); restore a copy, or move it away to start anew")
 
@@ -187,15 +162,7 @@ def _damage(connection: Connection, result: str) -> str:
     faults = [line for line in result.splitlines() if not line.startswith("***")]
     fault = faults[0] if faults else result
     if (root := re.match(r"(?:Tree|On tree page|Page) (\d+)\b", fault)) is not None:
-        with suppress(DBAPIError):  # the list of tables may be damaged as well
-            rows = connection.exec_driver_sql("SELECT type, name FROM sqlite_master WHERE rootpage = ?", (root[1],))
+        with suppress(sqlite3.Error):  # the list of tables may be damaged as well
+            rows = connection.execute("SELECT type, name FROM sqlite_master WHERE rootpage = :root", {"root": root[1]})
             return "".join(f"{row.type} {row.name}: " for row in rows) + fault
     return fault
-
-
-def _migrate(connection: Connection) -> str | None:
-    known = inspect(connection).has_table("alembic_version")
-    current = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() if known else []
-    if current != [migrations.HEAD]:
-        migrations.upgrade(connection)
-    return str(current[0]) if current else None

@@ -1,90 +1,48 @@
-"""Statements on deliveries that several modules share, for both databases. Those of the hot path are in `hot.py`."""
+"""Statements and conditions that several modules share. Those of the hot path are in `hot.py`.
+
+SQLite and PostgreSQL use a partial index only where the query repeats its condition. So conditions on `status` are
+literals, not parameters.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    and_,
-    bindparam,
-    case,
-    exists,
-    literal_column,
-    select,
-    true,
-    update,
+IS_OPEN = "status IN ('ready', 'waiting')"  # the condition of the index `deliveries_lane`
+IS_FOLLOWED = "ended = false AND removed_at IS NULL"
+
+TAKE_IDS = "UPDATE counters SET value = value + :count WHERE name = :counter RETURNING value"
+
+FREE_WATCHES = "UPDATE watches SET owner = NULL WHERE owner IS NOT NULL"
+FREE_DELIVERIES = f"UPDATE deliveries SET owner = NULL WHERE {IS_OPEN} AND owner IS NOT NULL"
+
+CLAIM_DELIVERIES = """
+WITH claimable AS (
+    SELECT id FROM deliveries
+    WHERE status = 'ready' AND owner IS NULL AND endpoint = :endpoint AND due <= :now
+    ORDER BY due, id LIMIT :limit FOR UPDATE SKIP LOCKED
 )
-from sqlalchemy import null as sql_null
-
-from notifier.store.schema import IS_DEAD as IS_DEAD
-from notifier.store.schema import IS_FOLLOWED as IS_FOLLOWED
-from notifier.store.schema import READY, WAITING, counters, deliveries, events, in_lane, watches
-from notifier.store.schema import is_open as is_open
-
-TAKE_IDS = (
-    update(counters)
-    .where(counters.c.name == bindparam("counter"))
-    .values(value=counters.c.value + bindparam("count"))
-    .returning(counters.c.value)
-)
-
-FREE_WATCHES = update(watches).where(watches.c.owner.is_not(None)).values(owner=sql_null())
-FREE_DELIVERIES = (
-    update(deliveries).where(is_open(deliveries), deliveries.c.owner.is_not(None)).values(owner=sql_null())
-)
-
-# -- the outbox
-
-_FOUND = select(
-    deliveries.c.id,
-    deliveries.c.endpoint,
-    deliveries.c.lane,
-    deliveries.c.attempt,
-    events.c.id.label("event_id"),
-    events.c.type,
-    events.c.body,
-    events.c.at,
-    events.c.traceparent,
-).join(events, events.c.pk == deliveries.c.event)
-
-_first = deliveries.alias("first")
-_due = and_(deliveries.c.status == READY, deliveries.c.owner.is_(None), deliveries.c.endpoint == bindparam("_endpoint"))
-
-_claimable_deliveries = (
-    select(deliveries.c.id)
-    .where(_due, deliveries.c.due <= bindparam("_now"))
-    .order_by(deliveries.c.due, deliveries.c.id)
-    .limit(bindparam("limit"))
-    .with_for_update(skip_locked=True)
-    .cte("claimable")
-)
-CLAIM_DELIVERIES = (
-    update(deliveries)
-    .where(deliveries.c.id.in_(select(_claimable_deliveries.c.id)))
-    .values(owner=bindparam("_me"))
-    .returning(deliveries.c.id)
-)
+UPDATE deliveries SET owner = :me WHERE id IN (SELECT id FROM claimable) RETURNING id
+"""
 
 # Not min(): without statistics PostgreSQL reads every row that is ready for it.
-NEXT_DUE = select(deliveries.c.due).where(_due).order_by(deliveries.c.due, deliveries.c.id).limit(1)
+NEXT_DUE = """
+SELECT due FROM deliveries WHERE status = 'ready' AND owner IS NULL AND endpoint = :endpoint
+ORDER BY due, id LIMIT 1
+"""
 
-LOAD_DELIVERIES = _FOUND.where(deliveries.c.id.in_(bindparam("ids", expanding=True))).order_by(
-    deliveries.c.due, deliveries.c.id
-)
+LOAD_DELIVERIES = """
+SELECT deliveries.id, deliveries.endpoint, deliveries.lane, deliveries.attempt, events.id AS event_id, events.type,
+    events.body, events.at, events.traceparent
+FROM deliveries JOIN events ON events.pk = deliveries.event
+WHERE deliveries.id IN (:ids...)
+ORDER BY deliveries.due, deliveries.id
+"""
 
-REVIVE = (
-    update(deliveries)
-    .where(deliveries.c.id == bindparam("_id"), IS_DEAD)
-    .values(
-        status=case(
-            (
-                exists().where(in_lane(_first, deliveries.c.endpoint, deliveries.c.lane)),
-                WAITING,
-            ),
-            else_=READY,
-        ),
-        due=bindparam("_now"),
-        attempt=literal_column("0"),
-        settled_at=sql_null(),
-        manual=true(),
-        owner=sql_null(),
-    )
-)
+REVIVE = f"""
+UPDATE deliveries
+SET status = CASE WHEN EXISTS (
+        SELECT 1 FROM deliveries AS ahead
+        WHERE ahead.endpoint = deliveries.endpoint AND ahead.lane = deliveries.lane AND ahead.{IS_OPEN}
+    ) THEN 'waiting' ELSE 'ready' END,
+    due = :now, attempt = 0, settled_at = NULL, manual = true, owner = NULL
+WHERE id = :id AND status = 'dead'
+"""

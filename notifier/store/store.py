@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Self
 
 import structlog
-from sqlalchemy import Connection
 
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Micros
@@ -15,6 +14,7 @@ from notifier.runtime.clock import boottime
 from notifier.store import tidying
 from notifier.store.clock_memory import ClockMemory
 from notifier.store.cluster import Nodes
+from notifier.store.connection import Connection
 from notifier.store.database import Database, open_database
 from notifier.store.endpoints import Endpoints
 from notifier.store.lists import Lists

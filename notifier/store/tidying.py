@@ -8,15 +8,38 @@ from __future__ import annotations
 
 from functools import partial
 
-from sqlalchemy import Connection, and_, delete, exists, or_, select, tuple_
-
 from notifier.core.model import Micros
 from notifier.store import callbacks, messages, mutes
-from notifier.store.schema import attempts, deliveries, events, watches
-from notifier.store.statements import is_open
+from notifier.store.connection import Connection
+from notifier.store.statements import IS_OPEN
 from notifier.store.writer import Writer
 
 CHUNK = 500  # events or watches in one transaction: others wait for it
+
+_LIVELY = f"""
+EXISTS (
+    SELECT 1 FROM deliveries WHERE deliveries.event = events.pk AND ({IS_OPEN} OR deliveries.settled_at >= :before)
+)
+"""
+_OLD_EVENTS = f"""
+SELECT at, pk, {_LIVELY} AS lively FROM events WHERE at < :before AND (at, pk) > (:at, :pk)
+ORDER BY at, pk LIMIT {CHUNK}
+"""
+_LOCK_DELIVERIES = "SELECT id FROM deliveries WHERE event IN (:pks...) FOR UPDATE"
+_STILL_OLD = f"SELECT pk FROM events WHERE pk IN (:pks...) AND NOT {_LIVELY}"
+_FORGET_EVENTS = (
+    "DELETE FROM attempts WHERE delivery IN (SELECT id FROM deliveries WHERE event IN (:pks...))",
+    "DELETE FROM deliveries WHERE event IN (:pks...)",
+    "DELETE FROM events WHERE pk IN (:pks...)",
+)
+# A watch that a file still lists stays: it would be followed anew.
+_OVER = "(removed_at < :before OR ended = true AND origin <> 'file')"
+_OLD_WATCHES = f"""
+SELECT updated_at, pk, {_OVER} AND NOT EXISTS (SELECT 1 FROM events WHERE events.watch = watches.pk) AS gone
+FROM watches WHERE updated_at < :before AND (updated_at, pk) > (:at, :pk)
+ORDER BY updated_at, pk LIMIT {CHUNK}
+"""
+_FORGET_WATCHES = f"DELETE FROM watches WHERE pk IN (:pks...) AND {_OVER} RETURNING pk"
 
 Place = tuple[Micros, int]  # the time and key of the last row
 START: Place = (-(2**63), 0)
@@ -46,41 +69,22 @@ def _forget_events(connection: Connection, *, before: Micros, after: Place) -> t
 
     Returns their number, and where to continue; None at the end.
     """
-    lively = exists().where(
-        deliveries.c.event == events.c.pk, or_(is_open(deliveries), deliveries.c.settled_at >= before)
-    )
-    rows = connection.execute(
-        select(events.c.at, events.c.pk, lively.label("lively"))
-        .where(events.c.at < before, tuple_(events.c.at, events.c.pk) > after)
-        .order_by(events.c.at, events.c.pk)
-        .limit(CHUNK)
-    ).all()
+    at, pk = after
+    rows = connection.execute(_OLD_EVENTS, {"before": before, "at": at, "pk": pk}).all()
     pks = [row.pk for row in rows if not row.lively]
     if pks:  # another node may have made a dead delivery ready in the meantime: ask again
-        connection.execute(select(deliveries.c.id).where(deliveries.c.event.in_(pks)).with_for_update())
-        pks = list(connection.execute(select(events.c.pk).where(events.c.pk.in_(pks), ~lively)).scalars())
-        of_these = deliveries.c.event.in_(pks)
-        connection.execute(delete(attempts).where(attempts.c.delivery.in_(select(deliveries.c.id).where(of_these))))
-        connection.execute(delete(deliveries).where(of_these))
-        connection.execute(delete(events).where(events.c.pk.in_(pks)))
+        connection.execute(_LOCK_DELIVERIES, {"pks": pks}).all()
+        pks = connection.execute(_STILL_OLD, {"pks": pks, "before": before}).scalars()
+        for forget in _FORGET_EVENTS:
+            connection.execute(forget, {"pks": pks})
     return len(pks), (rows[-1].at, rows[-1].pk) if len(rows) == CHUNK else None
 
 
 def _forget_watches(connection: Connection, *, before: Micros, after: Place) -> tuple[int, Place | None]:
-    """Forget watches that ended or were removed before and have no events.
-
-    A watch that a file still lists stays: it would be followed anew. Returns as `_forget_events` does.
-    """
-    over = or_(watches.c.removed_at < before, and_(watches.c.ended, watches.c.origin != "file"))
-    has_events = exists().where(events.c.watch == watches.c.pk)
-    rows = connection.execute(
-        select(watches.c.updated_at, watches.c.pk, and_(over, ~has_events).label("over"))
-        .where(watches.c.updated_at < before, tuple_(watches.c.updated_at, watches.c.pk) > after)
-        .order_by(watches.c.updated_at, watches.c.pk)
-        .limit(CHUNK)
-    ).all()
-    pks = [row.pk for row in rows if row.over]
-    if pks:  # another node may have added one again in the meantime: `over` is asked again
-        gone = connection.execute(delete(watches).where(watches.c.pk.in_(pks), over).returning(watches.c.pk)).scalars()
-        messages.forget(connection, list(gone))
+    """Forget watches that ended or were removed before and have no events. Returns as `_forget_events` does."""
+    at, pk = after
+    rows = connection.execute(_OLD_WATCHES, {"before": before, "at": at, "pk": pk}).all()
+    pks = [row.pk for row in rows if row.gone]
+    if pks:  # another node may have added one again in the meantime: this asks again
+        messages.forget(connection, connection.execute(_FORGET_WATCHES, {"pks": pks, "before": before}).scalars())
     return len(pks), (rows[-1].updated_at, rows[-1].pk) if len(rows) == CHUNK else None

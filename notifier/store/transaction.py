@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from sqlalchemy import Connection
-
 from notifier.core.errors import StaleWrite
 from notifier.core.model import Address, Delivery, Micros, Record, Watch
 from notifier.store import callbacks, hot
 from notifier.store import statements as sql
+from notifier.store.connection import Connection
 from notifier.store.hot import Batch, Result, together
 from notifier.store.node import Node
 from notifier.store.operations import CallOp, CommitOp, Operation, SettleOp
@@ -31,8 +30,8 @@ class Ids:
         first = self._next.get(counter, 0)
         if self._end.get(counter, 0) - first < count:
             size = max(count, ID_BLOCK)
-            row = connection.execute(sql.TAKE_IDS, {"counter": counter, "count": size}).scalar_one()
-            first, self._end[counter] = row - size, row
+            [end] = connection.execute(sql.TAKE_IDS, {"counter": counter, "count": size}).scalars()
+            first, self._end[counter] = end - size, end
         self._next[counter] = first + count
         return first
 

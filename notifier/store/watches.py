@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace as with_
-from functools import lru_cache, partial
+from functools import partial
 from operator import itemgetter
 from typing import Any
-
-from sqlalchemy import ColumnElement, Connection, Dialect, Insert, Row, Update, bindparam, insert, select, update
-from sqlalchemy import null as sql_null
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from notifier.core.model import Micros, NewWatch, Watch
 from notifier.store import callbacks, redating
 from notifier.store import statements as sql
+from notifier.store.connection import Connection, RowExists
 from notifier.store.node import named
-from notifier.store.rows import DESCRIPTION, callback_name, described, description, watch_from
-from notifier.store.schema import watches
+from notifier.store.rows import callback_name, described, description, watch_from
 from notifier.store.transaction import Transaction
 from notifier.store.values import BEFORE_ALL, ClockShift, WatchChanges
 from notifier.store.writer import Writer
@@ -39,66 +34,46 @@ Key = tuple[str, str]
 Text = dict[str, Any]  # the columns that describe a watch
 
 # By source: SQLite would scan the whole table for each pair of source and id.
-_BY_IDS = select(watches).where(
-    watches.c.source == bindparam("source"), watches.c.id.in_(bindparam("ids", expanding=True))
-)
-_BY_KEYS = select(watches).where(watches.c.pk.in_(bindparam("keys", expanding=True)))
-_KEYS = (
-    select(watches.c.pk)
-    .where(watches.c.pk > bindparam("after"), watches.c.origin == bindparam("origin"), watches.c.removed_at.is_(None))
-    .order_by(watches.c.pk)
-    .limit(PIECE)
-)
-_DESCRIBE = (
-    update(watches)
-    .where(watches.c.pk == bindparam("_pk"))
-    .values({name: bindparam(name) for name in ("origin", *DESCRIPTION, "updated_at")})
-)
-_COLUMNS = (
-    *("pk", "source", "id", "origin", "state", "phase", "sequence", "stalled", "ended"),
-    *("created_at", "changed_at", "updated_at", *DESCRIPTION),
-)  # of a new watch
-_INSERT = insert(watches).values({name: bindparam(name) for name in _COLUMNS})
-_ADD_AGAIN = (
-    update(watches)
-    .where(watches.c.pk == bindparam("_pk"), watches.c.removed_at.is_not(None))
-    .values(
-        {"created_at": bindparam("_now"), "changed_at": bindparam("_now"), "ended": False, "stalled": False}
-        | dict.fromkeys(("state", "phase", "last_event_id", "removed_at", "lost", "owner"), sql_null())
-    )
-)
-_REMOVE = (
-    update(watches)
-    .where(watches.c.pk == bindparam("_pk"))
-    .values(removed_at=bindparam("_now"), updated_at=bindparam("_now"), owner=sql_null())
-)
+_BY_IDS = "SELECT * FROM watches WHERE source = :source AND id IN (:ids...)"
+_BY_KEYS = "SELECT * FROM watches WHERE pk IN (:keys...)"
+_KEYS = """
+SELECT pk FROM watches WHERE pk > :after AND origin = :origin AND removed_at IS NULL ORDER BY pk LIMIT :limit
+"""
+_DESCRIBE = """
+UPDATE watches
+SET origin = :origin, labels = :labels, metadata = :metadata, endpoints = :endpoints, callback = :callback,
+    variables = :variables, traceparent = :traceparent, updated_at = :updated_at
+WHERE pk = :pk
+"""
+_INSERT = """
+INSERT INTO watches (pk, source, id, origin, sequence, stalled, ended, created_at, changed_at, updated_at, labels,
+    metadata, endpoints, callback, variables, traceparent)
+VALUES (:pk, :source, :id, :origin, 0, false, false, :now, :now, :now, :labels, :metadata, :endpoints, :callback,
+    :variables, :traceparent)
+"""
+_ADD_AGAIN = """
+UPDATE watches
+SET created_at = :now, changed_at = :now, ended = false, stalled = false, state = NULL, phase = NULL,
+    last_event_id = NULL, removed_at = NULL, lost = NULL, owner = NULL
+WHERE pk = :pk AND removed_at IS NOT NULL
+"""
+_REMOVE = "UPDATE watches SET removed_at = :now, updated_at = :now, owner = NULL WHERE pk = :pk"
 
 
 # Claims choose in a CTE: PostgreSQL may evaluate a plain subquery again for each row, and take more than the limit.
-def _claim(*conditions: ColumnElement[bool]) -> ReturningUpdate[Any]:
-    claimable = (
-        select(watches.c.pk)
-        .where(sql.IS_FOLLOWED, watches.c.owner.is_(None), *conditions)
-        .order_by(watches.c.created_at, watches.c.pk)
-        .limit(bindparam("limit"))
-        .with_for_update(skip_locked=True)
-        .cte("claimable")
-    )
-    return (
-        update(watches)
-        .where(watches.c.pk.in_(select(claimable.c.pk)))
-        .values(owner=bindparam("_me"))
-        .returning(*watches.c)
-    )
+def _claim(condition: str = "") -> str:
+    return f"""
+WITH claimable AS (
+    SELECT pk FROM watches WHERE {sql.IS_FOLLOWED} AND owner IS NULL {condition}
+    ORDER BY created_at, pk LIMIT :limit FOR UPDATE SKIP LOCKED
+)
+UPDATE watches SET owner = :me WHERE pk IN (SELECT pk FROM claimable) RETURNING *
+"""
 
 
 CLAIM = _claim()
-_CLAIM_OF = _claim(watches.c.source.in_(bindparam("sources", expanding=True)))
-_RELEASE = (
-    update(watches)
-    .where(watches.c.pk == bindparam("_pk"), watches.c.owner == bindparam("_me"))
-    .values(owner=sql_null())
-)
+_CLAIM_OF = _claim("AND source IN (:sources...)")
+_RELEASE = "UPDATE watches SET owner = NULL WHERE pk = :pk AND owner = :me"
 
 
 class Watches:
@@ -125,7 +100,7 @@ class Watches:
         for _ in range(MAX_RIVALS):
             try:
                 return await self._writer.call(apply, hold=hold)
-            except (IntegrityError, _Rivaled):  # another node has just added one of them too: now it is stored
+            except (RowExists, _Rivaled):  # another node has just added one of them too: now it is stored
                 continue
         return await self._writer.call(apply, hold=hold)
 
@@ -151,7 +126,7 @@ class Watches:
             row = connection.execute(_BY_IDS, {"source": source, "ids": [task_id]}).first()
             if row is None or row.removed_at is not None:
                 return None
-            connection.execute(_REMOVE, {"_pk": row.pk, "_now": now})
+            connection.execute(_REMOVE, {"pk": row.pk, "now": now})
             removed = watch_from(row)
             self._announce(connection, [removed])
             return removed
@@ -162,7 +137,7 @@ class Watches:
         """Claim up to `limit` open watches that no node follows, oldest first; of these sources, or of all."""
 
         def claim(connection: Connection) -> list[Watch]:
-            params = {"limit": limit, "_me": self._node.number}
+            params = {"limit": limit, "me": self._node.number}
             if sources is None:
                 rows = connection.execute(CLAIM, params).all()
             else:
@@ -175,7 +150,7 @@ class Watches:
 
     async def release(self, watches: Sequence[Watch]) -> None:
         """Release watches, for any node to claim. Waits while the database is away."""
-        rows = [{"_pk": watch.pk, "_me": self._node.number} for watch in watches]
+        rows = [{"pk": watch.pk, "me": self._node.number} for watch in watches]
 
         def release(connection: Connection) -> None:
             in_pieces(connection, _RELEASE, rows)
@@ -230,7 +205,7 @@ def _apply(
     )
 
 
-def _known(connection: Connection, asked: Mapping[Key, NewWatch]) -> tuple[dict[Key, Row[Any]], dict[Key, Text]]:
+def _known(connection: Connection, asked: Mapping[Key, NewWatch]) -> tuple[dict[Key, Any], dict[Key, Text]]:
     """Return the stored rows, and the columns of all watches.
 
     The columns are encoded between queries, so that the server never waits long for the next one.
@@ -238,12 +213,12 @@ def _known(connection: Connection, asked: Mapping[Key, NewWatch]) -> tuple[dict[
     by_source: dict[str, list[str]] = {}
     for source, task_id in asked:
         by_source.setdefault(source, []).append(task_id)
-    stored: dict[Key, Row[Any]] = {}
+    stored: dict[Key, Any] = {}
     texts: dict[Key, Text] = {}
     for source, ids in by_source.items():
         for start in range(0, len(ids), CHUNK):
             chunk = ids[start : start + CHUNK]
-            rows = connection.execute(_BY_IDS, {"source": source, "ids": chunk}).all()
+            rows = connection.execute(_BY_IDS, {"source": source, "ids": chunk})
             stored |= {(source, row.id): row for row in rows}
             texts |= {(source, task_id): described(asked[source, task_id]) for task_id in chunk}
     return stored, texts
@@ -260,10 +235,9 @@ def _insert(
     if not fresh:
         return []
     first = take_ids(connection, "watch", len(fresh))
-    blank = {"state": None, "phase": None, "sequence": 0, "stalled": False, "ended": False, "origin": origin}
-    times = {"created_at": now, "changed_at": now, "updated_at": now}
     rows = [
-        {"pk": first + n, "source": watch.source, "id": watch.id} | texts[watch.source, watch.id] | blank | times
+        {"pk": first + n, "source": watch.source, "id": watch.id, "origin": origin, "now": now}
+        | texts[watch.source, watch.id]
         for n, watch in enumerate(fresh)
     ]
     # All nodes insert in the same order, so that two that add the same watches do not wait for each other.
@@ -289,7 +263,7 @@ def _insert(
 def _describe(
     connection: Connection,
     texts: Mapping[Key, Text],
-    known: Mapping[Key, Row[Any]],
+    known: Mapping[Key, Any],
     origin: str,
     now: Micros,
 ) -> dict[int, Watch]:
@@ -300,7 +274,7 @@ def _describe(
         text = texts[key]
         differs = description(row) != tuple(text.values())
         if differs or row.origin != origin:
-            rows.append({"_pk": row.pk, "origin": origin, "updated_at": now} | text)
+            rows.append({"pk": row.pk, "origin": origin, "updated_at": now} | text)
         if differs:
             changed[row.pk] = watch_from(row, text)
     in_pieces(connection, _DESCRIBE, rows)
@@ -321,43 +295,27 @@ def _anew(watch: Watch, now: Micros) -> Watch:
     )
 
 
-def _add_again(connection: Connection, again: Sequence[Row[Any]], now: Micros) -> None:
-    rows = [{"_pk": row.pk, "_now": now} for row in again]
-    if rows and connection.execute(_ADD_AGAIN, rows).rowcount != len(rows):
+def _add_again(connection: Connection, again: Sequence[Any], now: Micros) -> None:
+    rows = [{"pk": row.pk, "now": now} for row in again]
+    if rows and connection.execute(_ADD_AGAIN, rows).count != len(rows):
         raise _Rivaled  # another node added one of them again in the meantime, or forgot it
 
 
 def _remove_others(
     connection: Connection, kept: Container[int], origin: str, now: Micros, after: int
 ) -> tuple[Sequence[Watch], int | None]:
-    keys = connection.execute(_KEYS, {"origin": origin, "after": after}).scalars().all()
+    keys = connection.execute(_KEYS, {"origin": origin, "after": after, "limit": PIECE}).scalars()
     gone = [key for key in keys if key not in kept]
     removed: list[Watch] = []
     for start in range(0, len(gone), CHUNK):
         rows = connection.execute(_BY_KEYS, {"keys": gone[start : start + CHUNK]})
         removed.extend(map(watch_from, rows))
-    in_pieces(connection, _REMOVE, [{"_pk": watch.pk, "_now": now} for watch in removed])
+    in_pieces(connection, _REMOVE, [{"pk": watch.pk, "now": now} for watch in removed])
     return removed, keys[-1] if len(keys) == PIECE else None
 
 
-def in_pieces(connection: Connection, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Run a statement once for each row."""
-    if connection.dialect.name == "sqlite":
-        text, values = _plainly(connection.dialect, statement)
-        if rows:
-            connection.exec_driver_sql(text, list(map(values, rows)))
-        return
-    for start in range(0, len(rows), PIECE):
-        connection.execute(statement, rows[start : start + PIECE])
-
-
-@lru_cache(maxsize=64)  # statements times dialects
-def _plainly(
-    dialect: Dialect, statement: Insert | Update
-) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
-    """Return a statement's text, and a function that takes its parameters from a row, in their order.
-
-    SQLAlchemy's own execution costs more than SQLite's work on a row.
-    """
-    compiled = statement.compile(dialect=dialect)
-    return str(compiled), itemgetter(*(compiled.positiontup or ()))
+def in_pieces(connection: Connection, statement: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Run a statement once for each row. SQLite, which is no server, takes them all at once."""
+    size = PIECE if connection.shared else max(len(rows), 1)
+    for start in range(0, len(rows), size):
+        connection.execute(statement, rows[start : start + size])

@@ -13,13 +13,13 @@ from time import monotonic
 from typing import NamedTuple, TypeVar, cast
 
 import structlog
-from sqlalchemy import Connection, Engine
 
 from notifier.core.errors import NodeLost, StaleWrite, StoreUnavailable
 from notifier.core.rhythm import Rhythm
 from notifier.runtime.clock import boottime
 from notifier.runtime.threads import OneThread
 from notifier.store import statements as sql
+from notifier.store.connection import Connection, Engine
 from notifier.store.errors import is_conflict, is_outage, reason
 from notifier.store.operations import CallOp, CommitOutcome, Committed, Operation, OperationFailed, StoreAway
 from notifier.store.transaction import Transaction
@@ -358,7 +358,6 @@ class Writer:
 
     def _disconnect(self) -> None:
         if self._connection is not None:
-            self._connection.invalidate()
             self._connection.close()
             self._connection = None
 

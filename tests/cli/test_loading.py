@@ -28,13 +28,12 @@ HEAVY = {
 }  # fmt: skip
 # What a daemon on SQLite with webhooks has no use for.
 UNUSED = {
-    "aio_pika", "aiohttp_sse_client", "alembic", "apprise", "cryptography", "jinja2", "minio", "nats",
+    "aio_pika", "aiohttp_sse_client", "alembic", "apprise", "cryptography", "greenlet", "jinja2", "minio", "nats",
     "notifier.inputs.amqp", "notifier.inputs.nats", "notifier.inputs.redis", "notifier.runtime.otel",
     "notifier.senders.apprise_service", "notifier.senders.chat", "notifier.senders.slack_bot",
     "notifier.senders.services.slack", "notifier.senders.template", "notifier.sources.archive",
     "notifier.sources.kept_object", "notifier.store.listening", "notifier.tools", "opentelemetry", "psycopg",
-    "pygments", "redis", "rich", "slack_sdk", "sqlalchemy.dialects.postgresql", "sqlalchemy.orm",
-    "urllib3", "watchfiles",
+    "pygments", "redis", "rich", "slack_sdk", "sqlalchemy", "typer", "urllib3", "watchfiles",
 }  # fmt: skip
 PROGRAM = """
 import sys

@@ -131,7 +131,6 @@ async def test_adding_removes_nothing(store: Store) -> None:
 
 async def test_others_are_removed_in_slices(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call looks at some, in the order of their keys, and says where the next one goes on."""
-    monkeypatch.setattr(watches, "_KEYS", watches._KEYS.limit(2))
     monkeypatch.setattr(watches, "PIECE", 2)
     await store.watches.apply([wanted(str(number)) for number in range(7)], origin="file", now=T0)
     kept = {watch.pk for watch in await store.watches.claim(10) if watch.id in ("0", "3")}

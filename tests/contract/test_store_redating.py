@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Connection
 from store_rig import SECOND, T0, claim, follow, lose, move, settled
 
 from notifier.core.callback import Callback
 from notifier.core.model import Address, NewWatch, Watch
 from notifier.core.payload import timestamp
 from notifier.store import BEFORE_ALL, ClockShift, Later, Store, WatchFilter, Written, redating
+from notifier.store.connection import Connection
 from notifier.store.outbox import Outbox
 from notifier.store.watches import Watches
 
@@ -153,6 +153,6 @@ async def test_a_date_that_is_not_there_stays_away(store: Store) -> None:
     await redate(store.outbox, shift(DAY, T0 + DAY, T0 + DAY))
 
     def due(connection: Connection) -> list[int | None]:
-        return [due for (due,) in connection.exec_driver_sql("SELECT due FROM callbacks")]
+        return [due for (due,) in connection.execute("SELECT due FROM callbacks")]
 
     assert await store._reader.page(due) == [None]

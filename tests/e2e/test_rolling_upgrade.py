@@ -21,7 +21,7 @@ from frozen import make_tables
 from test_nodes_faults import dice_of_the_day
 from waits import measured_lag
 
-from notifier.store import migrate, postgres
+from notifier.store import migrate, migrations, postgres
 from notifier.store.migrations import HEAD
 
 BEFORE = max(COMMITS)
@@ -45,10 +45,8 @@ def program(tmp_path: Path) -> tuple[Path, str]:
 def url(program: tuple[Path, str]) -> Iterator[str]:
     """Make a database as the version before has it."""
     with databases.empty_database() as made:
-        engine = postgres.engine(made, writable=True)
-        with engine.begin() as connection:
+        with migrations.sqlalchemy_connection(postgres.engine(made, writable=True)) as connection:
             make_tables(connection, program[1])
-        engine.dispose()
         yield made
 
 

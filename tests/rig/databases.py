@@ -23,7 +23,7 @@ from waits import PATIENCE
 
 from notifier.store import postgres
 from notifier.store.migrations import HEAD
-from notifier.store.schema import counters, metadata
+from notifier.store.schema import TABLES
 
 USUAL = "postgresql://postgres@127.0.0.1:5432"
 WANTED = f"postgres is missing: {command(['postgres'])}, or name a server in NOTIFIER_TEST_POSTGRES"
@@ -161,7 +161,7 @@ def _empty(url: str) -> bool:
     """Empty the tables; return False for a database whose schema a test has changed, which cannot be used again."""
     with psycopg.connect(url, autocommit=True) as connection:
         end_sessions(connection)
-        given = {"head": HEAD, "tables": len(metadata.tables) + 1}
+        given = {"head": HEAD, "tables": len(TABLES) + 1}
         try:
             altered = connection.execute(_ALTERED, given).fetchone()
         except psycopg.errors.UndefinedTable:
@@ -169,8 +169,8 @@ def _empty(url: str) -> bool:
         if altered is None or altered[0]:
             return False
         with connection.transaction():
-            for name in metadata.tables:
-                if name != counters.name:
+            for name in TABLES:
+                if name != "counters":
                     connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
             connection.execute("UPDATE counters SET value = 1")
     return True

@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, MetaData
 
-from notifier.store import postgres
+from notifier.store import migrations, postgres
 
 PLACE = Path(__file__).parents[1] / "data" / "upgrades"
 REVISIONS = sorted(path.stem for path in PLACE.glob("*.sql"))
@@ -40,8 +40,7 @@ def thawed_on_postgresql(revision: str, beside: Path) -> Iterator[str]:
     raw = sqlite3.connect(beside)
     raw.row_factory = sqlite3.Row
     with databases.empty_database() as url:
-        engine = postgres.engine(url, writable=True)
-        with engine.begin() as connection:
+        with migrations.sqlalchemy_connection(postgres.engine(url, writable=True)) as connection:
             make_tables(connection, revision)
             described = MetaData()
             described.reflect(connection)
@@ -52,5 +51,4 @@ def thawed_on_postgresql(revision: str, beside: Path) -> Iterator[str]:
                 if rows:
                     connection.execute(table.insert(), rows)
         raw.close()
-        engine.dispose()
         yield url

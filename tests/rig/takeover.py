@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, event
+from statements import before_transactions
 
 from notifier.store import Store
 from notifier.store.node import leave
@@ -17,15 +17,12 @@ def buried_in_between(dying: Store, undertaker: Store, *, before: Callable[[], b
     number = dying.number
     done: list[int] = []
 
-    def bury_now(_: Connection) -> None:
+    def bury_now() -> None:
         if not done and before():
             done.append(number)
             with undertaker._database.writing.begin() as connection:
                 assert leave(connection, number)
 
-    event.listen(dying._database.writing, "begin", bury_now)
-    try:
+    with before_transactions(dying._database.writing, bury_now):
         yield
         assert done
-    finally:
-        event.remove(dying._database.writing, "begin", bury_now)

@@ -63,7 +63,7 @@ class Work:
 
     def _events(self) -> list[tuple[str, int]]:
         with self.store._database.reading.connect() as connection:
-            rows = connection.exec_driver_sql(
+            rows = connection.execute(
                 "SELECT w.id, e.sequence FROM events e JOIN watches w ON w.pk = e.watch ORDER BY w.pk, e.sequence"
             )
             return [(row.id, row.sequence) for row in rows]

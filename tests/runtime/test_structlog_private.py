@@ -42,14 +42,14 @@ def test_the_logger_has_no_level_of_its_own() -> None:
     assert {name for name in differing if name.startswith("__")} <= {"__doc__", "__module__", "__dict__", "__weakref__"}
 
 
-@pytest.mark.parametrize(("before", "kept"), [("", "False"), ("import rich; ", "True")])
-def test_structlog_has_no_rich(before: str, kept: str) -> None:
-    """Whether rich is loaded by others, before or later, is not touched."""
+@pytest.mark.parametrize(("before", "kept"), [("", "False"), ("import greenlet, rich; ", "True")])
+def test_structlog_has_neither_rich_nor_greenlet(before: str, kept: str) -> None:
+    """Whether they are loaded by others, before or later, is not touched."""
     program = (
         f"{before}import sys\n"
         "from notifier.runtime.structlog_private import structlog\n"
-        "print('pygments' in sys.modules, structlog.dev.rich, 'rich' in sys.modules)\n"
-        "import rich\n"
+        "print('pygments' in sys.modules, structlog.dev.rich, 'rich' in sys.modules, 'greenlet' in sys.modules)\n"
+        "import greenlet, rich\n"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    assert done.stdout.split() == ["False", "None", kept]
+    assert done.stdout.split() == ["False", "None", kept, kept]

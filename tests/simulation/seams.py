@@ -20,7 +20,6 @@ from typing import Any
 
 import aiohappyeyeballs
 import structlog
-from sqlalchemy import event
 from structlog.typing import EventDict
 
 import notifier.daemon.app
@@ -77,8 +76,18 @@ class Disk:
 
     def watch(self, opened: database.Database) -> None:
         """Have this disk under a database."""
-        event.listen(opened.writing, "begin", lambda _: self._write(0.5))
-        event.listen(opened.writing, "commit", lambda _: self._write(1.0))
+        engine = opened.writing
+        start, commit = engine.start, engine.commit
+
+        def started(raw: Any) -> None:
+            self._write(0.5)
+            start(raw)
+
+        def committed(raw: Any) -> None:
+            self._write(1.0)
+            commit(raw)
+
+        engine.start, engine.commit = started, committed
 
     def _write(self, share: float) -> None:
         if self.full and not self._scene.muted and self._rng.random() < share:

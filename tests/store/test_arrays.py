@@ -24,17 +24,14 @@ VALUES: dict[str, list[Any]] = {
 def test_every_value_arrives_as_it_is(kind: str) -> None:
     """With and without nulls, empty ones, and those that an array's text form would have to quote."""
     values = VALUES[kind]
-    with databases.empty_database() as url:
-        made = postgres.engine(url, writable=True)
-        with made.connect() as connection:
-            raw: Any = connection.connection.dbapi_connection
-            for given in (values, values[:-1], [None], values[:1]):
-                found = raw.pgconn.exec_params(b"SELECT $1::%b[]" % kind.encode(), [packer(kind)(given)], None, [1])
-                assert _read(raw, found, f"{kind}[]") == given
-            for value in values:
-                found = raw.pgconn.exec_params(b"SELECT $1::%b" % kind.encode(), [pack(kind)(value)], None, [1])
-                assert _read(raw, found, kind) == value
-        made.dispose()
+    with databases.empty_database() as url, postgres.engine(url, writable=True).connect() as connection:
+        raw = connection.raw
+        for given in (values, values[:-1], [None], values[:1]):
+            found = raw.pgconn.exec_params(b"SELECT $1::%b[]" % kind.encode(), [packer(kind)(given)], None, [1])
+            assert _read(raw, found, f"{kind}[]") == given
+        for value in values:
+            found = raw.pgconn.exec_params(b"SELECT $1::%b" % kind.encode(), [pack(kind)(value)], None, [1])
+            assert _read(raw, found, kind) == value
 
 
 def _read(raw: Any, result: Any, kind: str) -> Any:

@@ -7,7 +7,7 @@ import threading
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, event
+from statements import before_transactions
 from store_rig import T0, claim, follow, for_operators, move, observed, record, recorded, running, settled, wanted
 from takeover import buried_in_between
 
@@ -122,7 +122,7 @@ async def test_what_waits_while_a_node_finds_itself_buried_rests_on_what_it_had(
     """A verdict on a delivery that it claims again at that moment does not settle the new claim."""
     begun, go = threading.Event(), threading.Event()
 
-    def held_up(_: Connection) -> None:
+    def held_up() -> None:
         begun.set()
         go.wait(60)
 
@@ -132,9 +132,9 @@ async def test_what_waits_while_a_node_finds_itself_buried_rests_on_what_it_had(
         [delivery] = await claim(a)
         silence(shared_url, "a")
         assert await bury(b, "a")
-        event.listen(a._database.writing, "begin", held_up)
-        claiming = asyncio.create_task(claim(a))
-        assert await asyncio.to_thread(begun.wait, 60)
+        with before_transactions(a._database.writing, held_up):
+            claiming = asyncio.create_task(claim(a))
+            assert await asyncio.to_thread(begun.wait, 60)
         verdict = asyncio.create_task(a.outbox.settle(settled(delivery)))
         await asyncio.sleep(0)  # it waits for the next group
         go.set()
@@ -157,7 +157,7 @@ async def test_what_was_taken_a_moment_before_the_burial_is_not_handed_out(share
     called = Callback(url="https://example.com/")
     to = (Address(endpoint="app", take=False), Address(endpoint=called.name, take=False))
 
-    def fail(_: Connection) -> None:
+    def fail(_: object) -> None:
         tries.append(len(tries))
         raise LookupError("my own")
 

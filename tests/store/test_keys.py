@@ -7,14 +7,12 @@ from collections.abc import Iterator
 
 import databases
 import pytest
-from sqlalchemy import select, text
 from store_rig import T0, follow, for_operators, move, record, running
 
 from notifier.core.endpoint import disabling
 from notifier.store import EndpointChange, postgres
 from notifier.store.keys import SHIFT
 from notifier.store.node import Member
-from notifier.store.schema import events
 
 
 @pytest.fixture
@@ -27,17 +25,13 @@ async def test_a_node_that_joins_while_others_write_numbers_as_they_do(url: str)
     """Its transaction is older than those whose events it sees; that is no other server's numbering."""
     async with running(url) as store:
         [watch] = await follow(store, "1")
-        engine = postgres.engine(url, writable=True)
-        try:
-            with engine.connect() as connection, connection.begin():
-                connection.execute(text("SELECT pg_current_xact_id()"))
-                for number in range(3):
-                    watch, _ = await move(store, watch, f"state {number}")
-                joining = Member("other", 10.0)
-                joining.join(connection)()
-                assert joining.epoch == store._node.epoch
-        finally:
-            engine.dispose()
+        with postgres.engine(url, writable=True).begin() as connection:
+            connection.execute("SELECT pg_current_xact_id()")
+            for number in range(3):
+                watch, _ = await move(store, watch, f"state {number}")
+            joining = Member("other", 10.0)
+            joining.join(connection)()
+            assert joining.epoch == store._node.epoch
 
 
 async def test_what_happens_to_endpoints_and_watches_shares_a_transaction(url: str) -> None:
@@ -50,6 +44,6 @@ async def test_what_happens_to_endpoints_and_watches_shares_a_transaction(url: s
             move(store, watch, "queueing"),
             store.outbox.commit(None, [record(for_operators())]),
         )
-        keys = await store._reader.page(lambda connection: connection.execute(select(events.c.pk)).scalars().all())
+        keys = await store._reader.page(lambda connection: connection.execute("SELECT pk FROM events").scalars())
         assert len(keys) == 4
         assert len({key >> SHIFT for key in keys}) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
+from statements import noted
 from store_rig import running
 
 from notifier.store import DeliveryFilter, EventFilter, WatchFilter
@@ -18,15 +18,8 @@ from notifier.store import DeliveryFilter, EventFilter, WatchFilter
 @pytest.fixture
 def read() -> Iterator[list[tuple[str, Any]]]:
     """Collect the queries from here on."""
-    found: list[tuple[str, Any]] = []
-
-    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        if statement.startswith("SELECT"):
-            found.append((statement, parameters))
-
-    event.listen(Engine, "before_cursor_execute", note)
-    yield found
-    event.remove(Engine, "before_cursor_execute", note)
+    with noted() as found:
+        yield found
 
 
 def plan(path: Path, read: list[tuple[str, Any]]) -> list[str]:
@@ -147,8 +140,4 @@ async def test_deliveries_that_are_rare_are_found_by_their_index(
         read.clear()
         assert await store.lists.deliveries(which, limit=100, before=before) == []
     steps = [step.replace("COVERING ", "") for step in plan(path, read) if re.match(r"(SCAN|SEARCH) deliveries ", step)]
-    assert steps == [
-        "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
-        index,
-        "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)",
-    ]
+    assert steps == ["SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)", index]

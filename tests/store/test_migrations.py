@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import databases
 import pytest
 from alembic import command
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, event, inspect
-from sqlalchemy.schema import CreateIndex
+from sqlalchemy import Connection, inspect
+from statements import each_connection, noted
 from store_rig import follow, move, running
 
 from notifier.core.errors import StoreError
 from notifier.store import DeliveryFilter, migrations, postgres, sqlite
-from notifier.store.schema import described
+from notifier.store.connection import Engine
 
 
 def scripts() -> ScriptDirectory:
@@ -44,21 +41,10 @@ def _config(connection: Connection) -> Config:
     return config
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[Connection]:
-    """Connect to a database, which need not be there yet."""
+def engine(path: Path) -> Engine:
+    """Return the way to a database, which need not be there yet."""
     sqlite3.connect(path).close()
-    made = sqlite.engine(path, writable=True)
-    with made.connect() as connected:
-        yield connected
-    made.dispose()
-
-
-@pytest.fixture
-def connection(path: Path) -> Iterator[Connection]:
-    """Connect to a database whose tables the migrations made."""
-    with opened(path) as connected:
-        yield migrated(connected)
+    return sqlite.engine(path, writable=True)
 
 
 def tables(connection: Connection) -> dict[str, object]:
@@ -95,55 +81,39 @@ def values(connection: Connection) -> list[list[tuple[Any, ...]]]:
 
 def test_an_empty_database_gets_what_the_migrations_make(path: Path) -> None:
     """Same tables, columns, defaults, keys, indexes and rows, without Alembic."""
-    with opened(path) as created, opened(path.with_name("other.db")) as other:
-        migrations.upgrade(created)
+    ours = engine(path)
+    assert migrations.bring_up_to_date(ours) is None
+    with (
+        migrations.sqlalchemy_connection(ours) as created,
+        migrations.sqlalchemy_connection(engine(path.with_name("other.db"))) as other,
+    ):
         migrated(other)
         assert tables(created) == tables(other)
         assert values(created) == values(other)
-        assert "WITHOUT ROWID" in str(
-            created.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'attempts'").scalar()
-        )
+        for name in ("attempts", "messages"):
+            sql = created.exec_driver_sql(f"SELECT sql FROM sqlite_master WHERE name = '{name}'").scalar()
+            assert "WITHOUT ROWID" in str(sql)
 
 
 def test_an_empty_postgresql_gets_what_the_migrations_make() -> None:
     """As with SQLite."""
     with databases.empty_database() as first, databases.empty_database() as second:
-        engines = [postgres.engine(url, writable=True) for url in (first, second)]
-        with engines[0].connect() as created, engines[1].connect() as other:
-            migrations.upgrade(created)
+        ours, others = [postgres.engine(url, writable=True) for url in (first, second)]
+        assert migrations.bring_up_to_date(ours) is None
+        with migrations.sqlalchemy_connection(ours) as created, migrations.sqlalchemy_connection(others) as other:
             migrated(other)
             assert tables(created) == tables(other)
             assert values(created) == values(other)
-        for engine in engines:
-            engine.dispose()
 
 
 def test_a_database_with_other_tables_gets_ours_besides(path: Path) -> None:
     """PostgreSQL's database may be shared with other programs."""
-    with opened(path) as connected:
-        connected.exec_driver_sql("CREATE TABLE theirs (x)")
-        migrations.upgrade(connected)
+    made = engine(path)
+    with made.begin() as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    migrations.bring_up_to_date(made)
+    with migrations.sqlalchemy_connection(made) as connected:
         assert {"theirs", "watches", "alembic_version"} <= set(inspect(connected).get_table_names())
-
-
-def test_migrations_make_the_tables_that_are_described(connection: Connection) -> None:
-    """Nothing is left to generate: same tables, columns, types, keys and indexes."""
-    context = MigrationContext.configure(connection, opts={"compare_type": True})
-    assert compare_metadata(context, described("sqlite")) == []
-
-
-def test_partial_indexes_have_the_conditions_that_are_described(connection: Connection) -> None:
-    """Alembic does not compare these, and SQLite does not use an index whose condition a query does not repeat."""
-
-    def condition(sql: str) -> str:
-        return sql.partition(" WHERE ")[2].replace("deliveries.", "").replace("watches.", "").replace("events.", "")
-
-    rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'index'")
-    found = {row.name: str(row.sql) for row in rows}
-    for table in described("sqlite").tables.values():
-        for index in table.indexes:
-            stated = str(CreateIndex(index).compile(dialect=connection.dialect))
-            assert condition(found[str(index.name)]) == condition(stated), index.name
 
 
 def test_the_newest_migration_is_the_one_that_is_looked_for() -> None:
@@ -160,25 +130,17 @@ async def test_a_database_that_is_up_to_date_is_not_migrated(path: Path, url: st
     """Nothing is created the second time."""
     async with running(url):
         pass
-    made: list[str] = []
-
-    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
-        made.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    with noted() as made:
         async with running(url):
             pass
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
     assert made
-    assert [statement for statement in made if "CREATE" in statement.upper() or "ALTER" in statement.upper()] == []
+    assert [text for text, _ in made if "CREATE" in text.upper() or "ALTER" in text.upper()] == []
 
 
 @pytest.mark.parametrize("start", ["base", *sorted(revision.revision for revision in scripts().walk_revisions())])
 async def test_a_database_of_every_version_is_brought_up_to_date(path: Path, url: str, start: str) -> None:
     """A start migrates whatever an older version left, and works."""
-    with opened(path) as connected:
+    with migrations.sqlalchemy_connection(engine(path)) as connected:
         if start == "base":
             command.ensure_version(_config(connected))
         else:
@@ -195,15 +157,11 @@ async def test_a_database_of_every_version_is_brought_up_to_date(path: Path, url
 def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
     """It is one transaction: what was there before is there after, and the next start tries again."""
 
-    def limit(raw: sqlite3.Connection, _: object) -> None:
+    def limit(raw: sqlite3.Connection) -> None:
         raw.execute("PRAGMA max_page_count=10")  # of about twenty that the tables take
 
-    event.listen(Engine, "connect", limit)
-    try:
-        with pytest.raises(StoreError, match="full"):
-            sqlite.prepare(path)
-    finally:
-        event.remove(Engine, "connect", limit)
+    with each_connection(limit), pytest.raises(StoreError, match="full"):
+        sqlite.prepare(path)
     raw = sqlite3.connect(path)
     assert raw.execute("SELECT name FROM sqlite_master").fetchall() == []
     raw.close()

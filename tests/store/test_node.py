@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import databases
 import pytest
-from sqlalchemy import text
 from store_rig import APP, claim, follow, for_operators, move, record, running
 
 from notifier.core.errors import StaleWrite
@@ -25,16 +25,13 @@ def test_a_join_that_came_to_nothing_gives_no_number(url: str) -> None:
     """The next node has it: two under one number would write what the other owns."""
     engine = postgres.engine(url, writable=True)
     first, second = Member("first", 10.0), Member("second", 10.0)
-    try:
-        with engine.connect() as connection:
-            with connection.begin() as transaction:
-                first.join(connection)
-                transaction.rollback()
-            with connection.begin():
-                joined = second.join(connection)
-            joined()
-    finally:
-        engine.dispose()
+    with engine.connect() as connection:
+        with suppress(StaleWrite), connection.begin():
+            first.join(connection)
+            raise StaleWrite
+        with connection.begin():
+            joined = second.join(connection)
+        joined()
     assert first.number != second.number
 
 
@@ -56,7 +53,7 @@ async def test_what_was_not_committed_is_no_sign_of_life(url: str) -> None:
     """The lease runs from the last transaction that the others can see; one that was rolled back is none."""
     async with running(url) as store, running(url) as other:
         [watch] = await follow(store, "1")
-        await other._writer.call(lambda connection: connection.execute(text("UPDATE watches SET sequence = 7")))
+        await other._writer.call(lambda connection: connection.execute("UPDATE watches SET sequence = 7"))
         renewed = store._writer.renewed
         with pytest.raises(StaleWrite):
             await move(store, watch, "processing")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from sqlalchemy import Engine, event
+from statements import each_connection
 from store_rig import T0, follow, move, running, settled, wanted
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
@@ -277,11 +277,10 @@ async def test_a_database_that_may_not_grow_takes_no_step_in_part(url: str) -> N
     """A step too big for what room is left waits; after it was made, it is there once and whole."""
     limit = [0]
 
-    def bound(raw: sqlite3.Connection, _: object) -> None:
+    def bound(raw: sqlite3.Connection) -> None:
         raw.execute(f"PRAGMA max_page_count={limit[0] or 4294967294}")
 
-    event.listen(Engine, "connect", bound)
-    try:
+    with each_connection(bound):
         async with running(url) as store:
             watches = await follow(store, *map(str, range(300)))
         limit[0] = 60
@@ -293,8 +292,6 @@ async def test_a_database_that_may_not_grow_takes_no_step_in_part(url: str) -> N
             limit[0] = 0
             await asyncio.wait_for(asyncio.gather(*moves), PATIENCE)
             assert len(await store.lists.deliveries(DeliveryFilter(), limit=1000)) == 300
-    finally:
-        event.remove(Engine, "connect", bound)
 
 
 async def test_a_short_lock_is_waited_for_and_not_worth_a_word(

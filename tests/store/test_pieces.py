@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
+from statements import noted
 from store_rig import T0, relist, running, wanted
 
 from notifier.store import watches
@@ -15,20 +15,13 @@ MANY = 2 * watches.PIECE + 500
 
 
 @pytest.fixture
-def sizes() -> Iterator[list[int]]:
-    """Note how many rows each statement is given."""
-    found: list[int] = []
-
-    def note(*given: Any) -> None:
-        *_, parameters, _context, executemany = given
-        found.append(len(parameters) if executemany else 1)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    yield found
-    event.remove(Engine, "before_cursor_execute", note)
+def ran() -> Iterator[list[tuple[str, Any]]]:
+    """Note what each statement is given."""
+    with noted() as found:
+        yield found
 
 
-async def test_a_client_that_prepares_much_is_not_taken_for_dead(url: str, sizes: list[int]) -> None:
+async def test_a_client_that_prepares_much_is_not_taken_for_dead(url: str, ran: list[tuple[str, Any]]) -> None:
     """A server waits seconds for one that has begun a transaction; a driver prepares all its rows before it sends.
 
     SQLite is no server, and takes them all at once.
@@ -41,4 +34,5 @@ async def test_a_client_that_prepares_much_is_not_taken_for_dead(url: str, sizes
         assert len(claimed) == MANY
         await store.watches.release(claimed)
         assert len((await relist(store))[1]) == MANY
-    assert max(sizes) == (MANY if url.startswith("sqlite") else watches.PIECE)
+    rows = max(len(given) for _, given in ran if isinstance(given, list))
+    assert rows == (MANY if url.startswith("sqlite") else watches.PIECE)

@@ -13,10 +13,9 @@ from typing import Any
 import databases
 import psycopg
 import pytest
-from sqlalchemy import Connection
-from sqlalchemy.sql import ClauseElement
 
 from notifier.store import callbacks, hot_postgres, postgres, statements, watches
+from notifier.store.connection import Connection, worded
 from notifier.store.pipeline import Sendable
 
 LANES = 1_000
@@ -37,7 +36,7 @@ FROM deliveries;
 """
 
 KEYS = ("pk", "number", "endpoint", "lane", "due", "id")
-STATEMENTS: dict[str, tuple[ClauseElement | str, set[str]]] = {  # with the conditions by which it may read indexes
+STATEMENTS: dict[str, tuple[str, set[str]]] = {  # with the conditions by which it may read indexes
     "step": (hot_postgres.STEP_WATCH, {"watches_pkey (pk)"}),
     "insert": (hot_postgres.INSERT_DELIVERIES, {"deliveries_lane (endpoint, lane)"}),
     "supersede": (hot_postgres.SUPERSEDE, {"deliveries_lane (endpoint, lane)", "deliveries_pkey (id)"}),
@@ -68,15 +67,13 @@ def connection(request: pytest.FixtureRequest) -> Iterator[Connection]:
                 filling.execute(FULL)
                 if request.param == "full, counted":
                     filling.execute("ANALYZE")
-        made = postgres.engine(url, writable=True)
-        with made.connect() as connection:
+        with postgres.engine(url, writable=True).connect() as connection:
             yield connection
-        made.dispose()
 
 
-def plan(connection: Connection, statement: ClauseElement | str) -> dict[str, Any]:
+def plan(connection: Connection, statement: str) -> dict[str, Any]:
     """Return the plan that serves all values of the parameters."""
-    if isinstance(statement, str):
+    if statement in vars(hot_postgres).values():
         sent = Sendable("asked", statement)
         return _plan(connection, sent.text.decode(), len(sent.order))
     names: list[str] = []
@@ -86,12 +83,12 @@ def plan(connection: Connection, statement: ClauseElement | str) -> dict[str, An
             names.append(found[1])
         return f"${names.index(found[1]) + 1}"
 
-    text = re.sub(r"%\((\w+)\)s", number, str(statement.compile(dialect=connection.dialect))).replace("%%", "%")
+    text = re.sub(r"%\((\w+)\)s", number, worded(statement, {}, shared=True)[0]).replace("%%", "%")
     return _plan(connection, text, len(names))
 
 
 def _plan(connection: Connection, text: str, count: int) -> dict[str, Any]:
-    raw: Any = connection.connection.dbapi_connection
+    raw = connection.raw
     raw.execute(f"PREPARE asked AS {text}")
     try:
         nulls = f"({', '.join(['NULL'] * count)})" if count else ""
@@ -133,7 +130,7 @@ def test_what_is_claimed_is_not_sorted(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("statement", [statements.NEXT_DUE, callbacks._NEXT])
-def test_the_next_due_is_the_first_of_its_index(connection: Connection, statement: ClauseElement) -> None:
+def test_the_next_due_is_the_first_of_its_index(connection: Connection, statement: str) -> None:
     """One row is read, however many are ready."""
     found = plan(connection, statement)
     assert found["Node Type"] == "Limit"

@@ -125,9 +125,7 @@ async def test_all_that_was_acknowledged_is_there(
 
 def _settings(store: Store) -> tuple[str, int]:
     with store._writer._engine.connect() as connection:
-        raw = connection.connection.dbapi_connection
-        assert raw is not None
-        return tuple(raw.cursor().execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous"))
+        return tuple(connection.raw.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous"))
 
 
 def _write(copy: Path, file: bytes, log: bytes) -> None:

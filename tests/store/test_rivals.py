@@ -8,10 +8,10 @@ from typing import Any
 import databases
 import psycopg
 import pytest
-from sqlalchemy import Connection
 from store_rig import LATER, T0, follow, move, running, wanted
 
 from notifier.store import callbacks
+from notifier.store.connection import Connection
 
 AGAIN = "UPDATE watches SET removed_at = NULL"
 FORGOTTEN = "DELETE FROM watches"

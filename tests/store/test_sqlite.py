@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from sqlalchemy import Engine, event
+from statements import each_connection
 from store_rig import follow, move, running
 
 from notifier.core.errors import StoreError, StoreTooNew
@@ -86,7 +86,7 @@ async def test_a_write_is_on_the_disk_when_it_returns(url: str) -> None:
     async with running(url) as store:
         found = await store._writer.call(
             lambda connection: [
-                connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
+                connection.execute(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
             ]
         )
     assert found == ["wal", 2]
@@ -311,14 +311,11 @@ async def test_a_full_disk_at_the_start_is_told_as_such(path: Path, url: str, ex
 async def test_a_database_that_cannot_grow_is_told_as_such(path: Path) -> None:
     """SQLite's own word for it."""
 
-    def limit(raw: sqlite3.Connection, _: object) -> None:
+    def limit(raw: sqlite3.Connection) -> None:
         raw.execute("PRAGMA max_page_count=5")
 
-    event.listen(Engine, "connect", limit)
-    try:
+    with each_connection(limit):
         assert advice(refusal(path)) == "make room on its disk"
-    finally:
-        event.remove(Engine, "connect", limit)
 
 
 async def test_a_refused_start_leaves_nothing_behind_that_stops_the_next(path: Path, url: str) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import databases
 import psycopg
 import pytest
-from sqlalchemy import Connection
 from store_rig import T0, claim, follow, move, observed, recorded, running
 
 from bench.relay import relay
 from notifier.store import postgres
+from notifier.store.connection import Connection
 from notifier.store.pipeline import Pipeline, Sendable, Sent
 
 PART = Sendable("PART", "SELECT 10 / :by::bigint")
@@ -22,16 +21,13 @@ UNKNOWN = Sendable("UNKNOWN", "SELECT nothing FROM nowhere")
 @pytest.fixture
 def connection() -> Iterator[Connection]:
     """Open a database as the store does for writing."""
-    with databases.empty_database() as url:
-        made = postgres.engine(url, writable=True)
-        with made.connect() as connection:
-            yield connection
-        made.dispose()
+    with databases.empty_database() as url, postgres.engine(url, writable=True).connect() as connection:
+        yield connection
 
 
 def pipeline(connection: Connection) -> Pipeline:
     """Return a pipeline on the connection of the driver."""
-    return Pipeline(connection.connection.dbapi_connection)
+    return Pipeline(connection.raw)
 
 
 def part(connection: Connection) -> list[tuple[object, ...]]:
@@ -66,8 +62,8 @@ def test_a_statement_stays_prepared_however_a_transaction_ends(connection: Conne
         with pytest.raises(psycopg.errors.UndefinedTable):
             fail(*statements)
     assert part(connection) == [(2,)]
-    connection.exec_driver_sql("SELECT 1")
-    connection.rollback()
+    connection.execute("SELECT 1")
+    connection.raw.rollback()
     assert part(connection) == part(connection) == [(2,)]
 
 
@@ -87,7 +83,7 @@ def test_a_fault_between_statements_is_told_as_it_is(connection: Connection) -> 
 def test_a_session_that_was_ended_is_an_outage(connection: Connection) -> None:
     """It is told at once."""
     assert part(connection) == [(2,)]
-    raw: Any = connection.connection.dbapi_connection
+    raw = connection.raw
     with psycopg.connect(raw.info.dsn, autocommit=True) as other:
         databases.end_sessions(other, raw.info.backend_pid)
 
@@ -97,25 +93,24 @@ def test_a_session_that_was_ended_is_an_outage(connection: Connection) -> None:
 
     with pytest.raises(psycopg.OperationalError):
         send()
-    connection.invalidate()
 
 
 def test_what_follows_is_of_the_same_transaction(connection: Connection) -> None:
     """It began with the statements that were sent together, and ends with the block around."""
-    connection.exec_driver_sql("CREATE TABLE said (word text)")
-    connection.commit()
+    connection.execute("CREATE TABLE said (word text)")
+    connection.raw.commit()
 
     def say() -> None:
         with connection.begin():
             with pipeline(connection) as sending:
                 sending.send(PART, [{"by": 5}])
-            connection.exec_driver_sql("INSERT INTO said VALUES ('unsaid')")
+            connection.execute("INSERT INTO said VALUES ('unsaid')")
             raise KeyError
 
     with pytest.raises(KeyError):
         say()
     with connection.begin():
-        assert connection.exec_driver_sql("SELECT count(*) FROM said").scalar() == 0
+        assert connection.execute("SELECT count(*) FROM said").scalar() == 0
 
 
 async def test_a_group_takes_two_round_trips() -> None:

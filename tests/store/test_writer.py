@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from sqlalchemy import Connection, Engine, event
+from statements import each_connection
 from waits import PATIENCE, until
 
 from notifier.core.errors import StoreUnavailable
 from notifier.store import sqlite
+from notifier.store.connection import Connection
 from notifier.store.node import Solo
 from notifier.store.operations import CallOp
 from notifier.store.transaction import Transaction
@@ -29,15 +30,17 @@ class Words:
         self.groups: list[float] = []  # seconds of each
         self.began = 0  # transactions
         self._engine = sqlite.engine(path, writable=True)
-        event.listen(self._engine, "begin", self._note)
         with self._engine.begin() as connection:
-            connection.exec_driver_sql("CREATE TABLE said (word TEXT UNIQUE)")
-            connection.exec_driver_sql("CREATE TABLE counters (name TEXT, value INTEGER)")  # written to probe it
-        self.began = 0
-        self.commit = Writer(self._engine, Transaction(Solo(1)))
+            connection.execute("CREATE TABLE said (word TEXT UNIQUE)")
+            connection.execute("CREATE TABLE counters (name TEXT, value INTEGER)")  # written to probe it
+        start = self._engine.start
 
-    def _note(self, _: Connection) -> None:
-        self.began += 1
+        def started(raw: sqlite3.Connection) -> None:
+            self.began += 1
+            start(raw)
+
+        self._engine.start = started
+        self.commit = Writer(self._engine, Transaction(Solo(1)))
 
     async def say(self, word: str, *, within: float = 0.0, hold: bool = False) -> object:
         """Write a word; return how many there are then."""
@@ -50,17 +53,13 @@ class Words:
     def said(self) -> list[str]:
         """Return the committed words, in order."""
         with self._engine.connect() as connection:
-            rows = connection.exec_driver_sql("SELECT word FROM said ORDER BY rowid")
-            return [str(row.word) for row in rows]
-
-    def dispose(self) -> None:
-        self._engine.dispose()
+            return [str(word) for word in connection.execute("SELECT word FROM said ORDER BY rowid").scalars()]
 
 
 def saying(word: str) -> Callable[[Connection], object]:
     def call(connection: Connection) -> object:
-        connection.exec_driver_sql("INSERT INTO said VALUES (?)", (word,))
-        return connection.exec_driver_sql("SELECT count(*) FROM said").scalar()
+        connection.execute("INSERT INTO said VALUES (:word)", {"word": word})
+        return connection.execute("SELECT count(*) FROM said").scalar()
 
     return call
 
@@ -74,7 +73,6 @@ async def writer(path: Path) -> AsyncIterator[Words]:
     made.commit.close()
     await running
     made.commit.shutdown()
-    made.dispose()
 
 
 async def test_writers_that_come_together_share_a_transaction(writer: Words) -> None:
@@ -134,7 +132,7 @@ async def test_one_fault_of_its_own_is_handed_to_whoever_made_it(writer: Words) 
         writer.say("b"),
         return_exceptions=True,
     )
-    assert [type(result).__name__ for result in results] == ["int", "LookupError", "IntegrityError", "int"]
+    assert [type(result).__name__ for result in results] == ["int", "LookupError", "RowExists", "int"]
     assert writer.said() == ["a", "b"]
     assert writer.commit.available
 
@@ -181,8 +179,8 @@ async def test_what_was_committed_before_an_outage_is_not_done_again(
     def fill_the_disk_once(connection: Connection) -> object:
         tries.append("big")
         if len(tries) == 1:  # on this connection; the next starts afresh
-            connection.exec_driver_sql("PRAGMA max_page_count=1")
-        connection.exec_driver_sql("INSERT INTO said VALUES (?)", ("big" * 10_000,))
+            connection.execute("PRAGMA max_page_count=1")
+        connection.execute("INSERT INTO said VALUES (:word)", {"word": "big" * 10_000})
         return "big"
 
     results = await asyncio.wait_for(
@@ -206,15 +204,12 @@ async def test_an_outage_is_told_to_all_who_do_not_wait(writer: Words, monkeypat
     monkeypatch.setattr("notifier.store.writer.RETRY_DELAY", 0.01)
     full = [True]
 
-    def bound(raw: sqlite3.Connection, _: object) -> None:
+    def bound(raw: sqlite3.Connection) -> None:
         raw.execute(f"PRAGMA max_page_count={1 if full[0] else 4294967294}")
 
-    event.listen(Engine, "connect", bound)
-    try:
+    with each_connection(bound):
         results = await asyncio.gather(*(writer.say("big" * 10_000 + str(n)) for n in range(3)), return_exceptions=True)
         assert [type(result) for result in results] == [StoreUnavailable] * 3
-    finally:
-        event.remove(Engine, "connect", bound)
     assert not writer.commit.available
     began = writer.began
     with pytest.raises(StoreUnavailable):
@@ -253,7 +248,6 @@ def test_what_may_wait_next_to_no_time_waits_for_the_rest(
             words.commit.close()
             await running
             words.commit.shutdown()
-            words.dispose()
 
     with asyncio.Runner(loop_factory=factory) as runner:
         assert len(runner.run(work())) == 4

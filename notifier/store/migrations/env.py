@@ -2,9 +2,7 @@
 
 from alembic import context
 
-from notifier.store.schema import metadata
-
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True)
+context.configure(connection=connection, render_as_batch=True, transactional_ddl=True)
 with context.begin_transaction():
     context.run_migrations()

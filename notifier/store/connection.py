@@ -1,0 +1,177 @@
+"""Plain SQL on both databases: a connection in one thread, and an engine that opens connections.
+
+A statement is one text for both, with parameters `:name`, and `IN (:names...)` for the values of a list. Their words
+differ in little. SQLite has one writer and no booleans: there `FOR UPDATE` is left out, and `true` and `false` are 1
+and 0, as in the conditions of its indexes. Statements of the hot path have a wording for each instead, see `hot`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
+from operator import methodcaller
+from typing import Any, Self
+
+Params = Mapping[str, Any]
+
+KEPT_WORDINGS = 256  # texts; a list of one has many, by the filters that are set
+
+_LIST = re.compile(r"IN \(:(\w+)\.\.\.\)")
+_PARAMETER = re.compile(r"(?<!:):(\w+)")
+_SQLITE = (
+    (re.compile(r" FOR UPDATE( SKIP LOCKED)?"), ""),
+    (re.compile(r"\btrue\b"), "1"),
+    (re.compile(r"\bfalse\b"), "0"),
+)
+
+
+class RowExists(Exception):
+    """Another transaction has added a row with the same key."""
+
+
+class Result:
+    """The rows of a statement, as named tuples, each read when it is asked for."""
+
+    __slots__ = ("_cursor", "_row")
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+        described = cursor.description
+        self._row = None if described is None else _row(tuple(column[0] for column in described))
+
+    @property
+    def count(self) -> int:
+        """Return the number of rows that were changed."""
+        return int(self._cursor.rowcount)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(()) if self._row is None else map(self._row._make, self._cursor)
+
+    def all(self) -> list[Any]:
+        """Return the rows."""
+        return list(self)
+
+    def first(self) -> Any | None:
+        """Return the first row, or None; the others are not read."""
+        with closing(self._cursor):
+            return next(iter(self), None)
+
+    def scalars(self) -> list[Any]:
+        """Return the first value of each row."""
+        return [row[0] for row in self._cursor]
+
+    def scalar(self) -> Any | None:
+        """Return the first value of the first row; None where there is no row."""
+        row = self.first()
+        return None if row is None else row[0]
+
+
+class Connection:
+    """A connection to a database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.raw = engine.open()
+        self.shared = engine.shared
+
+    def execute(self, text: str, params: Params | Sequence[Params] = ()) -> Result:
+        """Run a statement; once for each mapping of a sequence. Raises the driver's errors, and RowExists."""
+        cursor = self.raw.cursor()
+        try:
+            if isinstance(params, Mapping):
+                cursor.execute(*worded(text, params, shared=self.shared))
+            elif params:
+                cursor.executemany(worded(text, {}, shared=self.shared)[0], params)
+            else:
+                cursor.execute(worded(text, {}, shared=self.shared)[0])
+        except self._engine.errors.IntegrityError as exc:
+            raise RowExists from exc
+        return Result(cursor)
+
+    @contextmanager
+    def begin(self) -> Iterator[Self]:
+        """Commit the transaction of the block, or roll it back if the block raises."""
+        self._engine.start(self.raw)
+        try:
+            yield self
+            self._engine.commit(self.raw)
+        except BaseException:
+            with suppress(self._engine.errors.Error):  # what was raised came first
+                self.raw.rollback()
+            raise
+
+    def close(self) -> None:
+        """Close the connection, and roll an open transaction back."""
+        with suppress(self._engine.errors.Error):
+            self.raw.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Engine:
+    """The way to a database."""
+
+    def __init__(
+        self,
+        *,
+        errors: Any,
+        shared: bool,
+        open: Callable[[], Any],
+        start: Callable[[Any], object] = lambda _: None,
+        commit: Callable[[Any], object] = methodcaller("commit"),
+        check: Callable[[Any], object] = lambda _: None,
+    ) -> None:
+        self.errors = errors  # the driver's module, with the exceptions of PEP 249
+        self.shared = shared  # PostgreSQL, not SQLite
+        self.open = open  # returns a connection of the driver
+        self.start = start  # called at the start of each transaction that writes
+        self.commit = commit
+        self.check = check  # called before a connection is used again; raises if it cannot be
+
+    def connect(self) -> Connection:
+        """Open a connection."""
+        return Connection(self)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Run one transaction on a connection of its own."""
+        with self.connect() as connection, connection.begin():
+            yield connection
+
+
+def worded(text: str, params: Params, *, shared: bool) -> tuple[str, Params]:
+    """Return a statement in the words of a database, with its parameters."""
+    words, lists = _wording(text, shared)
+    if shared or not lists:
+        return words, params
+    given = dict(params)
+    for name in lists:
+        values = given.pop(name)
+        names = [f"{name}_{number}" for number in range(len(values))]
+        given.update(zip(names, values, strict=True))
+        words = words.replace(f"(:{name}...)", f"({', '.join(f':{each}' for each in names)})")
+    return words, given
+
+
+@lru_cache(KEPT_WORDINGS)
+def _wording(text: str, shared: bool) -> tuple[str, tuple[str, ...]]:
+    text = " ".join(text.split())
+    lists = tuple(_LIST.findall(text))
+    if shared:
+        words = _LIST.sub(r"= ANY (:\1)", text.replace("%", "%%"))
+        return _PARAMETER.sub(r"%(\1)s", words), lists
+    for pattern, words in _SQLITE:
+        text = pattern.sub(words, text)
+    return text, lists
+
+
+@lru_cache(KEPT_WORDINGS)
+def _row(columns: tuple[str, ...]) -> Any:
+    return namedtuple("Row", columns, rename=True)  # its columns are known at run time
