@@ -1,71 +1,33 @@
 """The commands. This room only reads options, prints, and chooses exit codes.
 
-A command has the file of its first word, as `notifier delivery list` has `delivery`; `on_demand` names the others.
-`client` asks the daemon, over `session`; `output` prints, for people and as JSON.
+A command has the file of its first word, as `notifier delivery list` has `delivery`; `on_demand` names the others, and
+`commands` joins them. `process` runs the daemon. `client` asks it, over `session`; `output` prints, for people and as
+JSON.
 
 Exit codes: 0 done, 1 failed, 2 usage, 78 configuration (sysexits.h, EX_CONFIG: systemd does not restart on it).
 """
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from notifier import __version__
-from notifier.cli.on_demand import CommandsOnDemand
 from notifier.cli.output import OutputLost, discard_output, fail, flush_output, prepare_output
+from notifier.cli.process import read_plainly, run
 from notifier.core.errors import NotifierError
-from notifier.runtime.typer_private import read_plain_values, write_plain_help
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from notifier.cli.commands import app
 
-write_plain_help()  # at once: the manual pages are made of it too
-
-app = typer.Typer(
-    name="notifier",
-    cls=CommandsOnDemand,
-    help="Follow generation tasks, streamed or polled; POST a signed webhook on every change; lose nothing.",
-    no_args_is_help=True,
-    add_completion=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"notifier {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    context: typer.Context,
-    version: Annotated[  # noqa: ARG001 - its callback does the work
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    if context.invoked_subcommand != "run":  # `run` keeps both signals as they are until the event loop handles them
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+__all__ = ["app", "main"]
 
 
 def main() -> None:
     """Run a command and exit. No command fails because of the characters or the place that it prints."""
     prepare_output()
-    read_plain_values()
-    if os.environ.get("_NOTIFIER_COMPLETE") == "complete_bash":
-        from notifier.cli.complete import join_words
-
-        join_words()
     try:
         try:
-            app()
+            _run_command()
         finally:
             flush_output()
     except NotifierError as exc:
@@ -76,3 +38,21 @@ def main() -> None:
     except OutputLost as exc:
         discard_output()
         fail(f"cannot write the output: {exc.strerror}")
+
+
+def _run_command() -> None:
+    if (daemon := read_plainly(sys.argv[1:])) is not None:
+        run(*daemon)
+        return
+    from notifier.cli.commands import run_command
+
+    run_command()
+
+
+def __getattr__(name: str) -> Any:
+    """Load the commands when they are asked for: the daemon does without."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from notifier.cli.commands import app
+
+    return app

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from notifier.cli.output import EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE, fail, refuse
+from notifier.cli.process import DEFAULT_FILE, FILE_VARIABLE
 from notifier.core.errors import NotifierError
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from notifier.core.model import Json
 
 DEFAULT_URL = "http://127.0.0.1:8780"
-DEFAULT_FILE = Path("config.yaml")  # of the working directory
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         "-c",
-        envvar="NOTIFIER_CONFIG",
+        envvar=FILE_VARIABLE,
         metavar="FILE",
         help=f"Read address and token from this configuration; default: ./{DEFAULT_FILE}, if it exists.",
     ),

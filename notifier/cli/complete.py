@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from notifier.cli.client import DEFAULT_FILE, connect
+from notifier.cli.client import connect
 from notifier.cli.output import printable, receiver
+from notifier.cli.process import DEFAULT_FILE
 from notifier.runtime.typer_private import offer_without
 
 if TYPE_CHECKING:

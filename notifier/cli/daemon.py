@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import gc
-import signal
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from notifier.cli.client import DEFAULT_FILE, ConfigOption, JsonOption, TokenOption, UrlOption, connect
+from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.output import (
     EXIT_CONFIG,
-    EXIT_FAILED,
     complain,
     fail,
     flush_output,
@@ -25,18 +21,15 @@ from notifier.cli.output import (
     show_json,
     tell,
 )
-from notifier.core.errors import NotifierError
-
-if TYPE_CHECKING:
-    from notifier.config import Config
+from notifier.cli.process import DEFAULT_FILE, FILE_VARIABLE, load_config
+from notifier.cli.process import run as start
 
 FileOption = Annotated[
     Path,
-    typer.Option("--config", "-c", envvar="NOTIFIER_CONFIG", metavar="FILE", help="The configuration, a YAML file."),
+    typer.Option("--config", "-c", envvar=FILE_VARIABLE, metavar="FILE", help="The configuration, a YAML file."),
 ]
 MigrateOption = Annotated[bool, typer.Option("--migrate", help="First bring the tables of PostgreSQL up to date.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Fail if there are warnings.")]
-THREADS_END = 1.0  # seconds; what still blocks then, as a file of a lost server does, holds the end up no longer
 
 
 def register(app: typer.Typer) -> None:
@@ -53,45 +46,7 @@ def run(config: FileOption = DEFAULT_FILE, migrate: MigrateOption = False) -> No
 
     Example: notifier run -c config.yaml
     """
-    # As in `notifier.__main__`, which comes earlier but not in every program that runs the daemon. By default SIGHUP
-    # kills, and a manager takes that for an orderly end; a blocked SIGHUP becomes a reload later. Until the loop
-    # handles SIGINT, it simply kills: an exception may occur where Python can only print it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # While modules are loaded there is much to look at and nothing to collect; `settle_memory` switches it on again.
-    gc.disable()
-    from notifier.runtime.structlog_private import structlog  # first of all that import structlog: it then has no rich
-
-    settings = load_config(config)
-    from notifier.runtime import aiohttp_private  # noqa: F401  # first of all that import aiohttp: it reads no authorities
-    from notifier.daemon.app import SIGNALS, Application  # isort: skip
-    from notifier.runtime import logs, threads
-    from notifier.runtime.loops import LoopUnavailable, runner, settle_memory
-
-    logs.configure(format=settings.log.format, level=settings.log.level)
-    # While the loop replaces Python's handlers, a signal may be lost; it is blocked until that is done.
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        loop = runner(settings.loop)
-    except LoopUnavailable as exc:
-        fail(str(exc), EXIT_CONFIG)
-    settle_memory()
-    application = Application(config, settings, migrate=migrate)
-    del settings  # the watches in it may be many
-    with loop:
-        try:
-            loop.run(application.run())
-        except NotifierError:
-            raise
-        except Exception:  # a loop died; the log hides secrets, which a traceback on stderr does not
-            structlog.get_logger(__name__).critical(
-                "daemon.failed", exc_info=True, hint="nothing that was committed is lost; start it again"
-            )
-            sys.exit(EXIT_FAILED)
-        finally:  # the exit code is final: a second signal must not change it
-            for number in SIGNALS:
-                signal.signal(number, signal.SIG_IGN)
-            threads.settle(THREADS_END)  # a reload that was under way may still read its files
+    start(config, migrate)
 
 
 def check(config: FileOption = DEFAULT_FILE, strict: StrictOption = False, as_json: JsonOption = False) -> None:
@@ -194,13 +149,3 @@ def _changes(answer: Mapping[str, Any]) -> Iterator[str]:
             yield f"{how}: {', '.join(answer[how])}"
     for key in answer["needs_restart"]:
         yield f"{key} has changed, which takes a restart: systemctl restart notifier"
-
-
-def load_config(path: Path) -> Config:
-    """Return a configuration, or print what is wrong with it and exit."""
-    from notifier.config import ConfigError, load
-
-    try:
-        return load(path)
-    except ConfigError as exc:
-        refuse([each.in_full() for each in exc.problems])

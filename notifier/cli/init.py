@@ -14,9 +14,10 @@ from typing import Annotated
 
 import typer
 
-from notifier.cli.client import DEFAULT_FILE, JsonOption
+from notifier.cli.client import JsonOption
 from notifier.cli.complete import preset_names
 from notifier.cli.output import EXIT_USAGE, complain, fail, refuse, show, show_json
+from notifier.cli.process import DEFAULT_FILE
 
 SECRET_BYTES = 32
 WATCHES = "watches.d"  # the directory for files of watches, beside the configuration

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from notifier.cli.client import DEFAULT_FILE, ConfigOption, JsonOption, TokenOption, UrlOption, connect
+from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.complete import configured_sources, tasks_of_source
-from notifier.cli.daemon import FileOption, load_config
+from notifier.cli.daemon import FileOption
 from notifier.cli.duration import seconds
 from notifier.cli.look_report import LookReport
 from notifier.cli.output import EXIT_FAILED, fail, show, show_json, show_table
+from notifier.cli.process import DEFAULT_FILE, load_config
 from notifier.cli.watch_input import read_pairs
 
 if TYPE_CHECKING:

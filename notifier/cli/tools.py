@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from notifier.cli.complete import preset_names
-from notifier.cli.daemon import load_config
 from notifier.cli.duration import seconds
 from notifier.cli.output import (
     OutputLost,
@@ -24,6 +23,7 @@ from notifier.cli.output import (
     show_json_line,
     terminal,
 )
+from notifier.cli.process import load_config
 from notifier.cli.secrets import SECRET_VARIABLES
 
 if TYPE_CHECKING:

@@ -136,7 +136,7 @@ def loading(site: Path, command: tuple[str, ...]) -> subprocess.Popen[str]:
     )  # fmt: skip
     assert process.stderr is not None
     for line in process.stderr:
-        if line.split("|")[-1].strip().startswith("typer"):
+        if line.split("|")[-1].strip().startswith("notifier.cli"):
             return process
     raise AssertionError(f"ended while it was loading: {process.wait()}")
 

@@ -24,13 +24,11 @@ import crash_points
 MAX_REQUEST = 1 << 17  # bytes: arguments and an environment
 IMPORTS = (
     "aiohttp.web",
-    "alembic.command",
-    "notifier.cli",
+    "notifier.cli.commands",
     "notifier.daemon.app",
     "notifier.store",
     "psycopg",
     "rich.live",
-    "sqlalchemy.dialects.sqlite",
     "uvloop",
 )
 
