@@ -27,7 +27,7 @@ export function show(summary) {
   draw("overview", () => {
     text(byId("streams"), count(summary.streams_open));
     text(byId("streams-unit"), summary.watches_waiting > 0 ? `open, ${count(summary.watches_waiting)} waiting` : "open");
-    text(byId("n-lost").lastChild, `${count(summary.lost_lately)} lost`);
+    text(byId("n-lost").children[1], count(summary.lost_lately));
     byId("n-lost").hidden = summary.lost_lately === 0;
     text(byId("events"), rate(summary.events_per_second));
     text(byId("deliveries"), rate(summary.deliveries_per_second));
