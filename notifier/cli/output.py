@@ -221,13 +221,14 @@ def table(
     """Lay out a table no wider than `width` characters, as far as possible.
 
     The columns `cut` are shortened. Where too little of them would remain to be read, the columns `drop` are left out,
-    the first one first.
+    the first one first, but before them those in which no row has anything.
     """
     from rich.cells import cell_len
     from rich.text import Text
 
     lines = [[Text(name, style="bold") for name in columns], *([cell(value) for value in row] for row in rows)]
-    dropped = list(drop)
+    bare = {name for name, *cells in zip(columns, *rows, strict=True) if all(each is None for each in cells)}
+    dropped = sorted(drop, key=lambda name: name not in bare)
     while True:
         widths = [max(cell_len(line[index].plain) for line in lines) for index in range(len(columns))]
         over = 0 if width is None else sum(widths) + GAP * (len(columns) - 1) - width

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 
@@ -63,4 +64,6 @@ def _not_http(message: str) -> str:
 
 
 def _reason(exc: OSError) -> str:
+    if exc.errno is not None and exc.errno > 0 and not isinstance(exc, ssl.SSLError):
+        return os.strerror(exc.errno).lower()  # asyncio's own text has none of the reason
     return (exc.strerror or type(exc).__name__).lower()

@@ -39,6 +39,14 @@ def test_nothing_is_shortened_without_a_terminal() -> None:
     assert all(first.index(text) == head.index(name) for text, name in (("vidu", "watch"), ("billing", "endpoint")))
 
 
+def test_a_narrow_terminal_loses_a_column_without_a_value_first() -> None:
+    rows = [("1", None, "app"), ("2", None, "other")]
+    drop = ("endpoint", "reason")
+    wide, *_ = table(("id", "reason", "endpoint"), rows, width=24, drop=drop)
+    narrow, *_ = table(("id", "reason", "endpoint"), rows, width=14, drop=drop)
+    assert (wide.plain, narrow.plain) == ("id  reason  endpoint", "id  endpoint")
+
+
 @pytest.mark.parametrize("width", [50, 60, 70])
 def test_a_narrow_terminal_shortens_what_may_be(width: int) -> None:
     """The widest column gives first; ids stay whole."""

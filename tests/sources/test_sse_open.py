@@ -264,7 +264,7 @@ async def test_nobody_listens() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         async with following(f"http://127.0.0.1:{unused.getsockname()[1]}") as here:
-            with pytest.raises(Unavailable, match="cannot connect: connect"):
+            with pytest.raises(Unavailable, match="cannot connect: connection refused"):
                 await here.source.open("1")
 
 
