@@ -19,8 +19,9 @@ from notifier import __version__
 from notifier.cluster import Readiness
 from notifier.config import Config
 from notifier.core.errors import NotifierError
-from notifier.daemon import periodic
+from notifier.daemon import clock_follower, periodic
 from notifier.daemon.build import Cluster, Parts, Start, build
+from notifier.daemon.clock_follower import ClockFollower
 from notifier.daemon.file_watches import apply_files
 from notifier.daemon.heartbeat import Heartbeat
 from notifier.runtime.clock import Era
@@ -45,7 +46,7 @@ class Application:
         self.parts: Parts | None = None  # None until they are built
         self._stop = asyncio.Event()
         self._hung_up = False  # SIGHUP came during the start
-        self._era: Era | None = None  # of the clock, if it was set while nothing ran
+        self._eras: tuple[Era, ...] = ()  # of the clock, if it was set while nothing ran
 
     @property
     def address(self) -> str | None:
@@ -87,10 +88,18 @@ class Application:
             parts = self.parts = await build(start, stack)
             store = tasks.create_task(self._run_store(parts), name="store")
             await self._start(parts, tasks, stack)
-            loops = [tasks.create_task(loop, name=name) for name, loop in self._loops(parts).items()]
+            follower = ClockFollower(
+                parts.store,
+                clock=parts.clock,
+                longest_wait=parts.installation.longest_wait,
+                look=parts.dispatcher.look,
+                before=self._eras,
+            )
+            loops = [tasks.create_task(loop, name=name) for name, loop in self._loops(parts, follower).items()]
             self._announce_start()
             await self._stop.wait()
             await self._drain(parts, loops)
+            await follower.finish()
             await parts.store.close()
             await store
 
@@ -98,7 +107,7 @@ class Application:
         lost = None if parts.cluster is None else parts.cluster.membership.on_lost
         await parts.store.run(lost=lost, seconds=parts.metrics.commit_seconds.observe)
 
-    def _loops(self, parts: Parts) -> dict[str, Coroutine[Any, Any, None]]:
+    def _loops(self, parts: Parts, follower: ClockFollower) -> dict[str, Coroutine[Any, Any, None]]:
         """Return the loops by the names of their tasks."""
         loops = {
             "dispatcher": parts.dispatcher.run(),
@@ -107,13 +116,7 @@ class Application:
             "stream": parts.hub.run(),
             "follow files": parts.follower.run(),
             "prune": periodic.prune(parts.store, retention=parts.installation.retention, clock=parts.clock),
-            "clock": periodic.follow_clock(
-                parts.store,
-                clock=parts.clock,
-                longest_wait=parts.installation.longest_wait,
-                look=parts.dispatcher.look,
-                before=self._era,
-            ),
+            "clock": follower.run(),
             "heartbeat": Heartbeat(in_force=parts.in_force, this=parts.this).run(),
             "status": periodic.report(self._systemd, parts.report.line, true=parts.watcher.claimed),
         }
@@ -147,7 +150,7 @@ class Application:
         """Put the configuration in force and open the listener."""
         if parts.cluster is not None:
             await parts.cluster.membership.join()
-        self._era = await periodic.recall_clock(parts.store, parts.clock)
+        self._eras = await clock_follower.recall(parts.store, parts.clock)
         states = await parts.store.endpoints.states()
         prepared = await parts.installation.prepare(self._config)
         parts.installation.install(self._config, prepared, tasks)

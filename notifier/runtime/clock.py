@@ -89,18 +89,24 @@ class Clock:
         """Return how the clock is set now."""
         return Setting(boot=_boot(), offset=self.era.offset)
 
-    def recall(self, before: Setting) -> Era | None:
-        """Take over how the clock was set before this process; return that era if it was set since.
+    def recall(self, before: Setting, moved: Era | None = None) -> tuple[Era, ...]:
+        """Take over how the clock was set before this process; return those eras, oldest first, if it was set since.
 
-        Dates of that era are then told from those of this one. Nothing is known of another run of the machine.
+        `moved` is the era that some dates follow already. Dates of these eras are then told from those of this one.
+        Nothing is known of another run of the machine.
         """
         now = self.setting
-        if not now.boot or before.boot != now.boot or abs(before.offset - now.offset) <= LEAP:
-            return None
+        if not now.boot or before.boot != now.boot:
+            return ()
+        eras = (Era(begins=0, offset=before.offset), *([] if moved is None else [moved]))
+        if moved is None and abs(before.offset - now.offset) <= LEAP:
+            return ()
         self._eras.clear()
-        self._begin(0, before.offset)
-        self._begin(_uptime(), now.offset)
-        return self._eras[0]
+        for era in eras:
+            self._begin(era.begins, era.offset)
+        if abs(eras[-1].offset - now.offset) > LEAP:
+            self._begin(_uptime(), now.offset)
+        return eras
 
     def correct(self, reported: Micros, asked: Micros, answered: Micros) -> None:
         """Follow the time that a database reported between `asked` and `answered` of this clock."""

@@ -65,13 +65,21 @@ from notifier.store.values import (
 )
 
 if TYPE_CHECKING:
+    from notifier.store.clock_memory import ClockMemory
     from notifier.store.cluster import Nodes
     from notifier.store.database import migrate
     from notifier.store.listening import listen
     from notifier.store.lists import Lists
     from notifier.store.store import Store
 
-_LATE = {"Lists": "lists", "Nodes": "cluster", "Store": "store", "listen": "listening", "migrate": "database"}
+_LATE = {
+    "ClockMemory": "clock_memory",
+    "Lists": "lists",
+    "Nodes": "cluster",
+    "Store": "store",
+    "listen": "listening",
+    "migrate": "database",
+}
 
 __all__ = [
     "BEFORE_ALL",
@@ -80,6 +88,7 @@ __all__ = [
     "CallbackClaim",
     "CallbackHealth",
     "ChangedEndpoint",
+    "ClockMemory",
     "ClockShift",
     "Count",
     "Dead",

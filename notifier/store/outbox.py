@@ -98,12 +98,15 @@ class Outbox:
             callbacks.wake(batch, ((name, now) for name in names))
         return count
 
-    async def redate(self, shift: ClockShift, *, after: int = BEFORE_ALL) -> int | None:
+    async def redate(
+        self, shift: ClockShift, *, after: int = BEFORE_ALL, note: redating.Note | None = None
+    ) -> int | None:
         """Move the dates of some open deliveries with the clock, so that their waits stay as they were.
 
-        Returns the key to continue after, None at the end. A call for the same key would move its dates again.
+        Returns the key to continue after, None at the end, which `note` takes in the same transaction. A call for the
+        same key would move its dates again.
         """
-        return await self._writer.call(partial(redating.deliveries_moved, shift=shift, after=after))
+        return await self._writer.call(partial(redating.deliveries_moved, shift=shift, after=after, note=note))
 
     async def pull(self, *, latest: Micros, now: Micros) -> int:
         """Make deliveries due now that are due after `latest`, as no schedule puts them; return their number.

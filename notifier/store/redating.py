@@ -2,15 +2,19 @@
 
 Dates of what has happened stay as they were written. Each call looks at the next CHUNK rows, in the order of their
 keys, and returns the key to continue after; None at the end. A row that was moved cannot be told from one that was not,
-so the caller keeps the key until the call has succeeded.
+so the key is noted in the same transaction.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from notifier.core.model import Micros
 from notifier.store.connection import Connection
 from notifier.store.statements import IS_FOLLOWED, IS_OPEN
 from notifier.store.values import BEFORE_ALL, ClockShift
+
+Note = Callable[[Connection, int | None], None]  # takes the key to continue after, in the same transaction
 
 CHUNK = 1000  # rows in one transaction: others wait for it
 
@@ -30,18 +34,25 @@ _PULL_CALLBACKS = "UPDATE callbacks SET due = :now WHERE due > :latest"
 _FREE_CALLBACKS = "UPDATE callbacks SET held_until = NULL WHERE held_until > :latest"
 
 
-def watches_moved(connection: Connection, *, shift: ClockShift, after: int) -> int | None:
+def watches_moved(connection: Connection, *, shift: ClockShift, after: int, note: Note | None) -> int | None:
     """Move when open watches were created and changed."""
     moved = {name: _moved(name, shift) for name in ("created_at", "changed_at")}
-    return _next(connection, "watches", "pk", IS_FOLLOWED, after, moved, shift)
+    next_ = _next(connection, "watches", "pk", IS_FOLLOWED, after, moved, shift)
+    if note is not None:
+        note(connection, next_)
+    return next_
 
 
-def deliveries_moved(connection: Connection, *, shift: ClockShift, after: int) -> int | None:
+def deliveries_moved(connection: Connection, *, shift: ClockShift, after: int, note: Note | None) -> int | None:
     """Move when open deliveries are due; at the start, also when destinations of callbacks are."""
     if after == BEFORE_ALL:
         moved = ", ".join(f"{name} = {_moved(name, shift)}" for name in ("due", "held_until"))
         connection.execute(f"UPDATE callbacks SET {moved} WHERE due IS NOT NULL", _given(shift))
-    return _next(connection, "deliveries", "id", IS_OPEN, after, {"due": _moved("due", shift, also=_TRIED)}, shift)
+    due = _moved("due", shift, also=_TRIED)
+    next_ = _next(connection, "deliveries", "id", IS_OPEN, after, {"due": due}, shift)
+    if note is not None:
+        note(connection, next_)
+    return next_
 
 
 def watches_begun(connection: Connection, *, now: Micros) -> None:

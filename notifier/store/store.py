@@ -52,7 +52,7 @@ class Store:
         self.messages = Messages(self._writer, self._reader)
         self.mutes = Mutes(self._writer, self._reader)
         # None: the clock is the database's.
-        self.clock = None if database.shared else ClockMemory(self._writer, self._reader)
+        self.clock = None if database.shared else ClockMemory(self._writer)
         self.nodes = Nodes(self._writer, self._node) if database.shared else None  # None: no other node can join
 
     @classmethod

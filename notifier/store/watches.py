@@ -160,12 +160,15 @@ class Watches:
         if rows:
             await self._writer.call(release, hold=True)
 
-    async def redate(self, shift: ClockShift, *, after: int = BEFORE_ALL) -> int | None:
+    async def redate(
+        self, shift: ClockShift, *, after: int = BEFORE_ALL, note: redating.Note | None = None
+    ) -> int | None:
         """Move the dates of some open watches with the clock, so that their ages stay as they were.
 
-        Returns the key to continue after, None at the end. A call for the same key would move its dates again.
+        Returns the key to continue after, None at the end, which `note` takes in the same transaction. A call for the
+        same key would move its dates again.
         """
-        return await self._writer.call(partial(redating.watches_moved, shift=shift, after=after))
+        return await self._writer.call(partial(redating.watches_moved, shift=shift, after=after, note=note))
 
     async def begin(self, *, now: Micros) -> None:
         """Let watches begin now that were created in the future, by a clock that has been set back since."""

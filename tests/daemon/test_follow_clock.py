@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import databases
 import pytest
@@ -15,9 +16,10 @@ from store_rig import SECOND, follow, move, running, settled
 from waits import until
 
 from notifier.core.payload import timestamp
-from notifier.daemon import periodic
+from notifier.daemon import clock_follower
+from notifier.daemon.clock_follower import ClockFollower
 from notifier.runtime.clock import Clock, Era, Setting
-from notifier.store import BEFORE_ALL, ClockShift, Later, Store, redating, sqlite, writer
+from notifier.store import BEFORE_ALL, ClockShift, Later, Store, clock_memory, redating, sqlite, writer
 
 DAY = 86_400 * SECOND
 
@@ -35,11 +37,14 @@ class Looks:
         await until(lambda: self.count >= count)
 
 
+def follower(store: Store, clock: Clock, looks: Looks, before: Sequence[Era] = ()) -> ClockFollower:
+    return ClockFollower(store, clock=clock, longest_wait=lambda: 86_400.0, look=looks, before=before)
+
+
 @asynccontextmanager
-async def followed(store: Store, clock: Clock, before: Era | None = None) -> AsyncIterator[Looks]:
+async def followed(store: Store, clock: Clock, before: Sequence[Era] = ()) -> AsyncIterator[Looks]:
     looks = Looks()
-    work = periodic.follow_clock(store, clock=clock, longest_wait=lambda: 86_400.0, look=looks, before=before)
-    task = asyncio.create_task(work)
+    task = asyncio.create_task(follower(store, clock, looks, before).run())
     try:
         yield looks
     finally:
@@ -97,7 +102,7 @@ async def test_a_clock_that_is_set_several_times_at_once_moves_each_row_by_what_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody looks at dates between the settings; rows are written there all the same."""
-    monkeypatch.setattr(periodic, "CLOCK_EVERY", 0.05)
+    monkeypatch.setattr(clock_follower, "EVERY", 0.05)
     async with running(f"sqlite:///{tmp_path}/n.db") as store:
         clock, real = Clock(), time.time_ns
         before = clock.era
@@ -110,7 +115,7 @@ async def test_a_clock_that_is_set_several_times_at_once_moves_each_row_by_what_
             later = Later(due=now + DAY // 2, attempt=1, reason="http_500")
             await store.outbox.settle(settled(delivery, later, at=now))
         now, tolerance = clock(), 5 * SECOND
-        async with followed(store, clock, before) as looks:
+        async with followed(store, clock, [before]) as looks:
             await looks.wait(1)
             for task in ("0 0", "2 1", "-3 2", "0 3"):
                 assert timestamp(now - tolerance) < await created(store, task) < timestamp(now + tolerance), task
@@ -122,7 +127,7 @@ async def test_a_clock_that_is_set_several_times_at_once_moves_each_row_by_what_
 
 async def test_an_outage_in_the_middle_moves_no_row_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another program locks the database between two transactions, and the clock is set again meanwhile."""
-    monkeypatch.setattr(periodic, "CLOCK_EVERY", 0.05)
+    monkeypatch.setattr(clock_follower, "EVERY", 0.05)
     monkeypatch.setattr(redating, "CHUNK", 2)
     monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 50)
     monkeypatch.setattr(writer, "RETRY_DELAY", 0.02)
@@ -133,10 +138,10 @@ async def test_an_outage_in_the_middle_moves_no_row_twice(tmp_path: Path, monkey
         other = sqlite3.connect(tmp_path / "n.db", isolation_level=None)
         redate = store.watches.redate
 
-        async def then_locked(shift: ClockShift, *, after: int = BEFORE_ALL) -> int | None:
+        async def then_locked(shift: ClockShift, *, after: int, note: redating.Note) -> int | None:
             if after != BEFORE_ALL and not other.in_transaction and store.available:
                 other.execute("BEGIN IMMEDIATE")
-            return await redate(shift, after=after)
+            return await redate(shift, after=after, note=note)
 
         monkeypatch.setattr(store.watches, "redate", then_locked)
         async with followed(store, clock) as looks:
@@ -144,7 +149,7 @@ async def test_an_outage_in_the_middle_moves_no_row_twice(tmp_path: Path, monkey
             for days in (2, 7):
                 monkeypatch.setattr(time, "time_ns", lambda days=days: real() + days * DAY * 1000)
                 await until(lambda: not store.available, "the database is locked")
-                await asyncio.sleep(3 * periodic.CLOCK_EVERY)  # it tries again
+                await asyncio.sleep(3 * clock_follower.EVERY)  # it tries again
             monkeypatch.setattr(store.watches, "redate", redate)
             other.execute("COMMIT")
             other.close()
@@ -183,11 +188,11 @@ async def test_a_clock_that_was_set_while_nothing_ran_moves_open_rows(
         monkeypatch.setattr(time, "time_ns", lambda shift=shift: real() + shift * 1000)
         async with running(f"sqlite:///{tmp_path}/n.db") as store:
             clock = Clock()
-            before = await periodic.recall_clock(store, clock)
-            assert (before is None) == (start != 1)
+            before = await clock_follower.recall(store, clock)
+            assert len(before) == (start == 1)
             if start == 0:
                 await retried(store, now, DAY // 2)
-            if before is not None:
+            if before:
                 assert clock.elapsed(now, clock()) < 60 * SECOND
             async with followed(store, clock, before) as looks:
                 await looks.wait(1)
@@ -202,4 +207,50 @@ async def test_nothing_is_known_of_another_run_of_the_machine(tmp_path: Path) ->
         assert store.clock is not None
         for boot in (clock.setting.boot ^ 1, 0):
             await store.clock.keep(Setting(boot=boot, offset=clock.setting.offset - DAY))
-            assert await periodic.recall_clock(store, clock) is None
+            assert await clock_follower.recall(store, clock) == ()
+
+
+@pytest.mark.parametrize("days", [(3,), (-400, 2, 2), (3, -5)])
+async def test_an_end_in_the_middle_moves_no_row_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: tuple[int, ...]
+) -> None:
+    """Each start goes on behind the last transaction, though nobody heard of it; also where the clock was set again."""
+    monkeypatch.setattr(redating, "CHUNK", 2)
+    real, tolerance = time.time_ns, SECOND
+    now = real() // 1000
+    async with running(f"sqlite:///{tmp_path}/n.db") as store:
+        await follower(store, Clock(), Looks()).look()
+        for watch in await follow(store, *map(str, range(5)), now=now):
+            _, (delivery,) = await move(store, watch, "processing", at=now)
+            later = Later(due=now + DAY // 2, attempt=1, reason="http_500")
+            await store.outbox.settle(settled(delivery, later, at=now))
+    for number in range(20):
+        shift = days[min(number, len(days) - 1)] * DAY
+        monkeypatch.setattr(time, "time_ns", lambda shift=shift: real() + shift * 1000)
+        async with running(f"sqlite:///{tmp_path}/n.db") as store:
+            clock = Clock()
+            work = follower(store, clock, Looks(), await clock_follower.recall(store, clock))
+            for facet in (store.watches, store.outbox):
+                monkeypatch.setattr(facet, "redate", ended_after(facet.redate))
+            try:
+                await work.finish()
+                break
+            except asyncio.CancelledError:
+                assert number < 19
+    with closing(sqlite3.connect(tmp_path / "n.db")) as rows:
+        for wait, query in ((0, "SELECT created_at FROM watches"), (DAY // 2, "SELECT due FROM deliveries")):
+            dates = [date - wait - now - days[-1] * DAY for (date,) in rows.execute(query)]
+            assert len(dates) == 5
+            assert all(abs(off) < tolerance for off in dates), dates
+        names = {name for (name,) in rows.execute("SELECT name FROM counters WHERE name LIKE 'clock %'")}
+    assert names == {clock_memory.BOOT, clock_memory.OFFSET}
+
+
+def ended_after(redate: Callable[..., Awaitable[int | None]]) -> Callable[..., Awaitable[int | None]]:
+    """Return the method of a process that ends when a transaction of it is committed, and before it hears of that."""
+
+    async def then_end(*args: Any, **named: Any) -> int | None:
+        await redate(*args, **named)
+        raise asyncio.CancelledError
+
+    return then_end

@@ -16,7 +16,7 @@ from waits import PATIENCE, until
 from notifier.core.breaker import FEW, State
 from notifier.core.model import Delivery, Watch
 from notifier.core.retry import Attempt, Delivered, Failed, Gone, Rejected
-from notifier.daemon import periodic
+from notifier.daemon.clock_follower import ClockFollower
 from notifier.deliver.queue import AHEAD
 from notifier.store import DeliveryFilter
 from notifier.tools.callback import ReceivedCallback
@@ -338,10 +338,8 @@ async def test_a_clock_that_is_set_disables_no_endpoint(
         return Attempt(at=clock(), outcome=Failed(reason="http_500") if failures > 0 else Delivered())
 
     async with sending(tmp_path) as made:
-        follow_clock = periodic.follow_clock(
-            made.store, clock=clock, longest_wait=lambda: 86400.0, look=made.dispatcher.look
-        )
-        following = asyncio.create_task(follow_clock)
+        follower = ClockFollower(made.store, clock=clock, longest_wait=lambda: 86400.0, look=made.dispatcher.look)
+        following = asyncio.create_task(follower.run())
         ops = ScriptedSender()
         policy = endpoint(failing_after=3600.0, disable_after=86400.0, schedule=(0.0,) + (0.01,) * 50)
         made.set_endpoints({"app": ScriptedSender(answer), "ops": ops}, app=policy)
@@ -373,10 +371,10 @@ async def test_a_clock_that_is_set_during_an_attempt_leaves_the_retry_its_wait(
         (watch,) = await made.claim("1")
         await made.tell(watch, "success")
         await until(lambda: bool(made.rows("SELECT 1 FROM attempts")), "its outcome is saved")
-        follow_clock = periodic.follow_clock(
-            made.store, clock=clock, longest_wait=lambda: 10000 * 86400.0, look=looked.set, before=before
+        follower = ClockFollower(
+            made.store, clock=clock, longest_wait=lambda: 10000 * 86400.0, look=looked.set, before=[before]
         )
-        following = asyncio.create_task(follow_clock)
+        following = asyncio.create_task(follower.run())
         await looked.wait()
         [(due,)] = made.rows("SELECT due FROM deliveries")
         assert 1800e6 < due - clock() <= 4500e6

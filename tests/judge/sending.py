@@ -203,7 +203,7 @@ def by_schedule(case: Case) -> Iterator[Finding]:
             seconds, wait = again.received.at - got.at, _least(schedule, made, got.answer)
             wait = max(wait, min(got.retry_after or 0.0, OBEYED))
             recovered = any(began - case.terms.heard <= end < again.received.at for end in gaps.get(endpoint, ()))
-            made -= recovered  # which gives the attempt back
+            made -= recovered and got.answer != 429  # it gives the attempt back, if that was counted
             if seconds < wait - case.terms.slack and not recovered:
                 yield _finding("early", again, f"{got.webhook_id} came again after {seconds:.3f} s, not {wait:g} s")
     yield from _given_up(case)

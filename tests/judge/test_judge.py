@@ -304,6 +304,9 @@ def test_an_outage_that_is_over_brings_messages_forward() -> None:
     assert "early" in found(begun)
     slow = Terms(heard=0.2)
     assert "early" not in found(begun, terms=slow), "the attempt began before the node had heard of it"
+    limited = [received(3, 3.2, answer=429, node=None), received(3, 4.6, answer=500, node=None)]
+    again = received(3, 4.7, node=None)
+    assert "early" in found([*begun[:-2], *limited, again]), "a 429 was not counted, and is not given back"
     late = [*begun[:-2], received(3, 4.8, answer=500, node=None), received(3, 5.0, node=None)]
     assert "early" in found(late, terms=slow)
 

@@ -108,6 +108,7 @@ class Run:
                 if self._over:
                     break
                 self.scene.agenda.pass_time(self.scene.agenda.now + self._faults.downtime())
+        self.scene.agenda.pass_time(self.scene.agenda.now + FAR)  # what is on its way is recorded once it has come
         return Result(
             seed=self.scene.seed,
             trace=self.scene.trace,

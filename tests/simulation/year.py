@@ -14,7 +14,7 @@ from pathlib import Path
 
 from judge import Terms
 
-from notifier.daemon import build, heartbeat, periodic
+from notifier.daemon import build, clock_follower, heartbeat, periodic
 from notifier.deliver import callbacks
 from notifier.follow import policy, watcher
 from simulation.faults import DAY
@@ -79,7 +79,7 @@ def long_run(seed: int, *, days: float) -> Result:
 def few_looks() -> Iterator[None]:
     """Have loops that only look do so every few minutes."""
     periods: list[tuple[object, str, object]] = [
-        (periodic, "CLOCK_EVERY", LOOKS),
+        (clock_follower, "EVERY", LOOKS),
         (periodic, "STATUS_EVERY", LOOKS),
         (heartbeat, "TURN", LOOKS),
         (watcher, "LOOK_AGAIN", LOOKS),
