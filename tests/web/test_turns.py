@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from pathlib import Path
 
@@ -88,6 +89,22 @@ async def test_pipelined_requests_of_many_clients_begin_one_by_one(
         counting.cancel()
         await asyncio.wait({counting})
     assert most <= 2  # one before the count of a round, one behind it
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/v1/watches", "/v1/watches/vidu/1/wait?timeout=60"])
+async def test_a_client_that_leaves_before_its_turn_is_no_error_of_ours(
+    tmp_path: Path, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It sends one request, and closes its connection in order."""
+    async with running(tmp_path) as site:
+        host, _, port = str(site.app.address).rpartition(":")
+        with capture_logs() as logs:
+            for _ in range(CLIENTS):  # all of them before the daemon's next step
+                with socket.create_connection((host, int(port))) as client:
+                    client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert (await site.get("/metrics")).status == 200  # it waits behind all of them
+        assert not [each for each in logs if each["log_level"] != "debug"]
+        assert not caplog.records
 
 
 async def test_what_a_client_asked_for_is_not_made_once_it_has_gone(
