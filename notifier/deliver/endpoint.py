@@ -209,7 +209,8 @@ class EndpointDestination(GatheringDestination):
         await self._tell_failing(breaker, outcome, now)
         match endpoint.news(breaker, self._kept, shared=self.shared):
             case News.SICK:
-                await self._change(endpoint.failing(breaker))
+                dated = None if since is None else now - self._clock.elapsed(since, now)  # the clock may have been set
+                await self._change(endpoint.failing(replace(breaker, failing_since=dated)))
             case News.WELL:
                 since = self._kept.failing_since or now
                 extra = {"reason": "answers again", "failed_seconds": round(self._clock.elapsed(since, now) / 1e6, 3)}

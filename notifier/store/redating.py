@@ -44,8 +44,9 @@ def watches_moved(connection: Connection, *, shift: ClockShift, after: int, note
 
 
 def deliveries_moved(connection: Connection, *, shift: ClockShift, after: int, note: Note | None) -> int | None:
-    """Move when open deliveries are due; at the start, also when destinations of callbacks are."""
+    """Move when open deliveries are due; at the start, also when callbacks are, and since when endpoints fail."""
     if after == BEFORE_ALL:
+        _move_endpoints(connection, shift)
         moved = ", ".join(f"{name} = {_moved(name, shift)}" for name in ("due", "held_until"))
         connection.execute(f"UPDATE callbacks SET {moved} WHERE due IS NOT NULL", _given(shift))
     due = _moved("due", shift, also=_TRIED)
@@ -53,6 +54,12 @@ def deliveries_moved(connection: Connection, *, shift: ClockShift, after: int, n
     if note is not None:
         note(connection, next_)
     return next_
+
+
+def _move_endpoints(connection: Connection, shift: ClockShift) -> None:
+    """Move since when endpoints fail: else a later start may disable one that failed for minutes."""
+    moved = _moved("failing_since", shift)
+    connection.execute(f"UPDATE endpoints SET failing_since = {moved} WHERE failing_since IS NOT NULL", _given(shift))
 
 
 def watches_begun(connection: Connection, *, now: Micros) -> None:

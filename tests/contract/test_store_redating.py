@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from store_rig import SECOND, T0, claim, follow, lose, move, settled
 
+from notifier.core import endpoint as core
 from notifier.core.callback import Callback
 from notifier.core.model import Address, NewWatch, Watch
 from notifier.core.payload import timestamp
-from notifier.store import BEFORE_ALL, ClockShift, Later, Store, WatchFilter, Written, redating
+from notifier.store import BEFORE_ALL, ClockShift, EndpointChange, Later, Store, WatchFilter, Written, redating
 from notifier.store.connection import Connection
 from notifier.store.outbox import Outbox
 from notifier.store.watches import Watches
@@ -115,6 +116,18 @@ async def test_a_callbacks_retry_keeps_its_wait(store: Store) -> None:
     taken = await store.endpoints.take_callbacks(1, now=T0 + by)
     assert [callback.url for callback, _ in taken.taken] == [URL]
     assert len(await claim(store, watch.callback, now=T0 + by)) == 1
+
+
+@pytest.mark.parametrize("by", [20 * DAY, -400 * DAY])
+async def test_an_endpoint_has_failed_for_as_long_as_before(store: Store, by: int) -> None:
+    """Else a later start would disable it at once. One that is well stays so, and so does what failed since."""
+    since = T0 + 10 * SECOND + by
+    for name, failing in (("app", T0), ("new", since + SECOND), ("well", None)):
+        update = core.announcing(failing) if failing else core.disabling(T0, "operator", None)
+        await store.endpoints.change(EndpointChange(name=name, fingerprint="f", update=update))
+    await redate(store.outbox, shift(by, since, since + 2 * SECOND))
+    found = {state.name: state.failing_since for state in await store.endpoints.states()}
+    assert found == {"app": T0 + by, "new": since + SECOND, "well": None}
 
 
 async def test_what_no_schedule_would_put_so_far_is_due_now(store: Store) -> None:

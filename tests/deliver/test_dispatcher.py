@@ -382,6 +382,29 @@ async def test_a_clock_that_is_set_during_an_attempt_leaves_the_retry_its_wait(
         await asyncio.wait({following})
 
 
+@pytest.mark.parametrize("days", [30, -30])
+async def test_since_when_an_endpoint_fails_is_saved_by_the_clock_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """It began before the clock was set; the next start knows the clock as it is alone."""
+    real, sender = time.time_ns, ScriptedSender(failed)
+
+    def answer(delivery: Delivery) -> Attempt:
+        if len(sender.begun) > 2:
+            monkeypatch.setattr(time, "time_ns", lambda: real() + days * 86400 * 10**9)
+        return failed(delivery)
+
+    sender.answer = answer
+    async with sending(tmp_path) as made:
+        made.set_endpoints({"app": sender}, app=endpoint(schedule=(0.0,) + (0.01,) * 200))
+        for watch in await made.claim("1", "2"):
+            await made.tell(watch, "success")
+        saved = "SELECT failing_since FROM endpoints WHERE failing_since IS NOT NULL"
+        await until(lambda: bool(made.rows(saved)), "the failure is saved")
+        [(since,)] = made.rows(saved)
+        assert 0 <= clock() - since <= 3600e6
+
+
 async def test_an_endpoint_that_fails_for_too_long_is_disabled(tmp_path: Path) -> None:
     """After `disable_after` without a success: disabled, and told with its reason."""
     async with sending(tmp_path) as made:
