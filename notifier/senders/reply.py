@@ -6,6 +6,7 @@ people, visibly and at a character's boundary.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 import zlib
 from collections.abc import Mapping
@@ -20,15 +21,20 @@ NO_ESCAPES: Mapping[str, str] = {}
 # joiner after it (U+2060) prevents that.
 MARKDOWN: Mapping[str, str] = {char: f"\\{char}" for char in "\\`*_~|#[]()<>!"} | {"@": "@\u2060"}
 
-_CONTROLS = {code: 0x2400 + code for code in range(0x20)}  # U+2400 and on are pictures of the C0 controls
-_CONTROLS[0x7F] = 0x2421
-_CONTROLS |= dict.fromkeys([*range(0x80, 0xA0), 0x2028, 0x2029, *range(0xD800, 0xE000)], 0xFFFD)
-_CONTROLS |= dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)  # bidi
+# Controls, separators of lines, surrogates, and what turns the direction of writing.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def visible(text: str) -> str:
     """Replace control characters, which could end a log's line or rewrite a terminal, by visible signs."""
-    return text if text.isascii() and text.isprintable() else text.translate(_CONTROLS)
+    return text if text.isascii() and text.isprintable() else _CONTROL.sub(_sign, text)
+
+
+def _sign(control: re.Match[str]) -> str:
+    code = ord(control[0])
+    if code < 0x20:
+        return chr(0x2400 + code)  # its picture
+    return "\u2421" if code == 0x7F else "\ufffd"
 
 
 def decode(raw: bytes, encoding: str | None) -> str:
