@@ -19,6 +19,7 @@ Params = Mapping[str, Any]
 
 KEPT_WORDINGS = 256  # texts; a list of one has many, by the filters that are set
 
+_NONE: Params = {}
 _LIST = re.compile(r"IN \(:(\w+)\.\.\.\)")
 _PARAMETER = re.compile(r"(?<!:):(\w+)")
 _SQLITE = (
@@ -77,16 +78,14 @@ class Connection:
         self.raw = engine.open()
         self.shared = engine.shared
 
-    def execute(self, text: str, params: Params | Sequence[Params] = ()) -> Result:
+    def execute(self, text: str, params: Params | Sequence[Params] = _NONE) -> Result:
         """Run a statement; once for each mapping of a sequence. Raises the driver's errors, and RowExists."""
         cursor = self.raw.cursor()
         try:
             if isinstance(params, Mapping):
                 cursor.execute(*worded(text, params, shared=self.shared))
-            elif params:
-                cursor.executemany(worded(text, {}, shared=self.shared)[0], params)
             else:
-                cursor.execute(worded(text, {}, shared=self.shared)[0])
+                cursor.executemany(worded(text, _NONE, shared=self.shared)[0], params)
         except self._engine.errors.IntegrityError as exc:
             raise RowExists from exc
         return Result(cursor)

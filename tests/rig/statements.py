@@ -15,9 +15,10 @@ def noted() -> Iterator[list[tuple[str, Any]]]:
     found: list[tuple[str, Any]] = []
     execute = Connection.execute
 
-    def note(self: Connection, text: str, params: Any = ()) -> Result:
-        found.append(worded(text, params, shared=self.shared) if isinstance(params, Mapping) else (text, params))
-        return execute(self, text, params)
+    def note(self: Connection, text: str, *params: Any) -> Result:
+        given = params[0] if params else {}
+        found.append(worded(text, given, shared=self.shared) if isinstance(given, Mapping) else (text, given))
+        return execute(self, text, *params)
 
     Connection.execute = note  # type: ignore[method-assign]
     try:
