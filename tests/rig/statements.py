@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
-from notifier.store.connection import Connection, Engine, Result, worded
+from notifier.store.connection import Connection, Engine, Params, Result, worded
 
 
 @contextmanager
@@ -15,10 +16,9 @@ def noted() -> Iterator[list[tuple[str, Any]]]:
     found: list[tuple[str, Any]] = []
     execute = Connection.execute
 
-    def note(self: Connection, text: str, *params: Any) -> Result:
-        given = params[0] if params else {}
-        found.append(worded(text, given, shared=self.shared) if isinstance(given, Mapping) else (text, given))
-        return execute(self, text, *params)
+    def note(self: Connection, text: str, params: Params | Sequence[Params] = MappingProxyType({})) -> Result:
+        found.append(worded(text, params, shared=self.shared) if isinstance(params, Mapping) else (text, params))
+        return execute(self, text, params)
 
     Connection.execute = note  # type: ignore[method-assign]
     try:
