@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import Any
 
 from notifier.store.connection import Connection, Engine, Params, Result, worded
+
+NONE: Params = {}
 
 
 @contextmanager
@@ -16,7 +17,7 @@ def noted() -> Iterator[list[tuple[str, Any]]]:
     found: list[tuple[str, Any]] = []
     execute = Connection.execute
 
-    def note(self: Connection, text: str, params: Params | Sequence[Params] = MappingProxyType({})) -> Result:
+    def note(self: Connection, text: str, params: Params | Sequence[Params] = NONE) -> Result:
         found.append(worded(text, params, shared=self.shared) if isinstance(params, Mapping) else (text, params))
         return execute(self, text, params)
 
