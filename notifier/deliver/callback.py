@@ -59,7 +59,7 @@ class CallbackDestination(Destination):
         breaker = self._gate.breaker
         if breaker.state in (State.CLOSED, State.DISABLED):
             return CallbackHealth()
-        held = max(now, breaker.not_before)
+        held = max(now, breaker.not_before) if breaker.since <= now else now  # the clock was set back since
         return CallbackHealth(held_until=held, rounds=0 if breaker.state is State.THROTTLED else max(1, breaker.rounds))
 
     def idle(self, now: Micros) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,25 @@ async def test_who_fails_is_remembered_as_failing(tmp_path: Path, monkeypatch: p
         await until(lambda: len(post.sent) > count)
         assert len(post.sent) == count + 1
         assert len(made.dispatcher.callbacks) == 1
+
+
+async def test_a_clock_that_is_set_back_holds_nobody_for_as_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is told to look at once, not in weeks."""
+    async with rig(tmp_path, run=["dispatcher"]) as made:
+        post = Post()
+        made.dispatcher.callbacks.set_courier(post)
+        await want(made, *[DEAD] * 30)
+        await until(lambda: len(post.sent) == registry.IN_FLIGHT)
+        (destination,) = made.dispatcher.callbacks._live.values()
+        post.dead.set()
+        await until(lambda: (destination.health(clock()).held_until or 0) > clock())
+        real = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: real() - 20 * 86_400 * 10**9)
+        held = destination.health(clock()).held_until
+        assert held is not None
+        assert held <= clock()
 
 
 @pytest.mark.parametrize("keep", [registry.KEEP, 0.0], ids=["in hand", "let go of"])
