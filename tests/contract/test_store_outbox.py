@@ -540,6 +540,7 @@ async def test_the_summary_counts_what_there_is(store: Store) -> None:
         "watches": {"vidu": {"succeeded": 1, "running": 1, "queued": 1, "new": 1}},
         "pending": {"app": {"count": 3, "oldest": T0 + 5}},
         "dead": {"app": 1},
+        "lost": {},
     }
     await store.outbox.settle(settled(first))
     assert (await store.lists.summary())["pending"] == {"app": {"count": 2, "oldest": T0 + 7}}
@@ -697,7 +698,7 @@ async def test_what_ended_and_was_settled_long_ago_is_forgotten(store: Store) ->
     assert [item["task"] for item in await store.lists.deliveries(DeliveryFilter(), limit=10)] == ["2", "2"]
     assert (await store.lists.summary())["watches"] == {"vidu": {"succeeded": 1}}
     assert await store.prune(LATER) == 3
-    assert await store.lists.summary() == {"watches": {}, "pending": {}, "dead": {}}
+    assert await store.lists.summary() == {"watches": {}, "pending": {}, "dead": {}, "lost": {}}
 
 
 @pytest.mark.parametrize("open_", ["ready", "waiting", "claimed"])
