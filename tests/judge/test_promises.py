@@ -41,6 +41,9 @@ def test_what_was_added_is_followed() -> None:
     unasked = replace(left.watches[0], pk=8, id="2", state=None, phase=None, sequence=0, ended=False)
     for row, rules in ((unasked, ["lost"]), (replace(unasked, removed=True), [])):
         assert found([*good(), add], replace(left, watches=[*left.watches, row])) == rules
+    gone = Did(at=0.2, action="remove", detail={"source": "vidu", "task": "2"})
+    assert found([*good(), add, gone]) == []
+    assert found([*good(), add, gone, replace(add, at=0.3)]) == ["lost"]
     asleep = replace(left, watches=[*left.watches, unasked])
     assert found([*good(), add], asleep, Terms(patient=False)) == []
 

@@ -95,7 +95,12 @@ def _missed(runs: Sequence[Sequence[Said]], place: int, before: Key | None) -> l
 
 def last_state(case: Case) -> Iterator[Finding]:
     """Find a task whose last state was not committed though there was time for it, and a watch given up too soon."""
-    for watch in case.added:
+    removed = [
+        (f"{did.detail.get('source')}/{did.detail.get('task')}", did.at) for did in case.did if did.action == "remove"
+    ]
+    for watch, added in case.added.items():
+        if any(each == watch and at >= added[-1].at for each, at in removed):
+            continue  # maybe before anybody read that it was added
         row = case.watches.get(watch)
         if row is None and not case.terms.pruned:
             yield _finding("lost", watch, "it was added, and no row knows it")
