@@ -380,7 +380,7 @@ class Destination:
             jitter=self._jitter(),
             refused_share=self.shares.chance if isinstance(outcome, Failed) else 0.0,
             chance=self._jitter(),
-            well_since=self._well_since,
+            age=min(self._clock.elapsed(at, now) for at in (delivery.observed_at, self._well_since)) / 1e6,
         )
 
     # -- deliveries go out

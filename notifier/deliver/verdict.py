@@ -17,12 +17,12 @@ def verdict(
     jitter: float,
     refused_share: float = 0.0,
     chance: float = 0.0,
-    well_since: Micros = 0,
+    age: float = 0.0,
 ) -> Verdict:
     """Decide by the outcome of an attempt that has just ended.
 
-    `schedule` as for retry.next_attempt, `refused_share` and `chance` as for retry.extra_attempt. `well_since` is the
-    time since which the endpoint accepts messages: before that, none could have been accepted.
+    `schedule` as for retry.next_attempt, `refused_share` and `chance` as for retry.extra_attempt. `age` is for how many
+    seconds the endpoint could have accepted the message.
     """
     match outcome:
         case Delivered():
@@ -32,8 +32,7 @@ def verdict(
         case Gone(reason=reason):
             return Later(due=now, attempt=delivery.attempt, reason=reason)
         case Failed(reason=reason, retry_after=hint, spend=False, throttle=theirs):
-            age = max(0, now - max(delivery.observed_at, well_since)) / 1e6 if theirs else 0.0
-            wait = retry.after_unspent(jitter=jitter, retry_after=hint, age=age)
+            wait = retry.after_unspent(jitter=jitter, retry_after=hint, age=age if theirs else 0.0)
             return Later(due=now + round(wait * 1e6), attempt=delivery.attempt, reason=reason)
         case Failed(reason=reason, retry_after=hint):  # pragma: no branch  the union has no other member
             made = delivery.attempt + 1

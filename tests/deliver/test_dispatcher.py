@@ -383,6 +383,26 @@ async def test_a_clock_that_is_set_during_an_attempt_leaves_the_retry_its_wait(
 
 
 @pytest.mark.parametrize("days", [30, -30])
+async def test_a_clock_that_is_set_makes_no_message_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """One that is refused with 429 is tried again the later the longer it has waited: here it has not."""
+    real = time.time_ns
+
+    def answer(_: Delivery) -> Attempt:
+        monkeypatch.setattr(time, "time_ns", lambda: real() + days * 86400 * 10**9)
+        return Attempt(at=clock(), outcome=Failed(reason="http_429", spend=False, throttle=True))
+
+    async with sending(tmp_path) as made:
+        made.set_endpoints({"app": ScriptedSender(answer)}, app=endpoint(schedule=(0.0, 3600.0)))
+        (watch,) = await made.claim("1")
+        await made.tell(watch, "success")
+        await until(lambda: bool(made.rows("SELECT 1 FROM attempts")), "its outcome is saved")
+        [(due,)] = made.rows("SELECT due FROM deliveries")
+        assert due - clock() < 60e6
+
+
+@pytest.mark.parametrize("days", [30, -30])
 async def test_since_when_an_endpoint_fails_is_saved_by_the_clock_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
 ) -> None:

@@ -45,7 +45,7 @@ def decide(
         jitter=0.0,
         refused_share=refused_share,
         chance=chance,
-        well_since=NOW - round(well_for * 1e6),
+        age=min(age, well_for),
     )
 
 
