@@ -156,7 +156,9 @@ def _items(context: typer.Context, path: str, key: str) -> list[Json]:
     options = context.params
     try:
         url, token = (options.get(name) or os.environ.get(f"NOTIFIER_{name.upper()}") for name in ("url", "token"))
-        answer = _get(url, token, options.get("config"), path)
+        source = context.get_parameter_source("config")
+        named = source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")  # else it may be a default
+        answer = _get(url, token, options["config"] if named else None, path)
         return list(answer[key])
     except (OSError, ValueError, LookupError, TypeError, HTTPException, SystemExit):
         return []  # no daemon, no names

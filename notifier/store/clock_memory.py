@@ -50,7 +50,7 @@ class ClockMemory:
 
     async def last(self) -> Kept | None:
         """Return what was kept last."""
-        values = await self._writer.call(_read)
+        values = await self._writer.call(_kept_clock)
         if BOOT not in values or OFFSET not in values:
             return None
         return Kept(setting=Setting(boot=values[BOOT], offset=values[OFFSET]), move=_move(values))
@@ -59,13 +59,13 @@ class ClockMemory:
         """Keep a setting in the place of the last one, and of a move to it; return after the commit."""
 
         def keep(connection: Connection) -> None:
-            _write(connection, {BOOT: setting.boot, OFFSET: setting.offset}, without=list(_read(connection)))
+            _write(connection, {BOOT: setting.boot, OFFSET: setting.offset}, without=list(_kept_clock(connection)))
 
         await self._writer.call(keep)
 
     async def move(self, era: Era) -> Move:
         """Return how far dates have been moved to an era."""
-        move = _move(await self._writer.call(_read))
+        move = _move(await self._writer.call(_kept_clock))
         return move if move is not None and move.era.begins == era.begins else Move(era=era)
 
     def watches_moved(self, era: Era) -> Note:
@@ -96,7 +96,7 @@ def _move(values: Mapping[str, int]) -> Move | None:
     )
 
 
-def _read(connection: Connection) -> dict[str, int]:
+def _kept_clock(connection: Connection) -> dict[str, int]:
     return {row.name: row.value for row in connection.execute(_READ)}
 
 

@@ -54,6 +54,7 @@ OPERATIONS = {
     "deliveries_moved": "redate deliveries",
     "deliveries_due": "pull deliveries",
     "ClockMemory.keep.<locals>.keep": "keep the clock",
+    "_kept_clock": "read the kept clock",
 }
 
 _passed: set[str] = set()
