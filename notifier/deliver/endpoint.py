@@ -16,6 +16,7 @@ import structlog
 from notifier.core import endpoint
 from notifier.core.breaker import WELL, Breaker, State
 from notifier.core.endpoint import EndpointUpdate, News
+from notifier.core.errors import StoreUnavailable
 from notifier.core.flow import Condition, explain, word
 from notifier.core.model import EndpointState, Event, EventType, Micros
 from notifier.core.retry import Delivered, Gone, Outcome
@@ -103,14 +104,14 @@ class EndpointDestination(GatheringDestination):
     # -- its health
 
     async def disable(self, reason: str, detail: str) -> None:
-        """Send no more; its deliveries are kept. Operators hear of it."""
+        """Send no more; its deliveries are kept. Operators hear of it. Raises StoreUnavailable."""
         try:
             await self._disable(reason, detail)
         finally:
             self.clear()
 
     async def enable(self) -> None:
-        """Send again, whatever happened before."""
+        """Send again, whatever happened before. Raises StoreUnavailable."""
         try:
             await self._enable()
         finally:
@@ -185,6 +186,8 @@ class EndpointDestination(GatheringDestination):
             self.failed_at, self.failure = self._clock(), outcome.detail or outcome.reason
         try:
             await self._save(outcome)
+        except StoreUnavailable:
+            pass  # it has been logged
         except Exception:
             log.exception("endpoint.not_kept", endpoint=self.name)
         if self._gate.state is State.DISABLED or not self._serves:
@@ -244,8 +247,8 @@ class EndpointDestination(GatheringDestination):
         else:
             event = Event(type=event_type, at=self._clock(), extra={"endpoint": self.name, **(extra or {})})
             announced = await self._announce(event, change)
-            if announced is None:  # the daemon stops while the store is away
-                return False
+            if announced is None:
+                raise StoreUnavailable("the daemon stops, and nothing was saved")
             changed = announced
         if changed.done and self._kept.version == version:
             self._kept = changed.after

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from waits import PATIENCE, until
 
 from notifier.core.breaker import FEW, State
+from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Delivery, Watch
 from notifier.core.retry import Attempt, Delivered, Failed, Gone, Rejected
 from notifier.daemon.clock_follower import ClockFollower
@@ -423,6 +424,23 @@ async def test_since_when_an_endpoint_fails_is_saved_by_the_clock_as_it_is(
         await until(lambda: bool(made.rows(saved)), "the failure is saved")
         [(since,)] = made.rows(saved)
         assert 0 <= clock() - since <= 3600e6
+
+
+async def test_what_an_operator_asks_for_as_the_daemon_stops_is_not_said_to_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the store is away nothing can be saved: the next start would know nothing of it."""
+
+    async def unsaved(*_: object) -> None:
+        """Stand for what announces an event once the store has been given up."""
+
+    async with sending(tmp_path) as made:
+        made.set_endpoints({"app": ScriptedSender()})
+        app = made.dispatcher.endpoints["app"]
+        monkeypatch.setattr(app, "_announce", unsaved)
+        for ask in (partial(app.disable, "operator", "by hand"), app.enable):
+            with pytest.raises(StoreUnavailable):
+                await ask()
 
 
 async def test_an_endpoint_that_fails_for_too_long_is_disabled(tmp_path: Path) -> None:
