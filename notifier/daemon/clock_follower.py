@@ -30,7 +30,7 @@ async def recall(store: Store, clock: Clock) -> tuple[Era, ...]:
     kept = None if store.clock is None else await store.clock.last()
     if kept is None:
         return ()
-    return clock.recall(kept.setting, None if kept.move is None else kept.move.era)
+    return clock.recall(kept.setting, kept.moving)
 
 
 class ClockFollower:
@@ -96,7 +96,7 @@ class ClockFollower:
     async def _move(self, era: Era) -> None:
         store, clock = self._store, self._clock
         while self._settings and store.clock is not None:
-            await self._settings[0].finish(store, store.clock, clock)
+            await self._settings[0].finish(store.clock, clock)
             self._settings.popleft()
         now = clock()
         await store.watches.begin(now=now)
@@ -116,16 +116,10 @@ class _Redating:
         self._before = before
         self._now = now
 
-    async def finish(self, store: Store, memory: ClockMemory, clock: Clock) -> None:
+    async def finish(self, memory: ClockMemory, clock: Clock) -> None:
         """Move the dates that were not moved yet. Raises StoreUnavailable; the next call, or start, then goes on."""
-        move = await memory.move(self._now)
-        watches, deliveries = move.watches, move.deliveries
-        while watches is not None:
-            note = memory.watches_moved(self._now)
-            watches = await store.watches.redate(self._shift(clock), after=watches, note=note)
-        while deliveries is not None:
-            note = memory.deliveries_moved(self._now)
-            deliveries = await store.outbox.redate(self._shift(clock), after=deliveries, note=note)
+        while await memory.move(self._now, self._shift(clock)):
+            pass
         await memory.keep(replace(clock.setting, offset=self._now.offset))
 
     def _shift(self, clock: Clock) -> ClockShift:

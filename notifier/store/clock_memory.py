@@ -1,4 +1,7 @@
-"""What the machine's clock showed when dates were last made to follow it, for a start after it was set meanwhile."""
+"""What the machine's clock showed when dates were last made to follow it, for a start after it was set meanwhile.
+
+How far dates have been moved to a new setting is saved with the rows: whoever ends in the middle moves none twice.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from notifier.runtime.clock import Era, Setting
+from notifier.store import redating
 from notifier.store.connection import Connection
-from notifier.store.redating import Note
-from notifier.store.values import BEFORE_ALL
+from notifier.store.values import BEFORE_ALL, ClockShift
 from notifier.store.writer import Writer
 
 # Names among the counters.
@@ -18,32 +21,21 @@ WATCHES, DELIVERIES = "clock move watches", "clock move deliveries"  # the keys 
 DONE = (1 << 63) - 1  # in place of such a key
 
 _READ = "SELECT name, value FROM counters WHERE name LIKE 'clock %'"
-_FORGET = "DELETE FROM counters WHERE name IN (:names...)"
+_FORGET = "DELETE FROM counters WHERE name LIKE 'clock %'"
 _KEEP = "INSERT INTO counters (name, value) VALUES (:name, :value)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """How far dates have been moved to an era: the keys to continue after; None: all."""
-
-    era: Era
-    watches: int | None = BEFORE_ALL
-    deliveries: int | None = BEFORE_ALL
+_STEPS = {WATCHES: redating.watches_moved, DELIVERIES: redating.deliveries_moved}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """A setting, and the move to the next one, if that is not over."""
+    """The setting that dates follow, and the era that some of them follow already."""
 
     setting: Setting
-    move: Move | None
+    moving: Era | None
 
 
 class ClockMemory:
-    """The settings of the clock in the store. Every method raises StoreUnavailable.
-
-    It reads by the writer's connection, behind what a caller that was cancelled has left to it.
-    """
+    """The settings of the clock in the store. Every method raises StoreUnavailable."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -53,54 +45,36 @@ class ClockMemory:
         values = await self._writer.call(_kept_clock)
         if BOOT not in values or OFFSET not in values:
             return None
-        return Kept(setting=Setting(boot=values[BOOT], offset=values[OFFSET]), move=_move(values))
+        moving = Era(begins=values[BEGINS], offset=values[NEW_OFFSET]) if BEGINS in values else None
+        return Kept(setting=Setting(boot=values[BOOT], offset=values[OFFSET]), moving=moving)
 
     async def keep(self, setting: Setting) -> None:
-        """Keep a setting in the place of the last one, and of a move to it; return after the commit."""
+        """Keep a setting that all dates follow; return after the commit."""
+        await self._writer.call(lambda connection: _write(connection, {BOOT: setting.boot, OFFSET: setting.offset}))
 
-        def keep(connection: Connection) -> None:
-            _write(connection, {BOOT: setting.boot, OFFSET: setting.offset}, without=list(_kept_clock(connection)))
+    async def move(self, era: Era, shift: ClockShift) -> bool:
+        """Move the dates of the next open rows to an era; return whether there may be more of them."""
 
-        await self._writer.call(keep)
+        def move(connection: Connection) -> bool:
+            values = _kept_clock(connection)
+            if values.get(BEGINS) != era.begins:  # this move has not begun
+                values = {name: value for name, value in values.items() if name in (BOOT, OFFSET)}
+            for name, step in _STEPS.items():
+                after = values.get(name, BEFORE_ALL)
+                if after != DONE:
+                    next_ = step(connection, shift=shift, after=after)
+                    values |= {BEGINS: era.begins, NEW_OFFSET: era.offset, name: DONE if next_ is None else next_}
+                    _write(connection, values)
+                    return True
+            return False
 
-    async def move(self, era: Era) -> Move:
-        """Return how far dates have been moved to an era."""
-        move = _move(await self._writer.call(_kept_clock))
-        return move if move is not None and move.era.begins == era.begins else Move(era=era)
-
-    def watches_moved(self, era: Era) -> Note:
-        """Return what notes how far dates of watches have been moved to an era."""
-        return _noting(era, WATCHES)
-
-    def deliveries_moved(self, era: Era) -> Note:
-        """Return what notes how far dates of deliveries have been moved to an era."""
-        return _noting(era, DELIVERIES)
-
-
-def _noting(era: Era, which: str) -> Note:
-    def note(connection: Connection, after: int | None) -> None:
-        values = {BEGINS: era.begins, NEW_OFFSET: era.offset, which: DONE if after is None else after}
-        _write(connection, values, without=list(values))
-
-    return note
-
-
-def _move(values: Mapping[str, int]) -> Move | None:
-    if BEGINS not in values:
-        return None
-    watches, deliveries = (values.get(name, BEFORE_ALL) for name in (WATCHES, DELIVERIES))
-    return Move(
-        era=Era(begins=values[BEGINS], offset=values[NEW_OFFSET]),
-        watches=None if watches == DONE else watches,
-        deliveries=None if deliveries == DONE else deliveries,
-    )
+        return await self._writer.call(move)
 
 
 def _kept_clock(connection: Connection) -> dict[str, int]:
     return {row.name: row.value for row in connection.execute(_READ)}
 
 
-def _write(connection: Connection, values: Mapping[str, int], *, without: list[str]) -> None:
-    if without:
-        connection.execute(_FORGET, {"names": without})
+def _write(connection: Connection, values: Mapping[str, int]) -> None:
+    connection.execute(_FORGET)
     connection.execute(_KEEP, [{"name": name, "value": value} for name, value in values.items()])

@@ -17,7 +17,7 @@ from notifier.store.operations import CommitOp, SettleOp
 from notifier.store.reader import Reader
 from notifier.store.rows import delivery_from
 from notifier.store.transaction import Transaction
-from notifier.store.values import BEFORE_ALL, ClockShift, DeliveryClaim, DeliveryFilter, Recovery, Settlement
+from notifier.store.values import DeliveryClaim, DeliveryFilter, Recovery, Settlement
 from notifier.store.writer import LINGER, Writer
 
 MAX_CLAIM = 1000  # deliveries of one endpoint claimed at once: bounds memory and a statement's parameters
@@ -97,16 +97,6 @@ class Outbox:
         with together(connection) as batch:
             callbacks.wake(batch, ((name, now) for name in names))
         return count
-
-    async def redate(
-        self, shift: ClockShift, *, after: int = BEFORE_ALL, note: redating.Note | None = None
-    ) -> int | None:
-        """Move the dates of some open deliveries with the clock, so that their waits stay as they were.
-
-        Returns the key to continue after, None at the end, which `note` takes in the same transaction. A call for the
-        same key would move its dates again.
-        """
-        return await self._writer.call(partial(redating.deliveries_moved, shift=shift, after=after, note=note))
 
     async def pull(self, *, latest: Micros, now: Micros) -> int:
         """Make deliveries due now that are due after `latest`, as no schedule puts them; return their number.

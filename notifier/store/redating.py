@@ -2,19 +2,15 @@
 
 Dates of what has happened stay as they were written. Each call looks at the next CHUNK rows, in the order of their
 keys, and returns the key to continue after; None at the end. A row that was moved cannot be told from one that was not,
-so the key is noted in the same transaction.
+so the key is saved in the same transaction (`clock_memory`).
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from notifier.core.model import Micros
 from notifier.store.connection import Connection
 from notifier.store.statements import IS_FOLLOWED, IS_OPEN
 from notifier.store.values import BEFORE_ALL, ClockShift
-
-Note = Callable[[Connection, int | None], None]  # takes the key to continue after, in the same transaction
 
 CHUNK = 1000  # rows in one transaction: others wait for it
 
@@ -34,26 +30,20 @@ _PULL_CALLBACKS = "UPDATE callbacks SET due = :now WHERE due > :latest"
 _FREE_CALLBACKS = "UPDATE callbacks SET held_until = NULL WHERE held_until > :latest"
 
 
-def watches_moved(connection: Connection, *, shift: ClockShift, after: int, note: Note | None) -> int | None:
+def watches_moved(connection: Connection, *, shift: ClockShift, after: int) -> int | None:
     """Move when open watches were created and changed."""
     moved = {name: _moved(name, shift) for name in ("created_at", "changed_at")}
-    next_ = _next(connection, "watches", "pk", IS_FOLLOWED, after, moved, shift)
-    if note is not None:
-        note(connection, next_)
-    return next_
+    return _next(connection, "watches", "pk", IS_FOLLOWED, after, moved, shift)
 
 
-def deliveries_moved(connection: Connection, *, shift: ClockShift, after: int, note: Note | None) -> int | None:
+def deliveries_moved(connection: Connection, *, shift: ClockShift, after: int) -> int | None:
     """Move when open deliveries are due; at the start, also when callbacks are, and since when endpoints fail."""
     if after == BEFORE_ALL:
         _move_endpoints(connection, shift)
         moved = ", ".join(f"{name} = {_moved(name, shift)}" for name in ("due", "held_until"))
         connection.execute(f"UPDATE callbacks SET {moved} WHERE due IS NOT NULL", _given(shift))
     due = _moved("due", shift, also=_TRIED)
-    next_ = _next(connection, "deliveries", "id", IS_OPEN, after, {"due": due}, shift)
-    if note is not None:
-        note(connection, next_)
-    return next_
+    return _next(connection, "deliveries", "id", IS_OPEN, after, {"due": due}, shift)
 
 
 def _move_endpoints(connection: Connection, shift: ClockShift) -> None:

@@ -15,7 +15,7 @@ from notifier.store.connection import Connection, RowExists
 from notifier.store.node import named
 from notifier.store.rows import callback_name, described, description, watch_from
 from notifier.store.transaction import Transaction
-from notifier.store.values import BEFORE_ALL, ClockShift, WatchChanges
+from notifier.store.values import BEFORE_ALL, WatchChanges
 from notifier.store.writer import Writer
 
 MAX_RIVALS = 5  # tries while other nodes add the same watches at the same moment
@@ -159,16 +159,6 @@ class Watches:
 
         if rows:
             await self._writer.call(release, hold=True)
-
-    async def redate(
-        self, shift: ClockShift, *, after: int = BEFORE_ALL, note: redating.Note | None = None
-    ) -> int | None:
-        """Move the dates of some open watches with the clock, so that their ages stay as they were.
-
-        Returns the key to continue after, None at the end, which `note` takes in the same transaction. A call for the
-        same key would move its dates again.
-        """
-        return await self._writer.call(partial(redating.watches_moved, shift=shift, after=after, note=note))
 
     async def begin(self, *, now: Micros) -> None:
         """Let watches begin now that were created in the future, by a clock that has been set back since."""

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
 
 import databases
 import pytest
@@ -19,7 +18,7 @@ from notifier.core.payload import timestamp
 from notifier.daemon import clock_follower
 from notifier.daemon.clock_follower import ClockFollower
 from notifier.runtime.clock import Clock, Era, Setting
-from notifier.store import BEFORE_ALL, ClockShift, Later, Store, clock_memory, redating, sqlite, writer
+from notifier.store import ClockShift, Later, Store, clock_memory, redating, sqlite, writer
 
 DAY = 86_400 * SECOND
 
@@ -136,21 +135,24 @@ async def test_an_outage_in_the_middle_moves_no_row_twice(tmp_path: Path, monkey
         now = clock()
         await follow(store, *map(str, range(5)), now=now)
         other = sqlite3.connect(tmp_path / "n.db", isolation_level=None)
-        redate = store.watches.redate
+        assert store.clock is not None
+        move_dates, moves = store.clock.move, 0
 
-        async def then_locked(shift: ClockShift, *, after: int, note: redating.Note) -> int | None:
-            if after != BEFORE_ALL and not other.in_transaction and store.available:
+        async def then_locked(era: Era, shift: ClockShift) -> bool:
+            nonlocal moves
+            if moves and not other.in_transaction and store.available:
                 other.execute("BEGIN IMMEDIATE")
-            return await redate(shift, after=after, note=note)
+            moves += 1
+            return await move_dates(era, shift)
 
-        monkeypatch.setattr(store.watches, "redate", then_locked)
+        monkeypatch.setattr(store.clock, "move", then_locked)
         async with followed(store, clock) as looks:
             await looks.wait(1)
             for days in (2, 7):
                 monkeypatch.setattr(time, "time_ns", lambda days=days: real() + days * DAY * 1000)
                 await until(lambda: not store.available, "the database is locked")
                 await asyncio.sleep(3 * clock_follower.EVERY)  # it tries again
-            monkeypatch.setattr(store.watches, "redate", redate)
+            monkeypatch.setattr(store.clock, "move", move_dates)
             other.execute("COMMIT")
             other.close()
             await looks.wait(2)
@@ -230,8 +232,8 @@ async def test_an_end_in_the_middle_moves_no_row_twice(
         async with running(f"sqlite:///{tmp_path}/n.db") as store:
             clock = Clock()
             work = follower(store, clock, Looks(), await clock_follower.recall(store, clock))
-            for facet in (store.watches, store.outbox):
-                monkeypatch.setattr(facet, "redate", ended_after(facet.redate))
+            assert store.clock is not None
+            monkeypatch.setattr(store.clock, "move", ended_after(store.clock.move))
             try:
                 await work.finish()
                 break
@@ -246,11 +248,12 @@ async def test_an_end_in_the_middle_moves_no_row_twice(
     assert names == {clock_memory.BOOT, clock_memory.OFFSET}
 
 
-def ended_after(redate: Callable[..., Awaitable[int | None]]) -> Callable[..., Awaitable[int | None]]:
+def ended_after(move: Callable[[Era, ClockShift], Awaitable[bool]]) -> Callable[[Era, ClockShift], Awaitable[bool]]:
     """Return the method of a process that ends when a transaction of it is committed, and before it hears of that."""
 
-    async def then_end(*args: Any, **named: Any) -> int | None:
-        await redate(*args, **named)
-        raise asyncio.CancelledError
+    async def then_end(era: Era, shift: ClockShift) -> bool:
+        if await move(era, shift):
+            raise asyncio.CancelledError
+        return False
 
     return then_end

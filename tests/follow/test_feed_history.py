@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from parts import Rig, quick, rig, states, webhook
-from raw_upstream import UNTIL_CLOSED_HEAD, Behaviour, Peer, answer, following, serve, snapshot
+from raw_upstream import UNTIL_CLOSED_HEAD, Behaviour, Peer, Upstream, answer, following, serve, snapshot
 from waits import until
 
 from notifier.tools.listener import Listener
@@ -42,6 +43,21 @@ async def follow(made: Rig, listener: Listener, source: object, **policy: float)
     made.watcher.set_feeds({"vidu": made.feed(source, quick(**policy))})  # type: ignore[arg-type]  # a source of any kind
 
 
+@asynccontextmanager
+async def followed(tmp_path: Path, behave: Behaviour) -> AsyncIterator[tuple[Listener, Rig, Upstream]]:
+    """Follow one task of an upstream until the block ends."""
+    async with (
+        Listener() as listener,
+        rig(tmp_path) as made,
+        serve(behave) as server,
+        following(server.url, framing="event") as here,
+    ):
+        await follow(made, listener, here.source)
+        await made.want("1")
+        yield listener, made, server
+        made.watcher.set_feeds({})
+
+
 @pytest.mark.parametrize("apart", [True, False], ids=["in pieces", "in one piece"])
 @pytest.mark.parametrize(
     ("ids", "honours"), [(True, True), (True, False), (False, False)], ids=["resumed", "with ids", "without ids"]
@@ -49,29 +65,21 @@ async def follow(made: Rig, listener: Listener, source: object, **policy: float)
 async def test_a_history_that_comes_again_is_told_once(tmp_path: Path, ids: bool, honours: bool, apart: bool) -> None:
     """Three streams end after three states, then comes the fourth: four callbacks, not thirteen."""
     upstream = telling(lambda n: 3 if n <= 3 else 4, ids=ids, honours=honours, apart=apart)
-    async with Listener() as listener, rig(tmp_path) as made, serve(upstream) as server:
-        async with following(server.url, framing="event") as here:
-            await follow(made, listener, here.source)
-            await made.want("1")
-            await listener.wait(4)
-            await until(lambda: made.ended() == {"1"})
-            made.watcher.set_feeds({})
-        assert states(listener.callbacks, "1") == CHANGES
-        assert [callback.sequence for callback in listener.callbacks] == [1, 2, 3, 4]
-        sent = [peer.headers.get("last-event-id") for peer in server.peers]
-        assert sent == ([None, "3", "3", "3"] if ids else [None] * 4)
+    async with followed(tmp_path, upstream) as (listener, made, server):
+        await listener.wait(4)
+        await until(lambda: made.ended() == {"1"})
+    assert states(listener.callbacks, "1") == CHANGES
+    assert [callback.sequence for callback in listener.callbacks] == [1, 2, 3, 4]
+    sent = [peer.headers.get("last-event-id") for peer in server.peers]
+    assert sent == ([None, "3", "3", "3"] if ids else [None] * 4)
 
 
 async def test_changes_that_were_missed_are_told_in_order(tmp_path: Path) -> None:
     """An upstream that goes on behind the ID has them all."""
     upstream = telling(lambda n: 1 if n == 1 else 4, ids=True, honours=True)
-    async with Listener() as listener, rig(tmp_path) as made, serve(upstream) as server:
-        async with following(server.url, framing="event") as here:
-            await follow(made, listener, here.source)
-            await made.want("1")
-            await listener.wait(4)
-            made.watcher.set_feeds({})
-        assert states(listener.callbacks, "1") == CHANGES
+    async with followed(tmp_path, upstream) as (listener, _, _):
+        await listener.wait(4)
+    assert states(listener.callbacks, "1") == CHANGES
 
 
 async def test_changes_of_an_upstream_that_repeats_nothing_are_told_in_order(tmp_path: Path) -> None:
@@ -83,27 +91,19 @@ async def test_changes_of_an_upstream_that_repeats_nothing_are_told_in_order(tmp
         await peer.send(UNTIL_CLOSED_HEAD, b"".join(parts))
         peer.close()
 
-    async with Listener() as listener, rig(tmp_path) as made, serve(behave) as server:
-        async with following(server.url, framing="event") as here:
-            await follow(made, listener, here.source)
-            await made.want("1")
-            await listener.wait(4)
-            made.watcher.set_feeds({})
-        assert states(listener.callbacks, "1") == CHANGES
+    async with followed(tmp_path, behave) as (listener, _, _):
+        await listener.wait(4)
+    assert states(listener.callbacks, "1") == CHANGES
 
 
 @pytest.mark.parametrize("apart", [True, False], ids=["in pieces", "in one piece"])
 async def test_a_history_that_is_cut_short_is_told_to_nobody(tmp_path: Path, apart: bool) -> None:
     """Two of the states before the known one come again, and then the stream breaks."""
     upstream = telling(lambda n: [3, 2, 2, 4][n - 1], ids=False, honours=False, apart=apart)
-    async with Listener() as listener, rig(tmp_path) as made, serve(upstream) as server:
-        async with following(server.url, framing="event") as here:
-            await follow(made, listener, here.source)
-            await made.want("1")
-            await listener.wait_for(lambda heard: heard.types["task.succeeded"] == 1)
-            made.watcher.set_feeds({})
-        assert len(server.peers) == 4
-        assert states(listener.callbacks, "1") == CHANGES
+    async with followed(tmp_path, upstream) as (listener, _, server):
+        await listener.wait_for(lambda heard: heard.types["task.succeeded"] == 1)
+    assert len(server.peers) == 4
+    assert states(listener.callbacks, "1") == CHANGES
 
 
 @pytest.mark.parametrize("empty", [b"id\n", b"id:\n", b"id: \n"])
@@ -120,13 +120,9 @@ async def test_an_empty_id_takes_back_those_before(tmp_path: Path, empty: bytes)
         await peer.send(UNTIL_CLOSED_HEAD, bodies.pop(0))
         peer.close()
 
-    async with Listener() as listener, rig(tmp_path) as made, serve(behave) as server:
-        async with following(server.url, framing="event") as here:
-            await follow(made, listener, here.source)
-            await made.want("1")
-            await listener.wait(4)
-            made.watcher.set_feeds({})
-        assert [peer.headers.get("last-event-id") for peer in server.peers] == [None, "7", "7", None]
+    async with followed(tmp_path, behave) as (listener, _, server):
+        await listener.wait(4)
+    assert [peer.headers.get("last-event-id") for peer in server.peers] == [None, "7", "7", None]
 
 
 async def test_the_pause_that_a_stream_asked_for_holds_for_those_after_it(tmp_path: Path) -> None:
@@ -190,14 +186,10 @@ async def test_an_upstream_that_refuses_the_id_is_asked_without_it(tmp_path: Pat
         else:
             await tell(peer)
 
-    async with Listener() as listener, rig(tmp_path) as made, serve(behave) as server:
-        async with following(server.url, framing="event") as here:
-            await follow(made, listener, here.source)
-            await made.want("1")
-            await listener.wait_for(lambda heard: heard.types["task.succeeded"] == 1)
-            made.watcher.set_feeds({})
-        assert [peer.headers.get("last-event-id") for peer in server.peers] == [None, "2", None]
-        assert states(listener.callbacks, "1")[-1] == "success"
+    async with followed(tmp_path, behave) as (listener, _, server):
+        await listener.wait_for(lambda heard: heard.types["task.succeeded"] == 1)
+    assert [peer.headers.get("last-event-id") for peer in server.peers] == [None, "2", None]
+    assert states(listener.callbacks, "1")[-1] == "success"
 
 
 async def test_an_outage_keeps_the_id(tmp_path: Path) -> None:
@@ -211,11 +203,7 @@ async def test_an_outage_keeps_the_id(tmp_path: Path) -> None:
         else:
             await tell(peer)
 
-    async with Listener() as listener, rig(tmp_path) as made, serve(behave) as server:
-        async with following(server.url, framing="event") as here:
-            await follow(made, listener, here.source)
-            await made.want("1")
-            await listener.wait(4)
-            made.watcher.set_feeds({})
-        assert [peer.headers.get("last-event-id") for peer in server.peers] == [None, "2", "2", "2"]
-        assert states(listener.callbacks, "1") == CHANGES
+    async with followed(tmp_path, behave) as (listener, _, server):
+        await listener.wait(4)
+    assert [peer.headers.get("last-event-id") for peer in server.peers] == [None, "2", "2", "2"]
+    assert states(listener.callbacks, "1") == CHANGES

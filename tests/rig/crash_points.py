@@ -49,11 +49,10 @@ OPERATIONS = {
     "_forget_watches": "prune watches",
     "forget": "prune the rest",
     "_probe": "probe",
-    "watches_moved": "redate watches",
     "watches_begun": "begin watches",
-    "deliveries_moved": "redate deliveries",
     "deliveries_due": "pull deliveries",
-    "ClockMemory.keep.<locals>.keep": "keep the clock",
+    "ClockMemory.keep.<locals>.<lambda>": "keep the clock",
+    "ClockMemory.move.<locals>.move": "move dates",
     "_kept_clock": "read the kept clock",
 }
 
