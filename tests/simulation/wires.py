@@ -50,7 +50,7 @@ class Network:
         self._places: dict[str, Place] = {}
         self._names: dict[str, str] = {}
         self._down = False  # no process runs
-        self._open: list[Wire] = []  # of the process that runs
+        self._wires: list[Wire] = []  # of the process that runs, as long as anything is on them
 
     def add(self, name: str, address: str, place: Place) -> None:
         """Let a name lead to a place."""
@@ -88,7 +88,7 @@ class Network:
         def dial(plug: Plug) -> Wire:
             assert not self._down
             wire = Wire(loop, self, self._places[plug.address], plug)
-            self._open.append(wire)
+            self._wires = [*(each for each in self._wires if each.carries), wire]
             return wire
 
         return dial
@@ -99,14 +99,9 @@ class Network:
         What is left of the process reaches nothing until another one starts.
         """
         self._down = True
-        for wire in list(self._open):
+        for wire in self._wires:
             wire.die()
-        self._open.clear()
-
-    def close(self, wire: Wire) -> None:
-        """Forget a wire."""
-        if wire in self._open:
-            self._open.remove(wire)
+        self._wires.clear()
 
     def delay(self) -> float:
         """Draw how long something travels."""
@@ -172,7 +167,6 @@ class Wire(asyncio.Transport):
         """Close at once."""
         if not self._closing:
             self._closing = True
-            self._network.close(self)
             self._network.agenda.at(self._next_arrival(), self._line.lose)
             if not self._dead:
                 self._loop.call_soon(self._protocol.connection_lost, None)
@@ -197,6 +191,11 @@ class Wire(asyncio.Transport):
         return 0
 
     # -- from the place
+
+    @property
+    def carries(self) -> bool:
+        """Return whether it is open, or still carries what was written before it was closed."""
+        return not self._closing or self._arrival > self._network.agenda.now
 
     @property
     def listens(self) -> bool:
@@ -227,7 +226,6 @@ class Wire(asyncio.Transport):
 
     def _lost(self, fault: OSError | None) -> None:
         self._closing = True
-        self._network.close(self)
         if fault is None:
             self._protocol.eof_received()
         self._loop.call_soon(self._protocol.connection_lost, fault)
