@@ -72,6 +72,7 @@ class Destination:
         self._queue = DeliveryQueue(limit=policy.max_in_flight)
         self._phase = Lifecycle.OPEN
         self._workers = 0
+        self._starting = 0  # of the workers, those that have not run yet: each will look for work
         self._working = f"deliver {name}"  # the name of their tasks
         self._work_alarm = Alarm(self.start_workers)
         self._claiming = False
@@ -281,14 +282,15 @@ class Destination:
     # -- workers
 
     def start_workers(self) -> None:
-        """Start one worker more than are busy, if there is work for it."""
-        if self._phase is not Lifecycle.OPEN or not len(self._queue) or self._workers >= self._gate.workers:
-            return
-        if self._tasks.start(self._working, self._work):
+        """Start a worker more, if there is work for it that no other is about to take."""
+        enough = self._starting >= len(self._queue) or self._workers >= self._gate.workers
+        if not enough and self._phase is Lifecycle.OPEN and self._tasks.start(self._working, self._work):
             self._workers += 1
+            self._starting += 1
 
     async def _work(self) -> None:
         """Make one attempt after another while there is something to begin."""
+        self._starting -= 1
         loop = asyncio.get_running_loop()
         try:
             while self._phase is Lifecycle.OPEN:
