@@ -14,7 +14,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 import structlog
 
@@ -211,7 +210,6 @@ class Feed:
                 )
                 for each in turns:
                     each.begin(task, shared=len(turns) > 1)
-                task.add_done_callback(partial(self._release, turns, admission))  # it may be cancelled before it begins
             await wake.wait(turn)
 
     def _along(self, turn: Subscription, admission: Admission, now: float) -> Sequence[Subscription]:
@@ -237,6 +235,8 @@ class Feed:
         if len(turns) == 1 and first.watch.traceparent is not None:  # for the log; the task is this session's own
             structlog.contextvars.bind_contextvars(trace_id=trace_id(first.watch.traceparent))
         try:
+            if first.gone and not first.shared:
+                return
             if first.success is not None:
                 pause = await self._results.fetch(first, self._asked(first))
                 endings = (Ending(opened=True, observed=True),)
@@ -250,7 +250,7 @@ class Feed:
         except StaleWrite:
             endings = (None,)
         finally:
-            self._release(turns, admission, asyncio.current_task())
+            self._release(turns, admission)
         for subscription, ending in zip(turns, endings, strict=True):
             self._went(subscription, ending, pause)
 
@@ -278,9 +278,7 @@ class Feed:
         """Return the source that has observed a success."""
         return self._poller.source if subscription.polls and self._poller is not None else self.source
 
-    def _release(self, turns: Sequence[Subscription], admission: Admission, task: asyncio.Task[None] | None) -> None:
-        if turns[0].task is not task:
-            return
+    def _release(self, turns: Sequence[Subscription], admission: Admission) -> None:
         for subscription in turns:
             subscription.task = None
             subscription.stream = None

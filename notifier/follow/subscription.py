@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from inspect import CORO_CREATED, getcoroutinestate
 
 from notifier.core.errors import SourceError
 from notifier.core.history import BEGINNING
@@ -141,10 +142,18 @@ class Subscription:
         self.cut = None
 
     def drop(self) -> None:
-        """Follow it no longer. A connection is closed at once; a step that is being saved is saved first."""
+        """Follow it no longer. A connection is closed at once; a step that is being saved is saved first.
+
+        A task that has not run yet is not cancelled: it would never give its place back. It ends at its first step.
+        """
         before = self.signal(StageSignal.DROP)
         task = None if self.shared else self.task
-        if before is Stage.CONNECTED and task is not None and task is not asyncio.current_task():
+        if (
+            before is Stage.CONNECTED
+            and task is not None
+            and task is not asyncio.current_task()
+            and getcoroutinestate(task.get_coro()) != CORO_CREATED  # type: ignore[arg-type]  # it is a coroutine
+        ):
             task.cancel()
 
     def interrupt(self, error: SourceError | None = None) -> None:
