@@ -11,7 +11,7 @@ import structlog
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Micros
 from notifier.runtime.clock import boottime
-from notifier.store import tidying
+from notifier.store import pruning
 from notifier.store.clock_memory import ClockMemory
 from notifier.store.cluster import Nodes
 from notifier.store.connection import Connection
@@ -84,7 +84,7 @@ class Store:
 
     async def prune(self, before: Micros) -> int:
         """Forget what ended and was settled before; return the number of rows. Raises StoreUnavailable."""
-        return await tidying.prune(self._writer, before)
+        return await pruning.prune(self._writer, before)
 
     async def run(
         self, *, lost: Callable[[], None] | None = None, seconds: Callable[[float], None] | None = None
