@@ -18,7 +18,7 @@ from notifier.store.values import CallbackClaim, CallbackHealth
 
 CHUNK = 500  # destinations looked at in one transaction: others wait for it
 
-# A row that exists is locked, so that nobody forgets it meanwhile.
+# A row that exists is locked, so that nobody prunes it meanwhile.
 _KEEP = """
 INSERT INTO callbacks (name, url, secret, used_at, rounds) VALUES (:name, :url, :secret, :now, 0)
 ON CONFLICT (name) DO UPDATE SET used_at = excluded.used_at
@@ -50,7 +50,7 @@ SELECT name, EXISTS (SELECT 1 FROM watches WHERE watches.callback = callbacks.na
     OR EXISTS (SELECT 1 FROM deliveries WHERE endpoint = callbacks.name AND status = 'dead') AS needed
 FROM callbacks WHERE name > :after ORDER BY name LIMIT {CHUNK}
 """
-_FORGET = "DELETE FROM callbacks WHERE name IN (:names...) AND used_at < :before AND owner IS NULL"
+_PRUNE = "DELETE FROM callbacks WHERE name IN (:names...) AND used_at < :before AND owner IS NULL"
 
 
 def keep(connection: Connection, added: Iterable[NewWatch], now: Micros) -> None:
@@ -106,8 +106,8 @@ def leave(connection: Connection, node: int, left: Mapping[str, CallbackHealth],
         connection.execute(_LEAVE, row)
 
 
-def forget(connection: Connection, *, before: Micros, after: str) -> tuple[int, str | None]:
-    """Forget destinations that no watch names, and that no open or dead delivery goes to.
+def prune(connection: Connection, *, before: Micros, after: str) -> tuple[int, str | None]:
+    """Delete destinations that no watch names, and that no open or dead delivery goes to.
 
     Returns their number, and the name to go on after; None at the end.
     """
@@ -115,5 +115,5 @@ def forget(connection: Connection, *, before: Micros, after: str) -> tuple[int, 
     names = [row.name for row in rows if not row.needed]
     count = 0
     if names:
-        count = connection.execute(_FORGET, {"names": names, "before": before}).count
+        count = connection.execute(_PRUNE, {"names": names, "before": before}).count
     return count, rows[-1].name if len(rows) == CHUNK else None

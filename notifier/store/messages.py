@@ -23,7 +23,7 @@ _CHANGE = """
 UPDATE messages SET place = :place, channel = :channel, ts = :ts, sequence = :sequence, replied = :replied
 WHERE watch = :watch AND endpoint = :endpoint AND ts = :before
 """
-_FORGET = "DELETE FROM messages WHERE watch IN (:watches...)"
+_PRUNE = "DELETE FROM messages WHERE watch IN (:watches...)"
 
 
 class Messages:
@@ -63,6 +63,6 @@ class Messages:
         await self._writer.call(keep, hold=True)
 
 
-def forget(connection: Connection, watches: list[int]) -> None:
-    """Forget the messages of watches."""
-    connection.execute(_FORGET, {"watches": watches})
+def prune(connection: Connection, watches: list[int]) -> None:
+    """Delete the messages of watches."""
+    connection.execute(_PRUNE, {"watches": watches})

@@ -17,7 +17,7 @@ INSERT INTO mutes (id, until, created_at, endpoint, labels, comment)
 VALUES (:id, :until, :created_at, :endpoint, :labels, :comment)
 """
 _REMOVE = "DELETE FROM mutes WHERE id = :id"
-_FORGET = "DELETE FROM mutes WHERE until < :before"
+_PRUNE = "DELETE FROM mutes WHERE until < :before"
 
 
 class Mutes:
@@ -66,6 +66,6 @@ class Mutes:
         return await self._writer.call(remove)
 
 
-def forget(connection: Connection, *, before: Micros) -> None:
-    """Forget mutes that ended before."""
-    connection.execute(_FORGET, {"before": before})
+def prune(connection: Connection, *, before: Micros) -> None:
+    """Delete mutes that ended before."""
+    connection.execute(_PRUNE, {"before": before})

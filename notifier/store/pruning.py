@@ -1,4 +1,4 @@
-"""Forgetting rows that ended long ago, a bounded number at a time.
+"""Prunes rows that ended long ago, a bounded number at a time.
 
 Each transaction looks at the next CHUNK old rows, in the order of their age, and continues where the one before ended.
 Rows that have to stay, which may be most, are so looked at once, and not again for every chunk.
@@ -27,7 +27,7 @@ ORDER BY at, pk LIMIT {CHUNK}
 """
 _LOCK_DELIVERIES = "SELECT id FROM deliveries WHERE event IN (:pks...) FOR UPDATE"
 _STILL_OLD = f"SELECT pk FROM events WHERE pk IN (:pks...) AND NOT {_LIVELY}"
-_FORGET_EVENTS = (
+_PRUNE_EVENTS = (
     "DELETE FROM attempts WHERE delivery IN (SELECT id FROM deliveries WHERE event IN (:pks...))",
     "DELETE FROM deliveries WHERE event IN (:pks...)",
     "DELETE FROM events WHERE pk IN (:pks...)",
@@ -39,33 +39,33 @@ SELECT updated_at, pk, {_OVER} AND NOT EXISTS (SELECT 1 FROM events WHERE events
 FROM watches WHERE updated_at < :before AND (updated_at, pk) > (:at, :pk)
 ORDER BY updated_at, pk LIMIT {CHUNK}
 """
-_FORGET_WATCHES = f"DELETE FROM watches WHERE pk IN (:pks...) AND {_OVER} RETURNING pk"
+_PRUNE_WATCHES = f"DELETE FROM watches WHERE pk IN (:pks...) AND {_OVER} RETURNING pk"
 
 Place = tuple[Micros, int]  # the time and key of the last row
 START: Place = (-(2**63), 0)
 
 
 async def prune(writer: Writer, before: Micros) -> int:
-    """Forget events, watches and destinations of callbacks that ended before; return the number of rows.
+    """Delete events, watches and destinations of callbacks that ended before; return the number of rows.
 
     In transactions of bounded size. Raises StoreUnavailable.
     """
     total = 0
-    for forget in (_forget_events, _forget_watches):
+    for step in (_prune_events, _prune_watches):
         after: Place | None = START
         while after is not None:
-            count, after = await writer.call(partial(forget, before=before, after=after))
+            count, after = await writer.call(partial(step, before=before, after=after))
             total += count
-    await writer.call(partial(mutes.forget, before=before))
+    await writer.call(partial(mutes.prune, before=before))
     name: str | None = ""
     while name is not None:
-        count, name = await writer.call(partial(callbacks.forget, before=before, after=name))
+        count, name = await writer.call(partial(callbacks.prune, before=before, after=name))
         total += count
     return total
 
 
-def _forget_events(connection: Connection, *, before: Micros, after: Place) -> tuple[int, Place | None]:
-    """Forget events whose deliveries were all settled before, with the deliveries and their attempts.
+def _prune_events(connection: Connection, *, before: Micros, after: Place) -> tuple[int, Place | None]:
+    """Delete events whose deliveries were all settled before, with the deliveries and their attempts.
 
     Returns their number, and where to continue; None at the end.
     """
@@ -75,16 +75,16 @@ def _forget_events(connection: Connection, *, before: Micros, after: Place) -> t
     if pks:  # another node may have made a dead delivery ready in the meantime: ask again
         connection.execute(_LOCK_DELIVERIES, {"pks": pks}).all()
         pks = connection.execute(_STILL_OLD, {"pks": pks, "before": before}).scalars()
-        for forget in _FORGET_EVENTS:
-            connection.execute(forget, {"pks": pks})
+        for statement in _PRUNE_EVENTS:
+            connection.execute(statement, {"pks": pks})
     return len(pks), (rows[-1].at, rows[-1].pk) if len(rows) == CHUNK else None
 
 
-def _forget_watches(connection: Connection, *, before: Micros, after: Place) -> tuple[int, Place | None]:
-    """Forget watches that ended or were removed before and have no events. Returns as `_forget_events` does."""
+def _prune_watches(connection: Connection, *, before: Micros, after: Place) -> tuple[int, Place | None]:
+    """Delete watches that ended or were removed before and have no events. Returns as `_prune_events` does."""
     at, pk = after
     rows = connection.execute(_OLD_WATCHES, {"before": before, "at": at, "pk": pk}).all()
     pks = [row.pk for row in rows if row.gone]
     if pks:  # another node may have added one again in the meantime: this asks again
-        messages.forget(connection, connection.execute(_FORGET_WATCHES, {"pks": pks, "before": before}).scalars())
+        messages.prune(connection, connection.execute(_PRUNE_WATCHES, {"pks": pks, "before": before}).scalars())
     return len(pks), (rows[-1].updated_at, rows[-1].pk) if len(rows) == CHUNK else None

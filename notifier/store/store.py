@@ -83,7 +83,7 @@ class Store:
         await self._writer.probe()
 
     async def prune(self, before: Micros) -> int:
-        """Forget what ended and was settled before; return the number of rows. Raises StoreUnavailable."""
+        """Delete what ended and was settled before; return the number of rows. Raises StoreUnavailable."""
         return await pruning.prune(self._writer, before)
 
     async def run(
