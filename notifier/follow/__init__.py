@@ -3,7 +3,7 @@
 `watcher` claims watches and hands each to the `feed` of its source, which keeps each as a `subscription` in `followed`.
 `admission` says who connects next; `connection` reads a stream, `polling` polls, `results` fetches or archives the
 result of a success. `observer` takes a step for each observation, `own_steps` those that no observation causes,
-`recorder` commits them. `limits` knows when a stream idles, a task stalls, and a deadline is over; `troubles` and
+`recorder` commits them. `time_limits` knows when a stream idles, a task stalls, and a deadline is over; `troubles` and
 `source_announcer` report the troubles of a source.
 """
 

@@ -1,7 +1,7 @@
 """The subscriptions of one source: who connects when, what follows a connection that ended, and when time is up.
 
 The feed decides; its parts do one thing each. `followed.py` keeps the subscriptions, `admission.py` says where they
-wait and whose turn it is, `limits.py` measures when time is up, for a stream or a watch.
+wait and whose turn it is, `time_limits.py` measures when time is up, for a stream or a watch.
 
 A step that is being saved is never cancelled, since committed deliveries have to be handed on (see Recorder.record). A
 watch that is dropped meanwhile closes its connection right after.
@@ -25,7 +25,6 @@ from notifier.core.trace import trace_id
 from notifier.follow.admission import Admission, Admissions, Slots
 from notifier.follow.connection import Connector
 from notifier.follow.followed import Followed
-from notifier.follow.limits import Due, Limits
 from notifier.follow.observer import Observer
 from notifier.follow.own_steps import OwnSteps
 from notifier.follow.policy import FeedPolicy
@@ -34,6 +33,7 @@ from notifier.follow.recorder import Recorder
 from notifier.follow.results import Results
 from notifier.follow.source_announcer import SourceAnnouncer
 from notifier.follow.subscription import Renewal, Stage, StageSignal, Subscription
+from notifier.follow.time_limits import Due, TimeLimits
 from notifier.follow.troubles import Trouble, Troubles
 from notifier.follow.unheard import Unheard
 from notifier.follow.unsure import Unsure
@@ -73,7 +73,7 @@ class Feed:
         self._troubles = Troubles(source.name, now=time.monotonic)
         self._unheard = Unheard(recorder)
         self.followed = Followed(troubles=self._troubles, unheard=self._unheard, unsure=unsure)
-        self._limits = Limits(policy=policy, clock=clock, troubles=self._troubles)
+        self._limits = TimeLimits(policy=policy, clock=clock, troubles=self._troubles)
         self._announcer = SourceAnnouncer(source.name, troubles=self._troubles, recorder=recorder, clock=clock)
         observer = Observer(recorder=recorder, troubles=self._troubles, clock=clock)
         self._results = Results(observer=observer, followed=self.followed, admissions=self._admissions)
@@ -353,7 +353,7 @@ class Feed:
         longest = self._limits.policy.reconnect.backoff_max
         self._troubles.ended(subscription.watch.pk, ending, attempts=subscription.health.attempts, longest=longest)
 
-    # -- the clocks: idle, stalled, past the deadline
+    # -- time limits: idle, stalled, past the deadline
 
     async def _sweep(self) -> None:
         assert self._tasks is not None

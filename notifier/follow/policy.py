@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from notifier.core.reconnect import ReconnectPolicy
 from notifier.sources.preset import Poll
 
-SWEEP = (0.05, 1.0)  # seconds between looks at the clocks, least and most
+SWEEP = (0.05, 1.0)  # seconds between looks at the time limits, least and most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class FeedPolicy:
 
     @property
     def sweep(self) -> float:
-        """Return the seconds between looks at the clocks of all watches: a part of the shortest limit."""
+        """Return the seconds between looks at the time limits of all watches: a part of the shortest limit."""
         limits = (self.idle_timeout, self.deadline, self.stall_after, self.failing_after)
         shortest = min(limit for limit in limits if limit is not None)
         return min(max(shortest / 4, SWEEP[0]), SWEEP[1])

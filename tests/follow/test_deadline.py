@@ -10,7 +10,7 @@ import pytest
 from parts import data, following, quick, rig, states, story, webhook
 from waits import NOTICED, until
 
-from notifier.follow import limits
+from notifier.follow import time_limits
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.tools.transcript import Transcript
@@ -78,7 +78,7 @@ async def test_a_watch_that_was_overdue_before_the_start_is_asked_first(tmp_path
 
 async def test_a_watch_that_never_had_its_turn_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All places are taken until long after the deadline; whoever waits is asked for when a place is free."""
-    monkeypatch.setattr(limits, "PRESENT_LONGEST", NOTICED)  # for which a silent stream is looked at once more
+    monkeypatch.setattr(time_limits, "PRESENT_LONGEST", NOTICED)  # for which a silent stream is looked at once more
     async with Simulator(transcript=STILL) as sim, Listener() as listener:
         policy = quick(deadline=1.0, max_streams=1)
         async with following(tmp_path, sim, listener, policy) as (rig, feed):
@@ -101,7 +101,7 @@ async def test_a_stream_that_never_pauses_is_looked_at_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Comments without end do not keep a watch beyond its deadline."""
-    monkeypatch.setattr(limits, "PRESENT_LONGEST", NOTICED)  # for which a silent stream is looked at once more
+    monkeypatch.setattr(time_limits, "PRESENT_LONGEST", NOTICED)  # for which a silent stream is looked at once more
     async with Simulator(transcript=STILL) as sim, Listener() as listener:
         sim.push("1", "processing")
         sim.fault("1", "comments:0.05")

@@ -21,12 +21,12 @@ from waits import NOTICED, PATIENCE, until
 
 from notifier.core.machine import Step
 from notifier.core.model import NONE
-from notifier.follow import Feed, FeedPolicy, limits
+from notifier.follow import Feed, FeedPolicy, time_limits
 from notifier.follow.admission import Slots
-from notifier.follow.limits import SWEEPS, Due, Limits
 from notifier.follow.recorder import Recorder
 from notifier.follow.source_announcer import SourceAnnouncer
 from notifier.follow.subscription import Stage
+from notifier.follow.time_limits import SWEEPS, Due, TimeLimits
 from notifier.sources.sse import SseSource, SseStream
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
@@ -147,7 +147,7 @@ async def test_the_deadline_ends_a_watch(tmp_path: Path) -> None:
 
 async def test_the_deadline_ends_a_watch_that_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one that is sitting out its backoff, or waits for a place."""
-    monkeypatch.setattr(limits, "PRESENT_LONGEST", NOTICED)  # for which a silent stream is looked at once more
+    monkeypatch.setattr(time_limits, "PRESENT_LONGEST", NOTICED)  # for which a silent stream is looked at once more
     async with Simulator(transcript=STILL) as sim, Listener() as listener:
         sim.fault("refused", "503")
         policy = quick(deadline=0.4, backoff_initial=60, backoff_max=60, max_streams=1)
@@ -189,9 +189,9 @@ async def test_an_open_stream_is_not_looked_at_before_a_limit_may_be_reached(
 ) -> None:
     """Thousands of quiet ones cost next to nothing; what a snapshot that cannot be read ails is seen at once."""
     sweeps, looks = 0, 0
-    look, announce = Limits.look, SourceAnnouncer.look
+    look, announce = TimeLimits.look, SourceAnnouncer.look
 
-    def counted_look(self: Limits, *given: Any) -> Due:
+    def counted_look(self: TimeLimits, *given: Any) -> Due:
         nonlocal looks
         looks += 1
         return look(self, *given)
@@ -201,7 +201,7 @@ async def test_an_open_stream_is_not_looked_at_before_a_limit_may_be_reached(
         sweeps += 1
         announce(self, *given)
 
-    monkeypatch.setattr(Limits, "look", counted_look)
+    monkeypatch.setattr(TimeLimits, "look", counted_look)
     monkeypatch.setattr(SourceAnnouncer, "look", counted_sweep)
     async with still(tmp_path, quick(failing_after=1.0)) as (sim, _, rig, feed):
         await rig.want(*map(str, range(20)))

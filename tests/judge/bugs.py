@@ -138,7 +138,7 @@ BUGS = (
         "the deadline ends a watch without one more look at the upstream",
         "given_up",
         (
-            "follow/limits.py",
+            "follow/time_limits.py",
             "            subscription.overdue = tick\n",
             "            subscription.overdue = tick\n            subscription.looked = True\n"
             "            subscription.interrupt()\n",
@@ -147,7 +147,7 @@ BUGS = (
     bug(
         "a look that found the upstream away counts as the last one",
         "given_up",
-        ("follow/limits.py", "looked=subscription.looked or answered,", "looked=True,"),
+        ("follow/time_limits.py", "looked=subscription.looked or answered,", "looked=True,"),
     ),
     bug(
         "history is told as news",

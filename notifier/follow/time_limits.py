@@ -1,4 +1,4 @@
-"""The limits of one source's watches: idle streams, watches without a change, the deadline and the last look after it.
+"""The time limits of one source's watches: idle streams, no change, the deadline and the last look after it.
 
 It looks at one watch at a time, ends streams whose time is up, and returns what else is due. It connects nothing and
 saves nothing: the feed does (`feed.py`).
@@ -24,8 +24,8 @@ from notifier.sources.sse import SseStream
 STEADY = 60.0  # seconds for which a stream has to stay open to prove that its troubles are over
 PRESENT_QUIET = 1.0  # seconds without a byte after which a stream that was opened anew has told its present state
 PRESENT_LONGEST = 10.0  # seconds after which it has, though it never paused, or said nothing at all
-SWEEPS = 8  # between two looks at a watch whose limits are far, to twice as many
-SPREAD = 64  # times at which those looks are due, so that they are not all due at once
+SWEEPS = 8  # sweeps until a watch whose limits are far is looked at again, at least; at most twice as many
+SPREAD = 64  # different waits between those two numbers: watches are looked at again in turns, not all in one sweep
 
 
 class Due(Flag):
@@ -36,7 +36,7 @@ class Due(Flag):
     LAST_LOOK = 2  # its turn comes before all others: it is past its deadline
 
 
-class Limits:
+class TimeLimits:
     """Measures the watches of one source by its policy; durations are measured on a clock that nobody sets."""
 
     def __init__(self, *, policy: FeedPolicy, clock: Clock, troubles: Troubles) -> None:
