@@ -5,8 +5,8 @@ head of a reply. Of a task: `machine` turns an observation into a step, `history
 `reconnect` says when to connect or poll again, or give up. Of an event: `payload` makes its bytes, `signing` and
 `signers` sign them, `routing` finds its receivers, `digest` makes one message of many. Of an endpoint: `retry` says
 what a reply meant and reads Retry-After, `flow` how much it is sent, by `window`, `load` and `recent`; `breaker` stops
-sending, `endpoint` is its saved health. Of a URL that came with a watch: `callback` has its rules, `addresses` the
-addresses that it may not lead to. Of several nodes: `share`.
+sending, `endpoint` is its saved health, `condition` its state in words. Of a URL that came with a watch: `callback` has
+its rules, `addresses` the addresses that it may not lead to. Of several nodes: `share`.
 """
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "archive",
     "breaker",
     "callback",
+    "condition",
     "databases",
     "digest",
     "endpoint",

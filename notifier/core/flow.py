@@ -22,14 +22,12 @@ SICK_RATE * RESTED places gets more; silence opens the breaker by then.
 from __future__ import annotations
 
 import heapq
-import math
 from dataclasses import dataclass
-from enum import StrEnum
 
 from notifier.core.breaker import SILENCE, WELL, AttemptContext, Breaker, Silence, State, own_fault
 from notifier.core.load import LoadRecord
 from notifier.core.model import Micros
-from notifier.core.recent import RecentAnswers, Shares
+from notifier.core.recent import RecentAnswers
 from notifier.core.retry import Delivered, Failed, Gone, Outcome, Rejected
 from notifier.core.window import Pace, Window
 
@@ -46,18 +44,6 @@ LATELY = 1.0  # seconds within which a success speaks for an endpoint
 SLOWEST = 0.2  # attempts a second that a pace allows at least
 TOLERANCE = 1.05  # a pace is that much more than what was accepted
 LOOK_EVERY = 8  # refusals between two comparisons of loads
-SLOWED_SHARE = 0.01  # of attempts that are refused, from which an endpoint is called slowed
-SLOWED_COUNT = 3  # refused attempts in a minute, from which an endpoint is called slowed
-
-
-class Condition(StrEnum):
-    """An endpoint's state as people, the API and metrics name it."""
-
-    OK = "ok"  # it accepts what it gets
-    SLOWED = "slowed"  # it refuses a share
-    PAUSED = "paused"  # it gets nothing for a time that it asked for, or for a fault of this side
-    FAILING = "failing"  # it accepts nothing, and gets probes only
-    DISABLED = "disabled"  # it gets nothing until somebody enables it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +171,7 @@ class Flow:
             self._load.end(ticket.number, None, tick, patience=self._patience)
 
     def disregard(self) -> None:
-        """Let the attempts in flight take no place of the window: they hang from before an outage, or a new sender."""
+        """Take the attempts in flight out of the window: they began before an outage ended, or with an old sender."""
         self.disregarded, self._restarted = self.in_flight, self._load.following
 
     def renew(self) -> None:
@@ -208,10 +194,6 @@ class Flow:
     def _patience(self) -> float:
         """Return the seconds within which nearly all attempts end."""
         return SPREAD * max(self.typical, self._refusing)
-
-    def condition(self, now: Micros, tick: float) -> Condition:
-        """Return the endpoint's state in the words that people read."""
-        return condition(self.breaker, self.recent.shares(tick), now)
 
     def _accepted(self, ticket: Ticket, seconds: float, tick: float) -> None:
         self._accepted_at = tick
@@ -255,62 +237,3 @@ class Flow:
         if rate is not None:
             self._pace.fall(max(rate * TOLERANCE, SLOWEST), tick)
             self._load.clear()
-
-
-def condition(breaker: Breaker, shares: Shares, now: Micros) -> Condition:
-    """Return an endpoint's state in the words that people read."""
-    match breaker.state:
-        case State.DISABLED:
-            return Condition.DISABLED
-        case State.OPEN | State.HALF_OPEN:
-            return Condition.FAILING
-        case State.THROTTLED if not breaker.ready(now):
-            return Condition.PAUSED
-        case State.CLOSED | State.THROTTLED:  # pragma: no branch  there is no other state
-            slowed = shares.refused >= SLOWED_COUNT and shares.share >= SLOWED_SHARE
-            return Condition.SLOWED if slowed else Condition.OK
-
-
-_WORDS = {
-    "timeout": "time out",
-    "connect": "find no connection",
-    "reset": "lose their connection",
-    "tls": "fail at TLS",
-    "dns": "find no address",
-    "redirect": "are redirected",
-    "rate_limited": "are answered that the rate is too high",
-}
-
-
-_BY_STATE = {
-    State.CLOSED: Condition.OK,
-    State.THROTTLED: Condition.PAUSED,
-    State.OPEN: Condition.FAILING,
-    State.HALF_OPEN: Condition.FAILING,
-    State.DISABLED: Condition.DISABLED,
-}
-
-
-def word(state: State) -> Condition:
-    """Return the word for a breaker's state, as far as that alone tells."""
-    return _BY_STATE[state]
-
-
-def explain(breaker: Breaker, shares: Shares, now: Micros) -> str | None:
-    """Return the reason for an endpoint's condition; None if it is ok, or disabled, for which others have a reason."""
-    match condition(breaker, shares, now):
-        case Condition.PAUSED:
-            return f"nothing is sent for {max(1, math.ceil((breaker.not_before - now) / 1e6))} s"
-        case Condition.SLOWED | Condition.FAILING if shares.refused:
-            return describe(shares)
-        case _:
-            return None
-
-
-def describe(shares: Shares) -> str:
-    """Return what an endpoint does with attempts: `12 % of attempts are answered 503`."""
-    reason = shares.reason or ""
-    percent = 100 * shares.share
-    number = f"{percent:.0f}" if percent >= 1 else f"{percent:.1f}"
-    what = f"are answered {reason[5:]}" if reason.startswith("http_") else _WORDS.get(reason, f"fail as {reason}")
-    return f"{number} % of attempts {what}"

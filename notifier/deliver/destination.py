@@ -21,8 +21,8 @@ import structlog
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from notifier.core.breaker import Breaker, State
+from notifier.core.condition import Condition, condition, explain, word
 from notifier.core.errors import StaleWrite, StoreUnavailable
-from notifier.core.flow import Condition, condition, explain, word
 from notifier.core.model import Delivery, Micros
 from notifier.core.recent import Shares
 from notifier.core.retry import Attempt, Delivered, Failed, Outcome

@@ -15,9 +15,9 @@ import structlog
 
 from notifier.core import endpoint
 from notifier.core.breaker import WELL, Breaker, State
+from notifier.core.condition import Condition, explain, word
 from notifier.core.endpoint import EndpointUpdate, News
 from notifier.core.errors import StoreUnavailable
-from notifier.core.flow import Condition, explain, word
 from notifier.core.model import EndpointState, Event, EventType, Micros
 from notifier.core.retry import Delivered, Gone, Outcome
 from notifier.deliver.environment import EndpointPolicy, Environment

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from notifier.core.breaker import SILENCE, Breaker, Silence, State
-from notifier.core.flow import Condition, Flow, Ticket
+from notifier.core.condition import Condition, condition
+from notifier.core.flow import Flow, Ticket
 from notifier.core.model import Micros
 from notifier.core.pace import TokenBucket
 from notifier.core.recent import Shares
@@ -78,7 +79,7 @@ class Gate:
 
     def condition(self, now: Micros, tick: float) -> Condition:
         """Return the destination's state in the words that people read."""
-        return self._flow.condition(now, tick)
+        return condition(self._flow.breaker, self.shares(tick), now)
 
     def ready(self, now: Micros) -> bool:
         """Return whether the breaker lets an attempt start."""

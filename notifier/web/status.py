@@ -12,8 +12,8 @@ from notifier import __version__
 from notifier.cluster import NodeReport, RowCounts, ThisNode
 from notifier.config import QueueConfig
 from notifier.core.callback import LABEL
+from notifier.core.condition import Condition
 from notifier.core.errors import StoreUnavailable
-from notifier.core.flow import Condition
 from notifier.core.model import Json, Micros, Phase
 from notifier.core.mute import Mute
 from notifier.core.payload import timestamp

@@ -10,12 +10,23 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from notifier.core import retry
+from notifier.core.condition import Condition, condition
 from notifier.core.flow import Flow, Ticket
 from notifier.core.retry import Delivered, Failed, Outcome
 
 EPOCH = 1_700_000_000 * 1_000_000
 SHORT = (0.0, *[1.0] * 99)  # a schedule that never ends within a simulation
 TIMEOUT = Failed(reason="timeout")
+
+
+def wall(tick: float) -> int:
+    """Return the wall clock's time at a tick, in microseconds."""
+    return EPOCH + round(tick * 1e6)
+
+
+def told(flow: Flow, tick: float) -> Condition:
+    """Return the word for the endpoint's state at a tick."""
+    return condition(flow.breaker, flow.recent.shares(tick), wall(tick))
 
 
 def refusal(status: int, hint: float | None = None) -> Failed:
@@ -243,12 +254,9 @@ class Loop:
             lane.attempt = 0
             self._ready.append(lane)
 
-    def _wall(self) -> int:
-        return EPOCH + round(self.now * 1e6)
-
     def _pump(self) -> None:
         while self._ready:
-            pause = self.flow.wait(self._wall(), self.now)
+            pause = self.flow.wait(wall(self.now), self.now)
             if pause is None:
                 return
             if pause > 0:
@@ -260,14 +268,14 @@ class Loop:
             self._send(self._ready.popleft())
 
     def _send(self, lane: Lane) -> None:
-        ticket = self.flow.admit(self._wall(), self.now)
+        ticket = self.flow.admit(wall(self.now), self.now)
         self.result.sent.append(self.now)
         outcome, seconds = self.receiver.begin(self.now)
         self.at(self.now + seconds, lambda: self._end(lane, ticket, outcome))
 
     def _end(self, lane: Lane, ticket: Ticket, outcome: Outcome) -> None:
         self.receiver.end(outcome)
-        self.flow.record(ticket, outcome, self._wall(), self.now, jitter=self._rng.random())
+        self.flow.record(ticket, outcome, wall(self.now), self.now, jitter=self._rng.random())
         self.flow.ended(ticket, self.now)
         if isinstance(outcome, Failed):
             self.result.refused.append(self.now)

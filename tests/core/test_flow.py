@@ -1,35 +1,18 @@
-"""What may be sent to an endpoint, and in which words its state is told."""
+"""What may be sent to an endpoint."""
 
 from __future__ import annotations
 
 import pytest
-from flow_model import EPOCH, TIMEOUT, refusal
+from flow_model import TIMEOUT, refusal, told, wall
 
 from notifier.core.breaker import Breaker, Silence, State
-from notifier.core.flow import (
-    LONGER_EVERY,
-    LONGEST_REST,
-    PATIENT_RUN,
-    SICK_RATE,
-    SLOWED_COUNT,
-    Condition,
-    Flow,
-    Ticket,
-    condition,
-    describe,
-    explain,
-    word,
-)
+from notifier.core.condition import Condition
+from notifier.core.flow import LONGER_EVERY, LONGEST_REST, PATIENT_RUN, SICK_RATE, Flow, Ticket
 from notifier.core.recent import Shares
 from notifier.core.retry import Delivered, Failed, Gone, Outcome, Rejected
 
-SECOND = 1_000_000
 MANY, SILENCE = Silence().many, Silence().seconds
 OURS = Failed(reason="dns", spend=False)
-
-
-def wall(tick: float) -> int:
-    return EPOCH + round(tick * SECOND)
 
 
 def admit(flow: Flow, tick: float = 0.0) -> Ticket:
@@ -132,7 +115,7 @@ def test_another_receiver_is_another_matter() -> None:
     outage(flow)
     flow.renew()
     assert (flow.breaker, flow.limit, flow.rate) == (Breaker(), 8, None)
-    assert flow.condition(wall(11.0), 11.0) is Condition.OK
+    assert told(flow, 11.0) is Condition.OK
     end(flow, ticket, Delivered(), 11.0)
     assert flow.in_flight == 0
 
@@ -221,10 +204,10 @@ def test_a_request_for_patience_pauses_and_halves() -> None:
     flow = Flow(8)
     attempt(flow, refusal(429, 30), 0.0)
     assert flow.wait(wall(10.1), 10.1) == pytest.approx(20.0)
-    assert flow.condition(wall(10.1), 10.1) is Condition.PAUSED
+    assert told(flow, 10.1) is Condition.PAUSED
     assert flow.limit == 4
     attempt(flow, Delivered(), 40.0)
-    assert flow.condition(wall(40.1), 40.1) is Condition.OK
+    assert told(flow, 40.1) is Condition.OK
     for _ in range(4):
         attempt(flow, Delivered(), 40.2)
     assert flow.limit == 5
@@ -237,71 +220,8 @@ def test_a_503_with_a_time_holds_its_message_alone_while_others_are_accepted() -
     attempt(flow, refusal(503, 30), 0.5)
     assert flow.wait(wall(0.7), 0.7) == 0.0
     attempt(flow, refusal(503, 30), 1.2)
-    assert flow.condition(wall(1.4), 1.4) is Condition.PAUSED
+    assert told(flow, 1.4) is Condition.PAUSED
     assert flow.limit == 8
-
-
-# -- words
-
-
-@pytest.mark.parametrize(
-    ("breaker", "shares", "expected"),
-    [
-        (Breaker(), Shares(accepted=0, refused=0, reason=None), Condition.OK),
-        (Breaker(), Shares(accepted=99, refused=1, reason="timeout"), Condition.OK),
-        (Breaker(), Shares(accepted=0, refused=SLOWED_COUNT - 1, reason="timeout"), Condition.OK),
-        (Breaker(), Shares(accepted=0, refused=SLOWED_COUNT, reason="timeout"), Condition.SLOWED),
-        (Breaker(), Shares(accepted=297, refused=3, reason="timeout"), Condition.SLOWED),
-        (Breaker(), Shares(accepted=998, refused=3, reason="timeout"), Condition.OK),
-        (Breaker(state=State.THROTTLED, not_before=EPOCH + 1), Shares(accepted=0, refused=9, reason="x"), "paused"),
-        (Breaker(state=State.THROTTLED, not_before=EPOCH), Shares(accepted=0, refused=9, reason="x"), "slowed"),
-        (Breaker(state=State.OPEN), Shares(accepted=1, refused=0, reason=None), Condition.FAILING),
-        (Breaker(state=State.HALF_OPEN), Shares(accepted=1, refused=0, reason=None), Condition.FAILING),
-        (Breaker(state=State.DISABLED), Shares(accepted=1, refused=0, reason=None), Condition.DISABLED),
-    ],
-)
-def test_a_state_has_one_word(breaker: Breaker, shares: Shares, expected: str) -> None:
-    """In the API, the commands, the page and the metric."""
-    assert condition(breaker, shares, EPOCH) == expected
-
-
-@pytest.mark.parametrize(
-    ("breaker", "refused", "reason"),
-    [
-        (Breaker(), 2, None),
-        (Breaker(), 12, "12 % of attempts are answered 503"),
-        (Breaker(state=State.OPEN), 12, "12 % of attempts are answered 503"),
-        (Breaker(state=State.OPEN), 0, None),
-        (Breaker(state=State.THROTTLED, not_before=EPOCH + 1_500_000), 12, "nothing is sent for 2 s"),
-        (Breaker(state=State.THROTTLED, not_before=EPOCH + 1), 12, "nothing is sent for 1 s"),
-        (Breaker(state=State.DISABLED), 12, None),
-    ],
-)
-def test_a_state_has_its_reason(breaker: Breaker, refused: int, reason: str | None) -> None:
-    """Beside the word; that of a disabled one is kept with it."""
-    shares = Shares(accepted=100 - refused, refused=refused, reason="http_503" if refused else None)
-    assert explain(breaker, shares, EPOCH) == reason
-
-
-@pytest.mark.parametrize("state", State)
-def test_a_breakers_state_has_a_word(state: State) -> None:
-    """The one that it has without any refusals besides."""
-    blank = Shares(accepted=0, refused=0, reason=None)
-    assert word(state) is condition(Breaker(state=state, not_before=EPOCH + 1), blank, EPOCH)
-
-
-@pytest.mark.parametrize(
-    ("shares", "text"),
-    [
-        (Shares(accepted=88, refused=12, reason="http_503"), "12 % of attempts are answered 503"),
-        (Shares(accepted=993, refused=7, reason="http_429"), "0.7 % of attempts are answered 429"),
-        (Shares(accepted=0, refused=7, reason="timeout"), "100 % of attempts time out"),
-        (Shares(accepted=1, refused=1, reason="proxy"), "50 % of attempts fail as proxy"),
-    ],
-)
-def test_a_slowed_endpoint_is_described(shares: Shares, text: str) -> None:
-    """By its share and the most frequent reason."""
-    assert describe(shares) == text
 
 
 @pytest.mark.parametrize(("outcome", "falls"), [(TIMEOUT, True), (refusal(503), True), (refusal(500), False)])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from flow_model import EPOCH, SHORT, TIMEOUT, Calendar, Loop, Outage, Places, Random, Rate, refusal
+from flow_model import SHORT, TIMEOUT, Calendar, Loop, Outage, Places, Random, Rate, refusal, told
 
 from notifier.core.breaker import State
-from notifier.core.flow import SICK_RATE, Condition
+from notifier.core.condition import Condition
+from notifier.core.flow import SICK_RATE
 from notifier.core.retry import Failed
 
 SHARES = (0.0, 0.01, 0.05, 0.1, 0.33, 0.5, 0.67, 0.9)
@@ -222,7 +223,7 @@ def test_an_hour_of_outage(seconds: float) -> None:
     for number in range(2 * 3700):
         loop.add(number, number / 2)
     result = loop.run(3659.0)
-    assert loop.flow.condition(EPOCH + 3659 * 10**6, 3659.0) is Condition.FAILING
+    assert told(loop.flow, 3659.0) is Condition.FAILING
     assert result.rate(60.0, 75.0) <= 10.0  # what comes, and its second attempt
     assert result.rate(75.0, 120.0) <= 1.0
     assert result.rate(120.0, 3659.0) <= 0.03
@@ -262,7 +263,7 @@ def test_a_quiet_endpoint_that_answers_nothing_is_called_failing() -> None:
     loop = Loop(Outage(((0.0, 1e9),), refusal(500), Random(0.0, (TIMEOUT,), random.Random(2))), schedule=DAYS)
     loop.backlog(range(3))
     loop.run(7200.0)
-    assert loop.flow.condition(EPOCH + 7200 * 10**6, 7200.0) is Condition.FAILING
+    assert told(loop.flow, 7200.0) is Condition.FAILING
 
 
 def test_short_outages_cost_little_more_than_their_time() -> None:

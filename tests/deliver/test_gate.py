@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from notifier.core.breaker import Breaker, Silence, State
-from notifier.core.flow import Condition
+from notifier.core.condition import Condition
 from notifier.core.recent import Shares
 from notifier.core.retry import Delivered, Failed, Outcome
 from notifier.deliver.gate import UNTIL_CHANGE, Closed, Gate, Permit
