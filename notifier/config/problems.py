@@ -24,6 +24,7 @@ Location = tuple[int | str, ...]  # keys and list indices, from the document's t
 _NAME = r"([\w*/-]+)|(\"(?:[^\"\\]|\\.)*\")"
 _FIRST_KEY_PART = re.compile(rf"\[([0-9]+)\]|(?:{_NAME})")
 _KEY_PART = re.compile(rf"\[([0-9]+)\]|\.(?:{_NAME})")
+UNKNOWN_KEY = "unknown key"
 _SHOWN = 40  # characters of a value that a message shows
 _PRIVATE = ("whsec_", "whsk_", "Bearer ")  # a text that begins so may be a secret in the wrong place
 
@@ -203,7 +204,7 @@ def explain(entry: ErrorDetails) -> tuple[str, str | None]:
         case "value_error" if not isinstance(value, Interpolated):
             return " ".join(str(context["error"]).split()), None
         case "extra_forbidden":
-            return "unknown key", None
+            return UNKNOWN_KEY, None  # in a model that is no section, such as a preset's cursor
         case "too_long":
             return f"expected at most {context['max_length']} entries, got {context['actual_length']}", None
         case "string_too_short":

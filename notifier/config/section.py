@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails
 
-from notifier.config.problems import carry, detail, got, invalid, refusal, suggest
+from notifier.config.problems import UNKNOWN_KEY, carry, detail, got, invalid, refusal, suggest
 from notifier.config.reading import digest
 
 
@@ -56,7 +56,7 @@ def unknown_keys(keys: list[Any], known: tuple[str, ...], elsewhere: Mapping[str
         if key in known:
             continue
         hint = None if key in elsewhere else suggest(str(key), known)
-        fault = invalid(elsewhere.get(key, "unknown key"), suggestion=hint)
+        fault = invalid(elsewhere.get(key, UNKNOWN_KEY), suggestion=hint)
         errors.append(detail((str(key), "[key]"), fault))
     return errors
 
