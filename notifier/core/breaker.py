@@ -133,7 +133,7 @@ class Breaker:
     def record(self, outcome: Outcome, context: AttemptContext) -> Breaker:
         """Take in how an attempt ended; attempts that went out before the breaker opened may still come in."""
         match outcome:
-            case Rejected(well=None) | Failed(asked=False):
+            case Rejected(well=None) | Failed(proves=False):
                 return self._unsent(context.now) if context.probe else self
             case Rejected(well=False):
                 return self._refused(Failed(reason=outcome.reason), context)
@@ -263,7 +263,7 @@ class Breaker:
 
 def own_fault(outcome: Failed) -> bool:
     """Return whether a failure is this side's: no name server, no proxy, no file descriptor."""
-    return not outcome.asked or (not outcome.spend and not outcome.throttle)
+    return not outcome.proves or (not outcome.spend and not outcome.throttle)
 
 
 WELL = Breaker()  # nothing but successes

@@ -31,8 +31,8 @@ class Shares:
         return self.refused / (self.accepted + self.refused) if self.refused else 0.0
 
     @property
-    def chance(self) -> float:
-        """Return the share that is refused whatever the message; 0.0 if too few attempts are known, or none succeed."""
+    def by_chance(self) -> float:
+        """Return the share refused by chance, whatever the message; 0.0 if too few are known, or hardly any succeed."""
         known = self.accepted >= FEW_ACCEPTED and self.accepted + self.refused >= FEW_ATTEMPTS
         return self.share if known else 0.0
 

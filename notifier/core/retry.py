@@ -39,7 +39,7 @@ class Failed:
     retry_after: float | None = None  # seconds that the endpoint asked for
     throttle: bool = False  # hold the whole endpoint back, not only this message (429, 502, 503, 504)
     spend: bool = True  # False: costs neither an attempt of the schedule nor the endpoint's good name (429, own faults)
-    asked: bool = True  # False: a fault of this program came before an answer; it costs an attempt, and proves nothing
+    proves: bool = True  # False: a fault of this program came before an answer; it costs an attempt and proves nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Rejected:
 
     reason: str
     detail: str = ""
-    well: bool | None = True  # it answered and is well; False: its silence counts as a failure; None: it was not asked
+    well: bool | None = True  # it answered and is well; False: its silence counts as a failure; None: says nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,14 +110,14 @@ def after_unspent(
     return min(max(UNSPENT_WAIT, wait) * (1 + JITTER * jitter), longest_obeyed)
 
 
-def extra_attempt(wait: float, *, refused_share: float, chance: float, jitter: float) -> float | None:
+def extra_attempt(wait: float, *, refused_share: float, draw: float, jitter: float) -> float | None:
     """Return the seconds to an attempt beside the schedule, which costs nothing; None: there is none.
 
     An endpoint that refuses a share of everything and accepts the rest says little about a single message. So before a
     `wait` of minutes or hours the message gets more attempts: about EXTRA_ATTEMPTS, and more of them the more is
-    refused. They are limited by `chance`, drawn from [0, 1), since no number of them is stored.
+    refused. Chance limits them, since no number of them is stored: `draw` is from [0, 1).
     """
-    if wait <= EXTRA_ABOVE or refused_share < EXTRA_SHARE or chance < (1 - refused_share) / EXTRA_ATTEMPTS:
+    if wait <= EXTRA_ABOVE or refused_share < EXTRA_SHARE or draw < (1 - refused_share) / EXTRA_ATTEMPTS:
         return None
     return EXTRA_WAIT * (1 + JITTER * jitter)
 

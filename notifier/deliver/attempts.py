@@ -54,7 +54,7 @@ class Attempts:
         except Exception as exc:  # a sender must not raise; it costs an attempt, so that it cannot go on
             log.exception("sender.raised", delivery=delivery.id, endpoint=self._name)
             detail = f"a fault of this program: {type(exc).__name__}"
-            return Attempt(at=began, outcome=Failed(reason="internal", detail=detail, asked=False))
+            return Attempt(at=began, outcome=Failed(reason="internal", detail=detail, proves=False))
 
     def count(self, outcome: Outcome, delivery: Delivery, now: Micros) -> None:
         """Count an outcome, and measure how long after its observation a delivery was accepted."""

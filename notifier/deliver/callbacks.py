@@ -215,4 +215,4 @@ class CallbackDestinations:
             )
             detail = f"a fault of this program: {type(exc).__name__}"
             # It costs attempts, as with a sender that raises, so that it does not go on.
-            return Refusing(Failed(reason="internal", detail=detail, asked=False), self._clock)
+            return Refusing(Failed(reason="internal", detail=detail, proves=False), self._clock)

@@ -380,8 +380,8 @@ class Destination:
             schedule=self._policy.schedule,
             now=now,
             jitter=self._jitter(),
-            refused_share=self.shares.chance if isinstance(outcome, Failed) else 0.0,
-            chance=self._jitter(),
+            refused_share=self.shares.by_chance if isinstance(outcome, Failed) else 0.0,
+            draw=self._jitter(),
             age=min(self._clock.elapsed(at, now) for at in (delivery.observed_at, self._well_since)) / 1e6,
         )
 

@@ -16,12 +16,12 @@ def verdict(
     now: Micros,
     jitter: float,
     refused_share: float = 0.0,
-    chance: float = 0.0,
+    draw: float = 0.0,
     age: float = 0.0,
 ) -> Verdict:
     """Decide by the outcome of an attempt that has just ended.
 
-    `schedule` as for retry.next_attempt, `refused_share` and `chance` as for retry.extra_attempt. `age` is for how many
+    `schedule` as for retry.next_attempt, `refused_share` and `draw` as for retry.extra_attempt. `age` is for how many
     seconds the endpoint could have accepted the message.
     """
     match outcome:
@@ -40,7 +40,7 @@ def verdict(
             if pause is None:
                 return Dead(attempt=made, reason=reason)
             if hint is None and retry.may_be_outage(reason):
-                extra = retry.extra_attempt(pause, refused_share=refused_share, chance=chance, jitter=jitter)
+                extra = retry.extra_attempt(pause, refused_share=refused_share, draw=draw, jitter=jitter)
                 if extra is not None:
                     return Later(due=now + round(extra * 1e6), attempt=delivery.attempt, reason=reason)
             return Later(due=now + round(pause * 1e6), attempt=made, reason=reason)

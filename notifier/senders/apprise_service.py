@@ -82,7 +82,7 @@ class AppriseSender:
             outcome = text if isinstance(text, Rejected) else await self._notify(text, still_ours)
         except Exception as exc:  # the boundary of an attempt, as in `Exchange`; its text may hold the URL
             log.error("sender.unexpected_error", endpoint=delivery.endpoint, error=type(exc).__name__)
-            outcome = Failed(reason="internal", detail=f"the service failed with {type(exc).__name__}", asked=False)
+            outcome = Failed(reason="internal", detail=f"the service failed with {type(exc).__name__}", proves=False)
         return Attempt(at=at, outcome=outcome, seconds=time.perf_counter() - began)
 
     async def close(self) -> None:

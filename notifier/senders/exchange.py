@@ -102,7 +102,7 @@ class Exchange:
             # A refusal counts even if the rest of the reply never came; an acceptance must be complete.
             outcome = judge(status, text, trace.fields, self._clock())
         else:
-            outcome = fault or Failed(reason="internal", asked=False)
+            outcome = fault or Failed(reason="internal", proves=False)
         return Attempt(
             at=at,
             outcome=outcome,
@@ -135,7 +135,7 @@ class Exchange:
             if (fault := explain(exc)) is not None:
                 return fault
             log.exception("sender.unexpected_error", host=self._route.host)
-            return Failed(reason="internal", detail=f"a fault of this program: {type(exc).__name__}", asked=False)
+            return Failed(reason="internal", detail=f"a fault of this program: {type(exc).__name__}", proves=False)
         return None
 
     async def _exchange(self, request: bytes, trace: AttemptTrace, still_ours: StillOurs) -> None:

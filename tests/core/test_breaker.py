@@ -36,7 +36,7 @@ LIMITED = Failed(reason="http_429", throttle=True, spend=False, retry_after=30.0
 UNHINTED = Failed(reason="http_429", throttle=True, spend=False)
 OURS = Failed(reason="dns", spend=False)
 UNASKED = Rejected(reason="template", well=None)
-OUR_FAULT = Failed(reason="internal", asked=False)
+OUR_FAULT = Failed(reason="internal", proves=False)
 
 
 def record(

@@ -89,7 +89,7 @@ def test_places_rest_longer_where_nothing_is_accepted() -> None:
 def test_what_says_nothing_of_the_endpoint_changes_nothing() -> None:
     """Faults of our own, messages that were not sent, attempts through a sender that was replaced."""
     flow = Flow(4)
-    attempt(flow, Failed(reason="internal", asked=False), 0.0)
+    attempt(flow, Failed(reason="internal", proves=False), 0.0)
     attempt(flow, Rejected(reason="template", well=None), 0.0)
     flow.ended(admit(flow), 0.1)
     assert flow.in_flight == 0

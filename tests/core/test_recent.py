@@ -41,9 +41,9 @@ def test_goodput_is_of_the_time_that_was_counted() -> None:
 @pytest.mark.parametrize(
     ("accepted", "refused", "chance"), [(15, 5, 0.25), (14, 5, 0.0), (5, 15, 0.75), (4, 36, 0.0), (20, 0, 0.0)]
 )
-def test_chance_is_of_attempts_enough(accepted: int, refused: int, chance: float) -> None:
+def test_the_share_by_chance_is_of_attempts_enough(accepted: int, refused: int, chance: float) -> None:
     """Of an endpoint that accepts something; else a refusal says nothing about the next one."""
-    assert Shares(accepted=accepted, refused=refused, reason="x").chance == chance
+    assert Shares(accepted=accepted, refused=refused, reason="x").by_chance == chance
 
 
 def test_nodes_are_counted_together() -> None:

@@ -247,7 +247,7 @@ def test_no_location_is_too_strange(location: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wait", "share", "chance", "extra"),
+    ("wait", "share", "draw", "extra"),
     [
         (300.0, 0.33, 0.5, True),
         (300.0, 0.33, 0.01, False),  # the luck of one in twenty-four
@@ -256,9 +256,9 @@ def test_no_location_is_too_strange(location: str) -> None:
         (300.0, 0.0, 0.999, False),
     ],
 )
-def test_a_refusal_by_chance_need_not_wait_for_minutes(wait: float, share: float, chance: float, extra: bool) -> None:
+def test_a_refusal_by_chance_need_not_wait_for_minutes(wait: float, share: float, draw: float, extra: bool) -> None:
     """An endpoint that accepts the rest is asked again soon, some times and not for ever."""
-    seconds = extra_attempt(wait, refused_share=share, chance=chance, jitter=0.5)
+    seconds = extra_attempt(wait, refused_share=share, draw=draw, jitter=0.5)
     assert seconds == (EXTRA_WAIT * (1 + JITTER / 2) if extra else None)
 
 
@@ -269,10 +269,10 @@ def test_few_wait_for_minutes_at_an_endpoint_that_refuses_by_chance(share: float
     waited, attempts = 0, 0
     for _ in range(5000):
         while rng.random() < share:
-            if extra_attempt(300.0, refused_share=share, chance=rng.random(), jitter=0.0) is None:
+            if extra_attempt(300.0, refused_share=share, draw=rng.random(), jitter=0.0) is None:
                 waited += 1
                 break
-        while extra_attempt(300.0, refused_share=share, chance=rng.random(), jitter=0.0) is not None:
+        while extra_attempt(300.0, refused_share=share, draw=rng.random(), jitter=0.0) is not None:
             attempts += 1
     assert waited / 5000 <= at_most
     assert attempts / 5000 == pytest.approx(EXTRA_ATTEMPTS / (1 - share) - 1, rel=0.1)

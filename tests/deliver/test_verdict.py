@@ -23,7 +23,7 @@ def decide(
     attempt: int,
     *,
     refused_share: float = 0.0,
-    chance: float = 0.5,
+    draw: float = 0.5,
     age: float = 0.0,
     well_for: float = 1e6,
 ) -> Verdict:
@@ -44,7 +44,7 @@ def decide(
         now=NOW,
         jitter=0.0,
         refused_share=refused_share,
-        chance=chance,
+        draw=draw,
         age=min(age, well_for),
     )
 
@@ -105,4 +105,4 @@ def test_a_refusal_by_chance_costs_nothing_before_a_long_wait(outcome: Failed, a
     """Where the endpoint refuses a share of everything, and accepts the rest."""
     result = decide(outcome, attempt, refused_share=0.33)
     assert (result == after(EXTRA_WAIT, attempt, outcome.reason)) is extra
-    assert decide(outcome, attempt, refused_share=0.33, chance=0.0) == decide(outcome, attempt)
+    assert decide(outcome, attempt, refused_share=0.33, draw=0.0) == decide(outcome, attempt)

@@ -239,7 +239,7 @@ async def test_a_fault_of_a_service_is_an_outcome() -> None:
     with structlog.testing.capture_logs() as logs:
         outcome = (await made.send(failed())).outcome
     assert isinstance(outcome, Failed)
-    assert (outcome.reason, outcome.asked) == ("internal", False)
+    assert (outcome.reason, outcome.proves) == ("internal", False)
     assert "t0ken" not in f"{outcome} {logs}"
 
 
