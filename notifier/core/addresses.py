@@ -1,4 +1,7 @@
-"""Classifies IP addresses that do not belong to public hosts. Pure: no names, URLs or sockets.
+"""Says which IP addresses are no public host's. Pure: no names, URLs or sockets.
+
+`core/callback.py` (`forbids`) refuses them. `runtime/http1/names.py` asks it about every address that a callback or the
+URL of a result leads to, before it is dialled.
 
 The tables follow IANA's special-purpose registries (RFC 6890; iana.org/assignments/iana-ipv4-special-registry and
 iana-ipv6-special-registry). Of IPv6 only global unicast space, 2000::/3, is public at all (RFC 4291 section 2.4). An

@@ -24,9 +24,8 @@ FIRST_WAIT = 1.0  # seconds of the first cool-down, and of the first pause for a
 LONGEST_WAIT = 60.0  # seconds of the longest cool-down: how late a recovery may be noticed
 LONGEST_OWN_WAIT = 15.0  # seconds of the longest pause for a fault of our own
 SPREAD = 0.2  # of a cool-down, by which it may be shorter: endpoints that failed together are not probed together
-UNUSUAL = (
-    12  # times as many refusals in a row as usual, before they count as silence: chance reaches it in 1 of 100,000
-)
+# Times as many refusals in a row as usual, before they count as silence: chance reaches it in 1 of 100,000.
+UNUSUAL = 12
 PROBE_PATIENCE = 120.0  # seconds until a probe without any outcome is replaced
 
 

@@ -19,9 +19,10 @@ class Replay:
 
     - An upstream that sends the last event ID again has repeated its history up to there; everything after it is news.
     - Otherwise history ends where the state that the watch knows stands last; everything after it is news.
-    - Where neither is found nothing is repeated, since a history would hold the known state: everything is news. But a
-      stream that is over, without a terminal state, and began as the watch did was a history cut short: it tells
-      nothing. Where it is not known how the watch began, the last snapshot of such a stream alone counts.
+    - Where neither is found, nothing is repeated, since a history would hold the known state: everything is news.
+      The exception is a history that was cut short: a stream that ended without a terminal state and began with the
+      watch's first BEGINNING states. It tells nothing. Where the watch's first states are unknown, any stream that
+      ended so may be one, and its last snapshot alone counts.
 
     The first terminal observation ends the burst, and the last one always counts.
     """

@@ -7,8 +7,8 @@ rarely while that value holds, so that finding out whether there is room now cos
 
 from __future__ import annotations
 
-HOLD = 1.0  # seconds between steps near the value at which a limit fell
-LONGEST_HOLD = 20.0  # seconds of the longest
+HOLD = 1.0  # seconds between steps near the value at which a limit fell, at first
+LONGEST_HOLD = 20.0  # seconds: each fall doubles the hold, up to this
 DOUBLING = 0.5  # seconds that a window takes at least to double after an outage: from 1 to 32 in 2.5 s
 UNUSED = 30.0  # seconds without a wait after which a pace is given up
 

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class OwnSteps:
-    """Takes and saves such steps for the watches of one source."""
+    """Takes the steps that no observation causes, for the watches of one source, and saves them."""
 
     def __init__(self, *, recorder: Recorder, followed: Followed, admissions: Admissions, clock: Clock) -> None:
         self._recorder = recorder

@@ -1,4 +1,4 @@
-"""Watches that this node may not own any more, or not as it knows them."""
+"""Keeps the watches that this node gives back: it may not own them any more, or they may have changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from notifier.runtime.wake import Wake
 
 
 class Unsure:
-    """Keeps watches until the watcher releases them; it claims those that are free again, as they are then."""
+    """Keeps such watches until the watcher releases them in the store, and then claims what is free, as it is now."""
 
     def __init__(self, wake: Wake) -> None:
         """Set `wake` when there are any."""

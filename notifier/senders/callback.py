@@ -1,7 +1,8 @@
 """Sends to URLs that came with watches: each signed with its own secret, all over shared connections.
 
 The rules are applied twice: to the URL when a sender is created, since they may have changed after the watch came, and
-to every address that is connected to (`vetting`). There is no proxy: it would connect to addresses that nobody vetted.
+to every address that is dialled (`runtime/http1/names.py`). There is no proxy: it would dial addresses that nobody
+vetted.
 """
 
 from __future__ import annotations

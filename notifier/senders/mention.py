@@ -1,5 +1,7 @@
 """Writes the names of people and groups so that Slack calls them. Pure.
 
+Which messages mention anybody is decided in `notice.py` (`is_failure`).
+
 https://docs.slack.dev/messaging/formatting-message-text/#mentions
 """
 

@@ -18,9 +18,10 @@ from notifier.store.reader import Reader
 from notifier.store.rows import delivery_from
 from notifier.store.transaction import Transaction
 from notifier.store.values import DeliveryClaim, DeliveryFilter, Recovery, Settlement
-from notifier.store.writer import LINGER, Writer
+from notifier.store.writer import Writer
 
 MAX_CLAIM = 1000  # deliveries of one endpoint claimed at once: bounds memory and a statement's parameters
+LINGER = 0.05  # seconds that a verdict waits for others to share a transaction with; longer than changes wait
 MAX_REVIVED = 500  # dead deliveries made ready in one transaction: others wait for it
 
 _ENDPOINTS = "SELECT DISTINCT endpoint FROM deliveries WHERE id IN (:ids...)"

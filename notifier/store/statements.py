@@ -1,4 +1,6 @@
-"""Statements and conditions that several modules share. Those of the hot path are in `hot.py`.
+"""Statements and conditions that several modules share.
+
+The hot path's are in `hot_sqlite.py` and `hot_postgres.py`; `hot.py` runs them.
 
 SQLite and PostgreSQL use a partial index only where the query repeats its condition. So conditions on `status` are
 literals, not parameters.

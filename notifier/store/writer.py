@@ -28,8 +28,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-RHYTHM = 0.004  # seconds from the start of a group to the start of the next, at least
-LINGER = 0.05  # seconds that a verdict waits for others to share a transaction with; longer than changes wait
+RHYTHM = 0.004  # seconds: the least time between the starts of two groups
 RETRY_DELAY = 0.5  # seconds between tries while the database is away
 MAX_CONFLICTS = 5  # times in a row; conflicts are rare, since every node locks in the same order
 LONG = 10.0  # seconds that a group may take before the database counts as away

@@ -17,8 +17,9 @@ from notifier.store import sqlite
 from notifier.store.connection import Connection
 from notifier.store.node import Solo
 from notifier.store.operations import CallOp
+from notifier.store.outbox import LINGER
 from notifier.store.transaction import Transaction
-from notifier.store.writer import ENOUGH, LINGER, MAX_GROUP, Writer
+from notifier.store.writer import ENOUGH, MAX_GROUP, Writer
 
 LONG_WAIT = 10 * PATIENCE  # seconds; a test that waited so long would fail
 

@@ -44,9 +44,10 @@ class Names:
         self._asked: dict[tuple[str, int], asyncio.Future[list[AddressInfo]]] = {}
 
     async def addresses(self, host: str, port: int) -> list[AddressInfo]:
-        """Return the host's addresses that may be reached, in turns the first of them.
+        """Return the host's addresses that may be reached.
 
-        Raises ForbiddenAddress if there are only others, socket.gaierror if there are none.
+        While an answer is kept, each call puts the next address first, so that all are used. Raises ForbiddenAddress
+        if there are only others, socket.gaierror if there are none.
         """
         literal = _literal(host, port)
         return self._vetted([literal] if literal is not None else await self._look_up(host, port))
