@@ -1,8 +1,9 @@
 """How much an endpoint is sent: by what it accepts. Pure: times and randomness enter as arguments.
 
-One Flow stands for one endpoint on one node and combines four rules, each in its own module:
+One Flow stands for one endpoint on one node and combines five rules, each in its own module:
 
 - `core/breaker.py`: nothing goes out while the endpoint asks for patience, accepts nothing, or is disabled;
+- `core/pace.py`: no more begin in a second than the configuration allows (`rate_limit`);
 - `core/window.py`: the number of attempts in flight and their pace adapt;
 - `core/load.py`: both fall only if load is the cause of refusals, so that random refusals cost no throughput;
 - `core/recent.py`: the answers of the last minute, which are told to people.
@@ -15,6 +16,7 @@ SICK_RATE * RESTED places gets more; silence opens the breaker by then.
     pause = flow.wait(now, tick)          # 0.0: now; seconds; None: when something ends or changes
     ticket = flow.admit(now, tick)
     flow.record(ticket, outcome, now, tick, jitter=random())
+    flow.ended(ticket, tick)              # its outcome is saved
 
 `now` is the wall clock's time, which outlives a restart; `tick` is the seconds of a clock that nobody sets.
 """
@@ -22,11 +24,12 @@ SICK_RATE * RESTED places gets more; silence opens the breaker by then.
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from notifier.core.breaker import SILENCE, WELL, AttemptContext, Breaker, Silence, State, own_fault
 from notifier.core.load import LoadRecord
 from notifier.core.model import Micros
+from notifier.core.pace import TokenBucket
 from notifier.core.recent import RecentAnswers
 from notifier.core.retry import Delivered, Failed, Gone, Outcome, Rejected
 from notifier.core.window import Pace, Window
@@ -59,8 +62,11 @@ class Ticket:
 class Flow:
     """What may be sent to one endpoint, and what it made of it."""
 
-    def __init__(self, cap: int, *, silence: Silence = SILENCE) -> None:
-        """Begin with everything allowed; `cap` is the greatest number of attempts in flight."""
+    def __init__(self, cap: int, *, rate_limit: float | None = None, silence: Silence = SILENCE) -> None:
+        """Begin with everything allowed.
+
+        `cap` is the greatest number of attempts in flight; `rate_limit` is of attempts a second, None: no limit.
+        """
         self.in_flight = 0
         self.disregarded = 0  # of them, those that began before the window was restarted: they do not count for it
         self._restarted = 0  # the number of the first attempt that counts
@@ -69,6 +75,8 @@ class Flow:
         # Others read it, and replace it by `set_breaker`: one that ends an outage makes the window begin from one.
         self.breaker = WELL
         self._window = Window(cap)
+        self._rate_limit = rate_limit
+        self._bucket = _bucket(rate_limit)
         self._pace = Pace()
         self._load = LoadRecord()
         self._typical: float | None = None  # seconds of an accepted attempt
@@ -91,18 +99,39 @@ class Flow:
             self._window.halve()
 
     @property
+    def state(self) -> State:
+        """Return the breaker's state."""
+        return self.breaker.state
+
+    @property
     def limit(self) -> int:
         """Return how many attempts may be in flight."""
         return self._window.size
+
+    @property
+    def workers(self) -> int:
+        """Return how many workers can be busy: more than `limit` while disregarded attempts hang."""
+        return self._window.size + self.disregarded
 
     @property
     def rate(self) -> float | None:
         """Return how many attempts may begin in a second; None: any number."""
         return self._pace.rate
 
-    def set_cap(self, cap: int) -> None:
-        """Take another greatest number of attempts in flight."""
+    def update(self, cap: int, rate_limit: float | None = None) -> None:
+        """Take other limits; attempts in flight go on."""
         self._window.limit(cap)
+        if rate_limit != self._rate_limit:
+            self._rate_limit, self._bucket = rate_limit, _bucket(rate_limit)
+
+    def delay(self, tick: float) -> None:
+        """Let the next attempt wait for the rate limit's interval, as if one had begun at `tick`."""
+        if self._bucket is not None:
+            self._bucket.drain(tick)
+
+    def ready_at(self, now: Micros) -> Micros | None:
+        """Return when the breaker lets an attempt out; None if only an operator can change that."""
+        return now if self.breaker.ready(now) else self.breaker.wake_at()
 
     def wait(self, now: Micros, tick: float) -> float | None:
         """Return the seconds until an attempt may go out; None: not before an attempt ends or something changes."""
@@ -116,12 +145,15 @@ class Flow:
             return None
         if busy + len(self._resting) >= self._window.size and self.breaker.state is State.CLOSED:
             return self._resting[0] - tick
-        return self._pace.wait(tick)
+        pause = self._pace.wait(tick)
+        return self._bucket.wait(tick) if pause == 0 and self._bucket is not None else pause
 
     def admit(self, now: Micros, tick: float) -> Ticket:
         """Let one attempt out, after `wait` returned 0.0."""
         self.breaker, probe = self.breaker.admit(now)
         self._pace.take(tick)
+        if self._bucket is not None:
+            self._bucket.take()
         self.in_flight += 1
         return Ticket(number=self._load.begin(tick), probe=probe, began=now, tick=tick)
 
@@ -173,6 +205,12 @@ class Flow:
     def disregard(self) -> None:
         """Take the attempts in flight out of the window: they began before an outage ended, or with an old sender."""
         self.disregarded, self._restarted = self.in_flight, self._load.following
+
+    def abandon(self, now: Micros, tick: float) -> None:
+        """Disregard the attempts in flight, since nobody will judge them; another probe may go out."""
+        if self.breaker.state is State.HALF_OPEN:
+            self.set_breaker(replace(self.breaker, state=State.OPEN, not_before=now), tick)
+        self.disregard()
 
     def renew(self) -> None:
         """Forget everything but the attempts in flight: another receiver stands behind the name now."""
@@ -237,3 +275,7 @@ class Flow:
         if rate is not None:
             self._pace.fall(max(rate * TOLERANCE, SLOWEST), tick)
             self._load.clear()
+
+
+def _bucket(rate: float | None) -> TokenBucket | None:
+    return None if rate is None else TokenBucket(rate)

@@ -33,7 +33,7 @@ class CallbackDestination(Destination):
         self._used_at = tick
         self._leaving = False
         if health.rounds:  # it was failing: a probe first
-            self._gate.restore(
+            self._flow.set_breaker(
                 Breaker(
                     state=State.OPEN,
                     not_before=health.held_until or 0,
@@ -56,7 +56,7 @@ class CallbackDestination(Destination):
 
     def health(self, now: Micros) -> CallbackHealth:
         """Return the health for the store to remember."""
-        breaker = self._gate.breaker
+        breaker = self._flow.breaker
         if breaker.state in (State.CLOSED, State.DISABLED):
             return CallbackHealth()
         held = max(now, breaker.not_before) if breaker.since <= now else now  # the clock was set back since
@@ -65,9 +65,9 @@ class CallbackDestination(Destination):
     def idle(self, now: Micros) -> bool:
         """Return whether memory holds nothing to do for it, or nothing that may be done for now."""
         queue = self._queue
-        if self._gate.in_flight or queue.reserved or self._workers or self._aside or self._claiming:
+        if self._flow.in_flight or queue.reserved or self._workers or self._aside or self._claiming:
             return False
-        if not self._gate.ready(now):
+        if not self._flow.breaker.ready(now):
             return True
         if len(queue) or self._leaving:
             return not len(queue)  # one that leaves asks the store for no more, whatever there is
@@ -87,12 +87,12 @@ class CallbackDestination(Destination):
     def switch_off(self) -> None:
         """Send nothing more, and leave; attempts in flight end."""
         self._leaving = True
-        self._gate.restore(self._gate.breaker.disable(), time.monotonic())
+        self._flow.set_breaker(self._flow.breaker.disable(), time.monotonic())
 
     def switch_on(self, sender: Sender) -> None:
         """Send by other rules from now on."""
-        if self._gate.state is State.DISABLED:
-            self._gate.restore(self._gate.breaker.enable(), time.monotonic())
+        if self._flow.state is State.DISABLED:
+            self._flow.set_breaker(self._flow.breaker.enable(), time.monotonic())
         self.relink(sender)
         self.start_workers()  # they ended while callbacks were switched off
 
@@ -115,5 +115,5 @@ class CallbackDestination(Destination):
 
     def _state_changed(self, before: Breaker) -> None:
         super()._state_changed(before)
-        if self._gate.state is State.CLOSED and before.failing_since is not None:
+        if self._flow.state is State.CLOSED and before.failing_since is not None:
             self._hasten(before.failing_since)

@@ -1,4 +1,4 @@
-"""One receiver of deliveries: its queue in memory, its gate, its sender, and the workers that send.
+"""One receiver of deliveries: its queue in memory, its flow, its sender, and the workers that send.
 
 A destination owns all of its state; others ask it by methods. A worker takes a delivery, attempts it, judges the
 destination by the outcome, settles the delivery and pushes the one that this releases. The order of a watch's
@@ -23,13 +23,13 @@ from structlog.contextvars import bind_contextvars, reset_contextvars
 from notifier.core.breaker import Breaker, State
 from notifier.core.condition import Condition, condition, explain, word
 from notifier.core.errors import StaleWrite, StoreUnavailable
+from notifier.core.flow import Flow, Ticket
 from notifier.core.model import Delivery, Micros
 from notifier.core.recent import Shares
 from notifier.core.retry import Attempt, Delivered, Failed, Outcome
 from notifier.core.trace import trace_id
 from notifier.deliver.attempts import Attempts
 from notifier.deliver.environment import EndpointPolicy, Environment
-from notifier.deliver.gate import Closed, Gate, Permit
 from notifier.deliver.outbox import AFTER_OUTAGE
 from notifier.deliver.queue import DeliveryQueue
 from notifier.deliver.sender import Link, Sender
@@ -68,7 +68,7 @@ class Destination:
         self._mutes = environment.mutes
         self._jitter = environment.jitter
         self._link = Link(sender)
-        self._gate = Gate(limit=policy.max_in_flight, rate=policy.rate_limit, silence=environment.silence)
+        self._flow = Flow(policy.max_in_flight, rate_limit=policy.rate_limit, silence=environment.silence)
         self._queue = DeliveryQueue(limit=policy.max_in_flight)
         self._phase = Lifecycle.OPEN
         self._workers = 0
@@ -92,27 +92,27 @@ class Destination:
     @property
     def state(self) -> State:
         """Return the breaker's state."""
-        return self._gate.state
+        return self._flow.state
 
     @property
     def limit(self) -> int:
         """Return how many attempts may be in flight now."""
-        return self._gate.limit
+        return self._flow.limit
 
     @property
     def shares(self) -> Shares:
         """Return what the attempts of the last minute met."""
-        return self._gate.shares(time.monotonic())
+        return self._flow.recent.shares(time.monotonic())
 
     def condition(self, shares: Shares) -> tuple[Condition, str | None]:
         """Return its state in the words that people read, with the reason; `shares` are those of all nodes."""
-        breaker, now = self._gate.breaker, self._clock()
+        breaker, now = self._flow.breaker, self._clock()
         return condition(breaker, shares, now), explain(breaker, shares, now)
 
     @property
     def in_flight(self) -> int:
         """Return how many attempts are under way or being saved."""
-        return self._gate.in_flight
+        return self._flow.in_flight
 
     @property
     def reserved(self) -> int:
@@ -136,8 +136,8 @@ class Destination:
         if (
             not self._accepts
             or self._queue.backlog
-            or self._queue.room(self._gate.in_flight) <= 0
-            or not (self._gate.state is State.CLOSED or self._gate.ready(self._clock()))
+            or self._queue.room(self._flow.in_flight) <= 0
+            or not (self._flow.state is State.CLOSED or self._flow.breaker.ready(self._clock()))
         ):
             return False
         self._queue.reserve()
@@ -151,7 +151,7 @@ class Destination:
     def push(self, delivery: Delivery) -> None:
         """Take a delivery that is ready and this node's; give it back if it cannot be sent from here, or not yet."""
         refused = self._phase in (Lifecycle.HANDING_OVER, Lifecycle.REMOVED)
-        if refused or self._gate.state is State.DISABLED or not self._serves:
+        if refused or self._flow.state is State.DISABLED or not self._serves:
             self._release(delivery)
         elif self._policy.people and (mute := self._mutes.covering(delivery)) is not None:
             self._settle_aside(delivery, Muted(mute=mute.id))
@@ -196,13 +196,13 @@ class Destination:
     def update(self, policy: EndpointPolicy) -> None:
         """Take a new policy."""
         self._policy = policy
-        self._gate.update(limit=policy.max_in_flight, rate=policy.rate_limit)
+        self._flow.update(policy.max_in_flight, policy.rate_limit)
         self._queue.update(limit=policy.max_in_flight)
 
     def relink(self, sender: Sender) -> None:
         """Send through another sender from now on; the old one is closed after its last attempt."""
         before, self._link = self._link, Link(sender)
-        self._gate.abandon(self._clock(), time.monotonic())  # attempts through the old sender will not be judged
+        self._flow.abandon(self._clock(), time.monotonic())  # attempts through the old sender will not be judged
         self._retire(before)
 
     def remove(self) -> None:
@@ -239,7 +239,7 @@ class Destination:
 
     async def drained(self) -> None:
         """Wait until no attempt is in flight."""
-        while self._gate.in_flight:
+        while self._flow.in_flight:
             self._idle.clear()
             await self._idle.wait()
 
@@ -263,7 +263,7 @@ class Destination:
     @property
     def _takes(self) -> bool:
         """Return whether it takes the delivery that a settlement makes ready; otherwise that waits in the store."""
-        return self._accepts and self._gate.state is not State.DISABLED
+        return self._accepts and self._flow.state is not State.DISABLED
 
     @property
     def _url(self) -> str | None:
@@ -272,7 +272,7 @@ class Destination:
 
     def _state_changed(self, before: Breaker) -> None:
         """Act on a breaker whose state an attempt has changed."""
-        now, was = word(self._gate.state), word(before.state)
+        now, was = word(self._flow.state), word(before.state)
         if now is not was and now is not Condition.DISABLED:
             log.info("endpoint.state", endpoint=self.name, state=now.value, was=was.value)
 
@@ -283,7 +283,7 @@ class Destination:
 
     def start_workers(self) -> None:
         """Start a worker more, if there is work for it that no other is about to take."""
-        enough = self._starting >= len(self._queue) or self._workers >= self._gate.workers
+        enough = self._starting >= len(self._queue) or self._workers >= self._flow.workers
         if not enough and self._phase is Lifecycle.OPEN and self._tasks.start(self._working, self._work):
             self._workers += 1
             self._starting += 1
@@ -300,15 +300,16 @@ class Destination:
                 if not len(self._queue) or not self._serves:
                     return
                 tick = loop.time()
-                match self._gate.enter(self._clock(), tick):
-                    case Closed(seconds=seconds):
-                        if seconds is not None:
-                            self._work_alarm.set(seconds)
-                        return
-                    case Permit() as permit:
-                        delivery = self._take(tick)
-                        self.start_workers()
-                        await self._deliver(delivery, permit)
+                now = self._clock()
+                pause = self._flow.wait(now, tick)
+                if pause != 0:
+                    if pause is not None:
+                        self._work_alarm.set(pause)
+                    return
+                ticket = self._flow.admit(now, tick)
+                delivery = self._take(tick)
+                self.start_workers()
+                await self._deliver(delivery, ticket)
         finally:
             self._workers -= 1
 
@@ -316,19 +317,19 @@ class Destination:
         """Remove the delivery to attempt from the queue; `tick` is the loop's time in seconds."""
         return self._queue.pop()
 
-    async def _deliver(self, delivery: Delivery, permit: Permit) -> None:
+    async def _deliver(self, delivery: Delivery, ticket: Ticket) -> None:
         link = self._link.acquire()
         try:
-            outcome = await self._conclude(link, delivery, permit)
+            outcome = await self._conclude(link, delivery, ticket)
             if outcome is not None and self._phase is not Lifecycle.REMOVED:
                 await self._follow(outcome)
         finally:
-            self._gate.leave(permit, time.monotonic())
+            self._flow.ended(ticket, time.monotonic())
             self._refill()
             self._idle.set()
             await link.release()
 
-    async def _conclude(self, link: Link, delivery: Delivery, permit: Permit) -> Outcome | None:
+    async def _conclude(self, link: Link, delivery: Delivery, ticket: Ticket) -> Outcome | None:
         """Attempt a delivery and settle it; return the outcome if it says anything of the destination.
 
         An exception ends here, so that one delivery does not harm the others.
@@ -344,7 +345,7 @@ class Destination:
                 attempt = replace(attempt, at=at)
             if self._link is link and self._phase is not Lifecycle.REMOVED:  # else it says nothing of the new sender
                 outcome = attempt.outcome
-                self._judge(outcome, permit, now)
+                self._judge(outcome, ticket, now)
             if losses != self._losses:  # it may have been claimed anew since, even by this node
                 raise StaleWrite
             await self._settle(delivery, self._verdict(delivery, attempt, now), attempt)
@@ -357,14 +358,14 @@ class Destination:
             reset_contextvars(**trace)
         return outcome
 
-    def _judge(self, outcome: Outcome, permit: Permit, now: Micros) -> None:
+    def _judge(self, outcome: Outcome, ticket: Ticket, now: Micros) -> None:
         """Judge the destination by an outcome."""
-        before = self._gate.breaker
-        since = self._gate.record(permit, outcome, now, time.monotonic(), jitter=self._jitter())
+        before = self._flow.breaker
+        since = self._flow.record(ticket, outcome, now, time.monotonic(), jitter=self._jitter())
         if since is not None:
             self._hasten(since)
-        if self._gate.state is not before.state:
-            if self._gate.state is State.CLOSED:
+        if self._flow.state is not before.state:
+            if self._flow.state is State.CLOSED:
                 self._well_since = now
             self._state_changed(before)
             self._refill()
@@ -473,10 +474,10 @@ class Destination:
         queue = self._queue
         if not queue.backlog and queue.next_due is None:
             return None
-        if not self._accepts or not queue.low or queue.claimable(self._gate.in_flight) <= 0:
+        if not self._accepts or not queue.low or queue.claimable(self._flow.in_flight) <= 0:
             return None
         now = self._clock()
-        ready = self._gate.ready_at(now)
+        ready = self._flow.ready_at(now)
         if ready is None:
             return None
         due = now if queue.backlog or queue.next_due is None else queue.next_due
@@ -485,7 +486,7 @@ class Destination:
     async def _claim(self) -> None:
         """Claim what there is room for."""
         queue = self._queue
-        count = queue.claimable(self._gate.in_flight)
+        count = queue.claimable(self._flow.in_flight)
         try:
             if count > 0:
                 await self._claim_some(count)

@@ -15,7 +15,7 @@ import structlog
 
 from notifier.core import endpoint
 from notifier.core.breaker import WELL, Breaker, State
-from notifier.core.condition import Condition, explain, word
+from notifier.core.condition import Condition, condition, explain, word
 from notifier.core.endpoint import EndpointUpdate, News
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import EndpointState, Event, EventType, Micros
@@ -65,12 +65,12 @@ class EndpointDestination(GatheringDestination):
     @property
     def failing_since(self) -> Micros | None:
         """Return when the present run of failed attempts began; None: the last attempt was accepted."""
-        return self._gate.breaker.failing_since
+        return self._flow.breaker.failing_since
 
     @property
     def next_attempt(self) -> Micros | None:
         """Return the time before which no attempt is made; None: nothing holds attempts back, or it is disabled."""
-        breaker = self._gate.breaker
+        breaker = self._flow.breaker
         return None if breaker.state is State.CLOSED else breaker.wake_at()
 
     @property
@@ -83,7 +83,7 @@ class EndpointDestination(GatheringDestination):
     def update(self, policy: EndpointPolicy) -> None:
         """Take a new policy; another URL is another endpoint, and nothing is known of its health."""
         if policy.fingerprint != self._policy.fingerprint:
-            self._gate.renew()
+            self._flow.renew()
             self._disabled_reason = None
             self._kept = endpoint.unknown(self._kept, policy.fingerprint)
         super().update(policy)
@@ -95,8 +95,8 @@ class EndpointDestination(GatheringDestination):
     def remove(self) -> None:
         """Take nothing more, give everything back, and leave the metric."""
         metrics = self._metrics
-        for condition in Condition:
-            metrics.endpoint_state.remove(self.name, condition.value)
+        for each in Condition:
+            metrics.endpoint_state.remove(self.name, each.value)
         for gauge in (metrics.endpoint_in_flight_limit, metrics.endpoint_goodput, metrics.endpoint_refused_share):
             gauge.remove(self.name)
         super().remove()
@@ -121,7 +121,7 @@ class EndpointDestination(GatheringDestination):
         """Take over its saved health, unless that was of another URL."""
         if self._policy.fingerprint != state.fingerprint:
             return
-        breaker = self._gate.breaker
+        breaker = self._flow.breaker
         if self.shared or state.disabled_at is not None:
             breaker = endpoint.adopt(breaker, state, self._clock())
         if state.disabled_at is not None:
@@ -132,24 +132,24 @@ class EndpointDestination(GatheringDestination):
                 reason=self._disabled_reason,
                 hint=f"notifier endpoint enable {self.name}",
             )
-        self._gate.restore(replace(breaker, failing_since=state.failing_since), time.monotonic())
+        self._flow.set_breaker(replace(breaker, failing_since=state.failing_since), time.monotonic())
         self._kept = state
         self.show()
 
     async def _disable(self, reason: str, detail: str) -> None:
         if self._disabled_reason is not None:
             return
-        self._gate.restore(self._gate.breaker.disable(), time.monotonic())
+        self._flow.set_breaker(self._flow.breaker.disable(), time.monotonic())
         self._disabled_reason = reason
         self.show()
         write = log.warning if reason == OPERATOR else log.error  # an operator knows what he did
         write("endpoint.disabled", endpoint=self.name, reason=reason, detail=detail, hint="its deliveries are kept")
-        update = endpoint.disabling(self._clock(), reason, self._gate.breaker.failing_since)
+        update = endpoint.disabling(self._clock(), reason, self._flow.breaker.failing_since)
         await self._change(update, EventType.ENDPOINT_DISABLED, {"reason": reason, "detail": detail})
 
     async def _enable(self) -> None:
-        before = self._gate.breaker
-        self._gate.restore(before.enable(), time.monotonic())
+        before = self._flow.breaker
+        self._flow.set_breaker(before.enable(), time.monotonic())
         self._disabled_reason = None
         self.show()
         if before.state is State.DISABLED:
@@ -162,7 +162,7 @@ class EndpointDestination(GatheringDestination):
 
     def _resume(self) -> None:
         """Go on as the endpoint's state allows now."""
-        if not self._serves or self._gate.state is State.DISABLED:
+        if not self._serves or self._flow.state is State.DISABLED:
             self.clear()
             return
         self.expect()
@@ -190,17 +190,17 @@ class EndpointDestination(GatheringDestination):
             pass  # it has been logged
         except Exception:
             log.exception("endpoint.not_kept", endpoint=self.name)
-        if self._gate.state is State.DISABLED or not self._serves:
+        if self._flow.state is State.DISABLED or not self._serves:
             self.clear()
 
     @property
     def _is_known_as_well(self) -> bool:
         """Return whether it is well, and the store has nothing else of it: then an accepted attempt changes nothing."""
         kept = self._kept
-        return self._gate.breaker is WELL and kept.failing_since is None and kept.held != State.OPEN
+        return self._flow.breaker is WELL and kept.failing_since is None and kept.held != State.OPEN
 
     async def _save(self, outcome: Outcome) -> None:
-        breaker, limit, now = self._gate.breaker, self._policy.disable_after, self._clock()
+        breaker, limit, now = self._flow.breaker, self._policy.disable_after, self._clock()
         if breaker.state is State.DISABLED:
             if isinstance(outcome, Gone):
                 await self._disable(outcome.reason, outcome.detail)
@@ -230,7 +230,7 @@ class EndpointDestination(GatheringDestination):
         seconds = breaker.fails_for(since + self._clock.elapsed(since, now))
         if seconds < after:
             return
-        detail = explain(breaker, self._gate.shares(time.monotonic()), now) or outcome.detail
+        detail = explain(breaker, self._flow.recent.shares(time.monotonic()), now) or outcome.detail
         extra = {"reason": outcome.reason, "detail": detail, "failing_seconds": round(seconds, 3)}
         log.warning("endpoint.failing", endpoint=self.name, **extra)
         await self._change(endpoint.announcing(now - round(seconds * 1e6)), EventType.ENDPOINT_FAILING, extra)
@@ -261,9 +261,9 @@ class EndpointDestination(GatheringDestination):
         """Take over the findings of another node, or an operator's command there."""
         if state.version <= self._kept.version or state.fingerprint != self._policy.fingerprint:
             return
-        before = self._gate.breaker
+        before = self._flow.breaker
         breaker = endpoint.adopt(before, state, self._clock())
-        self._gate.restore(breaker, time.monotonic())
+        self._flow.set_breaker(breaker, time.monotonic())
         self._kept = state
         self._disabled_reason = None if state.disabled_at is None else state.reason or "unknown"
         self.show()
@@ -278,9 +278,10 @@ class EndpointDestination(GatheringDestination):
     def show(self) -> None:
         """Set the metrics of its state and its flow."""
         tick = time.monotonic()
-        now, shares, metrics = self._gate.condition(self._clock(), tick), self._gate.shares(tick), self._metrics
-        for condition in Condition:
-            metrics.endpoint_state.labels(self.name, condition.value).set(1 if condition is now else 0)
-        metrics.endpoint_in_flight_limit.labels(self.name).set(self._gate.limit)
+        shares, metrics = self._flow.recent.shares(tick), self._metrics
+        now = condition(self._flow.breaker, shares, self._clock())
+        for each in Condition:
+            metrics.endpoint_state.labels(self.name, each.value).set(1 if each is now else 0)
+        metrics.endpoint_in_flight_limit.labels(self.name).set(self._flow.limit)
         metrics.endpoint_goodput.labels(self.name).set(shares.goodput)
         metrics.endpoint_refused_share.labels(self.name).set(shares.share)

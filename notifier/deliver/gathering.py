@@ -1,7 +1,7 @@
 """A destination that may gather: with `digest`, the deliveries of an interval are sent as one message.
 
 They wait in the store. At the end of an interval they are claimed, one delivery that stands for all goes through the
-gate and the sender like any other, and each is settled by its outcome. After a crash in between, those that were not
+flow and the sender like any other, and each is settled by its outcome. After a crash in between, those that were not
 settled are in the next message. A failed message is tried again by the schedule, with whatever came meanwhile.
 """
 
@@ -59,7 +59,7 @@ class GatheringDestination(Destination):
         queue, now = self._queue, self._clock()
         if self._gathered or not self._accepts or not (queue.backlog or queue.next_due is not None):
             return None
-        ready = self._gate.ready_at(now)
+        ready = self._flow.ready_at(now)
         if ready is None:
             return None
         if self._next_at is None:

@@ -11,10 +11,10 @@ import structlog
 
 from notifier.core.breaker import State
 from notifier.core.endpoint import LeaderRequest, needs_leader
+from notifier.core.flow import Ticket
 from notifier.core.model import EndpointState, Micros
 from notifier.core.retry import Outcome
 from notifier.deliver.endpoint import EndpointDestination
-from notifier.deliver.gate import Permit
 
 log = structlog.get_logger(__name__)
 
@@ -41,10 +41,10 @@ class SharedDestination(EndpointDestination):
 
     def adopt(self, state: EndpointState, *, leading: bool, tick: float) -> None:
         """Take over the findings of other nodes, and serve the endpoint or leave it; `tick` is the loop's time."""
-        before = (self._serves, self._gate.breaker)
+        before = (self._serves, self._flow.breaker)
         self._take_over(state)
         self.lead(leading, tick)
-        if (self._serves, self._gate.breaker) != before:
+        if (self._serves, self._flow.breaker) != before:
             self._resume()
 
     def lead(self, leading: bool, tick: float = 0.0) -> None:
@@ -52,7 +52,7 @@ class SharedDestination(EndpointDestination):
         if leading != self._leading:
             log.info("endpoint.lead", endpoint=self.name, leading=leading)
             if leading:
-                self._gate.pause(tick)  # the leader until now may have sent a moment ago
+                self._flow.delay(tick)  # the leader until now may have sent a moment ago
         self._leading = leading
         self._passing = False
 
@@ -68,10 +68,10 @@ class SharedDestination(EndpointDestination):
 
     @property
     def _serves(self) -> bool:
-        return self._leading or not needs_leader(self._gate.state, limited=self._policy.rate_limit is not None)
+        return self._leading or not needs_leader(self._flow.state, limited=self._policy.rate_limit is not None)
 
-    def _judge(self, outcome: Outcome, permit: Permit, now: Micros) -> None:
-        before = self._gate.state
-        super()._judge(outcome, permit, now)
-        if permit.probe and self._gate.state is State.OPEN is not before:
+    def _judge(self, outcome: Outcome, ticket: Ticket, now: Micros) -> None:
+        before = self._flow.state
+        super()._judge(outcome, ticket, now)
+        if ticket.probe and self._flow.state is State.OPEN is not before:
             self._passing = self._leading
