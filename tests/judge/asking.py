@@ -27,6 +27,8 @@ def hasty(case: Case) -> Iterator[Finding]:
                 continue
             since = before.at if before.answered is None else before.answered
             wait = min(before.retry_after, OBEYED)
+            if any(case.between(before.at, since, ("resume",))):
+                continue  # its patience and the answer came to their end in the same moment: it may not have read that
             if again.at - since < wait - case.terms.slack and not _renewed(case, watch, before.at, again.at):
                 yield _finding("hasty", watch, f"it was asked again after {again.at - since:.3f} s, not {wait:g} s")
 

@@ -157,6 +157,15 @@ def test_an_upstream_that_asks_for_time_gets_it(did: Did, excuses: bool) -> None
     assert found([*good(), hint, did, asked(5.0)]) == ([] if excuses else ["hasty"])
 
 
+def test_an_answer_that_came_while_the_process_stood_still_may_be_too_late() -> None:
+    """Its time is over when it goes on, and which of the two it sees first is chance. One that came before was read."""
+    still = [Did(at=3.0, action="pause"), Did(at=33.0, action="resume")]
+    hint = asked(2.0, retry_after=20.0, answered=33.0)
+    assert found([*good(), hint, *still, asked(35.0)]) == []
+    assert found([*good(), replace(hint, answered=2.5), *still, asked(3.0)]) == ["hasty"]
+    assert found([*good(), *still, replace(hint, at=34.0, answered=35.0), asked(36.0)]) == ["hasty"]
+
+
 def test_a_task_that_was_removed_is_not_listened_to() -> None:
     """Once it was said so, and until it is added again; a stream takes a moment to end."""
     about = {"source": "vidu", "task": "1"}

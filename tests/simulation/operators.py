@@ -31,7 +31,7 @@ class Operators:
     def __init__(self, scene: Scene, rng: Random, upstreams: dict[str, Upstream], path: Path) -> None:
         self.settings = Settings()
         self.process: Process | None = None  # that runs
-        self.open = 0  # questions without an answer
+        self.open = 0  # questions without an answer, and what is put off
         self._scene = scene
         self._rng = rng
         self._upstreams = upstreams
@@ -102,7 +102,7 @@ class Operators:
                 await api.remove_watch(source, task)
             self._scene.did("remove", source=source, task=task, done=True)
             if self._rng.random() < 0.5:
-                self._scene.agenda.after(self._rng.uniform(0.0, 9.0), lambda: self._add_again(source, task))
+                self._later(self._rng.uniform(0.0, 9.0), lambda: self._add_again(source, task))
 
         self._ask("remove", ask)
 
@@ -119,7 +119,7 @@ class Operators:
     def _stop(self) -> None:
         """Stop the process as systemd does; it is started again."""
         if self._scene.agenda.now < self._scene.agenda.set_until:
-            self._scene.agenda.after(AGAIN, self._stop)
+            self._later(AGAIN, self._stop)
         elif self.process is not None and self.process.ready:
             self.process.app.stop()
 
@@ -149,7 +149,7 @@ class Operators:
     def change(self) -> None:
         """Change the file, and reload it."""
         if self._reloading:
-            self._scene.agenda.after(AGAIN, self.change)
+            self._later(AGAIN, self.change)
             return
         self._reloading = True
         rng, settings = self._rng, self.settings
@@ -197,7 +197,7 @@ class Operators:
     def _reload_broken(self) -> None:
         """Reload a file that must be refused; mend it right after."""
         if self._reloading:
-            self._scene.agenda.after(AGAIN, self._reload_broken)
+            self._later(AGAIN, self._reload_broken)
             return
         self._reloading = True
         at = self._scene.agenda.now
@@ -229,6 +229,16 @@ class Operators:
             await api.retry(DeliveryFilter())
 
         self._ask("retry", ask)
+
+    def _later(self, seconds: float, do: Callable[[], None]) -> None:
+        """Do something later; the run does not end before that."""
+        self.open += 1
+
+        def now() -> None:
+            self.open -= 1
+            do()
+
+        self._scene.agenda.after(seconds, now)
 
     def _ask(self, name: str, ask: Ask) -> None:
         """Ask the process that runs, and ask again until there is an answer."""
