@@ -16,7 +16,7 @@ from notifier.core.share import Peer
 class WatchChanges:
     """The watches that a list added or changed."""
 
-    added: tuple[Watch, ...] = ()
+    added: tuple[tuple[str, str], ...] = ()  # the source and id of each; whoever claims it learns the rest
     changed: tuple[Watch, ...] = ()  # their descriptions
     unchanged: int = 0
     keys: tuple[int, ...] = field(default=(), compare=False)  # of all watches of the list

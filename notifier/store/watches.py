@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import replace as with_
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -13,7 +12,7 @@ from notifier.store import callbacks, redating
 from notifier.store import statements as sql
 from notifier.store.connection import Connection, RowExists
 from notifier.store.node import named
-from notifier.store.rows import callback_name, described, description, watch_from
+from notifier.store.rows import described, description, watch_from
 from notifier.store.transaction import Transaction
 from notifier.store.values import BEFORE_ALL, WatchChanges
 from notifier.store.writer import Writer
@@ -186,15 +185,14 @@ def _apply(
     callbacks.keep(connection, [*fresh, *(asked[key] for key in described)], now)
     changed = _describe(connection, texts, described, origin, now)
     _add_again(connection, again, now)
-    added = _insert(connection, take_ids, fresh, texts, origin, now)
-    added += [_anew(changed.get(row.pk) or watch_from(row), now) for row in again]
+    inserted = _insert(connection, take_ids, fresh, texts, origin, now)
     for row in again:
         changed.pop(row.pk, None)
     return WatchChanges(
-        added=tuple(added),
+        added=(*((watch.source, watch.id) for watch in fresh), *((row.source, row.id) for row in again)),
         changed=tuple(changed.values()),
         unchanged=len(known) - len(again) - len(changed),
-        keys=(*(watch.pk for watch in added), *(row.pk for row in known.values())),
+        keys=(*inserted, *(row.pk for row in known.values())),
     )
 
 
@@ -224,10 +222,9 @@ def _insert(
     texts: Mapping[Key, Text],
     origin: str,
     now: Micros,
-) -> list[Watch]:
-    if not fresh:
-        return []
-    first = take_ids(connection, "watch", len(fresh))
+) -> range:
+    """Insert new watches; return their keys."""
+    first = take_ids(connection, "watch", len(fresh)) if fresh else 0
     rows = [
         {"pk": first + n, "source": watch.source, "id": watch.id, "origin": origin, "now": now}
         | texts[watch.source, watch.id]
@@ -235,22 +232,7 @@ def _insert(
     ]
     # All nodes insert in the same order, so that two that add the same watches do not wait for each other.
     in_pieces(connection, _INSERT, sorted(rows, key=itemgetter("source", "id")))
-    return [
-        Watch(
-            pk=first + n,
-            source=watch.source,
-            id=watch.id,
-            created_at=now,
-            changed_at=now,
-            labels=watch.labels,
-            metadata=watch.metadata,
-            endpoints=watch.endpoints,
-            callback=callback_name(watch),
-            variables=watch.variables,
-            traceparent=watch.traceparent,
-        )
-        for n, watch in enumerate(fresh)
-    ]
+    return range(first, first + len(fresh))
 
 
 def _describe(
@@ -272,20 +254,6 @@ def _describe(
             changed[row.pk] = watch_from(row, text)
     in_pieces(connection, _DESCRIBE, rows)
     return changed
-
-
-def _anew(watch: Watch, now: Micros) -> Watch:
-    """Return a watch as it is when it begins; it keeps its sequence."""
-    return with_(
-        watch,
-        created_at=now,
-        changed_at=now,
-        state=None,
-        phase=None,
-        stalled=False,
-        ended=False,
-        last_event_id="",
-    )
 
 
 def _add_again(connection: Connection, again: Sequence[Any], now: Micros) -> None:

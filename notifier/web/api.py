@@ -111,7 +111,7 @@ class Api:
             applied = await self.store.watches.apply(
                 wanted[start : start + WATCHES_PER_COMMIT], origin="api", now=self._clock()
             )
-            created.update((watch.source, watch.id) for watch in applied.added)
+            created.update(applied.added)
             self._watcher.describe(applied.changed)
             if applied.added:
                 self._watcher.wake()

@@ -53,7 +53,8 @@ async def test_a_start_adds_and_describes(url: str) -> None:
     async with running(url, name="a") as a, running(url, name="b") as b:
         await start(a, "1", "2")
         changes = await start(b, "3", "2", labels={"team": "x"})
-        assert ([watch.id for watch in changes.added], [watch.id for watch in changes.changed]) == (["3"], ["2"])
+        assert changes.added == (("vidu", "3"),)
+        assert [watch.id for watch in changes.changed] == ["2"]
         assert await listed(a) == "1 2 3"
         assert await start(b) == WatchChanges()
         assert await listed(a) == "1 2 3"
@@ -74,7 +75,7 @@ async def test_a_start_with_an_old_file_follows_again_until_a_reload(url: str) -
         await start(a, "1", "2")
         await reload(a, "1")
         async with running(url, name="b") as b:
-            assert [watch.id for watch in (await start(b, "1", "2")).added] == ["2"]
+            assert (await start(b, "1", "2")).added == (("vidu", "2"),)
             assert await listed(b) == "1 2"
         await reload(a, "1")
         assert await listed(a) == "1"
