@@ -28,7 +28,7 @@ def parse_plain(text: str, fill: Callable[[str], str], *, clear: bool) -> Any:
     `fill` replaces the variables of a text. With `clear`, an Unclear value inside of the document is unusual. Without,
     a long list of watches is Packed.
     """
-    if tree.UNPRINTABLE.search(text):
+    if tree.unprintable(text):
         raise NotPlain
     protected, restore = tree.protect(text)
     loader = tree.LOADER(protected)

@@ -39,8 +39,8 @@ _ENTRY = re.compile(rf"{_BLANK}([ ]*)- ")  # the first one
 _SECTION = re.compile(rf"^{LIST}:[ ]*(?:#[^\n]*)?\n", re.MULTILINE)
 _AFTER = re.compile(r"^[^\s#-]", re.MULTILINE)  # the line that follows the section
 _MAPPING = re.compile(rf"{_BLANK}(?:[A-Za-z_]|\Z)")  # keys in the first column
-_ODD_BREAK = re.compile("\r(?!\n)|[\x85\u2028\u2029]")  # the patterns know one kind of line
-_DOCUMENT = re.compile(r"^(?:---|\.\.\.|%)", re.MULTILINE)  # another document, or a directive
+_ODD_BREAKS = "\x85\u2028\u2029"  # the patterns know one kind of line
+_DOCUMENT = ("---", "...", "%")  # what begins a line of another document, or a directive
 
 
 class _Word(int):
@@ -80,10 +80,10 @@ def parse_list(text: str, fill: Callable[[str], str]) -> Any:
     The list is Packed. `fill` replaces the variables of texts around it. Raises NotPlain for any other text, and what
     `fill` raises.
     """
-    if len(text) < MIN_LENGTH or tree.UNPRINTABLE.search(text) or _ODD_BREAK.search(text):
+    if len(text) < MIN_LENGTH or tree.unprintable(text) or _has_odd_breaks(text):
         raise NotPlain
     begin = _match(_BEGIN, text, 0).end()
-    if _DOCUMENT.search(text, begin):
+    if text.startswith(_DOCUMENT, begin) or any(text.find(f"\n{mark}", begin) >= 0 for mark in _DOCUMENT):
         raise NotPlain
     if (entry := _ENTRY.match(text, begin)) is not None:
         return _entries(text, entry.start(1), len(text), entry[1], depth=0)
@@ -97,6 +97,12 @@ def parse_list(text: str, fill: Callable[[str], str]) -> Any:
     if around[0].keys() & around[1].keys() or any(LIST in part for part in around):
         raise NotPlain
     return around[0] | {LIST: _entries(text, entry.start(1), end, entry[1], depth=1)} | around[1]
+
+
+def _has_odd_breaks(text: str) -> bool:
+    """Return whether a line ends by anything but a line feed, alone or behind a carriage return."""
+    alone = text.count("\r") != text.count("\r\n")
+    return alone or any(each in text for each in _ODD_BREAKS)
 
 
 def _match(pattern: re.Pattern[str], text: str, at: int) -> re.Match[str]:
