@@ -4,9 +4,10 @@ A subject has a file: `watches`, `outbox`, `endpoints`, `callbacks`, `messages` 
 nodes; `store` joins them. `writer` commits groups of `operations`, by a `transaction` of the `node` that owns them;
 `reader` reads beside it, `lists` and `delivery_lists` for people. `schema` has the tables. A subject has its
 statements, which `connection` runs; `statements` has those that several share. Those of the hot path are in
-`hot_sqlite` and `hot_postgres`, and `hot` and `pipeline` run them. `sqlite`, with its `lock_file`, and `postgres` open
-the two databases, and `database` holds either. `values` go in and out, by `rows`, or to lists as `items`. `recovery`
-brings deliveries forward, `redating` moves dates with the clock, `pruning` deletes old rows.
+`hot_sqlite` and `hot_postgres`, and `hot` and `pipeline` run them; `several` hands SQLite many rows in few calls.
+`sqlite`, with its `lock_file`, and `postgres` open the two databases, and `database` holds either. `values` go in and
+out, by `rows`, or to lists as `items`. `recovery` brings deliveries forward, `redating` moves dates with the clock,
+`pruning` deletes old rows.
 
 Other rooms import names from here alone. Names that need a database's driver are loaded when they are first asked for:
 the commands that only talk to a daemon need none of it.

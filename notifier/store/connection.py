@@ -15,6 +15,8 @@ from functools import lru_cache
 from operator import methodcaller
 from typing import Any, Self
 
+from notifier.store.several import Several
+
 Params = Mapping[str, Any]
 
 KEPT_WORDINGS = 256  # texts; a list of one has many, by the filters that are set
@@ -36,17 +38,18 @@ class RowExists(Exception):
 class Result:
     """The rows of a statement, as named tuples, each read when it is asked for."""
 
-    __slots__ = ("_cursor", "_row")
+    __slots__ = ("_count", "_cursor", "_row")
 
-    def __init__(self, cursor: Any) -> None:
+    def __init__(self, cursor: Any, count: int | None = None) -> None:
         self._cursor = cursor
+        self._count = count
         described = cursor.description
         self._row = None if described is None else _row(tuple(column[0] for column in described))
 
     @property
     def count(self) -> int:
         """Return the number of rows that were changed."""
-        return int(self._cursor.rowcount)
+        return int(self._cursor.rowcount) if self._count is None else self._count
 
     def __iter__(self) -> Iterator[Any]:
         return iter(()) if self._row is None else map(self._row._make, self._cursor)
@@ -85,10 +88,16 @@ class Connection:
             if isinstance(params, Mapping):
                 cursor.execute(*worded(text, params, shared=self.shared))
             else:
-                cursor.executemany(worded(text, _NONE, shared=self.shared)[0], params)
+                return Result(cursor, self._each(cursor, text, params))
         except self._engine.errors.IntegrityError as exc:
             raise RowExists from exc
         return Result(cursor)
+
+    def _each(self, cursor: Any, text: str, rows: Sequence[Params]) -> int:
+        if not self.shared:
+            return _several(text).run(cursor, rows)
+        cursor.executemany(worded(text, _NONE, shared=True)[0], rows)
+        return int(cursor.rowcount)
 
     @contextmanager
     def begin(self) -> Iterator[Self]:
@@ -169,6 +178,11 @@ def _wording(text: str, shared: bool) -> tuple[str, tuple[str, ...]]:
     for pattern, words in _SQLITE:
         text = pattern.sub(words, text)
     return text, lists
+
+
+@lru_cache(KEPT_WORDINGS)
+def _several(text: str) -> Several:
+    return Several(_wording(text, False)[0])
 
 
 @lru_cache(KEPT_WORDINGS)

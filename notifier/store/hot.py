@@ -11,23 +11,14 @@ in front where they are conditions.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
-from operator import itemgetter
 from typing import Any
 
 from notifier.store import hot_postgres, hot_sqlite
 from notifier.store.connection import Connection
 from notifier.store.pipeline import Pipeline, Sendable, Sent
-
-ROWS = tuple(1 << power for power in range(6, -1, -1))  # of one call on SQLite: few texts, which stay prepared
-
-Row = Mapping[str, Any]
-
-_VALUES = re.compile(r"(?<=VALUES )(\([^()]*\))")  # the row of parameters
-_NAME = re.compile(r"(?<!:):(\w+)")
+from notifier.store.several import Row, Several
 
 
 class Statement:
@@ -36,24 +27,8 @@ class Statement:
     def __init__(self, name: str) -> None:
         """Take the wordings of that name; a dialect that has none never runs it."""
         self.name = name
-        self.sqlite = _SqliteWording(text) if (text := getattr(hot_sqlite, name, None)) else None
+        self.sqlite = Several(text) if (text := getattr(hot_sqlite, name, None)) else None
         self.postgresql = Sendable(name, text) if (text := getattr(hot_postgres, name, None)) else None
-
-
-class _SqliteWording:
-    """A text whose row of parameters is repeated; or one that runs once for each row, if it has none."""
-
-    def __init__(self, text: str) -> None:
-        text = " ".join(text.split())
-        parts = _VALUES.split(text)
-        self.text = text
-        self.several: dict[int, str] | None = None
-        if len(parts) == 3:
-            before, row, after = parts
-            names = _NAME.findall(row)
-            self.values = itemgetter(*names)
-            one = f"({', '.join('?' * len(names))})"
-            self.several = {count: f"{before}{', '.join([one] * count)}{after}" for count in ROWS}
 
 
 class SqliteResult:
@@ -82,19 +57,10 @@ class SqliteBatch:
         """Run a statement for these rows, at least one."""
         wording, cursor = statement.sqlite, self._cursor
         assert wording is not None, statement.name
-        if wording.several is None:
-            if len(rows) == 1:
-                cursor.execute(wording.text, rows[0])
-                return SqliteResult(cursor.rowcount, cursor.fetchall())
-            cursor.executemany(wording.text, rows)
-            return SqliteResult(cursor.rowcount, [])
-        given, done, count = list(map(wording.values, rows)), 0, 0
-        for size in ROWS:
-            while len(given) - done >= size:
-                cursor.execute(wording.several[size], tuple(chain.from_iterable(given[done : done + size])))
-                count += cursor.rowcount
-                done += size
-        return SqliteResult(count, [])
+        if len(rows) == 1 and not wording.takes_all:
+            cursor.execute(wording.text, rows[0])
+            return SqliteResult(cursor.rowcount, cursor.fetchall())
+        return SqliteResult(wording.run(cursor, rows), [])
 
 
 class PostgresBatch:

@@ -59,6 +59,31 @@ def test_rows_are_counted_and_read_once(connection: Connection) -> None:
         assert connection.execute("SELECT count(*) FROM things").scalar() == 2
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 64, 200])
+def test_many_rows_are_inserted_as_one_by_one(connection: Connection, count: int) -> None:
+    """Each with what is the same for all, in few calls of SQLite's driver."""
+    rows = [{"name": f":id {number}", "id": number} for number in range(100, 100 + count)]
+    with connection.begin():
+        assert max(connection.execute(INSERT, rows).count, 0) == count
+    found = connection.execute("SELECT id, name, kept FROM things WHERE id > 99 ORDER BY id")
+    assert [tuple(row) for row in found] == [(row["id"], row["name"], False) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("INSERT INTO things (id) VALUES (:id)", [4, 5]),
+        ("INSERT INTO things (id, name) VALUES (:id, :name) ON CONFLICT (id) DO UPDATE SET name = :name", [4, 5]),
+        ("DELETE FROM things WHERE id = :id - 4", []),
+    ],
+)
+def test_other_statements_run_once_for_each_row(connection: Connection, statement: str, found: list[int]) -> None:
+    """Also an insert of one value, or with parameters behind its row."""
+    with connection.begin():
+        assert connection.execute(statement, [{"id": 4, "name": "a"}, {"id": 5, "name": "b"}]).count == 2
+    assert connection.execute("SELECT id FROM things WHERE id > 3 ORDER BY id").scalars() == found
+
+
 def test_a_row_that_is_there_is_told_as_such(connection: Connection) -> None:
     """And nothing of its transaction stays; the connection does."""
 
@@ -67,6 +92,12 @@ def test_a_row_that_is_there_is_told_as_such(connection: Connection) -> None:
             connection.execute(INSERT, {"id": 8, "name": ""})
             connection.execute(INSERT, {"id": 1, "name": ""})
 
+    def insert_both() -> None:
+        with connection.begin():
+            connection.execute(INSERT, [{"id": 8, "name": ""}, {"id": 1, "name": ""}])
+
     with pytest.raises(RowExists):
         insert()
+    with pytest.raises(RowExists):
+        insert_both()
     assert connection.execute("SELECT max(id) FROM things").scalar() == 3

@@ -17,7 +17,7 @@ from store_rig import LATER, T0, follow, lose, move, running, settled, wanted
 
 from notifier.core.callback import Callback
 from notifier.core.model import Address
-from notifier.store import CallbackHealth, Dead, DeliveryFilter, Later, Recovery, Store, hot, sqlite
+from notifier.store import CallbackHealth, Dead, DeliveryFilter, Later, Recovery, Store, several, sqlite
 
 PENDING = 200_000
 LANES = 2_000  # with a hundred deliveries each, one of them ready
@@ -88,7 +88,7 @@ class _Connection(sqlite3.Connection):
 
 
 _explained: list[Statement] = []
-GIVEN = {"SCAN given", "SCAN CONSTANT ROW", *(f"SCAN {count} CONSTANT ROWS" for count in hot.ROWS)}  # no tables
+GIVEN = {"SCAN given", "SCAN CONSTANT ROW", *(f"SCAN {count} CONSTANT ROWS" for count in several.ROWS)}  # no tables
 _fresh = itertools.count()
 
 
