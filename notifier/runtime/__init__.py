@@ -10,6 +10,7 @@ __all__ = [
     "aiohttp_private",
     "clock",
     "http1",
+    "json_private",
     "logs",
     "loops",
     "metrics",

@@ -12,12 +12,13 @@ from notifier.core.kept_json import KeptJson, KeptLabels
 from notifier.core.model import NONE, Address, Delivery, NewWatch, Phase, Record, Watch
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.text import storable
+from notifier.runtime.json_private import sorted_json
 from notifier.store.values import Dead, Done, Later, Muted, Settlement, Superseded
 
 DESCRIPTION = ("labels", "metadata", "endpoints", "callback", "variables", "traceparent")  # columns that users describe
 description = attrgetter(*DESCRIPTION)
 _NO_LABELS: Mapping[str, str] = {}
-_sorted_json = json.JSONEncoder(sort_keys=True).encode  # made once: `json.dumps` makes one each time
+_sorted_json = sorted_json()
 
 
 def watch_from(row: Any, described: Mapping[str, Any] | None = None) -> Watch:
@@ -93,7 +94,7 @@ def described(watch: NewWatch) -> dict[str, Any]:
         "metadata": _sorted_json(watch.metadata),
         "endpoints": None if watch.endpoints is None else json.dumps(watch.endpoints),
         "callback": callback_name(watch),
-        "variables": json.dumps(dict(watch.variables), sort_keys=True) if watch.variables else None,
+        "variables": _sorted_json(dict(watch.variables)) if watch.variables else None,
         "traceparent": watch.traceparent,
     }
 
