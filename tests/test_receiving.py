@@ -1,13 +1,14 @@
-"""docs/receiving.md: each program on the page is run as it stands there, and told right callbacks from wrong ones."""
+"""docs/receiving.md: each program on the page is run as it stands there, and told right callbacks from wrong ones.
+
+The programs have the real clock, as those of Go have none that libfaketime reaches.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import sqlite3
 import sys
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from helper_programs import require
+from clocks import real_time
+from helper_programs import real_clock, require
 from ports import free_port
 
 from notifier.core.signing import decode_secret, sign
@@ -41,7 +43,7 @@ class Callback:
     headers: Mapping[str, str | None] = field(default_factory=dict)  # in place of those that fit; None leaves one out
 
     def request(self) -> tuple[dict[str, str], bytes]:
-        timestamp = int(time.time()) - self.age
+        timestamp = int(real_time()) - self.age
         signature = sign([decode_secret(secret) for secret in self.secrets], self.id, timestamp, self.body)
         headers = {"webhook-id": self.id, "webhook-timestamp": str(timestamp), "webhook-signature": signature}
         kept = {name: value for name, value in {**headers, **self.headers}.items() if value is not None}
@@ -63,7 +65,7 @@ REFUSED = {
     "a byte left out": Callback(sent=BODY.replace(b"0.10", b"0.1")),
     "empty": Callback(sent=b""),
     "under another id": Callback(headers={"webhook-id": "msg_9"}),
-    "at another time": Callback(age=60, headers={"webhook-timestamp": str(int(time.time()))}),
+    "at another time": Callback(age=60, headers={"webhook-timestamp": str(int(real_time()))}),
     "no id": Callback(headers={"webhook-id": None}),
     "no timestamp": Callback(headers={"webhook-timestamp": None}),
     "no signature": Callback(headers={"webhook-signature": None}),
@@ -115,7 +117,7 @@ async def serving(command: list[str], folder: Path) -> AsyncIterator[tuple[str, 
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,
-        env={**os.environ, "PORT": str(port), "WEBHOOK_SECRET": SECRET},
+        env={**real_clock(), "PORT": str(port), "WEBHOOK_SECRET": SECRET},
         stdout=asyncio.subprocess.PIPE,
     )
     taken: list[str] = []

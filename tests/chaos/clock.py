@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from clocks import shift
+
 SHIFTED = Path(__file__).parents[1] / "rig" / "shifted_clock"  # lets Python sleep under faketime
 
 
@@ -17,7 +19,7 @@ def settable(file: Path) -> dict[str, str]:
     """Return the environment of a process whose wall clock, and only that one, follows a file."""
     library = clock_library()
     assert library is not None
-    file.write_text("+0s\n")
+    file.write_text(f"{shift():+d}s\n")
     return {
         "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(file),

@@ -44,8 +44,11 @@ class _Request:
 class Receiver:
     """Listens on a free port of 127.0.0.1."""
 
-    def __init__(self, scribe: Scribe, secret: str, dice: random.Random, *, timeout: float) -> None:
-        """Verify by a secret; `timeout`: seconds after which senders give an attempt up."""
+    def __init__(self, scribe: Scribe, secret: str, dice: random.Random, *, timeout: float, ahead: int = 0) -> None:
+        """Verify by a secret; `timeout`: seconds after which senders give an attempt up.
+
+        `ahead`: the seconds by which their dates are ahead of the record (clocks.py).
+        """
         self.manners = Manners()
         self.port = 0
         self.count = 0
@@ -53,6 +56,7 @@ class Receiver:
         self._key = base64.b64decode(secret.removeprefix("whsec_"))
         self._dice = dice
         self._timeout = timeout
+        self._ahead = ahead
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
@@ -107,12 +111,13 @@ class Receiver:
 
     def _note(self, request: _Request, answer: int | None) -> None:
         headers = request.headers
+        timestamp = int(headers["webhook-timestamp"]) - self._ahead
         self._scribe.note(
             Received(
                 at=request.at, endpoint=request.path.strip("/"), webhook_id=headers["webhook-id"],
-                timestamp=int(headers["webhook-timestamp"]), body=request.body.decode(),
+                timestamp=timestamp, body=request.body.decode(),
                 verified=self._verify(request), answer=answer, node=headers.get("x-node"),
-                late=self._scribe.now() - int(headers["webhook-timestamp"]) >= self._timeout,
+                late=self._scribe.now() - timestamp >= self._timeout,
                 answered=self._scribe.now(),
             )
         )  # fmt: skip

@@ -20,6 +20,7 @@ import databases
 import psutil
 import psycopg
 from broker_servers import broker_url
+from clocks import ahead, shift
 from daemon_process import EXECUTED, PYTHON, SECRET, Daemon, Fields, Log, config, webhook
 from judge import EndpointTerms, Terms
 from redis.asyncio import Redis
@@ -111,6 +112,8 @@ class Site:
         file = place / "clock" if clock else None
         env = {} if file is None else settable(file)
         daemon = Daemon(place, {}, env=env, python=EXECUTED if env else PYTHON)
+        if env:
+            daemon.env.pop("FAKETIME", None)  # of a shifted run (clocks.py): it would win over the file
         stack.push_async_callback(daemon.kill)
         node = self.nodes[name] = Node(
             name=name, daemon=daemon, upstream=upstream, receiver=receiver, broker=broker,
@@ -223,7 +226,7 @@ class Site:
     def set_clock(self, node: Node, by: float) -> None:
         """Set its clock to so many seconds before or after the machine's."""
         assert node.clock is not None
-        node.clock.write_text(f"{by:+.0f}s\n")
+        node.clock.write_text(f"{by + shift():+.0f}s\n")
         self.scribe.did("clock", node.name, until=self.scribe.now() + CLOCK_NOTICED, by=by)
 
     # -- what became of it
@@ -299,7 +302,8 @@ async def site(directory: Path, scribe: Scribe, dice: random.Random, *, nodes: i
             stack.push_async_callback(redis.aclose)
             stack.push_async_callback(redis.delete, stream, f"{stream}:dead")
             upstream = await stack.enter_async_context(Upstream(scribe))
-            receiver = await stack.enter_async_context(Receiver(scribe, SECRET, dice, timeout=PATIENT))
+            ears = Receiver(scribe, SECRET, dice, timeout=PATIENT, ahead=ahead(url or ""))
+            receiver = await stack.enter_async_context(ears)
             made = Site(directory, scribe, upstream, receiver, url, stream)
             for name in "abcdefgh"[:nodes]:
                 await made.make(name, stack, clock=clock and nodes == 1)

@@ -17,6 +17,7 @@ import aiohttp
 import psycopg
 from chaos.scribe import Scribe
 from chaos.site import note_takeovers
+from clocks import ahead
 from daemon_process import Daemon, Fields, Log, Start, config, webhook
 from judge import Case, Terms, verdict
 from judge.database import read
@@ -247,7 +248,10 @@ class Cluster:
         scribe = self.upstream.scribe
         for name, log in logs:
             note_takeovers(scribe, name, log)
-        entries = [arrived(arrival, "app", node=arrival.headers[NODE_HEADER]) for arrival in ledger.arrivals]
+        seconds = ahead(self.url)
+        entries = [
+            arrived(arrival, "app", node=arrival.headers[NODE_HEADER], ahead=seconds) for arrival in ledger.arrivals
+        ]
         terms = Terms(endpoints={"app": QUICK}, slack=0.02 + lag)
         case = Case([*scribe.entries, *entries], read(self.url), terms)
         assert [str(finding) for finding in verdict(case)] == []

@@ -17,12 +17,13 @@ from typing import Any
 import aiohttp
 import psycopg
 from chaos.scribe import Scribe
+from clocks import ahead, clock_of
 from daemon_process import SECRET, SECRET_2, Daemon, Fields, config, webhook
 from judge import Case, EndpointTerms, Terms, verdict
 from judge.database import read
 from recorded import QUICK, RecordedSimulator, heard, note_kill
 from slack_workspace import TOKEN, Workspace, workspace
-from store_rig import SECOND, T0, follow, move, running, settled
+from store_rig import SECOND, follow, move, running, settled
 from waits import until
 
 from notifier.core.callback import Callback
@@ -33,7 +34,7 @@ from notifier.tools.transcript import Transcript
 
 BASE = ("base-1", "base-2")  # tasks that go on through all rounds
 ASIDE = ("ops", "down")  # endpoints of which nothing is asked: one shows the newest state, one accepts nothing
-LONG_AGO = T0 - 30 * 86400 * SECOND
+LONG_AGO = 1_000_000_000 * SECOND  # in 2001, by any clock
 SILENT = Transcript(snapshots=())  # tasks move by hand alone
 ROWS = """
 SELECT d.endpoint, e.id, w.id, e.sequence, d.status
@@ -47,8 +48,10 @@ class Scene:
 
     def __init__(self, scribe: Scribe, sim: Simulator, slack: Workspace, url: str) -> None:
         self.scribe, self.sim, self.slack, self.url = scribe, sim, slack, url
+        self._ahead = ahead(url)
         self.ears = Listener(
             secrets=[SECRET, SECRET_2],
+            clock=clock_of(url),
             respond=["/app=200*4|500", "/dying=500|200", "/down=500", "/own/*=200"],
             on_callback=self._enter,
             keep=1,
@@ -62,7 +65,7 @@ class Scene:
         """Note an arrival."""
         endpoint = callback.path.split("/")[1]
         name = Callback(url=self.ears.base_url + callback.path).name if endpoint == "own" else endpoint
-        self.scribe.note(heard(callback, name))
+        self.scribe.note(heard(callback, name, ahead=self._ahead))
         if callback.type == "task.succeeded" and callback.answer == "200" and callback.watch is not None:
             self.ended.add((endpoint, callback.watch))
 

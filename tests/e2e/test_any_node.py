@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import databases
 import pytest
+from clocks import clock_of
 from daemon_process import Daemon, Start, config, webhook
 from database_proxy import Proxy
 from waits import PATIENCE, until
@@ -60,7 +61,7 @@ async def site(daemons: Start, database: str, count: int, *, moves: str) -> Asyn
     """Run so many nodes, with an upstream and a receiver."""
     async with (
         Simulator(transcripts={"*": parse_spec(moves)}, interval=0.02, keep_open=True) as upstream,
-        Listener(secrets=[SECRET]) as receiver,
+        Listener(secrets=[SECRET], clock=clock_of(database)) as receiver,
     ):
         nodes = [
             daemons(

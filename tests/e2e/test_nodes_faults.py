@@ -141,7 +141,8 @@ NUMBERS = "SELECT number FROM nodes ORDER BY number"
 
 async def unmoved(nodes: Cluster, numbers: list[tuple[int]], *, timeout: float) -> None:
     """Hold the nodes to it, long enough for a burial: nobody was taken for dead, and no stream was touched."""
-    later = f"SELECT min(seen_at) > {(time.time() + timeout * 1.5) * 1e6:.0f} FROM nodes"
+    [(now,)] = nodes.query("SELECT extract(epoch FROM clock_timestamp())::float8")
+    later = f"SELECT min(seen_at) > {(now + timeout * 1.5) * 1e6:.0f} FROM nodes"
     await until(lambda: nodes.query(later) == [(True,)], what="everyone had the time to bury another")
     assert nodes.upstream.connects == len(nodes.upstream.tasks), "no stream was touched"
     assert not nodes.said("node.dead")

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from clocks import clock_of, shift
 from cluster import Cluster, Upstream
 from daemon_process import SECRET, Start
 from helper_programs import require
@@ -29,7 +30,7 @@ def skewed(seconds: int) -> dict[str, str]:
         require("faketime")
     return {
         "LD_PRELOAD": str(libraries[0]),
-        "FAKETIME": f"{seconds:+d}",
+        "FAKETIME": f"{shift() + seconds:+d}",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # else Python's threads take the interpreter from each other without end
     }
@@ -48,7 +49,13 @@ async def test_clocks_a_minute_apart_do_no_harm(daemons: Start, shared_url: str)
     async with (
         Upstream() as upstream,
         Listener(
-            secrets=[SECRET], respond="200*14|500", seed=SKEW, tolerance=SKEW / 2, keep=0, on_callback=enter
+            secrets=[SECRET],
+            respond="200*14|500",
+            seed=SKEW,
+            tolerance=SKEW / 2,
+            keep=0,
+            on_callback=enter,
+            clock=clock_of(shared_url),
         ) as ears,
     ):
         nodes = Cluster(

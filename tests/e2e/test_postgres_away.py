@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import pytest
+from clocks import clock_of
 from daemon_process import SECRET, Daemon, Start, config, webhook
 from databases import require_programs
 from servers import NAME, Server
@@ -72,7 +73,7 @@ async def test_nothing_is_lost_or_repeated_by_outages(daemons: Start, server: Se
     tasks = {f"task-{number}": parse_spec(f"{states},success") for number in range(WATCHES)}
     async with (
         Simulator(transcripts=tasks, interval=0.3, jitter=0.9, seed=5) as sim,
-        Listener(secrets=[SECRET], keep=10, on_callback=enter) as ears,
+        Listener(secrets=[SECRET], keep=10, on_callback=enter, clock=clock_of(server.url())) as ears,
     ):
         store = {"url": server.url(NAME)}
         daemon = daemons(

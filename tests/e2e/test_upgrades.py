@@ -20,6 +20,7 @@ import frozen
 import psycopg
 import pytest
 from chaos.scribe import Scribe
+from clocks import ahead, clock_of
 from crash_points import KILL_AT
 from daemon_process import SECRET, Daemon, Fields, Start, command, config, webhook
 from judge import Case, Did, Entry, Received, Rows, Said, Terms, verdict
@@ -134,16 +135,16 @@ def past(before: list[tuple[Any, ...]], now: Rows) -> list[Entry]:
 @asynccontextmanager
 async def continued(daemon: Daemon, url: str) -> AsyncIterator[Scribe]:
     """Run a daemon on a database until all that was open has ended and everything is delivered; yield the record."""
-    scribe, ends = Scribe(), set[str]()
+    scribe, ends, seconds = Scribe(), set[str](), ahead(url)
 
     def enter(callback: ReceivedCallback) -> None:
-        scribe.note(heard(callback, callback.path[1:]))
+        scribe.note(heard(callback, callback.path[1:], ahead=seconds))
         if callback.path == "/app" and callback.type == "task.succeeded" and callback.watch is not None:
             ends.add(callback.watch)
 
     async with (
         RecordedSimulator(scribe, transcript=Transcript(snapshots=()), keep_open=True) as sim,
-        Listener(secrets=[SECRET], on_callback=enter) as ears,
+        Listener(secrets=[SECRET], on_callback=enter, clock=clock_of(url)) as ears,
     ):
         daemon.write(settings(url, sim.base_url, ears.base_url))
         scribe.did("start")

@@ -79,24 +79,30 @@ def note_kill(scribe: Scribe, node: str | None = None) -> None:
     scribe.did("kill", node, until=scribe.now() + ON_THE_WAY)
 
 
-def heard(callback: ReceivedCallback, endpoint: str) -> Received:
-    """Return what the judge has to know of a callback that a `Listener` received."""
+def heard(callback: ReceivedCallback, endpoint: str, *, ahead: int = 0) -> Received:
+    """Return what the judge has to know of a callback that a `Listener` received.
+
+    `ahead`: the seconds by which its clock and the daemon's dates are ahead of the record (clocks.py).
+    """
     assert callback.id is not None
     assert callback.sent_at is not None
     return Received(
-        at=callback.at, endpoint=endpoint, webhook_id=callback.id, timestamp=int(callback.sent_at),
+        at=callback.at - ahead, endpoint=endpoint, webhook_id=callback.id, timestamp=int(callback.sent_at) - ahead,
         body=callback.body.decode(), verified=callback.verified is not False,
         answer=int(callback.answer) if callback.answer.isdigit() else None,
     )  # fmt: skip
 
 
-def arrived(arrival: Arrival, endpoint: str, *, node: str | None) -> Received:
-    """Return what the judge has to know of what a `Receiver` received, which answers 200 and does not verify."""
+def arrived(arrival: Arrival, endpoint: str, *, node: str | None, ahead: int = 0) -> Received:
+    """Return what the judge has to know of what a `Receiver` received, which answers 200 and does not verify.
+
+    `ahead`: the seconds by which the daemon's dates are ahead of the record (clocks.py).
+    """
     id_, at = arrival.id, arrival.headers["webhook-timestamp"]
     key = base64.b64decode(SECRET.removeprefix("whsec_"))
     digest = hmac.digest(key, f"{id_}.{at}.".encode() + arrival.body, hashlib.sha256)
     right = f"v1,{base64.b64encode(digest).decode()}" in arrival.headers["webhook-signature"].split()
     return Received(
-        at=arrival.at, endpoint=endpoint, webhook_id=id_, timestamp=int(at), body=arrival.body.decode(),
+        at=arrival.at, endpoint=endpoint, webhook_id=id_, timestamp=int(at) - ahead, body=arrival.body.decode(),
         verified=right, answer=200, node=node,
     )  # fmt: skip
