@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -121,12 +120,15 @@ class KeptFile:
             directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         with step("its directory cannot be read"):
             rests = list(directory.glob(".*.part"))
+        with step("it cannot be created"):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(self._part, flags, 0o640)
         for left in rests:
             with contextlib.suppress(OSError):  # it is tried again with the next file
-                if left.stat().st_mtime < time.time() - STALE:
+                # By the clock of the file system, which may be a file server's.
+                if left.stat().st_mtime < os.fstat(descriptor).st_mtime - STALE:
                     left.unlink()
-        with step("it cannot be created"):
-            return os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        return descriptor
 
     def _publish(self) -> None:
         assert self._descriptor is not None

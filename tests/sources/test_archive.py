@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import threading
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -250,8 +251,14 @@ async def test_redirects_go_by_the_same_rules(tmp_path: Path) -> None:
     assert {entry["event"] for entry in logs} == {"archive.not_kept"}
 
 
-async def test_the_same_task_has_the_same_files(tmp_path: Path) -> None:
-    """After a restart it is fetched once more, and replaced as a whole; old rests are removed."""
+@pytest.mark.parametrize("ahead", [-365, 0, 365])
+async def test_the_same_task_has_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int) -> None:
+    """After a restart it is fetched once more, and replaced as a whole; old rests are removed.
+
+    The clock may be days ahead of the file system's.
+    """
+    real = time.time
+    monkeypatch.setattr("time.time", lambda: real() + ahead * 86_400)
 
     async def handler(_: web.Request) -> web.Response:
         return web.Response(body=b"new")
