@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -45,6 +45,7 @@ def list_nodes(
     Example: notifier node list
     """
     page = connect(url, token, config).get("/v1/nodes")
+    now = time_of(page["items"])
     if names:
         page["items"] = [item for item in page["items"] if item["name"] in names]
         if missing := sorted(set(names) - {item["name"] for item in page["items"]}):
@@ -52,15 +53,19 @@ def list_nodes(
     if as_json:
         show_json(page)
         return
-    show_table(COLUMNS, rows(page["items"]), empty="no nodes", cut=CUT, drop=DROP)
+    show_table(COLUMNS, rows(page["items"], now), empty="no nodes", cut=CUT, drop=DROP)
     for item in page["items"]:
         if item["reason"]:
             show(f"{printable(item['name'])}: {printable(item['reason'])}")
 
 
-def rows(items: Iterable[Node]) -> list[Sequence[object]]:
-    """Return a row for each node."""
-    now = datetime.now(UTC)
+def time_of(items: Iterable[Node]) -> datetime:
+    """Return the time by the clock of all nodes as the one that answers sees it: this machine's may be another."""
+    return next(datetime.fromisoformat(item["seen_at"]) for item in items if item["this"])
+
+
+def rows(items: Iterable[Node], now: datetime) -> list[Sequence[object]]:
+    """Return a row for each node; `now`: the time by their clock."""
     return [
         (
             f"{item['name']} *" if item["this"] else item["name"],

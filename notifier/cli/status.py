@@ -47,7 +47,7 @@ def status(
     tell(f"version {report['version']} on {place}")
     show()
     if len(nodes) > 1:
-        show_table(node.COLUMNS, node.rows(nodes), empty="no nodes", cut=node.CUT, drop=node.DROP)
+        show_table(node.COLUMNS, node.rows(nodes, node.time_of(nodes)), empty="no nodes", cut=node.CUT, drop=node.DROP)
         show()
     _sources(report)
     show()

@@ -80,21 +80,22 @@ class NodeReport:
     def _all(self) -> list[tuple[Json, Mapping[str, Any]]]:
         latest, number = self._peers.latest, self._this.number
         others = [peer for peer in latest.peers if peer.number not in (latest.number, number)] if latest else []
-        leaving = latest is not None and any(peer.leaving for peer in latest.peers if peer.number == number)
+        mine = next((peer for peer in latest.peers if peer.number == number), None) if latest else None
         nodes = [(self._other(peer), {**_status(peer), "watches": peer.held}) for peer in others]
-        nodes.append((self._own(number, leaving=leaving), self._this.status()))
+        nodes.append((self._own(number, mine), self._this.status()))
         return sorted(nodes, key=lambda each: int(each[0]["number"]))
 
-    def _own(self, number: int, *, leaving: bool) -> Json:
+    def _own(self, number: int, mine: Peer | None) -> Json:
         return {
             "number": number,
             "name": self._this.name,
             "version": __version__,
-            "started_at": timestamp(self._this.started_at),
+            # By the clock of the store, which was not known yet when this process began.
+            "started_at": timestamp(mine.started_at if mine is not None else self._this.started_at),
             "seen_at": timestamp(self._clock()),
             "timeout_seconds": self._this.timeout,
             "alive": True,
-            "leaving": leaving,
+            "leaving": mine is not None and mine.leaving,
             "this": True,
         }
 

@@ -221,6 +221,7 @@ def _reports(start: Start, ground: _Ground, flow: _Flow, inputs: Inputs[QueueCon
         this=this,
         nodes=NodeReport(this, clock=clock, peers=peers),
         row_counts=row_counts,
+        clock=clock,
         config=str(start.path),
     )
     look_again = None if store.nodes is None else LOOK_SHARED

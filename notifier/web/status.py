@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, cast
 
@@ -42,9 +42,10 @@ class StatusReport:
         this: ThisNode,
         nodes: NodeReport,
         row_counts: RowCounts,
+        clock: Callable[[], Micros],
         config: str,
     ) -> None:
-        """Create it; `config`: the file's path."""
+        """Create it; `clock`: that of the rows' dates, `config`: the file's path."""
         self._store = store
         self._metrics = metrics
         self._dispatcher = dispatcher
@@ -53,6 +54,7 @@ class StatusReport:
         self._this = this
         self._nodes = nodes
         self._row_counts = row_counts
+        self._clock = clock
         self._config = config
         self._started = time.monotonic()
 
@@ -103,7 +105,7 @@ class StatusReport:
         for name in self._dispatcher.endpoints:
             pending = counts["pending"].get(name)
             self._metrics.pending.labels(name).set(pending["count"] if pending else 0)
-            self._metrics.oldest.labels(name).set(_age(pending))
+            self._metrics.oldest.labels(name).set(self._age(pending))
             self._metrics.dead.labels(name).set(counts["dead"].get(name, 0))
         callbacks = self._callbacks(counts)
         if callbacks["enabled"] or callbacks["pending"] or callbacks["dead"]:
@@ -188,7 +190,7 @@ class StatusReport:
             "in_flight_limit": endpoint.limit,
             "refused_share": round(shares.share, 4),
             "pending": counts["pending"].get(name, {}).get("count", 0),
-            "oldest_seconds": _age(counts["pending"].get(name)),
+            "oldest_seconds": self._age(counts["pending"].get(name)),
             "dead": counts["dead"].get(name, 0),
             "failing_since": _time(endpoint.failing_since),
             "next_attempt": _time(endpoint.next_attempt),
@@ -204,9 +206,12 @@ class StatusReport:
         return {
             "enabled": self._dispatcher.callbacks.enabled,
             "pending": pending["count"] if pending else 0,
-            "oldest_seconds": _age(pending),
+            "oldest_seconds": self._age(pending),
             "dead": counts["dead"].get(LABEL, 0),
         }
+
+    def _age(self, pending: Json) -> float:
+        return max(0.0, round((self._clock() - pending["oldest"]) / 1e6, 3)) if pending else 0.0
 
 
 def _time(at: Micros | None) -> str | None:
@@ -241,10 +246,6 @@ def _answers(statuses: Statuses, name: str) -> Shares:
 
 def _sum(statuses: Statuses, key: str) -> float:
     return sum(status.get(key) or 0 for status in statuses)
-
-
-def _age(pending: Json) -> float:
-    return max(0.0, round(time.time() - pending["oldest"] / 1e6, 3)) if pending else 0.0
 
 
 def mute_items(mutes: Iterable[Mute]) -> list[answers.MuteItem]:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from notifier.cluster import NodeReport, Peers, ThisNode
+from notifier.core.payload import timestamp
 from notifier.core.share import Peer
 from notifier.store import NodeList
 
@@ -61,6 +62,15 @@ def test_this_node_is_told_as_it_is_now() -> None:
     assert [item["this"] for item in items] == [False, True, False]
     assert [item["watches"] for item in items] == [8, 3, 8]
     assert [item["streams"] for item in items] == [7, 2, 7]
+
+
+def test_this_node_began_when_the_store_says_so() -> None:
+    """As the others tell it: its own machine's clock may be another."""
+    began = NOW - 30 * SECOND
+    for item in report(census(peer(1, started_at=began), peer(2, started_at=began))).items():
+        assert item["started_at"] == timestamp(began)
+    [alone] = report(None).items()
+    assert alone["started_at"] == timestamp(NOW - 60 * SECOND)
 
 
 def test_a_node_without_a_sign_of_life_is_dead() -> None:

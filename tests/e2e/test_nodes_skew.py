@@ -1,8 +1,9 @@
-"""Nodes whose clocks are a minute apart: all dates are the database's, and none are of a node's own clock."""
+"""Nodes whose clocks are apart: all dates are the database's, and none are of a node's own clock."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import defaultdict
 from datetime import datetime
@@ -20,6 +21,7 @@ from notifier.tools.callback import ReceivedCallback
 from notifier.tools.listener import Listener
 
 SKEW = 60  # seconds
+HOUR = 3600  # seconds, longer than anything that is told here
 WATCHES = 60
 
 
@@ -95,3 +97,32 @@ async def test_clocks_a_minute_apart_do_no_harm(daemons: Start, shared_url: str)
         assert not nodes.said("node.dead")
         assert not nodes.said("node.lost")
         assert not nodes.clean()
+
+
+@pytest.mark.slow
+async def test_what_nodes_tell_of_time_is_by_the_databases_clock(daemons: Start, shared_url: str) -> None:
+    """Whichever is asked: since when nodes run, when they were heard of, and for how long a delivery has waited."""
+    async with Upstream() as upstream:
+        nodes = Cluster(daemons, shared_url, upstream, "http://127.0.0.1:9", timeout="10s")
+        asked = [nodes.make(name, env=skewed(seconds)) for name, seconds in (("ahead", HOUR), ("behind", -HOUR))]
+        await nodes.start("ahead", "behind")
+        upstream.push((await nodes.add("ahead", 1))[0], "processing")
+
+        async def waiting() -> list[float]:
+            told = [json.loads((await node.get("/v1/endpoints"))[1])["items"] for node in asked]
+            return [endpoint["oldest_seconds"] for [endpoint] in told]
+
+        async def known() -> bool:
+            return all(seconds > 0 for seconds in await waiting())
+
+        await until(known, "all know what waits")
+        assert max(await waiting()) < HOUR / 2
+        for node in asked:
+            assert await node.metric('notifier_delivery_oldest_seconds{endpoint="app"}') < HOUR / 2
+        lists = [json.loads((await node.get("/v1/nodes"))[1])["items"] for node in asked]
+        one, other = ({item["name"]: item["started_at"] for item in items} for items in lists)
+        assert one.keys() == {"ahead", "behind"}
+        assert one == other
+        for node, name in zip(asked, ("behind", "ahead"), strict=True):
+            listed = await node.run("node", "list", "-c", "config.yaml", env={"COLUMNS": "200"})
+            assert re.search(rf"^{name} .* [\d.]+(ms|s|m) +[\d.]+(ms|s|m) ago ", listed.out, re.MULTILINE), listed.out

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import databases
+from clocks import clock_of
 from daemon_rig import serving
 from page_rig import SECRET, Complaints, Site, daemon, settings, visit, webhook, write
 from playwright.async_api import BrowserContext, expect
@@ -31,7 +32,7 @@ async def test_all_nodes_are_shown_live(tmp_path: Path, context: BrowserContext,
     with databases.database() as url:
         async with (
             Simulator(transcripts={"*": parse_spec("queueing")}, keep_open=True) as simulator,
-            Listener(secrets=[SECRET]) as listener,
+            Listener(secrets=[SECRET], clock=clock_of(url)) as listener,
             AsyncExitStack() as stack,
         ):
             one = await stack.enter_async_context(node(tmp_path, "web-1", url, simulator, listener))
@@ -63,8 +64,12 @@ async def test_all_nodes_are_shown_live(tmp_path: Path, context: BrowserContext,
                 facts = page.locator("#panel .facts")
                 await expect(facts).to_contain_text("of web-2: only that node knows its state")
                 await expect(page.locator("#watch-rows .off", has_text="no stream")).to_have_count(0)
+                await page.clock.set_fixed_time("2100-01-01T00:00:00Z")  # the browser's clock may be any other
                 await page.goto(f"{one.url}/#/nodes")
+                await page.reload()
                 await expect(cards).to_have_count(2)
+                await expect(cards.nth(1)).to_contain_text("since")
+                await expect(cards.nth(1)).not_to_contain_text("last heartbeat")
             await expect(cards).to_have_count(1)  # it has left
             await expect(page.locator("#node-sum")).to_have_text("1 node follows 40 watches.")
             await expect(page.locator("#to-nodes")).to_be_hidden()

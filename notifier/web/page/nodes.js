@@ -39,7 +39,8 @@ function render() {
   const versions = new Set(nodes.map((node) => node.version)).size;
   const all = nodes.reduce((sum, node) => sum + node.watches, 0);
   text(byId("node-sum"), `${plural(nodes.length, "node")} ${nodes.length === 1 ? "follows" : "share"} ${plural(all, "watch", "watches")}${versions > 1 ? `, in ${versions} versions` : ""}.`);
-  sync(byId("node-list"), nodes, (node) => String(node.number), make, (card, node) => update(card, node, all));
+  const now = nodes.find((node) => node.this)?.seen_at; // by the clock of the nodes: the browser's may be another
+  sync(byId("node-list"), nodes, (node) => String(node.number), make, (card, node) => update(card, node, all, now));
 }
 
 function make(node) {
@@ -65,7 +66,7 @@ function make(node) {
   return card;
 }
 
-function update({ parts }, node, all) {
+function update({ parts }, node, all, now) {
   const [word, shape, look, meaning] = MEANING[stateOf(node)];
   attr(parts.word, "class", `word is-${look}`);
   redraw(parts.word.firstChild, shape);
@@ -83,7 +84,7 @@ function update({ parts }, node, all) {
   const [share, rest] = parts.bar.children;
   share.style.flexGrow = String(node.watches); // by script: the page's policy forbids style attributes
   rest.style.flexGrow = String(Math.max(all - node.watches, node.watches === 0 ? 1 : 0));
-  const silent = secondsBetween(node.seen_at, new Date().toISOString());
+  const silent = secondsBetween(node.seen_at, now);
   const seen = node.this || silent < 3 ? "" : ` · last heartbeat ${duration(silent)} ago`;
   text(parts.since, `${node.version} · since ${clock(node.started_at)}${seen}`);
 }
