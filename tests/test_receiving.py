@@ -37,15 +37,17 @@ class Callback:
 
     id: str = "msg_1"
     age: int = 0  # seconds
+    claimed: int | None = None  # the age that is sent in place of the one that was signed
     secrets: tuple[str, ...] = (SECRET,)
     body: bytes = BODY
     sent: bytes | None = None  # in place of the body that was signed
     headers: Mapping[str, str | None] = field(default_factory=dict)  # in place of those that fit; None leaves one out
 
     def request(self) -> tuple[dict[str, str], bytes]:
-        timestamp = int(real_time()) - self.age
+        now = int(real_time())
+        timestamp, claimed = now - self.age, now - (self.age if self.claimed is None else self.claimed)
         signature = sign([decode_secret(secret) for secret in self.secrets], self.id, timestamp, self.body)
-        headers = {"webhook-id": self.id, "webhook-timestamp": str(timestamp), "webhook-signature": signature}
+        headers = {"webhook-id": self.id, "webhook-timestamp": str(claimed), "webhook-signature": signature}
         kept = {name: value for name, value in {**headers, **self.headers}.items() if value is not None}
         return kept, self.body if self.sent is None else self.sent
 
@@ -65,7 +67,7 @@ REFUSED = {
     "a byte left out": Callback(sent=BODY.replace(b"0.10", b"0.1")),
     "empty": Callback(sent=b""),
     "under another id": Callback(headers={"webhook-id": "msg_9"}),
-    "at another time": Callback(age=60, headers={"webhook-timestamp": str(int(real_time()))}),
+    "at another time": Callback(age=60, claimed=0),
     "no id": Callback(headers={"webhook-id": None}),
     "no timestamp": Callback(headers={"webhook-timestamp": None}),
     "no signature": Callback(headers={"webhook-signature": None}),
