@@ -25,6 +25,7 @@ _CORE = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {_CORE + name for name in ("null", "bool", "int", "float")}
 # YAML 1.1, section 5.1
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_PART = 1 << 16  # characters that are copied at a time: a text may be large
 _PRINTABLE_ASCII = bytes((0x09, 0x0A, 0x0D, *range(0x20, 0x7F)))
 _REFERENCE = re.compile(r"""\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^{}"'\n]*)?\}""")
 
@@ -109,7 +110,8 @@ def parse(text: str) -> Node | None:
 
 def unprintable(text: str) -> re.Match[str] | None:
     """Find the first character that YAML forbids. An ASCII text without any takes a tenth of the pattern's time."""
-    if text.isascii() and not text.encode().translate(None, delete=_PRINTABLE_ASCII):
+    parts = (text[at : at + _PART] for at in range(0, len(text), _PART))
+    if text.isascii() and not any(part.encode().translate(None, delete=_PRINTABLE_ASCII) for part in parts):
         return None
     return _UNPRINTABLE.search(text)
 
