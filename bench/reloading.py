@@ -37,7 +37,7 @@ from notifier.tools.transcript import Transcript, snapshot
 EVERY = 0.5  # seconds between two changes of a stream that flows
 FLOWING = 50  # streams
 USUAL_SECONDS = 10.0  # for which the silence before is looked for
-AFTER_SECONDS = 2.0  # that the daemon is watched after the command's answer
+AFTER_SECONDS = 6.0  # that the daemon is watched after the command's answer, while it begins to follow what is new
 MIB = 1 << 20
 
 
