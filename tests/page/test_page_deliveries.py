@@ -50,14 +50,14 @@ async def test_deliveries_are_filtered_by_status_endpoint_task_and_time(
         await page.locator("#o-filters").get_by_role("button", name="Clear").click()
         await choose(page, "Created", "1h", 4)
         await choose(page, "Created", "between", 4)
-        await page.get_by_label("to", exact=True).fill("2026-01-01T10:00")
+        await page.get_by_label("to", exact=True).fill("2001-01-01T10:00")
         await expect(page.locator(ROWS)).to_have_count(0)
-        assert "until=2026-01-01T" in page.url
+        assert "until=2001-01-01T" in page.url
         await page.reload()
         await expect(page.get_by_text("No delivery matches all filters.")).to_be_visible()
-        await expect(page.get_by_label("to", exact=True)).to_have_value("2026-01-01T10:00")
+        await expect(page.get_by_label("to", exact=True)).to_have_value("2001-01-01T10:00")
         await page.get_by_label("to", exact=True).fill("")
-        await page.get_by_label("from", exact=True).fill("2026-01-01T10:00")
+        await page.get_by_label("from", exact=True).fill("2001-01-01T10:00")
         await expect(page.locator(ROWS)).to_have_count(4)
 
 
