@@ -103,9 +103,9 @@ class Model:
         sent.owned = False
         if verdict == "later":
             sent.attempt, sent.due = sent.attempt + 1, self.now + 60 * SECOND
-            if lane[0] == "newest" and any(each.sequence > sequence for each in open_(self.lanes[lane])):
-                newest = open_(self.lanes[lane])[-1]
-                self._overtake([each for each in open_(self.lanes[lane]) if each is not newest and not each.owned])
+            if lane[0] == "newest":
+                *older, _ = open_(self.lanes[lane])
+                self._overtake([each for each in older if not each.owned])
                 return self._promote(lane)
             return None
         sent.status, sent.settled_at = verdict, self.now
