@@ -96,8 +96,8 @@ def measure(*, name: str, pending: int, directory: Path, server: str | None) -> 
             seed_seconds=took,
             claims=claims,
             plan=plan,
-            short=_drain(short, min(SHORT, pending), directory / "short"),
-            full=_drain(full, pending, directory / "full"),
+            short=drain(short, min(SHORT, pending), directory / "short"),
+            full=drain(full, pending, directory / "full"),
         )
 
 
@@ -165,7 +165,7 @@ def _explain(engine: Engine, shared: bool) -> list[str]:
     return [str(row[-1]) for row in rows]
 
 
-def _drain(url: str, pending: int, directory: Path) -> Drain:
+def drain(url: str, pending: int, directory: Path) -> Drain:
     """Have a node send pending deliveries for some time. Raises BenchError if a callback was wrong."""
     callbacks: list[Callback] = []
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

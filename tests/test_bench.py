@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from helper_programs import require
 
-from bench import reloading, soak
+from bench import reloading, sending, soak
 from bench.child import ROOT
 from bench.programs import SECRET
 from bench.tally import Callback, judge, percentile
@@ -163,6 +163,14 @@ async def test_a_watch_is_added_by_each_way(tmp_path: Path) -> None:
         ("POST /v1/watches", 2),
         ("notifier watch add", 2),
     ]
+
+
+@pytest.mark.slow
+async def test_sending_is_measured_beside_its_floors(tmp_path: Path) -> None:
+    """Each program's callbacks have all come; the daemon's are signed and in order."""
+    costs = await asyncio.to_thread(sending.measure, tmp_path, 3000, 1)
+    assert [cost.name for cost in costs] == ["aiohttp", "raw", "daemon"]
+    assert all(cost.rate > 0 and cost.per_core > 0 for cost in costs)
 
 
 def made(server: str) -> set[str]:
