@@ -6,6 +6,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ import pytest
 from ports import free_port
 from structlog.testing import capture_logs
 from trace_collector import Collector
-from waits import measured_lag
+from waits import PATIENCE, measured_lag
 
 from notifier.core.trace import trace_id, traceparent_fault
 from notifier.runtime import otel
@@ -28,6 +29,16 @@ def collector() -> Iterator[Collector]:
     made = Collector()
     yield made
     made.close()
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    """Wait for the library's threads: they draw from `random`, and Hypothesis bears that in no other test."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith(("Otel", "tracing")):
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
 
 
 async def test_spans_belong_to_the_trace_of_their_parent(collector: Collector) -> None:
@@ -81,6 +92,7 @@ async def test_without_tracing_the_trace_goes_on_as_it_came() -> None:
 async def test_a_collector_that_does_not_answer_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last spans are given up after a while, and the loop runs meanwhile."""
     monkeypatch.setattr(otel, "LAST", 0.2)
+    monkeypatch.setattr(otel, "TIMEOUT", 3)
     with socket.create_server(("127.0.0.1", 0)) as silent, capture_logs() as lines:
         tracing = OtelTracing(f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces", headers={}, service="mine")
         with tracing.span("observe", None, {}):
