@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from helper_programs import require
 
-from bench import reloading, sending, soak
+from bench import floods, reloading, sending, soak
 from bench.child import ROOT
 from bench.programs import SECRET
 from bench.tally import Callback, judge, percentile
@@ -171,6 +171,14 @@ async def test_sending_is_measured_beside_its_floors(tmp_path: Path) -> None:
     costs = await asyncio.to_thread(sending.measure, tmp_path, 3000, 1)
     assert [cost.name for cost in costs] == ["aiohttp", "raw", "daemon"]
     assert all(cost.rate > 0 and cost.per_core > 0 for cost in costs)
+
+
+@pytest.mark.slow
+async def test_a_flood_is_measured_beside_none(tmp_path: Path) -> None:
+    """Its requests are answered, and every callback has come."""
+    made = await asyncio.to_thread(floods.measure, "waits", streams=STREAMS, rate=100.0, directory=tmp_path)
+    assert made.answered > 0
+    assert made.tally["callbacks"] == 3 * STREAMS
 
 
 def made(server: str) -> set[str]:

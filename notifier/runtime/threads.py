@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 import errno
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,10 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 A = TypeVar("A")
+# Seconds for which a thread waits for the interpreter before it asks for it. Python's 5 ms are never over beside a loop
+# that always has something to do: it gives the interpreter up for a moment in each round, of some 70 us, and the wait
+# begins anew. The store's thread needs the interpreter for every statement, and its commits took seconds.
+SWITCH_INTERVAL = 50e-6
 AGAIN = 1.0  # seconds after which a thread that the system refused is asked for again
 _running: set[threading.Thread] = set()  # threads whose call has not ended
 
@@ -27,6 +32,11 @@ class NoThread(OSError):
 
     def __init__(self) -> None:
         super().__init__(errno.EAGAIN, "the system has no thread for it")
+
+
+def share_interpreter() -> None:
+    """Let threads have the interpreter soon, however busy the event loop is."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
 
 
 def beside(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
