@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import socket
 import sys
 from collections.abc import Mapping
@@ -16,6 +18,8 @@ from bench.timeline import task_id
 SECRET = "whsec_bm90aWZpZXIgYmVuY2htYXJrIHNlY3JldCEhISEh"  # signs nothing but loopback traffic
 TOKEN = "bench"
 CONNECTS_PER_SECOND = 2_000
+PORTS = 12_000, 32_000  # the first, and the one behind the last
+_dice = random.SystemRandom()  # processes that begin together draw different ports
 
 DAEMONS = {"daemon": "auto", "daemon-asyncio": "asyncio"}  # name -> `loop`
 FLOORS = {"floor-uvloop": "uvloop", "floor-asyncio": "asyncio"}
@@ -113,8 +117,12 @@ def write_configuration(directory: Path, source: Mapping[str, object], *, callba
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of 127.0.0.1 that is free, below those that the kernel gives to clients (ip(7)).
+
+    One of those may be taken by any connection before the program listens there.
+    """
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            port = _dice.randrange(*PORTS)
+            probe.bind(("127.0.0.1", port))
+            return port
