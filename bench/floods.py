@@ -114,12 +114,11 @@ def measure(name: str | None, *, streams: int, rate: float, directory: Path) -> 
     port, seconds = free_port(), len(CHANGES) * streams / rate + HEAD + TAIL
     with LoadGenerator(streams=streams, rate=rate, secret=SECRET) as load:
         ports = load.expect("ready", within=OPEN_SECONDS)
-        bout = Bout(
+        bout = Bout.beside(
+            ports,
             name="daemon",
             directory=directory,
             streams=streams,
-            upstream=f"http://127.0.0.1:{ports['upstream']}",
-            callback=f"http://127.0.0.1:{ports['receiver']}/callback",
             port=port,
         )
         with Program(command(bout), log=directory / "output.log") as program:

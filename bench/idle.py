@@ -83,12 +83,12 @@ def weigh(*, name: str, streams: int, directory: Path, trust: Trust | None) -> t
     certificate = trust.certificate if trust else None
     with LoadGenerator(streams=streams, rate=1.0, secret=SECRET, idle=True, certificate=certificate) as load:
         ports = load.expect("ready", within=OPEN_SECONDS)
-        bout = Bout(
+        bout = Bout.beside(
+            ports,
             name=name,
             directory=directory,
             streams=streams,
-            upstream=f"{'https' if trust else 'http'}://127.0.0.1:{ports['upstream']}",
-            callback=f"http://127.0.0.1:{ports['receiver']}/callback",
+            scheme="https" if trust else "http",
             authority=trust.authority if trust else None,
         )
         missing = 0

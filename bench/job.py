@@ -88,12 +88,11 @@ def measure(*, name: str, work: Work, directory: Path, go: Path | None = None, p
     """Run one program through the job. Raises BenchError if it does not get there."""
     with LoadGenerator(streams=work.streams, active=work.active, rate=work.rate, secret=SECRET) as load:
         ports = load.expect("ready", within=OPEN_SECONDS)
-        bout = Bout(
+        bout = Bout.beside(
+            ports,
             name=name,
             directory=directory,
             streams=work.streams,
-            upstream=f"http://127.0.0.1:{ports['upstream']}",
-            callback=f"http://127.0.0.1:{ports['receiver']}/callback",
             go=go,
             profile=profile if name in DAEMONS else None,
         )

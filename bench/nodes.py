@@ -105,12 +105,11 @@ def _measure(
         for number in range(WAYS[name]):
             own = directory / f"node-{number + 1}"
             own.mkdir(parents=True)
-            bout = Bout(
+            bout = Bout.beside(
+                ports,
                 name="daemon",
                 directory=own,
                 streams=streams,
-                upstream=f"http://127.0.0.1:{ports['upstream']}",
-                callback=f"http://127.0.0.1:{ports['receiver']}/callback",
                 store=store,
                 node=f"node-{number + 1}",
             )

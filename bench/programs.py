@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from bench.child import BenchError
 from bench.golang import NO_GO
@@ -45,6 +46,20 @@ class Bout:
     profile: Path | None = None  # where cProfile writes, of the daemon
     store: str | None = None  # the daemon's database where it is not SQLite's: a URL
     node: str | None = None  # its name among those that share that
+
+    @classmethod
+    def beside(
+        cls, ports: Mapping[str, int], *, name: str, directory: Path, streams: int, scheme: str = "http", **more: Any
+    ) -> Self:
+        """Return a turn beside the load generator at these ports, whose upstream has a scheme; `more`: other fields."""
+        return cls(
+            name=name,
+            directory=directory,
+            streams=streams,
+            upstream=f"{scheme}://127.0.0.1:{ports['upstream']}",
+            callback=f"http://127.0.0.1:{ports['receiver']}/callback",
+            **more,
+        )
 
     @property
     def database(self) -> Path:

@@ -65,12 +65,11 @@ def test_a_change_costs_a_bounded_number_of_calls(tmp_path: Path) -> None:
     with LoadGenerator(streams=STREAMS, rate=RATE, secret=SECRET) as load:
         ports = load.expect("ready", within=PATIENCE)
         path = tmp_path / "notifier.yaml"
-        bout = Bout(
+        bout = Bout.beside(
+            ports,
             name="daemon",
             directory=tmp_path,
             streams=STREAMS,
-            upstream=f"http://127.0.0.1:{ports['upstream']}",
-            callback=f"http://127.0.0.1:{ports['receiver']}/callback",
         )
         path.write_text(configuration(bout, loop="auto", port=free_port()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -90,6 +91,15 @@ def test_targets_of_make_that_are_named_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set(re.findall(r"(?:^ {4}|`)make ([a-z]+)", TEXT, re.MULTILINE))
     assert {"check", "test"} <= named <= targets
+
+
+def test_every_dependency_has_its_reason() -> None:
+    """ARCHITECTURE.md has it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    reasons = text[text.index("## Dependencies") : text.index("## Tests")]
+    names = [re.match(r"[\w-]+", each)[0] for each in project["dependencies"]]  # type: ignore[index]  # each has one
+    assert [name for name in names if not re.search(rf"(?<![\w-]){name}(?![\w-])", reasons)] == []
 
 
 def test_the_architecture_is_read_in_ten_minutes() -> None:

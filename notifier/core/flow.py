@@ -118,7 +118,7 @@ class Flow:
         """Return how many attempts may begin in a second; None: any number."""
         return self._pace.rate
 
-    def update(self, cap: int, rate_limit: float | None = None) -> None:
+    def update(self, cap: int, rate_limit: float | None) -> None:
         """Take other limits; attempts in flight go on."""
         self._window.limit(cap)
         if rate_limit != self._rate_limit:

@@ -235,7 +235,7 @@ class Feed:
         if len(turns) == 1 and first.watch.traceparent is not None:  # for the log; the task is this session's own
             structlog.contextvars.bind_contextvars(trace_id=trace_id(first.watch.traceparent))
         try:
-            if first.gone and not first.shared:
+            if first.gone and not first.shared:  # it was dropped before this task ran
                 return
             if first.success is not None:
                 pause = await self._results.fetch(first, self._asked(first))

@@ -50,7 +50,7 @@ def test_as_many_go_out_as_may_be_in_flight() -> None:
     assert flow.wait(wall(0.0), 0.0) is None
     end(flow, tickets[0], Delivered(), 0.1)
     assert flow.wait(wall(0.1), 0.1) == 0.0
-    flow.update(2)
+    flow.update(2, None)
     assert flow.wait(wall(0.1), 0.1) is None
     assert flow.limit == 2
 
@@ -180,7 +180,7 @@ def test_attempts_that_hang_since_before_an_outage_take_no_place() -> None:
     fresh = admit(flow, now + 0.1)
     assert flow.wait(wall(now + 0.2), now + 0.2) is None
     end(flow, fresh, Delivered(), now + 0.2)
-    flow.update(2)
+    flow.update(2, None)
     assert flow.wait(wall(now + 0.2), now + 0.2) is None
     for ticket in hanging:
         end(flow, ticket, TIMEOUT, now + 0.3)

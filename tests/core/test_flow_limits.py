@@ -36,7 +36,7 @@ def test_no_more_start_than_the_limit() -> None:
     end(flow, first, Delivered())
     admit(flow)
     assert (flow.in_flight, flow.limit, flow.workers) == (2, 2, 2)
-    flow.update(3)
+    flow.update(3, None)
     admit(flow)
     assert flow.in_flight == 3
 
