@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from helper_programs import require
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.core import Metric
 
 from notifier.follow.troubles import KINDS
 from notifier.runtime.metrics import Metrics
@@ -39,19 +39,18 @@ def series() -> dict[str, str]:
     """Return the name of every series that is exposed, and the metric that it belongs to, as it is documented."""
     found: dict[str, str] = {}
     for family in Metrics().registry.collect():
-        shown = family.name + ("_total" if family.type == "counter" else "")
-        found |= {family.name + suffix: shown for suffix in SUFFIXES[family.type]}
+        found |= {family.name + suffix: documented(family) for suffix in SUFFIXES[family.type]}
     return found
 
 
 def labels() -> dict[str, tuple[str, ...]]:
     """Return the labels of each metric, by its documented name."""
-    made = [value for value in vars(Metrics()).values() if isinstance(value, MetricWrapperBase)]
-    return {shown: tuple(metric._labelnames) for metric in made for shown in [series_name(metric)]}
+    made: dict[Any, Any] = Metrics().registry._collector_to_names
+    return {documented(family): each._labelnames for each in made for family in each.collect()}
 
 
-def series_name(metric: MetricWrapperBase) -> str:
-    return f"{metric._name}_total" if metric._type == "counter" else str(metric._name)
+def documented(family: Metric) -> str:
+    return family.name + ("_total" if family.type == "counter" else "")
 
 
 def panels() -> list[dict[str, Any]]:

@@ -7,13 +7,12 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
-from prometheus_client import Counter
-
 from notifier.cluster.readiness import Readiness
 from notifier.cluster.row_counts import RowCounts
 from notifier.core.model import Json, Micros
 from notifier.deliver import Dispatcher
 from notifier.follow import Trouble, Watcher
+from notifier.runtime.counters import CounterFamily
 from notifier.runtime.metrics import Metrics
 from notifier.store import Store
 
@@ -118,7 +117,7 @@ def _errors(troubles: Mapping[str, Trouble]) -> Json:
     }
 
 
-def _total(counter: Counter, **labels: str) -> float:
+def _total(counter: CounterFamily, **labels: str) -> float:
     samples = (sample for metric in counter.collect() for sample in metric.samples)
     return sum(
         sample.value for sample in samples if sample.name.endswith("_total") and labels.items() <= sample.labels.items()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import structlog
-from prometheus_client import Counter, Histogram
 
 from notifier.core.model import Delivery, Micros
 from notifier.core.retry import Attempt, Delivered, Failed, Outcome
 from notifier.deliver.environment import Environment
 from notifier.deliver.sender import Sender, StillOurs
+from notifier.runtime.counters import Counter, Histogram
 from notifier.runtime.tracing import UNTRACED
 
 log = structlog.get_logger(__name__)
@@ -62,7 +62,7 @@ class Attempts:
         counter = self._counters.get(kind)
         if counter is None:
             counter = self._counters[kind] = self._metrics.attempts.labels(self._label, kind.__name__.lower())
-        counter.inc()
+        counter.value += 1
         if isinstance(outcome, Delivered):
             if self._latency is None:
                 self._latency = self._metrics.latency.labels(self._label)

@@ -94,7 +94,7 @@ class Connector:
                 subscription.last_event_id = ""  # the upstream may refuse the ID itself
             raise
         finally:
-            self._metrics.stream_connects.labels(self._source.name, outcome).inc()
+            self._metrics.stream_connects.labels(self._source.name, outcome).value += 1
         subscription.stream = stream
         subscription.look_at = 0.0  # the stream has limits of its own
         subscription.opened = asyncio.get_running_loop().time()

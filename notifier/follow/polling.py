@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
-from prometheus_client import Counter
 
 from notifier.core.errors import SourceError, StaleWrite, Unavailable
 from notifier.core.reconnect import Ending
 from notifier.follow.admission import Admission
 from notifier.follow.observer import Observer
 from notifier.follow.subscription import Subscription
+from notifier.runtime.counters import Counter
 from notifier.runtime.metrics import Metrics
 from notifier.sources.plan import Answer, Answers
 from notifier.sources.poll import PollSource
@@ -134,7 +134,7 @@ class Poller:
         counter = self._polls.get(outcome)
         if counter is None:
             counter = self._polls[outcome] = self._metrics.polls.labels(self.source.name, outcome)
-        counter.inc()
+        counter.value += 1
 
     def _slow_down(self, pk: int, error: SourceError) -> None:
         """Hold back all polls after the upstream has refused two tasks in a row for too many requests."""

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
-from prometheus_client import Counter
 
 from notifier.core import payload, routing
 from notifier.core.errors import StoreUnavailable
@@ -20,6 +19,7 @@ from notifier.core.machine import Step
 from notifier.core.model import Address, Delivery, Event, EventType, LostReason, Observation, Phase, Record, Watch
 from notifier.core.routing import Route
 from notifier.runtime.clock import Clock
+from notifier.runtime.counters import Counter
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.tracing import UNTRACED, Tracing
 from notifier.runtime.wake import Wake
@@ -190,7 +190,7 @@ class Recorder:
                 return
             self._committed.set()
             for event in events:
-                self._counters[event.type].inc()
+                self._counters[event.type].value += 1
             places.fill(None if watch is None else watch.pk, records, deliveries)
 
     def _record(self, event: Event, places: DeliveryPlaces, traceparent: str | None) -> Record:

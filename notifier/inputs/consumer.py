@@ -114,7 +114,7 @@ class QueueInput(Generic[R]):
         try:
             failed = await self._store(good)
         except StoreUnavailable:
-            self._counters[RETRIED].inc(len(good))
+            self._counters[RETRIED].value += len(good)
             raise
         failures = {id(message) for message, _ in failed}
         stored = [(message, changes) for message, changes in good if id(message) not in failures]
@@ -122,7 +122,7 @@ class QueueInput(Generic[R]):
             await session.acknowledge([message for message, _ in stored])
         for _, changes in stored:
             only_removals = changes and not any(isinstance(change, AddWatch) for change in changes)
-            self._counters[REMOVED if only_removals else ACCEPTED].inc()
+            self._counters[REMOVED if only_removals else ACCEPTED].value += 1
         for message, reason in bad + failed:
             await self._refuse(session, message, reason)
 
@@ -165,7 +165,7 @@ class QueueInput(Generic[R]):
                 hint="it stays unacknowledged and arrives again; let the user write where refused messages are kept",
             )
             return
-        self._counters[REFUSED].inc()
+        self._counters[REFUSED].value += 1
         self._log.warning("queue.message_refused", message=excerpt(message.content), reason=reason)
 
 

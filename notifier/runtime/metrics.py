@@ -8,9 +8,10 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from notifier import __version__
+from notifier.runtime.counters import CounterFamily, HistogramFamily
 
 COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 LATENCY_BUCKETS = (
@@ -38,9 +39,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        counter = partial(Counter, registry=self.registry)
+        counter = partial(CounterFamily, registry=self.registry)
         gauge = partial(Gauge, registry=self.registry)
-        histogram = partial(Histogram, registry=self.registry)
+        histogram = partial(HistogramFamily, registry=self.registry)
         self.watches = gauge("notifier_watches", "Watches that are wanted.", ["source", "phase"])
         self.streams_open = gauge("notifier_streams_open", "Subscriptions open now.", ["source"])
         self.stream_connects = counter(
@@ -78,7 +79,7 @@ class Metrics:
         self.store_available = gauge("notifier_store_available", "1 while the database can be written, else 0.")
         self.commit_seconds = histogram(
             "notifier_store_commit_seconds", "Time of a group commit.", buckets=COMMIT_BUCKETS
-        )
+        ).labels()
         self.nodes = gauge("notifier_nodes", "Nodes that share the store.", ["state"])
         self.node_watches = gauge("notifier_node_watches", "Watches that this node follows.")
         self.ready = gauge("notifier_ready", "1 while /readyz says so, else 0.")

@@ -97,14 +97,14 @@ class PollSource:
     async def _look(self, plan: Plan, task_id: str, request: Request, etag: str, trail: Trail) -> Answer:
         reply, body = await self._ask(request, plan, plan.settings.max_event, trail)
         if reply.status == 304 and etag:
-            self._observations.inc()
+            self._observations.value += 1
             return Answer(observation=None, etag=etag, hint=asked_pause(reply.fields, plan.settings.preset.poll.hint))
         observation = await self._read(body, reply, task_id, plan)
         if observation is None:
             if reply.status == 204:
                 raise NoContent(status=reply.status)
             raise self._refusal(reply, body, plan)
-        self._observations.inc()
+        self._observations.value += 1
         # A weak one as well: it stands for the same meaning. A date does not, which many changes may have in common.
         etag = reply.fields.get("etag", "")
         etag = etag if len(etag) <= MAX_ETAG else ""
@@ -131,10 +131,10 @@ class PollSource:
             raise self._refused_body(exc, body, reply, plan) from exc
         for each in found.values():
             if isinstance(each, Observation):
-                self._observations.inc()
+                self._observations.value += 1
             else:
                 plan.redacted(each)
-                self._unreadable.inc()
+                self._unreadable.value += 1
         return Answers(found=found, hint=asked_pause(reply.fields, plan.settings.preset.poll.hint))
 
     async def result(self, task_id: str, success: Observation, *, variables: Mapping[str, str] = NONE) -> Observation:
@@ -176,7 +176,7 @@ class PollSource:
     def _refused_body(self, exc: Unreadable, body: bytes, reply: Reply, plan: Plan) -> SourceError:
         if content.is_page(reply.fields, body):
             return Unavailable("the upstream answers with a page, not with JSON")
-        self._unreadable.inc()
+        self._unreadable.value += 1
         message = plan.template.redact(str(exc))
         excerpt = plan.template.redact(body[: 1 << 16].decode("utf-8", "replace"))[:EXCERPT]
         return Unreadable(message, status=reply.status, excerpt=excerpt)

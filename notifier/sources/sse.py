@@ -282,8 +282,7 @@ class SseStream:
                     self._more = True
                     return None
         finally:
-            if self.observations > before:
-                self._source.observations.inc(self.observations - before)
+            self._source.observations.value += self.observations - before
         return None
 
     def _look(self, event: StreamEvent, *, placed: bool = False) -> _Looked:
@@ -300,7 +299,7 @@ class SseStream:
         if isinstance(told, Unreadable):
             if self._connection.partial:  # the connection broke within it
                 return None
-            self._source.unreadable.inc()
+            self._source.unreadable.value += 1
             self.unread = told
             if self._connection.single:
                 raise told.behind(self._connection.redirected)

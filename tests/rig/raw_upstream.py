@@ -160,12 +160,12 @@ class Following:
     @property
     def reports(self) -> int:
         """Return how many snapshots were read, repeats included."""
-        return int(self.source.observations._value.get())
+        return int(self.source.observations.value)
 
     @property
     def unreadable(self) -> int:
         """Return how many could not be read."""
-        return int(self.source.unreadable._value.get())
+        return int(self.source.unreadable.value)
 
 
 @asynccontextmanager
