@@ -81,7 +81,7 @@ async def run(plan: Plan, tell: Callable[[str], None], record: Path | None = Non
                     say("libfaketime is not installed: clocks are not set")
                 chosen = site(Path(place), scribe, random.Random(plan.seed + 1), nodes=plan.nodes, clock=clock)
                 made = await stack.enter_async_context(chosen)
-                lag = await stack.enter_async_context(measured_lag())
+                lag = await stack.enter_async_context(measured_lag(scribe.late))
                 return await _run(plan, made, dice, disk, say, lag)
     finally:
         scribe.close()

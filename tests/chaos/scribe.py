@@ -10,6 +10,9 @@ from judge import Did, Entry, write
 from judge.record import Action
 
 
+STANDSTILL = 0.1  # seconds
+
+
 class Scribe:
     """Takes entries; those of `did` are made here."""
 
@@ -31,6 +34,11 @@ class Scribe:
     def did(self, action: Action, node: str | None = None, *, at: float | None = None, **detail: Any) -> None:
         """Note what an operator or a fault did, now unless told otherwise."""
         self.note(Did(at=self.now() if at is None else at, action=action, node=node, detail=detail))
+
+    def late(self, seconds: float) -> None:
+        """Note that this process stood still, if it was for so long that what it passes on may have come too late."""
+        if seconds >= STANDSTILL:
+            self.did("standstill", at=self.now() - seconds, until=self.now())
 
     def close(self) -> None:
         """Close the file."""

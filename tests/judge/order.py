@@ -9,7 +9,8 @@ from itertools import pairwise
 from judge.case import Callback, Case, Finding
 from judge.record import Did
 
-EXPLAINING = ("kill", "pause", "takeover", "cut", "disk_full")  # of a repeat, where they befell the one who had sent it
+# Of a repeat, where they befell the one who had sent it. A standstill is the recorder's: what it passed on came later.
+EXPLAINING = ("kill", "pause", "takeover", "cut", "disk_full", "standstill")
 
 
 def order(case: Case) -> Iterator[Finding]:

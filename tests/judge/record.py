@@ -96,6 +96,7 @@ Action = Literal[
     "clock",
     "disk_full",
     "takeover",
+    "standstill",
     "settled",
     "dead",
 ]

@@ -94,6 +94,7 @@ def test_repeats() -> None:
     for did in (
         Did(at=3.8, action="kill", node="a"),
         Did(at=3.8, action="takeover"),
+        Did(at=3.2, action="standstill", detail={"until": 3.9}),
         Did(at=3.0, action="cut", detail={"where": "receiver", "until": 3.8}),
         Did(at=3.8, action="retry", detail={"webhook_id": "msg_3"}),
         Did(at=3.8, action="stop", node="a", detail={"clean": False}),
@@ -102,6 +103,7 @@ def test_repeats() -> None:
     for did in (
         Did(at=3.8, action="kill", node="b"),
         Did(at=3.8, action="reload"),
+        Did(at=2.2, action="standstill", detail={"until": 2.9}),
         Did(at=3.8, action="retry", detail={"webhook_id": "msg_2"}),
         Did(at=3.8, action="stop", node="a"),
     ):

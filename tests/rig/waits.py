@@ -25,8 +25,8 @@ def slowness() -> float:
 
 
 @asynccontextmanager
-async def measured_lag() -> AsyncIterator[Callable[[], float]]:
-    """Measure how late the loop is; yield a function that returns the longest lag in seconds.
+async def measured_lag(tell: Callable[[float], None] = lambda _: None) -> AsyncIterator[Callable[[], float]]:
+    """Measure how late the loop is; yield a function that returns the longest lag in seconds. `tell` hears of each.
 
     What is recorded within this process may be off by as much, whatever the tested part does.
     """
@@ -37,7 +37,9 @@ async def measured_lag() -> AsyncIterator[Callable[[], float]]:
         while True:
             due = loop.time() + 0.005
             await asyncio.sleep(0.005)
-            longest = max(longest, loop.time() - due)
+            lag = loop.time() - due
+            longest = max(longest, lag)
+            tell(lag)
 
     ticking = asyncio.create_task(tick(), name="measure the loop's lag")
     try:
