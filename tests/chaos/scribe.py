@@ -9,7 +9,6 @@ from typing import Any, TextIO
 from judge import Did, Entry, write
 from judge.record import Action
 
-
 STANDSTILL = 0.1  # seconds
 
 
