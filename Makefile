@@ -104,7 +104,7 @@ lock: $(BIN)/python ## take the newest versions that pyproject.toml allows into 
 bench: $(STAMP) ## measure it beside what it is compared with
 	@$(BIN)/python -m bench $(ARGS)
 
-performance: $(STAMP) ## measure for docs/performance.md, at most 20 minutes on a machine at rest, and write its tables and plots
+performance: $(STAMP) ## measure for docs/performance.md, at most 30 minutes on a machine at rest, and write its tables and plots
 	@$(BIN)/python -m bench.sweep $(ARGS)
 	@$(BIN)/python -m bench.page
 	@$(MAKE) plots

@@ -60,8 +60,12 @@ class Figures:
     left_out: tuple[str, ...] = ()  # and why
 
     def of(self, part: str, program: str | None = None) -> list[Row]:
-        """Return the rows of a part, of one program if it is named."""
-        return [row for row in self.rows if row.part == part and program in (None, row.program)]
+        """Return the rows of a part, of one program if it is named; of a point's rounds the one of middle CPU."""
+        rounds: dict[tuple[str, int, float], list[Row]] = {}
+        for row in self.rows:
+            if row.part == part and program in (None, row.program):
+                rounds.setdefault((row.program, row.streams, row.rate), []).append(row)
+        return [sorted(rows, key=lambda row: row.cpu_us)[len(rows) // 2] for rows in rounds.values()]
 
     def at(self, part: str, program: str, *, rate: float | None = None, streams: int | None = None) -> Row | None:
         """Return one row, or None if there is none."""

@@ -1,7 +1,9 @@
 """The sweep, `python -m bench.sweep`: cost and latency against rate, memory and cost against number of streams.
 
 Every point is one run of the job by one program, and the programs take turns at each point, so that whatever else the
-machine does meets all of them. The file is written after each point: a run that is broken off has its figures.
+machine does meets all of them. Points that aims compare are measured in more rounds, of which the middle one counts:
+the same run took a quarter more CPU, or less, minutes later. The file is written after each point: a run that is broken
+off has its figures.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from bench.turn import machine, turn
 DAEMON = "daemon"
 COMPARED = (DAEMON, SCRIPT, GO)
 REST_SECONDS = 4.0
+ROUNDS = 3  # of points that aims compare
+AIMED_RATES = frozenset({100.0, 400.0, 1_000.0, 1_400.0})  # changes a second; see bench.aims
 FEWEST_CHANGES = 600  # of a point at a low rate: CPU is told in steps of 10 ms
 
 
@@ -96,6 +100,11 @@ class Sweep:
             self._count()
         for point in points(plan):
             self._take(point)
+        for point in (ROUNDS - 1) * [point for point in points(plan) if is_aimed(point, plan)]:
+            if time.monotonic() - self._begun > self._seconds:
+                self._leave_out(f"rounds of points that aims compare: the time was over before {ROUNDS} were done")
+                break
+            self._take(point)
 
     def _take(self, point: Point) -> None:
         if point.program == GO and self._go is None:
@@ -155,6 +164,13 @@ def is_due(point: Point, so_far: Figures) -> bool:
     return point.part != figures.RATES or not any(row.saturated for row in before)
 
 
+def is_aimed(point: Point, plan: Plan) -> bool:
+    """Return whether an aim compares a point's figures of time with others."""
+    if point.part == figures.STREAMS:
+        return point.program == DAEMON and point.work.streams in (min(plan.sizes), max(plan.sizes))
+    return point.part == figures.RATES and point.work.rate in AIMED_RATES
+
+
 def points(plan: Plan) -> Iterator[Point]:
     """List the points; the programs take turns at each."""
     for program in plan.compared:
@@ -202,7 +218,7 @@ def main() -> int:
     """Measure. Returns 0, or 1 when a point could not be measured."""
     parser = argparse.ArgumentParser(prog="python -m bench.sweep", description=__doc__)
     parser.add_argument("--json", type=Path, default=figures.FILE, help="the figures (those of the docs)")
-    parser.add_argument("--minutes", type=float, default=18.0, help="after so many no further point is begun (18)")
+    parser.add_argument("--minutes", type=float, default=25.0, help="after so many no further point is begun (25)")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="of all numbers of streams: less where it is slow (1.0)"
     )

@@ -90,6 +90,23 @@ def test_a_sweep_measures_every_part(tmp_path: Path) -> None:
     assert [row.rest_cores is None for row in told.rows] == [True, True, True, True, False, False]
 
 
+def test_of_a_points_rounds_the_middle_one_counts() -> None:
+    """By its CPU; another program, rate or number of streams is another point."""
+    rounds = [replace(ROW, cpu_us=cpu, p99_ms=cpu / 10) for cpu in (900.0, 1_300.0, 800.0)]
+    told = Figures(rows=(*rounds, replace(ROW, rate=200.0, cpu_us=1.0), replace(ROW, program="go", cpu_us=2.0)))
+    assert [row.cpu_us for row in told.of(figures.RATES)] == [900.0, 1.0, 2.0]
+    assert told.at(figures.RATES, "daemon", rate=100.0) == rounds[0]
+
+
+def test_the_points_that_aims_compare_are_measured_in_rounds() -> None:
+    """Each rate with an aim, by every program; the daemon alone with the fewest and the most streams."""
+    again = [point for point in sweep.points(sweep.FULL) if sweep.is_aimed(point, sweep.FULL)]
+    rates = {(point.program, point.work.rate) for point in again if point.part == figures.RATES}
+    assert rates == {(program, rate) for program in sweep.COMPARED for rate in sweep.AIMED_RATES}
+    sizes = [(point.program, point.work.streams) for point in again if point.part == figures.STREAMS]
+    assert sizes == [("daemon", 1_000), ("daemon", 20_000)]
+
+
 def test_a_sweep_whose_time_is_over_says_what_it_left_out(tmp_path: Path) -> None:
     """It begins no point after that."""
     sweeping = Sweep(file=tmp_path / "figures.json", seconds=0.0, directory=tmp_path, console=Console(quiet=True))
