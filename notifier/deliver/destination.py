@@ -22,6 +22,7 @@ from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from notifier.core.breaker import Breaker, State
 from notifier.core.condition import Condition, condition, explain, word
+from notifier.core.digest import DIGEST
 from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.flow import Flow, Ticket
 from notifier.core.model import Delivery, Micros
@@ -135,6 +136,7 @@ class Destination:
         """Reserve a place for a delivery that is being committed, unless it has to wait in the store."""
         if (
             not self._accepts
+            or self._policy.digest is not None
             or self._queue.backlog
             or self._queue.room(self._flow.in_flight) <= 0
             or not (self._flow.state is State.CLOSED or self._flow.breaker.ready(self._clock()))
@@ -151,7 +153,8 @@ class Destination:
     def push(self, delivery: Delivery) -> None:
         """Take a delivery that is ready and this node's; give it back if it cannot be sent from here, or not yet."""
         refused = self._phase in (Lifecycle.HANDING_OVER, Lifecycle.REMOVED)
-        if refused or self._flow.state is State.DISABLED or not self._serves:
+        to_gather = self._policy.digest is not None and delivery.event_type != DIGEST
+        if refused or to_gather or self._flow.state is State.DISABLED or not self._serves:
             self._release(delivery)
         elif self._policy.people and (mute := self._mutes.covering(delivery)) is not None:
             self._settle_aside(delivery, Muted(mute=mute.id))
@@ -160,12 +163,6 @@ class Destination:
         else:
             self._queue.push(delivery)
             self.start_workers()
-
-    def sift(self) -> None:
-        """Settle what waits in memory and is muted now."""
-        if self._policy.people:
-            for delivery in self._queue.empty():
-                self.push(delivery)
 
     def expect(self, due: Micros | None = None) -> None:
         """Record that the store holds a delivery that is nobody's, due then; None: now."""
@@ -192,12 +189,6 @@ class Destination:
         """Claim and send, as far as there is anything to do."""
         self.start_workers()
         self._refill()
-
-    def update(self, policy: EndpointPolicy) -> None:
-        """Take a new policy."""
-        self._policy = policy
-        self._flow.update(policy.max_in_flight, policy.rate_limit)
-        self._queue.update(limit=policy.max_in_flight)
 
     def relink(self, sender: Sender) -> None:
         """Send through another sender from now on; the old one is closed after its last attempt."""
@@ -263,7 +254,7 @@ class Destination:
     @property
     def _takes(self) -> bool:
         """Return whether it takes the delivery that a settlement makes ready; otherwise that waits in the store."""
-        return self._accepts and self._flow.state is not State.DISABLED
+        return self._accepts and self._policy.digest is None and self._flow.state is not State.DISABLED
 
     @property
     def _url(self) -> str | None:
@@ -278,6 +269,10 @@ class Destination:
 
     async def _follow(self, outcome: Outcome) -> None:
         """Save and announce what follows from an attempt for the destination."""
+
+    async def _settle_gathered(self, digest: Delivery, result: Verdict, attempt: Attempt | None) -> None:
+        """Settle the deliveries that a digest stands for."""
+        raise NotImplementedError
 
     # -- workers
 
@@ -390,6 +385,9 @@ class Destination:
 
     async def _settle(self, delivery: Delivery, result: Verdict, attempt: Attempt | None = None) -> None:
         """Save what became of a delivery, and push the one that this releases."""
+        if delivery.event_type == DIGEST:
+            await self._settle_gathered(delivery, result, attempt)
+            return
         latest, take = self._policy.latest, self._takes
         settlement = Settlement(
             delivery=delivery, verdict=result, at=self._clock(), attempt=attempt, take=take, latest=latest
@@ -459,7 +457,8 @@ class Destination:
 
     def _refill(self) -> None:
         """Claim more deliveries, now or as soon as that is possible."""
-        if self._claiming:
+        queue = self._queue
+        if self._claiming or not (queue.backlog or queue.next_due is not None):
             return
         wait = self._claim_wait()
         if wait is None:
@@ -472,8 +471,6 @@ class Destination:
     def _claim_wait(self) -> float | None:
         """Return the seconds until there is reason and room to claim; None: not before something happens."""
         queue = self._queue
-        if not queue.backlog and queue.next_due is None:
-            return None
         if not self._accepts or not queue.low or queue.claimable(self._flow.in_flight) <= 0:
             return None
         now = self._clock()

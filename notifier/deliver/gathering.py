@@ -27,37 +27,34 @@ class GatheringDestination(Destination):
     _number = 0  # of the delivery that stands for them; it is negative, as those of the store are not
     _next_at: Micros | None = None  # when the interval ends in which deliveries were announced
 
-    def reserve(self) -> bool:
-        """Reserve a place for a delivery that is being committed; one to be gathered waits in the store."""
-        return self._policy.digest is None and super().reserve()
-
-    def push(self, delivery: Delivery) -> None:
-        """Take a delivery that is ready and this node's; give it back if it is to be gathered."""
-        if self._policy.digest is None:
-            super().push(delivery)
-        else:
-            self._release(delivery)
+    def sift(self) -> None:
+        """Settle what waits in memory and is muted now; a digest is given back, and gathered again without it."""
+        if not self._policy.people:
+            return
+        for delivery in self._queue.empty():
+            if self._policy.digest is None:
+                self.push(delivery)
+            else:
+                self._release(delivery)
 
     def update(self, policy: EndpointPolicy) -> None:
         """Take a new policy; with another interval, the present one ends at another time."""
         if policy.digest != self._policy.digest:
             self._next_at = None
-        super().update(policy)
+        self._policy = policy
+        self._flow.update(policy.max_in_flight, policy.rate_limit)
+        self._queue.update(limit=policy.max_in_flight)
 
     def forget(self) -> None:
         """Drop everything that was not begun: it is other nodes' now."""
         self._gathered = ()
         super().forget()
 
-    @property
-    def _takes(self) -> bool:
-        return self._policy.digest is None and super()._takes  # what is to be gathered waits in the store
-
     def _claim_wait(self) -> float | None:
         if self._policy.digest is None:
             return super()._claim_wait()
         queue, now = self._queue, self._clock()
-        if self._gathered or not self._accepts or not (queue.backlog or queue.next_due is not None):
+        if self._gathered or not self._accepts:
             return None
         ready = self._flow.ready_at(now)
         if ready is None:
@@ -94,14 +91,11 @@ class GatheringDestination(Destination):
         if told:
             self._number -= 1
             self._gathered = told
-            super().push(together(self._number, told))
+            self.push(together(self._number, told))
 
-    async def _settle(self, delivery: Delivery, result: Verdict, attempt: Attempt | None = None) -> None:
-        if delivery.id >= 0:
-            await super()._settle(delivery, result, attempt)
-            return
+    async def _settle_gathered(self, digest: Delivery, result: Verdict, attempt: Attempt | None) -> None:
         gathered = self._gathered
-        if delivery.id != self._number or not gathered:  # they are other nodes' now
+        if digest.id != self._number or not gathered:  # they are other nodes' now
             raise StaleWrite
         try:
             # Together, so that they share transactions. None keeps the others from being settled.
@@ -112,7 +106,7 @@ class GatheringDestination(Destination):
                 )
             )
         finally:
-            if delivery.id == self._number:  # else they were forgotten meanwhile, and others are gathered
+            if digest.id == self._number:  # else they were forgotten meanwhile, and others are gathered
                 self._gathered = ()
             self._refill()
 
