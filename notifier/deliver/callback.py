@@ -6,6 +6,7 @@ import time
 
 from notifier.core.breaker import Breaker, State
 from notifier.core.callback import LABEL, Callback
+from notifier.core.flow import Ticket
 from notifier.core.model import Delivery, Micros
 from notifier.deliver.destination import Destination, Lifecycle
 from notifier.deliver.environment import EndpointPolicy, Environment
@@ -109,9 +110,9 @@ class CallbackDestination(Destination):
     def _url(self) -> str | None:
         return self.callback.origin
 
-    def _take(self, tick: float) -> Delivery:
-        self._used_at = tick
-        return super()._take(tick)
+    async def _deliver(self, delivery: Delivery, ticket: Ticket) -> None:
+        self._used_at = ticket.tick
+        await super()._deliver(delivery, ticket)
 
     def _state_changed(self, before: Breaker) -> None:
         super()._state_changed(before)

@@ -23,7 +23,7 @@ from notifier.deliver.sender import Sender
 from notifier.runtime.wake import Wake
 from notifier.senders.callback import CallbackCourier
 from notifier.senders.refusing import Refusing
-from notifier.store import CallbackHealth, Store
+from notifier.store import CallbackHealth
 
 log = structlog.get_logger(__name__)
 
@@ -49,8 +49,8 @@ _POLICY = EndpointPolicy(
 class CallbackDestinations:
     """Owns the destinations of callbacks that are in hand."""
 
-    def __init__(self, *, store: Store, environment: Environment) -> None:
-        self._store = store
+    def __init__(self, environment: Environment) -> None:
+        self._store = environment.store
         self._environment = environment
         self._clock = environment.clock
         self._live: dict[str, CallbackDestination] = {}

@@ -29,13 +29,14 @@ from notifier.core.model import Delivery, Micros
 from notifier.core.recent import Shares
 from notifier.core.retry import Attempt, Delivered, Failed, Outcome
 from notifier.core.trace import trace_id
-from notifier.deliver.attempts import Attempts
 from notifier.deliver.environment import EndpointPolicy, Environment
 from notifier.deliver.outbox import AFTER_OUTAGE
 from notifier.deliver.queue import DeliveryQueue
-from notifier.deliver.sender import Link, Sender
+from notifier.deliver.sender import Link, Sender, StillOurs
 from notifier.deliver.tasks import Alarm
 from notifier.deliver.verdict import verdict
+from notifier.runtime.counters import Counter, Histogram
+from notifier.runtime.tracing import UNTRACED
 from notifier.store import Done, Later, Muted, Recovery, Settlement, Superseded, Verdict
 
 log = structlog.get_logger(__name__)
@@ -62,10 +63,15 @@ class Destination:
         """Create a destination; `label` stands for it in metrics."""
         self.name = name
         self._policy = policy
+        self._store = environment.store
         self._outbox = environment.outbox
         self._tasks = environment.tasks
-        self._attempts = Attempts(name, label=label, environment=environment)
         self._clock = environment.clock
+        self._metrics = environment.metrics
+        self._label = label
+        self._counters: dict[type[Outcome], Counter] = {}  # looking one up by its labels is slow
+        self._latency: Histogram | None = None
+        self._tracing = environment.tracing
         self._mutes = environment.mutes
         self._jitter = environment.jitter
         self._link = Link(sender)
@@ -289,7 +295,7 @@ class Destination:
         loop = asyncio.get_running_loop()
         try:
             while self._phase is Lifecycle.OPEN:
-                if not self._outbox.holds():
+                if not self._store.holds():
                     self._work_alarm.set(LEASE_LOOK)
                     return
                 if not len(self._queue) or not self._serves:
@@ -302,15 +308,11 @@ class Destination:
                         self._work_alarm.set(pause)
                     return
                 ticket = self._flow.admit(now, tick)
-                delivery = self._take(tick)
+                delivery = self._queue.pop()
                 self.start_workers()
                 await self._deliver(delivery, ticket)
         finally:
             self._workers -= 1
-
-    def _take(self, tick: float) -> Delivery:  # noqa: ARG002  a subclass notes it
-        """Remove the delivery to attempt from the queue; `tick` is the loop's time in seconds."""
-        return self._queue.pop()
 
     async def _deliver(self, delivery: Delivery, ticket: Ticket) -> None:
         link = self._link.acquire()
@@ -332,9 +334,8 @@ class Destination:
         outcome, losses = None, self._losses
         trace = {} if delivery.traceparent is None else bind_contextvars(trace_id=trace_id(delivery.traceparent))
         try:
-            attempt = await self._attempts.make(
-                link.sender, delivery, lambda: losses == self._losses and self._outbox.holds()
-            )
+            send = self._send if self._tracing is UNTRACED else self._send_traced
+            attempt = await send(link.sender, delivery, lambda: losses == self._losses and self._store.holds())
             now = self._clock()
             if (at := self._clock.dated(attempt.at)) != attempt.at:  # the clock was set meanwhile
                 attempt = replace(attempt, at=at)
@@ -353,6 +354,33 @@ class Destination:
             reset_contextvars(**trace)
         return outcome
 
+    async def _send(self, sender: Sender, delivery: Delivery, still_ours: StillOurs) -> Attempt:
+        """Try once. Raises nothing but CancelledError."""
+        began = self._clock()
+        try:
+            return await sender.send(delivery, still_ours)
+        except Exception as exc:  # a sender must not raise; it costs an attempt, so that it cannot go on
+            log.exception("sender.raised", delivery=delivery.id, endpoint=self.name)
+            detail = f"a fault of this program: {type(exc).__name__}"
+            return Attempt(at=began, outcome=Failed(reason="internal", detail=detail, proves=False))
+
+    async def _send_traced(self, sender: Sender, delivery: Delivery, still_ours: StillOurs) -> Attempt:
+        """Try once, within a span."""
+        about = {
+            "notifier.endpoint": self.name,
+            "notifier.event": delivery.event_id,
+            "notifier.type": delivery.event_type,
+        }
+        with self._tracing.span("attempt", delivery.traceparent, about, request=True) as span:
+            if span.traceparent != delivery.traceparent:
+                delivery = replace(delivery, traceparent=span.traceparent)
+            attempt = await self._send(sender, delivery, still_ours)
+            if attempt.status is not None:
+                span.note(**{"http.response.status_code": attempt.status})
+            if not isinstance(attempt.outcome, Delivered):
+                span.fail(attempt.outcome.reason)
+            return attempt
+
     def _judge(self, outcome: Outcome, ticket: Ticket, now: Micros) -> None:
         """Judge the destination by an outcome."""
         before = self._flow.breaker
@@ -367,7 +395,7 @@ class Destination:
 
     def _verdict(self, delivery: Delivery, attempt: Attempt, now: Micros) -> Verdict:
         outcome = attempt.outcome
-        self._attempts.count(outcome, delivery, now)
+        self._count(outcome, delivery, now)
         if isinstance(outcome, Delivered):  # as nearly always; no chance decides
             return DONE
         return verdict(
@@ -380,6 +408,18 @@ class Destination:
             draw=self._jitter(),
             age=min(self._clock.elapsed(at, now) for at in (delivery.observed_at, self._well_since)) / 1e6,
         )
+
+    def _count(self, outcome: Outcome, delivery: Delivery, now: Micros) -> None:
+        """Count an outcome, and measure how long after its observation a delivery was accepted."""
+        kind = type(outcome)
+        counter = self._counters.get(kind)
+        if counter is None:
+            counter = self._counters[kind] = self._metrics.attempts.labels(self._label, kind.__name__.lower())
+        counter.value += 1
+        if isinstance(outcome, Delivered):
+            if self._latency is None:
+                self._latency = self._metrics.latency.labels(self._label)
+            self._latency.observe(max(0, now - delivery.observed_at) / 1e6)
 
     # -- deliveries go out
 

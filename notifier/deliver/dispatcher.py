@@ -65,13 +65,13 @@ class Dispatcher:
         their findings.
         """
         self._saved = saved or Wake()
-        self._store = store
         self._look_again = look_again
         self._shared = shared
         self._outbox = OutboxClient(store=store, clock=clock)
         self._tasks = Tasks()
         self.mutes = ActiveMutes(store=store, clock=clock)
         self._environment = Environment(
+            store=store,
             outbox=self._outbox,
             tasks=self._tasks,
             metrics=metrics,
@@ -83,7 +83,7 @@ class Dispatcher:
         )
         self._endpoints: dict[str, EndpointDestination] = {}
         self._removed: dict[str, EndpointDestination] = {}  # that the configuration names no more
-        self.callbacks = CallbackDestinations(store=store, environment=self._environment)
+        self.callbacks = CallbackDestinations(self._environment)
 
     # -- deliveries
 
@@ -155,7 +155,6 @@ class Dispatcher:
                 sender=setup.sender,
                 policy=setup.policy,
                 environment=self._environment,
-                store=self._store,
                 announce=announce,
                 saved=self._saved,
             )

@@ -24,7 +24,7 @@ from notifier.deliver.environment import EndpointPolicy, Environment
 from notifier.deliver.gathering import GatheringDestination
 from notifier.deliver.sender import Sender
 from notifier.runtime.wake import Wake
-from notifier.store import ChangedEndpoint, EndpointChange, Store
+from notifier.store import ChangedEndpoint, EndpointChange
 
 log = structlog.get_logger(__name__)
 
@@ -46,14 +46,11 @@ class EndpointDestination(GatheringDestination):
         sender: Sender,
         policy: EndpointPolicy,
         environment: Environment,
-        store: Store,
         announce: Announce,
         saved: Wake,
     ) -> None:
         """Create an endpoint that is well; `saved` is set when the store has a new state of it."""
         super().__init__(name, label=name, sender=sender, policy=policy, environment=environment)
-        self._metrics = environment.metrics
-        self._store = store
         self._announce = announce
         self._saved = saved
         self._kept = EndpointState(name=name, fingerprint=policy.fingerprint)  # as the store has it

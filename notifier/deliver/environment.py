@@ -12,6 +12,7 @@ from notifier.deliver.tasks import Tasks
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.runtime.tracing import Tracing
+from notifier.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class EndpointPolicy:
 class Environment:
     """The parts that all destinations use."""
 
+    store: Store
     outbox: OutboxClient
     tasks: Tasks
     metrics: Metrics

@@ -47,10 +47,6 @@ class OutboxClient:
             if asked and not await self._answer(asked):
                 await asyncio.sleep(AFTER_OUTAGE)
 
-    def holds(self) -> bool:
-        """Return whether the deliveries that this node has claimed can still be nobody else's."""
-        return self._store.holds()
-
     async def claim(self, destination: str, count: int) -> Claimed:
         """Claim up to `count` deliveries that are due, in one transaction with the other claims of the moment.
 

@@ -47,8 +47,8 @@ BUGS = (
         "lost",
         (
             "deliver/destination.py",
-            "            attempt = await self._attempts.make(\n",
-            "            await self._settle(delivery, Done())\n            attempt = await self._attempts.make(\n",
+            "            attempt = await send(",
+            "            await self._settle(delivery, Done())\n            attempt = await send(",
         ),
     ),
     bug(
@@ -105,10 +105,10 @@ BUGS = (
         "repeat",
         (
             "deliver/destination.py",
-            "            )\n            now = self._clock()\n",
-            "            )\n            if isinstance(attempt.outcome, Delivered):\n"
-            "                attempt = await self._attempts.make(link.sender, delivery, lambda: True)\n"
-            "            now = self._clock()\n",
+            "            now = self._clock()\n            if (at :=",
+            "            if isinstance(attempt.outcome, Delivered):\n"
+            "                attempt = await send(link.sender, delivery, lambda: True)\n"
+            "            now = self._clock()\n            if (at :=",
         ),
     ),
     bug(
