@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from enum import Enum, auto
-from functools import partial
-from typing import Any
 
 import structlog
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from notifier.core.breaker import Breaker, State
-from notifier.core.condition import Condition, condition, explain, word
+from notifier.core.condition import Condition, word
 from notifier.core.digest import DIGEST
 from notifier.core.errors import StaleWrite, StoreUnavailable
 from notifier.core.flow import Flow, Ticket
@@ -111,11 +108,6 @@ class Destination:
         """Return what the attempts of the last minute met."""
         return self._flow.recent.shares(time.monotonic())
 
-    def condition(self, shares: Shares) -> tuple[Condition, str | None]:
-        """Return its state in the words that people read, with the reason; `shares` are those of all nodes."""
-        breaker, now = self._flow.breaker, self._clock()
-        return condition(breaker, shares, now), explain(breaker, shares, now)
-
     @property
     def in_flight(self) -> int:
         """Return how many attempts are under way or being saved."""
@@ -201,19 +193,6 @@ class Destination:
         before, self._link = self._link, Link(sender)
         self._flow.abandon(self._clock(), time.monotonic())  # attempts through the old sender will not be judged
         self._retire(before)
-
-    def remove(self) -> None:
-        """Give back what was not begun, and take nothing more; the sender is closed after its last attempt."""
-        self._phase = Lifecycle.REMOVED
-        self._cancel_alarms()
-        self._retire(self._link)
-        self.clear()
-
-    def restore(self, sender: Sender) -> None:
-        """Go on after `remove`, with the health that was known before."""
-        self._phase = Lifecycle.OPEN
-        self.relink(sender)
-        self._queue.expect()
 
     def clear(self) -> None:
         """Give everything back that was not begun."""
@@ -448,7 +427,13 @@ class Destination:
     def _settle_aside(self, delivery: Delivery, result: Verdict) -> None:
         """Settle a delivery without an attempt, in a task of its own."""
         # If the process is stopping it is not started: the next start frees what this one held.
-        self._start_aside(f"settle {delivery.id}", partial(self._settle_alone, delivery, result, release=False))
+        self._aside += self._tasks.start(f"settle {delivery.id}", self._settled_aside, delivery, result)
+
+    async def _settled_aside(self, delivery: Delivery, result: Verdict) -> None:
+        try:
+            await self._settle_alone(delivery, result, release=False)
+        finally:
+            self._aside -= 1
 
     async def _settle_alone(
         self, delivery: Delivery, result: Verdict, attempt: Attempt | None = None, *, release: bool
@@ -465,26 +450,18 @@ class Destination:
 
     def _hasten(self, failing_since: Micros) -> None:
         """Bring forward what failed since then, in a task of its own: the destination is well again."""
+        self._aside += self._tasks.start(f"hasten {self.name}", self._hastened, failing_since)
 
-        async def hasten() -> None:
+    async def _hastened(self, failing_since: Micros) -> None:
+        try:
             now = self._clock()
             created_after = now - round(sum(self._policy.schedule) * 1e6)
             await self._outbox.hasten(
                 Recovery(endpoint=self.name, at=now, failing_since=failing_since, created_after=created_after)
             )
             self.expect()
-
-        self._start_aside(f"hasten {self.name}", hasten)
-
-    def _start_aside(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        async def run() -> None:
-            try:
-                await work()
-            finally:
-                self._aside -= 1
-
-        if self._tasks.start(name, run):
-            self._aside += 1
+        finally:
+            self._aside -= 1
 
     def _first_wait(self, delivery: Delivery) -> float:
         """Return the seconds that a delivery's first attempt has to wait: a schedule need not begin with 0 s."""

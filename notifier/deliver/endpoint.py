@@ -19,7 +19,9 @@ from notifier.core.condition import Condition, condition, explain, word
 from notifier.core.endpoint import EndpointUpdate, News
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import EndpointState, Event, EventType, Micros
+from notifier.core.recent import Shares
 from notifier.core.retry import Delivered, Gone, Outcome
+from notifier.deliver.destination import Lifecycle
 from notifier.deliver.environment import EndpointPolicy, Environment
 from notifier.deliver.gathering import GatheringDestination
 from notifier.deliver.sender import Sender
@@ -75,6 +77,11 @@ class EndpointDestination(GatheringDestination):
         """Return why it is disabled; None: it is not."""
         return self._disabled_reason
 
+    def condition(self, shares: Shares) -> tuple[Condition, str | None]:
+        """Return its state in the words that people read, with the reason; `shares` are those of all nodes."""
+        breaker, now = self._flow.breaker, self._clock()
+        return condition(breaker, shares, now), explain(breaker, shares, now)
+
     # -- the configuration
 
     def update(self, policy: EndpointPolicy) -> None:
@@ -90,13 +97,25 @@ class EndpointDestination(GatheringDestination):
         self.start()
 
     def remove(self) -> None:
-        """Take nothing more, give everything back, and leave the metric."""
+        """Take nothing more, give back what was not begun, and leave the metrics.
+
+        The sender is closed after its last attempt.
+        """
         metrics = self._metrics
         for each in Condition:
             metrics.endpoint_state.remove(self.name, each.value)
         for gauge in (metrics.endpoint_in_flight_limit, metrics.endpoint_goodput, metrics.endpoint_refused_share):
             gauge.remove(self.name)
-        super().remove()
+        self._phase = Lifecycle.REMOVED
+        self._cancel_alarms()
+        self._retire(self._link)
+        self.clear()
+
+    def restore(self, sender: Sender) -> None:
+        """Go on after `remove`, with the health that was known before."""
+        self._phase = Lifecycle.OPEN
+        self.relink(sender)
+        self._queue.expect()
 
     # -- its health
 
