@@ -293,7 +293,10 @@ class Destination:
         finally:
             self._workers -= 1
 
+    # -- the way of one delivery
+
     async def _deliver(self, delivery: Delivery, ticket: Ticket) -> None:
+        """Take a delivery all the way, and do what follows from it for the destination."""
         link = self._link.acquire()
         try:
             outcome = await self._conclude(link, delivery, ticket)
@@ -343,23 +346,6 @@ class Destination:
             detail = f"a fault of this program: {type(exc).__name__}"
             return Attempt(at=began, outcome=Failed(reason="internal", detail=detail, proves=False))
 
-    async def _send_traced(self, sender: Sender, delivery: Delivery, still_ours: StillOurs) -> Attempt:
-        """Try once, within a span."""
-        about = {
-            "notifier.endpoint": self.name,
-            "notifier.event": delivery.event_id,
-            "notifier.type": delivery.event_type,
-        }
-        with self._tracing.span("attempt", delivery.traceparent, about, request=True) as span:
-            if span.traceparent != delivery.traceparent:
-                delivery = replace(delivery, traceparent=span.traceparent)
-            attempt = await self._send(sender, delivery, still_ours)
-            if attempt.status is not None:
-                span.note(**{"http.response.status_code": attempt.status})
-            if not isinstance(attempt.outcome, Delivered):
-                span.fail(attempt.outcome.reason)
-            return attempt
-
     def _judge(self, outcome: Outcome, ticket: Ticket, now: Micros) -> None:
         """Judge the destination by an outcome."""
         before = self._flow.breaker
@@ -388,20 +374,6 @@ class Destination:
             age=min(self._clock.elapsed(at, now) for at in (delivery.observed_at, self._well_since)) / 1e6,
         )
 
-    def _count(self, outcome: Outcome, delivery: Delivery, now: Micros) -> None:
-        """Count an outcome, and measure how long after its observation a delivery was accepted."""
-        kind = type(outcome)
-        counter = self._counters.get(kind)
-        if counter is None:
-            counter = self._counters[kind] = self._metrics.attempts.labels(self._label, kind.__name__.lower())
-        counter.value += 1
-        if isinstance(outcome, Delivered):
-            if self._latency is None:
-                self._latency = self._metrics.latency.labels(self._label)
-            self._latency.observe(max(0, now - delivery.observed_at) / 1e6)
-
-    # -- deliveries go out
-
     async def _settle(self, delivery: Delivery, result: Verdict, attempt: Attempt | None = None) -> None:
         """Save what became of a delivery, and push the one that this releases."""
         if delivery.event_type == DIGEST:
@@ -419,6 +391,44 @@ class Destination:
             self.expect()
         if released is not None:
             self.push(released)
+
+    # -- beside that way
+
+    async def _send_traced(self, sender: Sender, delivery: Delivery, still_ours: StillOurs) -> Attempt:
+        """Try once, within a span."""
+        about = {
+            "notifier.endpoint": self.name,
+            "notifier.event": delivery.event_id,
+            "notifier.type": delivery.event_type,
+        }
+        with self._tracing.span("attempt", delivery.traceparent, about, request=True) as span:
+            if span.traceparent != delivery.traceparent:
+                delivery = replace(delivery, traceparent=span.traceparent)
+            attempt = await self._send(sender, delivery, still_ours)
+            if attempt.status is not None:
+                span.note(**{"http.response.status_code": attempt.status})
+            if not isinstance(attempt.outcome, Delivered):
+                span.fail(attempt.outcome.reason)
+            return attempt
+
+    def _count(self, outcome: Outcome, delivery: Delivery, now: Micros) -> None:
+        """Count an outcome, and measure how long after its observation a delivery was accepted."""
+        kind = type(outcome)
+        counter = self._counters.get(kind)
+        if counter is None:
+            counter = self._counters[kind] = self._metrics.attempts.labels(self._label, kind.__name__.lower())
+        counter.value += 1
+        if isinstance(outcome, Delivered):
+            if self._latency is None:
+                self._latency = self._metrics.latency.labels(self._label)
+            self._latency.observe(max(0, now - delivery.observed_at) / 1e6)
+
+    def _first_wait(self, delivery: Delivery) -> float:
+        """Return the seconds that a delivery's first attempt has to wait: a schedule need not begin with 0 s."""
+        first = self._policy.schedule[0]
+        if not first or delivery.attempt:
+            return 0.0
+        return max(0.0, first - self._clock.elapsed(delivery.observed_at, self._clock()) / 1e6)
 
     def _release(self, delivery: Delivery, *, after: float = 0.0) -> None:
         """Give a delivery back to the store, for `after` seconds at least."""
@@ -462,13 +472,6 @@ class Destination:
             self.expect()
         finally:
             self._aside -= 1
-
-    def _first_wait(self, delivery: Delivery) -> float:
-        """Return the seconds that a delivery's first attempt has to wait: a schedule need not begin with 0 s."""
-        first = self._policy.schedule[0]
-        if not first or delivery.attempt:
-            return 0.0
-        return max(0.0, first - self._clock.elapsed(delivery.observed_at, self._clock()) / 1e6)
 
     # -- claims
 
