@@ -20,10 +20,12 @@ import structlog
 from multidict import CIMultiDict
 from yarl import URL
 
+from notifier.core import http_head
+from notifier.core.http_head import Fields
 from notifier.core.model import Micros
 from notifier.core.retry import Attempt, Failed, Outcome
-from notifier.runtime.http1 import BadHead, BrokenFraming, Lost, Proxy, Route, basic
-from notifier.senders.connections import AttemptTrace, ClaimLost, Connections, StillOurs, always
+from notifier.runtime.http1 import BadHead, BrokenFraming, Connection, Lost, Proxy, Route, basic
+from notifier.senders.connections import Connections, StillOurs, always
 from notifier.senders.faults import explain
 from notifier.senders.reply import READ_LIMIT, decode, kept, secrets_of
 from notifier.senders.target import Target, request_url
@@ -36,6 +38,10 @@ Judge = Callable[[int, str, Mapping[str, str], Micros], Outcome]  # status, text
 Headers = Sequence[tuple[str, str]]
 
 log = structlog.stdlib.get_logger()
+
+
+class ClaimLost(Exception):
+    """The delivery may be another node's by now."""
 
 
 class Exchange:
@@ -187,6 +193,45 @@ class Exchange:
 
     def _secret_headers(self, target: Target) -> list[str]:
         return [self._headers.get("authorization", ""), *target.headers.values()]
+
+
+class AttemptTrace:
+    """The progress of one attempt. It is filled in on the way, so that a timeout can also report it."""
+
+    __slots__ = ("address", "began", "body", "connected", "dns", "fields", "replied", "reused", "status")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.dns = 0.0  # seconds of the lookup that it waited for
+        self.connected = 0.0  # when the request could be written
+        self.replied = 0.0  # when the reply's head was complete
+        self.reused = False  # whether the connection had been used before
+        self.address: str | None = None
+        self.status: int | None = None
+        self.fields: Mapping[str, str] = {}
+        self.body = b""
+
+    def take_connection(self, connection: Connection, now: float) -> None:
+        """Record the connection that the request goes over."""
+        self.connected, self.address, self.reused = now, connection.address, connection.used
+        self.dns = 0.0 if connection.used else connection.looked_up
+
+    def take_reply(self, connection: Connection) -> None:
+        """Record the reply as far as it came."""
+        reply = connection.reply
+        if reply.status:
+            self.status, self.replied = reply.status, connection.replied
+            self.fields, self.body = reply.fields, reply.take()[:READ_LIMIT]
+
+    def take_refused(self, raw: bytes, now: float) -> bool:
+        """Record a reply whose head was refused; return False if not even its status can be read."""
+        self.status = http_head.status_of(raw)
+        if self.status is None:
+            return False
+        end = http_head.find_end(raw)
+        end = len(raw) if end < 0 else end
+        self.replied, self.fields, self.body = now, Fields(raw[:end]), raw[end : end + READ_LIMIT]
+        return True
 
 
 def _is_ours(name: str) -> bool:
