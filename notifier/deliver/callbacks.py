@@ -91,7 +91,7 @@ class CallbackDestinations:
                 destination.switch_on(self._sender(courier, destination.callback))
         self.expect()
         if before is not None:
-            self._environment.tasks.start("close callbacks", before.close)
+            self._environment.tasks.start("close callbacks", before.close())
 
     def drain(self, *, hand_over: bool) -> None:
         """Take nothing more in hand; with `hand_over`, leave each to other nodes as soon as it is empty."""

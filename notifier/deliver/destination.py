@@ -264,7 +264,7 @@ class Destination:
     def start_workers(self) -> None:
         """Start a worker more, if there is work for it that no other is about to take."""
         enough = self._starting >= len(self._queue) or self._workers >= self._flow.workers
-        if not enough and self._phase is Lifecycle.OPEN and self._tasks.start(self._working, self._work):
+        if not enough and self._phase is Lifecycle.OPEN and self._tasks.start(self._working, self._work()):
             self._workers += 1
             self._starting += 1
 
@@ -437,7 +437,7 @@ class Destination:
     def _settle_aside(self, delivery: Delivery, result: Verdict) -> None:
         """Settle a delivery without an attempt, in a task of its own."""
         # If the process is stopping it is not started: the next start frees what this one held.
-        self._aside += self._tasks.start(f"settle {delivery.id}", self._settled_aside, delivery, result)
+        self._aside += self._tasks.start(f"settle {delivery.id}", self._settled_aside(delivery, result))
 
     async def _settled_aside(self, delivery: Delivery, result: Verdict) -> None:
         try:
@@ -460,7 +460,7 @@ class Destination:
 
     def _hasten(self, failing_since: Micros) -> None:
         """Bring forward what failed since then, in a task of its own: the destination is well again."""
-        self._aside += self._tasks.start(f"hasten {self.name}", self._hastened, failing_since)
+        self._aside += self._tasks.start(f"hasten {self.name}", self._hastened(failing_since))
 
     async def _hastened(self, failing_since: Micros) -> None:
         try:
@@ -486,7 +486,7 @@ class Destination:
         if wait > 0:
             self._claim_alarm.set(wait)
         else:
-            self._claiming = self._tasks.start(f"claim {self.name}", self._claim)
+            self._claiming = self._tasks.start(f"claim {self.name}", self._claim())
 
     def _claim_wait(self) -> float | None:
         """Return the seconds until there is reason and room to claim; None: not before something happens."""
@@ -532,4 +532,4 @@ class Destination:
 
     def _retire(self, link: Link) -> None:
         if link.retire():
-            self._tasks.start("close sender", link.sender.close)
+            self._tasks.start("close sender", link.sender.close())

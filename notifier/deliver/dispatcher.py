@@ -198,8 +198,8 @@ class Dispatcher:
         """Claim and send until cancelled."""
         await self._look_for_mutes()
         async with self._tasks.open():
-            self._tasks.start("claims", self._outbox.run)
-            self._tasks.start("callbacks", self.callbacks.run)
+            self._tasks.start("claims", self._outbox.run())
+            self._tasks.start("callbacks", self.callbacks.run())
             for destination in self._all():
                 destination.start()
             while True:

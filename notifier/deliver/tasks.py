@@ -24,17 +24,17 @@ class Tasks:
             finally:
                 self._group = None
 
-    def start(self, name: str, work: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> bool:
-        """Start `work(*arguments)` as a task of that name; return False if the group is not open."""
-        if self._group is None:
-            return False
-        coroutine = work(*arguments)
-        try:
-            self._group.create_task(coroutine, name=name)
-        except RuntimeError:  # a task of the group has failed, and the group is being cancelled
-            coroutine.close()
-            return False
-        return True
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> bool:
+        """Start a task of that name; close `work` and return False if the group is not open."""
+        if self._group is not None:
+            try:
+                self._group.create_task(work, name=name)
+            except RuntimeError:  # a task of the group has failed, and the group is being cancelled
+                pass
+            else:
+                return True
+        work.close()
+        return False
 
 
 class Alarm:

@@ -13,16 +13,15 @@ async def test_tasks_start_while_the_group_is_open_and_end_with_it() -> None:
     """Before and after, nothing is started, and no coroutine is left unawaited."""
     tasks, ran = Tasks(), asyncio.Event()
 
-    async def work(text: str) -> None:
-        assert text == "x"
+    async def work() -> None:
         ran.set()
         await asyncio.Event().wait()
 
-    assert not tasks.start("early", work, "x")
+    assert not tasks.start("early", work())
 
     async def live() -> None:
         async with tasks.open():
-            assert tasks.start("work", work, "x")
+            assert tasks.start("work", work())
             await asyncio.Event().wait()
 
     living = asyncio.create_task(live(), name="live")
@@ -31,7 +30,7 @@ async def test_tasks_start_while_the_group_is_open_and_end_with_it() -> None:
     await asyncio.wait({living})
     assert living.cancelled()
     assert "work" not in {task.get_name() for task in asyncio.all_tasks()}
-    assert not tasks.start("late", work, "x")
+    assert not tasks.start("late", work())
 
 
 async def test_a_task_that_fails_ends_the_group() -> None:
@@ -42,16 +41,16 @@ async def test_a_task_that_fails_ends_the_group() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            refused.append(tasks.start("afterwards", failing))
+            refused.append(tasks.start("afterwards", failing()))
 
     async def failing() -> None:
         raise ValueError("a fault")
 
     async def live() -> None:
         async with tasks.open():
-            tasks.start("sleeper", sleeper)
+            tasks.start("sleeper", sleeper())
             await asyncio.sleep(0)
-            tasks.start("failing", failing)
+            tasks.start("failing", failing())
             await asyncio.Event().wait()
 
     with pytest.raises(ExceptionGroup, match="TaskGroup"):
