@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 AIM = 5.0  # changes in a transaction: with so many, its own cost is a small part of theirs
-LONGEST = 0.02  # seconds that a change waits at most
+LONGEST = 0.05  # seconds that a change waits at most: at a hundred a second, for four others
 FEWEST = 1 / LONGEST  # changes a second; where fewer come, a wait of LONGEST seldom meets another one
 FADING = 0.5  # seconds in which what came counts for less than half
 

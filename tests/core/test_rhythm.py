@@ -26,8 +26,8 @@ def test_a_change_that_comes_alone_does_not_wait() -> None:
 
 def test_the_faster_changes_come_the_shorter_they_wait() -> None:
     """So many come in the wait that a transaction has about as many as it is to take."""
-    assert settled(100.0) == settled(200.0) == LONGEST
-    for rate in (400.0, 1_000.0, 2_000.0, 5_000.0):
+    assert settled(30.0) == settled(60.0) == LONGEST
+    for rate in (200.0, 400.0, 1_000.0, 2_000.0, 5_000.0):
         assert 0.9 * AIM <= settled(rate) * rate <= 1.1 * AIM
 
 
