@@ -58,7 +58,6 @@ class Decoder:
         "_max_event",
         "_max_line",
         "_max_lines",
-        "_neutral",
         "_size",
         "_started",
         "_swallow",
@@ -66,6 +65,7 @@ class Decoder:
         "_type",
         "cleared",
         "error",
+        "idle",
         "last_event_id",
         "retry",
     )
@@ -86,13 +86,13 @@ class Decoder:
         self._ends = _ENDS[framing]
         self._started = False  # the first line, which may open with a BOM, is over
         self._swallow = False  # a CR came last: if an LF is next it belongs to it
-        self._neutral = False  # nothing is pending: only `last_event_id` is remembered
         self._tail: bytes | bytearray = b""  # the unfinished line
         self._data: list[bytes] | None = None  # the data buffer, by lines; None: no data yet
         self._size = 0  # of the data buffer
         self._type = ""  # event type buffer
         self._id = ""  # last event ID buffer: becomes `last_event_id` on dispatch
         self._clears = False  # and `cleared`: an empty ID has come, and none after it
+        self.idle = False  # nothing is pending: only `last_event_id` is remembered
         self.last_event_id = ""
         self.cleared = False  # the upstream took back every ID, those of earlier connections too
         self.retry: int | None = None  # milliseconds, as last asked for
@@ -109,7 +109,7 @@ class Decoder:
         Raises DecodeError when a limit is broken. If the chunk completed events before that, these are returned,
         `error` is set and the next call raises.
         """
-        if self._neutral:  # most chunks are one event then: no need to look at each byte twice
+        if self.idle:  # most chunks are one event then: no need to look at each byte twice
             end = chunk.find(b"\n")
             if end <= self._bound and end > 6 and chunk[:6] == b"data: " and chunk[end:] in self._ends:
                 data = chunk[6:end]
@@ -122,7 +122,7 @@ class Decoder:
             self._chunk(chunk, out)
         except DecodeError as exc:
             self.error = exc
-            self._tail, self._data, self._size, self._neutral = b"", None, 0, False
+            self._tail, self._data, self._size, self.idle = b"", None, 0, False
             if not out:
                 raise
         return out
@@ -138,7 +138,7 @@ class Decoder:
         out: list[StreamEvent] = []
         if self._tail and self._by_line:
             self._line(bytes(self._tail), out)
-        self._tail, self._neutral = b"", False
+        self._tail, self.idle = b"", False
         return out
 
     def _chunk(self, chunk: bytes, out: list[StreamEvent]) -> None:
@@ -159,7 +159,7 @@ class Decoder:
             else:
                 chunk = self._short_blocks(chunk, out)
         self._keep(chunk)
-        self._neutral = not self._swallow and self._at_rest()
+        self.idle = not self._swallow and self._at_rest()
 
     def _at_rest(self) -> bool:
         """Return whether the lines so far left nothing behind except the last event ID."""

@@ -84,7 +84,10 @@ class BodyReader:
 
     def _received(self) -> bytes:
         if not self._held:
-            self._held = self._connection.reply.take()
+            reply = self._connection.reply
+            if not reply.size:
+                return b""
+            self._held = reply.take()
         if len(self._held) <= READ:
             chunk, self._held = self._held, b""
             return chunk

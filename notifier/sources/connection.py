@@ -25,7 +25,6 @@ class Connection:
 
     __slots__ = (
         "_body",
-        "_decoder",
         "_error",
         "_finished",
         "_first",
@@ -39,6 +38,7 @@ class Connection:
         "_turns",
         "_unsure",
         "_way",
+        "decoder",
         "origin",
         "partial",
         "redirected",
@@ -64,7 +64,7 @@ class Connection:
         self._memory = memory
         self._held = 0  # bytes of memory that count against the limit
         self._reply: Reply | None = None
-        self._decoder = Decoder(framing=framing, max_line=max_event, max_event=max_event)
+        self.decoder = Decoder(framing=framing, max_line=max_event, max_event=max_event)  # also tells IDs and `retry`
         self._reader: BodyReader | None = None  # None: nothing more will arrive
         self._first = b""  # of the stream, read to find out whether it is one
         self._body: bytes | None = None
@@ -75,21 +75,6 @@ class Connection:
         self.origin = ""  # `scheme://host[:port]` that answered, behind all redirects
         self.single = False  # the reply is one JSON snapshot, not a stream
         self.partial = False  # the last event that `receive` returned was a line without its end
-
-    @property
-    def last_event_id(self) -> str:
-        """Return the ID of the last event that had one."""
-        return self._decoder.last_event_id
-
-    @property
-    def cleared(self) -> bool:
-        """Return whether an empty ID has come, and none after it: there is nothing to go on behind."""
-        return self._decoder.cleared
-
-    @property
-    def retry(self) -> float | None:
-        """Return the seconds that the stream asked us to wait before connecting again."""
-        return None if self._decoder.retry is None else self._decoder.retry / 1000
 
     async def connect(self, timeout: float | None = None) -> None:
         """Connect once, within so many seconds. Raises SourceError.
@@ -233,14 +218,16 @@ class Connection:
 
     def _decode(self, chunk: bytes) -> list[StreamEvent]:
         try:
-            events = self._decoder.feed(chunk)
+            events = self.decoder.feed(chunk)
         except DecodeError:
             events = []
-        if self._decoder.error is not None:
-            self._over_limit(_too_large(self._decoder.error))
+        if self.decoder.error is not None:
+            self._over_limit(_too_large(self.decoder.error))
+            return events
+        if self.decoder.idle and not self._held:  # as behind nearly every chunk
             return events
         try:
-            self._hold(self._decoder.buffered)
+            self._hold(self.decoder.buffered)
         except Unavailable as exc:
             self._over_limit(exc)
         return events
@@ -259,7 +246,7 @@ class Connection:
         if not self._finished:
             self._finished = True
             try:
-                events = self._decoder.finish()
+                events = self.decoder.finish()
             except DecodeError as exc:
                 events = []
                 self._over_limit(_too_large(exc))

@@ -148,7 +148,6 @@ class SseStream:
         "heard",
         "last_activity",
         "observations",
-        "retry",
         "unread",
     )
 
@@ -174,7 +173,6 @@ class SseStream:
         self.heard = False  # an event has come, whatever it holds
         self.observations = 0  # read so far, repeats included
         self.unread: Unreadable | None = None  # why the last snapshot was skipped; None: it could be read
-        self.retry: float | None = None  # seconds that the upstream asked us to wait before reconnecting (`retry:`)
 
     def __aiter__(self) -> SseStream:
         return self
@@ -199,7 +197,6 @@ class SseStream:
                 raise StopAsyncIteration
             self.last_activity = self._loop.time()
             self.heard = self.heard or bool(events)
-            self.retry = self._connection.retry
             self._batch = iter(events)
         return observation
 
@@ -210,6 +207,12 @@ class SseStream:
             self._place = self._plan.reader.place(self._placed) or self._place
             self._placed = None
         return self._place
+
+    @property
+    def retry(self) -> float | None:
+        """Return the seconds that the upstream asked us to wait before connecting again (`retry:`)."""
+        asked = self._connection.decoder.retry
+        return None if asked is None else asked / 1000
 
     @property
     def reading(self) -> bool:
@@ -240,13 +243,14 @@ class SseStream:
         Such a block is no event, and yet it moves the place at which to go on (WHATWG HTML section 9.2.6). An empty ID
         says that there is no such place.
         """
-        bare = self._connection.last_event_id
+        decoder = self._connection.decoder
+        bare = decoder.last_event_id
         if self.unread is not None:
             return
         if bare:
             place = self._plan.reader.place(StreamEvent(b"", "message", bare)) or self.last_event_id
             self._place, self._placed = place, None
-        elif self._connection.cleared and self._plan.settings.preset.cursor is None:
+        elif decoder.cleared and self._plan.settings.preset.cursor is None:
             self._place, self._placed = "", None
 
     def _next_of_batch(self) -> Observation | None:

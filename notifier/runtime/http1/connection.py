@@ -67,18 +67,13 @@ class Connection(asyncio.Protocol):
         self.reply.begin()
         self._transport.write(request)
 
-    def has(self, size: int) -> bool:
-        """Return whether the reply's head and `size` bytes of its body have come, or all that will."""
-        reply = self.reply
-        return reply.over or self.fault is not None or (reply.status > 0 and reply.size >= size)
-
     async def wait(self, size: int, deadline: float | None = None) -> None:
         """Return once the reply's head and `size` bytes of its body are there, or the reply is complete.
 
         Raises HttpFault where that will never be, TimeoutError at the deadline (loop time).
         """
         reply = self.reply
-        if not self.has(size):
+        if not (reply.over or self.fault is not None or (reply.status and reply.size >= size)):
             if self._paused:
                 self._resume()
             self._until = size

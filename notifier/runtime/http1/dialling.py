@@ -12,6 +12,7 @@ import ssl
 from base64 import b64encode
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import NamedTuple
 
 import aiohappyeyeballs
 from yarl import URL
@@ -40,9 +41,8 @@ class Proxy:
         return cls(host=url.raw_host or "", port=url.port or 0, authorization=authorization)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """A place, and the way to it. Equal routes share connections."""
+class Route(NamedTuple):
+    """A place, and the way to it. Equal routes share connections: each request looks for one by its route."""
 
     host: str  # ASCII, an IPv6 address without brackets
     port: int
