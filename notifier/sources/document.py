@@ -10,7 +10,7 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jmespath
@@ -40,9 +40,10 @@ def parse(data: bytes) -> Json:
     characters in strings stay, an escape that does not exist is its own characters, NULs around the text are dropped.
     """
     nested = data.count(b"[") + data.count(b"{")
-    if nested + data.count(b",") > MAX_VALUES:
+    large = len(data) > PIECE
+    if large and nested + data.count(b",") > MAX_VALUES:
         raise Unreadable(f"the snapshot holds more than {MAX_VALUES} values")
-    text = _text(data).strip(_AROUND)
+    text = (_text(data) if large else data.decode("utf-8", "replace")).strip(_AROUND)
     if text[:1] == "\ufeff":
         text = text[1:].strip(_AROUND)
     try:
@@ -52,7 +53,7 @@ def parse(data: bytes) -> Json:
             if not exc.msg.startswith("Invalid"):
                 raise
             value = _decoded(_BAD_ESCAPE.sub(_escaped, text))
-        if "\0" in text or _UNSTORABLE_ESCAPES.search(data) or nested > MAX_DEPTH:
+        if "\0" in text or (b"\\u" in data and _UNSTORABLE_ESCAPES.search(data)) or nested > MAX_DEPTH:
             value = _cleaned(value, MAX_DEPTH)
     except ValueError as exc:
         raise Unreadable(f"the snapshot is not JSON: {_brief(exc)}") from exc
@@ -62,9 +63,7 @@ def parse(data: bytes) -> Json:
 
 
 def _text(data: bytes) -> str:
-    """Decode UTF-8, a large document piece by piece: other threads can run between two calls."""
-    if len(data) <= PIECE:
-        return data.decode("utf-8", "replace")
+    """Decode the UTF-8 of a large document piece by piece: other threads can run between two calls."""
     decoder = _utf8("replace")
     pieces = [decoder.decode(data[at : at + PIECE]) for at in range(0, len(data), PIECE)]
     return "".join(pieces) + decoder.decode(b"", final=True)
@@ -72,12 +71,13 @@ def _text(data: bytes) -> str:
 
 def _decoded(text: str) -> Json:
     """Return the value of a text without white space around it, as `JSONDecoder.decode` does with six calls less."""
-    scan = _scan if len(text) <= PIECE else _scan_large
+    size = len(text)
+    scan = _scan_short if size <= MAX_INTEGER else _scan if size <= PIECE else _scan_large
     try:
         value, end = scan(text, 0)
     except StopIteration as exc:
         raise json.JSONDecodeError("Expecting value", text, exc.value) from None
-    if end != len(text):
+    if end != size:
         raise json.JSONDecodeError("Extra data", text, end)
     return value
 
@@ -143,18 +143,16 @@ def _escaped(escape: re.Match[str]) -> str:
     return escape[0] if escape[1] is None else "\\" + escape[0]
 
 
-# `strict=False` lets control characters stand in strings.
-_RULES: Mapping[str, Any] = {
-    "strict": False,
-    "parse_constant": lambda _: None,
-    "parse_float": _finite,
-    "parse_int": _whole,
-}
-_decoder = json.JSONDecoder(**_RULES)
-_scan: Callable[[str, int], tuple[Json, int]] = _decoder.scan_once  # type: ignore[attr-defined]  # of every version
+def _scanner(**rules: Any) -> Callable[[str, int], tuple[Json, int]]:
+    """Return the function that reads a value; `strict=False` lets control characters stand in strings."""
+    decoder: Any = json.JSONDecoder(strict=False, parse_constant=lambda _: None, parse_float=_finite, **rules)
+    return decoder.scan_once  # type: ignore[no-any-return]  # every version has it
+
+
+_scan_short = _scanner()  # no integer in it is too long
+_scan = _scanner(parse_int=_whole)
 # A call of Python for each object lets other threads run meanwhile.
-_large = json.JSONDecoder(**_RULES, object_hook=lambda value: value)
-_scan_large: Callable[[str, int], tuple[Json, int]] = _large.scan_once  # type: ignore[attr-defined]  # likewise
+_scan_large = _scanner(parse_int=_whole, object_hook=lambda value: value)
 _utf8 = codecs.getincrementaldecoder("utf-8")
 
 

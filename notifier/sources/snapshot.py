@@ -17,7 +17,7 @@ from notifier.core.eventstream import StreamEvent
 from notifier.core.model import Json, Observation, Phase, TaskError
 from notifier.core.text import storable
 from notifier.sources import values
-from notifier.sources.document import find, parse
+from notifier.sources.document import Find, find, parse
 from notifier.sources.preset import NotFound, Preset, compilable
 
 MAX_STATE = 200  # characters; a state is a word, and is compared, indexed and shown everywhere
@@ -44,13 +44,13 @@ class SnapshotReader:
         self._phases = {state: phase for phase, states in preset.states.items() for state in states}
         paths = preset.paths
         self._state = find(paths.state)
-        self._progress = find(paths.progress)
-        self._eta = find(paths.eta)
+        self._progress = _find(paths.progress)
+        self._eta = _find(paths.eta)
         self._code = find(paths.error_code)
         self._message = find(paths.error_message)
         self._result = find(paths.result)
-        self._expires = find(paths.result_expires)
-        self._task_id = find(paths.task_id)
+        self._expires = _find(paths.result_expires)
+        self._task_id = _find(paths.task_id)
         self._question_code = find(paths.question_code)
         self._question_message = find(paths.question_message)
         self._items = find(preset.batch.items if preset.batch is not None else None)
@@ -116,7 +116,7 @@ class SnapshotReader:
             task = storable(event.text)
         view = _with_name(task, name) if self._sees_names else task
         if not carries_state and self._failure(view) is None:
-            progress = values.progress(self._progress(view))
+            progress = self._progress and values.progress(self._progress(view))
             return None if progress is None else Aside(progress=progress)
         self._check_task(task, task_id)
         place = _event_id(event) if self._cursor is None else self._place(task)
@@ -164,7 +164,7 @@ class SnapshotReader:
         if isinstance(items, dict):
             pairs = [(task_id, item) for task_id, item in items.items() if task_id in task_ids]
         elif isinstance(items, list):
-            named = ((self._task_id(item), item) for item in items)
+            named = ((self._task_id and self._task_id(item), item) for item in items)
             pairs = [(str(about), item) for about, item in named if about is not None and str(about) in task_ids]
         else:
             raise Unreadable(f"the reply holds no snapshots where the preset says{self._words(reply)}")
@@ -197,7 +197,7 @@ class SnapshotReader:
 
     def _check_task(self, task: Json, task_id: str | None) -> None:
         """Raise Unreadable for a snapshot that names another task."""
-        about = self._task_id(task)
+        about = self._task_id and self._task_id(task)
         if about is not None and task_id is not None and str(about) != task_id:
             raise Unreadable("the upstream answers about another task")
 
@@ -219,7 +219,10 @@ class SnapshotReader:
 
     def _failure(self, view: Json) -> Json:
         """Return the first error that the preset names; None if there is none."""
-        return next((value for find_error in self._failures if values.present(value := find_error(view))), None)
+        for find_error in self._failures:
+            if values.present(value := find_error(view)):
+                return value
+        return None
 
     def _observation(self, task: Json, view: Json, event_id: str, *, state_required: bool = True) -> Observation:
         failure = self._failure(view)
@@ -231,12 +234,12 @@ class SnapshotReader:
         return Observation(
             state=state,
             phase=phase,
-            progress=values.progress(self._progress(view)),
-            eta_seconds=values.seconds_left(self._eta(view), self._now()),
+            progress=self._progress and values.progress(self._progress(view)),
+            eta_seconds=self._eta and values.seconds_left(self._eta(view), self._now()),
             error=None if phase is Phase.SUCCEEDED else self._error(view, failure),
             urls=() if failed else values.urls(self._result(view)),
             urls_lifetime=self._lifetime,
-            urls_expire=values.moment(self._expires(view)),
+            urls_expire=self._expires and values.moment(self._expires(view)),
             task=task,
             event_id=event_id,
         )
@@ -264,6 +267,11 @@ class SnapshotReader:
         return Phase.RUNNING
 
 
+def _find(path: str | None) -> Find | None:
+    """Compile a path that many presets lack, and so most of their snapshots need not be asked for."""
+    return None if path is None else find(path)
+
+
 def _event_id(event: StreamEvent) -> str:
     return event.last_event_id if len(event.last_event_id) <= MAX_EVENT_ID else ""
 
@@ -274,13 +282,12 @@ def _with_name(task: Json, name: str) -> Json:
 
 
 def _state(value: Json) -> str:
-    if not isinstance(value, str) and isinstance(value, bool | int | float):
-        value = json.dumps(value)
-    if not isinstance(value, str) or not value:
+    state = value if isinstance(value, str) else json.dumps(value) if isinstance(value, bool | int | float) else ""
+    if not state:
         raise Unreadable("the snapshot has no state where the preset says")
-    if len(value) > MAX_STATE:
+    if len(state) > MAX_STATE:
         raise Unreadable(f"the snapshot's state is longer than {MAX_STATE} characters")
-    return value
+    return state
 
 
 def _matches(rule: NotFound, value: Json, data: bytes, status: int) -> bool:
