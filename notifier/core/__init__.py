@@ -23,6 +23,7 @@ __all__ = [
     "flow",
     "history",
     "http_head",
+    "json_private",
     "kept_json",
     "load",
     "machine",

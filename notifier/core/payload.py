@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from notifier.core.json_private import compiled
 from notifier.core.kept_json import KeptJson
-from notifier.core.model import Event, Json, Micros, Observation, Watch
+from notifier.core.model import Event, Json, Micros, Observation, Phase, Watch
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ENTROPY_BITS = 80
 
 _text = json.encoder.encode_basestring
-_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_compact = compiled(json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+_PHASES: Mapping[Phase | None, str] = {None: "null"} | {phase: _text(phase) for phase in Phase}
 
 
 def message_id(now: Micros, entropy: int) -> str:
@@ -79,8 +82,8 @@ def _change(event: Event, watch: Watch, observation: Observation, watched: Micro
             f'"source":{_text(watch.source)},"id":{_text(watch.id)},'
             f'"labels":{_compact(labels) if labels else "{}"},'
             f'"metadata":{"{}" if watch.metadata is None else _compact(_metadata(watch))}}},'
-            f'"sequence":{watch.sequence},"state":{_word(watch.state)},"phase":{_word(watch.phase)},'
-            f'"previous_state":{_word(event.previous_state)},"previous_phase":{_word(event.previous_phase)},'
+            f'"sequence":{watch.sequence},"state":{_word(watch.state)},"phase":{_PHASES[watch.phase]},'
+            f'"previous_state":{_word(event.previous_state)},"previous_phase":{_PHASES[event.previous_phase]},'
             f'"progress":{_number(observation.progress)},"eta_seconds":{_number(observation.eta_seconds)},'
             f'"error":null,"result":null,"watched_seconds":{round(max(0, followed) / 1e6, 3)!r},'
             f'"task":{_compact(observation.task)}}}}}'

@@ -35,7 +35,7 @@ def select(routes: Iterable[Route], event: Event) -> list[Route]:
     If a watch names its endpoints, its events go to those alone, without regard to `match`. Operators' events have no
     watch; they go to every endpoint that asks for their type, except the endpoint that they are about.
     """
-    wanting = (route for route in routes if wants(route.events, event.type.value))
+    wanting = [route for route in routes if wants(route.events, event.type)]
     watch = event.watch
     if watch is None:
         return [route for route in wanting if event.extra.get("endpoint") != route.endpoint]
@@ -71,7 +71,7 @@ def _about_watches(globs: tuple[str, ...]) -> bool:
 def callback(event: Event) -> str | None:
     """Return the name of the watch's own destination if it receives the event; otherwise None."""
     watch = event.watch
-    if watch is None or watch.callback is None or not wants(CALLBACK_EVENTS, event.type.value):
+    if watch is None or watch.callback is None or not wants(CALLBACK_EVENTS, event.type):
         return None
     return watch.callback
 
@@ -82,4 +82,4 @@ def addressed(route: Route, source: str, labels: Mapping[str, str], endpoints: C
         return route.endpoint in endpoints
     if route.source is not None and route.source != source:
         return False
-    return all(labels.get(name) == value for name, value in route.labels.items())
+    return not route.labels or all(labels.get(name) == value for name, value in route.labels.items())

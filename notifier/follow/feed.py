@@ -368,10 +368,11 @@ class Feed:
                 if (tick < subscription.look_at and not ailing) or subscription.gone:
                     continue
                 due = self._limits.look(subscription, now, tick)
-                if Due.LAST_LOOK in due:
-                    self._admissions.of(subscription).first(subscription)
-                if Due.STALLED in due:
-                    self._own_steps.stall(subscription, self._tasks)
+                if due is not Due.NOTHING:
+                    if Due.LAST_LOOK in due:
+                        self._admissions.of(subscription).first(subscription)
+                    if Due.STALLED in due:
+                        self._own_steps.stall(subscription, self._tasks)
                 looks += 1
                 if looks % LOOKS == 0:
                     await asyncio.sleep(0)

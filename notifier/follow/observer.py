@@ -53,17 +53,18 @@ class Observer:
 
     async def save(self, subscription: Subscription, observation: Observation) -> None:
         """Take the step that an observation causes, and save it. Raises StaleWrite."""
-        watch = subscription.watch
-        if not subscription.lock.locked() and (observation.state, observation.phase) == (watch.state, watch.phase):
+        before = subscription.watch
+        if (observation.state, observation.phase) == (before.state, before.phase) and not subscription.lock.locked():
             self.answered(subscription, proven=False)  # as most polls are: no step, no lock
             return
         async with subscription.lock:
-            step = machine.step(subscription.watch, observation, self._clock())
+            before = subscription.watch
+            step = machine.step(before, observation, self._clock())
             if step.events:
                 subscription.signal(StageSignal.SAVE)
                 try:
                     await self._recorder.record(step)
-                    subscription.moved(step.watch)
+                    subscription.moved(before, step.watch)
                 finally:
                     subscription.signal(StageSignal.SAVED)
         self.answered(subscription, proven=bool(step.events))

@@ -68,10 +68,11 @@ class OwnSteps:
         async with subscription.lock:
             if subscription.gone:
                 return False
-            taken = step(subscription.watch, self._clock())
+            before = subscription.watch
+            taken = step(before, self._clock())
             try:
                 await self._recorder.record(taken)
-                subscription.moved(taken.watch)
+                subscription.moved(before, taken.watch)
             except StaleWrite:
                 self._followed.let_go(subscription)
             except Exception:

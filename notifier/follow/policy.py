@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from notifier.core.reconnect import ReconnectPolicy
 from notifier.sources.preset import Poll
@@ -25,10 +25,9 @@ class FeedPolicy:
     requests: int = 32  # polls and requests for results at a time, beside the streams; where all are polls, max_streams
     request_rate: float = 200.0  # of those, a second; they count against connect_rate as well
     resume_window: float | None = None  # after the start of a watch, in which its streams can go on behind an event
+    sweep: float = field(init=False)  # between looks at the time limits of all watches: a part of the shortest limit
 
-    @property
-    def sweep(self) -> float:
-        """Return the seconds between looks at the time limits of all watches: a part of the shortest limit."""
+    def __post_init__(self) -> None:
         limits = (self.idle_timeout, self.deadline, self.stall_after, self.failing_after)
         shortest = min(limit for limit in limits if limit is not None)
-        return min(max(shortest / 4, SWEEP[0]), SWEEP[1])
+        object.__setattr__(self, "sweep", min(max(shortest / 4, SWEEP[0]), SWEEP[1]))

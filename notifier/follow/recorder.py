@@ -143,8 +143,10 @@ class Recorder:
 
         Cancel it only when the process ends: nobody hands on the deliveries that the store has committed by then.
         """
-        if step.events:
-            watch = step.watch
+        watch = step.watch
+        if step.events and self.tracing is UNTRACED:
+            await self._save(watch, step.events, None, watch.traceparent)
+        elif step.events:
             about = {"notifier.source": watch.source, "notifier.task": watch.id, "notifier.state": watch.state or ""}
             with self.tracing.span("observe", watch.traceparent, about) as span:
                 await self._commit(watch, step.events, traceparent=span.traceparent)
@@ -182,9 +184,14 @@ class Recorder:
         *,
         traceparent: str | None = None,
     ) -> None:
-        about = {"notifier.events": len(events)}
-        with self.tracing.span("commit", traceparent, about) as span, self._outbox.reserve() as places:
-            records = [self._record(event, places, span.traceparent) for event in events]
+        with self.tracing.span("commit", traceparent, {"notifier.events": len(events)}) as span:
+            await self._save(watch, events, save, span.traceparent)
+
+    async def _save(
+        self, watch: Watch | None, events: Sequence[Event], save: Save | None, traceparent: str | None
+    ) -> None:
+        with self._outbox.reserve() as places:
+            records = [self._record(event, places, traceparent) for event in events]
             deliveries = await (self._store.outbox.commit(watch, records) if save is None else save(records))
             if deliveries is None:
                 return

@@ -191,19 +191,13 @@ class Subscription:
         """Take over what describes a watch from another of the same task; its state stays."""
         self.watch = _described(self.watch, like)
 
-    def moved(self, watch: Watch) -> None:
-        """Take over the watch of a step that was recorded; a description that changed meanwhile stays."""
+    def moved(self, before: Watch, watch: Watch) -> None:
+        """Take over the watch of a step from `before` that was recorded; a description that changed meanwhile stays."""
         now = self.watch
         self.look_at = 0.0
         if self.began is not None and len(self.began) < BEGINNING and watch.state != now.state:
             self.began = (*self.began, watch.state)
-        if _description(now) != _description(watch):
-            watch = _described(watch, now)
-        self.watch = watch
-
-
-def _description(watch: Watch) -> tuple[object, ...]:
-    return watch.labels, watch.metadata, watch.endpoints, watch.callback, watch.variables, watch.traceparent
+        self.watch = watch if now is before else _described(watch, now)
 
 
 def _described(watch: Watch, like: Watch) -> Watch:

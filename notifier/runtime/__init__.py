@@ -12,7 +12,6 @@ __all__ = [
     "clock",
     "counters",
     "http1",
-    "json_private",
     "logs",
     "loops",
     "metrics",

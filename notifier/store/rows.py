@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+from notifier.core.json_private import compiled
 from notifier.core.kept_json import KeptJson, KeptLabels
 from notifier.core.model import NONE, Address, Delivery, NewWatch, Phase, Record, Watch
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.text import storable
-from notifier.runtime.json_private import sorted_json
 from notifier.store.values import Dead, Done, Later, Muted, Settlement, Superseded
 
 DESCRIPTION = ("labels", "metadata", "endpoints", "callback", "variables", "traceparent")  # columns that users describe
 description = attrgetter(*DESCRIPTION)
 _NO_LABELS: Mapping[str, str] = {}
-_sorted_json = sorted_json()
+_sorted_json = compiled(json.JSONEncoder(sort_keys=True))
 
 
 def watch_from(row: Any, described: Mapping[str, Any] | None = None) -> Watch:

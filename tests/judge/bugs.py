@@ -130,8 +130,8 @@ BUGS = (
         ),
         (
             "follow/observer.py",
-            "(observation.state, observation.phase) == (watch.state, watch.phase)",
-            "observation.state == watch.state",
+            "(observation.state, observation.phase) == (before.state, before.phase)",
+            "observation.state == before.state",
         ),
     ),
     bug(
