@@ -70,8 +70,8 @@ class CallbackDestination(Destination):
             return False
         if not self._flow.breaker.ready(now):
             return True
-        if len(queue) or self._leaving:
-            return not len(queue)  # one that leaves asks the store for no more, whatever there is
+        if queue.waiting or self._leaving:
+            return not queue.waiting  # one that leaves asks the store for no more, whatever there is
         return not queue.backlog and (queue.next_due is None or queue.next_due > now)
 
     def leave(self) -> None:

@@ -91,7 +91,7 @@ class Destination:
     @property
     def waiting(self) -> int:
         """Return how many deliveries wait in memory for an attempt."""
-        return len(self._queue)
+        return len(self._queue.waiting)
 
     @property
     def state(self) -> State:
@@ -263,7 +263,7 @@ class Destination:
 
     def start_workers(self) -> None:
         """Start a worker more, if there is work for it that no other is about to take."""
-        enough = self._starting >= len(self._queue) or self._workers >= self._flow.workers
+        enough = self._starting >= len(self._queue.waiting) or self._workers >= self._flow.workers
         if not enough and self._phase is Lifecycle.OPEN and self._tasks.start(self._working, self._work()):
             self._workers += 1
             self._starting += 1
@@ -277,7 +277,7 @@ class Destination:
                 if not self._store.holds():
                     self._work_alarm.set(LEASE_LOOK)
                     return
-                if not len(self._queue) or not self._serves:
+                if not self._queue.waiting or not self._serves:
                     return
                 tick = loop.time()
                 now = self._clock()
@@ -319,7 +319,7 @@ class Destination:
             send = self._send if self._tracing is UNTRACED else self._send_traced
             attempt = await send(link.sender, delivery, lambda: losses == self._losses and self._store.holds())
             now = self._clock()
-            if (at := self._clock.dated(attempt.at)) != attempt.at:  # the clock was set meanwhile
+            if (at := self._clock.dated(attempt.at, now)) != attempt.at:  # the clock was set meanwhile
                 attempt = replace(attempt, at=at)
             if self._link is link and self._phase is not Lifecycle.REMOVED:  # else it says nothing of the new sender
                 outcome = attempt.outcome
@@ -333,7 +333,8 @@ class Destination:
             log.exception("delivery.failed", delivery=delivery.id, endpoint=self.name)
             self._release(delivery, after=AFTER_OUTAGE)
         finally:
-            reset_contextvars(**trace)
+            if trace:
+                reset_contextvars(**trace)
         return outcome
 
     async def _send(self, sender: Sender, delivery: Delivery, still_ours: StillOurs) -> Attempt:
@@ -384,7 +385,7 @@ class Destination:
             delivery=delivery, verdict=result, at=self._clock(), attempt=attempt, take=take, latest=latest
         )
         # Others wait here for the place that this one holds until its verdict is saved.
-        released = await self._outbox.settle(settlement, url=self._url, urgent=len(self._queue) > 0)
+        released = await self._outbox.settle(settlement, url=self._url, urgent=bool(self._queue.waiting))
         if isinstance(result, Later):
             self.expect(result.due)
         if not take and (latest or not isinstance(result, Later)):

@@ -17,7 +17,7 @@ AHEAD = 8  # deliveries kept in memory for each one in flight: enough that worke
 class DeliveryQueue:
     """Bounded memory for one destination. Others read its public fields, and change them by methods alone."""
 
-    __slots__ = ("_limit", "_waiting", "backlog", "next_due", "reserved")
+    __slots__ = ("_limit", "backlog", "next_due", "reserved", "waiting")
 
     def __init__(self, *, limit: int) -> None:
         """Create an empty queue; `limit` is of attempts in flight, and memory takes AHEAD times as many deliveries."""
@@ -25,20 +25,16 @@ class DeliveryQueue:
         self.reserved = 0  # places for deliveries that are being committed or claimed
         self.backlog = True  # whether the store may hold deliveries that are due; at the start nobody knows
         self.next_due: Micros | None = None  # when the next delivery in the store is due, as far as is known
-        self._waiting: OrderedDict[int, Delivery] = OrderedDict()
-
-    def __len__(self) -> int:
-        """Return how many deliveries wait for an attempt."""
-        return len(self._waiting)
+        self.waiting: OrderedDict[int, Delivery] = OrderedDict()  # for an attempt, by lane, the oldest first
 
     @property
     def low(self) -> bool:
         """Return whether it is time to claim more: not for every single one."""
-        return len(self._waiting) <= self._limit
+        return len(self.waiting) <= self._limit
 
     def room(self, in_flight: int) -> int:
         """Return how many more deliveries memory takes, or less than 1."""
-        return AHEAD * self._limit - len(self._waiting) - in_flight - self.reserved
+        return AHEAD * self._limit - len(self.waiting) - in_flight - self.reserved
 
     def claimable(self, in_flight: int) -> int:
         """Return how many deliveries to claim from the store, or less than 1.
@@ -80,23 +76,23 @@ class DeliveryQueue:
 
     def push(self, delivery: Delivery) -> None:
         """Add a delivery."""
-        self._waiting[-delivery.id if delivery.lane is None else delivery.lane] = delivery
+        self.waiting[-delivery.id if delivery.lane is None else delivery.lane] = delivery
 
     def pop(self) -> Delivery:
         """Remove the oldest delivery, and return it."""
-        return self._waiting.popitem(last=False)[1]
+        return self.waiting.popitem(last=False)[1]
 
     def overtake(self, lane: int, event_id: str) -> Delivery | None:
         """Remove the delivery of a watch that a newer event replaces, and return it.
 
         The newer one may be here already: its commit releases it if the one before is settled.
         """
-        if lane in self._waiting and self._waiting[lane].event_id != event_id:
-            return self._waiting.pop(lane)
+        if lane in self.waiting and self.waiting[lane].event_id != event_id:
+            return self.waiting.pop(lane)
         return None
 
     def empty(self) -> list[Delivery]:
         """Remove all deliveries, and return them."""
-        rest = list(self._waiting.values())
-        self._waiting.clear()
+        rest = list(self.waiting.values())
+        self.waiting.clear()
         return rest

@@ -125,12 +125,13 @@ class Clock:
         else:
             self._begin(_uptime(), offset)
 
-    def dated(self, date: Micros) -> Micros:
-        """Return a date of something that ends now as one of the present era, though it began in the one before.
+    def dated(self, date: Micros, now: Micros) -> Micros:
+        """Return a date of something that ends `now` as one of the present era, though it began in the one before.
 
         So the dates that follow from it count as dates of the clock as it is now.
         """
-        return min(max(date, self._eras[-1].first), self())
+        first = self._eras[-1].first
+        return date if first <= date <= now else min(max(date, first), now)
 
     def elapsed(self, start: Micros, end: Micros) -> Micros:
         """Return the microseconds between two dates of this clock, at least 0, however it was set between them."""

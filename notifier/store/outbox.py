@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import cast
 
 from notifier.core.model import Delivery, Micros, Record, Watch
 from notifier.store import callbacks, recovery, redating
@@ -46,7 +45,8 @@ class Outbox:
         this step, was removed, or is another node's.
         """
         within = 0.0 if watch is None else self._writer.gathering()
-        return cast("list[Delivery]", await self._writer.submit(CommitOp(watch, records), within=within))
+        deliveries: list[Delivery] = await self._writer.submit(CommitOp(watch, records), within=within)
+        return deliveries
 
     async def claim(self, room: Mapping[str, int], *, now: Micros) -> DeliveryClaim:
         """Claim deliveries that are due: for each endpoint named up to so many, oldest due first."""
@@ -73,7 +73,8 @@ class Outbox:
         Raises StaleWrite when the delivery is no longer this node's.
         """
         within = 0.0 if urgent else LINGER
-        return cast("Delivery | None", await self._writer.submit(SettleOp(settlement), within=within))
+        released: Delivery | None = await self._writer.submit(SettleOp(settlement), within=within)
+        return released
 
     async def retry(self, which: DeliveryFilter, *, now: Micros) -> int:
         """Make dead deliveries ready again, with the same ids; return their number.

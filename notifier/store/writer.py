@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -79,7 +79,7 @@ class Writer:
         """Count a change; return the seconds that it should wait for others: the faster they come, the fewer."""
         return self._rhythm.came(monotonic())
 
-    def submit(self, operation: Operation, *, within: float = 0.0) -> asyncio.Future[object]:
+    def submit(self, operation: Operation, *, within: float = 0.0) -> asyncio.Future[Any]:
         """Run an operation in the next group; return the future of its result, which comes after the commit.
 
         It may wait for `within` seconds, for others to share a transaction with.
@@ -99,7 +99,8 @@ class Writer:
         With `hold` it waits while the database is away. `left` makes the result of a node that was declared dead after
         the commit, from the result before.
         """
-        return cast(T, await self.submit(CallOp(call, hold, left=left)))
+        result: T = await self.submit(CallOp(call, hold, left=left))
+        return result
 
     async def probe(self) -> None:
         """Write without a change. Raises StoreUnavailable."""

@@ -31,7 +31,7 @@ def test_deliveries_leave_in_the_order_in_which_they_came() -> None:
         queue.push(delivery(number, lane=lane))
     assert [queue.pop().id for _ in range(2)] == [0, 1]
     assert [each.id for each in queue.empty()] == [2, 3]
-    assert not len(queue)
+    assert not queue.waiting
 
 
 def test_a_newer_event_takes_an_older_ones_place_and_not_its_own() -> None:
@@ -41,7 +41,7 @@ def test_a_newer_event_takes_an_older_ones_place_and_not_its_own() -> None:
     assert queue.overtake(5, "old") is None
     overtaken = queue.overtake(5, "new")
     assert overtaken is not None
-    assert (overtaken.id, len(queue)) == (1, 0)
+    assert (overtaken.id, len(queue.waiting)) == (1, 0)
 
 
 def test_news_during_a_claim_outlives_it() -> None:

@@ -242,9 +242,10 @@ def test_what_may_wait_next_to_no_time_waits_for_the_rest(
         try:
             operations = [(CallOp(str), within) for within in (1.0, 1e-9, 1e-6, 1.0)]
             async with asyncio.timeout(PATIENCE):
-                return await asyncio.gather(
+                results: list[object] = await asyncio.gather(
                     *(words.commit.submit(operation, within=within) for operation, within in operations)
                 )
+                return results
         finally:
             words.commit.close()
             await running
