@@ -25,7 +25,8 @@ class Wake:
     def set(self) -> None:
         """End the wait, or the next one if nobody waits."""
         self._set = True
-        _release(self._waiter)
+        if self._waiter is not None:
+            _release(self._waiter)
 
     def clear(self) -> None:
         """Forget what was set since the last wait."""
@@ -47,6 +48,6 @@ class Wake:
         self._set = False
 
 
-def _release(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
         waiter.set_result(None)

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
-from typing import NamedTuple
 
 from notifier.core.errors import NoContent, NoStream, Refused, SourceError, TaskNotFound, Unreadable
 from notifier.core.eventstream import StreamEvent
@@ -119,11 +118,8 @@ def _has_no_stream(error: SourceError, preset: Preset) -> bool:
     return any(rule.status == error.status and rule.text.encode() in error.body for rule in preset.no_stream)
 
 
-class _Looked(NamedTuple):
-    """An event as it was read."""
-
-    told: Observation | Aside | Unreadable | None  # None: it carries no state
-    place: str | None = None  # in the stream; None: it was not looked for
+Told = Observation | Aside | Unreadable | None  # None: it carries no state
+Looked = tuple[Told, str | None]  # an event as it was read, and its place in the stream; None: it was not looked for
 
 
 class SseStream:
@@ -161,7 +157,7 @@ class SseStream:
         self._loop = loop
         self._batch: Iterator[StreamEvent] = iter(())  # received and not yet looked at
         self._large: StreamEvent | None = None  # to be read before the rest of the batch
-        self._looked: _Looked | None = None  # what it was read to be
+        self._looked: Looked | None = None  # what it was read to be
         self._last = b""  # the snapshot before, as received
         self._more = False  # the batch may hold more events
         self._last_type = "message"  # the name of its event
@@ -265,10 +261,9 @@ class SseStream:
                     if len(event.data) > AT_ONCE and self._looked is None:
                         self._large = event
                         return None
-                    looked, self._looked = self._looked or self._look(event), None
+                    (told, place), self._looked = self._looked or self._look(event), None
                     self._last, self._last_type = event.data, event.type
-                    observation = self._take(looked)
-                    place = looked.place
+                    observation = self._take(told)
                     self._counts = observation is not None
                     ends = self._plan.reader.ends(event)
                 if self.unread is None and place is not None:
@@ -289,17 +284,16 @@ class SseStream:
             self._source.observations.value += self.observations - before
         return None
 
-    def _look(self, event: StreamEvent, *, placed: bool = False) -> _Looked:
+    def _look(self, event: StreamEvent, *, placed: bool = False) -> Looked:
         """Read an event, and its place if asked to; changes nothing here, so that a thread may do it."""
         try:
             told = self._plan.reader.read_event(event, self._task_id)
         except Unreadable as exc:
             excerpt = self._plan.template.redact(event.data[: 1 << 16].decode("utf-8", "replace"))[:EXCERPT]
-            return _Looked(Unreadable(str(exc), excerpt=excerpt))
-        return _Looked(told, self._plan.reader.place(event) if placed else None)
+            return Unreadable(str(exc), excerpt=excerpt), None
+        return told, self._plan.reader.place(event) if placed else None
 
-    def _take(self, looked: _Looked) -> Observation | None:
-        told = looked.told
+    def _take(self, told: Told) -> Observation | None:
         if isinstance(told, Unreadable):
             if self._connection.partial:  # the connection broke within it
                 return None
