@@ -61,15 +61,13 @@ class BodyReader:
                 asyncio.get_running_loop().call_soon(self._leave)
             return chunk
         self._taken, self._worked = 0, 0.0
-        while not self._ended():
-            await self._connection.wait(1)
+        connection = self._connection
+        reply = connection.reply
+        while not reply.over or connection.fault is not None or reply.size:
+            await connection.wait(1)
             if chunk := self._next():
                 return chunk
         return b""
-
-    def _ended(self) -> bool:
-        connection = self._connection
-        return connection.reply.over and connection.fault is None and not connection.reply.size
 
     def _next(self) -> bytes:
         """Return the next bytes of those that are here."""
