@@ -8,12 +8,12 @@ and 0, as in the conditions of its indexes. Statements of the hot path have a wo
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
-from operator import methodcaller
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from notifier.store.several import Several
 
@@ -105,7 +105,7 @@ class Connection:
         self._engine.start(self.raw)
         try:
             yield self
-            self._engine.commit(self.raw)
+            self.raw.commit()
         except BaseException:
             with suppress(self._engine.errors.Error):  # what was raised came first
                 self.raw.rollback()
@@ -123,25 +123,23 @@ class Connection:
         self.close()
 
 
-class Engine:
+class Engine(ABC):
     """The way to a database."""
 
-    def __init__(
-        self,
-        *,
-        errors: Any,
-        shared: bool,
-        open: Callable[[], Any],
-        start: Callable[[Any], object] = lambda _: None,
-        commit: Callable[[Any], object] = methodcaller("commit"),
-        check: Callable[[Any], object] = lambda _: None,
-    ) -> None:
-        self.errors = errors  # the driver's module, with the exceptions of PEP 249
-        self.shared = shared  # PostgreSQL, not SQLite
-        self.open = open  # returns a connection of the driver
-        self.start = start  # called at the start of each transaction that writes
-        self.commit = commit
-        self.check = check  # called before a connection is used again; raises if it cannot be
+    shared: ClassVar[bool]  # PostgreSQL, not SQLite
+    errors: Any  # the driver's module, with the exceptions of PEP 249
+
+    @abstractmethod
+    def open(self) -> Any:
+        """Return a new connection of the driver."""
+
+    @abstractmethod
+    def start(self, raw: Any) -> None:
+        """Begin a transaction that writes."""
+
+    @abstractmethod
+    def check(self, raw: Any) -> None:
+        """Raise one of the driver's errors if a connection cannot be used again."""
 
     def connect(self) -> Connection:
         """Open a connection."""

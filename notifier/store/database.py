@@ -11,6 +11,8 @@ from notifier.store import migrations, postgres, sqlite
 from notifier.store.connection import Engine
 from notifier.store.lock_file import LockFile
 from notifier.store.node import Member, Node, Solo
+from notifier.store.postgres import PostgresEngine
+from notifier.store.sqlite import SqliteEngine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +57,8 @@ def _sqlite(url: str) -> Database:
         sqlite.prepare(path)
         lock.identify()  # it may have been created
         database = Database(
-            writing=sqlite.engine(path, writable=True, opened=lock.note),
-            reading=sqlite.engine(path, writable=False),
+            writing=SqliteEngine(path, writable=True, lock=lock),
+            reading=SqliteEngine(path, writable=False),
             node=Solo(),
             shared=False,
             lock=lock,
@@ -77,10 +79,8 @@ def _postgres(url: str, name: str, timeout: float, migrate: bool) -> Database:
     else:
         postgres.check(url)
     database = Database(
-        writing=postgres.engine(
-            url, writable=True, stall=postgres.stall_limit(timeout), silence=postgres.WRITE_SILENCE
-        ),
-        reading=postgres.engine(url, writable=False, silence=postgres.READ_SILENCE),
+        writing=PostgresEngine(url, writable=True, stall=postgres.stall_limit(timeout), silence=postgres.WRITE_SILENCE),
+        reading=PostgresEngine(url, writable=False, silence=postgres.READ_SILENCE),
         node=Member(name, timeout),
         shared=True,
         lock=None,

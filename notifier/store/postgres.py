@@ -86,28 +86,41 @@ def stall_limit(timeout: float) -> float:
     return max(LEAST_STALL, timeout / 4)
 
 
-def engine(url: str, *, writable: bool, stall: float = UNHURRIED_STALL, silence: float | None = None) -> Engine:
-    """Create an engine. The server ends a writing transaction whose client is silent in it for `stall` seconds.
+class PostgresEngine(Engine):
+    """Opens connections that write durably, and that a silent server or client does not hold up."""
 
-    A connection whose server has not answered for `silence` seconds is closed; the next one ends its session.
-    """
-    given = parameters(url)
-    kind = _connection_class(silence)
-    settings = dict(SESSION)
-    sessions = Sessions()
-    prepares: dict[str, Any] = {}
-    if writable:
-        # psycopg drops all prepared statements after a rollback if one is its own: those of `pipeline.py`, too.
-        prepares["prepare_threshold"] = None
-        settings |= PLANS | {
-            "lock_timeout": str(LOCK_TIMEOUT),
-            "idle_in_transaction_session_timeout": str(round(stall * 1000)),
-        }
-    else:
-        settings |= {"default_transaction_read_only": "on", "statement_timeout": str(round(READ_SILENCE * 1000))}
+    shared = True
 
-    def connect() -> Any:
-        raw = kind.connect(**given, autocommit=True, **prepares)
+    def __init__(
+        self, url: str, *, writable: bool, stall: float = UNHURRIED_STALL, silence: float | None = None
+    ) -> None:
+        """Have the server end a writing transaction whose client is silent in it for `stall` seconds.
+
+        A connection whose server has not answered for `silence` seconds is closed; the next one ends its session.
+        Raises StoreError.
+        """
+        self.errors = driver()
+        self._kind = _connection_class(silence)
+        self._given = parameters(url)
+        self._writable = writable
+        self._settings = dict(SESSION)
+        self._sessions = Sessions()
+        if writable:
+            # psycopg drops all prepared statements after a rollback if one is its own: those of `pipeline.py`, too.
+            self._given["prepare_threshold"] = None
+            self._settings |= PLANS | {
+                "lock_timeout": str(LOCK_TIMEOUT),
+                "idle_in_transaction_session_timeout": str(round(stall * 1000)),
+            }
+        else:
+            self._settings |= {
+                "default_transaction_read_only": "on",
+                "statement_timeout": str(round(READ_SILENCE * 1000)),
+            }
+
+    def open(self) -> Any:
+        """Return a new connection."""
+        raw = self._kind.connect(**self._given, autocommit=True)
         try:
             with raw.cursor() as cursor:
                 # A commit must be on disk, whatever the server's default is. Stronger settings stay as they are.
@@ -115,19 +128,21 @@ def engine(url: str, *, writable: bool, stall: float = UNHURRIED_STALL, silence:
                     "SELECT set_config('synchronous_commit', 'on', false) "
                     "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
                 )
-                cursor.executemany("SELECT set_config(%s, %s, false)", list(settings.items()))
-            if writable:
-                sessions.opened(raw)
+                cursor.executemany("SELECT set_config(%s, %s, false)", list(self._settings.items()))
+            if self._writable:
+                self._sessions.opened(raw)
             raw.autocommit = False
         except BaseException:
             raw.close()
             raise
         return raw
 
-    def check(raw: Any) -> None:
-        raw.execute("SELECT 1")
+    def start(self, raw: Any) -> None:
+        """Leave it to the driver, which begins with the first statement."""
 
-    return Engine(errors=driver(), shared=True, open=connect, check=check)
+    def check(self, raw: Any) -> None:
+        """Ask the server."""
+        raw.execute("SELECT 1")
 
 
 def _connection_class(patience: float | None) -> Any:
@@ -156,7 +171,7 @@ def _connection_class(patience: float | None) -> Any:
 
 def check(url: str) -> None:
     """Check the server and its tables' version. Raises StoreError, StoreTooOld, StoreTooNew."""
-    made = engine(url, writable=True, silence=WRITE_SILENCE)
+    made = PostgresEngine(url, writable=True, silence=WRITE_SILENCE)
     try:
         with made.connect() as connection:
             _admit(connection)
@@ -191,7 +206,7 @@ def _too_new(schema: str) -> StoreTooNew:
 
 def migrate(url: str) -> str | None:
     """Migrate the tables; return the revision that they had. Raises StoreError, StoreTooNew."""
-    made = engine(url, writable=True)  # rebuilding a table may take long
+    made = PostgresEngine(url, writable=True)  # rebuilding a table may take long
     try:
         with made.connect() as connection:
             _admit(connection)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
@@ -13,6 +12,7 @@ from urllib.parse import unquote
 from notifier.core.errors import StoreError, StoreTooNew
 from notifier.store import migrations
 from notifier.store.connection import Connection, Engine
+from notifier.store.lock_file import LockFile
 
 BUSY_TIMEOUT = 5000  # milliseconds that SQLite waits for another process's lock
 CACHE_KIB = 4096  # SQLite's page cache, for each of two connections; the system caches the file too
@@ -44,47 +44,55 @@ def sqlite_path(url: str) -> Path:
     return Path(os.path.realpath(name))  # two names of one file are one database
 
 
-def engine(path: Path, *, writable: bool, opened: Callable[[], None] = lambda: None) -> Engine:
-    """Create an engine whose connections write durably. It never creates the database file.
+class SqliteEngine(Engine):
+    """Opens connections that write durably. It never creates the database file."""
 
-    `opened` is called after each connection for writing has opened its log.
-    """
+    shared = False
+    errors = sqlite3
 
-    made_for = _identity(path)
+    def __init__(self, path: Path, *, writable: bool, lock: LockFile | None = None) -> None:
+        """Note in `lock` which log the file has, after each connection for writing has opened it."""
+        self._path = path
+        self._writable = writable
+        self._lock = lock
+        self._made_for = _identity(path)
 
-    def check_file() -> None:
-        """Refuse a file that was moved or deleted: SQLite would go on writing to it."""
-        if _identity(path) != made_for:
-            raise sqlite3.OperationalError(f"{path} was moved away or replaced; put it back, or restart notifier")
-
-    def start(raw: sqlite3.Connection) -> None:
-        check_file()
-        # The driver would begin late, and for reading; a writer must take its lock at once.
-        raw.execute("BEGIN IMMEDIATE")
-
-    def connect() -> sqlite3.Connection:
-        check_file()
-        mode = "rw" if writable else "ro"
+    def open(self) -> sqlite3.Connection:
+        """Return a new connection."""
+        self._check_file()
+        mode = "rw" if self._writable else "ro"
         raw = sqlite3.connect(
-            f"{path.as_uri()}?mode={mode}",
+            f"{self._path.as_uri()}?mode={mode}",
             uri=True,
             isolation_level=None,
             timeout=BUSY_TIMEOUT / 1000,
-            check_same_thread=writable,
+            check_same_thread=self._writable,
         )
         raw.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         raw.execute("PRAGMA temp_store=MEMORY")
-        if writable:
+        if self._writable:
             raw.execute("PRAGMA journal_mode=WAL")
             raw.execute("PRAGMA synchronous=FULL")
             raw.execute(f"PRAGMA journal_size_limit={JOURNAL_LIMIT}")
             raw.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-            opened()
+            if self._lock is not None:
+                self._lock.note()
         return raw
 
-    if writable:
-        return Engine(errors=sqlite3, shared=False, open=connect, start=start)
-    return Engine(errors=sqlite3, shared=False, open=connect, check=lambda _: check_file())
+    def start(self, raw: sqlite3.Connection) -> None:
+        """Take the lock for writing at once: the driver would begin late, and for reading."""
+        self._check_file()
+        raw.execute("BEGIN IMMEDIATE")
+
+    def check(self, raw: sqlite3.Connection) -> None:  # noqa: ARG002 - what can be wrong is the file
+        """Raise sqlite3.OperationalError if the file is another."""
+        self._check_file()
+
+    def _check_file(self) -> None:
+        """Refuse a file that was moved or deleted: SQLite would go on writing to it."""
+        if _identity(self._path) != self._made_for:
+            moved = f"{self._path} was moved away or replaced; put it back, or restart notifier"
+            raise sqlite3.OperationalError(moved)
 
 
 def prepare(path: Path) -> str | None:
@@ -100,7 +108,7 @@ def prepare(path: Path) -> str | None:
     left = log.exists()  # by a process that was killed
     if left:
         _check_with_log(path, log)
-    made = engine(path, writable=True)
+    made = SqliteEngine(path, writable=True)
     try:
         with made.connect() as connection:
             if not left:
@@ -121,7 +129,7 @@ def refusal(path: Path, exc: sqlite3.Error) -> StoreError:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
         return None
     return status.st_dev, status.st_ino
@@ -133,7 +141,7 @@ def _check_with_log(path: Path, log: Path) -> None:
     A connection for writing would apply it when it is closed, and so spoil a copy that was put in the place of a
     damaged database. Raises StoreError.
     """
-    reading = engine(path, writable=False)
+    reading = SqliteEngine(path, writable=False)
     try:
         with reading.connect() as connection:
             _check(connection, path)

@@ -45,7 +45,7 @@ def program(tmp_path: Path) -> tuple[Path, str]:
 def url(program: tuple[Path, str]) -> Iterator[str]:
     """Make a database as the version before has it."""
     with databases.empty_database() as made:
-        with migrations.sqlalchemy_connection(postgres.engine(made, writable=True)) as connection:
+        with migrations.sqlalchemy_connection(postgres.PostgresEngine(made, writable=True)) as connection:
             make_tables(connection, program[1])
         yield made
 

@@ -40,7 +40,7 @@ def thawed_on_postgresql(revision: str, beside: Path) -> Iterator[str]:
     raw = sqlite3.connect(beside)
     raw.row_factory = sqlite3.Row
     with databases.empty_database() as url:
-        with migrations.sqlalchemy_connection(postgres.engine(url, writable=True)) as connection:
+        with migrations.sqlalchemy_connection(postgres.PostgresEngine(url, writable=True)) as connection:
             make_tables(connection, revision)
             described = MetaData()
             described.reflect(connection)

@@ -54,8 +54,8 @@ def before_transactions(engine: Engine, call: Callable[[], object]) -> Iterator[
         call()
         start(raw)
 
-    engine.start = started
+    engine.start = started  # type: ignore[method-assign]
     try:
         yield
     finally:
-        engine.start = start
+        engine.start = start  # type: ignore[method-assign]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import aiohappyeyeballs
 import structlog
@@ -27,6 +27,7 @@ import notifier.web.api  # noqa: F401  the parts that a run uses are loaded befo
 from notifier.runtime import logs, threads
 from notifier.runtime.http1 import names
 from notifier.store import database
+from notifier.store.connection import Connection, Engine
 from simulation.loop import Agenda, InlineThread, beside
 from simulation.scene import Scene
 from simulation.wires import Network
@@ -77,21 +78,28 @@ class Disk:
     def watch(self, opened: database.Database) -> None:
         """Have this disk under a database."""
         engine = opened.writing
-        start, commit = engine.start, engine.commit
+        engine.connect = lambda: _OnDisk(engine, self)  # type: ignore[method-assign]
 
-        def started(raw: Any) -> None:
-            self._write(0.5)
-            start(raw)
-
-        def committed(raw: Any) -> None:
-            self._write(1.0)
-            commit(raw)
-
-        engine.start, engine.commit = started, committed
-
-    def _write(self, share: float) -> None:
+    def write(self, share: float) -> None:
+        """Write as much of a transaction. Raises sqlite3.OperationalError while the disk is full."""
         if self.full and not self._scene.muted and self._rng.random() < share:
             raise sqlite3.OperationalError("database or disk is full")
+
+
+class _OnDisk(Connection):
+    """A connection whose transactions need room on a disk."""
+
+    def __init__(self, engine: Engine, disk: Disk) -> None:
+        super().__init__(engine)
+        self._disk = disk
+
+    @contextmanager
+    def begin(self) -> Iterator[Self]:
+        """Write as the block begins, and before it is committed."""
+        self._disk.write(0.5)
+        with super().begin():
+            yield self
+            self._disk.write(1.0)
 
 
 class Opened:

@@ -24,7 +24,7 @@ VALUES: dict[str, list[Any]] = {
 def test_every_value_arrives_as_it_is(kind: str) -> None:
     """With and without nulls, empty ones, and those that an array's text form would have to quote."""
     values = VALUES[kind]
-    with databases.empty_database() as url, postgres.engine(url, writable=True).connect() as connection:
+    with databases.empty_database() as url, postgres.PostgresEngine(url, writable=True).connect() as connection:
         raw = connection.raw
         for given in (values, values[:-1], [None], values[:1]):
             found = raw.pgconn.exec_params(b"SELECT $1::%b[]" % kind.encode(), [packer(kind)(given)], None, [1])

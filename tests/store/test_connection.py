@@ -20,10 +20,10 @@ def connection(request: pytest.FixtureRequest, path: Path) -> Iterator[Connectio
     """Connect to a database with one table."""
     if request.param == "sqlite":
         sqlite3.connect(path).close()
-        with sqlite.engine(path, writable=True).connect() as made:
+        with sqlite.SqliteEngine(path, writable=True).connect() as made:
             yield prepared(made)
     else:
-        with databases.empty_database() as url, postgres.engine(url, writable=True).connect() as made:
+        with databases.empty_database() as url, postgres.PostgresEngine(url, writable=True).connect() as made:
             yield prepared(made)
 
 

@@ -25,7 +25,7 @@ async def test_a_node_that_joins_while_others_write_numbers_as_they_do(url: str)
     """Its transaction is older than those whose events it sees; that is no other server's numbering."""
     async with running(url) as store:
         [watch] = await follow(store, "1")
-        with postgres.engine(url, writable=True).begin() as connection:
+        with postgres.PostgresEngine(url, writable=True).begin() as connection:
             connection.execute("SELECT pg_current_xact_id()")
             for number in range(3):
                 watch, _ = await move(store, watch, f"state {number}")

@@ -44,7 +44,7 @@ def _config(connection: Connection) -> Config:
 def engine(path: Path) -> Engine:
     """Return the way to a database, which need not be there yet."""
     sqlite3.connect(path).close()
-    return sqlite.engine(path, writable=True)
+    return sqlite.SqliteEngine(path, writable=True)
 
 
 def tables(connection: Connection) -> dict[str, object]:
@@ -98,7 +98,7 @@ def test_an_empty_database_gets_what_the_migrations_make(path: Path) -> None:
 def test_an_empty_postgresql_gets_what_the_migrations_make() -> None:
     """As with SQLite."""
     with databases.empty_database() as first, databases.empty_database() as second:
-        ours, others = [postgres.engine(url, writable=True) for url in (first, second)]
+        ours, others = [postgres.PostgresEngine(url, writable=True) for url in (first, second)]
         assert migrations.bring_up_to_date(ours) is None
         with migrations.sqlalchemy_connection(ours) as created, migrations.sqlalchemy_connection(others) as other:
             migrated(other)

@@ -23,7 +23,7 @@ def url() -> Iterator[str]:
 
 def test_a_join_that_came_to_nothing_gives_no_number(url: str) -> None:
     """The next node has it: two under one number would write what the other owns."""
-    engine = postgres.engine(url, writable=True)
+    engine = postgres.PostgresEngine(url, writable=True)
     first, second = Member("first", 10.0), Member("second", 10.0)
     with engine.connect() as connection:
         with suppress(StaleWrite), connection.begin():

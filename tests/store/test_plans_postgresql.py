@@ -67,7 +67,7 @@ def connection(request: pytest.FixtureRequest) -> Iterator[Connection]:
                 filling.execute(FULL)
                 if request.param == "full, counted":
                     filling.execute("ANALYZE")
-        with postgres.engine(url, writable=True).connect() as connection:
+        with postgres.PostgresEngine(url, writable=True).connect() as connection:
             yield connection
 
 

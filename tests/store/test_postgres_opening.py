@@ -44,7 +44,7 @@ def scripts() -> Config:
 )
 async def test_a_database_of_every_version_is_brought_up_to_date(empty: str, start: str) -> None:
     """A database of any older version can be opened after it was migrated, and not before."""
-    with migrations.sqlalchemy_connection(postgres.engine(empty, writable=True)) as connection:
+    with migrations.sqlalchemy_connection(postgres.PostgresEngine(empty, writable=True)) as connection:
         config = scripts()
         config.attributes["connection"] = connection
         command.upgrade(config, start)
@@ -61,7 +61,7 @@ async def test_a_database_of_every_version_is_brought_up_to_date(empty: str, sta
 @pytest.mark.parametrize(("stall", "limit"), [(60.0, "1min"), (postgres.stall_limit(10.0), "2500ms")])
 def test_the_server_waits_longer_for_one_that_migrates_than_for_a_node(empty: str, stall: float, limit: str) -> None:
     """A busy machine must not end a migration half-way; a node that falls silent must not hold its locks."""
-    made = postgres.engine(empty, writable=True, stall=stall)
+    made = postgres.PostgresEngine(empty, writable=True, stall=stall)
     with made.connect() as connection:
         assert connection.execute("SHOW idle_in_transaction_session_timeout").scalar() == limit
     assert postgres.UNHURRIED_STALL == 60.0
@@ -113,7 +113,7 @@ def test_a_server_that_is_too_old_is_refused(empty: str, monkeypatch: pytest.Mon
 
 def test_the_clients_encoding_is_ours(url: str) -> None:
     """Texts are UTF-8, whatever encoding the URL or the environment names."""
-    made = postgres.engine(f"{url}?client_encoding=latin1", writable=True)
+    made = postgres.PostgresEngine(f"{url}?client_encoding=latin1", writable=True)
     with made.connect() as connection:
         assert connection.execute("SHOW client_encoding").scalar() == "UTF8"
 
@@ -121,13 +121,13 @@ def test_the_clients_encoding_is_ours(url: str) -> None:
 def test_commits_are_on_disk_whatever_the_servers_default_is(url: str) -> None:
     """Weaker settings are made stronger, and stronger ones stay."""
     for given, found in {"off": "on", "local": "on", "on": "on", "remote_apply": "remote_apply"}.items():
-        made = postgres.engine(f"{url}?options=-c%20synchronous_commit%3D{given}", writable=True)
+        made = postgres.PostgresEngine(f"{url}?options=-c%20synchronous_commit%3D{given}", writable=True)
         with made.connect() as connection:
             assert connection.execute("SHOW synchronous_commit").scalar() == found
 
 
 def test_waiting_statements_see_what_was_committed_whatever_the_servers_default_is(url: str) -> None:
-    made = postgres.engine(f"{url}?options=-c%20default_transaction_isolation%3Dserializable", writable=True)
+    made = postgres.PostgresEngine(f"{url}?options=-c%20default_transaction_isolation%3Dserializable", writable=True)
     with made.connect() as connection:
         assert connection.execute("SHOW transaction_isolation").scalar() == "read committed"
 

@@ -21,7 +21,7 @@ UNKNOWN = Sendable("UNKNOWN", "SELECT nothing FROM nowhere")
 @pytest.fixture
 def connection() -> Iterator[Connection]:
     """Open a database as the store does for writing."""
-    with databases.empty_database() as url, postgres.engine(url, writable=True).connect() as connection:
+    with databases.empty_database() as url, postgres.PostgresEngine(url, writable=True).connect() as connection:
         yield connection
 
 

@@ -30,7 +30,7 @@ class Words:
     def __init__(self, path: Path) -> None:
         self.groups: list[float] = []  # seconds of each
         self.began = 0  # transactions
-        self._engine = sqlite.engine(path, writable=True)
+        self._engine = sqlite.SqliteEngine(path, writable=True)
         with self._engine.begin() as connection:
             connection.execute("CREATE TABLE said (word TEXT UNIQUE)")
             connection.execute("CREATE TABLE counters (name TEXT, value INTEGER)")  # written to probe it
@@ -40,7 +40,7 @@ class Words:
             self.began += 1
             start(raw)
 
-        self._engine.start = started
+        self._engine.start = started  # type: ignore[method-assign]
         self.commit = Writer(self._engine, Transaction(Solo(1)))
 
     async def say(self, word: str, *, within: float = 0.0, hold: bool = False) -> object:
