@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from notifier.cluster.readiness import Readiness
 from notifier.cluster.row_counts import RowCounts
 from notifier.core.model import Json, Micros
 from notifier.deliver import Dispatcher
-from notifier.follow import Trouble, Watcher
+from notifier.follow import Recorder, Trouble, Watcher
 from notifier.runtime.counters import CounterFamily
 from notifier.runtime.metrics import Metrics
 from notifier.store import Store
@@ -36,7 +36,7 @@ class ThisNode:
         watcher: Watcher,
         metrics: Metrics,
         row_counts: RowCounts,
-        archive_problem: Callable[[], str | None] = lambda: None,
+        recorder: Recorder,
     ) -> None:
         """Take the seconds without a heartbeat after which the others count it as dead (`timeout`)."""
         self.name = name
@@ -48,7 +48,7 @@ class ThisNode:
         self._watcher = watcher
         self._metrics = metrics
         self._row_counts = row_counts
-        self._archive_problem = archive_problem
+        self._recorder = recorder
         self._paced: tuple[float, float, float] | None = None  # when last measured; events, deliveries then
         self._rates = (0.0, 0.0)  # of events and deliveries a second
 
@@ -86,7 +86,7 @@ class ThisNode:
                 for name, feed in feeds.items()
                 if (states := feed.source.unknown_states)
             },
-            "archive": self._archive_problem(),
+            "archive": self._recorder.archive_problem,
             "endpoints": {endpoint.name: endpoint.in_flight for endpoint in endpoints if endpoint.in_flight},
             "answers": {
                 endpoint.name: [shares.accepted, shares.refused, shares.reason]

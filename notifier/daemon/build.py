@@ -210,7 +210,7 @@ def _reports(start: Start, ground: _Ground, flow: _Flow, inputs: Inputs[QueueCon
         watcher=flow.watcher,
         metrics=metrics,
         row_counts=row_counts,
-        archive_problem=lambda: flow.recorder.archive_problem,
+        recorder=flow.recorder,
     )
     report = StatusReport(
         store=store,

@@ -78,6 +78,7 @@ class Node:
                 watcher=self.watcher,
                 metrics=metrics,
                 row_counts=RowCounts(store.lists, clock=self.clock),
+                recorder=self.recorder,
             ),
         )
 
