@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
 from notifier.tools.faults import FaultPlan, How
 from notifier.tools.speech import Speech
 from notifier.tools.transcript import Framing, Transcript
+from notifier.tools.waiting import Waiters
 from notifier.tools.wire import HttpConnection
 
 MAX_MOVES = 256  # remembered of one task
@@ -43,7 +43,7 @@ class Move:
 class SimulatedStream:
     """One open answer of Server-Sent Events, with its faults."""
 
-    __slots__ = ("_connection", "_framing", "_lines", "_on_end", "_plan", "_timer", "after", "live", "task")
+    __slots__ = ("_connection", "_framing", "_lines", "_open", "_plan", "_timer", "after", "live", "task")
 
     def __init__(
         self,
@@ -51,22 +51,25 @@ class SimulatedStream:
         task: SimulatedTask,
         plan: FaultPlan,
         framing: Framing,
-        on_end: Callable[[SimulatedStream], None],
+        *,
+        among: dict[SimulatedStream, None],
         after: int | None = None,
     ) -> None:
+        """Be `among` the open streams from `open` to the end."""
         self.task = task
         self.after = after  # the number of the last snapshot that the client has
         self.live = True  # takes snapshots; False when it is silent or ended
         self._connection = connection
         self._plan = plan
         self._framing = framing
-        self._on_end = on_end
+        self._open = among
         self._lines = 0
         self._timer: asyncio.TimerHandle | None = None
         connection.on_lost = self._ended
 
     def open(self) -> None:
         """Write the head and everything before the first snapshot; then follow the task."""
+        self._open[self] = None
         self._connection.start("text/event-stream")
         if self._plan.bom:
             self._connection.write(b"\xef\xbb\xbf")
@@ -130,7 +133,8 @@ class SimulatedStream:
         self.live = False
         self._stop_timer()
         self.task.streams.pop(self, None)
-        self._on_end(self)
+        self._open.pop(self, None)
+        self.task.waiters.changed()
 
 
 class SimulatedTask:
@@ -138,7 +142,6 @@ class SimulatedTask:
 
     __slots__ = (
         "_due",
-        "_on_move",
         "_pace",
         "_position",
         "_timer",
@@ -151,14 +154,14 @@ class SimulatedTask:
         "speech",
         "streams",
         "struck",
+        "waiters",
     )
 
-    def __init__(
-        self, id_: str, transcript: Transcript, speech: Speech, pace: SimulatedPace, on_move: Callable[[], None]
-    ) -> None:
+    def __init__(self, id_: str, transcript: Transcript, speech: Speech, pace: SimulatedPace, waiters: Waiters) -> None:
         self.id = id_
         self.speech = speech
         self.connections = 0  # made so far
+        self.waiters = waiters  # for its moves, and for the ends of its streams
         self.struck: dict[int, int] = {}  # connections counted by each rule, by its number
         self.current: bytes | None = None  # snapshot; None before the first
         self.ended = False  # the current snapshot is the last
@@ -166,7 +169,6 @@ class SimulatedTask:
         self.streams: dict[SimulatedStream, None] = {}  # a set that keeps its order
         self._transcript = transcript.snapshots
         self._pace = pace
-        self._on_move = on_move
         self._position = 0  # of the next snapshot
         self._due = 0.0  # loop time of the next snapshot
         self._timer: asyncio.TimerHandle | None = None
@@ -223,7 +225,7 @@ class SimulatedTask:
         state = self.speech.state_of(payload)
         if len(self.moves) < MAX_MOVES and (not self.moves or self.moves[-1].state != state):
             self.moves.append(Move(at=time.time(), state=state))
-            self._on_move()
+            self.waiters.changed()
 
     def _run(self) -> None:
         if self._pace.interval == 0:
@@ -249,4 +251,4 @@ class SimulatedTask:
             for stream in tuple(self.streams):
                 stream.finish()
         if last:
-            self._on_move()
+            self.waiters.changed()

@@ -94,7 +94,7 @@ class Simulator:
     async def __aenter__(self) -> Self:
         """Listen. Raises OSError if the address is not available."""
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: HttpConnection(self._respond, self._connections.add, self._disconnected),
+            lambda: HttpConnection(self._respond, among=self._connections, waiters=self._waiters),
             self.host,
             self.port,
             backlog=BACKLOG,
@@ -197,7 +197,7 @@ class Simulator:
                 idle = next((old.id for old in self.tasks.values() if old.ended and not old.streams), None)
                 self.tasks.pop(idle or next(iter(self.tasks))).stop()
             transcript = next((t for glob, t in self._transcripts.items() if fnmatchcase(id_, glob)), self._transcript)
-            task = self.tasks[id_] = SimulatedTask(id_, transcript, self.speech, self._pace, self._waiters.changed)
+            task = self.tasks[id_] = SimulatedTask(id_, transcript, self.speech, self._pace, self._waiters)
         return task
 
     def _respond(self, request: HttpRequest, connection: HttpConnection) -> None:
@@ -316,32 +316,17 @@ class Simulator:
     ) -> None:
         if self._pace.restart:
             task.rewind()
-        stream = self._new_stream(connection, task, plan, self.framing, self._ended, after)
-        self._streams[stream] = None
+        stream = self._new_stream(connection, task, plan, after)
         self.outcomes["stream"] += 1
         self.connects += 1
-        self.peak_streams = max(self.peak_streams, len(self._streams))
+        self.peak_streams = max(self.peak_streams, len(self._streams) + 1)
         stream.open()
 
     def _new_stream(
-        self,
-        connection: HttpConnection,
-        task: SimulatedTask,
-        plan: FaultPlan,
-        framing: Framing,
-        on_end: Callable[[SimulatedStream], None],
-        after: int | None,
+        self, connection: HttpConnection, task: SimulatedTask, plan: FaultPlan, after: int | None
     ) -> SimulatedStream:
         """Make a stream; a recorder makes one of its own kind."""
-        return SimulatedStream(connection, task, plan, framing, on_end, after)
-
-    def _disconnected(self, connection: HttpConnection) -> None:
-        self._connections.discard(connection)
-        self._waiters.changed()
-
-    def _ended(self, stream: SimulatedStream) -> None:
-        self._streams.pop(stream, None)
-        self._waiters.changed()
+        return SimulatedStream(connection, task, plan, self.framing, among=self._streams, after=after)
 
 
 def _say(text: str) -> None:

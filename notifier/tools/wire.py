@@ -16,6 +16,8 @@ from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
+from notifier.tools.waiting import Waiters
+
 MAX_HEAD = 32 << 10  # bytes of request line and headers
 MAX_BODY = 1 << 20  # bytes; only control requests have a body
 
@@ -84,17 +86,15 @@ def parse_head(head: bytes) -> tuple[HttpRequest, int] | Malformed:
 class HttpConnection(asyncio.Protocol):
     """One client; passes each request to `respond`, which answers now or later through the methods below."""
 
-    __slots__ = ("_buffer", "_busy", "_closed", "_closing", "_opened", "_respond", "on_lost", "transport")
+    __slots__ = ("_buffer", "_busy", "_closing", "_open", "_respond", "_waiters", "on_lost", "transport")
 
     def __init__(
-        self,
-        respond: Callable[[HttpRequest, HttpConnection], None],
-        opened: Callable[[HttpConnection], None],
-        closed: Callable[[HttpConnection], None],
+        self, respond: Callable[[HttpRequest, HttpConnection], None], *, among: set[HttpConnection], waiters: Waiters
     ) -> None:
+        """Be `among` the open connections from begin to end; `waiters` may wait for the end."""
         self._respond = respond
-        self._opened = opened
-        self._closed = closed
+        self._open = among
+        self._waiters = waiters
         self._buffer = b""
         self._busy = False  # a request is being answered
         self._closing = False  # after this answer, as the client asked
@@ -104,14 +104,15 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self.transport = cast("asyncio.Transport", transport)
-        self._opened(self)
+        self._open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason does not matter here
         """End."""
         if self.on_lost is not None:
             self.on_lost()
             self.on_lost = None
-        self._closed(self)
+        self._open.discard(self)
+        self._waiters.changed()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in."""

@@ -22,7 +22,7 @@ from daemon_process import Daemon, Fields, Log, Start, config, webhook
 from judge import Case, Terms, verdict
 from judge.database import read
 from receiver import Arrival, Receiver
-from recorded import QUICK, RecordedSimulator, arrived
+from recorded import QUICK, RecordedSimulator, RecordedStream, arrived
 from waits import until
 
 from notifier.tools.faults import FaultPlan
@@ -35,14 +35,18 @@ LONG = 150.0  # seconds for what thousands of watches have to come to
 SILENT = Transcript(snapshots=())  # of tasks that move only by hand
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Stay:
     """The time that a task's stream was open at a node; in seconds of time.monotonic."""
 
-    task: str
     node: str
     opened: float
-    closed: float | None = None
+    stream: RecordedStream
+
+    @property
+    def closed(self) -> float | None:
+        """Return when it ended; None: it is open."""
+        return self.stream.closed
 
 
 class Upstream(RecordedSimulator):
@@ -52,28 +56,19 @@ class Upstream(RecordedSimulator):
         super().__init__(Scribe(), transcript=SILENT, **options)
         self.stays: dict[str, list[Stay]] = defaultdict(list)
         self._asking = ""
-        self._open: dict[SimulatedStream, Stay] = {}
-        self._beginning: Stay | None = None
+        self._askers: dict[SimulatedStream, str] = {}  # the node of each stream
 
     def _respond(self, request: HttpRequest, connection: HttpConnection) -> None:
         self._asking = request.headers.get("authorization", "").removeprefix("Bearer ")
         super()._respond(request, connection)
 
-    def _stream(
-        self, connection: HttpConnection, task: SimulatedTask, plan: FaultPlan, after: int | None = None
-    ) -> None:
-        stay = self._beginning = Stay(task.id, self._asking, time.monotonic())
-        self.stays[task.id].append(stay)
-        super()._stream(connection, task, plan, after)
-        self._beginning = None
-        if stay.closed is None:
-            self._open[next(reversed(self._streams))] = stay
-
-    def _ended(self, stream: SimulatedStream) -> None:
-        stay = self._open.pop(stream, None) or self._beginning
-        if stay is not None:
-            stay.closed = time.monotonic()
-        super()._ended(stream)
+    def _new_stream(
+        self, connection: HttpConnection, task: SimulatedTask, plan: FaultPlan, after: int | None
+    ) -> RecordedStream:
+        stream = super()._new_stream(connection, task, plan, after)
+        self.stays[task.id].append(Stay(self._asking, time.monotonic(), stream))
+        self._askers[stream] = self._asking
+        return stream
 
     async def until(self, holds: Callable[[], bool], *, timeout: float = LONG) -> None:
         """Return when something holds of what is followed. Raises TimeoutError."""
@@ -85,11 +80,11 @@ class Upstream(RecordedSimulator):
 
     def held(self) -> Counter[str]:
         """Count the streams that are open by node."""
-        return Counter(stay.node for stay in self._open.values())
+        return Counter(self._askers[stream] for stream in self._streams)
 
     def following(self, node: str) -> set[str]:
         """Return the tasks whose stream is open at a node."""
-        return {stay.task for stay in self._open.values() if stay.node == node}
+        return {stream.task.id for stream in self._streams if self._askers[stream] == node}
 
     def who(self, task: str) -> str | None:
         """Return the node at which a task's stream is open."""

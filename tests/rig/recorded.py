@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import itertools
 import json
+import time
 from typing import Any
 
 from chaos.scribe import Scribe
@@ -20,19 +21,26 @@ from judge import EndpointTerms, Received, Said
 from receiver import Arrival
 
 from notifier.tools.callback import ReceivedCallback
+from notifier.tools.faults import FaultPlan
 from notifier.tools.simulated import SimulatedStream, SimulatedTask
 from notifier.tools.simulator import Simulator
+from notifier.tools.wire import HttpConnection
 
 SOURCE = "vidu"
 ON_THE_WAY = 1.0  # seconds in which what a process has sent before its end may arrive
 QUICK = EndpointTerms(schedule=(0.0, *[0.1] * 200))  # of daemon_process.webhook
 
 
-class _RecordedStream(SimulatedStream):
+class RecordedStream(SimulatedStream):
     """A stream whose snapshots are noted."""
 
     scribe: Scribe
     number: int
+    closed: float | None = None  # when it ended, in seconds of time.monotonic; None: it is open
+
+    def _ended(self) -> None:
+        self.closed = time.monotonic()
+        super()._ended()
 
     def send(self, payload: bytes) -> None:
         """Write a snapshot and note whether all of it went out; a silent stream says nothing."""
@@ -51,8 +59,10 @@ class RecordedSimulator(Simulator):
         self.scribe = scribe
         self._numbers = itertools.count(1)
 
-    def _new_stream(self, *args: Any) -> SimulatedStream:
-        made = _RecordedStream(*args)
+    def _new_stream(
+        self, connection: HttpConnection, task: SimulatedTask, plan: FaultPlan, after: int | None
+    ) -> RecordedStream:
+        made = RecordedStream(connection, task, plan, self.framing, among=self._streams, after=after)
         made.scribe, made.number = self.scribe, next(self._numbers)
         return made
 

@@ -18,7 +18,7 @@ from notifier.core.signing import new_secret
 from notifier.tools.callback import format_callback
 from notifier.tools.demo import script, view
 from notifier.tools.demo.daemon import Daemon
-from notifier.tools.demo.score import DemoSummary, Progress, Score
+from notifier.tools.demo.score import DemoSummary, Score
 from notifier.tools.demo.script import (
     FRAMING,
     SOURCES,
@@ -34,7 +34,7 @@ from notifier.tools.demo.view import View
 from notifier.tools.listener import Listener
 from notifier.tools.simulated import Move
 from notifier.tools.simulator import DOCUMENTED_PATH, Simulator
-from notifier.tools.transcript import documented, state_of
+from notifier.tools.transcript import documented
 from notifier.tools.waiting import raise_descriptor_limit
 
 JITTER = 0.5  # share of the interval, so that the tasks do not move in step
@@ -53,11 +53,6 @@ class DemoStage:
     daemon: Daemon
     score: Score
     struck: str  # the documented task whose stream is reset
-
-    def state(self, task: Progress) -> str | None:
-        """Return a task's state at the upstream."""
-        found = self.upstreams[task.role.source].tasks.get(task.role.id)
-        return state_of(found.current) if found is not None and found.current is not None else None
 
     def written(self, role: Role) -> Sequence[Move]:
         """Return the changes of state that the upstream has written for a task."""
@@ -100,7 +95,7 @@ async def play(
         stage = await _open(stack, roles, interval=interval, console=console)
         longest = max(len(role.transcript.snapshots) for role in roles) * interval * (1 + JITTER)
         patience = script.ramp(len(roles)) + longest + PATIENCE
-        with View(console, stage.score, stage.state) as shown:
+        with View(console, stage.score, stage.upstreams) as shown:
             await _follow(stage, shown, patience=patience)
         missing = stage.missing()
         summary = DemoSummary.of(

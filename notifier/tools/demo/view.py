@@ -10,7 +10,7 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +22,8 @@ from rich.text import Text
 
 from notifier.tools.demo.score import DemoSummary, Progress, Score
 from notifier.tools.demo.script import ENDED, PRESET, TOKEN, SourceName
+from notifier.tools.simulator import Simulator
+from notifier.tools.transcript import state_of
 
 PLAIN_EVERY = 1.0  # seconds between lines where there is no terminal
 PLAIN_ROWS = 24  # of the table where there is no terminal
@@ -33,10 +35,10 @@ STYLES |= {"SUCCEEDED": "green", "CANCELLED": "yellow", "RUNNING": "blue"}
 class View:
     """The table, live or not, and lines of text above it."""
 
-    def __init__(self, console: Console, score: Score, upstream: Callable[[Progress], str | None]) -> None:
+    def __init__(self, console: Console, score: Score, upstreams: Mapping[SourceName, Simulator]) -> None:
         self._console = console
         self._score = score
-        self._upstream = upstream  # a task's state there
+        self._upstreams = upstreams
         self._next_line = 0.0
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
 
@@ -83,6 +85,11 @@ class View:
         if len(tasks) > room:
             table.add_row(f"{len(tasks) - room} more", "", "", "", str(sum(task.verified for task in tasks[room:])))
         return table
+
+    def _upstream(self, task: Progress) -> str | None:
+        """Return a task's state at the upstream."""
+        found = self._upstreams[task.role.source].tasks.get(task.role.id)
+        return state_of(found.current) if found is not None and found.current is not None else None
 
     def _states(self) -> str:
         states = (self._upstream(task) or "waiting" for task in self._score.tasks.values())
