@@ -48,18 +48,9 @@ class Transaction:
         self.node = node
         self._ids = Ids()
 
-    @property
-    def doubtful(self) -> bool:
-        """Return whether a COMMIT that failed may have succeeded all the same."""
-        return self.node.doubtful
-
     def rolled_back(self) -> None:
         """Drop the blocks of ids: they may not have been committed."""
         self._ids.forget()
-
-    def landed(self, connection: Connection) -> bool:
-        """Return whether the last group was committed, after its COMMIT was not answered."""
-        return self.node.landed(connection)
 
     def __call__(self, connection: Connection, operations: Sequence[Operation]) -> list[object]:
         """Run a group; return a result for each. Raises for the whole group: the caller then runs them singly."""
@@ -77,10 +68,6 @@ class Transaction:
                 case CallOp(call=call):
                     results.append(call(connection))
         return results
-
-    def rejoin(self, connection: Connection) -> Callable[[], None]:
-        """Join as a new node. Call the returned function after the commit."""
-        return self.node.join(connection)
 
     def ids(self, connection: Connection, counter: str, count: int) -> int:
         """Return the first of `count` ids in a row."""

@@ -287,7 +287,7 @@ class Writer:
 
     def _resolve_doubt(self, operations: Sequence[Operation]) -> list[CommitOutcome]:
         """Find out whether the COMMIT that was cut off succeeded, and repeat nothing of it if it did."""
-        if not self._ask(self._transaction.landed):
+        if not self._ask(self._transaction.node.landed):
             self._doubt.clear()
             return self._commit(operations)
         doubt, self._doubt = self._doubt, {}
@@ -303,7 +303,7 @@ class Writer:
         self._losses += 1
         began = boottime()
         try:
-            joined = self._ask(self._transaction.rejoin)
+            joined = self._ask(self._transaction.node.join)
         except Exception as exc:
             if not is_outage(exc):
                 raise
@@ -347,7 +347,7 @@ class Writer:
             self._transaction.rolled_back()
             if is_outage(exc):  # the connection's state is unknown: the next group takes a new one
                 self._disconnect()
-                if results is not None and self._transaction.doubtful:  # it broke during COMMIT
+                if results is not None and self._transaction.node.doubtful:  # it broke during COMMIT
                     self._doubt = dict(zip(operations, results, strict=True))
             raise
 
