@@ -79,7 +79,7 @@ def parse_watch(value: Json, config: Config, *, named: bool = False) -> NewWatch
         sources=tuple(config.sources),
         endpoints=tuple(config.endpoints),
         variables={} if named else config.watch_variables,
-        callback_refusal=config.callbacks.refusal,
+        callbacks=config.callbacks,
     )
     try:
         watch = read_watch(value, default=config.default_source, context=context, model=WatchRequest)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails
 
 from notifier.config.problems import UNKNOWN_KEY, carry, detail, got, invalid, refusal, suggest
 from notifier.config.reading import digest
+
+if TYPE_CHECKING:
+    from notifier.config.settings import CallbacksConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,7 @@ class Context:
     endpoints: tuple[str, ...] | None = None
     presets: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)  # the user's; None: it has faults
     variables: Mapping[str, WatchVariables] = field(default_factory=dict)  # of the sources' watches; not listed: any
-    callback_refusal: Callable[[str], str | None] | None = None  # why a callback's URL is refused, or None
+    callbacks: CallbacksConfig | None = None  # the rules for a watch's callback; None: any URL may be given
     read: dict[Path, str | None] = field(
         default_factory=dict
     )  # the files that values were read from, with their digests

@@ -156,8 +156,8 @@ def _text_alone(value: object) -> object:
 
 
 def _allowed(url: SecretUrl, info: ValidationInfo) -> SecretUrl:
-    refusal = Context.of(info).callback_refusal
-    reason = None if refusal is None else refusal(url.reveal())
+    callbacks = Context.of(info).callbacks
+    reason = None if callbacks is None else callbacks.refusal(url.reveal())
     if reason is not None:
         raise invalid(reason)
     return url

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +51,7 @@ from notifier.sources.sse import SseSource
 if TYPE_CHECKING:
     from notifier.senders.slack_bot import EditedMessages, SlackBot
     from notifier.sources.archive import Archive
-    from notifier.sources.kept_file import Kept
+    from notifier.sources.kept_object import S3Place
 
 Endpoint = WebhookEndpoint | SlackEndpoint | AppriseEndpoint
 Trust = ssl.SSLContext | bool  # as aiohttp takes it: True stands for the system's authorities
@@ -137,22 +136,23 @@ def archive(config: ArchiveConfig) -> Archive | None:
     """Create the archive of results; None if none are kept. Raises NotifierError when its library is missing."""
     if config.to is None:
         return None
-    from notifier.sources.archive import Archive, ArchiveSettings, in_directory
+    from notifier.sources.archive import Archive, ArchiveSettings
+    from notifier.sources.kept_file import Directory
 
     return Archive(
         ArchiveSettings(
-            place=in_directory(config.to) if isinstance(config.to, Path) else _in_bucket(config.to, config.s3),
+            place=Directory(config.to) if isinstance(config.to, Path) else _in_bucket(config.to, config.s3),
             max_bytes=config.max_bytes,
             timeout=config.timeout,
             allow_http=config.allow_http,
-            vet=CallbackPolicy(allow_networks=config.allow_networks).forbids,
+            policy=CallbackPolicy(allow_networks=config.allow_networks),
             user_agent=USER_AGENT,
             ssl=tls_context(),
         )
     )
 
 
-def _in_bucket(bucket: Bucket, config: S3Config) -> Callable[[str], Kept]:
+def _in_bucket(bucket: Bucket, config: S3Config) -> S3Place:
     try:
         from notifier.sources.kept_object import S3Place  # here, since the client library is an extra
     except ImportError as exc:
@@ -167,7 +167,7 @@ def _in_bucket(bucket: Bucket, config: S3Config) -> Callable[[str], Kept]:
         prefix=bucket.prefix,
         access_key=config.access_key.reveal(),
         secret_key=config.secret_key.reveal(),
-    ).maker()
+    )
 
 
 def tracing(config: TracingConfig) -> Tracing:

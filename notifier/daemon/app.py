@@ -91,8 +91,8 @@ class Application:
             follower = ClockFollower(
                 parts.store,
                 clock=parts.clock,
-                longest_wait=parts.installation.longest_wait,
-                look=parts.dispatcher.look,
+                in_force=parts.in_force,
+                dispatcher=parts.dispatcher,
                 before=self._eras,
             )
             loops = [tasks.create_task(loop, name=name) for name, loop in self._loops(parts, follower).items()]

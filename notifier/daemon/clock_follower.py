@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 import structlog
 
+from notifier.config import Config, ConfigInForce
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Micros
+from notifier.core.retry import JITTER, LONGEST_OBEYED, SCHEDULE
+from notifier.deliver import Dispatcher
 from notifier.runtime.clock import Clock, Era
 from notifier.store import ClockMemory, ClockShift, Store, Written
 
@@ -45,18 +48,15 @@ class ClockFollower:
         store: Store,
         *,
         clock: Clock,
-        longest_wait: Callable[[], float],
-        look: Callable[[], None],
+        in_force: ConfigInForce,
+        dispatcher: Dispatcher,
         before: Sequence[Era] = (),
     ) -> None:
-        """Create one; `look` is called after dates were moved.
-
-        `longest_wait` are the seconds that a delivery may wait for an attempt, and `before` is what `recall` returned.
-        """
+        """Create one; `dispatcher` looks again after dates were moved, and `before` is what `recall` returned."""
         self._store = store
         self._clock = clock
-        self._longest_wait = longest_wait
-        self._look = look
+        self._in_force = in_force
+        self._dispatcher = dispatcher
         self._settings = deque(_Redating(before=each, now=later) for each, later in pairwise(before))
         self._before = before[-1] if before else None  # the era that dates follow, once all settings are done
         self._due = bool(self._settings)  # dates have to be looked at
@@ -91,7 +91,7 @@ class ClockFollower:
         except StoreUnavailable:
             return  # the store has logged it
         self._due = False
-        self._look()
+        self._dispatcher.look()
 
     async def _move(self, era: Era) -> None:
         store, clock = self._store, self._clock
@@ -100,7 +100,7 @@ class ClockFollower:
             self._settings.popleft()
         now = clock()
         await store.watches.begin(now=now)
-        await store.outbox.pull(latest=now + round(self._longest_wait() * 1e6), now=now)
+        await store.outbox.pull(latest=now + round(_longest_wait(self._in_force.config) * 1e6), now=now)
         if store.clock is not None:
             await store.clock.keep(replace(clock.setting, offset=era.offset))
 
@@ -133,6 +133,12 @@ class _Redating:
                 for era, last in dated
             ),
         )
+
+
+def _longest_wait(config: Config) -> float:
+    """Return the seconds that a delivery may wait for its next attempt."""
+    schedules = [endpoint.retry_schedule for endpoint in config.endpoints.values()]
+    return max(LONGEST_OBEYED, *SCHEDULE, *(wait for schedule in schedules for wait in schedule)) * (1 + JITTER)
 
 
 def _begins(era: Era) -> Micros:

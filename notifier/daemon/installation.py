@@ -10,7 +10,6 @@ import structlog
 
 from notifier.config import Config, ConfigInForce, QueueConfig, SourceConfig
 from notifier.core.errors import NotifierError
-from notifier.core.retry import JITTER, LONGEST_OBEYED, SCHEDULE
 from notifier.daemon import adapters
 from notifier.daemon.adapters import Means, Trust
 from notifier.deliver import Dispatcher, EndpointSetup
@@ -150,11 +149,6 @@ class Installation:
     def retention(self) -> float:
         """Return the seconds for which finished watches are kept."""
         return self.config.store.retention
-
-    def longest_wait(self) -> float:
-        """Return the seconds that a delivery may wait for its next attempt."""
-        schedules = [endpoint.retry_schedule for endpoint in self.config.endpoints.values()]
-        return max(LONGEST_OBEYED, *SCHEDULE, *(wait for schedule in schedules for wait in schedule)) * (1 + JITTER)
 
     def _moved(self, name: str, source: SourceConfig) -> bool:
         """Return whether a source that stays reports its tasks in another way."""

@@ -43,7 +43,7 @@ class CallbackCourier:
         self._user_agent = user_agent
         self._timeout = timeout
         # The queues bound how many are open: by the number of destinations and of deliveries in flight to each.
-        self._connections = Connections(limit=0, ssl=ssl, vet=policy.forbids)
+        self._connections = Connections(limit=0, ssl=ssl, policy=policy)
 
     def sender(self, callback: Callback) -> CallbackSender:
         """Create a sender to one destination; the caller closes it."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from notifier.runtime.http1 import Pool, Vet
+from notifier.core.callback import CallbackPolicy
+from notifier.runtime.http1 import Pool
 from notifier.runtime.tls import Trust
 
 KEEPALIVE = 15.0  # seconds that an idle connection is kept; below the usual limits of servers and balancers
@@ -21,10 +22,10 @@ def always() -> bool:
 class Connections:
     """A pool of connections, closed when its last user releases it. Its creator is the first user."""
 
-    def __init__(self, *, limit: int, ssl: Trust, vet: Vet | None = None) -> None:
-        """Open up to `limit` connections at a time; 0: any number."""
+    def __init__(self, *, limit: int, ssl: Trust, policy: CallbackPolicy | None = None) -> None:
+        """Open up to `limit` connections at a time (0: any number), to addresses that `policy` allows."""
         self.ssl = ssl
-        self.pool = Pool(limit=limit, keep=KEEPALIVE, max_idle_routes=MAX_IDLE, vet=vet)
+        self.pool = Pool(limit=limit, keep=KEEPALIVE, max_idle_routes=MAX_IDLE, policy=policy)
         self._users = 1
 
     def share(self) -> Connections:

@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import structlog
 from yarl import URL
 
 from notifier.core.archive import file_name, part
+from notifier.core.callback import CallbackPolicy
 from notifier.core.http_head import REDIRECTS, VISIBLE
 from notifier.core.model import KeptResult
 from notifier.core.pace import backoff
-from notifier.runtime.http1 import ConnectFault, Connection, ForbiddenAddress, HttpFault, Pool, Route, Vet
+from notifier.runtime.http1 import ConnectFault, Connection, ForbiddenAddress, HttpFault, Pool, Route
 from notifier.runtime.tls import Trust
 from notifier.sources.http import MAX_REDIRECTS
-from notifier.sources.kept_file import Kept, KeptFile, NotKept, not_kept
+from notifier.sources.kept_file import Directory, KeptFile, NotKept, not_kept
+
+if TYPE_CHECKING:
+    from notifier.sources.kept_object import KeptObject, S3Place
 
 log = structlog.get_logger(__name__)
 
@@ -49,18 +52,13 @@ class ResultFault(Exception):
 class ArchiveSettings:
     """Where results are kept, and the limits."""
 
-    place: Callable[[str], Kept]  # makes a file of a name, which has slashes
+    place: Directory | S3Place
     max_bytes: int  # of one result
     timeout: float  # seconds for all results of a task
     allow_http: bool
-    vet: Vet  # of addresses
+    policy: CallbackPolicy  # of addresses
     user_agent: str
     ssl: Trust = True
-
-
-def in_directory(directory: Path) -> Callable[[str], Kept]:
-    """Return what makes files below a directory."""
-    return lambda name: KeptFile(directory / name)
 
 
 class Archive:
@@ -68,7 +66,7 @@ class Archive:
 
     def __init__(self, settings: ArchiveSettings) -> None:
         self._settings = settings
-        self._pool = Pool(keep=15.0, limit=MAX_FETCHES, vet=settings.vet)
+        self._pool = Pool(keep=15.0, limit=MAX_FETCHES, policy=settings.policy)
         self._turns = asyncio.Semaphore(MAX_FETCHES)
         self._users = 0
         self._retired = False
@@ -108,7 +106,7 @@ class Archive:
 
     async def _keep_one(self, name: str, url: str, end: float) -> KeptResult:
         loop, tries, reason = asyncio.get_running_loop(), 0, None
-        file = _Placed(self._settings.place(name))
+        file = _Placed(self._settings.place.file(name))
         try:
             async with asyncio.timeout_at(end):
                 while True:
@@ -126,7 +124,7 @@ class Archive:
                     if loop.time() + pause >= end:
                         return KeptResult(url=None, reason=reason)
                     await asyncio.sleep(pause)
-                    file = _Placed(self._settings.place(name))
+                    file = _Placed(self._settings.place.file(name))
         except TimeoutError:
             within = f"within {self._settings.timeout:g} s"
             late = f"not fetched {within}"
@@ -234,7 +232,7 @@ class Archive:
 class _Placed:
     """A file, and since when its place is waited for."""
 
-    def __init__(self, file: Kept) -> None:
+    def __init__(self, file: KeptFile | KeptObject) -> None:
         self._file = file
         self._since: float | None = None
         self.discard = file.discard

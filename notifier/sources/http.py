@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -22,7 +22,7 @@ from notifier.runtime.http1 import Connection, Lost, Pool, Proxy, Route, basic
 from notifier.runtime.tls import Trust
 from notifier.sources.body import BodyReader, can_read
 from notifier.sources.faults import FAULTS, translated
-from notifier.sources.request import Request
+from notifier.sources.request import Request, redacted
 from notifier.sources.turns import Turns
 
 MAX_REDIRECTS = 5  # a longer chain is a loop
@@ -42,7 +42,7 @@ class Way:
 
     tls: Trust = True
     proxy: Proxy | None = None
-    redact: Callable[[str], str] = lambda text: text  # takes credentials out of the upstream's words
+    credentials: tuple[str, ...] = ()  # to be taken out of the upstream's words
 
 
 DIRECT = Way()
@@ -232,7 +232,7 @@ async def _check(reply: Reply, way: Way) -> None:
         raise NoContent(status=reply.status)
     if not 200 <= reply.status < 300:
         body = await _beginning(reply)
-        error = refusal(reply.status, reply.fields, brief(body, way.redact))
+        error = refusal(reply.status, reply.fields, brief(body, way.credentials))
         error.body = body
         raise error
 
@@ -275,7 +275,7 @@ async def _beginning(reply: Reply) -> bytes:
     return body[:WORDS_READ]
 
 
-def brief(body: bytes, redact: Callable[[str], str]) -> str:
+def brief(body: bytes, credentials: Sequence[str]) -> str:
     """Return the beginning of a body, on one line and without credentials."""
-    text = redact(body[:WORDS_READ].decode("utf-8", "replace"))
+    text = redacted(body[:WORDS_READ].decode("utf-8", "replace"), credentials)
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:MAX_WORDS]

@@ -11,9 +11,9 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from notifier.runtime.threads import beside, surely
 
@@ -47,33 +47,19 @@ def step(what: str) -> Iterator[None]:
         raise not_kept(what, exc) from exc
 
 
-class Kept(Protocol):
-    """A file to be written, in a directory or in a bucket. Its methods raise NotKept, or OSError without a thread."""
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A place for files; `kept_object` has the other one."""
 
-    @property
-    def url(self) -> str:
-        """Return where it is, once it is finished."""
-        ...
+    path: Path
 
-    async def open(self) -> None:
-        """Begin."""
-        ...
-
-    async def write(self, data: bytes) -> None:
-        """Write on."""
-        ...
-
-    async def finish(self) -> None:
-        """Have it appear, whole and safe."""
-        ...
-
-    async def discard(self) -> None:
-        """Remove what was written, unless it was finished."""
-        ...
+    def file(self, name: str) -> KeptFile:
+        """Return a file to be written; its name may have slashes."""
+        return KeptFile(self.path / name)
 
 
 class KeptFile:
-    """One file to be written."""
+    """One file to be written. Its methods raise NotKept, or OSError without a thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

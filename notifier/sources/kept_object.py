@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import IO
 
@@ -25,36 +23,29 @@ CONNECT, READ = 10.0, 60.0  # seconds
 _PASSING = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class S3Place:
     """A bucket, and the key to it."""
 
-    host: str  # with its port
-    secure: bool
-    region: str
-    bucket: str
-    prefix: str
-    access_key: str
-    secret_key: str
-
-    def maker(self) -> Callable[[str], KeptObject]:
-        """Return what makes the object of a name."""
+    def __init__(
+        self, *, host: str, secure: bool, region: str, bucket: str, prefix: str, access_key: str, secret_key: str
+    ) -> None:
+        """Reach `bucket` at a host with its port; names in it begin with `prefix`."""
         http = urllib3.PoolManager(
             maxsize=MAX_FETCHES, timeout=urllib3.Timeout(connect=CONNECT, read=READ), retries=False
         )
-        client = Minio(
-            self.host,
-            access_key=self.access_key,
-            secret_key=self.secret_key,
-            secure=self.secure,
-            region=self.region,
-            http_client=http,
+        self._client = Minio(
+            host, access_key=access_key, secret_key=secret_key, secure=secure, region=region, http_client=http
         )
-        return lambda name: KeptObject(client, self.bucket, f"{self.prefix}{name}")
+        self._bucket = bucket
+        self._prefix = prefix
+
+    def file(self, name: str) -> KeptObject:
+        """Return an object to be written."""
+        return KeptObject(self._client, self._bucket, f"{self._prefix}{name}")
 
 
 class KeptObject:
-    """One object to be written."""
+    """One object to be written. Its methods raise NotKept, or OSError without a thread."""
 
     def __init__(self, client: Minio, bucket: str, name: str) -> None:
         self._client = client

@@ -75,7 +75,7 @@ class Plan:
             template=template,
             result=_of_result(settings, user_agent),
             reader=reader or SnapshotReader(source=source, preset=settings.preset),
-            way=Way(tls=settings.ssl, proxy=proxy, redact=template.redact),
+            way=Way(tls=settings.ssl, proxy=proxy, credentials=template.credentials),
         )
 
     def redacted(self, error: SourceError) -> SourceError:

@@ -148,7 +148,7 @@ class PollSource:
             log.warning("source.no_batch", source=self.name, status=status, hint="tasks are asked for singly")
 
     def _refusal(self, reply: Reply, body: bytes, plan: Plan) -> SourceError:
-        words = brief(body, plan.way.redact)
+        words = brief(body, plan.way.credentials)
         return refusal(reply.status, reply.fields, words, plan.settings.preset.poll.hint)
 
     async def _ask(self, request: Request, plan: Plan, limit: int, trail: Trail) -> tuple[Reply, bytes]:

@@ -117,7 +117,7 @@ async def _poll(plan: Plan, request: Request, task_id: str) -> tuple[int | None,
             raise (
                 NoContent(status=status)
                 if status == 204
-                else refusal(status, reply.fields, brief(body, plan.way.redact))
+                else refusal(status, reply.fields, brief(body, plan.way.credentials))
             )
     except TimeoutError:
         return status, [], Unavailable(f"the upstream did not answer within {timeout:g} s").behind(trail.note)

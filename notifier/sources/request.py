@@ -78,7 +78,7 @@ class RequestTemplate:
         self._private = _ORIGIN_ONLY | secret
         self._fixed = all(set(_PLACE.findall(value)) <= {"token"} for value in self._headers.values())
         self._same: CIMultiDict[str] | None = None  # the headers, where they are the same for each request
-        self._secrets = self._credentials()
+        self.credentials = self._credentials()  # the longest first
 
     def _credentials(self) -> tuple[str, ...]:
         """List what must not be repeated: the token, secret headers with and without their scheme, and the URL's."""
@@ -191,12 +191,17 @@ class RequestTemplate:
 
     def redact(self, text: str) -> str:
         """Take credentials out of a text, in case the upstream repeats them to us."""
-        for secret in self._secrets:
-            if len(secret) >= MIN_SECRET:
-                text = text.replace(secret, REDACTED)
-            else:  # a token to try with, whose letters are those of many words
-                text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", REDACTED, text)
-        return text
+        return redacted(text, self.credentials)
+
+
+def redacted(text: str, credentials: Sequence[str]) -> str:
+    """Return a text without credentials."""
+    for secret in credentials:
+        if len(secret) >= MIN_SECRET:
+            text = text.replace(secret, REDACTED)
+        else:  # a token to try with, whose letters are those of many words
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", REDACTED, text)
+    return text
 
 
 def signed(key_pair: str, now: int) -> str:

@@ -63,6 +63,6 @@ async def _ask(pool: Pool, plan: Plan, request: Request, trail: Trail) -> bytes:
     except TimeoutError as exc:
         raise Unavailable(f"the upstream did not answer within {settings.connect_timeout:g} s") from exc
     if not 200 <= reply.status < 300:
-        words = brief(body, plan.way.redact)
+        words = brief(body, plan.way.credentials)
         raise refusal(reply.status, reply.fields, words, settings.preset.poll.hint)
     return body

@@ -14,22 +14,27 @@ import pytest
 from store_rig import SECOND, follow, move, running, settled
 from waits import until
 
+from notifier.config import Config, ConfigInForce
 from notifier.core.payload import timestamp
 from notifier.daemon import clock_follower
 from notifier.daemon.clock_follower import ClockFollower
+from notifier.deliver import Dispatcher
 from notifier.runtime.clock import Clock, Era, Setting
+from notifier.runtime.metrics import Metrics
 from notifier.store import ClockShift, Later, Store, clock_memory, redating, sqlite, writer
 
 DAY = 86_400 * SECOND
 
 
-class Looks:
-    """Counts how often the dispatcher is told to look."""
+class Looks(Dispatcher):
+    """A dispatcher that counts how often it is told to look."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
+        super().__init__(store=store, metrics=Metrics(), clock=clock)
         self.count = 0
 
-    def __call__(self) -> None:
+    def look(self) -> None:
+        super().look()
         self.count += 1
 
     async def wait(self, count: int) -> None:
@@ -37,12 +42,12 @@ class Looks:
 
 
 def follower(store: Store, clock: Clock, looks: Looks, before: Sequence[Era] = ()) -> ClockFollower:
-    return ClockFollower(store, clock=clock, longest_wait=lambda: 86_400.0, look=looks, before=before)
+    return ClockFollower(store, clock=clock, in_force=ConfigInForce(Config()), dispatcher=looks, before=before)
 
 
 @asynccontextmanager
 async def followed(store: Store, clock: Clock, before: Sequence[Era] = ()) -> AsyncIterator[Looks]:
-    looks = Looks()
+    looks = Looks(store, clock)
     task = asyncio.create_task(follower(store, clock, looks, before).run())
     try:
         yield looks
@@ -221,7 +226,8 @@ async def test_an_end_in_the_middle_moves_no_row_twice(
     real, tolerance = time.time_ns, SECOND
     now = real() // 1000
     async with running(f"sqlite:///{tmp_path}/n.db") as store:
-        await follower(store, Clock(), Looks()).look()
+        clock = Clock()
+        await follower(store, clock, Looks(store, clock)).look()
         for watch in await follow(store, *map(str, range(5)), now=now):
             _, (delivery,) = await move(store, watch, "processing", at=now)
             later = Later(due=now + DAY // 2, attempt=1, reason="http_500")
@@ -231,7 +237,7 @@ async def test_an_end_in_the_middle_moves_no_row_twice(
         monkeypatch.setattr(time, "time_ns", lambda shift=shift: real() + shift * 1000)
         async with running(f"sqlite:///{tmp_path}/n.db") as store:
             clock = Clock()
-            work = follower(store, clock, Looks(), await clock_follower.recall(store, clock))
+            work = follower(store, clock, Looks(store, clock), await clock_follower.recall(store, clock))
             assert store.clock is not None
             monkeypatch.setattr(store.clock, "move", ended_after(store.clock.move))
             try:

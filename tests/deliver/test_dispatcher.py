@@ -13,6 +13,7 @@ from parts import Rig, ScriptedSender, claimed, clock, data, endpoint, locked, r
 from structlog.testing import capture_logs
 from waits import PATIENCE, until
 
+from notifier.config import Config, ConfigInForce
 from notifier.core.breaker import FEW, State
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Delivery, Watch
@@ -339,7 +340,7 @@ async def test_a_clock_that_is_set_disables_no_endpoint(
         return Attempt(at=clock(), outcome=Failed(reason="http_500") if failures > 0 else Delivered())
 
     async with sending(tmp_path) as made:
-        follower = ClockFollower(made.store, clock=clock, longest_wait=lambda: 86400.0, look=made.dispatcher.look)
+        follower = ClockFollower(made.store, clock=clock, in_force=ConfigInForce(Config()), dispatcher=made.dispatcher)
         following = asyncio.create_task(follower.run())
         ops = ScriptedSender()
         policy = endpoint(failing_after=3600.0, disable_after=86400.0, schedule=(0.0,) + (0.01,) * 50)
@@ -359,7 +360,7 @@ async def test_a_clock_that_is_set_during_an_attempt_leaves_the_retry_its_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
 ) -> None:
     """The retry was dated by the clock as it is now: it is not moved, though the attempt began before."""
-    real, looked = time.time_ns, asyncio.Event()
+    real = time.time_ns
 
     def answer(_: Delivery) -> Attempt:
         began = clock()
@@ -373,14 +374,15 @@ async def test_a_clock_that_is_set_during_an_attempt_leaves_the_retry_its_wait(
         await made.tell(watch, "success")
         await until(lambda: bool(made.rows("SELECT 1 FROM attempts")), "its outcome is saved")
         follower = ClockFollower(
-            made.store, clock=clock, longest_wait=lambda: 10000 * 86400.0, look=looked.set, before=[before]
+            made.store,
+            clock=clock,
+            in_force=ConfigInForce(Config()),
+            dispatcher=made.dispatcher,
+            before=[before],
         )
-        following = asyncio.create_task(follower.run())
-        await looked.wait()
+        await follower.look()
         [(due,)] = made.rows("SELECT due FROM deliveries")
         assert 1800e6 < due - clock() <= 4500e6
-        following.cancel()
-        await asyncio.wait({following})
 
 
 @pytest.mark.parametrize("days", [30, -30])

@@ -19,7 +19,8 @@ from waits import NOTICED, until
 
 from notifier.core.callback import CallbackPolicy
 from notifier.core.model import NONE, Observation
-from notifier.sources.archive import Archive, ArchiveSettings, in_directory
+from notifier.sources.archive import Archive, ArchiveSettings
+from notifier.sources.kept_file import Directory
 from notifier.sources.poll import PollSource
 from notifier.sources.preset import Preset
 from notifier.tools.listener import Listener
@@ -34,11 +35,11 @@ def archive(tmp_path: Path) -> Archive:
     policy = CallbackPolicy(allow_networks=[ip_network("127.0.0.0/8")])
     return Archive(
         ArchiveSettings(
-            place=in_directory(tmp_path / "kept"),
+            place=Directory(tmp_path / "kept"),
             max_bytes=1 << 20,
             timeout=60.0,
             allow_http=True,
-            vet=policy.forbids,
+            policy=policy,
             user_agent="test",
         )
     )

@@ -17,6 +17,7 @@ from certificates import serving_tls
 from forward_proxy import proxying
 from scripted_receiver import delivery, receiving, reply, says
 
+from notifier.core.callback import CallbackPolicy
 from notifier.core.retry import Attempt, Delivered, Failed
 from notifier.core.signers import Unsigned
 from notifier.runtime.tls import tls_context
@@ -180,7 +181,7 @@ def test_what_is_vetted_takes_no_proxy() -> None:
             Target(url="http://127.0.0.1/", timeout=1, headers={}, max_in_flight=1, proxy="http://127.0.0.1:1"),
             signer=Unsigned(),
             clock=wall,
-            connections=Connections(limit=1, ssl=True, vet=lambda _: None),
+            connections=Connections(limit=1, ssl=True, policy=CallbackPolicy()),
         )
 
 

@@ -32,7 +32,7 @@ def sender(url: str, policy: CallbackPolicy = POLICY, trust: ssl.SSLContext | bo
         Target(url=url, timeout=20),
         signer=StandardSigner([decode_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]),
         clock=lambda: time.time_ns() // 1000,
-        connections=Connections(limit=4, ssl=trust, vet=policy.forbids),
+        connections=Connections(limit=4, ssl=trust, policy=policy),
     )
 
 

@@ -23,8 +23,8 @@ from waits import NOTICED, until
 from notifier.core.callback import CallbackPolicy
 from notifier.core.model import KeptResult
 from notifier.sources import archive as module
-from notifier.sources.archive import Archive, ArchiveSettings, in_directory
-from notifier.sources.kept_file import STALE, Kept
+from notifier.sources.archive import Archive, ArchiveSettings
+from notifier.sources.kept_file import STALE, Directory, KeptFile
 
 HERE = CallbackPolicy(allow_networks=[ip_network("127.0.0.0/8")])
 Handler = Callable[[web.Request], Any]
@@ -51,10 +51,10 @@ def make(directory: Path, **more: Any) -> Archive:
         "max_bytes": 1 << 20,
         "timeout": 20.0,
         "allow_http": True,
-        "vet": HERE.forbids,
+        "policy": HERE,
         "user_agent": "notifier/test",
     }
-    return Archive(ArchiveSettings(**{"place": in_directory(directory)} | settings | more))
+    return Archive(ArchiveSettings(**{"place": Directory(directory)} | settings | more))
 
 
 async def keep(directory: Path, urls: Sequence[str], **more: Any) -> tuple[KeptResult, ...]:
@@ -213,7 +213,7 @@ async def test_a_transfer_that_breaks_is_begun_anew(tmp_path: Path) -> None:
 )
 async def test_addresses_that_are_special_are_not_asked(tmp_path: Path, url: str, part: str) -> None:
     """By the rules of callbacks; at once."""
-    [kept] = await keep(tmp_path, [url], vet=CallbackPolicy().forbids)
+    [kept] = await keep(tmp_path, [url], policy=CallbackPolicy())
     assert kept.url is None
     assert part in (kept.reason or "")
 
@@ -320,14 +320,15 @@ async def test_a_fault_of_ours_is_told_and_the_others_are_kept(tmp_path: Path) -
     async def handler(_: web.Request) -> web.Response:
         return web.Response(body=b"x")
 
-    def place(name: str) -> Kept:
-        if name.endswith("1/1"):
-            raise KeyError("a fault of ours")
-        return in_directory(tmp_path)(name)
+    class Faulty(Directory):
+        def file(self, name: str) -> KeptFile:
+            if name.endswith("1/1"):
+                raise KeyError("a fault of ours")
+            return super().file(name)
 
     async with serving(handler) as url:
         with capture_logs() as logs:
-            broken, kept = await keep(tmp_path, [f"{url}/a", f"{url}/b"], place=place)
+            broken, kept = await keep(tmp_path, [f"{url}/a", f"{url}/b"], place=Faulty(tmp_path))
     assert (broken.url, broken.reason) == (None, "an internal error; see the log")
     assert kept.bytes == 1
     assert [(entry["event"], entry["result"]) for entry in logs] == [("archive.failed", 1)]

@@ -71,10 +71,10 @@ async def archiving(bucket: Bucket, **more: Any) -> AsyncIterator[Archive]:
         "max_bytes": 1 << 20,
         "timeout": 20.0,
         "allow_http": True,
-        "vet": CallbackPolicy(allow_networks=[ip_network("127.0.0.0/8")]).forbids,
+        "policy": CallbackPolicy(allow_networks=[ip_network("127.0.0.0/8")]),
         "user_agent": "notifier/test",
     }
-    archive = Archive(ArchiveSettings(place=place.maker(), **settings | more))
+    archive = Archive(ArchiveSettings(place=place, **settings | more))
     yield archive
     archive.retire()
 

@@ -17,7 +17,7 @@ from notifier.runtime.http1.faults import (
     TlsFault,
     TunnelRefused,
 )
-from notifier.runtime.http1.names import ForbiddenAddress, Vet
+from notifier.runtime.http1.names import ForbiddenAddress
 from notifier.runtime.http1.pool import Pool
 
 __all__ = [
@@ -35,6 +35,5 @@ __all__ = [
     "Route",
     "TlsFault",
     "TunnelRefused",
-    "Vet",
     "basic",
 ]

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Address, ip_address
 from typing import TypeAlias
 
-from notifier.core.addresses import IPAddress, parse
+from notifier.core.addresses import parse
+from notifier.core.callback import CallbackPolicy
 from notifier.runtime.threads import beside
 
-Vet = Callable[[IPAddress], str | None]  # the kind of a forbidden address; None: it may be reached
 AddressInfo: TypeAlias = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]  # as of `getaddrinfo`
 
 KEPT = 10.0  # seconds that an answer is kept
@@ -38,8 +37,9 @@ class ForbiddenAddress(OSError):
 class Names:
     """Answers with the addresses of hosts, by the system's own rules (hosts file, nsswitch, search domains)."""
 
-    def __init__(self, vet: Vet | None = None) -> None:
-        self._vet = vet
+    def __init__(self, policy: CallbackPolicy | None = None) -> None:
+        """Answer with addresses that `policy` allows; None: with any."""
+        self._policy = policy
         self._kept: dict[tuple[str, int], tuple[float, list[AddressInfo]]] = {}  # until when; oldest first
         self._asked: dict[tuple[str, int], asyncio.Future[list[AddressInfo]]] = {}
 
@@ -80,11 +80,11 @@ class Names:
                 del self._kept[next(iter(self._kept))]
 
     def _vetted(self, found: list[AddressInfo]) -> list[AddressInfo]:
-        if self._vet is None:
+        if self._policy is None:
             return found
         passed, refused = [], None
         for info in found:
-            reason = _refusal(self._vet, info[4][0])
+            reason = _refusal(self._policy, info[4][0])
             if reason is None:
                 passed.append(info)
             refused = refused or reason
@@ -116,8 +116,8 @@ def _literal(host: str, port: int) -> AddressInfo | None:
     return (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0))
 
 
-def _refusal(vet: Vet, address: str) -> str | None:
+def _refusal(policy: CallbackPolicy, address: str) -> str | None:
     try:
-        return vet(parse(address))
+        return policy.forbids(parse(address))
     except ValueError:
         return "unreadable"

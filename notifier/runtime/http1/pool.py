@@ -8,25 +8,28 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from notifier.core.callback import CallbackPolicy
 from notifier.runtime.http1.connection import Connection
 from notifier.runtime.http1.dialling import Dialler, Route
 from notifier.runtime.http1.faults import ConnectFault
-from notifier.runtime.http1.names import Names, Vet
+from notifier.runtime.http1.names import Names
 
 
 class Pool:
     """Lends connections; each is given back by the one who borrowed it. It is used on one loop."""
 
-    def __init__(self, *, limit: int = 0, keep: float, max_idle_routes: int = 0, vet: Vet | None = None) -> None:
+    def __init__(
+        self, *, limit: int = 0, keep: float, max_idle_routes: int = 0, policy: CallbackPolicy | None = None
+    ) -> None:
         """Lend at most `limit` connections at a time; 0: any number.
 
-        Keep an idle one for `keep` seconds, to at most `max_idle_routes` places; 0: any number. Every address that is
-        connected to passes `vet`.
+        Keep an idle one for `keep` seconds, to at most `max_idle_routes` places; 0: any number. Where there is a
+        `policy`, every address that is connected to is one that it allows.
         """
         self._limit = limit
         self._keep = keep
         self._max_idle_routes = max_idle_routes
-        self._dialler = Dialler(Names(vet))
+        self._dialler = Dialler(Names(policy))
         self._idle: dict[Route, list[Connection]] = {}  # of each route the oldest first
         self._lent: set[Connection] = set()
         self._dialled = 0  # connections under way
