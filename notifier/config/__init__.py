@@ -13,14 +13,13 @@ of mistakes in YAML. `types` are durations, rates and names, `secret` keeps secr
 from __future__ import annotations
 
 from notifier.config.archive import ArchiveConfig, Bucket, S3Config
-from notifier.config.changes import compare
+from notifier.config.changes import ConfigInForce, NotNow, compare
 from notifier.config.chat import AppriseEndpoint, SlackEndpoint
 from notifier.config.describe import describe
 from notifier.config.description import Description
 from notifier.config.document import Document, read_document
 from notifier.config.endpoint import EndpointConfig, WebhookEndpoint
 from notifier.config.endpoint_keys import MatchConfig
-from notifier.config.in_force import ConfigInForce, NotNow
 from notifier.config.loader import http_section, load, parse_watch, review
 from notifier.config.model import Config
 from notifier.config.problems import (

@@ -1,4 +1,4 @@
-"""The changes that a new configuration brings, by the names that its owner gave."""
+"""The configuration in force, and the changes that a new one brings, by the names that its owner gave."""
 
 from __future__ import annotations
 
@@ -20,6 +20,23 @@ class ConfigChanges:
     changed: tuple[str, ...] = ()  # also sections and keys, such as `log`
     removed: tuple[str, ...] = ()
     needs_restart: tuple[str, ...] = ()  # keys that differ from those the daemon was started with
+
+
+class NotNow(str):
+    """A reason for a refused reload that says nothing about the files: they may be good."""
+
+    __slots__ = ()
+
+
+class ConfigInForce:
+    """Holds the configuration; a reload replaces it as a whole."""
+
+    __slots__ = ("changes", "config", "watches")
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.changes = ConfigChanges()  # by the last reload
+        self.watches: Mapping[str, int] = {}  # numbers of those that it added, changed, removed and left as they were
 
 
 def compare(before: Config, after: Config, *, started: Config) -> ConfigChanges:
