@@ -24,7 +24,7 @@ from notifier.core.reconnect import WELL, Ending, GiveUp
 from notifier.core.trace import trace_id
 from notifier.follow.admission import Admission, Admissions, Slots
 from notifier.follow.connection import Connector
-from notifier.follow.followed import Followed
+from notifier.follow.followed import Followed, Unsure
 from notifier.follow.observer import Observer
 from notifier.follow.own_steps import OwnSteps
 from notifier.follow.policy import FeedPolicy
@@ -36,7 +36,6 @@ from notifier.follow.subscription import Renewal, Stage, StageSignal, Subscripti
 from notifier.follow.time_limits import Due, TimeLimits
 from notifier.follow.troubles import Trouble, Troubles
 from notifier.follow.unheard import Unheard
-from notifier.follow.unsure import Unsure
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
 from notifier.sources.poll import PollSource

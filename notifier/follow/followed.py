@@ -1,15 +1,44 @@
-"""The subscriptions of one source. A dropped one is also taken out of the counts of troubles and of unheard watches."""
+"""The subscriptions of one source, and the watches that this node gives back.
+
+A dropped subscription is also taken out of the counts of troubles and of unheard watches.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from notifier.core.model import Watch
 from notifier.follow.subscription import Subscription
 from notifier.follow.troubles import Troubles
 from notifier.follow.unheard import Unheard
-from notifier.follow.unsure import Unsure
+from notifier.runtime.wake import Wake
+
+
+class Unsure:
+    """Keeps watches that this node may not own any more, or that may have changed.
+
+    The watcher releases them in the store, and then claims what is free, as it is now.
+    """
+
+    def __init__(self, wake: Wake) -> None:
+        """Set `wake` when there are any."""
+        self._wake = wake
+        self._watches: list[Watch] = []
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    def add(self, watches: Iterable[Watch]) -> None:
+        """Have these released."""
+        self._watches.extend(watches)
+        if self._watches:
+            self._wake.set()
+
+    def take(self) -> list[Watch]:
+        """Return all, and keep none."""
+        watches, self._watches = self._watches, []
+        return watches
 
 
 class Followed:

@@ -10,8 +10,8 @@ import structlog
 from notifier.core.errors import StoreUnavailable
 from notifier.core.model import Watch
 from notifier.follow.feed import Feed
+from notifier.follow.followed import Unsure
 from notifier.follow.subscription import Subscription
-from notifier.follow.unsure import Unsure
 from notifier.runtime.wake import Wake
 from notifier.store import Nodes, Store
 
