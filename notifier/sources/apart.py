@@ -1,7 +1,8 @@
-"""Large documents are read in a thread, since the loop would stand still meanwhile: a MiB can take a tenth of a second.
+"""What large documents take: memory while they arrive, and a thread while they are read.
 
-One is read at a time for a source, so that many large ones do not crowd the loop's thread out of the interpreter. Those
-that wait for their turn take memory, and count against the limit of all streams.
+They are read in a thread, since the loop would stand still meanwhile: a MiB can take a tenth of a second. One is read
+at a time for a source, so that many large ones do not crowd the loop's thread out of the interpreter. Those that wait
+for their turn take memory, and count against the limit of all streams.
 """
 
 from __future__ import annotations
@@ -12,11 +13,30 @@ from typing import TypeVar
 
 from notifier.core.errors import Unavailable
 from notifier.runtime.threads import NoThread, beside
-from notifier.sources.memory import SHARED, Memory
 
 T = TypeVar("T")
 
 AT_ONCE = 64 << 10  # bytes; reading so many takes the loop less than a hundredth of a second
+SMALL = 64 << 10  # bytes of a snapshot that every stream may hold without asking
+LIMIT = 256 << 20  # bytes of large ones for all streams together
+
+
+class Memory:
+    """Counts bytes against a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.used = 0
+
+    def change(self, before: int, after: int) -> bool:
+        """Hold `after` bytes where `before` were held; return False, and change nothing, if they are too many."""
+        if after > before and self.used - before + after > self._limit:
+            return False
+        self.used += after - before
+        return True
+
+
+SHARED = Memory(LIMIT)  # of this process
 
 
 class Apart:

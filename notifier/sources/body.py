@@ -1,6 +1,10 @@
 """Reads the body of one reply, unpacked, in turns that leave the loop to others.
 
 Bytes come from the connection as they arrived. No more of a packed body is unpacked than is asked for.
+
+A stream that waits for the network lets others run while it waits. One that always has bytes, as a compressed flood of
+comments does, would keep the loop for itself. It works in turns of a few milliseconds, and the streams of a source that
+need several turns in a row share a fifth of the loop's time.
 """
 
 from __future__ import annotations
@@ -11,8 +15,13 @@ from time import perf_counter
 
 from notifier.core.errors import Unreadable
 from notifier.runtime.http1 import Connection, HttpFault
-from notifier.sources.turns import READ, SLOWEST, TURN_BYTES, TURN_SECONDS, Turns
 
+READ = 8 << 10  # bytes taken at once
+SLOWEST = 0.0015 / READ  # seconds a byte that a decoder needs at most, for the worst of them
+TURN_BYTES = 64 << 10  # after so many a turn is over
+TURN_SECONDS = 0.005  # and after so long
+SHARE = 0.2  # of the loop's time, for all streams of a source that need more than a turn
+LONGEST = 2 * TURN_SECONDS  # a turn counts for no more: for the rest of it the whole process stood still
 MAX_RATIO = 200  # a compressed body may unpack to so many times its size; streams that flush each event stay below 50
 RATIO_FROM = 1 << 20  # bytes unpacked, before which the ratio does not matter
 
@@ -20,6 +29,18 @@ _PLAIN = frozenset({"", "identity"})
 _PACKED = frozenset({"gzip", "x-gzip", "deflate"})  # RFC 9110 section 8.4.1
 _GZIP, _ZLIB, _DEFLATE = 31, 15, -15  # of zlib, as `wbits`
 _MEMBER = b"\x1f\x8b"  # how a member of a gzip file begins (RFC 1952 section 2.3.1)
+
+
+class Turns:
+    """Says how long a stream of a source rests after a turn."""
+
+    def __init__(self) -> None:
+        self._free = 0.0  # when the source may have its next turn
+
+    def rest(self, worked: float, now: float) -> float:
+        """Return the seconds to rest after a turn of `worked` seconds that ended `now`."""
+        self._free = max(self._free, now) + min(worked, LONGEST) / SHARE
+        return self._free - now
 
 
 class BadPacking(HttpFault):

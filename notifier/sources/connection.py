@@ -12,12 +12,11 @@ from notifier.core.errors import DecodeError, SourceError, Unavailable, Unreadab
 from notifier.core.eventstream import MAX_EVENT, Decoder, Framing, StreamEvent
 from notifier.runtime.http1 import Pool
 from notifier.sources import content
-from notifier.sources.body import BodyReader
+from notifier.sources.apart import SHARED, SMALL, Memory
+from notifier.sources.body import BodyReader, Turns
 from notifier.sources.faults import FAULTS, translated
 from notifier.sources.http import DIRECT, Reply, Trail, Way, fetch
-from notifier.sources.memory import SHARED, SMALL, Memory
 from notifier.sources.request import Request
-from notifier.sources.turns import Turns
 
 
 class Connection:

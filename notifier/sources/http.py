@@ -20,10 +20,9 @@ from notifier.core.http_head import REDIRECTS, VISIBLE, Fields
 from notifier.core.retry import parse_retry_after
 from notifier.runtime.http1 import Connection, Lost, Pool, Proxy, Route, basic
 from notifier.runtime.tls import Trust
-from notifier.sources.body import BodyReader, can_read
+from notifier.sources.body import BodyReader, Turns, can_read
 from notifier.sources.faults import FAULTS, translated
 from notifier.sources.request import Request, redacted
-from notifier.sources.turns import Turns
 
 MAX_REDIRECTS = 5  # a longer chain is a loop
 KEEP_ALIVE = 75.0  # seconds for which an idle connection is kept for the next poll

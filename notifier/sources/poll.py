@@ -17,11 +17,11 @@ from notifier.core.model import NONE, Observation
 from notifier.runtime.metrics import Metrics
 from notifier.sources import content
 from notifier.sources.apart import Apart
+from notifier.sources.body import Turns
 from notifier.sources.http import Reply, Trail, asked_pause, brief, new_pool, refusal, send
 from notifier.sources.plan import EXCERPT, Answer, Answers, Plan, SourceSettings
 from notifier.sources.request import Request
 from notifier.sources.result import fetch_result
-from notifier.sources.turns import Turns
 from notifier.sources.whole import read_whole
 
 MAX_ETAG = 256  # characters; each watch keeps one

@@ -15,6 +15,7 @@ from notifier.core.eventstream import StreamEvent
 from notifier.core.http_head import Fields
 from notifier.core.model import NONE, Observation, Phase
 from notifier.sources.apart import Apart
+from notifier.sources.body import Turns
 from notifier.sources.connection import Connection
 from notifier.sources.content import is_page
 from notifier.sources.http import Trail, brief, new_pool, refusal, send
@@ -22,7 +23,6 @@ from notifier.sources.plan import Plan
 from notifier.sources.request import Request
 from notifier.sources.result import fetch_result
 from notifier.sources.snapshot import Aside
-from notifier.sources.turns import Turns
 from notifier.sources.whole import read_whole
 
 MAX_MESSAGES = 1000  # of one look; a stream may send without end

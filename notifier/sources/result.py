@@ -10,11 +10,11 @@ from notifier.core.errors import SourceError, Unavailable, Unreadable
 from notifier.core.model import Observation
 from notifier.runtime.http1 import Pool
 from notifier.sources.apart import Apart
+from notifier.sources.body import Turns
 from notifier.sources.document import find, parse
 from notifier.sources.http import Trail, brief, refusal, send
 from notifier.sources.plan import Plan
 from notifier.sources.request import Request
-from notifier.sources.turns import Turns
 from notifier.sources.values import moment, urls
 from notifier.sources.whole import read_whole
 

@@ -16,6 +16,7 @@ from notifier.core.eventstream import StreamEvent
 from notifier.core.model import NONE, Observation, Phase
 from notifier.runtime.metrics import Metrics
 from notifier.sources.apart import AT_ONCE, Apart
+from notifier.sources.body import Turns
 from notifier.sources.connection import Connection
 from notifier.sources.http import new_pool
 from notifier.sources.plan import EXCERPT, Plan, SourceSettings
@@ -23,7 +24,6 @@ from notifier.sources.poll import PollSource
 from notifier.sources.preset import Preset
 from notifier.sources.result import fetch_result
 from notifier.sources.snapshot import Aside
-from notifier.sources.turns import Turns
 
 MAX_SKIPPED = 100  # snapshots that cannot be read, after which others have their turn
 

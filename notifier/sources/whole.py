@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from notifier.core.errors import Unreadable
 from notifier.sources import content
-from notifier.sources.body import BodyReader
+from notifier.sources.body import BodyReader, Turns
 from notifier.sources.faults import FAULTS, translated
 from notifier.sources.http import Reply
-from notifier.sources.turns import Turns
 
 
 async def read_whole(reply: Reply, limit: int, turns: Turns) -> bytes:

@@ -18,9 +18,8 @@ from waits import longest_turn, until
 from notifier.core.errors import Unavailable, Unreadable
 from notifier.core.model import Observation, Phase
 from notifier.runtime.metrics import Metrics
-from notifier.sources.apart import AT_ONCE, Apart
+from notifier.sources.apart import AT_ONCE, Apart, Memory
 from notifier.sources.document import MAX_VALUES, PIECE, parse
-from notifier.sources.memory import Memory
 from notifier.sources.plan import SourceSettings
 from notifier.sources.poll import PollSource
 from notifier.sources.preset import Preset

@@ -31,11 +31,11 @@ from yarl import URL
 
 from notifier.core.errors import Unavailable, Unreadable
 from notifier.runtime.http1 import Pool
+from notifier.sources.apart import SMALL, Memory
+from notifier.sources.body import SHARE, SLOWEST, TURN_BYTES, TURN_SECONDS, Turns
 from notifier.sources.connection import Connection
 from notifier.sources.http import new_pool
-from notifier.sources.memory import SMALL, Memory
 from notifier.sources.request import Request
-from notifier.sources.turns import SHARE, SLOWEST, TURN_BYTES, TURN_SECONDS, Turns
 
 pytestmark = pytest.mark.unmeasured
 
