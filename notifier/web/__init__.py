@@ -3,7 +3,7 @@
 `operations` is the API as a table, with `handlers`; `requests`, their `values`, and `answers` are its types, `refusals`
 its errors, `openapi` its document. `body` reads the body of a request and limits its size. `api` is the daemon as
 handlers see it, `status` its own report: for the API, the page, metrics and systemd. `guard` decides who may ask,
-`turns` when; `listener` opens sockets, `connections` bounds the clients. `hub` and `stream` send events as they are
+`server` when; `listener` opens sockets, `connections` bounds the clients. `hub` and `stream` send events as they are
 committed; the files of the page, which reads nothing but the API, are in `page/`.
 """
 

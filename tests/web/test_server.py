@@ -12,8 +12,8 @@ from site_running import Site, running
 from structlog.testing import capture_logs
 from waits import PATIENCE, until
 
+from notifier.web.server import Turns
 from notifier.web.status import StatusReport
-from notifier.web.turns import Turns
 
 CLIENTS = 40
 LEAVING = 200  # clients with one request each
