@@ -115,10 +115,10 @@ class Application:
             "inputs": parts.inputs.run(),
             "stream": parts.hub.run(),
             "follow files": parts.follower.run(),
-            "prune": periodic.prune(parts.store, retention=parts.installation.retention, clock=parts.clock),
+            "prune": periodic.prune(parts.store, in_force=parts.in_force, clock=parts.clock),
             "clock": follower.run(),
             "heartbeat": Heartbeat(in_force=parts.in_force, this=parts.this).run(),
-            "status": periodic.report(self._systemd, parts.report.line, true=parts.watcher.claimed),
+            "status": periodic.report(self._systemd, parts.report, true=parts.watcher.claimed),
         }
         if parts.listener is not None:
             loops["http"] = parts.listener.run()

@@ -26,7 +26,7 @@ from notifier.runtime.systemd import SystemdNotifier
 from notifier.runtime.tracing import Tracing
 from notifier.runtime.wake import Wake
 from notifier.store import Store
-from notifier.web import Api, Guard, HttpListener, Hub, StatusReport, application, split, unix_path
+from notifier.web import Api, HttpListener, Hub, StatusReport, application, split, unix_path
 
 log = structlog.get_logger(__name__)
 
@@ -278,12 +278,7 @@ def _listener(start: Start, ground: _Ground, flow: _Flow, reports: _Reports, rel
         reload=reloader.reload,
     )
     host = None if unix_path(listen) is not None else split(listen)[0]
-
-    def guard() -> Guard:
-        http = in_force.config.http
-        return Guard(token=http.token.reveal() if http.token else None, host=host, public_url=http.public_url)
-
-    return HttpListener(application(api, guard), listen, connections=ground.descriptors.http)
+    return HttpListener(application(api, in_force, host=host), listen, connections=ground.descriptors.http)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

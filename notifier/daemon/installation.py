@@ -146,10 +146,6 @@ class Installation:
         if self._recorder.archive is not None:
             self._recorder.archive.retire()
 
-    def retention(self) -> float:
-        """Return the seconds for which finished watches are kept."""
-        return self.config.store.retention
-
     def _moved(self, name: str, source: SourceConfig) -> bool:
         """Return whether a source that stays reports its tasks in another way."""
         old, new = self.config.sources[name].description, source.description

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 
 import structlog
 
+from notifier.config import ConfigInForce
 from notifier.core.errors import StoreUnavailable
 from notifier.runtime.clock import Clock
 from notifier.runtime.systemd import SystemdNotifier
 from notifier.store import Store
+from notifier.web import StatusReport
 
 log = structlog.get_logger(__name__)
 
@@ -19,10 +20,10 @@ PRUNE_EVERY = 3600.0  # seconds
 STATUS_EVERY = 5.0  # seconds between status lines to systemd
 
 
-async def prune(store: Store, *, retention: Callable[[], float], clock: Clock) -> None:
-    """Delete what ended and was settled more than `retention()` seconds ago; until cancelled."""
+async def prune(store: Store, *, in_force: ConfigInForce, clock: Clock) -> None:
+    """Delete what ended and was settled longer ago than the configuration keeps it; until cancelled."""
     while True:
-        before = clock.since(round(retention() * 1e6))
+        before = clock.since(round(in_force.config.store.retention * 1e6))
         try:
             rows = await store.prune(before)
         except StoreUnavailable:
@@ -32,7 +33,7 @@ async def prune(store: Store, *, retention: Callable[[], float], clock: Clock) -
         await asyncio.sleep(PRUNE_EVERY)
 
 
-async def report(systemd: SystemdNotifier, line: Callable[[], str], *, true: asyncio.Event) -> None:
+async def report(systemd: SystemdNotifier, status: StatusReport, *, true: asyncio.Event) -> None:
     """Send the watchdog's signal and the status line until cancelled; it runs on the loop that everything runs on.
 
     The first line waits until it is `true`: at the start the watches are still to be claimed.
@@ -45,5 +46,5 @@ async def report(systemd: SystemdNotifier, line: Callable[[], str], *, true: asy
                 await true.wait()
     while True:
         systemd.watchdog()
-        systemd.status(line())
+        systemd.status(status.line())
         await asyncio.sleep(every)

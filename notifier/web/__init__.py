@@ -10,7 +10,6 @@ committed; the files of the page, which reads nothing but the API, are in `page/
 from __future__ import annotations
 
 from notifier.web.api import Api
-from notifier.web.guard import Guard
 from notifier.web.hub import Hub
 from notifier.web.listener import HttpListener, split, unix_path
 from notifier.web.server import application
@@ -18,7 +17,6 @@ from notifier.web.status import StatusReport
 
 __all__ = [
     "Api",
-    "Guard",
     "HttpListener",
     "Hub",
     "StatusReport",

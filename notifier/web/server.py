@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
+from notifier.config import ConfigInForce
 from notifier.core.errors import StoreUnavailable
 from notifier.web import openapi
 from notifier.web.api import API, Api
@@ -60,8 +61,8 @@ class Turns:
         self._given = False
 
 
-def application(api: Api, guard: Callable[[], Guard]) -> web.Application:
-    """Create the web application; `guard` is called for each request, because a reload may change the token."""
+def application(api: Api, in_force: ConfigInForce, *, host: str | None) -> web.Application:
+    """Create the web application of a listener on `host`; None: on a unix socket."""
     probes, others = Turns(), Turns()  # a probe waits for no other kind of request
 
     @web.middleware
@@ -70,7 +71,8 @@ def application(api: Api, guard: Callable[[], Guard]) -> web.Application:
         await (probes if request.path in PROBES else others).wait()
         if connection.lost and request.method in _SAFE:
             return web.Response()  # nobody reads it; of an exception the HTTP library would make an error in the log
-        rules = guard()
+        http = in_force.config.http  # a reload may have changed it
+        rules = Guard(token=http.token.reveal() if http.token else None, host=host, public_url=http.public_url)
         refusal = rules.refusal(request)
         if refusal is None and connection.reserved and not rules.is_operator(request, local=connection.local):
             refusal = problem(503, "too many connections are open; try again later")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from site_running import running
 
+from notifier.config import Config, ConfigInForce
 from notifier.web.api import Api
 from notifier.web.guard import Guard
 from notifier.web.listener import HttpListener, ListenFailed
@@ -220,7 +221,7 @@ class Idle:
 
 def listener(listen: str) -> HttpListener:
     api: Api = Idle()  # type: ignore[assignment]  # no request is made
-    return HttpListener(application(api, lambda: Guard(token=None, host=None)), listen, connections=10)
+    return HttpListener(application(api, ConfigInForce(Config()), host=None), listen, connections=10)
 
 
 async def test_an_address_in_use_is_one_clear_line(tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ from schemathesis.specs.openapi import checks
 from site_running import SECRET, Site, running
 from waits import until
 
+from notifier.config import Config, ConfigInForce
 from notifier.core.model import EventType, LostReason, Phase
 from notifier.store import EventTypeName, LostName, PhaseName
 from notifier.tools.listener import Listener
 from notifier.tools.simulator import Simulator
 from notifier.web import openapi, requests, values
-from notifier.web.guard import Guard
 from notifier.web.operations import OPERATIONS
 from notifier.web.server import application
 
@@ -59,7 +59,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 def test_every_route_is_in_the_document_and_nothing_else() -> None:
     """Except the parts of the status page."""
-    app = application(None, lambda: Guard(token=None, host=None))  # type: ignore[arg-type]  # no request is made
+    app = application(None, ConfigInForce(Config()), host=None)  # type: ignore[arg-type]  # no request is made
     routes = {
         (route.method.lower(), route.resource.canonical)
         for route in app.router.routes()
