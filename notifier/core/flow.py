@@ -99,11 +99,6 @@ class Flow:
             self._window.halve()
 
     @property
-    def state(self) -> State:
-        """Return the breaker's state."""
-        return self.breaker.state
-
-    @property
     def limit(self) -> int:
         """Return how many attempts may be in flight."""
         return self._window.size

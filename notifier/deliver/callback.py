@@ -92,7 +92,7 @@ class CallbackDestination(Destination):
 
     def switch_on(self, sender: Sender) -> None:
         """Send by other rules from now on."""
-        if self._flow.state is State.DISABLED:
+        if self._flow.breaker.state is State.DISABLED:
             self._flow.set_breaker(self._flow.breaker.enable(), time.monotonic())
         self.relink(sender)
         self.start_workers()  # they ended while callbacks were switched off
@@ -116,5 +116,5 @@ class CallbackDestination(Destination):
 
     def _state_changed(self, before: Breaker) -> None:
         super()._state_changed(before)
-        if self._flow.state is State.CLOSED and before.failing_since is not None:
+        if self._flow.breaker.state is State.CLOSED and before.failing_since is not None:
             self._hasten(before.failing_since)

@@ -96,7 +96,7 @@ class Destination:
     @property
     def state(self) -> State:
         """Return the breaker's state."""
-        return self._flow.state
+        return self._flow.breaker.state
 
     @property
     def limit(self) -> int:
@@ -137,7 +137,7 @@ class Destination:
             or self._policy.digest is not None
             or self._queue.backlog
             or self._queue.room(self._flow.in_flight) <= 0
-            or not (self._flow.state is State.CLOSED or self._flow.breaker.ready(self._clock()))
+            or not (self._flow.breaker.state is State.CLOSED or self._flow.breaker.ready(self._clock()))
         ):
             return False
         self._queue.reserve()
@@ -152,7 +152,7 @@ class Destination:
         """Take a delivery that is ready and this node's; give it back if it cannot be sent from here, or not yet."""
         refused = self._phase in (Lifecycle.HANDING_OVER, Lifecycle.REMOVED)
         to_gather = self._policy.digest is not None and delivery.event_type != DIGEST
-        if refused or to_gather or self._flow.state is State.DISABLED or not self._serves:
+        if refused or to_gather or self._flow.breaker.state is State.DISABLED or not self._serves:
             self._release(delivery)
         elif self._policy.people and (mute := self._mutes.covering(delivery)) is not None:
             self._settle_aside(delivery, Muted(mute=mute.id))
@@ -239,7 +239,7 @@ class Destination:
     @property
     def _takes(self) -> bool:
         """Return whether it takes the delivery that a settlement makes ready; otherwise that waits in the store."""
-        return self._accepts and self._policy.digest is None and self._flow.state is not State.DISABLED
+        return self._accepts and self._policy.digest is None and self._flow.breaker.state is not State.DISABLED
 
     @property
     def _url(self) -> str | None:
@@ -248,7 +248,7 @@ class Destination:
 
     def _state_changed(self, before: Breaker) -> None:
         """Act on a breaker whose state an attempt has changed."""
-        now, was = word(self._flow.state), word(before.state)
+        now, was = word(self._flow.breaker.state), word(before.state)
         if now is not was and now is not Condition.DISABLED:
             log.info("endpoint.state", endpoint=self.name, state=now.value, was=was.value)
 
@@ -352,8 +352,8 @@ class Destination:
         since = self._flow.record(ticket, outcome, now, time.monotonic(), jitter=self._jitter())
         if since is not None:
             self._hasten(since)
-        if self._flow.state is not before.state:
-            if self._flow.state is State.CLOSED:
+        if self._flow.breaker.state is not before.state:
+            if self._flow.breaker.state is State.CLOSED:
                 self._well_since = now
             self._state_changed(before)
             self._refill()

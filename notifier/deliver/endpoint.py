@@ -178,7 +178,7 @@ class EndpointDestination(GatheringDestination):
 
     def _resume(self) -> None:
         """Go on as the endpoint's state allows now."""
-        if not self._serves or self._flow.state is State.DISABLED:
+        if not self._serves or self._flow.breaker.state is State.DISABLED:
             self.clear()
             return
         self.expect()
@@ -206,7 +206,7 @@ class EndpointDestination(GatheringDestination):
             pass  # it has been logged
         except Exception:
             log.exception("endpoint.not_kept", endpoint=self.name)
-        if self._flow.state is State.DISABLED or not self._serves:
+        if self._flow.breaker.state is State.DISABLED or not self._serves:
             self.clear()
 
     @property

@@ -68,10 +68,10 @@ class SharedDestination(EndpointDestination):
 
     @property
     def _serves(self) -> bool:
-        return self._leading or not needs_leader(self._flow.state, limited=self._policy.rate_limit is not None)
+        return self._leading or not needs_leader(self._flow.breaker.state, limited=self._policy.rate_limit is not None)
 
     def _judge(self, outcome: Outcome, ticket: Ticket, now: Micros) -> None:
-        before = self._flow.state
+        before = self._flow.breaker.state
         super()._judge(outcome, ticket, now)
-        if ticket.probe and self._flow.state is State.OPEN is not before:
+        if ticket.probe and self._flow.breaker.state is State.OPEN is not before:
             self._passing = self._leading

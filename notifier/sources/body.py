@@ -73,7 +73,8 @@ class BodyReader:
         """
         if self._taken:
             await self._rest()
-        chunk = self._next()
+        take = self._received if self._unpacker is None else self._unpacked
+        chunk = take()
         if chunk:
             self._taken += len(chunk)
             self._given, self._size = perf_counter(), len(chunk)
@@ -86,14 +87,13 @@ class BodyReader:
         reply = connection.reply
         while not reply.over or connection.fault is not None or reply.size:
             await connection.wait(1)
-            if chunk := self._next():
+            if chunk := take():
                 return chunk
         return b""
 
-    def _next(self) -> bytes:
+    def _unpacked(self) -> bytes:
         """Return the next bytes of those that are here."""
-        if self._unpacker is None:
-            return self._received()
+        assert self._unpacker is not None
         while not (chunk := self._unpacker.take(READ)):
             packed = self._received()
             if not packed:
@@ -102,6 +102,7 @@ class BodyReader:
         return chunk
 
     def _received(self) -> bytes:
+        """Do the same, as they came."""
         if not self._held:
             reply = self._connection.reply
             if not reply.size:

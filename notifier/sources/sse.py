@@ -306,10 +306,6 @@ class SseStream:
         if isinstance(told, Aside):
             self._progress = told.progress
             return None
-        return self._with_progress(told)
-
-    def _with_progress(self, observation: Observation | None) -> Observation | None:
-        """Return an observation with the progress that events before it have told, if it tells none of its own."""
-        if observation is None or self._progress is None or observation.progress is not None:
-            return observation
-        return observation if observation.phase is Phase.SUCCEEDED else replace(observation, progress=self._progress)
+        if told is None or self._progress is None or told.progress is not None or told.phase is Phase.SUCCEEDED:
+            return told
+        return replace(told, progress=self._progress)  # events before it have told that

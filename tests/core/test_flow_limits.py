@@ -25,7 +25,7 @@ def end(flow: Flow, ticket: Ticket, outcome: Outcome, now: int = 0, tick: float 
 def open_breaker(flow: Flow) -> None:
     for ticket in [admit(flow) for _ in range(5)]:
         end(flow, ticket, FAILED)
-    assert flow.state is State.OPEN
+    assert flow.breaker.state is State.OPEN
 
 
 def test_no_more_start_than_the_limit() -> None:
@@ -82,14 +82,14 @@ def test_an_open_breaker_lets_one_probe_through_after_its_cool_down() -> None:
     assert flow.wait(SECOND, 1.0) != 0.0
     end(flow, probe, Delivered(), SECOND, 1.0)
     assert not admit(flow, SECOND, 1.0).probe
-    assert (flow.state, flow.limit) == (State.CLOSED, 1)
+    assert (flow.breaker.state, flow.limit) == (State.CLOSED, 1)
 
 
 def test_an_abandoned_probe_makes_room_for_another_at_once() -> None:
     """A closed breaker has no probe to abandon."""
     flow = Flow(9, silence=SOON)
     flow.abandon(0, 0.0)
-    assert flow.state is State.CLOSED
+    assert flow.breaker.state is State.CLOSED
     open_breaker(flow)
     abandoned = admit(flow, SECOND, 1.0)
     flow.abandon(SECOND + 5, 1.0)
@@ -111,4 +111,4 @@ def test_another_receiver_begins_well() -> None:
     open_breaker(flow)
     assert flow.recent.shares(0.0) == Shares(accepted=0, refused=5, reason="http_500", seconds=5.0)
     flow.renew()
-    assert (flow.state, flow.recent.shares(0.0).refused) == (State.CLOSED, 0)
+    assert (flow.breaker.state, flow.recent.shares(0.0).refused) == (State.CLOSED, 0)
