@@ -92,7 +92,7 @@ class Decoder:
         self._type = ""  # event type buffer
         self._id = ""  # last event ID buffer: becomes `last_event_id` on dispatch
         self._clears = False  # and `cleared`: an empty ID has come, and none after it
-        self.idle = False  # nothing is pending: only `last_event_id` is remembered
+        self.idle = True  # nothing is pending: only `last_event_id` is remembered
         self.last_event_id = ""
         self.cleared = False  # the upstream took back every ID, those of earlier connections too
         self.retry: int | None = None  # milliseconds, as last asked for
@@ -114,6 +114,7 @@ class Decoder:
             if end <= self._bound and end > 6 and chunk[:6] == b"data: " and chunk[end:] in self._ends:
                 data = chunk[6:end]
                 if b"\r" not in data:
+                    self._started = True
                     return [StreamEvent(data, "message", self.last_event_id)]
         if self.error is not None:
             raise self.error

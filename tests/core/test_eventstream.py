@@ -7,6 +7,7 @@ BOM and field names are those of Web Platform Tests, folder `eventsource`.
 from __future__ import annotations
 
 import random
+import re
 import sys
 from collections.abc import Callable, Iterator
 
@@ -27,6 +28,15 @@ def bytewise(stream: bytes) -> Iterator[bytes]:
         yield stream[at : at + 1]
 
 
+def by_events(stream: bytes) -> Iterator[bytes]:
+    """As servers write them: each chunk ends with a blank line."""
+    yield from re.findall(rb".*?\n\n|.+", stream, re.DOTALL)
+
+
+def by_lines(stream: bytes) -> Iterator[bytes]:
+    yield from stream.splitlines(keepends=True)
+
+
 def randomly(seed: int) -> Feeder:
     def split(stream: bytes) -> Iterator[bytes]:
         dice = random.Random(seed)
@@ -38,7 +48,13 @@ def randomly(seed: int) -> Feeder:
     return split
 
 
-FEEDERS = {"whole": whole, "bytewise": bytewise, **{f"split{seed}": randomly(seed) for seed in range(4)}}
+FEEDERS = {
+    "whole": whole,
+    "bytewise": bytewise,
+    "events": by_events,
+    "lines": by_lines,
+    **{f"split{seed}": randomly(seed) for seed in range(4)},
+}
 
 
 @pytest.fixture(params=FEEDERS)
