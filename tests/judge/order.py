@@ -46,23 +46,27 @@ def _is_gapless(case: Case, endpoint: str) -> bool:
 def overtaking(case: Case) -> Iterator[Finding]:
     """Find a message that was sent though the one before it had been refused, and not accepted since.
 
-    An attempt without an answer is given the benefit of the doubt.
+    An attempt without an answer is given the benefit of the doubt. One that was signed before another was accepted, and
+    held up on its way, is refused in vain.
     """
     for (watch, endpoint), callbacks in case.lanes.items():
         terms = case.terms.endpoint(endpoint)
         if terms.ordering == "latest" or not terms.gapless:
             continue
         excused, refused, seen = _excused(case, watch, endpoint), set[int](), set[int]()
+        accepted: dict[int, float] = {}
         for callback in callbacks:
             if (sequence := callback.sequence) is None:
                 continue
             if sequence not in seen and (before := {each for each in refused if each < sequence}):
                 yield _finding("order", callback, f"{sequence} came while {min(before)} was refused")
             seen.add(sequence)
-            answer = callback.received.answer
-            if sequence in excused or answer is None or callback.received.accepted:
+            got = callback.received
+            if got.accepted:
+                accepted[sequence] = got.at
+            if sequence in excused or got.answer is None or got.accepted:
                 refused.discard(sequence)
-            else:
+            elif got.timestamp > accepted.get(sequence, 0.0):
                 refused.add(sequence)
 
 

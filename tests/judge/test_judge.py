@@ -73,6 +73,15 @@ def test_overtaking() -> None:
     assert "order" in found([*record, *rest])
     assert "order" not in found([*record, received(1, 9.0), received(2, 9.1), received(3, 9.2)])
     assert "order" not in found([*record[:3], replace(received(1, 3.1), answer=None), *rest])
+
+
+def test_a_refusal_that_was_held_up_stops_nothing() -> None:
+    """Its message has been accepted since it was signed; one that was signed after that is a repeat, and must wait."""
+    record: list[Entry] = [said(1), said(2), said(3), received(1, 3.1)]
+    rest = [received(2, 5.2), received(3, 5.3)]
+    held_up = received(1, 4.9, answer=500, timestamp=2)
+    assert "order" not in found([*record, held_up, *rest])
+    assert "order" in found([*record, replace(held_up, timestamp=4), *rest])
     buried = rows()
     dead = [replace(each, status="dead") if each.id == 1 else each for each in buried.deliveries]
     assert "order" not in found([*record, *rest[:2]], replace(buried, deliveries=dead))
