@@ -40,20 +40,13 @@ class _Open:
 
 
 @dataclass(frozen=True, slots=True)
-class _Load:
-    """The load that one attempt met."""
+class Sample:
+    """An attempt that is compared with others: the load that it met, and its end."""
 
     began: float  # seconds
     beside: int  # accepted attempts in flight at its beginning
     lately: int  # accepted attempts that began in the second before
     gap: float  # seconds since the last accepted attempt began
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """An attempt that is compared with others."""
-
-    load: _Load
     accepted: bool
 
 
@@ -128,18 +121,18 @@ class LoadRecord:
 
     def places(self) -> int | None:
         """Return how many attempts the endpoint accepts at a time; None if its refusals have another cause."""
-        refused = [sample.load.beside for sample in self._samples if not sample.accepted]
-        accepted = [sample.load.beside for sample in self._samples if sample.accepted]
+        refused = [sample.beside for sample in self._samples if not sample.accepted]
+        accepted = [sample.beside for sample in self._samples if sample.accepted]
         return _threshold(refused, accepted) if separated(refused, accepted) else None
 
     def rate(self) -> float | None:
         """Return how many attempts a second the endpoint accepts; None if its refusals have another cause."""
-        refused = [sample.load for sample in self._samples if not sample.accepted]
-        accepted = [sample.load for sample in self._samples if sample.accepted]
-        if len(accepted) < ACCEPTED or self._samples[-1].load.began - self._samples[0].load.began < SPAN:
+        refused = [sample for sample in self._samples if not sample.accepted]
+        accepted = [sample for sample in self._samples if sample.accepted]
+        if len(accepted) < ACCEPTED or self._samples[-1].began - self._samples[0].began < SPAN:
             return None
-        by_count = separated([load.lately for load in refused], [load.lately for load in accepted])
-        by_gap = separated([-load.gap for load in refused], [-load.gap for load in accepted])
+        by_count = separated([each.lately for each in refused], [each.lately for each in accepted])
+        by_gap = separated([-each.gap for each in refused], [-each.gap for each in accepted])
         if not by_count and not by_gap:
             return None
         span = accepted[-1].began - accepted[0].began  # 0 if a coarse clock saw all of them begin at once
@@ -156,28 +149,25 @@ class LoadRecord:
             self._unsettled += 1
 
     def _take(self, attempt: _Open, accepted: bool | None) -> None:
-        load = self._load_of(attempt)
+        while self._lately and self._lately[0] <= attempt.began - SECOND:
+            self._lately.popleft()
+        if accepted is not None:
+            gap = SECOND if self._last is None else min(attempt.began - self._last, SECOND)
+            beside = self._before - attempt.accepted
+            self._keep(Sample(attempt.began, beside, len(self._lately), gap, accepted))
         if accepted:
             self._before += 1
             self._last = attempt.began
             self._lately.append(attempt.began)
-        if accepted is not None:
-            self._keep(load, accepted)
 
-    def _load_of(self, attempt: _Open) -> _Load:
-        while self._lately and self._lately[0] <= attempt.began - SECOND:
-            self._lately.popleft()
-        gap = SECOND if self._last is None else min(attempt.began - self._last, SECOND)
-        return _Load(attempt.began, self._before - attempt.accepted, len(self._lately), gap)
-
-    def _keep(self, load: _Load, accepted: bool) -> None:
-        if not accepted:
+    def _keep(self, sample: Sample) -> None:
+        if not sample.accepted:
             self._skipped += 1
             if self._skipped < self._thinning:
                 return
             self._skipped = 0
-        self._samples.append(Sample(load, accepted))
-        self._refused += not accepted
+        self._samples.append(sample)
+        self._refused += not sample.accepted
         if len(self._samples) > KEEP:
             self._refused -= not self._samples.popleft().accepted
             if self._refused > MOST * KEEP:
