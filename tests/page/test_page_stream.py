@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from page_rig import Complaints, Site, daemon, visit
 from playwright.async_api import BrowserContext, Request, Route, expect
+from ports import free_port
 
 
 class Cable:
@@ -21,12 +22,11 @@ class Cable:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
-        self.port = 0
+        self.port = free_port()
 
     async def plug(self) -> None:
         """Let connections through."""
         self._server = await asyncio.start_server(self._pass, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def pull(self) -> None:
         """Cut every connection, and take no other."""

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from helper_programs import real_clock, require
+from ports import free_port
 from waits import until
 
 Way = Literal["end", "within", "abort"]  # between two replies, within one, with a reset
@@ -23,7 +24,7 @@ class Proxy:
         self._parts = urlsplit(url)
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
-        self._port = 0
+        self._port = free_port()
         self._pumps: set[asyncio.Task[None]] = set()
         self._end: tuple[int, Way] | None = None
         self.ended = False
@@ -37,7 +38,6 @@ class Proxy:
     async def open(self) -> None:
         """Let connections through, at the same address as before."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
 
     def cut(self) -> None:
         """Reset every connection, as the kernel does for a killed server."""

@@ -16,7 +16,7 @@ _given: set[int] = set()  # what was given may not listen yet
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free now, and that is given to nobody else of a parallel run."""
+    """Return a port that is free now on every address, and that is given to nobody else of a parallel run."""
     number, processes = (os.environ.get(f"PYTEST_XDIST_WORKER{part}", "") for part in ("", "_COUNT"))
     first, step = int(number.removeprefix("gw") or 0), int(processes or 1)
     if len(_given) * step > (HIGHEST - LOWEST) // 2:
@@ -27,7 +27,7 @@ def free_port() -> int:
             continue
         with socket.socket() as sock:
             try:
-                sock.bind(("127.0.0.1", port))
+                sock.bind(("", port))
             except OSError:
                 continue
         _given.add(port)

@@ -13,6 +13,7 @@ import pytest
 import trustme
 import uvloop
 from certificates import serving_tls, trusting_tls
+from ports import free_port
 from scripted_receiver import Receiver, delivery, receiving, reply, says
 
 from notifier.core.callback import CallbackPolicy
@@ -125,7 +126,11 @@ async def test_of_several_addresses_those_that_passed_are_tried(names: NameServe
 async def test_a_name_that_is_rebound_reaches_nothing(names: NameServer) -> None:
     """The first answer is vetted and connected to, without a second look; the second lookup is vetted anew."""
     names.answers = [[PUBLIC], ["127.0.0.1"]]
-    async with receiving(says(reply()), host=PUBLIC) as public, receiving(says(reply()), port=public.port) as inside:
+    port = free_port()  # on both addresses: one that the kernel chose may be in use on the other
+    async with (
+        receiving(says(reply()), host=PUBLIC, port=port) as public,
+        receiving(says(reply()), port=port) as inside,
+    ):
         first = await attempt(f"http://rebind.example.com:{public.port}/")
         assert (first.outcome, first.address) == (Delivered(), f"{PUBLIC}:{public.port}")
         assert names.asked == ["rebind.example.com"]

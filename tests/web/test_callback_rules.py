@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 from site_running import Site, running
 from waits import until
 
@@ -128,7 +129,7 @@ async def test_a_name_that_leads_elsewhere_the_next_time_is_not_followed(
     rules = CALLBACKS.replace("true}", "true, allow_networks: [127.0.0.2/32]}")
     async with (
         Simulator(transcripts=tasks) as sim,
-        Listener(host="127.0.0.2", secrets=[SECRET]) as allowed,
+        Listener(host="127.0.0.2", port=free_port(), secrets=[SECRET]) as allowed,
         Listener(port=allowed.port) as trap,
         running(tmp_path, http=rules, source=sim.base_url) as site,
     ):
