@@ -9,6 +9,7 @@ import platform
 import signal
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 CI = os.environ.get("CI", "").lower() in ("1", "true")
 UNMEASURED = ("slow", "unmeasured")  # markers
 gc.disable()  # until all is collected: nothing of that is garbage, but each look at it takes longer than the one before
+
+
+def pytest_configure() -> None:
+    """Refuse to test the program of another checkout, to which an environment that several share may lead."""
+    here, spec = Path(__file__).resolve().parents[1], find_spec("notifier")
+    found = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
+    if found != here:
+        raise pytest.UsageError(f"the tests are in {here}, the program in {found}; try PYTHONPATH={here}")
 
 
 @pytest.fixture(autouse=True)
