@@ -36,7 +36,7 @@ def server() -> str | None:
     if named:
         return named.rstrip("/")
     try:
-        psycopg.connect(f"{USUAL}/postgres", connect_timeout=3).close()
+        psycopg.connect(f"{USUAL}/postgres", connect_timeout=round(PATIENCE)).close()
     except psycopg.Error:
         pass
     else:
