@@ -161,7 +161,7 @@ class Sweep:
 def is_due(point: Point, so_far: Figures) -> bool:
     """Return whether a point is worth its time: a program that was saturated at a lower rate is not asked for more."""
     before = so_far.of(point.part, point.program)
-    return point.part != figures.RATES or not any(row.saturated for row in before)
+    return point.part != figures.RATES or not any(row.saturated and row.rate < point.work.rate for row in before)
 
 
 def is_aimed(point: Point, plan: Plan) -> bool:

@@ -122,6 +122,8 @@ def test_a_sweep_whose_time_is_over_says_what_it_left_out(tmp_path: Path) -> Non
         (replace(ROW, p99_ms=1_001.0), False),
         (replace(ROW, pace=94.0), False),
         (replace(ROW, program="go", pace=94.0), True),
+        (replace(ROW, rate=200.0, pace=180.0), True),  # in the round before
+        (replace(ROW, rate=400.0, pace=300.0), True),
     ],
 )
 def test_a_program_that_is_saturated_is_offered_no_more(row: Row, due: bool) -> None:
