@@ -33,7 +33,7 @@ def machine(told: Figures) -> str:
     """Say where and when it was measured, and whether the machine did anything else."""
     about = told.machine
     lines = [
-        f"Measured {about['at'][:10]} by one run of `{COMMAND}`: {about['cores']} cores, Python {about['python']}, "
+        f"Measured {about['at'][:10]} by `{COMMAND}`: {about['cores']} cores, Python {about['python']}, "
         f"{about['filesystem']}, `fdatasync` {about['sync_p50_ms']:.2f} ms. The program, its upstream and its receiver "
         "share the cores."
     ]

@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from bench import figures, golang, idle, job, where
 from bench.__main__ import OVERLOAD_RATE, stop
 from bench.child import ROOT, BenchError, allow_descriptors, fitting
 from bench.disk import measure as measure_disk
-from bench.figures import MIB, Figures
+from bench.figures import MIB, Figures, Row
 from bench.programs import GO, JOB, SCRIPT
 from bench.timeline import CHANGES
 from bench.turn import machine, turn
@@ -80,7 +80,10 @@ class Point:
 class Sweep:
     """A run of the sweep: what was measured so far, and the time that is left."""
 
-    def __init__(self, *, file: Path, seconds: float, directory: Path, console: Console) -> None:
+    def __init__(
+        self, *, file: Path, seconds: float, directory: Path, console: Console, rows: Iterable[Row] = ()
+    ) -> None:
+        """Prepare one; `rows` were measured before."""
         self._file = file
         self._begun = time.monotonic()
         self._seconds = seconds
@@ -91,7 +94,7 @@ class Sweep:
         disk = measure_disk(directory)
         kept = {name: told for name, told in machine().items() if name != "system"}
         about = {**kept, "at": datetime.now(UTC).isoformat(timespec="minutes"), "filesystem": disk.filesystem}
-        self.figures = Figures(machine={**about, "sync_p50_ms": round(disk.sync_p50_ms, 2)})
+        self.figures = Figures(machine={**about, "sync_p50_ms": round(disk.sync_p50_ms, 2)}, rows=tuple(rows))
 
     def run(self, plan: Plan) -> None:
         """Measure all points of the plan for which there is time."""
@@ -219,6 +222,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.sweep", description=__doc__)
     parser.add_argument("--json", type=Path, default=figures.FILE, help="the figures (those of the docs)")
     parser.add_argument("--minutes", type=float, default=25.0, help="after so many no further point is begun (25)")
+    parser.add_argument("--program", choices=COMPARED, help="measure this, and keep what the file has of others")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="of all numbers of streams: less where it is slow (1.0)"
     )
@@ -227,6 +231,10 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
     signal.signal(signal.SIGTERM, stop)
     plan = scaled(FULL, args.scale)
+    kept: tuple[Row, ...] = ()
+    if args.program is not None:
+        plan = replace(plan, compared=(args.program,), job=(args.program,))
+        kept = tuple(row for row in figures.load(args.json).rows if row.program != args.program)
     args.directory.mkdir(parents=True, exist_ok=True)
     try:
         most = max(plan.sizes)
@@ -235,7 +243,8 @@ def main() -> int:
             plan = replace(plan, sizes=sorted({min(size, possible) for size in plan.sizes}))
         allow_descriptors(max(plan.streams, plan.overload, *plan.sizes))
         with tempfile.TemporaryDirectory(dir=args.directory) as name:
-            sweep = Sweep(file=args.json, seconds=args.minutes * 60, directory=Path(name), console=console)
+            seconds = args.minutes * 60
+            sweep = Sweep(file=args.json, seconds=seconds, directory=Path(name), console=console, rows=kept)
             sweep.run(plan)
     except BenchError as exc:
         console.print(str(exc), style="red", markup=False)

@@ -63,7 +63,6 @@ def run(config: Path, migrate: bool) -> None:
     except LoopUnavailable as exc:
         fail(str(exc), EXIT_CONFIG)
     settle_memory()
-    threads.share_interpreter()
     application = Application(config, settings, migrate=migrate)
     del settings  # the watches in it may be many
     with loop:

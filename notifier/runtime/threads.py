@@ -15,14 +15,16 @@ import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 T = TypeVar("T")
 A = TypeVar("A")
-# Seconds for which a thread waits for the interpreter before it asks for it. Python's 5 ms are never over beside a loop
-# that always has something to do: it gives the interpreter up for a moment in each round, of some 70 us, and the wait
-# begins anew. The store's thread needs the interpreter for every statement, and its commits took seconds.
-SWITCH_INTERVAL = 50e-6
+# Seconds for which a thread waits for the interpreter before it asks for it. Python's usual 5 ms are never over beside
+# a loop that always has something to do: it gives the interpreter up for a moment in each round, of some 70 us, and the
+# wait begins anew. The store's thread needs the interpreter for every statement, and its commits took seconds. Where
+# the loop does rest, a short interval costs a sixth of the CPU: it is for calls that take STARVING seconds.
+USUAL_INTERVAL, SHORT_INTERVAL = sys.getswitchinterval(), 50e-6
+STARVING = 0.05
 AGAIN = 1.0  # seconds after which a thread that the system refused is asked for again
 _running: set[threading.Thread] = set()  # threads whose call has not ended
 
@@ -34,9 +36,33 @@ class NoThread(OSError):
         super().__init__(errno.EAGAIN, "the system has no thread for it")
 
 
-def share_interpreter() -> None:
-    """Let threads have the interpreter soon, however busy the event loop is."""
-    sys.setswitchinterval(SWITCH_INTERVAL)
+class _Hunger:
+    """Whether a call starves: while any does, threads get the interpreter soon."""
+
+    starving: ClassVar[int] = 0  # calls
+
+    def __init__(self, call: asyncio.Future[Any]) -> None:
+        self._alarm = call.get_loop().call_later(STARVING, self._begin)
+        self._begun = False
+        call.add_done_callback(self._end)
+
+    def _begin(self) -> None:
+        self._begun = True
+        _Hunger.starving += 1
+        sys.setswitchinterval(SHORT_INTERVAL)
+
+    def _end(self, _call: asyncio.Future[Any]) -> None:
+        self._alarm.cancel()
+        if self._begun:
+            _Hunger.starving -= 1
+            if not _Hunger.starving:
+                sys.setswitchinterval(USUAL_INTERVAL)
+
+
+def feed(call: asyncio.Future[T]) -> asyncio.Future[T]:
+    """Let a thread have the interpreter soon if its call takes long, however busy the loop is; return the call."""
+    _Hunger(call)
+    return call
 
 
 def beside(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
@@ -108,7 +134,7 @@ class OneThread:
         """Make a call; return the future of its result or exception. Cancelling the future does not end the call."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._calls.put((call, argument, future))
-        return future
+        return feed(future)
 
     def end(self, last: Callable[[], None]) -> None:
         """Make a last call, after all others, and end the thread. Blocks. Raises what the call raises."""

@@ -176,14 +176,3 @@ def test_a_hangup_still_ends_other_commands(site: Path, command: tuple[str, ...]
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGHUP
-
-
-def test_a_daemon_lets_its_threads_have_the_interpreter_soon(site: Path) -> None:
-    """Its loop gives it up for a moment in each round, which starves a thread that waits for Python's 5 ms."""
-    program = (
-        "import sys; from pathlib import Path; from notifier.cli import process; from notifier.daemon import app\n"
-        "async def run(self): print(sys.getswitchinterval() <= 1e-4)\n"
-        "app.Application.run = run; process.run(Path('config.yaml'), False)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=site, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.stdout == "True\n", done.stderr

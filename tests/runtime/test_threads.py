@@ -13,7 +13,7 @@ from refused_threads import no_thread
 from waits import PATIENCE, until
 
 from notifier.runtime import threads
-from notifier.runtime.threads import NoThread, OneThread, beside, settle, surely
+from notifier.runtime.threads import NoThread, OneThread, beside, feed, settle, surely
 
 
 async def test_results_and_faults_come_back() -> None:
@@ -60,6 +60,23 @@ async def test_one_thread_makes_one_call_after_another() -> None:
         await fault
     await asyncio.to_thread(thread.end, lambda: made.append(threading.get_ident()))
     assert made[-1] != threading.get_ident(), "the last call was made in the thread too"
+
+
+async def test_a_call_that_takes_long_gets_the_interpreter_soon() -> None:
+    """Until the last of them is over, or nobody waits for it; a short one leaves everything as it was."""
+    usual = sys.getswitchinterval()
+    thread, gate = OneThread(name="one"), threading.Event()
+    await thread.call(lambda _: None, None)
+    assert sys.getswitchinterval() == usual
+    slow, other = thread.call(gate.wait, None), feed(asyncio.get_running_loop().create_future())
+    await until(lambda: sys.getswitchinterval() < usual / 10)
+    other.cancel()
+    await asyncio.wait({other})
+    assert sys.getswitchinterval() < usual / 10
+    gate.set()
+    await slow
+    await until(lambda: sys.getswitchinterval() == usual)
+    await asyncio.to_thread(thread.end, lambda: None)
 
 
 def test_one_thread_tells_the_fault_of_its_last_call() -> None:
