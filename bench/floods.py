@@ -30,8 +30,8 @@ from bench.timeline import CHANGES
 
 OPEN_SECONDS = 60.0
 LATE_SECONDS = 120.0
-HEAD = 0.3  # seconds by which a flood is ahead of the changes
-TAIL = 1.0  # and by which it outlasts them
+TAIL = 1.0  # seconds by which a flood outlasts the changes; they begin after the first answer
+BEGUN = "begun"  # printed by a flood then
 BIG = b'{"watches":[' + b'{"id":"x","source":"nope","labels":{"a":"b"}},' * 20_000 + b"{}]}"
 
 
@@ -67,11 +67,11 @@ FLOODS: Mapping[str, Flood] = {
 
 
 async def pour(flood: Flood, port: int, seconds: float) -> int:
-    """Send requests for so long; return how many were answered."""
-    answered, until = 0, time.monotonic() + seconds
+    """Send requests until so long after the first answer, at which BEGUN is printed; return how many were answered."""
+    answered, until = 0, time.monotonic() + LATE_SECONDS
 
     async def client() -> None:
-        nonlocal answered
+        nonlocal answered, until
         while time.monotonic() < until:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -80,6 +80,9 @@ async def pour(flood: Flood, port: int, seconds: float) -> int:
                         writer.write(flood.request * flood.at_once)
                         for _ in range(flood.at_once):
                             await _answer(reader)
+                            if not answered:
+                                print(BEGUN, flush=True)
+                                until = time.monotonic() + seconds
                             answered += 1
                         if flood.anew:
                             break
@@ -111,7 +114,7 @@ class Latency:
 
 def measure(name: str | None, *, streams: int, rate: float, directory: Path) -> Latency:
     """Run the changes beside a flood; None: beside nothing. Raises BenchError."""
-    port, seconds = free_port(), len(CHANGES) * streams / rate + HEAD + TAIL
+    port, seconds = free_port(), len(CHANGES) * streams / rate + TAIL
     with LoadGenerator(streams=streams, rate=rate, secret=SECRET) as load:
         ports = load.expect("ready", within=OPEN_SECONDS)
         bout = Bout.beside(
@@ -125,7 +128,6 @@ def measure(name: str | None, *, streams: int, rate: float, directory: Path) -> 
             load.expect("open", within=OPEN_SECONDS, of=program)
             program.settle(at_most=OPEN_SECONDS, every=0.5)
             flood = None if name is None else _start(name, port, seconds)
-            time.sleep(HEAD)
             load.go()
             tally = load.expect("done", within=seconds + LATE_SECONDS)["tally"]
             answered = 0 if flood is None else int(flood.communicate(timeout=LATE_SECONDS)[0])
@@ -136,10 +138,15 @@ def measure(name: str | None, *, streams: int, rate: float, directory: Path) -> 
 
 
 def _start(name: str, port: int, seconds: float) -> subprocess.Popen[bytes]:
+    """Start a flood; return once the first of its requests was answered. Raises BenchError."""
     given = ["--pour", name, "--port", str(port), "--seconds", str(seconds)]
-    return subprocess.Popen(
+    flood = subprocess.Popen(
         ["nice", "-n", "19", sys.executable, "-m", "bench.floods", *given], cwd=ROOT, stdout=subprocess.PIPE
     )
+    assert flood.stdout is not None
+    if flood.stdout.readline().decode().strip() != BEGUN:
+        raise BenchError(f"the flood of {name} was answered nothing")
+    return flood
 
 
 def show(console: Console, latencies: list[Latency]) -> None:

@@ -128,11 +128,15 @@ def directory(parent: Path, name: str) -> Path:
 
 
 async def first_point(site: Site) -> tuple[str, ...]:
-    """Wait until something needs attention; return it with its commands."""
+    """Wait until something needs attention; return it with its commands.
+
+    On a slow machine the first connection alone may take so long that the status tells of it.
+    """
     points: list[tuple[str, ...]] = []
 
     async def told() -> bool:
-        points[:] = attention((await site.get("/v1/status")).json, "")
+        listed = attention((await site.get("/v1/status")).json, "")
+        points[:] = [point for point in listed if "no stream is open" not in point[0]]
         return bool(points)
 
     await until(told, "something needs attention")
