@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import figures, golang, idle, job, where
+from bench import aims, figures, golang, idle, job, where
 from bench.__main__ import OVERLOAD_RATE, stop
 from bench.child import ROOT, BenchError, allow_descriptors, fitting
 from bench.disk import measure as measure_disk
@@ -33,7 +33,7 @@ DAEMON = "daemon"
 COMPARED = (DAEMON, SCRIPT, GO)
 REST_SECONDS = 4.0
 ROUNDS = 3  # of points that aims compare
-AIMED_RATES = frozenset({100.0, 400.0, 1_000.0, 1_400.0})  # changes a second; see bench.aims
+AIMED_RATES = {rate for _, rate, _, _ in aims.CPU} | {1_400.0}  # changes a second; the last is about half of saturation
 FEWEST_CHANGES = 600  # of a point at a low rate: CPU is told in steps of 10 ms
 
 

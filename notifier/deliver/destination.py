@@ -339,12 +339,13 @@ class Destination:
 
     async def _send(self, sender: Sender, delivery: Delivery, still_ours: StillOurs) -> Attempt:
         """Try once. Raises nothing but CancelledError."""
+        began = self._clock()
         try:
             return await sender.send(delivery, still_ours)
         except Exception as exc:  # a sender must not raise; it costs an attempt, so that it cannot go on
             log.exception("sender.raised", delivery=delivery.id, endpoint=self.name)
             detail = f"a fault of this program: {type(exc).__name__}"
-            return Attempt(at=self._clock(), outcome=Failed(reason="internal", detail=detail, proves=False))
+            return Attempt(at=began, outcome=Failed(reason="internal", detail=detail, proves=False))
 
     def _judge(self, outcome: Outcome, ticket: Ticket, now: Micros) -> None:
         """Judge the destination by an outcome."""

@@ -36,10 +36,10 @@ class NoThread(OSError):
         super().__init__(errno.EAGAIN, "the system has no thread for it")
 
 
-class _Hunger:
-    """Whether a call starves: while any does, threads get the interpreter soon."""
+class _Starvation:
+    """Notes whether a call starves. While any does, threads get the interpreter soon."""
 
-    starving: ClassVar[int] = 0  # calls
+    calls: ClassVar[int] = 0  # that starve now
 
     def __init__(self, call: asyncio.Future[Any]) -> None:
         self._alarm = call.get_loop().call_later(STARVING, self._begin)
@@ -48,20 +48,20 @@ class _Hunger:
 
     def _begin(self) -> None:
         self._begun = True
-        _Hunger.starving += 1
+        _Starvation.calls += 1
         sys.setswitchinterval(SHORT_INTERVAL)
 
     def _end(self, _call: asyncio.Future[Any]) -> None:
         self._alarm.cancel()
         if self._begun:
-            _Hunger.starving -= 1
-            if not _Hunger.starving:
+            _Starvation.calls -= 1
+            if not _Starvation.calls:
                 sys.setswitchinterval(USUAL_INTERVAL)
 
 
-def feed(call: asyncio.Future[T]) -> asyncio.Future[T]:
+def unstarved(call: asyncio.Future[T]) -> asyncio.Future[T]:
     """Let a thread have the interpreter soon if its call takes long, however busy the loop is; return the call."""
-    _Hunger(call)
+    _Starvation(call)
     return call
 
 
@@ -134,7 +134,7 @@ class OneThread:
         """Make a call; return the future of its result or exception. Cancelling the future does not end the call."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._calls.put((call, argument, future))
-        return feed(future)
+        return unstarved(future)
 
     def end(self, last: Callable[[], None]) -> None:
         """Make a last call, after all others, and end the thread. Blocks. Raises what the call raises."""

@@ -40,7 +40,7 @@ def parse(data: bytes) -> Json:
     characters in strings stay, an escape that does not exist is its own characters, NULs around the text are dropped.
     """
     nested = data.count(b"[") + data.count(b"{")
-    large = len(data) > PIECE
+    large = len(data) > PIECE  # a smaller one cannot hold so many values
     if large and nested + data.count(b",") > MAX_VALUES:
         raise Unreadable(f"the snapshot holds more than {MAX_VALUES} values")
     text = (_text(data) if large else data.decode("utf-8", "replace")).strip(_AROUND)

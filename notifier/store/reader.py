@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from notifier.core.errors import StoreUnavailable
-from notifier.runtime.threads import feed
+from notifier.runtime.threads import unstarved
 from notifier.store.connection import Connection, Engine
 from notifier.store.errors import reason
 
@@ -34,7 +34,7 @@ class Reader:
 
     async def _run(self, thread: ThreadPoolExecutor, query: Callable[[Connection], T]) -> T:
         try:
-            answer = feed(asyncio.get_running_loop().run_in_executor(thread, self._read, query))
+            answer = unstarved(asyncio.get_running_loop().run_in_executor(thread, self._read, query))
         except RuntimeError as exc:  # the system refuses a thread, or the store is closed
             raise StoreUnavailable(str(exc)) from exc
         return await answer

@@ -157,7 +157,7 @@ class Site:
     def terms(self, *, slack: float) -> Terms:
         """Return what was agreed; `slack` is how late notes of this process may be, in seconds."""
         terms = EndpointTerms(schedule=WAITS)
-        return Terms(endpoints={"app": terms, "log": terms}, polled=frozenset({"jobs"}), slack=slack)
+        return Terms(endpoints={"app": terms, "log": terms}, polled=frozenset({"jobs"}), slack=slack, gives_up=PATIENT)
 
     # -- life of nodes
 

@@ -9,7 +9,8 @@ from itertools import pairwise
 from judge.case import Callback, Case, Finding
 from judge.record import Did
 
-# Of a repeat, where they befell the one who had sent it. A standstill is the recorder's: what it passed on came later.
+# Of a repeat, where they befell the one who had sent it. A standstill is the recorder's: what it passed on came later,
+# and was sent again once its sender had given it up.
 EXPLAINING = ("kill", "pause", "takeover", "cut", "disk_full", "standstill")
 
 
@@ -161,6 +162,9 @@ def _cause(case: Case, before: Callback, again: Callback, *by: str) -> str | Non
     for did in case.between(before.received.at, again.received.at, (*(by or EXPLAINING), "stop", "retry")):
         if did.action == "retry":
             if _asks_for(did, again):
+                return did.action
+        elif did.action == "standstill":
+            if again.received.timestamp - before.received.timestamp >= int(case.terms.gives_up):
                 return did.action
         elif did.concerns(sender) and (did.action != "stop" or not did.detail.get("clean", True)):
             return did.action

@@ -26,6 +26,7 @@ class Terms:
     endpoints: Mapping[str, EndpointTerms] = field(default_factory=dict)  # others are treated as documented
     slack: float = 0.02  # seconds that notes of the recorder may be late
     heard: float = 0.0  # seconds that an answer takes at most to whoever waits for it, where the network is slow
+    gives_up: float = 0.0  # seconds after which a sender gives an attempt up
     patient: bool = True  # the run went on until all was quiet: nothing may be left over
     polled: frozenset[str] = frozenset()  # sources without streams
     pruned: bool = False  # rows of ended watches may have been deleted

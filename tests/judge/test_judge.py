@@ -119,6 +119,13 @@ def test_repeats() -> None:
         assert found([*good(), did, received(3, 4.0)]) == ["repeat"], did
 
 
+def test_a_standstill_of_the_recorder_explains_no_repeat_before_a_time_out() -> None:
+    """Its sender has to have given the attempt up first."""
+    still, terms = Did(at=3.2, action="standstill", detail={"until": 3.9}), Terms(gives_up=2.0)
+    assert found([*good(), still, received(3, 4.0)], terms=terms) == ["repeat"]
+    assert found([*good(), still, received(3, 5.6)], terms=terms) == []
+
+
 def test_an_attempt_that_was_held_up_may_come_after_another_that_was_accepted() -> None:
     """Its own timestamp is from before, and the way of its own sender was cut since."""
     cut = Did(at=3.1, action="cut", node="b", detail={"where": "receiver", "until": 3.3})

@@ -13,7 +13,7 @@ from refused_threads import no_thread
 from waits import PATIENCE, until
 
 from notifier.runtime import threads
-from notifier.runtime.threads import NoThread, OneThread, beside, feed, settle, surely
+from notifier.runtime.threads import NoThread, OneThread, beside, settle, surely, unstarved
 
 
 async def test_results_and_faults_come_back() -> None:
@@ -68,7 +68,7 @@ async def test_a_call_that_takes_long_gets_the_interpreter_soon() -> None:
     thread, gate = OneThread(name="one"), threading.Event()
     await thread.call(lambda _: None, None)
     assert sys.getswitchinterval() == usual
-    slow, other = thread.call(gate.wait, None), feed(asyncio.get_running_loop().create_future())
+    slow, other = thread.call(gate.wait, None), unstarved(asyncio.get_running_loop().create_future())
     await until(lambda: sys.getswitchinterval() < usual / 10)
     other.cancel()
     await asyncio.wait({other})
