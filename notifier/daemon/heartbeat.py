@@ -7,21 +7,18 @@ or has ended sends none: a loop that dies ends the process, and this loop runs b
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 
-import aiohttp
 import structlog
 
 from notifier.cluster import STOPPING, ThisNode
 from notifier.config import ConfigInForce, HeartbeatConfig
-from notifier.runtime.tls import tls_context
+from notifier.runtime.http1 import HttpFault, Pool, Route
 from notifier.senders.target import USER_AGENT, request_url
 
 log = structlog.get_logger(__name__)
 
 TURN = 1.0  # seconds between looks at the configuration
 TIMEOUT = 10.0  # seconds for one heartbeat
-MAX_REPLY = 64 << 10  # bytes of a reply's header, most of which monitors need not send
 
 
 class Heartbeat:
@@ -38,17 +35,13 @@ class Heartbeat:
         """Send until cancelled."""
         loop = asyncio.get_running_loop()
         sent: tuple[HeartbeatConfig, float] | None = None  # the configuration and the time of the last heartbeat
-        async with AsyncExitStack() as stack:
-            session: aiohttp.ClientSession | None = None
-            while True:
-                config, now = self._in_force.config.heartbeat, loop.time()
-                due = sent is None or sent[0] != config or now >= sent[1] + config.every
-                if config.url is not None and due and self._well():
-                    if session is None:
-                        session = await stack.enter_async_context(_session())
-                    sent = (config, now)
-                    await self._send(session, config.url.reveal())
-                await asyncio.sleep(min(TURN, config.every))
+        while True:
+            config, now = self._in_force.config.heartbeat, loop.time()
+            due = sent is None or sent[0] != config or now >= sent[1] + config.every
+            if config.url is not None and due and self._well():
+                sent = (config, now)
+                await self._send(config.url.reveal())
+            await asyncio.sleep(min(TURN, config.every))
 
     def _well(self) -> bool:
         problem = self._this.problem()
@@ -57,14 +50,14 @@ class Heartbeat:
         self._paused = problem is not None
         return problem is None
 
-    async def _send(self, session: aiohttp.ClientSession, url: str) -> None:
+    async def _send(self, url: str) -> None:
         """Send one heartbeat; log a fault once, without the URL, which may be secret."""
         try:
-            async with session.get(request_url(url), allow_redirects=False) as response:
-                fault = None if response.status < 300 else f"the monitor answered {response.status}"
+            status = await _ask(url)
+            fault = None if status < 300 else f"the monitor answered {status}"
         except TimeoutError:
             fault = f"the monitor did not answer within {TIMEOUT:g} s"
-        except (aiohttp.ClientError, OSError, ValueError) as exc:
+        except (HttpFault, OSError, ValueError) as exc:
             fault = f"the monitor cannot be reached: {type(exc).__name__}"
         if fault is not None and fault != self._fault:
             log.warning("heartbeat.failed", error=fault, hint="check heartbeat.url; the next one is sent in time")
@@ -73,11 +66,15 @@ class Heartbeat:
         self._fault = fault
 
 
-def _session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=tls_context(), force_close=True),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"user-agent": USER_AGENT},
-        timeout=aiohttp.ClientTimeout(total=TIMEOUT),
-        max_field_size=MAX_REPLY,
-    )
+async def _ask(text: str) -> int:
+    """GET a URL and return the status. Raises HttpFault, OSError, TimeoutError, ValueError."""
+    url, pool = request_url(text), Pool(keep=0)
+    head = f"GET {url.raw_path} HTTP/1.1\r\nhost: {url.host_port_subcomponent}\r\nuser-agent: {USER_AGENT}\r\n"
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            connection = await pool.dial(Route.to(url, tls=True))
+            connection.ask(f"{head}accept: */*\r\nconnection: close\r\n\r\n".encode())
+            await connection.wait(0)
+            return connection.reply.status
+    finally:
+        pool.close()

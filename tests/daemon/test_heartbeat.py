@@ -141,4 +141,4 @@ async def test_a_monitor_that_is_away_stops_nothing(tmp_path: Path) -> None:
             await until(lambda: bool(logs), "it is logged")
             await asyncio.sleep(0.3)
     [entry] = logs
-    assert entry["error"] == "the monitor cannot be reached: ClientConnectorError"
+    assert entry["error"] == "the monitor cannot be reached: ConnectFault"
