@@ -28,8 +28,8 @@ HEAVY = {
 }  # fmt: skip
 # What a daemon on SQLite with webhooks has no use for.
 UNUSED = {
-    "aio_pika", "aiohttp_sse_client", "alembic", "apprise", "cryptography", "greenlet", "jinja2", "minio", "nats",
-    "notifier.inputs.amqp", "notifier.inputs.nats", "notifier.inputs.redis", "notifier.runtime.otel",
+    "aio_pika", "aiohttp.client", "aiohttp_sse_client", "alembic", "apprise", "cryptography", "greenlet", "jinja2",
+    "minio", "nats", "notifier.inputs.amqp", "notifier.inputs.nats", "notifier.inputs.redis", "notifier.runtime.otel",
     "notifier.senders.apprise_service", "notifier.senders.chat", "notifier.senders.slack_bot",
     "notifier.senders.services.slack", "notifier.senders.template", "notifier.sources.archive",
     "notifier.sources.kept_object", "notifier.store.listening", "notifier.tools", "opentelemetry", "psycopg",
