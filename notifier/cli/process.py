@@ -50,8 +50,11 @@ def run(config: Path, migrate: bool) -> None:
     from notifier.runtime.structlog_private import structlog  # first of all that import structlog: it then has no rich
 
     settings = load_config(config)
-    from notifier.runtime import aiohttp_private  # noqa: F401  # first of all that import aiohttp: it loads no client
-    from notifier.daemon.app import SIGNALS, Application  # isort: skip
+    from notifier.runtime.loading_private import load_in_part
+
+    load_in_part("aiohttp")
+    load_in_part("prometheus_client")
+    from notifier.daemon.app import SIGNALS, Application
     from notifier.runtime import logs, threads
     from notifier.runtime.loops import LoopUnavailable, runner, settle_memory
 

@@ -12,6 +12,7 @@ __all__ = [
     "clock",
     "counters",
     "http1",
+    "loading_private",
     "logs",
     "loops",
     "metrics",

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Generic, TypeVar
 
-import prometheus_client
-from prometheus_client import CollectorRegistry
+from prometheus_client import metrics
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import CollectorRegistry
 
 
 class Counter:
@@ -119,7 +119,7 @@ class HistogramFamily(Family[Histogram]):
 
 def _shows_created() -> bool:
     """Return whether prometheus_client shows when a series began: an environment variable of its own forbids that."""
-    [family] = prometheus_client.Counter("any", "", registry=None).collect()
+    [family] = metrics.Counter("any", "", registry=None).collect()
     return len(family.samples) > 1
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.metrics import Gauge
+from prometheus_client.registry import CollectorRegistry
 
 from notifier import __version__
 from notifier.runtime.counters import CounterFamily, HistogramFamily
@@ -88,4 +89,6 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return the Prometheus text format."""
+        from prometheus_client.exposition import generate_latest  # it loads two HTTP servers
+
         return generate_latest(self.registry)

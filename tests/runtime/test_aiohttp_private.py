@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
-import pytest
 from aiohttp import web
-from waits import PATIENCE, until
+from waits import until
 
 from notifier.runtime import aiohttp_private
 
@@ -42,26 +40,3 @@ async def test_a_connection_is_idle_until_a_head_is_complete_and_after_the_answe
     writer.close()
     listening.close()
     await server.shutdown()
-
-
-LATE = """
-import ssl, sys
-loaded = []
-ssl.SSLContext.set_default_verify_paths = lambda context: loaded.append(context)
-from notifier.runtime import aiohttp_private
-from aiohttp import web
-import aiohttp
-print("aiohttp.client" in sys.modules, len(loaded), aiohttp.web is web)
-print(hasattr(aiohttp, "nothing"), aiohttp.ClientSession.__module__, aiohttp.hdrs.HOST)
-from aiohttp import ClientTimeout
-"""
-
-
-@pytest.mark.unmeasured
-async def test_aiohttp_is_loaded_without_its_client() -> None:
-    """Nor does it read the authorities; the client is loaded by whoever asks for it."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", LATE, stdout=asyncio.subprocess.PIPE)
-    async with asyncio.timeout(PATIENCE):
-        out, _ = await process.communicate()
-    assert process.returncode == 0
-    assert out.decode().splitlines() == ["False 0 True", "False aiohttp.client Host"]
