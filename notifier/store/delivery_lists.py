@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from notifier.core.callback import LABEL, PREFIX, origin
@@ -38,10 +39,14 @@ _OF_EVENTS = f"{_TOLD} WHERE deliveries.event IN (:pks...) ORDER BY deliveries.i
 _ATTEMPTS = "SELECT * FROM attempts WHERE delivery = :delivery ORDER BY at"
 _AFTER_ALL = "SELECT coalesce(max(id), 0) + 1 FROM deliveries"
 _OF_CALLBACK = f"substr(endpoint, 1, {len(PREFIX)}) = '{PREFIX}'"
-_PHASES = """
-SELECT source, lost IS NOT NULL, coalesce(lost, phase, 'new'), count(*) FROM watches WHERE removed_at IS NULL
-GROUP BY source, lost IS NOT NULL, coalesce(lost, phase, 'new')
-"""
+# Those that ended are counted along their index, which has the phase first; the others' tells only which they are.
+_PHASES = tuple(
+    f"SELECT source, phase, lost IS NOT NULL, count(*) FROM watches WHERE {which} GROUP BY phase, source, lost"
+    for which in (
+        "removed_at IS NULL AND ended",
+        "pk IN (SELECT pk FROM watches WHERE removed_at IS NULL AND NOT ended)",
+    )
+)
 _LOST = """
 SELECT watches.source, watches.lost, count(DISTINCT watches.pk)
 FROM events JOIN watches ON watches.pk = events.watch
@@ -67,9 +72,9 @@ _PENDING, _DEAD = _by_endpoint(IS_OPEN), _by_endpoint("status = 'dead'")
 def summary(connection: Connection, lost_since: Micros) -> Summary:
     """Count watches by source and phase (`new` before the first observation, `lost`), deliveries by endpoint."""
     per_source: dict[str, dict[str, int]] = {}
-    for source, lost, name, count in connection.execute(_PHASES):
+    for source, phase, lost, count in chain.from_iterable(map(connection.execute, _PHASES)):
         of = per_source.setdefault(source, {})
-        key = "lost" if lost else name
+        key = "lost" if lost else phase or "new"
         of[key] = of.get(key, 0) + count
     return {
         "watches": per_source,

@@ -95,6 +95,7 @@ def together(connection: Connection) -> Iterator[Batch]:
 FENCE = Statement("FENCE")
 LOCK_WATCHES = Statement("LOCK_WATCHES")
 STEP_WATCH = Statement("STEP_WATCH")
+END_WATCH = Statement("END_WATCH")
 INSERT_EVENTS = Statement("INSERT_EVENTS")
 INSERT_DELIVERIES = Statement("INSERT_DELIVERIES")
 WHICH_WAIT = Statement("WHICH_WAIT")

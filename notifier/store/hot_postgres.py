@@ -20,12 +20,24 @@ SELECT pk FROM watches WHERE pk = ANY (:_pk::bigint[]) ORDER BY pk FOR NO KEY UP
 STEP_WATCH = """
 UPDATE watches
 SET state = given.state, phase = given.phase, sequence = given.sequence, last_event_id = given.last_event_id,
-    stalled = given.stalled, ended = given.ended, lost = given.lost, changed_at = given.changed_at,
+    stalled = given.stalled, changed_at = given.changed_at, updated_at = given.updated_at
+FROM unnest(
+    :_pk::bigint[], :_before::bigint[], :state::text[], :phase::text[], :sequence::bigint[], :last_event_id::text[],
+    :stalled::boolean[], :changed_at::bigint[], :updated_at::bigint[]
+) AS given (pk, before, state, phase, sequence, last_event_id, stalled, changed_at, updated_at)
+WHERE watches.pk = given.pk AND watches.sequence = given.before AND watches.owner = :_me::bigint
+    AND CASE WHEN watches.removed_at IS NULL THEN true ELSE false END
+"""
+
+END_WATCH = """
+UPDATE watches
+SET state = given.state, phase = given.phase, sequence = given.sequence, last_event_id = given.last_event_id,
+    stalled = given.stalled, ended = true, lost = given.lost, changed_at = given.changed_at,
     updated_at = given.updated_at
 FROM unnest(
     :_pk::bigint[], :_before::bigint[], :state::text[], :phase::text[], :sequence::bigint[], :last_event_id::text[],
-    :stalled::boolean[], :ended::boolean[], :lost::text[], :changed_at::bigint[], :updated_at::bigint[]
-) AS given (pk, before, state, phase, sequence, last_event_id, stalled, ended, lost, changed_at, updated_at)
+    :stalled::boolean[], :lost::text[], :changed_at::bigint[], :updated_at::bigint[]
+) AS given (pk, before, state, phase, sequence, last_event_id, stalled, lost, changed_at, updated_at)
 WHERE watches.pk = given.pk AND watches.sequence = given.before AND watches.owner = :_me::bigint
     AND CASE WHEN watches.removed_at IS NULL THEN true ELSE false END
 """

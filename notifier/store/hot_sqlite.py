@@ -6,16 +6,28 @@ behind VALUES, which `hot.py` repeats for as many rows as there are. No statemen
 an insert is told which delivery is behind another of the same group.
 """
 
+# A step that ends no watch changes no column of an index: SQLite writes each index whose column a statement names.
 STEP_WATCH = """
 UPDATE watches
 SET state = given.state, phase = given.phase, sequence = given.sequence, last_event_id = given.last_event_id,
-    stalled = given.stalled, ended = given.ended, lost = given.lost, changed_at = given.changed_at,
-    updated_at = given.updated_at
+    stalled = given.stalled, changed_at = given.changed_at, updated_at = given.updated_at
 FROM (
-    WITH given (
-        pk, before, me, state, phase, sequence, last_event_id, stalled, ended, lost, changed_at, updated_at
-    ) AS (
-        VALUES (:_pk, :_before, :_me, :state, :phase, :sequence, :last_event_id, :stalled, :ended, :lost, :changed_at,
+    WITH given (pk, before, me, state, phase, sequence, last_event_id, stalled, changed_at, updated_at) AS (
+        VALUES (:_pk, :_before, :_me, :state, :phase, :sequence, :last_event_id, :stalled, :changed_at, :updated_at)
+    )
+    SELECT * FROM given
+) AS given
+WHERE watches.pk = given.pk AND watches.sequence = given.before AND watches.owner = given.me
+    AND watches.removed_at IS NULL
+"""
+
+END_WATCH = """
+UPDATE watches
+SET state = given.state, phase = given.phase, sequence = given.sequence, last_event_id = given.last_event_id,
+    stalled = given.stalled, ended = 1, lost = given.lost, changed_at = given.changed_at, updated_at = given.updated_at
+FROM (
+    WITH given (pk, before, me, state, phase, sequence, last_event_id, stalled, lost, changed_at, updated_at) AS (
+        VALUES (:_pk, :_before, :_me, :state, :phase, :sequence, :last_event_id, :stalled, :lost, :changed_at,
             :updated_at)
     )
     SELECT * FROM given

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from notifier.core.callback import origin
-from notifier.core.model import Json, Micros
+from notifier.core.model import TERMINAL, Json, Micros
 from notifier.core.payload import timestamp
 from notifier.store.connection import Connection
 from notifier.store.delivery_lists import deliveries_of, deliveries_page, delivery_detail, summary
@@ -145,11 +145,11 @@ def _watch_conditions(which: WatchFilter) -> tuple[list[str], dict[str, Any]]:
         case None:
             pass
         case "new":
-            every.append("phase IS NULL AND lost IS NULL")
+            every.append("phase IS NULL AND lost IS NULL AND NOT ended")
         case "lost":
             every.append("ended = true AND lost IS NOT NULL")
-        case _:
-            every.append("phase = :phase AND lost IS NULL")  # as in the counts: each watch is in one phase
+        case phase:  # as in the counts: each watch is in one phase. Each of the conditions is that of an index
+            every.append(f"phase = :phase AND lost IS NULL AND {'ended' if phase in TERMINAL else 'NOT ended'}")
     if which.state is not None:
         every.append("state = :state")
     if which.ended is not None:

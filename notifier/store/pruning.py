@@ -36,7 +36,7 @@ _PRUNE_EVENTS = (
 _OVER = "(removed_at < :before OR ended = true AND origin <> 'file')"
 _OLD_WATCHES = f"""
 SELECT updated_at, pk, {_OVER} AND NOT EXISTS (SELECT 1 FROM events WHERE events.watch = watches.pk) AS gone
-FROM watches WHERE updated_at < :before AND (updated_at, pk) > (:at, :pk)
+FROM watches WHERE (ended OR removed_at IS NOT NULL) AND updated_at < :before AND (updated_at, pk) > (:at, :pk)
 ORDER BY updated_at, pk LIMIT {CHUNK}
 """
 _PRUNE_WATCHES = f"DELETE FROM watches WHERE pk IN (:pks...) AND {_OVER} RETURNING pk"

@@ -116,7 +116,6 @@ def step_row(watch: Watch, records: Sequence[Record], node: int) -> dict[str, ob
         "changed_at": watch.changed_at,
         "last_event_id": storable(watch.last_event_id or None),
         "stalled": watch.stalled,
-        "ended": watch.ended,
         "lost": records[-1].lost,
         "updated_at": records[-1].at,
     }

@@ -46,14 +46,16 @@ CREATE TABLE watches (
     CONSTRAINT watches_source_id UNIQUE (source, id)
 );
 CREATE INDEX watches_open ON watches (created_at, pk) WHERE ended = {false} AND removed_at IS NULL AND owner IS NULL;
-CREATE INDEX watches_updated ON watches (updated_at);
 CREATE INDEX watches_callback ON watches (callback) WHERE callback IS NOT NULL;
--- For lists of watches that were not removed, newest first: by source, by phase, and those that go on. The condition of
--- the last has other words than claims of watches, so that SQLite does not use it for those.
+-- For lists of watches that were not removed, newest first: by source, those that go on, and the ended by phase. The
+-- condition of the second has other words than claims of watches, so that SQLite does not use it for those. None has a
+-- column that changes while a watch goes on: each would cost every step two pages.
 CREATE INDEX watches_of_source ON watches (source, pk) WHERE removed_at IS NULL;
--- With source and lost, so that counting reads the index alone.
-CREATE INDEX watches_in_phase ON watches (phase, pk, source, lost) WHERE removed_at IS NULL;
 CREATE INDEX watches_going_on ON watches (pk) WHERE removed_at IS NULL AND NOT ended;
+-- With all columns that counting reads.
+CREATE INDEX watches_ended ON watches (phase, pk, source, lost) WHERE removed_at IS NULL AND ended;
+-- For pruning, oldest first.
+CREATE INDEX watches_over ON watches (updated_at, pk) WHERE ended OR removed_at IS NOT NULL;
 
 CREATE TABLE events (
     pk {key} NOT NULL,

@@ -16,6 +16,7 @@ from notifier.store.lock_file import LockFile
 
 BUSY_TIMEOUT = 5000  # milliseconds that SQLite waits for another process's lock
 CACHE_KIB = 4096  # SQLite's page cache, for each of two connections; the system caches the file too
+STATEMENTS = 256  # that a connection keeps prepared: those of the hot path are one for each number of rows
 CHECKPOINT_PAGES = 2000  # 8 MB of log before a checkpoint: fewer writes of the same hot pages
 CHECK_LIMIT = 256 << 20  # bytes; to check a larger file at each start takes too long
 JOURNAL_LIMIT = 64 << 20  # bytes that the write-ahead log is cut back to
@@ -67,6 +68,7 @@ class SqliteEngine(Engine):
             isolation_level=None,
             timeout=BUSY_TIMEOUT / 1000,
             check_same_thread=self._writable,
+            cached_statements=STATEMENTS,
         )
         raw.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         raw.execute("PRAGMA temp_store=MEMORY")

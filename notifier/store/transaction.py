@@ -111,8 +111,7 @@ class Transaction:
         first: int,
         first_event: int,
     ) -> Callable[[], list[list[Delivery]]]:
-        steps = [step_row(op.watch, op.records, self.node.number) for op in commits if op.watch is not None]
-        stepped = batch.run(hot.STEP_WATCH, steps) if steps else None
+        stepped = self._step(batch, [(op.watch, op.records) for op in commits if op.watch is not None])
         epoch = self.node.epoch
         if records:
             rows = [event_row(first_event + n, epoch, op.watch, record) for n, (op, record) in enumerate(records)]
@@ -125,11 +124,20 @@ class Transaction:
         waiting = self._enqueue(batch, addressed, first) if addressed else None
 
         def read() -> list[list[Delivery]]:
-            if stepped is not None and stepped.count != len(steps):
+            if any(result.count != expected for result, expected in stepped):
                 raise StaleWrite
             return _taken(commits, records, first, frozenset(n for (n,) in waiting.rows()) if waiting else frozenset())
 
         return read
+
+    def _step(self, batch: Batch, steps: Sequence[tuple[Watch, Sequence[Record]]]) -> list[tuple[Result, int]]:
+        """Step watches, those that go on and those that end; return the results, and the rows that each must change."""
+        stepped = []
+        for statement, ended in ((hot.STEP_WATCH, False), (hot.END_WATCH, True)):
+            rows = [step_row(watch, records, self.node.number) for watch, records in steps if watch.ended is ended]
+            if rows:
+                stepped.append((batch.run(statement, rows), len(rows)))
+        return stepped
 
     def _enqueue(
         self, batch: Batch, addressed: Sequence[tuple[int, Watch | None, Record, Address]], first: int

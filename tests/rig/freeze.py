@@ -39,6 +39,7 @@ COMMITS = {
     "0005": "cd309e8",
     "0006": "fdfa13c",
     "0007": "27f8ddd",
+    "0008": "db3622e",
 }
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PHASES = {

@@ -34,12 +34,13 @@ def plan(path: Path, read: list[tuple[str, Any]]) -> list[str]:
     [
         (WatchFilter(), r"SCAN watches$"),  # along the primary key
         (WatchFilter(source="vidu"), r"SEARCH watches USING INDEX watches_of_source \(source=\?\)"),
-        (WatchFilter(phase="running"), r"SEARCH watches USING INDEX watches_in_phase \(phase=\?\)"),
-        (WatchFilter(phase="new"), r"SEARCH watches USING INDEX watches_in_phase \(phase=\?\)"),
+        (WatchFilter(phase="running"), r"SCAN watches USING INDEX watches_going_on"),
+        (WatchFilter(phase="new"), r"SCAN watches USING INDEX watches_going_on"),
+        (WatchFilter(phase="failed"), r"SEARCH watches USING INDEX watches_ended \(phase=\?\)"),
         (WatchFilter(ended=False), r"SCAN watches USING INDEX watches_going_on"),
         (
             WatchFilter(source="vidu", phase="running", ended=False),
-            r"SEARCH watches USING INDEX watches_(in_phase|of_source)",
+            r"(SCAN watches USING INDEX watches_going_on|SEARCH watches USING INDEX watches_of_source)",
         ),
         (WatchFilter(text="7"), r"SCAN watches$"),
     ],

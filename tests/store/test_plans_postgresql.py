@@ -38,6 +38,7 @@ FROM deliveries;
 KEYS = ("pk", "number", "endpoint", "lane", "due", "id")
 STATEMENTS: dict[str, tuple[str, set[str]]] = {  # with the conditions by which it may read indexes
     "step": (hot_postgres.STEP_WATCH, {"watches_pkey (pk)"}),
+    "end": (hot_postgres.END_WATCH, {"watches_pkey (pk)"}),
     "insert": (hot_postgres.INSERT_DELIVERIES, {"deliveries_lane (endpoint, lane)"}),
     "supersede": (hot_postgres.SUPERSEDE, {"deliveries_lane (endpoint, lane)", "deliveries_pkey (id)"}),
     "overtake": (hot_postgres.OVERTAKE, {"deliveries_lane (endpoint, lane)", "deliveries_pkey (id)"}),

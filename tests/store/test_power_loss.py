@@ -100,7 +100,7 @@ async def test_all_that_was_acknowledged_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Path, url: str
 ) -> None:
     """And a transaction that was under way is there whole, or not at all."""
-    monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 60)
+    monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 30)
     async with running(url) as store:
         assert _settings(store) == ("wal", 2)  # FULL: sqlite.org/pragma.html#pragma_synchronous
         disks = await course(store, path)

@@ -15,7 +15,7 @@ from notifier.store.connection import Connection, Engine
 if TYPE_CHECKING:
     import sqlalchemy
 
-HEAD = "0008"  # the newest revision in versions/
+HEAD = "0009"  # the newest revision in versions/
 
 _VERSION = """
 CREATE TABLE alembic_version (
