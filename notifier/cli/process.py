@@ -52,6 +52,7 @@ def run(config: Path, migrate: bool) -> None:
     settings = load_config(config)
     from notifier.runtime.loading_private import load_in_part
 
+    os.environ["FROZENLIST_NO_EXTENSIONS"] = "1"  # of aiohttp's lists: compiled, they load C++'s library, 1 MiB
     load_in_part("aiohttp")
     load_in_part("prometheus_client")
     from notifier.daemon.app import SIGNALS, Application

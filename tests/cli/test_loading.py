@@ -28,13 +28,13 @@ HEAVY = {
 }  # fmt: skip
 # What a daemon on SQLite with webhooks has no use for.
 UNUSED = {
-    "aio_pika", "aiohttp.client", "aiohttp_sse_client", "alembic", "apprise", "cryptography", "greenlet",
-    "http.server", "jinja2", "minio", "nats", "notifier.inputs.amqp", "notifier.inputs.nats", "notifier.inputs.redis",
-    "notifier.runtime.otel", "notifier.senders.apprise_service", "notifier.senders.chat",
-    "notifier.senders.services.slack", "notifier.senders.slack_bot", "notifier.senders.template",
-    "notifier.sources.archive", "notifier.sources.kept_object", "notifier.store.listening", "notifier.tools",
-    "opentelemetry", "prometheus_client.exposition", "psycopg", "pygments", "redis", "rich", "slack_sdk",
-    "sqlalchemy", "typer", "urllib3", "watchfiles", "wsgiref",
+    "aio_pika", "aiohttp.client", "aiohttp_sse_client", "alembic", "apprise", "cryptography", "difflib",
+    "frozenlist._frozenlist", "greenlet", "http.server", "jinja2", "minio", "nats", "notifier.inputs.amqp",
+    "notifier.inputs.nats", "notifier.inputs.redis", "notifier.runtime.otel", "notifier.senders.apprise_service",
+    "notifier.senders.chat", "notifier.senders.services.slack", "notifier.senders.slack_bot",
+    "notifier.senders.template", "notifier.sources.archive", "notifier.sources.kept_object",
+    "notifier.store.listening", "notifier.tools", "opentelemetry", "prometheus_client.exposition", "psycopg",
+    "pygments", "redis", "rich", "slack_sdk", "sqlalchemy", "typer", "urllib3", "watchfiles", "wsgiref",
 }  # fmt: skip
 PROGRAM = """
 import sys
