@@ -5,7 +5,6 @@ This module alone puts pydantic's errors into these words. No message holds a se
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -116,6 +115,8 @@ _SCALARS = {  # the same for kinds that begin so
 
 def suggest(word: str, options: Iterable[str]) -> str | None:
     """Return the option that the user probably meant; None if there is none."""
+    import difflib  # only mistakes need it
+
     by_lower = {option.lower(): option for option in options}
     return next((by_lower[match] for match in difflib.get_close_matches(word.lower()[:200], by_lower, n=1)), None)
 
