@@ -26,7 +26,10 @@ GC_ALLOCATIONS, GC_YOUNG, GC_OLD = 20_000, 20, 50
 # glibc gives blocks above this size back to the system when they are freed, but raises the size to that of the largest
 # block that was freed. After one large file has been read, that is too much to ever give back the memory of the next.
 LARGE_BLOCK = 128 * 1024
-M_MMAP_THRESHOLD = -3  # of mallopt(3)
+# Each thread has an arena of its own, which keeps what is freed in it. One for all is enough where most allocations are
+# Python's, since a thread makes those while it has the interpreter's lock.
+ARENAS = 1
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of mallopt(3)
 
 
 class LoopUnavailable(NotifierError):
@@ -66,14 +69,16 @@ def _uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def settle_memory() -> None:
-    """Exclude the objects of the start from garbage collection, collect less often, and give large blocks back.
+    """Exclude the objects of the start from garbage collection, collect less often, and have less memory kept.
 
     A full collection with thousands of open streams stops the loop for more than a tenth of a second and finds almost
     nothing: reference counting frees nearly all objects. One before the start takes as long, an eighth of the whole
     start, to find 300 KiB.
     """
     with contextlib.suppress(AttributeError):  # a C library other than glibc
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+        mallopt(M_ARENA_MAX, ARENAS)
     gc.freeze()
     gc.enable()
     gc.set_threshold(GC_ALLOCATIONS, GC_YOUNG, GC_OLD)

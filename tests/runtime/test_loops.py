@@ -72,3 +72,14 @@ def test_a_limit_that_may_not_be_raised_is_lived_with(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(resource, "setrlimit", refuse)
     assert loops.raise_file_limit() == soft
+
+
+def test_threads_share_one_arena() -> None:
+    """In a process of its own: malloc's settings are the whole process's. malloc_stats(3) prints each arena."""
+    program = (
+        "import ctypes, threading; from notifier.runtime.loops import settle_memory; settle_memory();"
+        "thread = threading.Thread(target=bytes, args=(10_000,)); thread.start(); thread.join();"
+        "getattr(ctypes.CDLL(None), 'malloc_stats', lambda: None)()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stderr.count("Arena ") <= 1
