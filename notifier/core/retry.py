@@ -60,6 +60,7 @@ class Gone:
 
 
 Outcome = Delivered | Failed | Rejected | Gone
+DELIVERED = Delivered()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +143,7 @@ def classify_http(status: int, headers: Mapping[str, str], *, now: Micros, hide:
     `headers` ignores the case of names or has them in lower case; `hide` are texts that must not get into a detail.
     """
     if 200 <= status < 300:
-        return Delivered()
+        return DELIVERED
     if 300 <= status < 400:
         # Never followed: a 301, 302 or 303 would turn the POST into a GET without a body (RFC 9110 section 15.4).
         return Failed(reason="redirect", detail=f"{status} to {_harmless(headers.get('location', ''), hide)}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from time import perf_counter  # the clock of uvloop's loop stands still within a round, and counts milliseconds
 
 import structlog
@@ -42,6 +42,10 @@ log = structlog.stdlib.get_logger()
 
 class ClaimLost(Exception):
     """The delivery may be another node's by now."""
+
+
+class Closed(Exception):
+    """No attempt is made any more."""
 
 
 class Exchange:
@@ -97,7 +101,11 @@ class Exchange:
     ) -> Attempt:
         """POST, and judge the reply; `at` is only recorded. Raises nothing but CancelledError."""
         trace = AttemptTrace(perf_counter())
-        fault = await self._guarded(body, headers, trace, still_ours)
+        fault: Failed | None = None
+        try:
+            await self._exchange(body, headers, trace, still_ours)
+        except Exception as exc:  # the one boundary of an attempt
+            fault = self._fault(exc, trace)
         ended = perf_counter()
         status = trace.status
         text = decode(trace.body, trace.fields.get("content-encoding")) if trace.body else ""
@@ -116,7 +124,7 @@ class Exchange:
             seconds=ended - trace.began,
             phases=_phases(trace, ended),
             address=trace.address,
-            reply=kept(text, self.secrets),
+            reply=kept(text, self.secrets) if text else "",
         )
 
     def close(self) -> None:
@@ -125,31 +133,15 @@ class Exchange:
             self._closed = True
             self._connections.release()
 
-    async def _guarded(
-        self, body: bytes, headers: Headers, trace: AttemptTrace, still_ours: StillOurs
-    ) -> Failed | None:
-        """Make the exchange within the one deadline; return what went wrong, if anything did."""
-        if self._closed:
-            return Failed(reason="closed", detail="the endpoint was closed or its configuration replaced", spend=False)
-        try:
-            await self._exchange(self._request(body, headers), trace, still_ours)
-        except TimeoutError:
-            return Failed(reason="timeout", detail=f"{self._stage(trace)} after {self._timeout:g} s")
-        except ClaimLost:
-            return Failed(reason="claim_lost", detail="nothing was sent: it is another node's by now", spend=False)
-        except Exception as exc:  # the one boundary of an attempt
-            if (fault := explain(exc)) is not None:
-                return fault
-            log.exception("sender.unexpected_error", host=self._route.host)
-            return Failed(reason="internal", detail=f"a fault of this program: {type(exc).__name__}", proves=False)
-        return None
-
-    async def _exchange(self, request: bytes, trace: AttemptTrace, still_ours: StillOurs) -> None:
-        """Send a request once, and once more if a kept connection had died unnoticed.
+    async def _exchange(self, body: bytes, headers: Headers, trace: AttemptTrace, still_ours: StillOurs) -> None:
+        """Send a request once, and once more if a kept connection had died unnoticed; all within the one deadline.
 
         An endpoint may close an idle connection while a request is on its way to it; then no reply begins, and the
         request may be repeated (RFC 9112 section 9.3.1; a receiver drops what was handled after all by its id).
         """
+        if self._closed:
+            raise Closed
+        request = self._request(body, headers)
         pool, route = self._connections.pool, self._route
         deadline = asyncio.get_running_loop().time() + self._timeout
         connection = pool.idle(route)
@@ -178,6 +170,21 @@ class Exchange:
                 trace.take_reply(connection)
                 pool.give_back(route, connection)
             connection = None
+
+    def _fault(self, exc: Exception, trace: AttemptTrace) -> Failed:
+        """Return what an exception means, which is handled now."""
+        match exc:
+            case Closed():
+                detail = "the endpoint was closed or its configuration replaced"
+                return Failed(reason="closed", detail=detail, spend=False)
+            case TimeoutError():
+                return Failed(reason="timeout", detail=f"{self._stage(trace)} after {self._timeout:g} s")
+            case ClaimLost():
+                return Failed(reason="claim_lost", detail="nothing was sent: it is another node's by now", spend=False)
+        if (fault := explain(exc)) is not None:
+            return fault
+        log.exception("sender.unexpected_error", host=self._route.host)
+        return Failed(reason="internal", detail=f"a fault of this program: {type(exc).__name__}", proves=False)
 
     def _stage(self, trace: AttemptTrace) -> str:
         """Say what was waited for; a server without TLS at a port for https answers nothing, and is connected to."""
@@ -221,7 +228,8 @@ class AttemptTrace:
         reply = connection.reply
         if reply.status:
             self.status, self.replied = reply.status, connection.replied
-            self.fields, self.body = reply.fields, reply.take()[:READ_LIMIT]
+            self.fields = reply.fields
+            self.body = reply.take()[:READ_LIMIT] if reply.size else b""
 
     def take_refused(self, raw: bytes, now: float) -> bool:
         """Record a reply whose head was refused; return False if not even its status can be read."""
@@ -238,11 +246,12 @@ def _is_ours(name: str) -> bool:
     return name.lower().startswith("webhook-")
 
 
-def _lines(headers: Iterable[tuple[str, str]]) -> str:
+def _lines(headers: Collection[tuple[str, str]]) -> str:
     """Write headers. Raises ValueError if one of them would end before its end."""
-    lines = [f"{name}: {value}\r\n" for name, value in headers]
-    text = "".join(lines)
-    if not len(lines) == text.count("\n") == text.count("\r") or "\0" in text:
+    text = ""
+    for name, value in headers:
+        text += f"{name}: {value}\r\n"
+    if not len(headers) == text.count("\n") == text.count("\r") or "\0" in text:
         raise ValueError("a header holds a line end")
     return text
 

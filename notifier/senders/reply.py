@@ -59,7 +59,7 @@ def redact(text: str, secrets: tuple[str, ...]) -> str:
 
 def kept(text: str, secrets: tuple[str, ...]) -> str:
     """Return the part of a reply's text that is kept."""
-    return visible(redact(text, secrets)[:KEEP_LIMIT]) if text else ""
+    return visible(redact(text, secrets)[:KEEP_LIMIT])
 
 
 def secrets_of(*parts: str | None) -> tuple[str, ...]:

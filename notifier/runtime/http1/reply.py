@@ -77,16 +77,17 @@ class ReplyReader:
 
     def feed(self, data: bytes) -> None:
         """Read on. Raises BadHead or BrokenFraming; nothing more can be read then."""
-        if self.status:
-            self._feed_body(data)
+        if not self.status:
+            end = -1
+            if data[:9] == _FINAL[0] and data[9:10] in _FINAL[1] and not self._head:
+                end = data.find(b"\r\n\r\n", 10, SHORT_HEAD)
+            if end < 0:
+                self._feed_head(data)
+                return
+            self._head = data[: end + 4]
+        elif self.over:
+            self.keeps = False
             return
-        end = -1
-        if data[:9] == _FINAL[0] and data[9:10] in _FINAL[1] and not self._head:
-            end = data.find(b"\r\n\r\n", 10, SHORT_HEAD)
-        if end < 0:
-            self._feed_head(data)
-            return
-        self._head = data[: end + 4]
         try:
             self._parser.feed_data(data)
         except _STOPPED as exc:
@@ -150,17 +151,6 @@ class ReplyReader:
         # RFC 9112 section 2.2 allows line ends without CR; blanks behind the size of a chunk are an old server's.
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)
 
-    def _feed_body(self, data: bytes) -> None:
-        if self.over:
-            self.keeps = False
-            return
-        try:
-            self._parser.feed_data(data)
-        except _STOPPED as exc:
-            if not self.over:
-                raise BrokenFraming(str(exc)) from None
-            self.keeps = False
-
     def _feed_head(self, data: bytes) -> None:
         """Read a head that is long, in pieces, interim or odd."""
         known = max(0, len(self._head) - 3)  # of the blank line, the beginning may be there
@@ -210,7 +200,7 @@ class ReplyReader:
             if not self.status:
                 self._take_odd(head, rest)
         if rest:
-            self._feed_body(rest)
+            self.feed(rest)
 
     def _take_odd(self, head: bytes, rest: bytes) -> None:
         self._renew()
