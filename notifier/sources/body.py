@@ -73,18 +73,17 @@ class BodyReader:
         """
         if self._taken:
             await self._rest()
+        connection = self._connection
+        reply = connection.reply
         take = self._received if self._unpacker is None else self._unpacked
-        chunk = take()
-        if chunk:
-            self._taken += len(chunk)
+        if (self._held or reply.size or self._unpacker is not None) and (chunk := take()):
             self._given, self._size = perf_counter(), len(chunk)
+            self._taken += self._size
             if not self._alone:
                 self._alone = True
                 asyncio.get_running_loop().call_soon(self._leave)
             return chunk
         self._taken, self._worked = 0, 0.0
-        connection = self._connection
-        reply = connection.reply
         while not reply.over or connection.fault is not None or reply.size:
             await connection.wait(1)
             if chunk := take():

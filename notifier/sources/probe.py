@@ -171,7 +171,7 @@ async def _read(plan: Plan, connection: Connection, task_id: str, messages: list
                 continue
             message = _of_event(plan, event, task_id)
             messages.append(message)
-            if plan.reader.ends(event):
+            if event.type == plan.reader.end_event:
                 return True
             if (first and message.observation is not None) or len(messages) >= MAX_MESSAGES:
                 return False

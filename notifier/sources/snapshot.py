@@ -58,7 +58,7 @@ class SnapshotReader:
         self._not_found = tuple((rule, find(rule.path)) for rule in preset.not_found)
         self._failures = tuple(find(path) for path in preset.failure_if_present)
         self._state_events = preset.state_events
-        self._end_event = preset.end_event
+        self.end_event = preset.end_event  # an event of this name ends its stream
         all_paths = (*paths.model_dump().values(), *preset.failure_if_present)
         self._sees_names = any(path is not None and '"@event"' in compilable(path) for path in all_paths)
         self._names_states = '"@event"' in compilable(paths.state)  # no JSON is needed where the name is the state
@@ -72,13 +72,9 @@ class SnapshotReader:
         """Return the states that were read and that the preset does not list; they count as running."""
         return self._unknown
 
-    def ends(self, event: StreamEvent) -> bool:
-        """Return whether an event ends its stream."""
-        return event.type == self._end_event
-
     def counts_without_data(self, event: StreamEvent) -> bool:
         """Return whether an event counts by its name alone; others without data only keep the connection alive."""
-        return event.type == self._end_event or (self._names_states and event.type in self._phases)
+        return event.type == self.end_event or (self._names_states and event.type in self._phases)
 
     def place(self, event: StreamEvent) -> str:
         """Return where to go on behind an event; empty: it does not tell."""
@@ -103,7 +99,7 @@ class SnapshotReader:
         for an event about another task than `task_id`; None: of any.
         """
         name = event.type
-        if name == self._end_event:
+        if name == self.end_event:
             return self._read_end(event, task_id)
         carries_state = self._state_events is None or name in self._state_events
         try:
@@ -225,7 +221,7 @@ class SnapshotReader:
         return None
 
     def _observation(self, task: Json, view: Json, event_id: str, *, state_required: bool = True) -> Observation:
-        failure = self._failure(view)
+        failure = self._failure(view) if self._failures else None
         if state_required:
             state, phase = self._state_of(view, failed=failure is not None)
         else:

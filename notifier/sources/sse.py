@@ -187,7 +187,9 @@ class SseStream:
             if self._more:
                 await asyncio.sleep(0)
                 continue
-            self._take_bare_id()
+            decoder = self._connection.decoder
+            if decoder.last_event_id or decoder.cleared:
+                self._take_bare_id(decoder.last_event_id)
             events = await self._connection.receive()
             if events is None:
                 raise StopAsyncIteration
@@ -233,20 +235,18 @@ class SseStream:
         self._batch, self._large, self._looked = iter(()), None, None
         self._connection.close()
 
-    def _take_bare_id(self) -> None:
+    def _take_bare_id(self, bare: str) -> None:
         """Take in the ID behind the last event of the batch, which may be that of a block without data.
 
         Such a block is no event, and yet it moves the place at which to go on (WHATWG HTML section 9.2.6). An empty ID
         says that there is no such place.
         """
-        decoder = self._connection.decoder
-        bare = decoder.last_event_id
         if self.unread is not None:
             return
         if bare:
             place = self._plan.reader.place(StreamEvent(b"", "message", bare)) or self.last_event_id
             self._place, self._placed = place, None
-        elif decoder.cleared and self._plan.settings.preset.cursor is None:
+        elif self._plan.settings.preset.cursor is None:
             self._place, self._placed = "", None
 
     def _next_of_batch(self) -> Observation | None:
@@ -265,7 +265,7 @@ class SseStream:
                     self._last, self._last_type = event.data, event.type
                     observation = self._take(told)
                     self._counts = observation is not None
-                    ends = self._plan.reader.ends(event)
+                    ends = event.type == self._plan.reader.end_event
                 if self.unread is None and place is not None:
                     self._place, self._placed = place or self._place, None
                 elif self.unread is None:
@@ -294,18 +294,19 @@ class SseStream:
         return told, self._plan.reader.place(event) if placed else None
 
     def _take(self, told: Told) -> Observation | None:
-        if isinstance(told, Unreadable):
-            if self._connection.partial:  # the connection broke within it
+        match told:
+            case Unreadable() if self._connection.partial:  # the connection broke within it
                 return None
-            self._source.unreadable.value += 1
-            self.unread = told
-            if self._connection.single:
-                raise told.behind(self._connection.redirected)
-            return None
+            case Unreadable():
+                self._source.unreadable.value += 1
+                self.unread = told
+                if self._connection.single:
+                    raise told.behind(self._connection.redirected)
+                return None
+            case Aside(progress=progress):
+                self._progress, self.unread = progress, None
+                return None
         self.unread = None
-        if isinstance(told, Aside):
-            self._progress = told.progress
-            return None
         if told is None or self._progress is None or told.progress is not None or told.phase is Phase.SUCCEEDED:
             return told
         return replace(told, progress=self._progress)  # events before it have told that

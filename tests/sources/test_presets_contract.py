@@ -290,7 +290,7 @@ def test_the_example_of_a_stream_ends_as_its_last_state_says(name: str) -> None:
     seen: list[tuple[Any, Observation]] = []
     asides: list[float] = []
     for event in events:
-        if one.ends(event):
+        if event.type == one.end_event:
             break
         told = one.read_event(event)
         if isinstance(told, Aside):
