@@ -76,28 +76,25 @@ def _change(event: Event, watch: Watch, observation: Observation, watched: Micro
         return None
     followed = event.at - watch.created_at if watched is None else watched
     labels = dict(watch.labels.items())
+    state, before = watch.state, event.previous_state
+    progress, eta = observation.progress, observation.eta_seconds
     try:
         return (
             f'{{"type":"{event.type}","timestamp":"{timestamp(event.at)}","data":{{"watch":{{'
             f'"source":{_text(watch.source)},"id":{_text(watch.id)},'
             f'"labels":{_compact(labels) if labels else "{}"},'
             f'"metadata":{"{}" if watch.metadata is None else _compact(_metadata(watch))}}},'
-            f'"sequence":{watch.sequence},"state":{_word(watch.state)},"phase":{_PHASES[watch.phase]},'
-            f'"previous_state":{_word(event.previous_state)},"previous_phase":{_PHASES[event.previous_phase]},'
-            f'"progress":{_number(observation.progress)},"eta_seconds":{_number(observation.eta_seconds)},'
+            f'"sequence":{watch.sequence},'
+            f'"state":{"null" if state is None else _text(state)},"phase":{_PHASES[watch.phase]},'
+            f'"previous_state":{"null" if before is None else _text(before)},'
+            f'"previous_phase":{_PHASES[event.previous_phase]},'
+            f'"progress":{"null" if progress is None else _compact(progress)},'
+            f'"eta_seconds":{"null" if eta is None else _compact(eta)},'
             f'"error":null,"result":null,"watched_seconds":{round(max(0, followed) / 1e6, 3)!r},'
             f'"task":{_compact(observation.task)}}}}}'
         ).encode()
     except ValueError:  # a number outside JSON, or half of a surrogate pair: see `encode`
         return None
-
-
-def _word(text: str | None) -> str:
-    return "null" if text is None else _text(text)
-
-
-def _number(number: float | None) -> str:
-    return "null" if number is None else _compact(number)
 
 
 def _watch_data(event: Event, watch: Watch, watched: Micros | None) -> dict[str, Json]:

@@ -52,10 +52,20 @@ class Connector:
         place = subscription.last_event_id if subscription.overdue is None else ""
         try:
             stream = await self._open(subscription, place)
-            await self._read(subscription, stream)
+            if subscription.watch.state is not None:
+                await self._catch_up(subscription, stream)
+            while subscription.reads:
+                observation = await anext(stream, None)
+                if observation is not None:
+                    await self._observer.observe(subscription, observation, self._source.settings)
+                subscription.remember(place=stream.last_event_id)
+                if observation is None:
+                    break
             error = subscription.cut or (None if stream.observations else stream.unread)
         except SourceError as exc:
             error = exc
+            if stream is not None:
+                subscription.remember(place=stream.last_event_id)
         except StaleWrite:
             raise
         except Exception:
@@ -100,21 +110,6 @@ class Connector:
         subscription.opened = asyncio.get_running_loop().time()
         self._gauge.inc()
         return stream
-
-    async def _read(self, subscription: Subscription, stream: SseStream) -> None:
-        if subscription.watch.state is not None:
-            await self._catch_up(subscription, stream)
-        while subscription.reads:
-            try:
-                observation = await anext(stream, None)
-            except SourceError:
-                subscription.remember(place=stream.last_event_id)
-                raise
-            if observation is not None:
-                await self._observer.observe(subscription, observation, self._source.settings)
-            subscription.remember(place=stream.last_event_id)
-            if observation is None:
-                return
 
     async def _catch_up(self, subscription: Subscription, stream: SseStream) -> None:
         """Read the first burst of a stream that was connected again, and record only its news.

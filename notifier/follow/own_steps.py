@@ -71,7 +71,8 @@ class OwnSteps:
             before = subscription.watch
             taken = step(before, self._clock())
             try:
-                await self._recorder.record(taken)
+                if taken.events:
+                    await self._recorder.record(taken)
                 subscription.moved(before, taken.watch)
             except StaleWrite:
                 self._followed.let_go(subscription)

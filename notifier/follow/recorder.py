@@ -6,10 +6,10 @@ Nothing is offered for sending that is not committed.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -138,18 +138,20 @@ class Recorder:
             return observation
         return replace(observation, kept=await archive.keep(watch.source, watch.id, observation.urls))
 
-    async def record(self, step: Step) -> None:
-        """Commit a watch's step. Raises StaleWrite.
+    def record(self, step: Step) -> Coroutine[Any, Any, None]:
+        """Commit a watch's step that makes events. Raises StaleWrite.
 
         Cancel it only when the process ends: nobody hands on the deliveries that the store has committed by then.
         """
+        if self.tracing is UNTRACED:
+            return self._save(step.watch, step.events, None, step.watch.traceparent)
+        return self._record_traced(step)
+
+    async def _record_traced(self, step: Step) -> None:
         watch = step.watch
-        if step.events and self.tracing is UNTRACED:
-            await self._save(watch, step.events, None, watch.traceparent)
-        elif step.events:
-            about = {"notifier.source": watch.source, "notifier.task": watch.id, "notifier.state": watch.state or ""}
-            with self.tracing.span("observe", watch.traceparent, about) as span:
-                await self._commit(watch, step.events, traceparent=span.traceparent)
+        about = {"notifier.source": watch.source, "notifier.task": watch.id, "notifier.state": watch.state or ""}
+        with self.tracing.span("observe", watch.traceparent, about) as span:
+            await self._commit(watch, step.events, traceparent=span.traceparent)
 
     async def announce(self, event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
         """Commit an operators' event; one that no endpoint asks for is only counted. Raises StoreUnavailable.
@@ -208,13 +210,15 @@ class Recorder:
             at=event.at,
             sequence=event.watch.sequence if event.watch else 0,
             body=payload.body(event, watched=watched),
-            addresses=tuple(self._addresses(event, places)),
+            addresses=self._addresses(event, places),
             traceparent=traceparent,
             lost=LostReason(event.extra["reason"]) if event.type is EventType.LOST else None,
         )
 
-    def _addresses(self, event: Event, places: DeliveryPlaces) -> Iterator[Address]:
+    def _addresses(self, event: Event, places: DeliveryPlaces) -> tuple[Address, ...]:
+        addresses: tuple[Address, ...] = ()
         for route in routing.select(self.routes, event):
-            yield Address(endpoint=route.endpoint, latest=route.latest, take=places.take(route.endpoint))
+            addresses += (Address(endpoint=route.endpoint, latest=route.latest, take=places.take(route.endpoint)),)
         if (callback := routing.callback(event)) is not None:
-            yield Address(endpoint=callback, take=places.take(callback))
+            addresses += (Address(endpoint=callback, take=places.take(callback)),)
+        return addresses
