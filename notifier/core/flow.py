@@ -79,7 +79,7 @@ class Flow:
         self._bucket = _bucket(rate_limit)
         self._pace = Pace()
         self._load = LoadRecord()
-        self._typical: float | None = None  # seconds of an accepted attempt
+        self.typical = FIRST_TYPICAL  # seconds of an accepted attempt
         self._refusing = 0.0  # seconds of a refused one
         self._accepted_at: float | None = None  # tick of the last one
         self._resting: list[float] = []  # a heap: when places may be used again
@@ -130,7 +130,7 @@ class Flow:
 
     def wait(self, now: Micros, tick: float) -> float | None:
         """Return the seconds until an attempt may go out; None: not before an attempt ends or something changes."""
-        if not self.breaker.ready(now):
+        if self.breaker is not WELL and not self.breaker.ready(now):
             wake_at = self.breaker.wake_at()
             return None if wake_at is None else (wake_at - now) / 1e6
         while self._resting and self._resting[0] <= tick:
@@ -145,7 +145,9 @@ class Flow:
 
     def admit(self, now: Micros, tick: float) -> Ticket:
         """Let one attempt out, after `wait` returned 0.0."""
-        self.breaker, probe = self.breaker.admit(now)
+        probe = False
+        if self.breaker is not WELL:
+            self.breaker, probe = self.breaker.admit(now)
         self._pace.take(tick)
         if self._bucket is not None:
             self._bucket.take()
@@ -214,14 +216,9 @@ class Flow:
         self._pace = Pace()
         self._load.clear()
         self.recent.clear()
-        self._typical = self._accepted_at = None
+        self.typical, self._accepted_at = FIRST_TYPICAL, None
         self._refusing = self._usual = 0.0
         self._resting.clear()
-
-    @property
-    def typical(self) -> float:
-        """Return the seconds that an accepted attempt takes."""
-        return FIRST_TYPICAL if self._typical is None else self._typical
 
     @property
     def _patience(self) -> float:
@@ -229,8 +226,8 @@ class Flow:
         return SPREAD * max(self.typical, self._refusing)
 
     def _accepted(self, ticket: Ticket, seconds: float, tick: float) -> None:
+        self.typical = seconds if self._accepted_at is None else self.typical + SMOOTHING * (seconds - self.typical)
         self._accepted_at = tick
-        self._typical = seconds if self._typical is None else self._typical + SMOOTHING * (seconds - self._typical)
         self.recent.accepted(tick)
         self._load.end(ticket.number, True, tick, patience=self._patience)
         self._window.accepted(tick)

@@ -102,7 +102,14 @@ class LoadRecord:
             self._ended[number] = (attempt, accepted)
         else:
             self._before += bool(accepted)
-        self._settle(now - patience)
+        # The loads are known of all attempts whose predecessors have ended, or began too long ago.
+        while self._unsettled < self._next:
+            first = self._unsettled
+            if first in self._ended:
+                self._take(*self._ended.pop(first))
+            elif self._open[first].began > now - patience and len(self._ended) < LONGEST_QUEUE:
+                return
+            self._unsettled += 1
 
     @property
     def following(self) -> int:
@@ -138,40 +145,28 @@ class LoadRecord:
         span = accepted[-1].began - accepted[0].began  # 0 if a coarse clock saw all of them begin at once
         return (len(accepted) - 1) / span if span > 0 else None
 
-    def _settle(self, overdue: float) -> None:
-        """Take the loads of all attempts whose predecessors have ended, or began before `overdue`."""
-        while self._unsettled < self._next:
-            number = self._unsettled
-            if number in self._ended:
-                self._take(*self._ended.pop(number))
-            elif self._open[number].began > overdue and len(self._ended) < LONGEST_QUEUE:
-                return
-            self._unsettled += 1
-
     def _take(self, attempt: _Open, accepted: bool | None) -> None:
+        """Take the load that an attempt met, which is known now."""
         while self._lately and self._lately[0] <= attempt.began - SECOND:
             self._lately.popleft()
-        if accepted is not None:
+        if accepted or (accepted is not None and not self._skips()):
             gap = SECOND if self._last is None else min(attempt.began - self._last, SECOND)
             beside = self._before - attempt.accepted
-            self._keep(Sample(attempt.began, beside, len(self._lately), gap, accepted))
+            self._samples.append(Sample(attempt.began, beside, len(self._lately), gap, accepted))
+            self._refused += not accepted
+            if len(self._samples) > KEEP:
+                self._refused -= not self._samples.popleft().accepted
+                if self._refused > MOST * KEEP:
+                    self._thin()
         if accepted:
             self._before += 1
             self._last = attempt.began
             self._lately.append(attempt.began)
 
-    def _keep(self, sample: Sample) -> None:
-        if not sample.accepted:
-            self._skipped += 1
-            if self._skipped < self._thinning:
-                return
-            self._skipped = 0
-        self._samples.append(sample)
-        self._refused += not sample.accepted
-        if len(self._samples) > KEEP:
-            self._refused -= not self._samples.popleft().accepted
-            if self._refused > MOST * KEEP:
-                self._thin()
+    def _skips(self) -> bool:
+        """Return whether the next refused attempt is not kept."""
+        self._skipped = (self._skipped + 1) % self._thinning
+        return self._skipped > 0
 
     def _thin(self) -> None:
         """Keep fewer refused attempts, so that there is room for the accepted ones of the same time."""
