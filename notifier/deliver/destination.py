@@ -27,7 +27,7 @@ from notifier.core.recent import Shares
 from notifier.core.retry import Attempt, Delivered, Failed, Outcome
 from notifier.core.trace import trace_id
 from notifier.deliver.environment import EndpointPolicy, Environment
-from notifier.deliver.outbox import AFTER_OUTAGE
+from notifier.deliver.outbox import AFTER_OUTAGE, log_attempt, log_verdict
 from notifier.deliver.queue import DeliveryQueue
 from notifier.deliver.sender import Link, Sender, StillOurs
 from notifier.deliver.tasks import Alarm
@@ -156,7 +156,7 @@ class Destination:
             self._release(delivery)
         elif self._policy.people and (mute := self._mutes.covering(delivery)) is not None:
             self._settle_aside(delivery, Muted(mute=mute.id))
-        elif (pause := self._first_wait(delivery)) > 0:
+        elif self._policy.schedule[0] and (pause := self._first_wait(delivery)) > 0:
             self._release(delivery, after=pause)
         else:
             self._queue.push(delivery)
@@ -237,11 +237,6 @@ class Destination:
         return self._phase is Lifecycle.OPEN and self._serves
 
     @property
-    def _takes(self) -> bool:
-        """Return whether it takes the delivery that a settlement makes ready; otherwise that waits in the store."""
-        return self._accepts and self._policy.digest is None and self._flow.breaker.state is not State.DISABLED
-
-    @property
     def _url(self) -> str | None:
         """Return the part of its URL that is no secret, if it has no name that people know."""
         return None
@@ -252,7 +247,7 @@ class Destination:
         if now is not was and now is not Condition.DISABLED:
             log.info("endpoint.state", endpoint=self.name, state=now.value, was=was.value)
 
-    async def _follow(self, outcome: Outcome) -> None:
+    async def _follow(self, outcome: Outcome, ended: Micros) -> None:
         """Save and announce what follows from an attempt for the destination."""
 
     async def _settle_gathered(self, digest: Delivery, result: Verdict, attempt: Attempt | None) -> None:
@@ -296,56 +291,53 @@ class Destination:
     # -- the way of one delivery
 
     async def _deliver(self, delivery: Delivery, ticket: Ticket) -> None:
-        """Take a delivery all the way, and do what follows from it for the destination."""
-        link = self._link.acquire()
-        try:
-            outcome = await self._conclude(link, delivery, ticket)
-            if outcome is not None and self._phase is not Lifecycle.REMOVED:
-                await self._follow(outcome)
-        finally:
-            self._flow.ended(ticket, time.monotonic())
-            self._refill()
-            self._idle.set()
-            await link.release()
-
-    async def _conclude(self, link: Link, delivery: Delivery, ticket: Ticket) -> Outcome | None:
-        """Attempt a delivery and settle it; return the outcome if it says anything of the destination.
+        """Attempt a delivery, settle it, and do what follows from the outcome for the destination.
 
         An exception ends here, so that one delivery does not harm the others.
         """
-        outcome, losses = None, self._losses
-        trace = {} if delivery.traceparent is None else bind_contextvars(trace_id=trace_id(delivery.traceparent))
+        link, losses, outcome = self._link.acquire(), self._losses, None
         try:
+            trace = {} if delivery.traceparent is None else bind_contextvars(trace_id=trace_id(delivery.traceparent))
             send = self._send if self._tracing is UNTRACED else self._send_traced
-            attempt = await send(link.sender, delivery, lambda: losses == self._losses and self._store.holds())
-            now = self._clock()
-            if (at := self._clock.dated(attempt.at, now)) != attempt.at:  # the clock was set meanwhile
-                attempt = replace(attempt, at=at)
-            if self._link is link and self._phase is not Lifecycle.REMOVED:  # else it says nothing of the new sender
-                outcome = attempt.outcome
-                self._judge(outcome, ticket, now)
-            if losses != self._losses:  # it may have been claimed anew since, even by this node
-                raise StaleWrite
-            await self._settle(delivery, self._verdict(delivery, attempt, now), attempt)
-        except StaleWrite:
-            log.warning("delivery.not_ours", delivery=delivery.id, endpoint=self.name)
-        except Exception:
-            log.exception("delivery.failed", delivery=delivery.id, endpoint=self.name)
-            self._release(delivery, after=AFTER_OUTAGE)
+            try:
+                attempt = await send(
+                    link.sender, delivery, ticket, lambda: losses == self._losses and self._store.holds()
+                )
+                now = self._clock()
+                if (at := self._clock.dated(attempt.at, now)) != attempt.at:  # the clock was set meanwhile
+                    attempt = replace(attempt, at=at)
+                # Of an attempt through a sender that was replaced, nothing follows for the new one.
+                if self._link is link and self._phase is not Lifecycle.REMOVED:
+                    outcome = attempt.outcome
+                    self._judge(outcome, ticket, now)
+                if losses != self._losses:  # it may have been claimed anew since, even by this node
+                    raise StaleWrite
+                await self._settle(delivery, self._verdict(delivery, attempt.outcome, now), now, attempt)
+            except StaleWrite:
+                log.warning("delivery.not_ours", delivery=delivery.id, endpoint=self.name)
+            except Exception:
+                log.exception("delivery.failed", delivery=delivery.id, endpoint=self.name)
+                self._release(delivery, after=AFTER_OUTAGE)
+            finally:
+                if trace:
+                    reset_contextvars(**trace)
+            if outcome is not None and self._phase is not Lifecycle.REMOVED:
+                await self._follow(outcome, now)
         finally:
-            if trace:
-                reset_contextvars(**trace)
-        return outcome
+            self._flow.ended(ticket, time.monotonic())
+            self._refill()
+            if not self._flow.in_flight:
+                self._idle.set()
+            await link.release()
 
-    async def _send(self, sender: Sender, delivery: Delivery, still_ours: StillOurs) -> Attempt:
+    async def _send(self, sender: Sender, delivery: Delivery, ticket: Ticket, still_ours: StillOurs) -> Attempt:
         """Try once. Raises nothing but CancelledError."""
-        began = self._clock()
         try:
             return await sender.send(delivery, still_ours)
         except Exception as exc:  # a sender must not raise; it costs an attempt, so that it cannot go on
             log.exception("sender.raised", delivery=delivery.id, endpoint=self.name)
             detail = f"a fault of this program: {type(exc).__name__}"
-            return Attempt(at=began, outcome=Failed(reason="internal", detail=detail, proves=False))
+            return Attempt(at=ticket.began, outcome=Failed(reason="internal", detail=detail, proves=False))
 
     def _judge(self, outcome: Outcome, ticket: Ticket, now: Micros) -> None:
         """Judge the destination by an outcome."""
@@ -359,8 +351,7 @@ class Destination:
             self._state_changed(before)
             self._refill()
 
-    def _verdict(self, delivery: Delivery, attempt: Attempt, now: Micros) -> Verdict:
-        outcome = attempt.outcome
+    def _verdict(self, delivery: Delivery, outcome: Outcome, now: Micros) -> Verdict:
         self._count(outcome, delivery, now)
         if isinstance(outcome, Delivered):  # as nearly always; no chance decides
             return DONE
@@ -375,17 +366,22 @@ class Destination:
             age=min(self._clock.elapsed(at, now) for at in (delivery.observed_at, self._well_since)) / 1e6,
         )
 
-    async def _settle(self, delivery: Delivery, result: Verdict, attempt: Attempt | None = None) -> None:
+    async def _settle(self, delivery: Delivery, result: Verdict, at: Micros, attempt: Attempt | None = None) -> None:
         """Save what became of a delivery, and push the one that this releases."""
         if delivery.event_type == DIGEST:
             await self._settle_gathered(delivery, result, attempt)
             return
-        latest, take = self._policy.latest, self._takes
-        settlement = Settlement(
-            delivery=delivery, verdict=result, at=self._clock(), attempt=attempt, take=take, latest=latest
-        )
-        # Others wait here for the place that this one holds until its verdict is saved.
-        released = await self._outbox.settle(settlement, url=self._url, urgent=bool(self._queue.waiting))
+        latest = self._policy.latest
+        # Whether it takes the delivery that this makes ready; otherwise that waits in the store.
+        take = self._accepts and self._policy.digest is None and self._flow.breaker.state is not State.DISABLED
+        settlement = Settlement(delivery=delivery, verdict=result, at=at, attempt=attempt, take=take, latest=latest)
+        urgent = bool(self._queue.waiting)  # they wait for the place that this one holds until its verdict is saved
+        if result is DONE:  # as nearly always; there is nothing to log
+            released = await self._store.outbox.settle(settlement, urgent=urgent)
+        else:
+            log_attempt(settlement, self._url)
+            released = await self._store.outbox.settle(settlement, urgent=urgent)
+            log_verdict(settlement, released)
         if isinstance(result, Later):
             self.expect(result.due)
         if not take and (latest or not isinstance(result, Later)):
@@ -395,7 +391,7 @@ class Destination:
 
     # -- beside that way
 
-    async def _send_traced(self, sender: Sender, delivery: Delivery, still_ours: StillOurs) -> Attempt:
+    async def _send_traced(self, sender: Sender, delivery: Delivery, ticket: Ticket, still_ours: StillOurs) -> Attempt:
         """Try once, within a span."""
         about = {
             "notifier.endpoint": self.name,
@@ -405,7 +401,7 @@ class Destination:
         with self._tracing.span("attempt", delivery.traceparent, about, request=True) as span:
             if span.traceparent != delivery.traceparent:
                 delivery = replace(delivery, traceparent=span.traceparent)
-            attempt = await self._send(sender, delivery, still_ours)
+            attempt = await self._send(sender, delivery, ticket, still_ours)
             if attempt.status is not None:
                 span.note(**{"http.response.status_code": attempt.status})
             if not isinstance(attempt.outcome, Delivered):
@@ -419,17 +415,16 @@ class Destination:
         if counter is None:
             counter = self._counters[kind] = self._metrics.attempts.labels(self._label, kind.__name__.lower())
         counter.value += 1
-        if isinstance(outcome, Delivered):
+        if kind is Delivered:
             if self._latency is None:
                 self._latency = self._metrics.latency.labels(self._label)
             self._latency.observe(max(0, now - delivery.observed_at) / 1e6)
 
     def _first_wait(self, delivery: Delivery) -> float:
         """Return the seconds that a delivery's first attempt has to wait: a schedule need not begin with 0 s."""
-        first = self._policy.schedule[0]
-        if not first or delivery.attempt:
+        if delivery.attempt:
             return 0.0
-        return max(0.0, first - self._clock.elapsed(delivery.observed_at, self._clock()) / 1e6)
+        return max(0.0, self._policy.schedule[0] - self._clock.elapsed(delivery.observed_at, self._clock()) / 1e6)
 
     def _release(self, delivery: Delivery, *, after: float = 0.0) -> None:
         """Give a delivery back to the store, for `after` seconds at least."""
@@ -451,7 +446,7 @@ class Destination:
     ) -> None:
         """Settle a delivery; an exception ends here. `release`: after a fault of ours, give the delivery back."""
         try:
-            await self._settle(delivery, result, attempt)
+            await self._settle(delivery, result, self._clock(), attempt)
         except StaleWrite:
             log.warning("delivery.not_ours", delivery=delivery.id, endpoint=self.name)
         except Exception:

@@ -267,7 +267,10 @@ class Places:
                 if not address.take:
                     self._dispatcher.expect(address.endpoint)
         for delivery in deliveries:
-            next(each for each in self._reserved if each.name == delivery.endpoint).push(delivery)
+            for destination in self._reserved:
+                if destination.name == delivery.endpoint:
+                    destination.push(delivery)
+                    break
 
     def __enter__(self) -> Places:
         return self

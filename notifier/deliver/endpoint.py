@@ -188,18 +188,19 @@ class EndpointDestination(GatheringDestination):
         self.show()
         super()._state_changed(before)
 
-    async def _follow(self, outcome: Outcome) -> None:
+    async def _follow(self, outcome: Outcome, ended: Micros) -> None:
         """Save and announce a change of health after an attempt, even if another node owns the delivery now.
 
         Otherwise the breaker would be open in this node's memory alone: each of several nodes would leave the endpoint
         to another. An exception ends here.
         """
         if isinstance(outcome, Delivered):
-            self.accepted_at = self._clock()
-            if self._is_known_as_well and self._serves:
+            self.accepted_at, kept = ended, self._kept
+            # It is well, and the store has nothing else of it: then an accepted attempt changes nothing.
+            if self._flow.breaker is WELL and kept.failing_since is None and kept.held != State.OPEN and self._serves:
                 return
         else:
-            self.failed_at, self.failure = self._clock(), outcome.detail or outcome.reason
+            self.failed_at, self.failure = ended, outcome.detail or outcome.reason
         try:
             await self._save(outcome)
         except StoreUnavailable:
@@ -208,12 +209,6 @@ class EndpointDestination(GatheringDestination):
             log.exception("endpoint.not_kept", endpoint=self.name)
         if self._flow.breaker.state is State.DISABLED or not self._serves:
             self.clear()
-
-    @property
-    def _is_known_as_well(self) -> bool:
-        """Return whether it is well, and the store has nothing else of it: then an accepted attempt changes nothing."""
-        kept = self._kept
-        return self._flow.breaker is WELL and kept.failing_since is None and kept.held != State.OPEN
 
     async def _save(self, outcome: Outcome) -> None:
         breaker, limit, now = self._flow.breaker, self._policy.disable_after, self._clock()

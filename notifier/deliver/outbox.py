@@ -1,4 +1,4 @@
-"""The way to the store and back: claims deliveries that are due, and settles them.
+"""The way from the store: claims deliveries that are due. It also logs what is saved of them.
 
 Claims are batched: destinations that ask at the same time, or while a claim is under way, share one transaction.
 """
@@ -31,7 +31,7 @@ class Claimed:
 
 
 class OutboxClient:
-    """Claims deliveries and settles them."""
+    """Claims deliveries."""
 
     def __init__(self, *, store: Store, clock: Callable[[], Micros]) -> None:
         self._store = store
@@ -56,25 +56,6 @@ class OutboxClient:
         self._asked[destination] = (count, future)
         self._wake.set()
         return await future
-
-    async def settle(self, settlement: Settlement, *, url: str | None = None, urgent: bool = False) -> Delivery | None:
-        """Save the verdict on a delivery; return the next one of its watch, if that is this node's now.
-
-        Unless it is `urgent`, it waits some milliseconds for others to share a transaction with. `url` is for the log,
-        where the destination has no name that people know. Raises StaleWrite, StoreUnavailable.
-        """
-        if settlement.attempt is not None:
-            _log_attempt(settlement, url)
-        released = await self._store.outbox.settle(settlement, urgent=urgent)
-        if isinstance(settlement.verdict, Muted):
-            muted = settlement.delivery
-            log.info("delivery.muted", endpoint=muted.endpoint, delivery=muted.id, mute=settlement.verdict.mute)
-        if released is not None and isinstance(settlement.verdict, Later):
-            delivery = settlement.delivery
-            log.info(
-                "delivery.superseded", endpoint=delivery.endpoint, delivery=delivery.id, event_id=delivery.event_id
-            )
-        return released
 
     async def hasten(self, recovery: Recovery) -> None:
         """Bring forward the deliveries that failed during an outage; an exception is logged and ends here.
@@ -113,8 +94,11 @@ def _by_endpoint(claim: DeliveryClaim, names: Iterable[str]) -> dict[str, list[D
     return deliveries
 
 
-def _log_attempt(settlement: Settlement, url: str | None) -> None:
-    """Log an attempt that failed, with what follows from it for the delivery."""
+def log_attempt(settlement: Settlement, url: str | None) -> None:
+    """Log an attempt that failed, with what follows from it for the delivery, which is about to be saved.
+
+    `url` is told where the destination has no name that people know.
+    """
     delivery, attempt = settlement.delivery, settlement.attempt
     if attempt is None or isinstance(attempt.outcome, Delivered):
         return
@@ -136,3 +120,15 @@ def _log_attempt(settlement: Settlement, url: str | None) -> None:
             log.info("delivery.retrying", **fields, delay=round((due - settlement.at) / 1e6, 3))
         case Dead() | Done() | Superseded() | Muted():  # the last three do not follow from an attempt that failed
             log.error("delivery.dead", **fields, hint=f"notifier delivery retry {delivery.id}")
+
+
+def log_verdict(settlement: Settlement, released: Delivery | None) -> None:
+    """Log a verdict that was saved, if it does not follow from an attempt; `released`: a delivery takes its place."""
+    delivery = settlement.delivery
+    match settlement.verdict:
+        case Muted(mute=mute):
+            log.info("delivery.muted", endpoint=delivery.endpoint, delivery=delivery.id, mute=mute)
+        case Later() if released is not None:
+            log.info(
+                "delivery.superseded", endpoint=delivery.endpoint, delivery=delivery.id, event_id=delivery.event_id
+            )

@@ -47,8 +47,9 @@ BUGS = (
         "lost",
         (
             "deliver/destination.py",
-            "            attempt = await send(",
-            "            await self._settle(delivery, Done())\n            attempt = await send(",
+            "                attempt = await send(\n",
+            "                await self._settle(delivery, Done(), ticket.began)\n"
+            "                attempt = await send(\n",
         ),
     ),
     bug(
@@ -105,10 +106,10 @@ BUGS = (
         "repeat",
         (
             "deliver/destination.py",
-            "            now = self._clock()\n            if (at :=",
-            "            if isinstance(attempt.outcome, Delivered):\n"
-            "                attempt = await send(link.sender, delivery, lambda: True)\n"
-            "            now = self._clock()\n            if (at :=",
+            "                now = self._clock()\n                if (at :=",
+            "                if isinstance(attempt.outcome, Delivered):\n"
+            "                    attempt = await send(link.sender, delivery, ticket, lambda: True)\n"
+            "                now = self._clock()\n                if (at :=",
         ),
     ),
     bug(
