@@ -84,11 +84,14 @@ class BodyReader:
                 asyncio.get_running_loop().call_soon(self._leave)
             return chunk
         self._taken, self._worked = 0, 0.0
-        while not reply.over or connection.fault is not None or reply.size:
-            await connection.wait(1)
+        while True:
+            if connection.fault is not None:
+                raise connection.fault
+            if reply.over:
+                return b""
+            await connection.more()
             if chunk := take():
                 return chunk
-        return b""
 
     def _unpacked(self) -> bytes:
         """Return the next bytes of those that are here."""

@@ -46,9 +46,9 @@ class SnapshotReader:
         self._state = find(paths.state)
         self._progress = _find(paths.progress)
         self._eta = _find(paths.eta)
-        self._code = find(paths.error_code)
-        self._message = find(paths.error_message)
-        self._result = find(paths.result)
+        self._code = _find(paths.error_code)
+        self._message = _find(paths.error_message)
+        self._result = _find(paths.result)
         self._expires = _find(paths.result_expires)
         self._task_id = _find(paths.task_id)
         self._question_code = find(paths.question_code)
@@ -211,7 +211,8 @@ class SnapshotReader:
         except Unreadable:
             if phase is None:
                 return None
-        return Observation(state=event.type, phase=phase, urls=values.urls(self._result(view)), task=task)
+        urls = values.urls(self._result(view)) if self._result else ()
+        return Observation(state=event.type, phase=phase, urls=urls, task=task)
 
     def _failure(self, view: Json) -> Json:
         """Return the first error that the preset names; None if there is none."""
@@ -233,7 +234,7 @@ class SnapshotReader:
             progress=self._progress and values.progress(self._progress(view)),
             eta_seconds=self._eta and values.seconds_left(self._eta(view), self._now()),
             error=None if phase is Phase.SUCCEEDED else self._error(view, failure),
-            urls=() if failed else values.urls(self._result(view)),
+            urls=() if failed or not self._result else values.urls(self._result(view)),
             urls_lifetime=self._lifetime,
             urls_expire=self._expires and values.moment(self._expires(view)),
             task=task,
@@ -242,7 +243,8 @@ class SnapshotReader:
 
     def _error(self, view: Json, failure: Json) -> TaskError | None:
         """Return the error of a task that has not succeeded: then the same fields may hold something else."""
-        return values.task_error(self._code(view), self._message(view)) or values.error_in(failure)
+        code, message = self._code and self._code(view), self._message and self._message(view)
+        return values.task_error(code, message) or values.error_in(failure)
 
     def _state_of(self, task: Json, *, failed: bool) -> tuple[str | None, Phase]:
         try:

@@ -39,7 +39,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None  # is done, or there is none: nobody waits
         self._until = 0  # bytes of the body that wake the waiter
         self._paused = False
         self.reply = ReplyReader()
@@ -74,19 +74,26 @@ class Connection(asyncio.Protocol):
         """
         reply = self.reply
         if not (reply.over or self.fault is not None or (reply.status and reply.size >= size)):
-            if self._paused:
-                self._resume()
-            self._until = size
-            self._waiter = waiter = self._loop.create_future()
+            waiter = self.more(size)
             timer = None if deadline is None else self._loop.call_at(deadline, _expire, waiter)
             try:
                 await waiter
             finally:
-                self._waiter = None
                 if timer is not None:
                     timer.cancel()
         if self.fault is not None and not (reply.status and reply.size >= size):
             raise self.fault
+
+    def more(self, size: int = 1) -> asyncio.Future[None]:
+        """Return a future that is done once so much of the body is there, or nothing more will come.
+
+        Its caller has seen that neither is so, and is the only one that waits.
+        """
+        if self._paused:
+            self._resume()
+        self._until = size
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
 
     def abort(self) -> None:
         """Close the connection at once, without TLS's goodbye. May be repeated."""
@@ -121,8 +128,8 @@ class Connection(asyncio.Protocol):
         if not self.replied and reply.status:
             self.replied = perf_counter()
         waiter = self._waiter
-        if waiter is not None:
-            if (reply.over or (reply.status and reply.size >= self._until)) and not waiter.done():
+        if waiter is not None and not waiter.done():
+            if reply.over or (reply.status and reply.size >= self._until):
                 waiter.set_result(None)
         elif reply.size > READ_AHEAD and not reply.over and not self._paused and self._transport is not None:
             self._paused = True
