@@ -283,7 +283,8 @@ class Destination:
                     return
                 ticket = self._flow.admit(now, tick)
                 delivery = self._queue.pop()
-                self.start_workers()
+                if self._queue.waiting:
+                    self.start_workers()
                 await self._deliver(delivery, ticket)
         finally:
             self._workers -= 1

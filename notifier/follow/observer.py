@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any
 
 from notifier.core import machine
 from notifier.core.model import Micros, Observation, Phase
@@ -22,18 +23,24 @@ class Observer:
         self._troubles = troubles
         self._clock = clock
 
-    async def observe(self, subscription: Subscription, observation: Observation, settings: SourceSettings) -> None:
+    def observe(
+        self, subscription: Subscription, observation: Observation, settings: SourceSettings
+    ) -> Coroutine[Any, Any, None]:
         """Take the step that an observation causes, and save it. Raises StaleWrite.
 
         A success whose result has to be fetched (`results.py`), or archived, waits for that instead.
         """
         asks = observation.phase is Phase.SUCCEEDED and settings.preset.result_request is not None
         if asks or self._recorder.archives(observation):
-            until = asyncio.get_running_loop().time() + settings.result_timeout
-            subscription.success = Success(observation=observation, until=until, fetched=not asks)
-            self.answered(subscription, proven=True)
-            return
-        await self.save(subscription, observation)
+            return self._postpone(subscription, observation, settings.result_timeout, fetched=not asks)
+        return self.save(subscription, observation)
+
+    async def _postpone(
+        self, subscription: Subscription, observation: Observation, timeout: float, *, fetched: bool
+    ) -> None:
+        until = asyncio.get_running_loop().time() + timeout
+        subscription.success = Success(observation=observation, until=until, fetched=fetched)
+        self.answered(subscription, proven=True)
 
     async def settle(self, subscription: Subscription, observation: Observation) -> None:
         """Take in the success that no request can complete any more. Raises StaleWrite."""
