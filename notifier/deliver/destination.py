@@ -179,7 +179,8 @@ class Destination:
         try:
             return await link.sender.send(delivery, lambda: True)
         finally:
-            await link.release()
+            if link.release():
+                await link.sender.close()
 
     # -- what changes it
 
@@ -269,10 +270,10 @@ class Destination:
         loop = asyncio.get_running_loop()
         try:
             while self._phase is Lifecycle.OPEN:
+                if not self._queue.waiting or not self._serves:
+                    return
                 if not self._store.holds():
                     self._work_alarm.set(LEASE_LOOK)
-                    return
-                if not self._queue.waiting or not self._serves:
                     return
                 tick = loop.time()
                 now = self._clock()
@@ -313,7 +314,11 @@ class Destination:
                     self._judge(outcome, ticket, now)
                 if losses != self._losses:  # it may have been claimed anew since, even by this node
                     raise StaleWrite
-                await self._settle(delivery, self._verdict(delivery, attempt.outcome, now), now, attempt)
+                self._count(attempt.outcome, delivery, now)
+                # An attempt is accepted nearly always; no chance decides then.
+                accepted = isinstance(attempt.outcome, Delivered)
+                result = DONE if accepted else self._verdict(delivery, attempt.outcome, now)
+                await self._settle(delivery, result, now, attempt)
             except StaleWrite:
                 log.warning("delivery.not_ours", delivery=delivery.id, endpoint=self.name)
             except Exception:
@@ -329,7 +334,8 @@ class Destination:
             self._refill()
             if not self._flow.in_flight:
                 self._idle.set()
-            await link.release()
+            if link.release():
+                await link.sender.close()
 
     async def _send(self, sender: Sender, delivery: Delivery, ticket: Ticket, still_ours: StillOurs) -> Attempt:
         """Try once. Raises nothing but CancelledError."""
@@ -353,9 +359,6 @@ class Destination:
             self._refill()
 
     def _verdict(self, delivery: Delivery, outcome: Outcome, now: Micros) -> Verdict:
-        self._count(outcome, delivery, now)
-        if isinstance(outcome, Delivered):  # as nearly always; no chance decides
-            return DONE
         return verdict(
             outcome,
             delivery,

@@ -47,8 +47,7 @@ class Link:
         self._users += 1
         return self
 
-    async def release(self) -> None:
-        """Close the sender if it is retired and this was its last use."""
+    def release(self) -> bool:
+        """End a use; return whether the caller has to close the sender, as it is retired and nobody uses it."""
         self._users -= 1
-        if self._retired and not self._users:
-            await self.sender.close()
+        return self._retired and not self._users

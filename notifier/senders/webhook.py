@@ -39,17 +39,19 @@ class WebhookSender:
         content_type = "application/json" if format == "standard" else cloudevents.CONTENT_TYPE
         self._exchange = Exchange(target, content_type=content_type, clock=clock, connections=connections)
         self._signer = signer
-        self._body: Callable[[Delivery], bytes | Rejected] = _stored if format == "standard" else cloudevents.structured
+        self._made: Callable[[Delivery], bytes | Rejected] | None = None  # None: the body is sent as it was stored
+        if format == "cloudevents":
+            self._made = cloudevents.structured
         if template is not None:
             from notifier.senders.template import Renderer  # imported here, since Jinja2 takes 40 ms to load
 
-            self._body = Renderer(template).json
+            self._made = Renderer(template).json
         self._clock = clock
 
     async def send(self, delivery: Delivery, still_ours: StillOurs = always) -> Attempt:
         """Try once, with the present timestamp and signatures. Raises nothing but CancelledError."""
         now = self._clock()
-        body = self._body(delivery)
+        body = delivery.body if self._made is None else self._made(delivery)
         if isinstance(body, Rejected):
             return Attempt(at=now, outcome=body)
         seconds = now // 1_000_000
@@ -68,7 +70,3 @@ class WebhookSender:
 
     def _judge(self, status: int, _text: str, headers: Mapping[str, str], now: Micros) -> Outcome:
         return classify_http(status, headers, now=now, hide=self._exchange.secrets)
-
-
-def _stored(delivery: Delivery) -> bytes:
-    return delivery.body

@@ -114,7 +114,8 @@ class SnapshotReader:
         if not carries_state and self._failure(view) is None:
             progress = self._progress and values.progress(self._progress(view))
             return None if progress is None else Aside(progress=progress)
-        self._check_task(task, task_id)
+        if self._task_id is not None:
+            self._check_task(task, task_id)
         place = _event_id(event) if self._cursor is None else self._place(task)
         return self._observation(task, view, place, state_required=carries_state)
 

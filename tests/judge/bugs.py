@@ -77,8 +77,8 @@ BUGS = (
         "body",
         (
             "senders/webhook.py",
-            "    return delivery.body\n",
-            '    return delivery.body.replace(b"}}}", b\'},"attempt":%d}}\' % delivery.attempt)\n',
+            "        body = delivery.body if",
+            '        body = delivery.body.replace(b"}}}", b\'},"attempt":%d}}\' % delivery.attempt) if',
         ),
     ),
     bug(
