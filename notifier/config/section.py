@@ -76,7 +76,7 @@ class Impossible:
 class Section(BaseModel):
     """A mapping with fixed keys. An unknown key does not hide other faults."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     elsewhere: ClassVar[Mapping[str, str]] = {}  # keys that belong to other sections, with a message for each
 
     @classmethod
