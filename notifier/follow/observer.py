@@ -30,9 +30,10 @@ class Observer:
 
         A success whose result has to be fetched (`results.py`), or archived, waits for that instead.
         """
-        asks = observation.phase is Phase.SUCCEEDED and settings.preset.result_request is not None
-        if asks or self._recorder.archives(observation):
-            return self._postpone(subscription, observation, settings.result_timeout, fetched=not asks)
+        if observation.phase is Phase.SUCCEEDED:
+            asks = settings.preset.result_request is not None
+            if asks or self._recorder.archives(observation):
+                return self._postpone(subscription, observation, settings.result_timeout, fetched=not asks)
         return self.save(subscription, observation)
 
     async def _postpone(

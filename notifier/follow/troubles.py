@@ -76,7 +76,7 @@ class Troubles:
         answered = error is None or ending.observed or isinstance(error, TaskNotFound)
         self.tried(None if answered else error)
         if error is None:
-            if ending.observed:
+            if ending.observed and self.any:
                 self.end(pk, proven=True)
         elif not ending.opened or error.kind == "unreadable" or (attempts and not _lasting(ending, longest)):
             self.begin(pk, error, observed=ending.observed)  # any stream may break once

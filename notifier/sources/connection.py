@@ -81,12 +81,12 @@ class Connection:
         Nothing stays open after an error or a cancellation.
         """
         assert self._request is not None, "a connection connects once"
-        trail = Trail()
-        with trail.named():
+        with Trail() as trail:
             try:
                 async with asyncio.timeout(timeout):
                     reply = self._reply = await fetch(self._pool, self._request, self._way, trail)
-                    self.origin, self.redirected = reply.origin, trail.note
+                    assert trail.url is not None, "it has answered"
+                    self.origin, self.redirected = str(trail.url.origin()), trail.note
                     await self._begin(reply, content.kind_of(reply.fields.values_of("content-type")))
             except TimeoutError as exc:
                 self.close()  # the time may have run out just after it was made

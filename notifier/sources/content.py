@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
+from functools import lru_cache
 
 from notifier.core.http_head import Fields
 
@@ -24,7 +25,12 @@ _BLANK, _BOM = b" \t\r\n", b"\xef\xbb\xbf"
 
 def kind_of(values: Iterable[str]) -> Kind:
     """Return the kind by the values of the Content-Type header. Several types may stand in one value, or in several."""
-    types = [part.partition(";")[0].strip().lower() for value in values for part in value.split(",")]
+    return _kind(",".join(values))
+
+
+@lru_cache(maxsize=32)  # an upstream says the same in nearly every reply
+def _kind(value: str) -> Kind:
+    types = [part.partition(";")[0].strip().lower() for part in value.split(",")]
     types = [name for name in types if name] or [""]
     stream = "text/event-stream" in types
     json = any(name == "application/json" or name.endswith("+json") for name in types)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 from urllib.parse import quote
 
 from multidict import CIMultiDict
@@ -51,31 +52,26 @@ _NO_FIELDS = Fields(b"")
 class Reply:
     """A reply whose head is in. Its body is read from the connection, which `close` gives back."""
 
-    __slots__ = ("_once", "_pool", "_route", "connection", "fields", "origin", "status")
+    __slots__ = ("_once", "_pool", "_route", "connection", "fields", "status")
 
-    def __init__(self, connection: Connection, *, url: URL, route: Route, pool: Pool, once: bool = False) -> None:
+    def __init__(self, connection: Connection, *, route: Route, pool: Pool, once: bool = False) -> None:
         """Take a connection whose reply's head is in. `once`: it serves no other request afterwards."""
         self.connection = connection
         self.status = connection.reply.status
         self.fields = connection.reply.fields
-        self.origin = str(url.origin())  # that answered, behind all redirects
         self._route = route
         self._pool = pool
         self._once = once
 
-    @property
-    def encoding(self) -> str:
-        """Return the value of Content-Encoding; empty if there is none."""
-        return ", ".join(self.fields.values_of("content-encoding"))
-
     def body(self, turns: Turns) -> BodyReader:
         """Return a reader of the body. Raises Unavailable for a packing that cannot be unpacked."""
-        if not can_read(self.encoding):
+        encoding = ", ".join(self.fields.values_of("content-encoding"))
+        if not can_read(encoding):
             raise Unavailable(
                 "the upstream compresses its reply in a form that cannot be read, though it was asked not to",
                 status=self.status,
             )
-        return BodyReader(self.connection, self.encoding, turns)
+        return BodyReader(self.connection, encoding, turns)
 
     def forget_head(self) -> None:
         """Free the memory of the head, once everything in it was looked at."""
@@ -95,11 +91,12 @@ def new_pool() -> Pool:
 
 
 class Trail:
-    """Where redirects have led a request. Every error from there on names it, for they explain most of them."""
+    """Where redirects have led a request. Every error of its block names it, for they explain most of them."""
 
-    __slots__ = ("_bare", "note")
+    __slots__ = ("_bare", "note", "url")
 
     def __init__(self) -> None:
+        self.url: URL | None = None  # that answered, behind all redirects
         self.note = ""  # for the end of a message
         self._bare = False  # the request has lost the source's credentials on its way
 
@@ -110,14 +107,14 @@ class Trail:
         if self._bare:
             self.note += ", which does not get the source's credentials"
 
-    @contextmanager
-    def named(self) -> Iterator[None]:
-        """Have the errors of a block name it."""
-        try:
-            yield
-        except SourceError as exc:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(exc, SourceError):
             exc.behind(self.note)
-            raise
 
 
 async def fetch(pool: Pool, request: Request, way: Way, trail: Trail) -> Reply:
@@ -135,7 +132,7 @@ async def fetch(pool: Pool, request: Request, way: Way, trail: Trail) -> Reply:
 
 
 async def send(pool: Pool, request: Request, way: Way, trail: Trail, *, fresh: bool = False) -> Reply:
-    """Return the reply once its head is in, whatever its status; the caller closes it, and has its errors `named`.
+    """Return the reply once its head is in, whatever its status; the caller closes it, and waits in the trail's block.
 
     Raises SourceError. `fresh`: only over new connections. A redirect to another origin does not take along the headers
     that are for the source's own.
@@ -148,6 +145,7 @@ async def send(pool: Pool, request: Request, way: Way, trail: Trail, *, fresh: b
             raise translated(exc) from exc
         location = reply.fields.get("location")
         if reply.status not in REDIRECTS or location is None:
+            trail.url = url
             return reply
         reply.close()
         target = _target(url, location)
@@ -172,7 +170,7 @@ async def _ask(pool: Pool, request: bytes, url: URL, way: Way, *, fresh: bool) -
         try:
             connection.ask(request)
             await connection.wait(0)
-            return Reply(connection, url=url, route=route, pool=pool, once=fresh)
+            return Reply(connection, route=route, pool=pool, once=fresh)
         except BaseException as exc:
             pool.give_back(route, connection)
             if not isinstance(exc, Lost) or exc.begun or not connection.used:
@@ -241,12 +239,14 @@ def asked_pause(fields: Fields, hint: str | None = None) -> float | None:
 
     That is a provider's own: seconds, or milliseconds if its name ends in -ms.
     """
-    now = time.time_ns() // 1000
-    pauses = [parse_retry_after(fields.get("retry-after", ""), now, fields.get("date", ""))]
-    if hint is not None:
-        pause = parse_retry_after(fields.get(hint.lower(), ""), now)
-        pauses.append(pause / 1000 if pause is not None and hint.lower().endswith("-ms") else pause)
-    return max((pause for pause in pauses if pause is not None), default=None)
+    pause: float | None = None
+    if (asked := fields.get("retry-after")) is not None:
+        pause = parse_retry_after(asked, time.time_ns() // 1000, fields.get("date", ""))
+    if hint is not None and (asked := fields.get(hint.lower())) is not None:
+        theirs = parse_retry_after(asked, time.time_ns() // 1000)
+        if theirs is not None:
+            pause = max(pause or 0.0, theirs / 1000 if hint.lower().endswith("-ms") else theirs)
+    return pause
 
 
 def refusal(status: int, fields: Fields, words: str, hint: str | None = None) -> SourceError:

@@ -87,35 +87,30 @@ class PollSource:
 
         `etag` is that of the last answer, for an upstream that answers 304 while nothing has changed.
         """
-        plan = self._plan
-        trail = Trail()
-        with trail.named():
-            return await self._look(
-                plan, task_id, plan.template.fill(task_id, variables=variables, etag=etag), etag, trail
-            )
-
-    async def _look(self, plan: Plan, task_id: str, request: Request, etag: str, trail: Trail) -> Answer:
-        reply, body = await self._ask(request, plan, plan.settings.max_event, trail)
-        if reply.status == 304 and etag:
-            self._observations.value += 1
-            return Answer(observation=None, etag=etag, hint=asked_pause(reply.fields, plan.settings.preset.poll.hint))
-        observation = await self._read(body, reply, task_id, plan)
-        if observation is None:
-            if reply.status == 204:
-                raise NoContent(status=reply.status)
-            raise self._refusal(reply, body, plan)
+        plan, observation = self._plan, None
+        with Trail() as trail:
+            request = plan.template.fill(task_id, variables=variables, etag=etag)
+            reply, body = await self._ask(request, plan, plan.settings.max_event, trail)
+            unchanged = reply.status == 304 and etag
+            if not unchanged:
+                observation = await self._read(body, reply, task_id, plan)
+                if observation is None and reply.status == 204:
+                    raise NoContent(status=reply.status)
+                if observation is None:
+                    raise self._refusal(reply, body, plan)
         self._observations.value += 1
+        hint = asked_pause(reply.fields, plan.settings.preset.poll.hint)
+        if unchanged:
+            return Answer(observation=None, etag=etag, hint=hint)
         # A weak one as well: it stands for the same meaning. A date does not, which many changes may have in common.
         etag = reply.fields.get("etag", "")
         etag = etag if len(etag) <= MAX_ETAG else ""
-        hint = asked_pause(reply.fields, plan.settings.preset.poll.hint)
         return Answer(observation=observation, etag=etag, hint=hint)
 
     async def look_at(self, task_ids: Sequence[str], *, variables: Mapping[str, str] = NONE) -> Answers:
         """Ask once for several tasks; return what the reply says of each that it names. Raises SourceError."""
         plan = self._plan
-        trail = Trail()
-        with trail.named():
+        with Trail() as trail:
             return await self._look_at(plan, task_ids, plan.template.fill_all(task_ids, variables), trail)
 
     async def _look_at(self, plan: Plan, task_ids: Sequence[str], request: Request, trail: Trail) -> Answers:

@@ -43,8 +43,7 @@ async def _urls(
         if named is None:
             raise Unreadable("the last snapshot does not name the result")
         variables = {**variables, "result_id": str(named)}
-    trail = Trail()
-    with trail.named():
+    with Trail() as trail:
         body = await _ask(pool, plan, plan.result.fill(task_id, variables=variables), trail)
         told = await apart.read(len(body), lambda: parse(body))
         found = urls(find(wanted.result)(told))
