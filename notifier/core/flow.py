@@ -138,8 +138,9 @@ class Flow:
         busy = self.in_flight - self.disregarded
         if busy >= self._window.size or self.in_flight >= self._window.cap:
             return None
-        if busy + len(self._resting) >= self._window.size and self.breaker.state is State.CLOSED:
-            return self._resting[0] - tick
+        resting = self._resting
+        if resting and busy + len(resting) >= self._window.size and self.breaker.state is State.CLOSED:
+            return resting[0] - tick
         pause = self._pace.wait(tick)
         return self._bucket.wait(tick) if pause == 0 and self._bucket is not None else pause
 

@@ -5,6 +5,7 @@ Time is cut into slots, so that memory does not grow with traffic and old answer
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -64,19 +65,24 @@ class _Slot:
 class RecentAnswers:
     """Counts the answers of one endpoint."""
 
-    __slots__ = ("_began", "_slots")
+    __slots__ = ("_began", "_slots", "_until")
 
     def __init__(self) -> None:
         self._began: float | None = None  # when the first answer was counted
         self._slots: deque[_Slot] = deque(maxlen=SLOTS)
+        self._until = -math.inf  # when the last slot ends
 
     def accepted(self, now: float) -> None:
         """Count an accepted attempt."""
-        self._slot(now).accepted += 1
+        if now >= self._until:
+            self._begin_slot(now)
+        self._slots[-1].accepted += 1
 
     def refused(self, reason: str, now: float) -> None:
         """Count a refused attempt."""
-        kinds = self._slot(now).refused
+        if now >= self._until:
+            self._begin_slot(now)
+        kinds = self._slots[-1].refused
         kinds[reason if reason in kinds or len(kinds) < KINDS else OTHER] += 1
 
     def shares(self, now: float) -> Shares:
@@ -98,11 +104,10 @@ class RecentAnswers:
     def clear(self) -> None:
         """Forget everything."""
         self._slots.clear()
-        self._began = None
+        self._began, self._until = None, -math.inf
 
-    def _slot(self, now: float) -> _Slot:
+    def _begin_slot(self, now: float) -> None:
         self._began = now if self._began is None else self._began
         number = int(now // SLOT)
-        if not self._slots or self._slots[-1].number < number:
-            self._slots.append(_Slot(number))
-        return self._slots[-1]
+        self._slots.append(_Slot(number))
+        self._until = (number + 1) * SLOT

@@ -386,8 +386,8 @@ class Destination:
             log_attempt(settlement, self._url)
             released = await self._store.outbox.settle(settlement, urgent=urgent)
             log_verdict(settlement, released)
-        if isinstance(result, Later):
-            self.expect(result.due)
+            if isinstance(result, Later):
+                self.expect(result.due)
         if not take and (latest or not isinstance(result, Later)):
             self.expect()
         if released is not None:

@@ -57,19 +57,23 @@ class TimeLimits:
         """Look at a watch at a time of the loop's clock, end its stream if need be, and return what is due."""
         if subscription.stage is Stage.CLOSING or subscription.lock.locked():
             return Due.NOTHING
-        watch, due = subscription.watch, Due.NOTHING
-        if self.is_overdue(watch, now):
+        watch, policy, due = subscription.watch, self.policy, Due.NOTHING
+        left = policy.deadline - self._clock.elapsed(watch.created_at, now) / 1e6  # seconds until a limit is reached
+        if left <= 0:
             due = self._look_once_more(subscription, tick)
         else:
             subscription.overdue = subscription.asked = None  # a reload may have moved the deadline
             subscription.looked = False
-        if self._is_stalled(watch, now):
-            due |= Due.STALLED
-        far = self.policy.sweep * SWEEPS * (1 + watch.pk % SPREAD / SPREAD)
-        left = 0.0 if subscription.overdue is not None else self._left(watch, now, far)
+        if policy.stall_after is not None and not watch.stalled:
+            left_to_stall = policy.stall_after - self._clock.elapsed(watch.changed_at, now) / 1e6
+            if left_to_stall <= 0:
+                due |= Due.STALLED
+            left = min(left, left_to_stall)
+        far = policy.sweep * SWEEPS * (1 + watch.pk % SPREAD / SPREAD)
+        left = 0.0 if subscription.overdue is not None else min(left, far)
         stream = subscription.stream
         if stream is not None:
-            left = min(left, self.policy.idle_timeout - (tick - stream.last_activity))
+            left = min(left, policy.idle_timeout - (tick - stream.last_activity))
             self._look_at_stream(subscription, stream, tick)
         subscription.look_at = tick + left
         return due
@@ -104,18 +108,6 @@ class TimeLimits:
             looked=subscription.looked or answered,
             asking=tick - subscription.asked,
         )
-
-    def _left(self, watch: Watch, now: Micros, most: float) -> float:
-        """Return for how many seconds no limit of a watch is reached, `most` at most."""
-        policy = self.policy
-        left = policy.deadline - self._clock.elapsed(watch.created_at, now) / 1e6
-        if policy.stall_after is not None and not watch.stalled:
-            left = min(left, policy.stall_after - self._clock.elapsed(watch.changed_at, now) / 1e6)
-        return min(left, most)
-
-    def _is_stalled(self, watch: Watch, now: Micros) -> bool:
-        after = self.policy.stall_after
-        return after is not None and not watch.stalled and self._clock.elapsed(watch.changed_at, now) >= after * 1e6
 
     def _look_at_stream(self, subscription: Subscription, stream: SseStream, tick: float) -> None:
         idle_timeout, pk = self.policy.idle_timeout, subscription.watch.pk

@@ -266,6 +266,8 @@ class SseStream:
                     observation = self._take(told)
                     self._counts = observation is not None
                     ends = event.type == self._plan.reader.end_event
+                    if observation is not None and not ends:
+                        place = observation.event_id  # was read with it
                 if self.unread is None and place is not None:
                     self._place, self._placed = place or self._place, None
                 elif self.unread is None:
