@@ -23,12 +23,12 @@ from notifier.runtime.loops import runner
 # 1,500 changes, faster than any machine takes them: how many share a round and a commit is then the program's doing.
 # At a rate that it can follow, the machine's speed decides that, and the count with it.
 STREAMS, RATE = 500, 20_000.0
-LOOP_CALLS = 450  # of functions, by the event loop's thread, for a change: 425 to 436 were counted, busy or at rest
+LOOP_CALLS = 385  # of functions, by the event loop's thread, for a change: 362 to 376 were counted, busy or at rest
 GROUPS, SIZE = 10, 50  # changes that are saved together
 STORE_CALLS = 55  # by the store's thread, for a change of such a group: 48 were counted
 DRIVER_CALLS = 0.6  # of SQLite's driver among them: 0.54 were counted
 TASKS, POLLS, POLL_RATE = 100, 300, 500.0
-POLL_CALLS = 415  # by the event loop's thread, for a poll that brings nothing new: 380 to 390 were counted
+POLL_CALLS = 340  # by the event loop's thread, for a poll that brings nothing new: 323 to 328 were counted
 
 
 def counted(profile: cProfile.Profile, counts: Callable[[Any], bool] = lambda _: True) -> int:
