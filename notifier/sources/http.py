@@ -132,7 +132,7 @@ async def fetch(pool: Pool, request: Request, way: Way, trail: Trail) -> Reply:
 
 
 async def send(pool: Pool, request: Request, way: Way, trail: Trail, *, fresh: bool = False) -> Reply:
-    """Return the reply once its head is in, whatever its status; the caller closes it, and waits in the trail's block.
+    """Return the reply once its head is in, whatever its status; the caller closes it, and calls in the trail's block.
 
     Raises SourceError. `fresh`: only over new connections. A redirect to another origin does not take along the headers
     that are for the source's own.
