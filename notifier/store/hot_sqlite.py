@@ -6,7 +6,8 @@ behind VALUES, which `hot.py` repeats for as many rows as there are. No statemen
 an insert is told which delivery is behind another of the same group.
 """
 
-# A step that ends no watch changes no column of an index: SQLite writes each index whose column a statement names.
+# SQLite writes each index of a row whose columns or condition a statement names, though their values stay. So a step
+# that ends no watch has a statement that does not name `ended`.
 STEP_WATCH = """
 UPDATE watches
 SET state = given.state, phase = given.phase, sequence = given.sequence, last_event_id = given.last_event_id,

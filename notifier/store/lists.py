@@ -148,7 +148,7 @@ def _watch_conditions(which: WatchFilter) -> tuple[list[str], dict[str, Any]]:
             every.append("phase IS NULL AND lost IS NULL AND NOT ended")
         case "lost":
             every.append("ended = true AND lost IS NOT NULL")
-        case phase:  # as in the counts: each watch is in one phase. Each of the conditions is that of an index
+        case phase:  # as in the counts: each watch is in one phase; `ended` or not, as the conditions of the indexes
             every.append(f"phase = :phase AND lost IS NULL AND {'ended' if phase in TERMINAL else 'NOT ended'}")
     if which.state is not None:
         every.append("state = :state")

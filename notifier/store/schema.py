@@ -48,8 +48,8 @@ CREATE TABLE watches (
 CREATE INDEX watches_open ON watches (created_at, pk) WHERE ended = {false} AND removed_at IS NULL AND owner IS NULL;
 CREATE INDEX watches_callback ON watches (callback) WHERE callback IS NOT NULL;
 -- For lists of watches that were not removed, newest first: by source, those that go on, and the ended by phase. The
--- condition of the second has other words than claims of watches, so that SQLite does not use it for those. A
--- watch that goes on is in no index whose columns its steps change: each would cost two pages a step.
+-- condition of the second has other words than claims of watches, so that SQLite does not use it for those.
+-- A watch that goes on is in no index whose columns its steps change: each would cost two pages a step.
 CREATE INDEX watches_of_source ON watches (source, pk) WHERE removed_at IS NULL;
 CREATE INDEX watches_going_on ON watches (pk) WHERE removed_at IS NULL AND NOT ended;
 -- With all columns that counting reads.

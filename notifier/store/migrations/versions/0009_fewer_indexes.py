@@ -1,4 +1,4 @@
-"""No index of watches has a column any more that changes while a watch goes on."""
+"""A watch that goes on is in no index any more whose columns its steps change."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0008"
 
 
 def upgrade() -> None:
-    """Replace the two that had one: of the phase, and of the last change."""
+    """Replace the two that held such watches: of the phase, and of the last change."""
     op.drop_index("watches_in_phase", "watches")
     op.drop_index("watches_updated", "watches")
     _partial_index("watches_ended", ["phase", "pk", "source", "lost"], "removed_at IS NULL AND ended")
