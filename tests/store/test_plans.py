@@ -117,7 +117,9 @@ async def hot_path(store: Store) -> None:
     await store.outbox.settle(settled(first, Later(due=LATER, attempt=1, reason="timeout"), latest=True))
     await store.outbox.settle(settled(second, Dead(attempt=1, reason="x"), take=False))
     assert await store.outbox.hasten(Recovery(endpoint="app", at=T0, failing_since=T0, created_after=T0))
-    await store.outbox.claim({"app": 50, "other": 50}, now=LATER)
+    # Several are claimed at once, however few wait: one alone would need no sorting.
+    await move(store, two, "queueing", to=(Address(endpoint="app", take=False), Address(endpoint="other", take=False)))
+    assert len((await store.outbox.claim({"app": 50, "other": 50}, now=LATER)).deliveries) > 1
     await store.outbox.retry(DeliveryFilter(id=second.id), now=LATER)
     await store.lists.delivery(taken[0].id)
     await store.watches.apply(
