@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import sqlite3
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -104,10 +105,10 @@ async def hot_path(store: Store) -> None:
     """Do what a daemon does all day."""
     latest = (Address(endpoint="app", latest=True), Address(endpoint="other"))
     claimed = await store.watches.claim(10)
-    names = [f"new {next(_fresh)}" for _ in range(3)]
+    names = [f"new {next(_fresh)}" for _ in range(4)]
     mine = [watch for watch in await follow(store, *names) if watch.id in names]
     await store.watches.release(claimed)
-    one, two, three = mine
+    one, two, three, four = mine
     one, taken = await move(store, one, "queueing", to=latest)
     one, _ = await move(store, one, "processing", to=latest)
     await lose(store, three)
@@ -117,9 +118,10 @@ async def hot_path(store: Store) -> None:
     await store.outbox.settle(settled(first, Later(due=LATER, attempt=1, reason="timeout"), latest=True))
     await store.outbox.settle(settled(second, Dead(attempt=1, reason="x"), take=False))
     assert await store.outbox.hasten(Recovery(endpoint="app", at=T0, failing_since=T0, created_after=T0))
-    # Several are claimed at once, however few wait: one alone would need no sorting.
-    await move(store, two, "queueing", to=(Address(endpoint="app", take=False), Address(endpoint="other", take=False)))
-    assert len((await store.outbox.claim({"app": 50, "other": 50}, now=LATER)).deliveries) > 1
+    for watch in two, four:  # each endpoint has several to claim, however few wait: one alone needs no sorting
+        await move(store, watch, "queueing", to=[Address(endpoint=name, take=False) for name in ("app", "other")])
+    taken_up = (await store.outbox.claim({"app": 50, "other": 50}, now=LATER)).deliveries
+    assert min(Counter(each.endpoint for each in taken_up).values()) > 1
     await store.outbox.retry(DeliveryFilter(id=second.id), now=LATER)
     await store.lists.delivery(taken[0].id)
     await store.watches.apply(
