@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from daemon_rig import serving
 from structlog.testing import capture_logs
-from waits import until
+from waits import PATIENCE, until
 
 from notifier.cluster import ThisNode
 from notifier.config import ConfigInForce, load
+from notifier.daemon import heartbeat
 from notifier.daemon.heartbeat import Heartbeat
 
 TEXT = """
@@ -142,3 +143,24 @@ async def test_a_monitor_that_is_away_stops_nothing(tmp_path: Path) -> None:
             await asyncio.sleep(0.3)
     [entry] = logs
     assert entry["error"] == "the monitor cannot be reached: ConnectFault"
+
+
+async def test_a_monitor_that_never_answers_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or each heartbeat would leave a connection open."""
+    monkeypatch.setattr(heartbeat, "TIMEOUT", 0.2)
+    ended = asyncio.Event()
+
+    async def keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            await reader.read()  # to its end
+        ended.set()
+        writer.close()
+
+    server = await asyncio.start_server(keep_silent, "127.0.0.1", 0)
+    settings = config(tmp_path, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", every="1h")
+    async with server:
+        with capture_logs() as logs:
+            async with beating(Heartbeat(in_force=settings, this=Me())), asyncio.timeout(PATIENCE):
+                await ended.wait()
+                await until(lambda: bool(logs), "it is logged")
+    assert [entry["error"] for entry in logs] == ["the monitor did not answer within 0.2 s"]
