@@ -60,6 +60,7 @@ class Scene:
         self.wanted: dict[tuple[str, str], str] = {}  # ends that must arrive: by endpoint and task, why
         self.ended: set[tuple[str, str]] = set()  # those that were accepted
         self._settled: set[tuple[str, str]] = set()  # messages that the database is known to know as accepted
+        self._listed: set[str] = set()  # tasks in the file as it was written last
 
     def _enter(self, callback: ReceivedCallback) -> None:
         """Note an arrival."""
@@ -68,6 +69,11 @@ class Scene:
         self.scribe.note(heard(callback, name, ahead=self._ahead))
         if callback.type == "task.succeeded" and callback.answer == "200" and callback.watch is not None:
             self.ended.add((endpoint, callback.watch))
+
+    @property
+    def untold(self) -> set[tuple[str, str]]:
+        """Ends that must still arrive."""
+        return self.wanted.keys() - self.ended
 
     def end_of_life(self, code: int) -> None:
         """Note how a life ended, and what the database knows of by then."""
@@ -92,8 +98,20 @@ class Scene:
         assert findings == [], findings
         return case
 
-    def settings(self, number: int) -> Fields:
-        """Return the configuration of a round; each has a task in its file that no other has."""
+    def write(self, daemon: Daemon, number: int, **more: Any) -> set[str]:
+        """Write the configuration of a round, which names a task of its own; return the tasks that come or go.
+
+        A task whose end must still be told stays in the file: without it, the daemon would rightly forget the task.
+        """
+        untold = {task for _, task in self.untold if task.startswith("file-")}
+        before, self._listed = self._listed, {*BASE, f"file-{number}", *untold}
+        for task in before - self._listed:
+            self.scribe.did("remove", source="vidu", task=task)
+        daemon.write(self.settings(*self._listed) | more)
+        return before ^ self._listed
+
+    def settings(self, *tasks: str) -> Fields:
+        """Return a configuration with tasks in its file."""
         quick = {"timeout": "5s", "events": ["task.*"]}
         bot = {"type": "slack", "token": TOKEN, "channel": "ops", "api_url": self.slack.url, "rate_limit": "200/s"}
         return config(
@@ -104,7 +122,7 @@ class Scene:
                 "down": webhook(f"{self.ears.base_url}/down", retry_schedule=["0s"], **quick),
                 "ops": bot | {"events": ["task.*", "notifier.*"]},
             },
-            watches=[*BASE, f"file-{number}"],
+            watches=list(tasks),
             store={"url": self.url},
             callbacks={"secret": SECRET_2, "allow_networks": ["127.0.0.0/8"], "allow_http": True},
             shutdown_timeout="3s",
@@ -159,7 +177,7 @@ class Life:
     async def live(self) -> int:
         """Do everything once, and stop; return the exit code."""
         scene, n = self.scene, self.number
-        self.daemon.write(scene.settings(n))
+        scene.write(self.daemon, n)
         scene.scribe.did("start")
         await self.daemon.launch()
         await self.until(lambda: bool(self.daemon.log.events("daemon.ready")), "it is ready")
@@ -168,7 +186,7 @@ class Life:
         await self._add(n)
         await self._manage()
         await self._reload(n + 1)
-        await self.until(lambda: scene.ended >= scene.wanted.keys(), "what ended is told")
+        await until(lambda: self.over or not scene.untold, lambda: f"life {n} tells {scene.untold}")
         await self.until(lambda: len(scene.slack.calls) > posted, "people are told")
         self.daemon.signal(signal.SIGTERM)
         code = await self.daemon.ended()
@@ -217,11 +235,10 @@ class Life:
         scene = self.scene
         self.daemon.write("watches: [1")
         await self.ask("POST", "/v1/reload")
-        self.daemon.write(scene.settings(n) | {"http": self.daemon.settings["http"]})
-        scene.scribe.did("remove", source="vidu", task=f"file-{n - 1}")
+        changed = scene.write(self.daemon, n, http=self.daemon.settings["http"])
         at = scene.scribe.now()
         answer = await self.ask("POST", "/v1/reload")
-        scene.scribe.did("reload", at=at, until=scene.scribe.now(), tasks=[f"file-{n - 1}", f"file-{n}"])
+        scene.scribe.did("reload", at=at, until=scene.scribe.now(), tasks=sorted(changed))
         scene.sim.push(f"file-{n}", "success")
         if answer is not None:
             assert answer[0] == 200, answer
@@ -244,13 +261,13 @@ async def scene(url: str) -> AsyncIterator[Scene]:
 async def finish(life: Life, lag: Callable[[], float]) -> Case:
     """Have a last daemon tell everything, and judge the whole; return the case."""
     scene = life.scene
-    life.daemon.write(scene.settings(life.number))
+    scene.write(life.daemon, life.number)
     scene.scribe.did("start")
     await life.daemon.start()
     for task in (*BASE, f"file-{life.number}"):
         scene.sim.push(task, "success")
         scene.wanted["app", task] = "it is in the file"
-    await until(lambda: scene.ended >= scene.wanted.keys(), "what ended is told")
+    await until(lambda: not scene.untold, lambda: f"the last life tells {scene.untold}")
 
     async def settled() -> bool:
         open_ = [row for row in await asyncio.to_thread(scene.rows) if row[0] not in ASIDE and row[4] != "delivered"]

@@ -44,7 +44,7 @@ async def test_nothing_is_lost_wherever_it_is_killed(
     url = request.getfixturevalue("shared_url") if kind == "postgresql" else f"sqlite:///{tmp_path / 'n.db'}"
     passed = tmp_path / "passed"
     async with scene(url) as around, measured_lag() as lag:
-        daemon = daemons(around.settings(0))
+        daemon = daemons(around.settings())
         daemon.env[PASSED] = str(passed)
         for number, point in enumerate(ALONE):
             daemon.env[KILL_AT] = point

@@ -63,15 +63,21 @@ async def undisturbed(attempt: Callable[[], Awaitable[T]], *, lag: float) -> T:
 
 
 async def until(
-    holds: Callable[[], bool | Awaitable[bool]], what: str = "the condition", *, timeout: float = PATIENCE
+    holds: Callable[[], bool | Awaitable[bool]],
+    what: str | Callable[[], str] = "the condition",
+    *,
+    timeout: float = PATIENCE,
 ) -> None:
-    """Return once `holds()`, or its awaited result, is true. Raises AssertionError after `timeout` seconds."""
+    """Return once `holds()`, or its awaited result, is true. Raises AssertionError after `timeout` seconds.
+
+    A `what` that is called tells what is still missing by then.
+    """
     try:
         async with asyncio.timeout(timeout):
             while not await _result(holds()):  # noqa: ASYNC110  # there is no event: that is what this is for
                 await asyncio.sleep(0.01)
     except TimeoutError:
-        raise AssertionError(f"never came to be: {what}") from None
+        raise AssertionError(f"never came to be: {what if isinstance(what, str) else what()}") from None
 
 
 async def _result(answer: bool | Awaitable[bool]) -> bool:
