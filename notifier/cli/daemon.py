@@ -118,7 +118,8 @@ def reload(
 ) -> None:
     """Make the running daemon load its configuration again.
 
-    Waits for as long as the daemon works at it. Prints what has changed, or the problems if the daemon refuses.
+    Waits for as long as the daemon works at it. Prints what has changed and what to look after, or the problems if the
+    daemon refuses.
 
     With several nodes, each one has to be asked, by --url or its own configuration.
 
@@ -129,6 +130,7 @@ def reload(
     if as_json:
         show_json(answer)
         return
+    warnings = answer.get("warnings", ())  # a daemon of an earlier version has none
     changes = list(_changes(answer))
     show("reloaded" if changes else "reloaded; nothing has changed")
     for line in changes:
@@ -137,6 +139,9 @@ def reload(
         node = printable(answer["node"])
         listed = f"for every node what its files list as watches, for {node} alone all else"
         tell(f"{listed}: ask each, see notifier node list")
+    flush_output()  # the warnings come after it
+    for warning in warnings:
+        complain(f"warning: {printable(warning)}")
 
 
 def _changes(answer: Mapping[str, Any]) -> Iterator[str]:

@@ -118,6 +118,7 @@ def attention(report: Report, options: str) -> Iterator[tuple[str, ...]]:
                 f"notifier reload{options}",
             )
         yield from _of_source(source, options)
+    yield from _without_source(report, options)
     if (problem := report.get("archive", {}).get("problem")) is not None:  # an earlier version does not say
         yield (
             f"results are not kept: {printable(problem)}",
@@ -164,6 +165,17 @@ def _of_source(source: Report, options: str) -> Iterator[tuple[str, ...]]:
         yield (
             f"{name}: no endpoint receives the events of {_count(unheard, 'task')}: no `match` accepts them",
             f"notifier watch list -s {name} --open{options}",
+        )
+
+
+def _without_source(report: Report, options: str) -> Iterator[tuple[str, ...]]:
+    for source, count in report.get("without_source", {}).items():  # an earlier version does not say
+        name = printable(source)
+        yield (
+            f"{name}: the configuration names no such source, so nobody follows {_count(count, 'task')}; "
+            "name it again and reload, or remove them",
+            f"notifier watch list -s {name} --open{options}",
+            f"notifier watch remove {name}/ID{options}",
         )
 
 

@@ -90,7 +90,7 @@ def _stream(item: Item) -> str:
         return "open" if unread is None else f"open, but it cannot be read: {unread}"
     failures, trouble = connection["failures"], connection["trouble"]
     if not failures:
-        return "not open yet"
+        return "not open yet" if connection["error"] is None else f"none: {connection['error']}"
     reason = ": ".join(part for part in (trouble, connection["error"]) if part)
     times = "1 failure" if failures == 1 else f"{failures} failures in a row"
     return f"closed after {times}: {reason or 'no answer yet'}"

@@ -25,6 +25,7 @@ class RowCounts:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._counted: Json = None  # counts, the time `at` which they were taken, the seconds `for` their use
+        self._since: Micros = 0  # counts of other nodes are used if they were taken after this
 
     @property
     def shared(self) -> Json | None:
@@ -43,6 +44,17 @@ class RowCounts:
             counts: Json = known["counts"]
             return counts
 
+    async def anew(self) -> Json:
+        """Count now: the rows have changed at one go, and no count before this one is used any more.
+
+        Raises StoreUnavailable.
+        """
+        async with self._lock:
+            self._counted, self._since = None, self._clock()
+            self._counted = await self._count()
+            counts: Json = self._counted["counts"]
+            return counts
+
     async def _count(self) -> Json:
         at, began = self._clock(), time.monotonic()
         counts = await self._lists.summary(lost_since=at - LATELY)
@@ -51,7 +63,8 @@ class RowCounts:
 
     def _newest(self, statuses: Sequence[Mapping[str, Any]]) -> Json | None:
         now = self._clock()
-        counts = [self._counted, *(status.get("counted") for status in statuses)]
+        others = [each for status in statuses if (each := status.get("counted")) is not None]
+        counts = [self._counted, *(each for each in others if each["at"] >= self._since)]
         # Another version may count differently.
         own = [each for each in counts if each is not None and each["by"] == __version__]
         fresh = [each for each in own if each["at"] <= now < each["at"] + each["for"] * 1e6]

@@ -77,7 +77,7 @@ class ThisNode:
             "deliveries": sum(endpoint.in_flight for endpoint in endpoints),
             "events_per_second": events,
             "deliveries_per_second": deliveries,
-            "sources": {name: [len(feed), feed.open, feed.waiting] for name, feed in feeds.items() if len(feed)},
+            "sources": {name: [len(feed), feed.open, feed.waiting] for name, feed in feeds.items()},
             "troubles": {name: dict(feed.troubles) for name, feed in feeds.items() if feed.troubles},
             "errors": {name: _errors(feed.trouble_words) for name, feed in feeds.items() if feed.troubles},
             "unheard": {name: feed.unheard for name, feed in feeds.items() if feed.unheard},

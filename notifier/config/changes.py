@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +31,12 @@ class NotNow(str):
 class ConfigInForce:
     """Holds the configuration; a reload replaces it as a whole."""
 
-    __slots__ = ("changes", "config", "watches")
+    __slots__ = ("changes", "config", "warnings", "watches")
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.changes = ConfigChanges()  # by the last reload
+        self.warnings: Sequence[str] = ()  # of the last reload
         self.watches: Mapping[str, int] = {}  # numbers of those that it added, changed, removed and left as they were
 
 

@@ -132,6 +132,7 @@ async def build(start: Start, stack: AsyncExitStack) -> Parts:
         clock=ground.clock,
         systemd=start.systemd,
         files_read=files_read,
+        left_over=reports.report.left_over,
         tasks=start.tasks,
     )
     return Parts(

@@ -110,8 +110,8 @@ class Installation:
         if prepared.archive is not None:
             prepared.archive.retire()
 
-    def install(self, config: Config, prepared: PreparedConfig, tasks: asyncio.TaskGroup) -> None:
-        """Put a configuration in force, without an await in between."""
+    def install(self, config: Config, prepared: PreparedConfig, tasks: asyncio.TaskGroup) -> list[str]:
+        """Put a configuration in force, without an await in between; return those of its warnings that are new."""
         if self._needs_courier(config):
             self._dispatcher.callbacks.set_courier(prepared.courier)
         if self._needs_archive(config):
@@ -120,9 +120,9 @@ class Installation:
             self._recorder.archive = prepared.archive
         before, self._in_force.config = self.config, config
         known = {(each.file, each.key, each.message) for each in before.warnings} if self._installed else set()
-        for warning in config.warnings:
-            if (warning.file, warning.key, warning.message) not in known:
-                log.warning("config.warning", warning=str(warning))
+        new = [str(each) for each in config.warnings if (each.file, each.key, each.message) not in known]
+        for warning in new:
+            log.warning("config.warning", warning=warning)
         self._recorder.routes = config.routes
         self._dispatcher.set_endpoints(prepared.setups, self._recorder.announce_or_log)
         feeds: dict[str, Feed] = {}
@@ -138,6 +138,7 @@ class Installation:
         self._sources |= prepared.sources
         self._installed = True
         self._inputs.set(prepared.inputs)
+        return new
 
     async def close(self) -> None:
         """Close the sources; the dispatcher owns the senders."""

@@ -7,7 +7,7 @@ it reads does not block later ones. Once a later one has read the files, it chan
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from pathlib import Path
 
 import structlog
@@ -18,7 +18,7 @@ from notifier.core.model import Event, EventType
 from notifier.daemon.config_reader import ConfigReader, ReadAbandoned, ReadHangs
 from notifier.daemon.file_watches import apply_files
 from notifier.daemon.installation import Installation
-from notifier.follow import Recorder, Watcher
+from notifier.follow import NO_SOURCE, Recorder, Watcher
 from notifier.runtime import logs
 from notifier.runtime.clock import Clock
 from notifier.runtime.metrics import Metrics
@@ -47,8 +47,10 @@ class Reloader:
         clock: Clock,
         systemd: SystemdNotifier,
         files_read: Wake,
+        left_over: Callable[[], Awaitable[Mapping[str, int]]],
         tasks: asyncio.TaskGroup,
     ) -> None:
+        """Create it; `left_over` counts the open watches without a source, by its name."""
         self.installation = installation
         self.in_force = in_force
         self.reading = installation.config.reading  # the files as the last reload read them, accepted or refused
@@ -61,6 +63,7 @@ class Reloader:
         self._clock = clock
         self._systemd = systemd
         self._files_read = files_read  # set when `reading` has changed
+        self._left_over = left_over
         self._tasks = tasks
         self._reader = ConfigReader(path)
         self._lock = asyncio.Lock()  # held by the replacement
@@ -181,7 +184,8 @@ class Reloader:
             await self.installation.discard(prepared)
             return [NotNow(f"the store cannot be used for now: {exc}")]
         changes = compare(self.config, config.without_watches(), started=self._started_with)
-        self.installation.install(config.without_watches(), prepared, self._tasks)
+        gone = self.config.sources.keys() - config.sources.keys()
+        warnings = self.installation.install(config.without_watches(), prepared, self._tasks)
         self.reading = config.reading
         try:
             counts = await apply_files(
@@ -191,11 +195,27 @@ class Reloader:
             return [STOPPING]
         logs.configure(format=config.log.format, level=config.log.level)
         self._record_success()
-        self.in_force.changes, self.in_force.watches = changes, counts
+        if gone:
+            warnings += await self._warn_of(gone)
+        self.in_force.changes, self.in_force.watches, self.in_force.warnings = changes, counts, warnings
         if changes.needs_restart:
             log.warning("reload.needs_restart", keys=list(changes.needs_restart))
         log.info("reload.done", **counts)
         return []
+
+    async def _warn_of(self, gone: Set[str]) -> list[str]:
+        """Warn of the open watches that the removed sources leave behind: those of the API and of queues."""
+        try:
+            left = await self._left_over()
+        except StoreUnavailable:  # the status tells of them when the store is back
+            return []
+        warnings: list[str] = []
+        for source in sorted(gone & left.keys()):
+            count = left[source]
+            log.warning("watch.no_source", source=source, watches=count, hint=NO_SOURCE)
+            watches = "watch" if count == 1 else "watches"
+            warnings.append(f"the source {source} is gone, with {count} open {watches}: {NO_SOURCE}")
+        return warnings
 
     def _record_success(self) -> None:
         self._metrics.reload_success.set(1)

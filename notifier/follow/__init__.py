@@ -13,9 +13,10 @@ from notifier.follow.policy import FeedPolicy
 from notifier.follow.recorder import DeliveryPlaces, DeliveryQueues, Recorder
 from notifier.follow.subscription import Subscription
 from notifier.follow.troubles import Trouble
-from notifier.follow.watcher import Watcher
+from notifier.follow.watcher import NO_SOURCE, Watcher
 
 __all__ = [
+    "NO_SOURCE",
     "DeliveryPlaces",
     "DeliveryQueues",
     "Feed",

@@ -21,6 +21,7 @@ CLAIM = 1000  # watches claimed at once
 LOOK_AGAIN = 5.0  # seconds between searches for watches that nobody announced
 LOOK = 500  # watches read at once, of those that others changed
 COMPARE = 30.0  # seconds between comparisons of the watches followed with the store's
+NO_SOURCE = "nobody follows its open watches until the configuration names it again, or they are removed"
 
 
 class Watcher:
@@ -35,6 +36,7 @@ class Watcher:
         self._nodes = nodes
         self._feeds: dict[str, Feed] = {}
         self._orphans: dict[int, Watch] = {}  # of sources that the configuration does not name
+        self._told: set[str] = set()  # those of these sources that were logged
         self._changed: set[int] = set()  # watches that others changed, or may have
         self._compare = False  # the watches followed have to be compared with the store's
         self._wake = Wake()
@@ -88,6 +90,7 @@ class Watcher:
             if name not in self._feeds:
                 self._feeds[name] = feed
                 self._start(name)
+        self._told -= self._feeds.keys()
         for watch in [watch for watch in self._orphans.values() if watch.source in self._feeds]:
             del self._orphans[watch.pk]
             self._feeds[watch.source].add(watch)
@@ -208,4 +211,6 @@ class Watcher:
             self._feeds[watch.source].add(watch)
             return
         self._orphans[watch.pk] = watch
-        log.warning("watch.no_source", source=watch.source, id=watch.id, hint="the configuration names no such source")
+        if watch.source not in self._told:
+            self._told.add(watch.source)
+            log.warning("watch.no_source", source=watch.source, id=watch.id, hint=NO_SOURCE)

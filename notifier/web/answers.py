@@ -100,7 +100,9 @@ class WatchConnection(TypedDict):
     open: bool
     failures: Annotated[Count, Field(description="in a row")]
     trouble: Annotated[LostName | None, Field(description="the reason for which it is given up if the trouble lasts")]
-    error: Annotated[str | None, Field(description="of the last connection; null: it ended in order")]
+    error: Annotated[
+        str | None, Field(description="of the last connection, or why there is none; null: it ended in order")
+    ]
     unread: Annotated[str | None, Field(description="why the latest snapshot of the open stream cannot be read")]
 
 
@@ -195,6 +197,9 @@ class Reloaded(TypedDict):
     changed: list[str]
     removed: list[str]
     needs_restart: Annotated[list[str], Field(description="keys that changed and that only a restart can change")]
+    warnings: Annotated[
+        list[str], Field(description="of `notifier check` that are new, and watches left without a source")
+    ]
     node: NotRequired[Annotated[str, Field(description="the node that loaded it, if there are several")]]
     others: NotRequired[Annotated[Count, Field(description="nodes that still have to be asked")]]
 
@@ -272,6 +277,10 @@ class DaemonStatus(TypedDict):
     config: str
     store: StoreStatus
     sources: list[SourceStatus]
+    without_source: Annotated[
+        dict[str, Count],
+        Field(description="open watches that nobody follows, by the source that no node's configuration names"),
+    ]
     endpoints: list[EndpointHealth]
     callbacks: CallbacksStatus
     mutes: Annotated[list[MuteItem], Field(description="those that last")]

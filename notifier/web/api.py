@@ -88,6 +88,7 @@ class Api:
             "changed": list(changes.changed),
             "removed": list(changes.removed),
             "needs_restart": list(changes.needs_restart),
+            "warnings": list(self._in_force.warnings),
         }
 
     # -- watches
@@ -213,7 +214,9 @@ class Api:
             return None
         subscription = self._watcher.subscription(row["source"], row["pk"])
         if subscription is None:
-            return {"open": False, "failures": 0, "trouble": None, "error": None, "unread": None}
+            named = row["ended"] or row["source"] in self._watcher.feeds
+            error = None if named else f"the configuration names no source {row['source']}"
+            return {"open": False, "failures": 0, "trouble": None, "error": error, "unread": None}
         health, stream = subscription.health, subscription.stream
         return {
             "open": stream is not None,

@@ -26,6 +26,7 @@ from notifier.store import Store
 from notifier.web import answers
 
 Statuses = Sequence[Mapping[str, Any]]  # of the living nodes
+_OPEN = ("new", *(phase for phase in Phase if not phase.terminal))  # phases of watches that have not ended
 
 
 class StatusReport:
@@ -146,12 +147,22 @@ class StatusReport:
                 }
                 for name, feed in self._watcher.feeds.items()
             ],
+            "without_source": self._without_source(counts, statuses),
             "endpoints": self._endpoints(counts, statuses),
             "callbacks": self._callbacks(counts),
             "archive": {"problem": next((told for status in statuses if (told := status.get("archive"))), None)},
             "mutes": mute_items(self._dispatcher.mutes.active),
             "queues": [{"name": name, "problem": problem} for name, problem in self._inputs.problems().items()],
         }
+
+    async def left_over(self) -> dict[str, int]:
+        """Count the open watches whose source no living node has, as they are right now. Raises StoreUnavailable."""
+        return self._without_source(await self._row_counts.anew(), self._nodes.statuses())
+
+    def _without_source(self, counts: Json, statuses: Statuses) -> dict[str, int]:
+        named = {*self._watcher.feeds, *chain.from_iterable(status.get("sources", ()) for status in statuses)}
+        opened = {name: sum(phases.get(phase, 0) for phase in _OPEN) for name, phases in counts["watches"].items()}
+        return {name: count for name, count in sorted(opened.items()) if count and name not in named}
 
     async def pulse(self) -> Json:
         """Describe all nodes in short, with their rates, for the live stream."""

@@ -113,3 +113,30 @@ async def test_a_count_that_fails_is_nobody_s(rig: Rig) -> None:
         await rig.counts()
     rig.fails = False
     assert await rig.counts() == {"count": 1}
+
+
+async def test_after_a_change_at_one_go_no_earlier_count_is_used(rig: Rig) -> None:
+    """Neither this node's, nor another one's; a later one of another node is."""
+    other = Rig(pytest.MonkeyPatch())
+    other.takes, other.counted, other.now = 1.0, 41, rig.now - 2 * SECOND
+    await other.counts()
+    assert other.row_counts.shared is not None
+    rig.told.append({"counted": other.row_counts.shared})
+    assert await rig.counts() == {"count": 42}
+    assert await rig.row_counts.anew() == {"count": 1}
+    assert await rig.counts() == {"count": 1}
+    rig.later(FRESH + 0.1)
+    assert await rig.counts() == {"count": 2}
+    rig.later(FRESH + 0.1)
+    rig.told.append({"counted": other.row_counts.shared | {"at": rig.now}})
+    assert await rig.counts() == {"count": 42}
+
+
+async def test_a_count_anew_that_fails_leaves_none(rig: Rig) -> None:
+    """The next caller counts: what was counted before is over."""
+    await rig.counts()
+    rig.fails = True
+    with pytest.raises(StoreUnavailable):
+        await rig.row_counts.anew()
+    rig.fails = False
+    assert await rig.counts() == {"count": 2}

@@ -27,7 +27,10 @@ async def test_warnings_are_logged_once(daemons: Start) -> None:
     assert await daemon.post("/v1/reload")
     assert said(daemon) == [unmatched, unheard], "nothing is new"
     daemon.write(settings | {"watch_files": ["w.d/*.yaml", "x.d/*.yaml"]})
-    assert (await daemon.post("/v1/reload"))[0] == 200
+    status, answer = await daemon.post("/v1/reload")
+    assert status == 200
+    [warning] = answer["warnings"]
+    assert warning.endswith(": watch_files[1]: matches no file")
     await daemon.log.wait("reload.done", 2)
     assert said(daemon)[2:] == ["watch_files[1]: matches no file"]
     assert await daemon.stop() == 0

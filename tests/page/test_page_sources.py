@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import yaml
 from page_rig import Complaints, daemon, visit
 from playwright.async_api import BrowserContext, expect
 
@@ -56,6 +57,33 @@ async def test_watches_that_were_given_up_are_told_until_they_are_removed(
         await site.api("DELETE", "v1/watches/vidu/unknown-1")
         await expect(page.locator("#n-lost")).to_be_hidden()
         await expect(vidu.locator(".told")).to_be_hidden()
+
+
+async def test_a_source_that_only_watches_name_is_told(
+    tmp_path: Path, context: BrowserContext, complaints: Complaints
+) -> None:
+    """A reload has removed it; the tab counts it, and it leads to its watches; no longer once they are removed."""
+    async with daemon(tmp_path) as site:
+        await site.api("POST", "v1/watches", {"id": "clip-1", "source": "other"})
+        path = tmp_path / "config.yaml"
+        given = yaml.safe_load(path.read_text())
+        del given["sources"]["other"]
+        path.write_text(yaml.safe_dump(given))
+        await site.api("POST", "v1/reload")
+        page = await visit(context, site, complaints)
+        await expect(page.locator("#n-sources")).to_contain_text("1 in trouble")
+        await page.get_by_role("link", name="Sources").click()
+        other = page.locator("#source-list > li").filter(has=page.get_by_role("heading", name="other"))
+        await expect(other.locator(".word")).to_have_text("not configured")
+        told = "The configuration names no such source, so nobody follows 1 open watch."
+        await expect(other.locator(".told")).to_have_text(f"{told} Name it again and reload, or remove them.")
+        await other.get_by_role("link", name="Its watches").click()
+        await page.get_by_text("clip-1").click()
+        await expect(page.get_by_text("not open: the configuration names no source other")).to_be_visible()
+        await site.api("DELETE", "v1/watches/other/clip-1")
+        await page.get_by_role("link", name="Sources").click()
+        await expect(other).to_have_count(0)
+        await expect(page.locator("#n-sources")).not_to_contain_text("in trouble")
 
 
 async def test_many_tasks_are_added_at_once_to_chosen_endpoints(

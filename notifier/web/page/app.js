@@ -131,7 +131,7 @@ const status = throttle(async () => {
     const daemon = await call("GET", "v1/status");
     text(byId("node"), `${daemon.node}${daemon.nodes > 1 ? `, one of ${daemon.nodes} nodes` : ""} · ${daemon.version} · up ${duration(daemon.uptime_seconds)}`);
     const names = daemon.sources.map((source) => source.name);
-    sources.show(daemon.sources);
+    sources.show(daemon.sources, daemon.without_source);
     addwatch.offer(names, endpoints.names());
     filters.offer(names);
     outbox.know(names);

@@ -3,17 +3,22 @@
 import { attr, byId, draw, h, icon, link, redraw, sync, text } from "./dom.js";
 import { count, plural, spoken } from "./format.js";
 
-const LOOKS = { ok: ["ok", "ok"], waiting: ["waiting", "paused"], failing: ["failing", "failing"] }; // [word, class]
+const LOOKS = { // [word, class]
+  ok: ["ok", "ok"], waiting: ["waiting", "paused"], failing: ["failing", "failing"], missing: ["not configured", "failing"],
+};
+const UNHEARD_OF = { following: 0, open: 0, waiting: 0, troubles: {}, unknown_states: [], lost_lately: {}, unheard: 0 };
 
 let sources = [];
 
-/** Show the sources as `v1/status` lists them. */
-export function show(items) {
-  sources = items;
+/** Show the sources as `v1/status` lists them, and those that only watches name: {name: open watches}. */
+export function show(items, without) {
+  const missing = Object.entries(without).map(([name, left]) => ({ ...UNHEARD_OF, name, left }));
+  sources = [...items, ...missing];
   draw("sources", render);
 }
 
 function stateOf(source) {
+  if (source.left > 0) return "missing";
   if (Object.keys(source.troubles).length > 0) return "failing";
   return source.waiting > 0 && source.open >= source.max_streams ? "waiting" : "ok";
 }
@@ -21,7 +26,7 @@ function stateOf(source) {
 function render() {
   sync(byId("source-list"), sources, (source) => source.name, make, update);
   byId("source-empty").hidden = sources.length > 0;
-  const sick = sources.filter((source) => stateOf(source) === "failing").length;
+  const sick = sources.filter((source) => ["failing", "missing"].includes(stateOf(source))).length;
   const badge = byId("n-sources");
   const [shape, number, words] = badge.children;
   attr(shape, "hidden", sick === 0);
@@ -77,6 +82,9 @@ const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}.`
 /** List in sentences what needs attention. */
 function ailments(source) {
   const points = [];
+  if (source.left > 0) {
+    points.push(`The configuration names no such source, so nobody follows ${plural(source.left, "open watch", "open watches")}. Name it again and reload, or remove them.`);
+  }
   for (const [kind, n] of Object.entries(source.troubles)) {
     const words = source.errors[kind];
     const said = words ? `: ${words.error}${words.excerpt ? `; it sent ${words.excerpt}` : ""}. ${sentence(words.hint)}` : `: ${kind}.`;
