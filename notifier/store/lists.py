@@ -32,6 +32,7 @@ from notifier.store.values import DeliveryFilter, EventFilter, WatchFilter
 
 TIMELINE = 200  # events shown with one watch, the latest
 TIMELINE_BYTES = 4 << 20  # of their payloads
+MAX_COLONS = 50  # of a label's key that is looked for
 
 _SPECIAL = re.compile("[%_/]")  # in a pattern of LIKE
 
@@ -158,14 +159,29 @@ def _watch_conditions(which: WatchFilter) -> tuple[list[str], dict[str, Any]]:
     if which.text is not None:
         every.append("lower(id) LIKE '%' || lower(:text) || '%' ESCAPE '/'")
         given["text"] = _SPECIAL.sub(r"/\g<0>", which.text)
-    for number, (key, value) in enumerate(which.labels):
-        condition, label = _labelled(number, key, value)
+    for number, text in enumerate(which.labels):
+        condition, label = _written(number, text)
         every.append(condition)
         given |= label
     return every, given
 
 
-def _labelled(number: int, key: str, value: str) -> tuple[str, dict[str, str]]:
+def _written(number: int, text: str) -> tuple[str, dict[str, str]]:
+    """Return the condition that a label is written KEY:VALUE as `text`, and its parameters: any colon may be that one.
+
+    A key with more than MAX_COLONS colons is not found: each costs time of every row.
+    """
+    parts = text.split(":", MAX_COLONS + 1)
+    conditions: list[str] = []
+    given: dict[str, str] = {}
+    for place in range(1, len(parts)):
+        condition, label = _labelled(f"{number}_{place}", ":".join(parts[:place]), ":".join(parts[place:]))
+        conditions.append(condition)
+        given |= label
+    return f"({' OR '.join(conditions)})", given
+
+
+def _labelled(number: str, key: str, value: str) -> tuple[str, dict[str, str]]:
     """Return the condition that the stored JSON text of the labels contains a label, and its parameters.
 
     It is exact: beside a comma or the first brace a quotation mark is JSON's own, since one inside a text follows a

@@ -153,7 +153,7 @@ class WatchFilter:
     id: str | None = None
     phase: str | None = None  # or `new`: nothing observed yet; `lost`: given up, whatever its phase, and only there
     state: str | None = None
-    labels: tuple[tuple[str, str], ...] = ()  # all of them
+    labels: tuple[str, ...] = ()  # all of them, each as KEY:VALUE, where colons may be in both
     text: str | None = None  # a part of the id, in upper or lower case
     ended: bool | None = None
     removed: bool = False  # list those that were removed too

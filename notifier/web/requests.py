@@ -132,7 +132,10 @@ class WatchQuery(ListQuery):
         description="`new`: nothing was observed yet; `lost`: given up; such a watch is listed in no other phase",
     )
     state: SearchText | None = Field(default=None, description="the provider's own word")
-    label: list[Label] | None = Field(default=None, description="KEY:VALUE; if repeated, a watch must have all labels")
+    label: list[Label] | None = Field(
+        default=None,
+        description="KEY:VALUE, with a label that is written so: its key, too, may hold colons; if repeated, with all",
+    )
     q: SearchText | None = Field(default=None, description="a part of the id, in upper or lower case")
     ended: Truth | None = Field(default=None, description="whether nothing more will happen")
 

@@ -76,11 +76,11 @@ def _truth(value: object) -> bool:
     return value == "true"
 
 
-def _label(value: object) -> tuple[str, str]:
-    key, colon, content = _searchable(value).partition(":")
-    if not colon:
+def _label(value: object) -> str:
+    text = _searchable(value)
+    if ":" not in text:
         raise invalid("expected KEY:VALUE")
-    return key, content
+    return text
 
 
 def _watch_name(value: object) -> tuple[str, str]:
@@ -139,7 +139,7 @@ PageLimit = Annotated[
 ]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema({**_TEXT})]
-Label = Annotated[tuple[str, str], BeforeValidator(_label), _matching("^[^:]*:")]
+Label = Annotated[str, BeforeValidator(_label), _matching("^[^:]*:")]
 Instant = Annotated[Micros, BeforeValidator(_instant), WithJsonSchema(TypeAdapter(Timestamp).json_schema())]
 WatchName = Annotated[tuple[str, str], BeforeValidator(_watch_name), _matching("^[^/]+/.")]
 DeliveryId = Annotated[

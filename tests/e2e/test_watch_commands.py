@@ -56,6 +56,13 @@ async def test_watches_are_added_listed_and_removed(daemons: Start) -> None:
         assert [(item["id"], item["metadata"]) for item in found["items"]] == [("2", {"n": 1}), ("1", {"n": 1})]
         every = json.loads((await daemon.run("watch", "list", "--all", "--json", *use)).out)
         assert (len(every["items"]), every["next"]) == (33, None)
+        await daemon.run("watch", "add", "colon", "--label", "urn:team=a:b", "--label", "at=12:30=x", *use)
+        for pairs in (("urn:team=a:b",), ("at=12:30=x",), ("urn:team=a:b", "at=12:30=x")):
+            labels = [word for pair in pairs for word in ("--label", pair)]
+            found = json.loads((await daemon.run("watch", "list", *labels, "--json", *use)).out)
+            assert [item["id"] for item in found["items"]] == ["colon"], pairs
+            exported = await daemon.run("export", *labels, "--json", *use)
+            assert [item["id"] for item in json.loads(exported.out)["items"]] == ["colon"], pairs
         few = await daemon.run("watch", "list", "-n", "2", *use)
         assert "vidu/t29" in few.out
         assert "--all" in few.out.splitlines()[-1]

@@ -292,7 +292,7 @@ async def test_the_store_away_is_503_and_a_commit_comes_before_the_answer(tmp_pa
 
 async def test_filters(site: Site) -> None:
     """By source, phase, state, labels, a part of the id, and whether it goes on; together they narrow."""
-    tricky = {'a"k': 'v"', "b": "1,2", "ü": "%"}
+    tricky = {'a"k': 'v"', "b": "1,2", "ü": "%", "urn:team": "a=b:c"}
     await add(site, [{"id": "Alpha", "labels": {"k": "v", "z": "1"}}, {"id": "beta_1", "labels": tricky}, "beta%2"])
     assert await ids(site) == ["beta%2", "beta_1", "Alpha"]
     for query, expected in {
@@ -309,6 +309,9 @@ async def test_filters(site: Site) -> None:
         "label=b:1,2": ["beta_1"],
         "label=" + quote('a"k:v"'): ["beta_1"],
         "label=" + quote("ü:%"): ["beta_1"],
+        "label=urn:team:a=b:c": ["beta_1"],
+        "label=urn:team:a=b:c&label=b:1,2": ["beta_1"],
+        "label=urn:team=a=b:c": [],
         "q=ALPHA": ["Alpha"],
         "q=eta": ["beta%2", "beta_1"],
         "q=_": ["beta_1"],
