@@ -91,6 +91,9 @@ def sender(endpoint: Endpoint, clock: Clock, means: Means | None = None) -> Send
         max_in_flight=endpoint.max_in_flight,
         ssl=tls_context(ca_file=endpoint.ca_file, cert_file=endpoint.cert_file, key_file=endpoint.key_file),
         proxy=endpoint.proxy.reveal() if endpoint.proxy else None,
+        signed_with=tuple(secret.reveal() for secret in endpoint.secrets)
+        if isinstance(endpoint, WebhookEndpoint)
+        else (),
     )
     match endpoint:
         case WebhookEndpoint():

@@ -50,12 +50,13 @@ class CallbackCourier:
         refusal = self._policy.refusal(callback.url)
         if refusal is not None:  # tried again later: an operator may change the rules
             return CallbackSender(Refusing(Failed(reason="forbidden_url", detail=refusal), self._clock))
+        secret = callback.secret or self._secret
         try:
-            signer = StandardSigner([decode_secret(callback.secret or self._secret)])
+            signer = StandardSigner([decode_secret(secret)])
         except SecretError as exc:  # an intake would have refused it, so something else wrote the row
             detail = f"the callback_secret in the database cannot sign: {exc}"
             return CallbackSender(Refusing(Rejected(reason="unreadable_secret", detail=detail, well=None), self._clock))
-        target = Target(url=callback.url, timeout=self._timeout, user_agent=self._user_agent)
+        target = Target(url=callback.url, timeout=self._timeout, user_agent=self._user_agent, signed_with=(secret,))
         return CallbackSender(
             WebhookSender(target, signer=signer, clock=self._clock, connections=self._connections.share())
         )

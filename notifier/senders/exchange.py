@@ -24,6 +24,7 @@ from notifier.core import http_head
 from notifier.core.http_head import Fields
 from notifier.core.model import Micros
 from notifier.core.retry import Attempt, Failed, Outcome
+from notifier.core.signing import SECRET_PREFIX, SIGNING_PREFIX
 from notifier.runtime.http1 import BadHead, BrokenFraming, Connection, Lost, Proxy, Route, basic
 from notifier.senders.connections import Connections, StillOurs, always
 from notifier.senders.faults import explain
@@ -91,6 +92,11 @@ class Exchange:
             *(*url.raw_path.split("/"), *url.path.split("/")),
             *_TARGET_PARTS.split(requested.raw_path),
             *(part for text in self._secret_headers(target) for part in (text, *text.split())),
+            *(
+                part
+                for text in target.signed_with
+                for part in (text, text.removeprefix(SECRET_PREFIX).removeprefix(SIGNING_PREFIX))
+            ),
         )
         self._timeout = target.timeout
         self._clock = clock

@@ -28,6 +28,7 @@ class Target:
     user_agent: str = USER_AGENT
     ssl: Trust = True
     proxy: str | None = None  # URL of an HTTP proxy
+    signed_with: tuple[str, ...] = field(default=(), repr=False)  # secrets that a reply, too, must not show
 
 
 def request_url(text: str) -> URL:

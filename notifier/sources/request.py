@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from multidict import CIMultiDict
 from yarl import URL
@@ -28,7 +28,9 @@ _DEFAULTS = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cach
 _POLL_DEFAULTS = {"Accept": "application/json", "Cache-Control": "no-cache"}
 _PLACE = re.compile(r"\{(\+?[A-Za-z_][A-Za-z0-9_]*)\}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # not allowed in a header's value (RFC 9110 section 5.5)
-_SECRET_NAME = re.compile(r"auth|cookie|key|secret|token", re.IGNORECASE)  # in the name of a header
+_SECRET_NAME = re.compile(r"auth|cookie|key|passw|secret|signature|token", re.IGNORECASE)  # of a header or a parameter
+_USER_INFO = re.compile(r"^[a-z]+://([^/?#@]*)@", re.IGNORECASE)
+_PARAMETER = re.compile(r"[?&]([^=&#]+)=([^&#]+)")  # of a URL's query
 JWT_LIFETIME = 1800  # seconds
 JWT_SKEW = 5  # seconds that the provider's clock may be behind ours
 MIN_SECRET = 6  # characters; shorter values of headers are words that a text may hold by chance
@@ -71,7 +73,11 @@ class RequestTemplate:
             elif token is not None or not ("{token}" in value or "{jwt}" in value):
                 written[name] = value
         self._headers = dict(written)
-        secret = {name.lower() for name, value in preset.headers.items() if "{token}" in value or "{jwt}" in value}
+        secret = {
+            name.lower()
+            for name, value in preset.headers.items()
+            if "{token}" in value or "{jwt}" in value or _SECRET_NAME.search(name)
+        }
         self._plain = sorted(set(_PLACE.findall(self._url)) | {"base_url"}) == ["base_url", "id"]
         self._plain = self._plain and self._url.count("{id}") == 1 and "{" not in self._base_url
         self._around: tuple[str, str] | None = None  # the URL around the id, once it is known to be valid
@@ -81,18 +87,19 @@ class RequestTemplate:
         self.credentials = self._credentials()  # the longest first
 
     def _credentials(self) -> tuple[str, ...]:
-        """List what must not be repeated: the token, secret headers with and without their scheme, and the URL's."""
+        """List what must not be repeated: the token, secret headers with and without their scheme, and the URLs'."""
         token = self._token or ""
-        values = [_filled(value, {"token": token}) for name, value in self._headers.items() if self._secret(name)]
-        url = URL(self._base_url)
+        private = [value for name, value in self._headers.items() if name.lower() in self._private]
+        values, users = [_filled(value, {"token": token}) for value in private], list[str]()
+        for template in (self._base_url, self._url, "" if self._batch is None else self._batch.url):
+            address = _filled(template, self._variables | {"token": token, "base_url": self._base_url})
+            values += [unquote(value) for name, value in _PARAMETER.findall(address) if _SECRET_NAME.search(name)]
+            users += [unquote(part) for info in _USER_INFO.findall(address) for part in info.split(":", 1)]
         pair = token.split(":") if self._signs else []
-        others = [url.user or "", url.password or "", *pair, *values, *(value.rpartition(" ")[2] for value in values)]
+        others = [*users, *pair, *values, *(value.rpartition(" ")[2] for value in values)]
         others += [quote(other, safe="") for other in (token, *others)]  # as a URL holds them
         credentials = {token} | {other for other in others if len(other) >= MIN_SECRET}
         return tuple(sorted(credentials - {""}, key=len, reverse=True))
-
-    def _secret(self, name: str) -> bool:
-        return name.lower() in self._private or _SECRET_NAME.search(name) is not None
 
     def fill(
         self, task_id: str, last_event_id: str = "", variables: Mapping[str, str] = NONE, etag: str = ""

@@ -95,6 +95,7 @@ class SseSource:
         try:
             await connection.connect(settings.connect_timeout)
         except SourceError as exc:
+            plan.redacted(exc)
             if self._twin is not None and _has_no_stream(exc, settings.preset):
                 raise NoStream(str(exc), status=exc.status) from exc
             raise
@@ -292,7 +293,7 @@ class SseStream:
             told = self._plan.reader.read_event(event, self._task_id)
         except Unreadable as exc:
             excerpt = self._plan.template.redact(event.data[: 1 << 16].decode("utf-8", "replace"))[:EXCERPT]
-            return Unreadable(str(exc), excerpt=excerpt), None
+            return Unreadable(self._plan.template.redact(str(exc)), excerpt=excerpt), None
         return told, self._plan.reader.place(event) if placed else None
 
     def _take(self, told: Told) -> Observation | None:

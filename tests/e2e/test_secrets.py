@@ -74,7 +74,7 @@ def settings(sim: Simulator, ears: Listener, down: int) -> dict[str, Any]:
 
 
 ANSWERS = [
-    "/echo*=500:the key is " + SECRETS["query"] + " and " + SECRETS["header"],
+    "/echo*=500:the key is " + SECRETS["query"] + " and " + SECRETS["header"] + ", it signs with " + SIGNING,
     "/redirect*=302:http://" + SECRETS["URL user"] + ":" + SECRETS["URL password"] + "@x/" + SECRETS["path"] + "?a=1",
     "/500*=500",
     "/reset*=reset",

@@ -39,6 +39,18 @@ async def test_each_signs_with_its_own_secret_or_the_configured_one_over_one_con
         assert first.connection == second.connection
 
 
+async def test_a_destination_does_not_leak_what_signs() -> None:
+    """Neither a secret of its own, which it prints, nor the one of all that have none."""
+    pages = (reply(401, f"not signed with {secret}".encode()) for secret in (OWN, SECRET))
+    async with receiving(says(*pages)) as receiver:
+        post = courier()
+        for secret in (OWN, None):
+            sender = post.sender(Callback(url=receiver.url, secret=secret))
+            assert (await sender.send(delivery())).reply == "not signed with ***"
+            await sender.close()
+        await post.close()
+
+
 async def test_connections_are_closed_with_the_last_who_uses_them() -> None:
     """A courier that is replaced lets what was begun end."""
     async with receiving(says(reply())) as receiver:

@@ -40,7 +40,9 @@ def sender(
     clock: Callable[[], Micros] = wall,
 ) -> WebhookSender:
     return WebhookSender(
-        Target(url=url, timeout=timeout, headers=headers or {}, max_in_flight=max_in_flight),
+        Target(
+            url=url, timeout=timeout, headers=headers or {}, max_in_flight=max_in_flight, signed_with=tuple(SECRETS)
+        ),
         signer=StandardSigner([decode_secret(text) for text in SECRETS]),
         clock=clock,
     )
@@ -261,6 +263,14 @@ async def test_an_error_page_does_not_leak_the_url() -> None:
     (request, _) = receiver.requests
     assert request.line == "POST /hooks/T0PS3CRETT0KEN?key=s3cr3tk3y HTTP/1.1"
     assert request.headers["authorization"] == "Basic " + base64.b64encode(b"user:passw0rd").decode()
+
+
+@pytest.mark.parametrize("told", [SECRETS[0], SECRETS[1].removeprefix("whsec_")])
+async def test_an_error_page_does_not_leak_what_signs(told: str) -> None:
+    """A receiver that prints the secret that it expected a signature of, with its prefix or without."""
+    async with sending(says(reply(401, f"not signed with {told}".encode()))) as (webhook, _):
+        attempt = await webhook.send(delivery())
+    assert attempt.reply == "not signed with ***"
 
 
 async def test_headers_can_be_added() -> None:

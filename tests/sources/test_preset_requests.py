@@ -80,3 +80,21 @@ def test_a_token_of_a_few_letters_leaves_words_whole() -> None:
     """As one writes it to try something; where it stands alone it is left out as any other."""
     template = RequestTemplate(preset=Preset.model_validate(presets.raw("vidu")), token="t", user_agent="test")
     assert template.redact('http://host/tasks?t=1 "t" t') == 'http://host/tasks?<secret>=1 "<secret>" <secret>'
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"url": "{base_url}/s?id={id}&api_key=s3cr%2Ft-01"},
+        {"url": "{base_url}/s?key={my_key}&id={id}", "variables": {"my_key": "s3cr/t-01"}},
+        {"url": "{base_url}&id={id}", "base_url": "https://host/s?Access_Token=s3cr%2Ft-01"},
+        {"url": "https://user:s3cr%2Ft-01@host/{id}"},
+        {"url": "https://s3cr%2Ft-01@host/{id}"},
+        {"batch": {"url": "{base_url}/all?password=s3cr%2Ft-01&ids={ids}", "method": "GET"}},
+    ],
+)
+def test_what_is_secret_in_a_url_is_not_repeated(given: dict[str, Any]) -> None:
+    """By the name of its parameter or by its place; as it is written and as it is meant."""
+    described = Preset.model_validate(presets.raw("vidu") | given)
+    template = RequestTemplate(preset=described, token="a-token", user_agent="test")
+    assert template.redact("s3cr/t-01, s3cr%2Ft-01") == "<secret>, <secret>"

@@ -70,6 +70,11 @@ async def test_words_are_one_bounded_line_without_credentials(body: bytes, words
     assert str(error) == f"the upstream answers 403{words}"
 
 
+async def test_a_content_type_is_told_without_credentials() -> None:
+    error = await opening_fails(answer("200 OK", f"Content-Type: image/{TOKEN}"))
+    assert str(error) == "the upstream answers with content type 'image/<secret>', not an event stream"
+
+
 @pytest.mark.parametrize("value", ["Basic dXNlcjpwYXNz", "dXNlcjpwYXNz"])
 async def test_other_credentials_are_not_repeated_either(value: str) -> None:
     """Those that stand in headers of the preset, with the name of their scheme and without."""
