@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 
 import structlog
+from yarl import URL
 
 from notifier.cluster import STOPPING, ThisNode
 from notifier.config import ConfigInForce, HeartbeatConfig
-from notifier.runtime.http1 import HttpFault, Pool, Route
+from notifier.runtime.http1 import HttpFault, Pool, Route, basic
 from notifier.senders.target import USER_AGENT, request_url
 
 log = structlog.get_logger(__name__)
@@ -70,6 +71,9 @@ async def _ask(text: str) -> int:
     """GET a URL and return the status. Raises HttpFault, OSError, TimeoutError, ValueError."""
     url, pool = request_url(text), Pool(keep=0)
     head = f"GET {url.raw_path} HTTP/1.1\r\nhost: {url.host_port_subcomponent}\r\nuser-agent: {USER_AGENT}\r\n"
+    known = URL(text)  # `request_url` leaves the user out
+    if known.user or known.password:
+        head += f"authorization: {basic(known.user, known.password)}\r\n"
     try:
         async with asyncio.timeout(TIMEOUT):
             connection = await pool.dial(Route.to(url, tls=True))

@@ -26,10 +26,11 @@ heartbeat: {{url: {url}, every: {every}}}
 
 
 class Monitor:
-    """A monitor that remembers the request lines."""
+    """A monitor that remembers the requests, and their first lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.heads: list[str] = []
         self.status = 200
         self.port = 0
 
@@ -39,7 +40,8 @@ class Monitor:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
-            self.lines.append((await reader.readuntil(b"\r\n\r\n")).decode().splitlines()[0])
+            self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            self.lines.append(self.heads[-1].splitlines()[0])
             writer.write(f"HTTP/1.1 {self.status} Whatever\r\nContent-Length: 0\r\n\r\n".encode())
             await writer.drain()
         writer.close()
@@ -98,6 +100,20 @@ async def test_a_monitor_hears_from_a_daemon_that_is_well(tmp_path: Path) -> Non
             assert await app.parts.reloader.reload() == []
             await asyncio.sleep(0.3)
             assert (len(monitor.lines), len(other.lines)) == (seen, 1)
+
+
+async def test_a_monitor_that_wants_a_password_gets_it(tmp_path: Path) -> None:
+    """As endpoints and upstreams do whose URLs name a user; the log has neither."""
+    async with monitoring() as monitor:
+        settings = config(tmp_path, monitor.url.replace("http://", "http://me:p%40ss@"), every="1h")
+        monitor.status = 401
+        with capture_logs() as logs:
+            async with beating(Heartbeat(in_force=settings, this=Me())):
+                await until(lambda: bool(logs), "a heartbeat is answered")
+    [head] = monitor.heads
+    assert head.count("\r\nauthorization: Basic bWU6cEBzcw==\r\n") == 1  # RFC 7617
+    assert "me:" not in head
+    assert "p%40ss" not in str(logs)
 
 
 async def test_a_daemon_that_is_not_well_sends_none(tmp_path: Path) -> None:
