@@ -52,8 +52,8 @@ VALUES (:pk, :source, :id, :origin, 0, false, false, :now, :now, :now, :labels, 
 """
 _ADD_AGAIN = """
 UPDATE watches
-SET created_at = :now, changed_at = :now, ended = false, stalled = false, state = NULL, phase = NULL,
-    last_event_id = NULL, removed_at = NULL, lost = NULL, owner = NULL
+SET created_at = :now, changed_at = :now, updated_at = :now, ended = false, stalled = false, state = NULL,
+    phase = NULL, last_event_id = NULL, removed_at = NULL, lost = NULL, owner = NULL
 WHERE pk = :pk AND removed_at IS NOT NULL
 """
 _REMOVE = "UPDATE watches SET removed_at = :now, updated_at = :now, owner = NULL WHERE pk = :pk"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from store_rig import APP, LATER, T0, claim, follow, for_operators, lose, move, record, settled, wanted
+from store_rig import APP, LATER, SECOND, T0, claim, follow, for_operators, lose, move, record, settled, wanted
 from waits import until
 
 from notifier.core.model import NewWatch
@@ -50,6 +50,15 @@ async def test_a_watch_is_listed_as_it_is_kept(store: Store) -> None:
         "lost": None,
         "owner": None,
     }
+
+
+async def test_a_watch_that_is_added_again_is_listed_with_the_dates_of_that(store: Store) -> None:
+    """Though it is described as before: it was changed after it was removed."""
+    await store.watches.apply([wanted("1")], origin="api", now=T0)
+    await store.watches.remove("vidu", "1", now=LATER)
+    await store.watches.apply([wanted("1")], origin="api", now=LATER + SECOND)
+    [item] = await store.lists.watches(WatchFilter(), limit=10)
+    assert {item[name] for name in ("created_at", "changed_at", "updated_at")} == {timestamp(LATER + SECOND)}
 
 
 async def test_metadata_that_was_not_given_is_listed_as_it_is_sent(store: Store) -> None:
