@@ -94,7 +94,7 @@ class Lists:
 
 def _watches(connection: Connection, which: WatchFilter, limit: int, before: int | None) -> list[WatchRow]:
     """List watches, newest first."""
-    every, given = _watch_conditions(which)
+    every, given = _watch_conditions(which, shared=connection.shared)
     if before is not None:
         every.append("pk < :before")
     query = f"{_WATCHES} WHERE {' AND '.join(every)} ORDER BY pk DESC LIMIT :limit"
@@ -136,10 +136,13 @@ def _events(
 # -- conditions
 
 
-def _watch_conditions(which: WatchFilter) -> tuple[list[str], dict[str, Any]]:
+def _watch_conditions(which: WatchFilter, *, shared: bool) -> tuple[list[str], dict[str, Any]]:
     every = ["true" if which.removed else _WANTED]
     if which.source is not None:
-        every.append("source = :source")
+        # Those in such a phase go on, which few do beside those of the source that ended. SQLite, which has no
+        # statistics, would look among all of these unless a sign keeps it from that.
+        goes_on = which.phase not in (None, "lost", *TERMINAL) and not which.removed
+        every.append("+source = :source" if goes_on and which.id is None and not shared else "source = :source")
     if which.id is not None:
         every.append("id = :id")
     match which.phase:
