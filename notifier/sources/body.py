@@ -86,7 +86,7 @@ class BodyReader:
         self._taken, self._worked = 0, 0.0
         while True:
             if connection.fault is not None:
-                raise connection.fault
+                raise connection.fault.anew()
             if reply.over:
                 return b""
             await connection.more()

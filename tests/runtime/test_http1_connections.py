@@ -14,7 +14,17 @@ import pytest
 from waits import PATIENCE, until
 
 from notifier.core.callback import CallbackPolicy
-from notifier.runtime.http1 import ConnectFault, Connection, CutShort, ForbiddenAddress, Lost, NameFault, Pool, Route
+from notifier.runtime.http1 import (
+    ConnectFault,
+    Connection,
+    CutShort,
+    ForbiddenAddress,
+    HttpFault,
+    Lost,
+    NameFault,
+    Pool,
+    Route,
+)
 from notifier.runtime.http1.connection import READ_AHEAD
 from notifier.runtime.http1.names import Names
 
@@ -326,3 +336,48 @@ async def test_the_address_that_was_vetted_is_the_one_that_is_connected_to(names
     for host in ("a.example", "127.0.0.1", "::1"):
         with pytest.raises(ForbiddenAddress, match="loopback"):
             await Names(CallbackPolicy()).addresses(host, 80)
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (None, "TimeoutError"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", "CutShort"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n", "BrokenFraming"),
+        (b"no reply\r\n\r\n", "BadHead"),
+        (b"", "Lost"),
+    ],
+)
+async def test_a_fault_leaves_nothing_for_a_garbage_collection(answer: bytes | None, fault: str) -> None:
+    """Collections are rare: the requests of attempts that failed would fill the memory until then."""
+
+    async def give(_number: int, writer: asyncio.StreamWriter) -> None:
+        if answer is None:
+            await asyncio.Event().wait()
+            return
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async def fail(lent: Pool, route: Route) -> str:
+        connection = await lent.dial(route)
+        try:
+            connection.ask(ASK)
+            loop = asyncio.get_running_loop()
+            await connection.wait(100, loop.time() + (PATIENCE if answer is not None else 0.05))
+        except (HttpFault, TimeoutError) as exc:
+            return type(exc).__name__
+        finally:
+            lent.give_back(route, connection)
+        return "complete"
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving(give) as route, pool() as lent:
+            assert await fail(lent, route) == fault
+            for _ in range(10):  # rounds of the loop, which tells the connection in one of the next that it is closed
+                await asyncio.sleep(0)
+            assert not any(isinstance(each, Connection) for each in gc.get_objects())
+    finally:
+        gc.enable()

@@ -81,8 +81,10 @@ class Connection(asyncio.Protocol):
             finally:
                 if timer is not None:
                     timer.cancel()
+            if not (reply.over or self.fault is not None or (reply.status and reply.size >= size)):
+                raise TimeoutError
         if self.fault is not None and not (reply.status and reply.size >= size):
-            raise self.fault
+            raise self.fault.anew()
 
     def more(self, size: int = 1) -> asyncio.Future[None]:
         """Return a future that is done once so much of the body is there, or nothing more will come.
@@ -151,7 +153,7 @@ class Connection(asyncio.Protocol):
     def _end(self, fault: HttpFault | None) -> None:
         """Record a fault, if there is one, close, and wake the waiter."""
         if fault is not None and self.fault is None:
-            self.fault = fault
+            self.fault, fault.__context__ = fault.with_traceback(None), None
         self.abort()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -164,7 +166,7 @@ class Connection(asyncio.Protocol):
 
 def _expire(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
-        waiter.set_exception(TimeoutError())
+        waiter.set_result(None)  # an exception in it would hold its traceback, see `HttpFault.anew`
 
 
 def _address(peer: object) -> str:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class HttpFault(Exception):
     """An exchange did not come to its end."""
+
+    def anew(self) -> Self:
+        """Return the same fault, to be raised by one who keeps this one.
+
+        An exception that was raised holds its traceback: the frames, and so the request and the connection. If the
+        connection held it in turn, they would stay until a garbage collection, which is rare.
+        """
+        made = type(self).__new__(type(self), *self.args)
+        made.__dict__.update(self.__dict__)
+        return made
 
 
 class NameFault(HttpFault):
