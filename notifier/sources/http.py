@@ -228,10 +228,13 @@ async def _check(reply: Reply, way: Way) -> None:
     if reply.status == 204:
         raise NoContent(status=reply.status)
     if not 200 <= reply.status < 300:
-        body = await _beginning(reply)
-        error = refusal(reply.status, reply.fields, brief(body, way.credentials))
-        error.body = body
-        raise error
+        raise _refused(reply, await _beginning(reply), way)
+
+
+def _refused(reply: Reply, body: bytes, way: Way) -> SourceError:
+    error = refusal(reply.status, reply.fields, brief(body, way.credentials))
+    error.body = body
+    return error  # a frame that raised what it keeps would stay until a garbage collection
 
 
 def asked_pause(fields: Fields, hint: str | None = None) -> float | None:

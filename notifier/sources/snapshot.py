@@ -125,14 +125,14 @@ class SnapshotReader:
         Raises TaskNotFound for a reply that says so by the preset's rules, and Unreadable like `read`, also for a reply
         about another task. The error of a question carries the provider's words.
         """
-        fault: Unreadable | None = None
+        unreadable = ""  # why it is no JSON; an exception that is kept would keep the reply
         try:
             task = parse(data) if data.strip() else None
         except Unreadable as exc:
-            task, fault = None, exc
+            task, unreadable = None, str(exc)
         well = 200 <= status < 300
-        if fault is not None and well and not self._sees_status:
-            raise fault
+        if unreadable and well and not self._sees_status:
+            raise Unreadable(unreadable)
         if any(_matches(rule, get(task), data, status) for rule, get in self._not_found):
             raise TaskNotFound(f"the upstream answers that it does not know the task{self._words(task)}", status=status)
         if not self._is_status and (not well or status == 204):
@@ -149,7 +149,7 @@ class SnapshotReader:
         try:
             return self._observation(task, _with_name(view, "message") if self._sees_names else view, "")
         except Unreadable as exc:
-            raise fault or Unreadable(f"{exc}{self._words(task)}") from exc
+            raise Unreadable(unreadable or f"{exc}{self._words(task)}") from exc
 
     def read_batch(self, data: bytes, task_ids: frozenset[str]) -> Mapping[str, Observation | SourceError]:
         """Return the observation of each task in the reply to a poll of several; a snapshot that has none is an error.
@@ -170,7 +170,7 @@ class SnapshotReader:
             try:
                 found.setdefault(task_id, self._observed(item))
             except Unreadable as exc:
-                found.setdefault(task_id, exc)
+                found.setdefault(task_id, exc.with_traceback(None))  # which would hold the whole reply
         return found
 
     def _observed(self, task: Json) -> Observation:

@@ -17,6 +17,7 @@ from notifier.runtime.metrics import Metrics
 from notifier.sources.plan import SourceSettings
 from notifier.sources.poll import ALONE, MAX_BATCH, PollSource
 from notifier.sources.preset import Preset
+from notifier.sources.snapshot import SnapshotReader
 
 TOKEN = "a-token-of-ours"
 FIELDS: dict[str, Any] = {
@@ -190,3 +191,12 @@ async def test_a_stream_in_place_of_a_result_is_told_as_such() -> None:
         upstream.script("1", Answer(body=b"data: {}\n\n", headers={"Content-Type": "text/event-stream"}))
         with pytest.raises(Unreadable, match="answers with an event stream, where one reply in JSON was asked for"):
             await source.result("1", success)
+
+
+def test_an_error_about_one_task_does_not_hold_the_reply_about_all() -> None:
+    """It is kept until the task's turn, and the reply may have 16 MiB."""
+    reader = SnapshotReader(source="mine", preset=Preset.model_validate(FIELDS | {"base_url": "http://a.example"}))
+    found = reader.read_batch(b'[{"id": "1"}, {"id": "2", "status": "busy"}]', frozenset({"1", "2"}))
+    error = found["1"]
+    assert isinstance(error, Unreadable)
+    assert error.__traceback__ is None

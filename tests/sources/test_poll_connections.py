@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from waits import until
 
-from notifier.core.errors import Unavailable
+from notifier.core.errors import SourceError, Unavailable
 from notifier.runtime.metrics import Metrics
+from notifier.sources.http import DIRECT, Reply, Trail, fetch
 from notifier.sources.plan import SourceSettings
 from notifier.sources.poll import PollSource
 from notifier.sources.preset import Preset
@@ -134,3 +137,34 @@ async def test_packed_replies_are_read() -> None:
         for _ in range(2):
             assert await state(source) == "busy"
     assert upstream.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 4\r\n\r\nbusy", "Unavailable"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 4\r\n\r\nbusy", "Unreadable"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", "Unreadable"),
+    ],
+)
+async def test_an_answer_that_is_no_state_leaves_nothing_for_a_garbage_collection(reply: bytes, error: str) -> None:
+    """Collections are rare: an upstream that is down would fill the memory with its pages until then."""
+
+    async def fail(asking: Coroutine[Any, Any, object]) -> str:
+        try:
+            await asking
+        except SourceError as exc:
+            return type(exc).__name__
+        return "a state"
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with polling(lambda *_: reply) as (source, _):
+            assert await fail(source.look("1")) == error
+            if error == "Unavailable":  # a stream is refused like that, too
+                request = source._plan.template.fill("1")
+                assert await fail(fetch(source._pool, request, DIRECT, Trail())) == error
+            assert not any(isinstance(each, Reply) for each in gc.get_objects())
+    finally:
+        gc.enable()
