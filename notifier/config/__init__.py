@@ -49,7 +49,7 @@ from notifier.config.settings import (
     UnixAddress,
 )
 from notifier.config.source import Backoff, SourceConfig
-from notifier.config.types import read_duration
+from notifier.config.types import Text, read_duration
 from notifier.config.watch import WatchConfig, WatchRequest
 
 __all__ = [
@@ -86,6 +86,7 @@ __all__ = [
     "Stamp",
     "StoreConfig",
     "TcpAddress",
+    "Text",
     "TracingConfig",
     "UnixAddress",
     "WatchConfig",

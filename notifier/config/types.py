@@ -154,10 +154,10 @@ def _event_size(value: object) -> int:
     raise invalid(f"{wanted}, got {got(value)}")
 
 
-def read_duration(text: str) -> float:
-    """Return the seconds of a duration as users write it. Raises ValueError."""
+def read_duration(value: object) -> float:
+    """Return the seconds of a duration as users write it. Raises ValueError, for a wrong type too."""
     try:
-        return _duration(text)
+        return _duration(value)
     except PydanticCustomError as exc:
         raise ValueError(str(exc)) from exc
 

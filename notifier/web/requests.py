@@ -13,7 +13,7 @@ from multidict import MultiMapping
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from notifier.config import Problem, explain, key_path
+from notifier.config import Problem, Text, explain, key_path
 from notifier.core.model import Json, Micros
 from notifier.store import DeliveryFilter, EventFilter, EventTypeName, WatchFilter
 from notifier.web.refusals import BadRequest
@@ -262,7 +262,7 @@ class MuteRequest(RequestBody):
     """Which endpoints to silence, and until when."""
 
     endpoint: SearchText | None = Field(default=None, description="null: every endpoint that people read")
-    labels: dict[SearchText, SearchText] = Field(default={}, description="of the watch, all of them; none: every event")
+    labels: dict[Text, Text] = Field(default={}, description="of the watch, all of them; none: every event")
     until: Instant | None = Field(default=None, description="its end; or give `for`")
     lasting: Duration | None = Field(default=None, alias="for", description="how long it lasts, such as 2h")
     comment: SearchText | None = Field(default=None, description="why, for people")

@@ -65,7 +65,7 @@ def _seconds(value: object) -> float:
 
 def _duration(value: object) -> float:
     try:
-        return read_duration(value) if isinstance(value, str) else 0.0
+        return read_duration(value)
     except ValueError as exc:
         raise invalid(str(exc)) from exc
 

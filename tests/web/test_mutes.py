@@ -98,10 +98,21 @@ async def test_a_mute_holds_after_a_restart_and_for_what_waits(tmp_path: Path) -
         ({"for": "1h", "until": "2100-01-01T00:00:00Z"}, 400, "say either `until`"),
         ({"for": "soon"}, 400, "for: expected a duration"),
         ({"for": "0s"}, 400, "over already"),
+        (
+            {"for": 7200},
+            400,
+            "for: expected a duration such as 250ms, 90s, 5m, 2h or 5d, got 7200; add a unit, as in 7200s",
+        ),
+        ({"for": 0.5}, 400, "got 0.5; add a unit, as in 0.5s"),
+        ({"for": True}, 400, "got true"),
+        ({"for": ["2h"]}, 400, "got a list"),
         ({"until": "2020-01-01T00:00:00Z"}, 400, "over already"),
         ({"until": "tomorrow"}, 400, "until: expected a time"),
         ({"for": "1h", "label": "x"}, 400, "unknown key; there are endpoint, labels, until, for, comment"),
-        ({"for": "1h", "labels": {"a": 5}}, 400, "labels"),
+        ({"for": "1h", "labels": {"a": True}}, 400, "labels: expected text, got true; put it in quotes"),
+        ({"for": "1h", "labels": {"a": 1.5}}, 400, "labels: expected text, got 1.5"),
+        ({"for": "1h", "labels": {"a": None}}, 400, "labels: expected text, got null"),
+        ({"for": "1h", "labels": ["a"]}, 400, "labels"),
     ],
 )
 async def test_what_cannot_be_muted_is_refused(tmp_path: Path, body: dict[str, Any], status: int, part: str) -> None:
@@ -111,6 +122,23 @@ async def test_what_cannot_be_muted_is_refused(tmp_path: Path, body: dict[str, A
         assert reply.status == status
         assert part in reply.body.decode()
         assert (await site.get("/v1/mutes")).json["items"] == []
+
+
+async def test_labels_are_read_as_those_of_watches(tmp_path: Path) -> None:
+    """A whole number is text; what a watch's labels refuse is refused in the same words."""
+    async with Listener() as listener, running(tmp_path, endpoints=endpoints(listener)) as site:
+        values: list[Any] = [5, "5", "", "\0", "x" * 6000, True, 1.5, None, -1, []]
+        for number, value in enumerate(values):
+            labels = {"a:b": value}
+            mute = await ask(site, labels=labels, **{"for": "1h"})
+            body = json.dumps({"id": str(number), "labels": labels}).encode()
+            watch = await site.post("/v1/watches", body, **{"Content-Type": "application/json"})
+            if watch.status == 201:
+                assert (mute.status, mute.json["labels"]) == (201, watch.json["labels"]), value
+            else:
+                assert mute.status == 400, value
+                [problem] = watch.json["problems"]
+                assert mute.json["detail"].partition(": ")[2] == problem.partition(": ")[2]
 
 
 async def test_all_mutes_end_at_once(tmp_path: Path) -> None:
