@@ -37,7 +37,7 @@ from notifier.config.problems import (
     refusal,
 )
 from notifier.config.queue import read_queue
-from notifier.config.reading import Reading, WatchFile, digest, found_by, loss, matching, watch_files
+from notifier.config.reading import Reading, WatchFile, digest, fault, found_by, loss, matching, obstacle, watch_files
 from notifier.config.remarks import Placed, Review, look
 from notifier.config.scalars import Unclear, settle
 from notifier.config.secret import Secret
@@ -121,6 +121,7 @@ class _Loading:
         self._context = Context(directory=path.parent, env=env)
         self._files: dict[Path, str | None] = {}  # the YAML files with their digests
         self._patterns: tuple[str, ...] = ()
+        self._blocked: set[str] = set()  # patterns whose folders cannot be searched, as was reported
         self._watch_files: dict[Path, WatchFile] = {}
         self._document = Document(file=path)
         self._problems: list[Problem] = []
@@ -257,7 +258,7 @@ class _Loading:
             yield self._check(document, ("queues", index), partial(read_queue, context=self._context), item)
 
     def _check_patterns(self, document: Document, patterns: Any) -> None:
-        """Record the patterns of watch files, and report each that names a missing file."""
+        """Record the patterns of watch files, and report each whose files are missing or cannot be looked for."""
         usable = {  # an item that is no pattern is reported with the section
             index: pattern
             for index, pattern in enumerate(patterns if isinstance(patterns, list) else ())
@@ -265,24 +266,32 @@ class _Loading:
         }
         self._patterns = tuple(map(str, usable.values()))
         for index, pattern in usable.items():
-            if not glob.has_magic(pattern) and not matching(self._path, pattern):
-                self._say(
-                    document,
-                    ("watch_files", index),
-                    "no such file; only a pattern such as watches.d/*.yaml may match none",
-                )
+            if glob.has_magic(pattern):
+                if (found := obstacle(self._path, pattern)) is not None:
+                    self._blocked.add(pattern)
+                    message = f"{found[0]} cannot be searched: {found[1]}; the watches of its files would be removed"
+                    self._say(document, ("watch_files", index), message)
+            elif not matching(self._path, pattern):
+                message = "no such file; only a pattern such as watches.d/*.yaml may match none"
+                self._say(document, ("watch_files", index), message)
 
     def _check_lost(self) -> None:
         """Report watch files of the last reading that exist but cannot be read: their watches must not be removed."""
         for path, file in (self._before.watch_files if self._before is not None else {}).items():
-            if path in self._files or file.pattern not in self._patterns:
+            if path in self._files or file.pattern in self._blocked or file.pattern not in self._patterns:
                 continue
             if (reason := loss(path, file)) is not None:
-                self._files[path] = None
-                message = f"cannot be read any more: {reason}; delete it to remove its watches"
-                self._problems.append(Problem(file=str(path), line=0, column=0, key="", message=message))
+                self._say_unreadable(path, f"cannot be read any more: {reason}; delete it to remove its watches")
+
+    def _say_unreadable(self, path: Path, message: str) -> None:
+        self._files[path] = None
+        self._problems.append(Problem(file=str(path), line=0, column=0, key="", message=message))
 
     def _read_watch_file(self, path: Path, pattern: str) -> None:
+        if (reason := fault(path)) is not None:
+            hint = "; delete it to remove its watches" if glob.has_magic(pattern) else ""
+            self._say_unreadable(path, f"cannot be read: {reason}{hint}")
+            return
         with contextlib.suppress(OSError):  # gone again; the reading reports it
             self._watch_files[path] = found_by(pattern, path)
         document = self._read(path, pipes=False)

@@ -62,9 +62,34 @@ class Reading:
 
 
 def matching(path: Path, pattern: str) -> list[Path]:
-    """List the files that match a glob of the configuration at `path`."""
+    """List the names that fit a glob of the configuration at `path`; `fault` says which of them are no files.
+
+    Folders are left out where the glob fits any name, as `w.d/*` does: it means the files beside them.
+    """
     names = sorted(glob.glob(pattern, root_dir=path.parent, recursive=True))
-    return [file for file in (path.parent / name for name in names) if file.is_file()]
+    files = [path.parent / name for name in names]
+    ending = os.path.splitext(os.path.basename(pattern))[1].strip("*?.")
+    return files if ending or not glob.has_magic(pattern) else [file for file in files if not os.path.isdir(file)]
+
+
+def obstacle(path: Path, pattern: str) -> tuple[Path, str] | None:
+    """Return a folder that a glob of the configuration at `path` cannot search, and why; None if there is none.
+
+    A folder that is not there holds no files. A link to one that is not there may have held some.
+    """
+    folder = os.path.dirname(pattern)
+    while glob.has_magic(folder):
+        for name in sorted(glob.glob(folder, root_dir=path.parent, recursive=True)):
+            if (reason := _dangling(path.parent / name)) is not None:
+                return path.parent / name, reason
+        folder = os.path.dirname(folder)
+    base = path.parent / folder
+    try:
+        os.scandir(base).close()
+    except OSError as exc:
+        reason = _dangling(base) if isinstance(exc, FileNotFoundError) else exc.strerror or str(exc)
+        return None if reason is None else (base, reason)
+    return None
 
 
 def awaits(path: Path, pattern: str) -> bool:
@@ -80,10 +105,10 @@ def awaits(path: Path, pattern: str) -> bool:
 
 def watch_files(path: Path, patterns: Iterable[str]) -> Iterator[tuple[Path, str]]:
     """List the files that match the globs, each once and with its glob, without the configuration itself."""
-    seen = {path.resolve()}
+    seen = {os.path.realpath(path)}
     for pattern in patterns:
         for file in matching(path, pattern):
-            if (real := file.resolve()) not in seen:
+            if (real := os.path.realpath(file)) not in seen:  # `Path.resolve` raises for a loop of links
                 seen.add(real)
                 yield file, pattern
 
@@ -93,26 +118,41 @@ def found_by(pattern: str, file: Path) -> WatchFile:
     return WatchFile(pattern=pattern, device=file.parent.stat().st_dev)
 
 
-def loss(file: Path, before: WatchFile) -> str | None:
-    """Return why a watch file of an earlier reading cannot be read any more; None if it was deleted."""
+def fault(file: Path) -> str | None:
+    """Return why a name is no regular file; None if it is one, or if there is nothing of that name."""
     try:
         mode = file.stat().st_mode
     except FileNotFoundError:
-        return _missing(file, before.device)
+        return _dangling(file)
     except OSError as exc:
         return exc.strerror or str(exc)
-    if stat.S_ISREG(mode):
+    return None if stat.S_ISREG(mode) else f"it is {_kind(mode)}, not a regular file"
+
+
+def loss(file: Path, before: WatchFile) -> str | None:
+    """Return why a watch file of an earlier reading cannot be read any more; None if it was deleted."""
+    if (reason := fault(file)) is not None:
+        return reason
+    if file.exists():
         return None if os.access(file.parent, os.R_OK) else "its folder cannot be listed"
-    return f"it is {_kind(mode)} now, not a regular file"
+    folder = next(folder for folder in file.parents if folder.exists())
+    if folder.stat().st_dev != before.device:
+        return f"the file system that held it is no longer mounted at {folder}"
+    return None
 
 
-def _missing(file: Path, device: int) -> str | None:
-    for path in (file, *file.parents):
-        if not os.path.lexists(path):
-            continue
-        if not path.exists():
-            return f"the target of the link {path} is missing"
-        return None if path.stat().st_dev == device else f"the file system that held it is no longer mounted at {path}"
+def _dangling(path: Path) -> str | None:
+    """Return which link, on the way to a path or itself, leads nowhere; None if there is no such link."""
+    for each in (path, *path.parents):
+        try:
+            each.stat()
+        except FileNotFoundError:
+            if each.is_symlink():
+                return f"the target of the link {each} is missing"
+        except OSError:
+            return None  # a loop, or a folder that may not be entered
+        else:
+            return None
     return None
 
 

@@ -144,34 +144,96 @@ def _dangling_folder(path: Path) -> None:
     path.parent.symlink_to("nowhere")
 
 
+def _ring(path: Path) -> None:
+    shutil.rmtree(path.parent)
+    path.parent.symlink_to(path.parent)
+
+
 WAYS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a named pipe": (_fifo, "it is a named pipe now"),
+    "a named pipe": (_fifo, "it is a named pipe, not a regular file"),
     "a loop of links": (_loop, "Too many levels of symbolic links"),
-    "a socket": (_socket, "it is a socket now"),
-    "a device without an end": (_zero, "it is a device now"),
+    "a socket": (_socket, "it is a socket, not a regular file"),
+    "a device without an end": (_zero, "it is a device, not a regular file"),
     "a dangling link": (_dangling, "the target of the link"),
-    "a folder": (_folder, "it is a folder now"),
+    "a folder": (_folder, "it is a folder, not a regular file"),
+}
+FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a file for a folder": (_under_a_file, "Not a directory"),
     "a dangling link for the folder": (_dangling_folder, "the target of the link"),
+    "a loop of links for the folder": (_ring, "Too many levels of symbolic links"),
 }
 
 
+@pytest.mark.parametrize("pattern", ["w.d/*.yaml", "w.d/a.yaml", "w?d/**/*.yaml"])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_watch_file_that_cannot_be_read_any_more_refuses_the_reload(site: Site, way: str) -> None:
-    """Its watches would be removed otherwise; a start, which removes nothing, passes it over."""
+def test_a_watch_file_that_cannot_be_read_is_a_mistake(site: Site, way: str, pattern: str) -> None:
+    """Its watches would be removed otherwise: by a start, which knows of no earlier reading, as by a reload."""
     path = site.write("[a]", "w.d/a.yaml")
-    before = site.load(LOST).reading
+    site.write("[b]", "vol/b.yaml")  # another one that matches says nothing about it
+    text = LOST.replace("w.d/*.yaml", pattern)
+    before = site.load(text).reading
     change, message = WAYS[way]
     change(path)
-    with pytest.raises(ConfigError) as caught:
-        load(site.path, env={}, before=before)
-    [problem] = caught.value.problems
-    assert problem.file == str(path)
-    assert problem.message.startswith("cannot be read any more: ")
-    assert message in problem.message
-    assert [watch.id for watch in load(site.path, env={}).watches] == ["x"]
+    for reading in (None, before):
+        with pytest.raises(ConfigError) as caught:
+            load(site.path, env={}, before=reading)
+        said = [str(problem) for problem in caught.value.problems]
+        assert any(f"{path}: cannot be read: " in each and message in each for each in said), said
+        assert caught.value.reading is not None
+        assert caught.value.reading.files[path] is None
+    if "*" in pattern:
+        path.unlink() if path.is_symlink() or not path.is_dir() else path.rmdir()
+        assert [watch.id for watch in site.load(text).watches] == ["x", "b"]
+
+
+@pytest.mark.parametrize("pattern", ["w.d/*.yaml", "w.d/*", "w.d/?/*.yaml"])
+@pytest.mark.parametrize("way", FOLDERS)
+def test_a_folder_of_watch_files_that_cannot_be_searched_is_a_mistake(site: Site, way: str, pattern: str) -> None:
+    """It is told once, at the glob, however many files it held. Back again, they are read."""
+    for name in ("w.d/a.yaml", "w.d/c.yaml", "w.d/e/e.yaml"):
+        site.write(f"[{name[-6]}]", name)
+    text = LOST.replace("w.d/*.yaml", pattern)
+    before = site.load(text).reading
+    saved = site.directory / "saved"
+    shutil.copytree(site.directory / "w.d", saved)
+    change, message = FOLDERS[way]
+    change(site.directory / "w.d/a.yaml")
+    for reading in (None, before):
+        with pytest.raises(ConfigError) as caught:
+            load(site.path, env={}, before=reading)
+        [problem] = caught.value.problems
+        assert (problem.file, problem.line, problem.key) == (str(site.path), 3, "watch_files[0]")
+        assert problem.message.startswith(f"{site.directory}/w.d cannot be searched: {message}")
+    (site.directory / "w.d").unlink()
+    saved.rename(site.directory / "w.d")
     assert caught.value.reading is not None
-    assert path in caught.value.reading.files
+    assert caught.value.reading.now() != caught.value.reading.files
+    assert load(site.path, env={}).watches == load(site.path, env={}, before=before).watches
+
+
+@pytest.mark.parametrize("pattern", ["w.d/*/*.yaml", "w.d/**/*.yaml"])
+def test_a_link_to_a_lost_folder_below_a_glob_is_a_mistake(site: Site, pattern: str) -> None:
+    """It may have led to watch files. A ring of links is none, where every folder is searched."""
+    site.write("[a]", "w.d/team/a.yaml")
+    (site.directory / "w.d/ring").symlink_to(".")
+    text = LOST.replace("w.d/*.yaml", pattern)
+    assert [watch.id for watch in site.load(text).watches] == ["x", "a"]
+    (site.directory / "w.d/far").symlink_to("gone")
+    [said] = site.said(text)
+    assert said.startswith("config.yaml:3:")
+    assert "w.d/far cannot be searched: the target of the link" in said
+
+
+def test_a_folder_beside_watch_files_is_no_mistake(site: Site) -> None:
+    """A glob that fits any name means the files; one with an ending never meant a folder."""
+    site.write("[a]", "w.d/a.yaml")
+    site.write("[b]", "w.d/old.yaml/b.yaml")
+    for pattern in ("w.d/*", "w.d/*.*", "w.d/**", "w.?/*"):
+        assert "a" in [watch.id for watch in site.load(LOST.replace("w.d/*.yaml", pattern)).watches]
+    [said] = site.said(LOST)
+    assert "w.d/old.yaml: cannot be read: it is a folder, not a regular file; delete it" in said.replace(
+        str(site.directory), ""
+    )
 
 
 def test_a_watch_file_that_is_deleted_is_a_removal(site: Site) -> None:

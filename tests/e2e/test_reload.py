@@ -284,7 +284,7 @@ async def test_source_change_reaches_what_waits(daemons: Start) -> None:
 
 
 async def test_a_watch_file_that_cannot_be_read_keeps_its_watches(daemons: Start) -> None:
-    """A pipe in its place refuses the reload, and streams stay open; once it is deleted, its watches go."""
+    """A pipe in its place refuses a reload, and streams stay open, and a start; once it is deleted, its watches go."""
     async with Simulator(transcript=BY_HAND) as sim, Receiver() as ears:
         settings = config(upstream=sim.base_url, endpoints={"app": webhook(ears.url)}, watches=["1"])
         daemon = daemons(settings | {"watch_files": ["w.d/*.yaml"]})
@@ -299,8 +299,17 @@ async def test_a_watch_file_that_cannot_be_read_keeps_its_watches(daemons: Start
         for _ in range(2):
             done = await daemon.run("reload", "-c", str(daemon.file))
             assert done.code == 78, done.err
-            assert "a.yaml: cannot be read any more: it is a named pipe now" in done.err
+            assert "a.yaml: cannot be read: it is a named pipe, not a regular file" in done.err
         assert sockets(daemon, sim) == before
+        assert await daemon.stop() == 0
+        await daemon.launch()
+        assert await daemon.ended() == 78
+        assert daemon.rows("SELECT count(*) FROM watches") == [(2,)]
+        file.unlink()
+        file.write_text('- "2"\n')
+        await daemon.start()
+        assert not daemon.log.events("files.applied"), "nothing was removed, and nothing is new"
+        await sim.wait_open(2, timeout=PATIENCE)
         file.unlink()
         await reload(daemon, "command")
         await sim.wait_open(1, timeout=PATIENCE)
