@@ -123,7 +123,7 @@ def add(
 
     Example: notifier watch add 841 --source kling --variable kind=videos/image2video
 
-    Options apply to every watch that has no value of its own. A file holds ids, or a JSON object on each line, or a
+    Options apply to every watch that has no value of its own. A file holds ids or a JSON object on each line, or a
     list in YAML or JSON. Blank lines and the text after a # are ignored:
 
     \b

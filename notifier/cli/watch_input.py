@@ -1,8 +1,7 @@
 """The watches that `watch add` reads from a file or the command line, each with the place that a refusal names.
 
 A file is parsed as the configuration's `watch_files` are, and sent as it stands: the daemon alone decides what a valid
-watch is. Beside YAML and JSON it may hold ids alone, or a JSON value on each line, with lines that are blank or begin
-with `#`.
+watch is. Beside YAML and JSON it may hold ids or a JSON value on each line, with blank lines and comments.
 """
 
 from __future__ import annotations
@@ -113,19 +112,22 @@ def read_file(path: Path) -> list[WatchInput]:
 
 
 def as_list(text: str) -> str:
-    """Return a file of ids, or of a JSON value on each line, as a list of YAML with the same lines; others as they are.
+    """Return a file of lines, each with ids or a JSON value, as a list of YAML with the same lines; others as they are.
 
-    A file of either form that has more than one line is no YAML.
+    A file of that form that has more than one line is no YAML.
     """
-    lines = [line.strip() for line in _BREAK.split(text)]
-    values = [line for line in lines if line and not line.startswith("#")]
-    if len(values) > 1 and all(map(_WHOLE.fullmatch, values)):
-        return "\n".join(f"- {line}" if line and not line.startswith("#") else "" for line in lines)
-    lines = [_COMMENT.sub("", line).strip() for line in lines]
-    if any(map(_STRUCTURE.match, lines)) or not any(lines):
+    written = (line.strip() for line in _BREAK.split(text))
+    lines = [line if _WHOLE.fullmatch(line) else _COMMENT.sub("", line).strip() for line in written]
+    ids = [line for line in lines if line and not _WHOLE.fullmatch(line)]
+    if any(map(_STRUCTURE.match, ids)) or (not ids and sum(map(bool, lines)) < 2):
         return text
-    words = (" ".join(f"{json.dumps(word, ensure_ascii=False)}," for word in line.split()) for line in lines)
-    return "[" + "\n".join(words).replace("${", "$${") + "]"
+    if not ids:
+        return "\n".join(f"- {line}" if line else "" for line in lines)
+    return "[" + "\n".join(f"{line}," if _WHOLE.fullmatch(line) else _quoted(line) for line in lines) + "]"
+
+
+def _quoted(ids: str) -> str:
+    return " ".join(f"{json.dumps(word, ensure_ascii=False)}," for word in ids.split()).replace("${", "$${")
 
 
 def _entries(document: Document) -> Iterator[tuple[Location, Json]]:
@@ -139,7 +141,7 @@ def _entries(document: Document) -> Iterator[tuple[Location, Json]]:
         case _:
             words = document.words()
             if len(words) > 1:
-                fail(f"{document.file}: expected ids alone, a JSON object on each line, or a list", EXIT_FAILED)
+                fail(f"{document.file}: expected ids or a JSON object on each line, or a list", EXIT_FAILED)
             yield from (((), word) for word in words)
 
 

@@ -22,6 +22,7 @@ from notifier.config.reading import MAX_BYTES, read_bytes
 from notifier.config.scalars import Interpolated, Unclear, resolve
 from notifier.config.schema import known_keys
 from notifier.config.shapes import parse_list
+from notifier.config.surrogates import join_surrogates
 
 _REFERENCE = re.compile(r"\$(?P<escaped>\$)?\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\})?")
 
@@ -133,6 +134,7 @@ def read_document(
     del content  # a large file is not kept twice
     if rewrite is not None:
         text = rewrite(text)
+    text = join_surrogates(text)
     try:
         data = _parse(text, partial(interpolate, env=env), clear=clear)
     except (NotPlain, Unresolved):

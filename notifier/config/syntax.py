@@ -71,6 +71,8 @@ def _explain(problem: str, context: str, *, before: str, above: str, first: bool
         return "a key is not expected here: the line above has a value already, or this line is indented too far"
     if "sequence entries are not allowed" in problem:
         return "`- ` begins a line of its own; write a list in one line as [a, b]"
+    if "Unicode" in problem:
+        return "an escape that is no character, such as one half of a pair (\\ud83d); write the character itself"
     if "unknown escape" in problem or "hex" in problem:
         return "an unknown escape in double quotes; write \\\\ for a backslash, or use single quotes"
     if "cannot start any token" in problem:

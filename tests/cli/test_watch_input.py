@@ -56,8 +56,23 @@ def test_a_mere_text_is_a_list_of_ids(tmp_path: Path, text: str) -> None:
         ('{"id": "7"}\n\n# {\n  {"id": 8}\n', {"7": 1, "8": 4}),
         ('{"id": "#7"}\n"8"\n{id: "9"}\n', {"#7": 1, "8": 2, "9": 3}),
         ('\n{"id": "7"}\n', {"7": 1}),
+        (
+            '7\n\n{"id": "8"}  # {\n9 10 # x\n"${11}"\n'.replace("${", "$${"),
+            {"7": 1, "8": 3, "9": 4, "10": 4, "${11}": 5},
+        ),
+        ('{"id": "7"}\n8\n{"id": "\\ud83d\\ude00"}\n${x}\n', {"7": 1, "8": 2, "\U0001f600": 3, "${x}": 4}),
     ],
-    ids=["ids", "CRLF", "odd ids", "no variables", "JSON lines", "texts and mappings", "one line"],
+    ids=[
+        "ids",
+        "CRLF",
+        "odd ids",
+        "no variables",
+        "JSON lines",
+        "texts and mappings",
+        "one line",
+        "both",
+        "JSON first",
+    ],
 )
 def test_lines_are_ids_or_values_and_may_be_blank_or_comments(tmp_path: Path, text: str, ids: dict[str, int]) -> None:
     """Each has its line, which a refusal names."""
@@ -67,8 +82,10 @@ def test_lines_are_ids_or_values_and_may_be_blank_or_comments(tmp_path: Path, te
     assert {watch.watch["id"]: watch.place() for watch in watches} == {i: f"{path}:{n}" for i, n in ids.items()}
 
 
-@pytest.mark.parametrize("text", ["1\n- 2\n", '{"id": "1"}\n[2]\n', '{"id": "1"}\n{"id": "2"\n', "a: b\nc\n"])
-def test_lines_of_two_forms_are_a_mistake(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["1\n- 2\n", '{"id": "1"}\n[2]\n', '{"id": "1"}\n{"id": "2"\n', "a: b\nc\n", '1\n{"id": "2"\n']
+)
+def test_lines_of_a_list_and_of_another_form_are_a_mistake(tmp_path: Path, text: str) -> None:
     with pytest.raises(SystemExit):
         read(tmp_path, text)
 
