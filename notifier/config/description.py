@@ -23,9 +23,9 @@ from notifier.config.scalars import Interpolated, settle
 from notifier.config.secret import SecretUrl, check_http
 from notifier.config.section import Context, unknown_keys
 from notifier.config.types import (
-    header_name,
     printable,
     seen,
+    source_header,
     text,
 )
 from notifier.core.model import Phase
@@ -238,7 +238,7 @@ def _headers(
     added: dict[str, str] = {}
     for name, item in value.items():
         try:
-            header_name(name)
+            source_header(name)
         except PydanticCustomError as exc:
             faults.append(detail(("headers", name, "[key]"), exc))
         try:
@@ -314,6 +314,8 @@ def _template_faults(description: Preset, overrides: dict[str, Any]) -> list[Ini
     open_ = {name for name, value in description.variables.items() if value is None}  # each watch has its own
     if used.isdisjoint({"id", "+id", *open_}):
         faults.append(detail(("url",), invalid("the task's id is used nowhere; put {id} into the url or a header")))
+    if "?" in (description.base_url or "") and any("{base_url}/" in template for _, template in templates):
+        return [detail(("base_url",), invalid("has a query (?...), which the url's path would become a part of"))]
     at = ("base_url",) if "base_url" in overrides and "url" not in overrides else ("url",)
     if (own := _address_fault(description, description.url)) is not None:
         faults.append(detail(at, invalid(own)))

@@ -82,6 +82,8 @@ def _warnings(config: Config, document: Document) -> Iterator[tuple[Location, st
         if description.transport == "poll" and description.poll.interval < (description.poll.floor or 0):
             floor = write_duration(description.poll.floor or 0)
             yield ("sources", name, "poll"), f"the interval is below {floor}: the provider has no news more often"
+        if description.batch is not None and description.paths.task_id is None:
+            yield ("sources", name, "batch"), "without `paths.task_id`, nothing is read from a reply that is a list"
         if not description.states.get(Phase.SUCCEEDED):
             yield ("sources", name), "its `states` list none as succeeded: a task that succeeds is lost at the deadline"
     for name, endpoint in config.endpoints.items():

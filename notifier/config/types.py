@@ -41,6 +41,7 @@ _HOP_BY_HOP = frozenset(
     }
 )  # fmt: skip
 _SIGNATURES = frozenset({"x-hub-signature-256", "stripe-signature"})  # `webhook-signature` is covered by its prefix
+_FRAMING = frozenset({"content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
 _OURS = frozenset({"host", "content-length", "content-type", "content-encoding", "expect"})
 
 
@@ -198,6 +199,13 @@ def header_name(name: str) -> str:
     """Refuse a text that is not the name of a header field."""
     if not _TOKEN.fullmatch(name):
         raise invalid("not the name of a header: letters, digits and - only")
+    return name
+
+
+def source_header(name: str) -> str:
+    """Refuse a header by which a server would wait for more than the request that is sent, or answer otherwise."""
+    if header_name(name).lower() in _FRAMING:
+        raise invalid("this header is about how a request is sent, not what it asks; remove it")
     return name
 
 

@@ -70,6 +70,17 @@ def test_a_directory_that_waits_for_files_is_no_mistake(site: Site) -> None:
     assert len(warnings(site, text.replace("PATTERN", "w.d/*.yaml"))) == 1
 
 
+@pytest.mark.parametrize(("paths", "warned"), [("{state: s}", True), ("{state: s, task_id: id}", False)])
+def test_a_batch_whose_items_name_no_task_is_a_warning(site: Site, paths: str, warned: bool) -> None:
+    """Of a list, nothing could be read; an object by id needs no more."""
+    source = f"preset: generic, base_url: 'https://h', transport: poll, states: {{succeeded: [x]}}, paths: {paths}"
+    text = f"sources: {{s: {{{source}, batch: {{url: '{{base_url}}/all', items: items}}}}}}\n" + endpoints()
+    found = warnings(site, text)
+    assert [each.partition(": ")[2] for each in found] == [
+        "sources.s.batch: without `paths.task_id`, nothing is read from a reply that is a list"
+    ] * warned
+
+
 @pytest.mark.parametrize(
     ("keys", "watch", "heard"),
     [
