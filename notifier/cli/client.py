@@ -54,10 +54,19 @@ class Unreachable(NotifierError):
 class Denied(NotifierError):
     """The daemon refuses a request; `code` is the command's exit code for it."""
 
-    def __init__(self, status: int, detail: str, problems: Sequence[str] = (), *, code: int = EXIT_FAILED) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        problems: Sequence[str] = (),
+        *,
+        places: Sequence[Mapping[str, Any]] = (),
+        code: int = EXIT_FAILED,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.problems = tuple(problems)
+        self.places = tuple(places)  # the problems in parts
         self.code = code
 
 
@@ -107,7 +116,8 @@ class Client:
             return Denied(status, self.stranger())
         # A value of the command line that the daemon does not know is a mistake of use, whoever notices it.
         code = EXIT_USAGE if status == HTTPStatus.BAD_REQUEST else EXIT_FAILED
-        return Denied(status, str(problem["detail"]), problem.get("problems") or (), code=code)
+        told, places = problem.get("problems") or (), problem.get("places") or ()
+        return Denied(status, str(problem["detail"]), told, places=places, code=code)
 
     def stranger(self) -> str:
         """Return the message for an answer that is not the daemon's."""

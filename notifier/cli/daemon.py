@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from notifier.cli.client import ConfigOption, JsonOption, TokenOption, UrlOption, connect
+from notifier.cli.client import ConfigOption, Denied, JsonOption, TokenOption, UrlOption, connect
 from notifier.cli.output import (
     EXIT_CONFIG,
     complain,
@@ -23,6 +23,10 @@ from notifier.cli.output import (
 )
 from notifier.cli.process import DEFAULT_FILE, FILE_VARIABLE, load_config
 from notifier.cli.process import run as start
+
+if TYPE_CHECKING:
+    from notifier.cli.session import DaemonSession
+    from notifier.core.model import Json
 
 FileOption = Annotated[
     Path,
@@ -126,7 +130,17 @@ def reload(
     Example: notifier reload -c config.yaml
     """
     client = connect(url, token, config)
-    answer = client.run(lambda daemon: daemon.ask_patiently("POST", "/v1/reload"), refused=EXIT_CONFIG)
+
+    def work(daemon: DaemonSession) -> Json:
+        try:
+            return daemon.ask_patiently("POST", "/v1/reload")
+        except Denied as exc:
+            if not (as_json and exc.problems):
+                raise
+            show_json({"problems": exc.places or _whole(exc.problems), "warnings": []})
+            raise typer.Exit(EXIT_CONFIG) from exc
+
+    answer = client.run(work, refused=EXIT_CONFIG)
     if as_json:
         show_json(answer)
         return
@@ -142,6 +156,17 @@ def reload(
     flush_output()  # the warnings come after it
     for warning in warnings:
         complain(f"warning: {printable(warning)}")
+
+
+def _whole(problems: Iterable[str]) -> list[Json]:
+    """Put problems that came as text, from a daemon of an earlier version, into the form of `check --json`."""
+    from notifier.config import Problem
+
+    parts = (problem.split("\n") for problem in problems)
+    return [
+        asdict(replace(Problem.at_large(first), excerpt=tuple(line.removeprefix("    ") for line in excerpt)))
+        for first, *excerpt in parts
+    ]
 
 
 def _changes(answer: Mapping[str, Any]) -> Iterator[str]:

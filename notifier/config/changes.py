@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from notifier.config.model import Config
+from notifier.config.problems import Problem
 
 FIXED = ("store.url", "http.listen", "tracing", "node", "loop")  # keys that a reload cannot change
 _NAMED = {"sources": "source", "presets": "preset", "endpoints": "endpoint"}
@@ -22,10 +23,9 @@ class ConfigChanges:
     needs_restart: tuple[str, ...] = ()  # keys that differ from those the daemon was started with
 
 
-class NotNow(str):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotNow(Problem):
     """A reason for a refused reload that says nothing about the files: they may be good."""
-
-    __slots__ = ()
 
 
 class ConfigInForce:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
@@ -39,6 +39,11 @@ class Problem:
     message: str
     suggestion: str | None = None
     excerpt: tuple[str, ...] = ()  # the line, without what may be secret, and a mark below the place
+
+    @classmethod
+    def at_large(cls, message: str, *, file: str = "") -> Self:
+        """Create a problem without a place, of a file or of none."""
+        return cls(file=file, line=0, column=0, key="", message=message)
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: " if self.file else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from notifier.config import Reading, Stamp
+from notifier.config import Problem, Reading, Stamp
 from notifier.daemon.inotify import ChangeListener, Directories, directories
 from notifier.daemon.reload import Reloader
 from notifier.runtime.threads import beside
@@ -43,7 +43,7 @@ class FileFollower:
         self._reading: Reading | None = None
         self._unchanged: Stamps | None = None  # of the files when their contents last equalled `_reading`
         self._since = 0.0  # loop time of the last change
-        self._unannounced: tuple[Reading, Sequence[str]] | None = None  # a refusal; a file may be half written
+        self._unannounced: tuple[Reading, Sequence[Problem]] | None = None  # a refusal; a file may be half written
 
     async def run(self) -> None:
         """Follow while the configuration says so, until cancelled."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from notifier.config import Config, ConfigError, ConfigInForce, NotNow, compare
+from notifier.config import Config, ConfigError, ConfigInForce, NotNow, Problem, compare
 from notifier.core.errors import NotifierError, StoreUnavailable
 from notifier.core.model import Event, EventType
 from notifier.daemon.config_reader import ConfigReader, ReadAbandoned, ReadHangs
@@ -28,7 +28,7 @@ from notifier.store import Store
 
 log = structlog.get_logger(__name__)
 
-STOPPING = NotNow("the daemon is stopping")
+STOPPING = NotNow.at_large("the daemon is stopping")
 
 
 class Reloader:
@@ -69,7 +69,7 @@ class Reloader:
         self._lock = asyncio.Lock()  # held by the replacement
         self._begun = 0  # reloads that have begun to read; a later one reads newer files
         self._taken = 0  # the latest of them whose files were taken over or refused
-        self._problems: Sequence[str] = ()  # of that one
+        self._problems: Sequence[Problem] = ()  # of that one
         self._superseded: dict[int, asyncio.Future[None]] = {}  # by reload that reads; done once a later one has read
         self._requested = False  # a further reload has not begun yet
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -91,19 +91,19 @@ class Reloader:
             self._requested = True
             self._tasks.create_task(self.reload(), name="reload")
 
-    async def reload(self) -> Sequence[str]:
+    async def reload(self) -> Sequence[Problem]:
         """Reload; return the problems, once they are logged, counted and announced."""
         problems = await self.attempt()
         if problems and not self.stopping:
             self.refuse(problems)
         return problems
 
-    async def attempt(self) -> Sequence[str]:
+    async def attempt(self) -> Sequence[Problem]:
         """Reload; return the problems without announcing them."""
         try:
             await self._reader.turn(self._stop)
         except ReadHangs as exc:
-            return [str(exc)]
+            return [Problem.at_large(str(exc))]
         finally:
             self._requested = False
         if self.stopping:
@@ -114,10 +114,10 @@ class Reloader:
         finally:
             self._systemd.ready()
 
-    def refuse(self, problems: Sequence[str]) -> None:
+    def refuse(self, problems: Sequence[Problem]) -> None:
         """Log, count and announce that a reload was refused."""
         self._metrics.reload_success.set(0)
-        lines = [each.partition("\n")[0] for each in problems]  # excerpts are for who sees them in a terminal
+        lines = list(map(str, problems))  # without excerpts, which are for who sees them in a terminal
         log.error("reload.refused", problems=lines, hint="the running configuration stays")
         event = Event(type=EventType.RELOAD_FAILED, at=self._clock(), extra={"problems": lines})
         # In a task: it waits while the store is away, and neither the caller nor a shutdown should wait with it.
@@ -135,7 +135,7 @@ class Reloader:
         except TimeoutError:
             log.warning("reload.unfinished", hint="it still waits for the store")
 
-    async def _read_and_replace(self) -> Sequence[str]:
+    async def _read_and_replace(self) -> Sequence[Problem]:
         self._begun += 1
         number = self._begun
         superseded = self._superseded[number] = asyncio.get_running_loop().create_future()
@@ -145,7 +145,7 @@ class Reloader:
         except ConfigError as exc:
             config = exc
         except ReadHangs as exc:
-            return [str(exc)]
+            return [Problem.at_large(str(exc))]
         except ReadAbandoned:
             return [STOPPING] if self.stopping else self._problems
         finally:
@@ -161,28 +161,28 @@ class Reloader:
                         superseded_before.set_result(None)
             return self._problems
 
-    async def _take(self, config: Config | ConfigError) -> Sequence[str]:
+    async def _take(self, config: Config | ConfigError) -> Sequence[Problem]:
         before = self.reading
         try:
             if isinstance(config, ConfigError):
                 self.reading = config.reading or self.reading
-                return [problem.in_full() for problem in config.problems]
+                return list(config.problems)
             return await self._replace(config)
         finally:
             if self.reading is not before:
                 self._files_read.set()
 
-    async def _replace(self, config: Config) -> Sequence[str]:
+    async def _replace(self, config: Config) -> Sequence[Problem]:
         try:
             prepared = await self.installation.prepare(config)
         except (OSError, NotifierError) as exc:
             self.reading = config.reading
-            return [f"{self._path}: {_unprepared(exc)}"]
+            return [Problem.at_large(_unprepared(exc), file=str(self._path))]
         try:
             await self._store.probe()
         except StoreUnavailable as exc:  # `reading` stays: this failure says nothing about the files
             await self.installation.discard(prepared)
-            return [NotNow(f"the store cannot be used for now: {exc}")]
+            return [NotNow.at_large(f"the store cannot be used for now: {exc}")]
         changes = compare(self.config, config.without_watches(), started=self._started_with)
         gone = self.config.sources.keys() - config.sources.keys()
         warnings = self.installation.install(config.without_watches(), prepared, self._tasks)

@@ -34,10 +34,23 @@ class ProblemDetails(TypedDict):
     detail: str
 
 
+class PlacedProblem(TypedDict):
+    """One problem of the configuration, as `notifier check --json` prints it."""
+
+    file: str
+    line: Annotated[Count, Field(description="from 1; 0: the whole file, or no file")]
+    column: Count
+    key: Annotated[str, Field(description="such as `endpoints.app.timeout`; empty: of the whole file")]
+    message: str
+    suggestion: Annotated[str | None, Field(description="what may be meant in place of an unknown word")]
+    excerpt: Annotated[list[str], Field(description="the line, without values, and a mark below the place")]
+
+
 class InvalidDetails(ProblemDetails):
     """Every problem of a request."""
 
     problems: Annotated[list[str], Field(description="each with its place and its message")]
+    places: NotRequired[Annotated[list[PlacedProblem], Field(description="of a reload: the problems in parts")]]
 
 
 class WatchItem(WatchFacts):

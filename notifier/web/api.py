@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import cast
 
 from aiohttp import web
 
-from notifier.config import Config, ConfigInForce, NotNow, WatchRefused, parse_watch
+from notifier.config import Config, ConfigInForce, NotNow, Problem, WatchRefused, parse_watch
 from notifier.core import payload
 from notifier.core.callback import LABEL, is_callback
 from notifier.core.model import Delivery, Json, Micros, NewWatch
@@ -58,7 +58,7 @@ class Api:
         watcher: Watcher,
         clock: Callable[[], Micros],
         in_force: ConfigInForce,
-        reload: Callable[[], Awaitable[Sequence[str]]],
+        reload: Callable[[], Awaitable[Sequence[Problem]]],
     ) -> None:
         """Create it; `reload` loads the configuration again, and returns its problems."""
         self.store = store
@@ -77,9 +77,12 @@ class Api:
         """
         problems = await self._reload()
         if problems and isinstance(problems[0], NotNow):
-            raise Unavailable(problems[0])
+            raise Unavailable(str(problems[0]))
         if problems:
-            raise Invalid("the configuration was refused; nothing was changed", problems)
+            told = [each.in_full() for each in problems]
+            raise Invalid(
+                "the configuration was refused; nothing was changed", told, places=list(map(asdict, problems))
+            )
         changes = self._in_force.changes
         return {
             "reloaded": True,

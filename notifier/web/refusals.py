@@ -73,13 +73,16 @@ class Invalid(Refusal):
 
     status = 422
 
-    def __init__(self, detail: str, problems: Sequence[str]) -> None:
+    def __init__(self, detail: str, problems: Sequence[str], *, places: Sequence[Json] | None = None) -> None:
+        """Create it; `places`: the problems in parts, as `notifier check --json` prints them."""
         super().__init__(detail)
         self.problems = tuple(problems)
+        self.places = places
 
     def answer(self) -> web.Response:
         """Return the answer to the request, with every problem."""
-        return problem(self.status, str(self), problems=list(self.problems))
+        more = {} if self.places is None else {"places": self.places}
+        return problem(self.status, str(self), problems=list(self.problems), **more)
 
 
 class Unavailable(Refusal):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -242,3 +243,18 @@ def test_advice_repeats_the_options_that_were_given(tmp_path: Path, monkeypatch:
     named = connect(None, None, Path("other.yaml"))
     assert (named.url, named.options) == ("http://127.0.0.1:9781", " -c other.yaml")
     assert connect("http://127.0.0.1:9", None, None).options == " --url http://127.0.0.1:9"
+
+
+def test_a_refused_reload_is_told_as_json_by_an_earlier_daemon_too() -> None:
+    """Its problems are text alone, perhaps with an excerpt; a failure for now is no list of problems."""
+    body = {"detail": "refused", "problems": ["c.yaml:2:1: x: unknown key\n    x: 1\n    ^", "c.yaml: empty"]}
+    with answering(says("422 Unprocessable Entity", json.dumps(body).encode(), "application/problem+json")) as url:
+        result = CliRunner().invoke(app, ["reload", "--json", "--url", url])
+    assert (result.exit_code, result.stderr) == (78, "")
+    at_large = {"file": "", "line": 0, "column": 0, "key": "", "suggestion": None}
+    first = at_large | {"message": "c.yaml:2:1: x: unknown key", "excerpt": ["x: 1", "^"]}
+    second = at_large | {"message": "c.yaml: empty", "excerpt": []}
+    assert json.loads(result.stdout) == {"problems": [first, second], "warnings": []}
+    with answering(says("503 Service Unavailable", b'{"detail": "the daemon is stopping"}')) as url:
+        result = CliRunner().invoke(app, ["reload", "--json", "--url", url])
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "notifier: the daemon is stopping\n")

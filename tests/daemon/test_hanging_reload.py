@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from waits import PATIENCE, until
 from notifier import config as configuration
 from notifier.cli import session
 from notifier.cli.client import Client
-from notifier.config import Config, Reading
+from notifier.config import Config, Problem, Reading
 from notifier.core.errors import NotifierError
 from notifier.daemon import config_reader
 from notifier.daemon.app import Application
@@ -66,11 +67,11 @@ def reloader(app: Application) -> Reloader:
     return app.parts.reloader
 
 
-async def hang(app: Application, files: FileServer, count: int = 1) -> list[asyncio.Task[object]]:
+async def hang(app: Application, files: FileServer, count: int = 1) -> list[asyncio.Task[Sequence[Problem]]]:
     """Begin reloads that hang; return them once they read."""
     files.gone = True
     before = len(reloader(app)._reader._reads)
-    tasks: list[asyncio.Task[object]] = []
+    tasks: list[asyncio.Task[Sequence[Problem]]] = []
     for number in range(1, count + 1):
         tasks.append(asyncio.create_task(reloader(app).reload(), name="reload"))
         wanted = before + number
@@ -99,7 +100,7 @@ async def test_two_later_reloads_in_a_row_answer_one_that_hangs_once(tmp_path: P
     path = write(tmp_path / "config.yaml", streams=5)
     async with serving(path) as app:
         [hanging] = await hang(app, files)
-        later: list[asyncio.Task[object]] = []
+        later: list[asyncio.Task[Sequence[Problem]]] = []
         valid_then_broken: tuple[int | str, ...] = (7, "many")
         async with reloader(app)._lock:
             for number, streams in enumerate(valid_then_broken, 1):
@@ -109,7 +110,7 @@ async def test_two_later_reloads_in_a_row_answer_one_that_hangs_once(tmp_path: P
                 await until(lambda: len(reloader(app)._lock._waiters or ()) == wanted, "the reload has read")  # noqa: B023  # awaited here
         async with asyncio.timeout(PATIENCE):
             taken, refused = await asyncio.gather(*later)
-            assert (taken, len(refused)) == ([], 1)  # type: ignore[arg-type]  # lists, which tasks of object hide
+            assert (taken, len(refused)) == ([], 1)
             await hanging
         assert reloader(app).config.sources["vidu"].max_streams == 7
         files.come_back()
@@ -123,7 +124,7 @@ async def test_one_that_hangs_has_the_problems_of_the_later_one(tmp_path: Path, 
         write(path, streams="many")
         async with asyncio.timeout(PATIENCE):
             [problem] = await reloader(app).reload()
-            assert "max_streams" in problem
+            assert "max_streams" in str(problem)
             assert await hanging == [problem]
         files.come_back()
 
@@ -138,7 +139,7 @@ async def test_as_many_may_hang_as_there_are_threads_for(
         monkeypatch.setattr(config_reader, "LIMIT", 0.3)
         async with asyncio.timeout(PATIENCE):
             [problem] = await reloader(app).reload()
-        assert "FIFO" in problem
+        assert "FIFO" in str(problem)
         files.come_back()
         await until(lambda: not reloader(app)._reader._reads, "the readings end")
         assert await reloader(app).reload() == []
@@ -152,7 +153,7 @@ async def test_nobody_waits_for_ever(tmp_path: Path, files: FileServer, monkeypa
     async with serving(path) as app:
         [hanging] = await hang(app, files)
         async with asyncio.timeout(PATIENCE):
-            problems = await hanging
+            problems = list(map(str, await hanging))
         assert problems == [f"{path}: not read within 0.3 s; is a file of it on a file server that is gone?"]
         files.come_back()
 
@@ -164,7 +165,7 @@ async def test_a_stop_does_not_wait_for_it(tmp_path: Path, files: FileServer) ->
         [hanging] = await hang(app, files)
         app.stop()
         async with asyncio.timeout(PATIENCE):
-            assert await hanging == ["the daemon is stopping"]
+            assert list(map(str, await hanging)) == ["the daemon is stopping"]
     files.come_back()
 
 
@@ -205,5 +206,5 @@ async def test_a_reload_that_gets_no_thread_is_refused(tmp_path: Path) -> None:
     async with serving(path) as app:
         with no_thread():
             [problem] = await reloader(app).reload()
-        assert problem == f"{path}: not read, since the system has no thread for it"
+        assert str(problem) == f"{path}: not read, since the system has no thread for it"
         assert await reloader(app).reload() == []

@@ -13,7 +13,7 @@ import pytest
 from daemon_rig import serving
 from waits import PATIENCE, until
 
-from notifier.config import watch_list
+from notifier.config import Problem, watch_list
 from notifier.core.model import NewWatch
 from notifier.daemon.app import Application
 from notifier.daemon.reload import STOPPING
@@ -54,7 +54,7 @@ def store(app: Application) -> Store:
     return app.parts.store
 
 
-async def reload(app: Application) -> Sequence[str]:
+async def reload(app: Application) -> Sequence[Problem]:
     assert app.parts is not None
     return await app.parts.reloader.reload()
 
@@ -99,7 +99,7 @@ async def test_an_outage_before_the_first_slice_refuses_the_reload(path: Path, m
             slices.other.execute("BEGIN IMMEDIATE")
             write(path, ["new"])
             [problem] = await reload(app)
-            assert "the store cannot be used for now" in problem
+            assert "the store cannot be used for now" in str(problem)
             slices.other.execute("COMMIT")
             assert slices.sizes == []
             assert await listed(app) == {"old-1", "old-2"}
@@ -108,7 +108,7 @@ async def test_an_outage_before_the_first_slice_refuses_the_reload(path: Path, m
 @asynccontextmanager
 async def half_way(
     app: Application, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[Slices, asyncio.Task[Sequence[str]]]]:
+) -> AsyncIterator[tuple[Slices, asyncio.Task[Sequence[Problem]]]]:
     """Reload as far as the second slice, for which the database is locked; yield the reload."""
     slices = Slices(app, path, monkeypatch)
     with closing(slices.other):

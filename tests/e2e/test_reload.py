@@ -192,10 +192,16 @@ async def test_bad_configuration_changes_nothing(daemons: Start) -> None:
         assert done.lines[-1] == "notifier: 5 problems in the configuration"
         await ears.wait(3)
         assert await served(sim, ears, "1", "processing")
+        as_json = await daemon.run("reload", "--json", "-c", str(daemon.file))
+        checked = await daemon.run("check", "--json", "-c", str(daemon.file))
+        assert (as_json.code, as_json.err) == (checked.code, checked.err) == (78, "")
+        assert json.loads(as_json.out) == json.loads(checked.out)
+        assert len(json.loads(as_json.out)["problems"]) == 5
+        await ears.wait(5)
 
         daemon.signal(signal.SIGHUP)
-        check_problems((await daemon.log.wait("reload.refused", 3))["problems"], daemon)
-        await ears.wait(5)
+        check_problems((await daemon.log.wait("reload.refused", 4))["problems"], daemon)
+        await ears.wait(6)
         assert await served(sim, ears, "2", "success")
         assert (await daemon.get("/readyz"))[0] == 200
         assert sim.connects == 2

@@ -153,7 +153,7 @@ def _reloading() -> None:
     _around(kind, "_take", "reload", before="read")
     replace, known = kind._replace, set()
 
-    async def replaced(self: Any, config: Any) -> Sequence[str]:
+    async def replaced(self: Any, config: Any) -> Sequence[Any]:
         if id(self) not in known:
             known.add(id(self))
             for name, moment in (("prepare", "prepared"), ("install", "installed")):
