@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:8780"
 
+# Up to the last `@`: a password that is not percent-encoded may hold slashes, and other marks of a URL's parts.
+_CREDENTIALS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", re.DOTALL)
 T = TypeVar("T")
 
 ConfigOption = Annotated[
@@ -79,6 +82,11 @@ class Client:
     options: str = ""  # of the command line that select the daemon, repeated in advice; never the token
     ways: str = WAYS  # how to pass the token
 
+    @property
+    def place(self) -> str:
+        """Return the URL as it may be printed."""
+        return without_credentials(self.url)
+
     def get(self, path: str, **query: Any) -> Json:
         """Return the daemon's answer; exits with a message if there is none, or if it is a refusal."""
         parameters = [
@@ -111,7 +119,7 @@ class Client:
         problem: Mapping[str, Any] = answer if isinstance(answer, dict) else {}
         if status == 401:
             need = "refuses this bearer token" if self.token else "asks for its bearer token"
-            return Denied(status, f"the daemon at {self.url} {need}: {self.ways}")
+            return Denied(status, f"the daemon at {self.place} {need}: {self.ways}")
         if "detail" not in problem:
             return Denied(status, self.stranger())
         # A value of the command line that the daemon does not know is a mistake of use, whoever notices it.
@@ -121,7 +129,7 @@ class Client:
 
     def stranger(self) -> str:
         """Return the message for an answer that is not the daemon's."""
-        return f"what answers at {self.url} is not the daemon; say where it is: --url or -c FILE"
+        return f"what answers at {self.place} is not the daemon; say where it is: --url or -c FILE"
 
 
 def connect(url: str | None, token: str | None, config: Path | None) -> Client:
@@ -134,7 +142,7 @@ def connect(url: str | None, token: str | None, config: Path | None) -> Client:
     named = config is not None and str(config) != os.environ.get("NOTIFIER_CONFIG")  # on the command line
     if named and url == environment:
         url = None  # an option goes before a variable
-    options = f" --url {url}" if url is not None and url != environment else ""
+    options = f" --url {_quoted(url)}" if url is not None and url != environment else ""
     if url is None and config is None and os.access(DEFAULT_FILE, os.R_OK):
         url, token = _configured(DEFAULT_FILE, token)
     if url is None and config is not None:
@@ -145,8 +153,19 @@ def connect(url: str | None, token: str | None, config: Path | None) -> Client:
             ways = f"--token or NOTIFIER_TOKEN, as {config} names none that can be read here"
     url = url or DEFAULT_URL
     if not url.startswith(("http://", "https://", "unix:")):
-        fail(f"--url {url}: expected http://HOST:PORT or unix:PATH", EXIT_USAGE)
+        fail(f"--url {without_credentials(url)}: expected http://HOST:PORT or unix:PATH", EXIT_USAGE)
     return Client(url=url, token=token, options=options, ways=ways)
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL with `<secret>` in place of user and password, however it is misspelt."""
+    return url if url.startswith("unix:") else _CREDENTIALS.sub(r"\1<secret>@", url)
+
+
+def _quoted(url: str) -> str:
+    """Return a URL for advice; what is left out is quoted, since a shell reads `<` otherwise."""
+    shown = without_credentials(url)
+    return shown if shown == url else f"'{shown}'"
 
 
 def _configured(config: Path, token: str | None) -> tuple[str, str | None]:

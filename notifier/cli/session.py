@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, InvalidURL
 from ssl import SSLError
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -98,16 +98,16 @@ class DaemonSession:
         except (Unreachable, Denied):
             raise
         except TimeoutError as exc:
-            raise Unreachable(f"the daemon at {self.client.url} does not answer") from exc
+            raise Unreachable(f"the daemon at {self.client.place} does not answer") from exc
         except UnicodeEncodeError as exc:  # bytes that the locale's encoding does not know arrive as surrogates
             raise Denied(HTTPStatus.BAD_REQUEST, "an argument is not text in this locale", code=EXIT_USAGE) from exc
         except (HTTPException, OSError, ValueError) as exc:
             if isinstance(exc, BadStatusLine) and not isinstance(exc, ConnectionError):  # SSH, or TLS, say
                 raise Unreachable(self.client.stranger()) from exc
             if isinstance(exc, SSLError) and exc.reason in NO_TLS:
-                raise Unreachable(f"what answers at {self.client.url} speaks no TLS: write http://") from exc
+                raise Unreachable(f"what answers at {self.client.place} speaks no TLS: write http://") from exc
             raise Unreachable(
-                f"cannot reach the daemon at {self.client.url}: {_reason(exc)}; is it running? "
+                f"cannot reach the daemon at {self.client.place}: {_reason(exc)}; is it running? "
                 "(--url, --token or -c FILE)"
             ) from exc
 
@@ -160,8 +160,12 @@ def send(
         if not parts.hostname:
             raise ValueError("the URL names no host")
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        try:
+            port = parts.port
+        except ValueError:  # its words repeat the text, which may be of a password with a slash
+            raise ValueError("the URL's port is no number from 0 to 65535") from None
         # Without a port it would read one from the host, which may be an IPv6 address.
-        connection = kind(parts.hostname, kind.default_port if parts.port is None else parts.port, timeout=timeout)
+        connection = kind(parts.hostname, kind.default_port if port is None else port, timeout=timeout)
         path = parts.path.rstrip("/") + path
         credentials, _, _ = parts.netloc.rpartition("@")
     sent = dict(headers)
@@ -179,6 +183,8 @@ def send(
 
 def _reason(exc: Exception) -> str:
     """Return in a few words why there is no connection."""
+    if isinstance(exc, InvalidURL):  # its words repeat the path
+        return "the URL holds a blank or a control character"
     if isinstance(exc, SSLError):
         return getattr(exc, "verify_message", None) or exc.reason or str(exc)
     if isinstance(exc, OSError) and exc.errno is not None and exc.errno > 0:

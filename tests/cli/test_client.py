@@ -258,3 +258,31 @@ def test_a_refused_reload_is_told_as_json_by_an_earlier_daemon_too() -> None:
     with answering(says("503 Service Unavailable", b'{"detail": "the daemon is stopping"}')) as url:
         result = CliRunner().invoke(app, ["reload", "--json", "--url", url])
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "notifier: the daemon is stopping\n")
+
+
+@pytest.mark.parametrize(
+    "credentials", ["user:hunter2", ":hunter2", "hunter2", "user:hun/hunter2", "a@b:hunter2", "u:hunter2 x"]
+)
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "[::1", "127.0.0.1:x", "", "127.0.0.1:9/a b"])
+def test_credentials_of_the_url_are_not_printed(credentials: str, host: str) -> None:
+    """In no error: nobody is there, the URL is none, or it has another form."""
+    for form in ("http://{}@{}", "https://{}@{}", "ftp://{}@{}", "{}@{}", "//{}@{}"):
+        done = CliRunner().invoke(app, ["status", "--url", form.format(credentials, host)])
+        assert done.exit_code in (1, 2)
+        assert "hunter2" not in done.output, done.output
+        assert f"<secret>@{host}" in done.output
+
+
+def test_credentials_of_the_url_are_kept_out_of_answers_and_advice() -> None:
+    """Neither the errors about what answers, nor the commands that are advised, hold them."""
+    with answering(says("401 Unauthorized", b"{}")) as url:
+        named = url.replace("http://", "http://user:hunter2@")
+        done = CliRunner().invoke(app, ["status", "--url", named])
+    shown = url.replace("http://", "http://<secret>@")
+    assert done.stderr.startswith(f"notifier: the daemon at {shown} asks for its bearer token: ")
+    with answering(says("404 Not Found", b"{}")) as url:
+        done = CliRunner().invoke(app, ["status", "--url", url.replace("http://", "http://user:hunter2@")])
+    assert "hunter2" not in done.output
+    assert "is not the daemon" in done.output
+    assert connect(named, None, None).options == f" --url '{shown}'"
+    assert connect("unix:/run/a@b", None, None).options == " --url unix:/run/a@b"
