@@ -83,7 +83,11 @@ def application(api: Api, in_force: ConfigInForce, *, host: str | None) -> web.A
         await _send(request, answer, connection)
         return answer
 
+    async def name(_: web.Request, answer: web.StreamResponse) -> None:
+        answer.headers["Server"] = "notifier"  # the versions of Python and of the library concern nobody
+
     app = web.Application(middlewares=[protect])
+    app.on_response_prepare.append(name)
     app[API] = api
     app[DOCUMENT] = openapi.encoded
     app.add_routes([operation.route() for operation in OPERATIONS])

@@ -130,6 +130,15 @@ async def test_pages_of_other_origins_are_not_answered(tmp_path: Path, origin: s
                 reply.problem(status)
 
 
+async def test_no_answer_tells_the_versions_below(tmp_path: Path) -> None:
+    """Whatever is asked for: of Python and its libraries an attacker learns nothing."""
+    async with running(tmp_path) as site:
+        targets = ("/healthz", "/", "/metrics", "/v1/watches", "/v1/watches?limit=x", "/nothing", "/static/nothing")
+        answers = [await site.get(target) for target in targets]
+    assert [answer.status for answer in answers] == [200, 200, 200, 200, 400, 404, 404]
+    assert {answer.headers["server"] for answer in answers} == {"notifier"}
+
+
 async def test_a_host_may_name_the_default_port(tmp_path: Path) -> None:
     """An Origin never does. The port of another scheme is another origin."""
     cases = {
