@@ -24,6 +24,7 @@ from notifier.core.model import KeptResult
 from notifier.core.pace import backoff
 from notifier.runtime.http1 import ConnectFault, Connection, ForbiddenAddress, HttpFault, Pool, Route
 from notifier.runtime.tls import Trust
+from notifier.sources.faults import translated
 from notifier.sources.http import MAX_REDIRECTS
 from notifier.sources.kept_file import Directory, KeptFile, NotKept, not_kept
 
@@ -179,7 +180,7 @@ class Archive:
                 return fields["location"]
             return await self._read(connection, status, fields, file)
         except HttpFault as exc:
-            raise ResultFault(f"the transfer broke: {type(exc).__name__}", passing=True) from exc
+            raise ResultFault(str(translated(exc, "server")), passing=True) from exc
         finally:
             connection.abort()  # a stranger's: it serves no other request
             self._pool.give_back(route, connection)
@@ -275,7 +276,7 @@ def _connecting(exc: HttpFault) -> ResultFault:
         case ConnectFault(error=ForbiddenAddress() as forbidden):
             return ResultFault(f"{forbidden}, and archive.allow_networks does not list it", passing=False)
         case _:
-            return ResultFault(f"cannot connect: {type(exc).__name__}", passing=True)
+            return ResultFault(str(translated(exc, "server")), passing=True)
 
 
 def _target(url: URL, location: str) -> URL:

@@ -23,11 +23,11 @@ FAULTS = (HttpFault, OSError, ValueError)  # the last: a URL that cannot be used
 _QUOTED = re.compile(r"""b?['"].*|:.*""", re.DOTALL)  # from where a parser's message quotes the reply
 
 
-def translated(exc: Exception) -> SourceError:
-    """Return the error that a fault means."""
+def translated(exc: Exception, peer: str = "upstream") -> SourceError:
+    """Return the error that a fault means. `peer` is what it calls the other side."""
     match exc:
         case TlsFault(error=ssl.SSLCertVerificationError() as error):
-            reason = f"the upstream's certificate is not accepted: {error.verify_message}"
+            reason = f"the {peer}'s certificate is not accepted: {error.verify_message}"
         case TlsFault() | ssl.SSLError() | Lost(error=ssl.SSLError()):
             reason = "TLS failed"
         case NameFault(proxy=True):
@@ -37,17 +37,17 @@ def translated(exc: Exception) -> SourceError:
         case TunnelRefused():
             reason = f"the proxy opens no tunnel: it answers {exc.status}"
         case NameFault():
-            reason = "the upstream's host name cannot be resolved"
+            reason = f"the {peer}'s host name cannot be resolved"
         case ConnectFault():
             reason = f"cannot connect: {_reason(exc.error)}"
         case BadHead():
-            reason = _not_http(str(exc))
+            reason = _not_http(str(exc), peer)
         case BadPacking():
-            reason = "the upstream's reply is not packed as its head says"
+            reason = f"the {peer}'s reply is not packed as its head says"
         case Lost(error=OSError() as error):
             reason = f"the connection broke: {_reason(error)}"
         case Lost():
-            reason = "the upstream closed the connection"
+            reason = f"the {peer} closed the connection"
         case HttpFault():
             reason = "the connection broke before the reply was complete"
         case OSError():
@@ -57,10 +57,10 @@ def translated(exc: Exception) -> SourceError:
     return Unavailable(reason)
 
 
-def _not_http(message: str) -> str:
+def _not_http(message: str, peer: str) -> str:
     """Return why a reply's head could not be read, without the part of it that the parser quotes."""
     detail = " ".join(_QUOTED.sub("", message).split())[:100]
-    return "the upstream's reply is not HTTP" + (f" ({detail})" if detail else "")
+    return f"the {peer}'s reply is not HTTP" + (f" ({detail})" if detail else "")
 
 
 def _reason(exc: OSError) -> str:

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from ports import free_port
+from raw_upstream import Peer, serve
 from served import served
 from structlog.testing import capture_logs
 from waits import NOTICED, until
@@ -174,6 +176,28 @@ async def test_a_large_result_takes_little_memory(tmp_path: Path) -> None:
             tracemalloc.stop()
     assert kept.bytes == 400 * (64 << 10)
     assert peak < 8 << 20
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"", "the server closed the connection"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345", "the connection broke before the reply was complete"),
+        (b"SSH-2.0-x\r\n\r\n", "the server's reply is not HTTP"),
+        (None, "cannot connect: connection refused"),
+    ],
+)
+async def test_a_transfer_that_breaks_is_told_in_words(tmp_path: Path, sent: bytes | None, reason: str) -> None:
+    """Of whom they speak is clear: the server of the result is not the upstream."""
+
+    async def behave(peer: Peer) -> None:
+        await peer.send(sent or b"")
+        peer.close()
+
+    async with serve(behave) as server:
+        url = server.url if sent is not None else f"http://127.0.0.1:{free_port()}"
+        [kept] = await keep(tmp_path, [f"{url}/a"], timeout=NOTICED)
+    assert (kept.reason or "").startswith(reason)
 
 
 async def test_a_transfer_that_breaks_is_begun_anew(tmp_path: Path) -> None:
