@@ -14,6 +14,7 @@ from judge.script import perform
 
 SEED = 7
 QUIET = 4.0  # seconds in which nothing happens any more: a bug may keep the run from its end
+RUNS = 3  # in each of which the judge allows for as much as this process was late
 TOGETHER = 6  # bugs that are tried at the same time, each in a run of its own: a run mostly waits
 
 pytestmark = pytest.mark.slow
@@ -34,20 +35,26 @@ async def test_the_program_as_it_is_has_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", range(0, len(BUGS), TOGETHER))
 async def test_planted_bugs_are_found(first: int, tmp_path: Path) -> None:
-    """Each by one of the rules that are for it."""
-    bugs = BUGS[first : first + TOGETHER]
-    verdicts = await asyncio.gather(
-        *(_verdict(bug, tmp_path / str(number), QUIET) for number, bug in enumerate(bugs)), return_exceptions=True
-    )
+    """Each by one of the rules that are for it, in one of a few runs: a machine that stood still may hide a moment."""
     missed: dict[str, object] = {}
-    for bug, findings in zip(bugs, verdicts, strict=True):
-        if isinstance(findings, BaseException):
-            missed[bug.name] = repr(findings)
-            continue
-        rules = {finding.partition(":")[0] for finding in findings}
-        print(f"{bug.name}: {sorted(rules)}, {len(findings)} findings")
-        if not rules & bug.rules:
-            missed[bug.name] = findings
+    left = BUGS[first : first + TOGETHER]
+    for turn in range(RUNS):
+        verdicts = await asyncio.gather(
+            *(_verdict(bug, tmp_path / f"{turn}-{number}", QUIET) for number, bug in enumerate(left)),
+            return_exceptions=True,
+        )
+        missed = {}
+        for bug, findings in zip(left, verdicts, strict=True):
+            if isinstance(findings, BaseException):
+                missed[bug.name] = repr(findings)
+                continue
+            rules = {finding.partition(":")[0] for finding in findings}
+            print(f"{bug.name}: {sorted(rules)}, {len(findings)} findings")
+            if not rules & bug.rules:
+                missed[bug.name] = findings
+        left = [bug for bug in left if bug.name in missed]
+        if not left:
+            break
     assert missed == {}
 
 
