@@ -37,7 +37,7 @@ async def test_the_program_as_it_is_has_none(tmp_path: Path) -> None:
 async def test_planted_bugs_are_found(first: int, tmp_path: Path) -> None:
     """Each by one of the rules that are for it, in one of a few runs: a machine that stood still may hide a moment."""
     missed: dict[str, object] = {}
-    left = BUGS[first : first + TOGETHER]
+    left = [*BUGS[first : first + TOGETHER]]
     for turn in range(RUNS):
         verdicts = await asyncio.gather(
             *(_verdict(bug, tmp_path / f"{turn}-{number}", QUIET) for number, bug in enumerate(left)),
