@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MAX_BYTES = 32 * 1024 * 1024  # of a file: a hundred thousand watches with labels; a larger one is a mistake
+EMPTY = hashlib.sha256().hexdigest()  # the digest of a file without contents
 LOOK_AGAIN = 200  # milliseconds between looks at the path of a pipe without a writer
 
 
@@ -56,6 +57,11 @@ class Reading:
     def stamps(self) -> dict[Path, Stamp | None]:
         """Return the stamp of each file that would be read; None for a missing file."""
         return {path: _stamp(path) for path in self._paths()}
+
+    def lost(self) -> set[Path]:
+        """Return the files that had contents when they were read, and are now missing or empty."""
+        full = (path for path, found in self.files.items() if found not in (None, EMPTY))
+        return {path for path in full if (stamp := _stamp(path)) is None or not stamp.size}
 
     def _paths(self) -> Iterable[Path]:
         return dict.fromkeys([*self.files, *(file for file, _ in watch_files(self.path, self.patterns))])

@@ -24,8 +24,8 @@ log = structlog.get_logger(__name__)
 LOOK_AGAIN = 5.0  # seconds between looks without a hint
 SOON = 0.5  # seconds to the next look after the watched directories changed: the new thread has begun by then
 QUIET = 0.4  # seconds without a change after which a file counts as completely written
-DOUBT = 2.0  # the same for a file that has become unreadable, missing or empty: it may be half written
-LONGEST = 10.0  # seconds of waiting for quiet: a file that changes all the time is read as it is
+DOUBT = 2.0  # seconds that a file is unreadable, missing or empty before that counts: it may be half written
+LONGEST = 10.0  # seconds of waiting for quiet: a file that changes all the time is then read as it is
 STEP = 0.1  # seconds between looks while waiting for quiet
 
 Stamps = Mapping[Path, Stamp | None]
@@ -100,14 +100,23 @@ class FileFollower:
         loop = asyncio.get_running_loop()
         since = loop.time()
         end = since + LONGEST
+        lost: dict[Path, float] = {}  # since when each has been missing or empty
         while True:
-            due = min(end, since + (DOUBT if _lost(self._unchanged, stamps) else QUIET))
-            if (now := loop.time()) >= due:
+            missing = await beside(self._lost, name="look for lost files")
+            now = loop.time()
+            lost = {path: lost.get(path, now) for path in missing}
+            due = max(min(end, since + QUIET), *(began + DOUBT for began in lost.values()), 0.0)
+            if now >= due:
                 return stamps
             await asyncio.sleep(min(STEP, due - now))
             again = await beside(reading.stamps, name="look at files")
             if again != stamps:
                 stamps, since = again, loop.time()
+
+    def _lost(self) -> set[Path]:
+        """Return the lost files of the last reading, and of that in force: a refused one may not have come to them."""
+        last, in_force = self._reloader.reading, self._reloader.config.reading
+        return last.lost() if last is in_force else last.lost() | in_force.lost()
 
     def _doubt(self) -> float:
         """Announce a refusal once the files have not changed for a while; return the seconds until then."""
@@ -125,12 +134,3 @@ class FileFollower:
 
 def _survey(reading: Reading) -> tuple[Stamps, Directories]:
     return reading.stamps(), directories([reading.path, *reading.files], reading.path.parent, reading.patterns)
-
-
-def _lost(before: Stamps | None, now: Stamps) -> bool:
-    """Return whether a file that had contents is now missing or empty."""
-    for path, stamp in (before or {}).items():
-        later = now.get(path)
-        if stamp is not None and stamp.size and (later is None or not later.size):
-            return True
-    return False
