@@ -6,6 +6,7 @@ What attempts mean for its health is decided by the breaker (`core/breaker.py`);
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -30,9 +31,8 @@ from notifier.store import ChangedEndpoint, EndpointChange
 
 log = structlog.get_logger(__name__)
 
-OPERATOR = "operator"  # the reason of an endpoint that was disabled by hand
-
 # Commits an operators' event together with a change of an endpoint; None: the store is away, and the daemon stops.
+# Raises StoreUnavailable if the store is away and the change does not wait for it.
 Announce = Callable[[Event, EndpointChange], Awaitable[ChangedEndpoint | None]]
 
 
@@ -55,6 +55,7 @@ class EndpointDestination(GatheringDestination):
         super().__init__(name, label=name, sender=sender, policy=policy, environment=environment)
         self._announce = announce
         self._saved = saved
+        self._commands = asyncio.Lock()  # an operator's command is decided after the one before it
         self._kept = EndpointState(name=name, fingerprint=policy.fingerprint)  # as the store has it
         self._disabled_reason: str | None = None
         self.accepted_at: Micros | None = None  # when it last accepted something of this process
@@ -120,17 +121,50 @@ class EndpointDestination(GatheringDestination):
     # -- its health
 
     async def disable(self, reason: str, detail: str) -> None:
-        """Send no more; its deliveries are kept. Operators hear of it. Raises StoreUnavailable."""
-        try:
-            await self._disable(reason, detail)
-        finally:
+        """Send no more, as an operator commands; its deliveries are kept, and operators hear of it.
+
+        It holds once it is saved, and does not wait for a store that is away. Raises StoreUnavailable.
+        """
+        async with self._commands:
+            extra = {"reason": reason, "detail": detail}
+            update = endpoint.disabling(self._clock(), reason, self._flow.breaker.failing_since)
+            changed = await self._commit(update, EventType.ENDPOINT_DISABLED, extra, hold=False)
+            if not self._is_newest(changed.after):
+                return
+            before = self._flow.breaker
+            self._flow.set_breaker(before.disable(), time.monotonic())
+            self._kept = changed.after
+            self._disabled_reason = changed.after.reason or "unknown"
+            self.show()
+            if before.state is not State.DISABLED:
+                log.warning("endpoint.disabled", endpoint=self.name, **extra, hint="its deliveries are kept")
             self.clear()
 
     async def enable(self) -> None:
-        """Send again, whatever happened before. Raises StoreUnavailable."""
-        try:
-            await self._enable()
-        finally:
+        """Send again, as an operator commands, whatever happened before.
+
+        It holds once it is saved, and does not wait for a store that is away. Raises StoreUnavailable.
+        """
+        async with self._commands:
+            before = self._flow.breaker
+            was_disabled = before.state is State.DISABLED
+            if was_disabled:
+                extra = {"reason": "enabled"}
+                changed = await self._commit(endpoint.enabling, EventType.ENDPOINT_RECOVERED, extra, hold=False)
+            else:
+                changed = await self._commit(endpoint.forgiving, hold=False)
+            breaker = self._flow.breaker
+            disabled_since = breaker.state is State.DISABLED and not was_disabled  # that is saved after this command
+            if disabled_since or not self._is_newest(changed.after):
+                return
+            self._flow.set_breaker(breaker.enable(), time.monotonic())
+            self._kept = changed.after
+            self._disabled_reason = None
+            self.show()
+            if was_disabled:
+                log.info("endpoint.enabled", endpoint=self.name)
+            if before.failing_since is not None:
+                self._hasten(before.failing_since)
             self._resume()
 
     def recall(self, state: EndpointState) -> None:
@@ -153,28 +187,15 @@ class EndpointDestination(GatheringDestination):
         self.show()
 
     async def _disable(self, reason: str, detail: str) -> None:
+        """Send no more, at once; it is saved as soon as the store can be written."""
         if self._disabled_reason is not None:
             return
         self._flow.set_breaker(self._flow.breaker.disable(), time.monotonic())
         self._disabled_reason = reason
         self.show()
-        write = log.warning if reason == OPERATOR else log.error  # an operator knows what he did
-        write("endpoint.disabled", endpoint=self.name, reason=reason, detail=detail, hint="its deliveries are kept")
+        log.error("endpoint.disabled", endpoint=self.name, reason=reason, detail=detail, hint="its deliveries are kept")
         update = endpoint.disabling(self._clock(), reason, self._flow.breaker.failing_since)
         await self._change(update, EventType.ENDPOINT_DISABLED, {"reason": reason, "detail": detail})
-
-    async def _enable(self) -> None:
-        before = self._flow.breaker
-        self._flow.set_breaker(before.enable(), time.monotonic())
-        self._disabled_reason = None
-        self.show()
-        if before.state is State.DISABLED:
-            log.info("endpoint.enabled", endpoint=self.name)
-            await self._change(endpoint.enabling, EventType.ENDPOINT_RECOVERED, {"reason": "enabled"})
-        else:
-            await self._change(endpoint.forgiving)
-        if before.failing_since is not None:
-            self._hasten(before.failing_since)
 
     def _resume(self) -> None:
         """Go on as the endpoint's state allows now."""
@@ -249,10 +270,29 @@ class EndpointDestination(GatheringDestination):
     async def _change(
         self, update: EndpointUpdate, event_type: EventType | None = None, extra: Mapping[str, object] | None = None
     ) -> bool:
-        """Save a change, with an event for operators if it has a type; return whether there was anything to change."""
+        """Take a change, and save it once the store can be written; return whether there was anything to change."""
         version = self._kept.version
         self._kept = update(self._kept) or self._kept  # at once, for the attempts that end before it is saved
-        change = EndpointChange(name=self.name, fingerprint=self._policy.fingerprint, update=update)
+        changed = await self._commit(update, event_type, extra, hold=True)
+        if changed.done and self._kept.version == version:
+            self._kept = changed.after
+        else:
+            self._take_over(changed.after)
+        return changed.done
+
+    async def _commit(
+        self,
+        update: EndpointUpdate,
+        event_type: EventType | None = None,
+        extra: Mapping[str, object] | None = None,
+        *,
+        hold: bool,
+    ) -> ChangedEndpoint:
+        """Save a change, with an event for operators if it has a type. Without `hold` it fails while the store is away.
+
+        Changes are saved in the order of these calls. Raises StoreUnavailable.
+        """
+        change = EndpointChange(name=self.name, fingerprint=self._policy.fingerprint, update=update, hold=hold)
         if event_type is None:
             changed = await self._store.endpoints.change(change)
         else:
@@ -261,12 +301,12 @@ class EndpointDestination(GatheringDestination):
             if announced is None:
                 raise StoreUnavailable("the daemon stops, and nothing was saved")
             changed = announced
-        if changed.done and self._kept.version == version:
-            self._kept = changed.after
-        else:
-            self._take_over(changed.after)
         self._saved.set()
-        return changed.done
+        return changed
+
+    def _is_newest(self, state: EndpointState) -> bool:
+        """Return whether nothing newer is known than a saved state of this URL."""
+        return state.version >= self._kept.version and state.fingerprint == self._policy.fingerprint
 
     def _take_over(self, state: EndpointState) -> None:
         """Take over the findings of another node, or an operator's command there."""
@@ -287,7 +327,9 @@ class EndpointDestination(GatheringDestination):
                 )
 
     def show(self) -> None:
-        """Set the metrics of its state and its flow."""
+        """Set the metrics of its state and its flow, unless it has left them."""
+        if self._phase is Lifecycle.REMOVED:
+            return
         tick = time.monotonic()
         shares, metrics = self._flow.recent.shares(tick), self._metrics
         now = condition(self._flow.breaker, shares, self._clock())

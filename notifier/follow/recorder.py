@@ -171,10 +171,15 @@ class Recorder:
         return changed[0]
 
     async def announce_or_log(self, event: Event, change: EndpointChange | None = None) -> ChangedEndpoint | None:
-        """Announce an event; if the daemon stops while the store is away, only the log has it, and None is returned."""
+        """Announce an event; if the daemon stops while the store is away, only the log has it, and None is returned.
+
+        Raises StoreUnavailable for a change that does not wait: it was asked for, and is refused.
+        """
         try:
             return await self.announce(event, change)
         except StoreUnavailable:
+            if change is not None and not change.hold:
+                raise
             log.warning("event.not_kept", type=event.type.value)
             return None
 

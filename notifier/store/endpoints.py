@@ -48,7 +48,7 @@ class Endpoints:
     async def change(self, change: EndpointChange, records: Sequence[Record] = ()) -> ChangedEndpoint:
         """Change an endpoint's stored health, and save operators' events with it, in one transaction.
 
-        Waits while the database is away.
+        Waits while the database is away, if the change says so. Raises StoreUnavailable.
         """
 
         def save(connection: Connection) -> ChangedEndpoint:
@@ -59,7 +59,7 @@ class Endpoints:
                 self._node.tell(connection, endpoints=True)
             return ChangedEndpoint(before=before, after=after, done=done, deliveries=tuple(deliveries))
 
-        return await self._writer.call(save, hold=True, left=lambda changed: replace(changed, deliveries=()))
+        return await self._writer.call(save, hold=change.hold, left=lambda changed: replace(changed, deliveries=()))
 
     async def take_callbacks(self, limit: int, *, now: Micros) -> CallbackClaim:
         """Claim up to `limit` destinations of callbacks with deliveries that are due, those that waited longest first.

@@ -112,6 +112,7 @@ class EndpointChange:
     name: str
     fingerprint: str
     update: EndpointUpdate  # run in the store's thread, maybe more than once
+    hold: bool = True  # it waits while the database is away, instead of failing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -439,10 +439,14 @@ async def test_what_an_operator_asks_for_as_the_daemon_stops_is_not_said_to_be_d
     async with sending(tmp_path) as made:
         made.set_endpoints({"app": ScriptedSender()})
         app = made.dispatcher.endpoints["app"]
-        monkeypatch.setattr(app, "_announce", unsaved)
-        for ask in (partial(app.disable, "operator", "by hand"), app.enable):
+        announce = app._announce
+        for ask, state in ((partial(app.disable, "operator", "by hand"), State.CLOSED), (app.enable, State.DISABLED)):
+            monkeypatch.setattr(app, "_announce", unsaved)
             with pytest.raises(StoreUnavailable):
                 await ask()
+            assert app.state is state
+            monkeypatch.setattr(app, "_announce", announce)
+            await ask()
 
 
 async def test_an_endpoint_that_fails_for_too_long_is_disabled(tmp_path: Path) -> None:

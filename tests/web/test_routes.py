@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
@@ -52,12 +51,18 @@ async def test_not_ready_while_the_store_cannot_be_written(tmp_path: Path, site:
     assert (reply.status, reply.body) == (503, b"the store cannot be written\n")
     assert (await site.get("/healthz")).status == 200
     assert (await site.get("/v1/status")).json["store"] == {"available": False}
-    enabling = asyncio.create_task(site.post("/v1/endpoints/app/enable"))  # waits until it can be saved
-    await asyncio.sleep(0)
+    for command in ("disable", "disable", "enable"):
+        reply = await site.post(f"/v1/endpoints/app/{command}")
+        assert reply.problem(503) == "the store cannot be used for now: database is locked"
+        assert (await site.get("/v1/endpoints")).json["items"][0]["state"] == "ok"
     connection.execute("ROLLBACK")
     connection.close()
-    assert (await enabling).status == 200
-    assert (await site.get("/readyz")).status == 200
+
+    async def ready() -> bool:
+        return (await site.get("/readyz")).status == 200
+
+    await until(ready, "the store is back")
+    assert (await site.post("/v1/endpoints/app/disable")).status == 200
 
 
 async def test_answers_end_their_line(site: Site) -> None:
