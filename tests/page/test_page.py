@@ -81,6 +81,22 @@ async def test_problems_stand_beside_their_fields(
         assert (await site.api("GET", "v1/watches"))["items"] == []
 
 
+async def test_an_added_watch_is_warned_of_as_what_it_is(
+    tmp_path: Path, context: BrowserContext, complaints: Complaints
+) -> None:
+    """Endpoints are told of an id with a blank: nothing else is said of it than the warning."""
+    async with daemon(tmp_path) as site:
+        page = await visit(context, site, complaints)
+        await page.get_by_role("button", name="Add a watch").click()
+        dialog = page.get_by_role("dialog", name="Add a watch")
+        await dialog.get_by_label("Task id").fill("clip 1")
+        await dialog.get_by_label("Source").select_option("vidu")
+        await dialog.get_by_role("button", name="Add", exact=True).click()
+        await expect(page.locator("#alerts p")).to_have_text(
+            ["Warning: there is a blank in the id vidu/clip 1: is it one id?"]
+        )
+
+
 async def test_a_watch_is_removed(tmp_path: Path, context: BrowserContext, complaints: Complaints) -> None:
     """After a question; its row and its panel go, the daemon follows it no longer."""
     complaints.allowed = {404}  # the panel may look once more

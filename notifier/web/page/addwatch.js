@@ -39,7 +39,7 @@ async function submit() {
   try {
     const answer = await call("POST", "v1/watches", { body: bodies });
     tell(outcome(answer));
-    for (const message of answer.warnings) warn("Nobody will be told", { message });
+    for (const message of answer.warnings) warn("Warning", { message });
     return answer.items;
   } catch (error) {
     complain(sort(error));
