@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from page_rig import Complaints, daemon, visit
 from playwright.async_api import BrowserContext, expect
 
@@ -122,7 +123,7 @@ async def test_an_endpoint_is_disabled_enabled_and_tested(
     async with daemon(tmp_path) as site:
         page = await visit(context, site, complaints, view="#/endpoints")
         app = page.locator("#endpoint-list > li", has=page.get_by_role("heading", name="app"))
-        await expect(app).to_contain_text("Nothing was sent to it since the daemon started")
+        await expect(app).to_contain_text("No delivery was sent to it since the daemon started")
         await app.get_by_role("button", name="Disable app").click()
         question = page.get_by_role("dialog", name="Disable app?")
         await page.keyboard.press("Escape")
@@ -145,6 +146,22 @@ async def test_an_endpoint_is_disabled_enabled_and_tested(
         await app.get_by_role("button", name="Test app").click()
         await expect(app.locator(".result")).to_contain_text("Test: delivered · HTTP 200")
         assert site.listener.summary().types["notifier.test"] == 1
+
+
+@pytest.mark.parametrize(("answer", "error"), [("500", " Last error"), ("blackhole", "")])
+async def test_an_endpoint_that_accepted_nothing_yet(
+    tmp_path: Path, context: BrowserContext, complaints: Complaints, answer: str, error: str
+) -> None:
+    """A test event is no delivery; one that failed is, and so is one that is under way."""
+    async with daemon(tmp_path, respond=f"200,{answer}x99") as site:
+        page = await visit(context, site, complaints, view="#/endpoints")
+        told = page.locator("#endpoint-list > li", has=page.get_by_role("heading", name="app")).locator(".told")
+        await page.get_by_role("button", name="Test app").click()
+        await expect(page.locator(".result:visible")).to_contain_text("Test: delivered")
+        await expect(told).to_have_text("No delivery was sent to it since the daemon started.")
+        await site.watch("clip-1")
+        site.simulator.push("clip-1", "success")
+        await expect(told).to_contain_text(f"No delivery was accepted since the daemon started.{error}")
 
 
 async def test_a_token_is_asked_for_and_kept_for_the_tab(

@@ -98,7 +98,9 @@ function update(node, endpoint) {
   text(parts.word.lastChild, word);
   const known = endpoint.state !== "ok" || endpoint.last_success !== null;
   const reason = endpoint.reason && endpoint.reason !== endpoint.last_error && `Reason: ${spoken(endpoint.reason)}.`;
-  const told = known ? meaning : "Nothing was sent to it since the daemon started.";
+  const tried = endpoint.in_flight > 0 || endpoint.last_failure !== null;
+  const none = `No delivery was ${tried ? "accepted" : "sent to it"} since the daemon started.`;
+  const told = known ? meaning : none;
   text(parts.told, [told, reason, ...history(endpoint)].filter(Boolean).join(" "));
   text(parts.where, [endpoint.type, endpoint.url].filter(Boolean).join(" · "));
   const [pending, oldest, sending, dead] = parts.numbers.map((one) => one.value);
