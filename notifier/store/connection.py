@@ -111,6 +111,10 @@ class Connection:
                 self.raw.rollback()
             raise
 
+    def prove_room(self) -> None:
+        """Raise one of the driver's errors if the database cannot grow. Call this in a transaction."""
+        self._engine.prove_room(self.raw)
+
     def close(self) -> None:
         """Close the connection, and roll an open transaction back."""
         with suppress(self._engine.errors.Error):
@@ -140,6 +144,10 @@ class Engine(ABC):
     @abstractmethod
     def check(self, raw: Any) -> None:
         """Raise one of the driver's errors if a connection cannot be used again."""
+
+    @abstractmethod
+    def prove_room(self, raw: Any) -> None:
+        """Raise one of the driver's errors if the database cannot grow, as far as that can be known."""
 
     def connect(self) -> Connection:
         """Open a connection."""

@@ -19,6 +19,8 @@ CACHE_KIB = 4096  # SQLite's page cache, for each of two connections; the system
 STATEMENTS = 256  # that a connection keeps prepared: those of the hot path are one for each number of rows
 CHECKPOINT_PAGES = 2000  # 8 MB of log before a checkpoint: fewer writes of the same hot pages
 CHECK_LIMIT = 256 << 20  # bytes; to check a larger file at each start takes too long
+ROOM = 1 << 20  # bytes that a disk must have room for: more than any request writes but a long list of watches
+SPILLING = 16  # pages in the cache while room is proved: more of them go to the log before the commit
 JOURNAL_LIMIT = 64 << 20  # bytes that the write-ahead log is cut back to
 
 _ADVICE = {
@@ -85,6 +87,19 @@ class SqliteEngine(Engine):
         """Take the lock for writing at once: the driver would begin late, and for reading."""
         self._check_file()
         raw.execute("BEGIN IMMEDIATE")
+
+    def prove_room(self, raw: sqlite3.Connection) -> None:
+        """Write `ROOM` to the log, in an open transaction, and take it back before it is committed.
+
+        A small change proves nothing: after a checkpoint it finds room in the old log, on a full disk too. What the
+        next changes write takes the same place in the log. A connection that fails here is not used again.
+        """
+        raw.execute(f"PRAGMA cache_size={SPILLING}")
+        raw.execute("SAVEPOINT room")
+        raw.execute("UPDATE counters SET value = randomblob(?) WHERE name = 'node'", (ROOM,))
+        raw.execute("ROLLBACK TO room")
+        raw.execute("RELEASE room")
+        raw.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
 
     def check(self, raw: sqlite3.Connection) -> None:  # noqa: ARG002 - what can be wrong is the file
         """Raise sqlite3.OperationalError if the file is another."""

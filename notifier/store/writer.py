@@ -103,7 +103,7 @@ class Writer:
         return result
 
     async def probe(self) -> None:
-        """Write without a change. Raises StoreUnavailable."""
+        """Write without a change, and see that the database can grow. Raises StoreUnavailable."""
         await self.call(_probe)
 
     async def end(self, call: Callable[[Connection], object]) -> None:
@@ -237,7 +237,7 @@ class Writer:
             return
         await asyncio.sleep(RETRY_DELAY)
         if not self._queue:  # no caller will find out that the database is back: write without one
-            self._enqueue(CallOp(_probe, hold=True), 0.0).add_done_callback(asyncio.Future.exception)
+            self._enqueue(CallOp(_probe), 0.0).add_done_callback(asyncio.Future.exception)
         self._wake.set()
 
     # -- in the thread
@@ -376,5 +376,6 @@ class Writer:
 
 
 def _probe(connection: Connection) -> None:
-    """Write without a change, to see whether the database can be written."""
+    """Write without a change, to see whether the database can be written, and can grow."""
+    connection.prove_room()
     connection.execute(sql.TAKE_IDS, {"counter": "node", "count": 0})

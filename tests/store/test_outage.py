@@ -15,6 +15,7 @@ import subprocess
 import sys
 from abc import abstractmethod
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,7 +28,8 @@ from waits import PATIENCE, until
 
 from notifier.core import endpoint
 from notifier.core.errors import StoreUnavailable
-from notifier.store import DeliveryFilter, EndpointChange
+from notifier.store import DeliveryFilter, EndpointChange, sqlite, writer
+from notifier.store.connection import Connection
 
 pytestmark = pytest.mark.usefixtures("hasty")
 
@@ -47,6 +49,7 @@ held.execute("BEGIN IMMEDIATE")
 print("held", flush=True)
 sys.stdin.read()
 """
+PROBE = writer._probe
 SIDES = ("", "-wal", "-shm")  # of a database: the file, its journal, the journal's index
 
 
@@ -292,6 +295,79 @@ async def test_a_database_that_may_not_grow_takes_no_step_in_part(url: str) -> N
             limit[0] = 0
             await asyncio.wait_for(asyncio.gather(*moves), PATIENCE)
             assert len(await store.lists.deliveries(DeliveryFilter(), limit=1000)) == 300
+
+
+@contextmanager
+def no_room(path: Path) -> Iterator[None]:
+    """Let the log not grow, as on a full disk, right after a checkpoint: what is written next takes its old place."""
+    with closing(sqlite3.connect(path)) as other:
+        [(busy, pages, done)] = other.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    assert (busy, done) == (0, pages)
+    was = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (Path(f"{path}-wal").stat().st_size, was[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, was)
+
+
+async def test_a_store_is_not_back_because_a_small_change_finds_room(
+    url: str, path: Path, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was refused would be refused again. The store is back when there is room, and it was told once."""
+    tries = []
+
+    def probe(connection: Connection) -> None:
+        tries.append(connection)
+        PROBE(connection)
+
+    monkeypatch.setattr(writer, "_probe", probe)
+    many = [wanted(f"new {n}", metadata={"text": "x" * 900}) for n in range(900)]
+    async with running(url) as store:
+        (watch, *_) = await follow(store, *map(str, range(300)))
+        with no_room(path):
+            with pytest.raises(StoreUnavailable):
+                await store.watches.apply(many, origin="api", now=T0)
+            await until(lambda: len(tries) > 3)
+            assert not store.available
+            assert [line["event"] for line in logs] == ["store.unavailable"]
+            with pytest.raises(StoreUnavailable):
+                await store.probe()
+        await until(lambda: store.available)
+        assert [line["event"] for line in logs] == ["store.unavailable", "store.recovered"]
+        assert len((await store.watches.apply(many, origin="api", now=T0)).added) == 900
+        await move(store, watch, "queueing")
+
+
+async def test_what_waits_is_saved_where_it_finds_room(url: str, path: Path) -> None:
+    """A small change is not kept from the last of the room by those that need more; a reload is refused at once."""
+    async with running(url) as store:
+        (watch, *_) = await follow(store, *map(str, range(300)))
+        with no_room(path):
+            with pytest.raises(StoreUnavailable):
+                await store.probe()
+            await asyncio.wait_for(move(store, watch, "queueing"), PATIENCE)
+
+
+async def test_to_prove_room_leaves_nothing_behind(url: str, path: Path) -> None:
+    """Neither in the database nor in its log, however often it is done, and among changes."""
+    async with running(url) as store:
+        watches = await follow(store, *map(str, range(20)))
+        with closing(sqlite3.connect(path)) as other:
+            (pages,) = other.execute("PRAGMA page_count").fetchone()
+            counters = other.execute("SELECT name, value, typeof(value) FROM counters ORDER BY name").fetchall()
+            await store.probe()
+            log = Path(f"{path}-wal").stat().st_size
+            assert log > sqlite.ROOM * 0.9, "the log has had nearly all, and the cache the rest"
+            for _ in range(10):
+                await store.probe()
+            assert Path(f"{path}-wal").stat().st_size < log + sqlite.ROOM // 4
+            assert other.execute("SELECT name, value, typeof(value) FROM counters ORDER BY name").fetchall() == counters
+            await asyncio.gather(*(move(store, watch, "queueing") for watch in watches), store.probe())
+            assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert other.execute("PRAGMA page_count").fetchone()[0] < pages + 20
+            assert other.execute("PRAGMA freelist_count").fetchone() == (0,)
+        assert len(await store.lists.deliveries(DeliveryFilter(), limit=99)) == 20
 
 
 async def test_a_short_lock_is_waited_for_and_not_worth_a_word(
