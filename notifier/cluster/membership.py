@@ -10,6 +10,7 @@ import asyncio
 
 import structlog
 
+from notifier import __version__
 from notifier.cluster.leadership import SharedEndpoints
 from notifier.cluster.peers import Peers
 from notifier.cluster.this_node import ThisNode
@@ -76,7 +77,7 @@ class Membership:
 
     async def join(self) -> None:
         """Give the first heartbeat; take over the store's time and this node's share. Raises StoreUnavailable."""
-        await self._beat()
+        await self._beat(joining=True)
 
     def on_message(self, message: Json) -> None:
         """Act on another node's notification; `{}` means that notifications may have been missed."""
@@ -126,10 +127,13 @@ class Membership:
             return False
         return self._balance(nodes)
 
-    async def _beat(self) -> NodeList:
+    async def _beat(self, *, joining: bool = False) -> NodeList:
         began, asked = boottime(), self._clock()
         sources = list(self._watcher.feeds) or None  # none is installed yet when the node joins
-        nodes = await self._nodes.beat(held=self._watcher.held, status=self._this.status(), sources=sources)
+        status = self._this.status()
+        if joining:
+            del status["sources"]  # the others wait for it meanwhile
+        nodes = await self._nodes.beat(held=self._watcher.held, status=status, sources=sources)
         self._clock.correct(nodes.now, asked, self._clock())
         if self._contact is None or began - self._last > self._timeout / 2:
             self._contact = began
@@ -140,9 +144,9 @@ class Membership:
             seen_at, first, alone = known.get(peer.number, (None, began, 0.0))
             same = seen_at == peer.seen_at
             self._unchanged[peer.number] = (peer.seen_at, first, alone + there) if same else (peer.seen_at, began, 0.0)
-        fair = share.share(share.takers(nodes.peers, nodes.now), nodes.unclaimed)
-        if fair != self._watcher.share:
-            self._watcher.share = fair
+        shares = [(group.sources, _fair(group, nodes)) for group in self._groups(nodes)]
+        if shares != self._watcher.shares:
+            self._watcher.shares = shares
             self._watcher.wake()
         self._log_changes(nodes)
         self._peers.update(nodes)
@@ -172,21 +176,26 @@ class Membership:
 
     def _balance(self, nodes: NodeList) -> bool:
         """Release the watches beyond this node's share, no faster than others can connect."""
+        busy, now, since = False, boottime(), self._gave
+        for group in self._groups(nodes):
+            others = [peer for peer in group.peers if peer.number != nodes.number]
+            fair = _fair(group, nodes)
+            beyond = share.excess(self._watcher.holds(group.sources), fair, others)
+            busy = busy or beyond > 0
+            if beyond <= 0 or _free(group, nodes) > self._watcher.connect_rate:
+                continue  # the others have not claimed the last ones yet
+            # In proportion to the time that has passed, since releases of other nodes wake this node out of turn.
+            pace = PACE * self._watcher.connect_rate / max(1, share.givers(group.peers, fair))
+            count = min(beyond, max(1, round(pace * HASTE)), int(pace * (now - since)))
+            if count > 0:
+                log.debug("node.gives_back", watches=count, beyond=beyond)
+                self._gave = now
+                self._watcher.give_back(count, group.sources)
+        return busy
+
+    def _groups(self, nodes: NodeList) -> list[share.Group]:
         takers = share.takers(nodes.peers, nodes.now)
-        others = [peer for peer in takers if peer.number != nodes.number]
-        fair = share.share(takers, nodes.unclaimed)
-        beyond = share.excess(len(self._watcher), fair, others)
-        if beyond <= 0 or nodes.unclaimed > self._watcher.connect_rate:  # the others have not claimed the last ones yet
-            return beyond > 0
-        # In proportion to the time that has passed, since releases of other nodes wake this node out of turn.
-        pace = PACE * self._watcher.connect_rate / max(1, share.givers(takers, fair))
-        now = boottime()
-        count = min(beyond, max(1, round(pace * HASTE)), int(pace * (now - self._gave)))
-        if count > 0:
-            log.debug("node.gives_back", watches=count, beyond=beyond)
-            self._gave = now
-            self._watcher.give_back(count)
-        return True
+        return share.groups(nodes.number, __version__, self._watcher.feeds.keys(), takers)
 
     def _log_changes(self, nodes: NodeList) -> None:
         latest = self._peers.latest
@@ -204,3 +213,11 @@ class Membership:
                 log.warning(
                     "node.namesake", name=now[number].name, number=number, hint="give each a node.name of its own"
                 )
+
+
+def _free(group: share.Group, nodes: NodeList) -> int:
+    return nodes.unclaimed if group.sources is None else sum(nodes.free.get(name, 0) for name in group.sources)
+
+
+def _fair(group: share.Group, nodes: NodeList) -> int:
+    return share.share(group.peers, _free(group, nodes))

@@ -7,8 +7,9 @@ to two.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from notifier.core.model import Micros
 
@@ -43,6 +44,47 @@ def takers(peers: Sequence[Peer], now: Micros) -> list[Peer]:
 def dead(peers: Sequence[Peer], now: Micros) -> list[Peer]:
     """Return the nodes that have given no heartbeat for too long."""
     return [peer for peer in peers if not alive(peer, now)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Sources that the same nodes follow, and these nodes, each with the watches of these sources that it holds."""
+
+    sources: frozenset[str] | None  # None: all
+    peers: tuple[Peer, ...]
+
+
+def groups(number: int, version: str, sources: Collection[str], peers: Sequence[Peer]) -> list[Group]:
+    """Return the sources of the node `number` in groups, for those of `peers` that claim watches of each.
+
+    A node whose status does not list its sources yet, and one of another version, may follow any source.
+    """
+    listed = {peer.number: _listed(peer) for peer in peers}
+    whole = {peer.number for peer in peers if listed[peer.number] is None or peer.version != version} | {number}
+    by: dict[tuple[int, ...], set[str]] = {}
+    for source in sources:
+        follow = (peer.number for peer in peers if peer.number in whole or source in (listed[peer.number] or ()))
+        by.setdefault(tuple(follow), set()).add(source)
+    if len(by) <= 1 and all(peer.number in whole or not (listed[peer.number] or {}).keys() - sources for peer in peers):
+        [followers] = by or [tuple(listed)]
+        return [Group(sources=None, peers=tuple(peer for peer in peers if peer.number in followers))]
+    return [
+        Group(
+            sources=frozenset(names),
+            peers=tuple(
+                replace(peer, held=sum((listed[peer.number] or {}).get(name, 0) for name in names))
+                for peer in peers
+                if peer.number in followers
+            ),
+        )
+        for followers, names in by.items()
+    ]
+
+
+def _listed(peer: Peer) -> Mapping[str, int] | None:
+    """Return the watches that a node holds, by source, as its status tells; None: it does not tell."""
+    told = json.loads(peer.status).get("sources")
+    return None if told is None else {name: held for name, (held, *_) in told.items()}
 
 
 def share(peers: Sequence[Peer], unclaimed: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
@@ -22,6 +22,9 @@ LOOK_AGAIN = 5.0  # seconds between searches for watches that nobody announced
 LOOK = 500  # watches read at once, of those that others changed
 COMPARE = 30.0  # seconds between comparisons of the watches followed with the store's
 NO_SOURCE = "nobody follows its open watches until the configuration names it again, or they are removed"
+
+
+Share = tuple[frozenset[str] | None, int | None]  # of these sources, None: of all, so many watches, None: all
 
 
 class Watcher:
@@ -44,7 +47,7 @@ class Watcher:
         self._busy = False  # claiming or releasing
         self.claimed = asyncio.Event()  # set once it follows the watches that waited for it at the start
         self._tasks: asyncio.TaskGroup | None = None
-        self.share: int | None = None  # watches to follow; None: all
+        self.shares: Sequence[Share] = [(None, None)]
         self._over_share = over_share or Wake()
 
     @property
@@ -118,11 +121,15 @@ class Watcher:
         self._changed |= set(pks)
         self._wake.set()
 
-    def give_back(self, count: int) -> None:
-        """Release so many watches for other nodes to follow; those without a connection first."""
+    def holds(self, sources: frozenset[str] | None) -> int:
+        """Return how many watches of these sources, or of all, are followed."""
+        return len(self) if sources is None else sum(len(self._feeds[name]) for name in sources & self._feeds.keys())
+
+    def give_back(self, count: int, sources: frozenset[str] | None) -> None:
+        """Release so many watches of these sources for other nodes to follow; those without a connection first."""
         chosen: list[Watch] = []
         for connected in (False, True):
-            for feed in self._feeds.values():
+            for feed in [feed for name, feed in self._feeds.items() if sources is None or name in sources]:
                 chosen += feed.followed.some(count - len(chosen), connected=connected)
         for watch in chosen:
             self._feeds[watch.source].drop(watch.pk)
@@ -156,30 +163,33 @@ class Watcher:
                 self._compare = True
             self._busy = True
             try:
-                claimed, more = await self._turn()
+                more = await self._turn()
             except StoreUnavailable:
-                claimed, more = [], False  # the store has said so; the next look comes soon
-            for watch in claimed:
-                self._add(watch)
+                more = False  # the store has said so; the next look comes soon
             self._busy = False
             if more:
                 continue
             self.claimed.set()
             await self._wake.wait(LOOK_AGAIN)
 
-    async def _turn(self) -> tuple[list[Watch], bool]:
-        """Release watches that are not ours, and claim; return the watches claimed, and whether there may be more."""
+    async def _turn(self) -> bool:
+        """Release watches that are not ours, claim others and follow them; return whether there may be more."""
         if self._nodes is not None:
             await self._follow_others(self._nodes)
         if self.unsure:
             await self._store.watches.release(self.unsure.take())
-        count = CLAIM if self.share is None else min(CLAIM, self.share - len(self))
-        if count <= 0:
-            self._over_share.set()
-            return [], False
-        sources = None if self._nodes is None else list(self._feeds)
-        claimed = await self._store.watches.claim(count, sources)
-        return claimed, len(claimed) == count == CLAIM
+        more = False
+        for sources, share in self.shares:
+            count = CLAIM if share is None else min(CLAIM, share - self.holds(sources))
+            if count <= 0:
+                self._over_share.set()
+                continue
+            names = self._feeds.keys() if sources is None else self._feeds.keys() & sources
+            claimed = await self._store.watches.claim(count, None if self._nodes is None else list(names))
+            for watch in claimed:
+                self._add(watch)
+            more = more or len(claimed) == count == CLAIM
+        return more
 
     def _followed(self) -> dict[int, Watch]:
         return {watch.pk: watch for feed in self._feeds.values() for watch in feed.followed.watches()}

@@ -22,9 +22,11 @@ _STATUS = "UPDATE nodes SET held = coalesce(:held, held), status = :status WHERE
 _PEERS = """
 SELECT number, name, version, started_at, seen_at, timeout, held, leaving, status FROM nodes ORDER BY number
 """
-_FREE = f"SELECT pk FROM watches WHERE {sql.IS_FOLLOWED} AND owner IS NULL"
-_COUNT_FREE = f"SELECT count(*) FROM ({_FREE} LIMIT {COUNTED}) AS free"
-_COUNT_FREE_OF = f"SELECT count(*) FROM ({_FREE} AND source IN (:sources...) LIMIT {COUNTED}) AS free"
+_FREE = f"SELECT source FROM watches WHERE {sql.IS_FOLLOWED} AND owner IS NULL"
+_COUNT_FREE = f"SELECT source, count(*) FROM ({_FREE} LIMIT {COUNTED}) AS free GROUP BY source"
+_COUNT_FREE_OF = f"""
+SELECT source, count(*) FROM ({_FREE} AND source IN (:sources...) LIMIT {COUNTED}) AS free GROUP BY source
+"""
 _NOW = f"SELECT {NOW}"
 # That node writes, or another node buries it, where the row is locked.
 _DEAD = f"SELECT number FROM nodes WHERE number = :node AND NOT ({ALIVE}) FOR UPDATE SKIP LOCKED"
@@ -63,7 +65,7 @@ class Nodes:
             return NodeList(
                 number=me,
                 peers=tuple(Peer(**row._asdict()) for row in connection.execute(_PEERS)),
-                unclaimed=connection.execute(count, of).scalars()[0],
+                free=dict(connection.execute(count, of).all()),
                 now=connection.execute(_NOW).scalars()[0],
             )
 

@@ -175,8 +175,13 @@ class NodeList:
 
     number: int  # this node's
     peers: tuple[Peer, ...]  # this one among them
-    unclaimed: int  # open watches that nobody follows, of the sources that were asked about
+    free: Mapping[str, int]  # open watches that nobody follows, by source, of the sources that were asked about
     now: Micros  # the database's time
+
+    @property
+    def unclaimed(self) -> int:
+        """Return the number of these watches."""
+        return sum(self.free.values())
 
 
 BEFORE_ALL = -1  # before every row's key

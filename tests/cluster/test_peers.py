@@ -45,7 +45,7 @@ def report(census: NodeList | None, *, number: int = 2, now: int = NOW) -> NodeR
 
 
 def census(*peers: Peer, number: int = 2) -> NodeList:
-    return NodeList(number=number, peers=peers, unclaimed=0, now=NOW)
+    return NodeList(number=number, peers=peers, free={}, now=NOW)
 
 
 def test_alone_there_is_one_node() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,3 +98,47 @@ def test_letting_go_and_claiming_ends_in_balance(held: list[int], unclaimed: int
     assert free == 0
     assert sum(each.held for each in peers) == total
     assert max(each.held for each in peers) <= max(fair + max(1, round(fair * share.SLACK)), 1)
+
+
+def naming(number: int, sources: Mapping[str, int] | None, *, version: str = "1") -> Peer:
+    """Return a node that follows so many watches of each of these sources; None: it does not say yet."""
+    status = (
+        "{}" if sources is None else json.dumps({"sources": {name: [held, 0, 0] for name, held in sources.items()}})
+    )
+    return replace(peer(number, held=sum((sources or {}).values())), status=status, version=version)
+
+
+def of(sources: str, *peers: Peer) -> dict[frozenset[str] | None, dict[int, int]]:
+    """Return what each node holds of each group of the first one's sources."""
+    groups = share.groups(peers[0].number, "1", list(sources), peers)
+    assert len(groups) == len({group.sources for group in groups})
+    return {group.sources: {each.number: each.held for each in group.peers} for group in groups}
+
+
+def test_nodes_with_the_same_sources_share_all_of_them() -> None:
+    """Also with one that has just come, with one of another version, and beside one that follows nothing."""
+    one = naming(1, {"a": 3, "b": 4})
+    assert of("ab", one, naming(2, {"a": 1, "b": 0})) == {None: {1: 7, 2: 1}}
+    assert of("ab", one, naming(2, None)) == {None: {1: 7, 2: 0}}
+    assert of("ab", one, naming(2, {"a": 5}, version="0")) == {None: {1: 7, 2: 5}}
+    assert of("ab", one, naming(2, {})) == {None: {1: 7}}
+
+
+def test_a_source_is_shared_by_those_that_name_it() -> None:
+    """What they hold of others does not count."""
+    one, two, three = naming(1, {"a": 3, "b": 4}), naming(2, {"a": 1, "c": 9}), naming(3, {"a": 2, "b": 0})
+    assert of("ab", one, two, three) == {frozenset("a"): {1: 3, 2: 1, 3: 2}, frozenset("b"): {1: 4, 3: 0}}
+    assert of("ac", two, one, three) == {frozenset("a"): {1: 3, 2: 1, 3: 2}, frozenset("c"): {2: 9}}
+    assert of("a", naming(4, {"a": 0}), one) == {frozenset("a"): {4: 0, 1: 3}}
+
+
+@given(st.dictionaries(st.integers(1, 6), st.dictionaries(st.sampled_from("abcd"), st.integers(0, 50)), min_size=1))
+def test_each_source_is_in_one_group_of_those_that_name_it(names: dict[int, dict[str, int]]) -> None:
+    """So each of its watches is in the share of nodes that can follow it."""
+    peers = [naming(number, sources) for number, sources in names.items()]
+    for me, sources in names.items():
+        for group in share.groups(me, "1", sources, peers):
+            for source in sources if group.sources is None else group.sources:
+                assert {each.number for each in group.peers} == {n for n in names if source in names[n]}
+        grouped = [group.sources for group in share.groups(me, "1", sources, peers)]
+        assert grouped == [None] or sorted(name for group in grouped for name in group or ()) == sorted(sources)
