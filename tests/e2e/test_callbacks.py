@@ -208,6 +208,7 @@ async def test_a_queue_brings_callbacks_too(daemons: Start) -> None:
             await daemon.log.wait("queue.message_refused")
             [aside] = await place.dead()
             assert "callback_url: its address is special (private)" in aside.reason
+            assert await daemon.stop() == 0  # one that still reads the queue would create it anew
             log = "\n".join(daemon.log.lines)
             assert TOKEN not in log
             assert SECRET not in log

@@ -171,7 +171,8 @@ async def test_a_rabbitmq_queue_that_another_reads_alone(queue: AmqpPlace, start
 async def test_a_rabbitmq_queue_that_belongs_to_another_connection(
     queue: AmqpPlace, start: Start, events: list[Any]
 ) -> None:
-    """An exclusive queue is its connection's alone."""
+    """An exclusive queue is its connection's alone, and goes with it."""
+    await queue.delete()
     queue.queue = f"test.{secrets.token_hex(6)}"
     owner = await aio_pika.connect(queue.url)
     await (await owner.channel()).declare_queue(queue.queue, exclusive=True)
