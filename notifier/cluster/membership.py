@@ -65,6 +65,7 @@ class Membership:
         self._last = 0.0  # time of the last heartbeat
         # Each node's last heartbeat, when it was first seen, and the seconds since then in which this node was there.
         self._unchanged: dict[int, tuple[Micros, float, float]] = {}
+        self._groups: list[share.Group] = []  # as of the last heartbeat
         self._gave = 0.0  # time of the last release of watches
         self._namesakes: set[int] = set()  # nodes of the same name that were logged
 
@@ -144,7 +145,9 @@ class Membership:
             seen_at, first, alone = known.get(peer.number, (None, began, 0.0))
             same = seen_at == peer.seen_at
             self._unchanged[peer.number] = (peer.seen_at, first, alone + there) if same else (peer.seen_at, began, 0.0)
-        shares = [(group.sources, _fair(group, nodes)) for group in self._groups(nodes)]
+        takers = share.takers(nodes.peers, nodes.now)
+        self._groups = share.groups(nodes.number, __version__, self._watcher.feeds.keys(), takers)
+        shares = [(group.sources, _fair(group, nodes)) for group in self._groups]
         if shares != self._watcher.shares:
             self._watcher.shares = shares
             self._watcher.wake()
@@ -177,7 +180,7 @@ class Membership:
     def _balance(self, nodes: NodeList) -> bool:
         """Release the watches beyond this node's share, no faster than others can connect."""
         busy, now, since = False, boottime(), self._gave
-        for group in self._groups(nodes):
+        for group in self._groups:
             others = [peer for peer in group.peers if peer.number != nodes.number]
             fair = _fair(group, nodes)
             beyond = share.excess(self._watcher.holds(group.sources), fair, others)
@@ -192,10 +195,6 @@ class Membership:
                 self._gave = now
                 self._watcher.give_back(count, group.sources)
         return busy
-
-    def _groups(self, nodes: NodeList) -> list[share.Group]:
-        takers = share.takers(nodes.peers, nodes.now)
-        return share.groups(nodes.number, __version__, self._watcher.feeds.keys(), takers)
 
     def _log_changes(self, nodes: NodeList) -> None:
         latest = self._peers.latest

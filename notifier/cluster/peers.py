@@ -5,7 +5,6 @@ Everything is read from the last heartbeat's answer. So a query costs the store 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -81,7 +80,7 @@ class NodeReport:
         latest, number = self._peers.latest, self._this.number
         others = [peer for peer in latest.peers if peer.number not in (latest.number, number)] if latest else []
         mine = next((peer for peer in latest.peers if peer.number == number), None) if latest else None
-        nodes = [(self._other(peer), {**_status(peer), "watches": peer.held}) for peer in others]
+        nodes = [(self._other(peer), {**peer.told, "watches": peer.held}) for peer in others]
         nodes.append((self._own(number, mine), self._this.status()))
         return sorted(nodes, key=lambda each: int(each[0]["number"]))
 
@@ -128,11 +127,3 @@ def _state(fields: Json) -> str:
     if fields["alive"] is False:
         return "dead"
     return "leaving" if fields["leaving"] else "alive"
-
-
-def _status(peer: Peer) -> Mapping[str, Any]:
-    try:
-        status = json.loads(peer.status)
-    except ValueError:
-        return {}
-    return status if isinstance(status, dict) else {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from notifier.core.model import Micros
 
@@ -29,6 +30,15 @@ class Peer:
     held: int  # watches that it follows
     leaving: bool  # it claims no more watches
     status: str  # JSON object
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """Return its status; of one that cannot be read, nothing."""
+        try:
+            status = json.loads(self.status)
+        except ValueError:
+            return {}
+        return status if isinstance(status, dict) else {}
 
 
 def alive(peer: Peer, now: Micros) -> bool:
@@ -59,32 +69,32 @@ def groups(number: int, version: str, sources: Collection[str], peers: Sequence[
 
     A node whose status does not list its sources yet, and one of another version, may follow any source.
     """
-    listed = {peer.number: _listed(peer) for peer in peers}
-    whole = {peer.number for peer in peers if listed[peer.number] is None or peer.version != version} | {number}
-    by: dict[tuple[int, ...], set[str]] = {}
+    listed = {peer.number: _listed(peer) if peer.version == version else None for peer in peers}
+    by: dict[tuple[Peer, ...], set[str]] = {}
     for source in sources:
-        follow = (peer.number for peer in peers if peer.number in whole or source in (listed[peer.number] or ()))
-        by.setdefault(tuple(follow), set()).add(source)
-    if len(by) <= 1 and all(peer.number in whole or not (listed[peer.number] or {}).keys() - sources for peer in peers):
-        [followers] = by or [tuple(listed)]
-        return [Group(sources=None, peers=tuple(peer for peer in peers if peer.number in followers))]
+        followers = [each for each in peers if each.number == number or _may_follow(listed[each.number], source)]
+        by.setdefault(tuple(followers), set()).add(source)
+    if len(by) <= 1 and all(counts is None or counts.keys() <= set(sources) for counts in listed.values()):
+        return [Group(sources=None, peers=next(iter(by), tuple(peers)))]
     return [
-        Group(
-            sources=frozenset(names),
-            peers=tuple(
-                replace(peer, held=sum((listed[peer.number] or {}).get(name, 0) for name in names))
-                for peer in peers
-                if peer.number in followers
-            ),
-        )
+        Group(sources=frozenset(names), peers=tuple(_holding(peer, listed[peer.number], names) for peer in followers))
         for followers, names in by.items()
     ]
 
 
 def _listed(peer: Peer) -> Mapping[str, int] | None:
     """Return the watches that a node holds, by source, as its status tells; None: it does not tell."""
-    told = json.loads(peer.status).get("sources")
+    told = peer.told.get("sources")
     return None if told is None else {name: held for name, (held, *_) in told.items()}
+
+
+def _may_follow(counts: Mapping[str, int] | None, source: str) -> bool:
+    return counts is None or source in counts
+
+
+def _holding(peer: Peer, counts: Mapping[str, int] | None, sources: Collection[str]) -> Peer:
+    """Return a node as it holds watches of these sources; one that does not tell is taken to hold nothing else."""
+    return peer if counts is None else replace(peer, held=sum(counts.get(name, 0) for name in sources))
 
 
 def share(peers: Sequence[Peer], unclaimed: int) -> int:

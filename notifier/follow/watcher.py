@@ -22,9 +22,7 @@ LOOK_AGAIN = 5.0  # seconds between searches for watches that nobody announced
 LOOK = 500  # watches read at once, of those that others changed
 COMPARE = 30.0  # seconds between comparisons of the watches followed with the store's
 NO_SOURCE = "nobody follows its open watches until the configuration names it again, or they are removed"
-
-
-Share = tuple[frozenset[str] | None, int | None]  # of these sources, None: of all, so many watches, None: all
+Share = tuple[frozenset[str] | None, int | None]  # sources, None: all; and how many of their watches, None: all
 
 
 class Watcher:

@@ -122,6 +122,8 @@ def test_nodes_with_the_same_sources_share_all_of_them() -> None:
     assert of("ab", one, naming(2, None)) == {None: {1: 7, 2: 0}}
     assert of("ab", one, naming(2, {"a": 5}, version="0")) == {None: {1: 7, 2: 5}}
     assert of("ab", one, naming(2, {})) == {None: {1: 7}}
+    for status in ("", "[]", '{"sources": nothing'):
+        assert of("ab", one, replace(naming(2, None), status=status)) == {None: {1: 7, 2: 0}}, "it cannot be read"
 
 
 def test_a_source_is_shared_by_those_that_name_it() -> None:
